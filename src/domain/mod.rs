@@ -1,0 +1,16 @@
+//! The rules of the product: pure values and decisions. Nothing here does I/O, reads a clock, draws a random number
+//! or knows how a cluster or a registry is reached.
+
+pub mod digest;
+pub mod image_name;
+pub mod layout;
+pub mod platform;
+pub mod reference;
+pub mod release;
+
+pub use digest::Digest;
+pub use image_name::ImageName;
+pub use layout::RegistryLayout;
+pub use platform::Platform;
+pub use reference::Reference;
+pub use release::{ImageSetName, ProductVersion, Release, Variant};

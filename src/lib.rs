@@ -1,0 +1,6 @@
+//! imageset-controller: keeps a Calico cluster that is pinned by digest upgradable with no hands.
+//!
+//! One way through the house: `cluster` observes, [`domain`] decides, `cluster` applies and reports.
+//! `docs/architecture.md` is the map.
+
+pub mod domain;
