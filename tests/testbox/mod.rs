@@ -11,7 +11,10 @@
 pub mod apply;
 pub mod certificates;
 pub mod control_plane;
+pub mod crds;
+pub mod operator_images;
 pub mod process;
+pub mod rules;
 
 pub use apply::apply_yaml;
 pub use control_plane::ControlPlane;

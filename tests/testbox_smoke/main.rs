@@ -1,10 +1,5 @@
 //! Smoke test of the box itself: every part starts, does its job and is gone afterwards.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 #[path = "../testbox/mod.rs"]
 mod testbox;
@@ -18,10 +13,7 @@ use testbox::{ControlPlane, apply_yaml};
 
 fn assert_gone(process_ids: &[u32]) {
     for id in process_ids {
-        assert!(
-            !Path::new(&format!("/proc/{id}")).exists(),
-            "process {id} is still there"
-        );
+        assert!(!Path::new(&format!("/proc/{id}")).exists(), "process {id} is still there");
     }
 }
 
@@ -33,8 +25,7 @@ async fn control_plane_serves_applies_restarts_and_ends() {
 
     let maps: Api<ConfigMap> = Api::default_namespaced(control_plane.client());
     let map: ConfigMap =
-        serde_json::from_value(json!({"metadata": {"name": "one"}, "data": {"key": "value"}}))
-            .unwrap();
+        serde_json::from_value(json!({"metadata": {"name": "one"}, "data": {"key": "value"}})).unwrap();
     maps.create(&PostParams::default(), &map).await.unwrap();
 
     let started = std::time::Instant::now();
@@ -47,16 +38,11 @@ async fn control_plane_serves_applies_restarts_and_ends() {
     assert_eq!(objects[1].metadata.name.as_deref(), Some("first"));
 
     // The account may read ConfigMaps and nothing else.
-    let client = control_plane
-        .client_for_service_account("somewhere", "reader")
-        .await
-        .unwrap();
+    let client = control_plane.client_for_service_account("somewhere", "reader").await.unwrap();
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "somewhere");
     maps.list(&ListParams::default()).await.unwrap();
     let pods: Api<Pod> = Api::namespaced(client, "somewhere");
-    assert!(
-        matches!(pods.list(&ListParams::default()).await, Err(kube::Error::Api(status)) if status.code == 403)
-    );
+    assert!(matches!(pods.list(&ListParams::default()).await, Err(kube::Error::Api(status)) if status.code == 403));
 
     let process_ids = control_plane.process_ids();
     assert_eq!(process_ids.len(), 2);
@@ -112,12 +98,8 @@ spec: {containers: [{name: one, image: 'example.org/one:v1'}]}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_and_scheduler_run() {
-    let control_plane = ControlPlane::builder("smoke-controllers")
-        .controllers(true)
-        .scheduler(true)
-        .start()
-        .await
-        .unwrap();
+    let control_plane =
+        ControlPlane::builder("smoke-controllers").controllers(true).scheduler(true).start().await.unwrap();
     let accounts: Api<ServiceAccount> = Api::default_namespaced(control_plane.client());
     accounts.get("default").await.unwrap();
     let process_ids = control_plane.process_ids();
