@@ -12,6 +12,7 @@ pub mod apply;
 pub mod certificates;
 pub mod control_plane;
 pub mod crds;
+pub mod operator_double;
 pub mod operator_images;
 pub mod process;
 pub mod rules;
