@@ -15,6 +15,7 @@ pub mod crds;
 pub mod operator_double;
 pub mod operator_images;
 pub mod process;
+pub mod recorder;
 pub mod rules;
 
 pub use apply::apply_yaml;

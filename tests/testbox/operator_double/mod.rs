@@ -112,6 +112,7 @@ impl OperatorDouble {
     }
 
     /// Waits until this set has been adopted by the running operator and still is: selected, in every template, rolled out.
+    /// With a GatewayAPI or an Istio that takes [`Options::resync`].
     ///
     /// # Errors
     /// It was not within `deadline`; the message has the timeline's end.
@@ -128,7 +129,7 @@ impl OperatorDouble {
         self.wait(what, deadline, |timeline| timeline.events().iter().any(|seen| matches(&seen.what))).await
     }
 
-    /// Waits until nothing is Degraded, after at least one look.
+    /// Waits until no Degraded span is open; true at once if there never was one.
     ///
     /// # Errors
     /// Something still was after `deadline`.

@@ -85,7 +85,7 @@ impl Stage {
         let workloads = workloads_of(&rules, variant, features);
         let active = rules.active_components(variant, features);
         let was_available = self.operator.available;
-        let mut calico = None;
+        let mut used = Vec::new();
         for component in Component::ALL {
             if !active.contains(&component) {
                 self.retire(component).await?;
@@ -98,8 +98,8 @@ impl Stage {
                     self.render(workload, &rules, variant, &settings.images, set.as_ref()).await?;
                 }
             }
+            used.push(verdict.as_ref().ok().and_then(Option::as_ref).map(|set| set.name.clone()));
             if component == Component::Calico {
-                calico = Some(verdict.clone());
                 // As upstream: written at the end of a good reconcile if calico looked Available, by the last account.
                 if let (Ok(set), true) = (&verdict, was_available) {
                     self.set_installation_status(&rules, &settings, set.as_ref()).await?;
@@ -108,7 +108,7 @@ impl Stage {
             self.set_tigera_status(component, &verdict, &workloads).await?;
         }
         self.roll_out(options, &workloads).await?;
-        self.tell_adoption(calico, &active, &workloads).await
+        self.tell_adoption(&used, &active, &workloads).await
     }
 
     /// The build in the leading pod: the one that led before while it is Ready, else the oldest Ready one.
@@ -337,30 +337,20 @@ impl Stage {
         Ok(())
     }
 
-    async fn tell_adoption(
-        &self,
-        calico: Option<Result<Option<NamedSet>, Refusal>>,
-        active: &[Component],
-        workloads: &[Workload],
-    ) -> Result<()> {
-        let name = match calico {
-            Some(Ok(Some(set))) => set.name,
-            _ => {
-                self.timeline.set_adopted(None);
-                return Ok(());
-            }
-        };
+    /// `used`: the set that each active component has rendered with.
+    async fn tell_adoption(&self, used: &[Option<String>], active: &[Component], workloads: &[Workload]) -> Result<()> {
+        let same = used.windows(2).all(|pair| pair[0] == pair[1]);
         let rolled_out = active.iter().all(|component| self.workloads.rolled_out(workloads, *component));
-        if !rolled_out {
+        let Some(Some(name)) = used.first().filter(|_| same && rolled_out) else {
             self.timeline.set_adopted(None);
             return Ok(());
-        }
-        if self.timeline.adopted().as_ref() == Some(&name) {
+        };
+        if self.timeline.adopted().as_ref() == Some(name) {
             return Ok(());
         }
         let installation = Kind::Installation.api(&self.client).get("default").await?;
         if installation.data["status"]["imageSet"] == name.as_str() {
-            self.timeline.set_adopted(Some(&name));
+            self.timeline.set_adopted(Some(name));
         }
         Ok(())
     }
