@@ -11,7 +11,14 @@
 pub mod apply;
 pub mod certificates;
 pub mod control_plane;
+pub mod images;
 pub mod process;
+pub mod registry;
+pub mod registry_client;
+pub mod token_service;
 
 pub use apply::apply_yaml;
 pub use control_plane::ControlPlane;
+pub use images::Image;
+pub use registry::{Kind, Registry};
+pub use registry_client::Access;

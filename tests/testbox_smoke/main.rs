@@ -14,7 +14,7 @@ use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::json;
 use std::path::Path;
-use testbox::{ControlPlane, apply_yaml};
+use testbox::{ControlPlane, Image, Kind, Registry, apply_yaml, images};
 
 fn assert_gone(process_ids: &[u32]) {
     for id in process_ids {
@@ -124,4 +124,173 @@ async fn controllers_and_scheduler_run() {
     assert_eq!(process_ids.len(), 4);
     drop(control_plane);
     assert_gone(&process_ids);
+}
+
+/// Pushes, pulls by digest, survives an outage, deletes; returns what was requested of the registry for the pull.
+async fn exercise(mut registry: Registry) {
+    let access = registry.access().unwrap();
+    let image =
+        Image::index_with_labels("seed", images::LINUX_PLATFORMS, &[("version", "v1")]).unwrap();
+    let digest = images::push(&access, "some/path/calico/node", "v3.32.1", &image)
+        .await
+        .unwrap();
+    let single = Image::single("other", ("linux", "amd64", None)).unwrap();
+    let single_digest = images::push(&access, "some/path/calico/node", "single", &single)
+        .await
+        .unwrap();
+    assert_ne!(digest, single_digest);
+
+    registry.forget_requests().unwrap();
+    let pulled = access
+        .manifest("some/path/calico/node", &digest)
+        .await
+        .unwrap();
+    assert_eq!(pulled.status, 200);
+    assert_eq!(testbox::registry_client::digest_of(&pulled.body), digest);
+    assert_eq!(pulled.header("content-type"), images::INDEX_TYPE);
+    let requests = registry.requests().unwrap();
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert_eq!(requests[0].method, "GET");
+    assert_eq!(
+        requests[0].path,
+        format!("/v2/some/path/calico/node/manifests/{digest}")
+    );
+    assert_eq!(requests[0].status, 200);
+    let config = access
+        .blob("some/path/calico/node", &image.manifests[0].config_digest)
+        .await
+        .unwrap();
+    assert!(String::from_utf8_lossy(&config.body).contains(r#""Labels":{"version":"v1"}"#));
+
+    let first_process = registry.process_id().unwrap();
+    registry.stop();
+    assert_gone(&[first_process]);
+    assert!(
+        access
+            .manifest("some/path/calico/node", "v3.32.1")
+            .await
+            .is_err()
+    );
+    registry.start_again().await.unwrap();
+    let pulled = access
+        .manifest("some/path/calico/node", "v3.32.1")
+        .await
+        .unwrap();
+    assert_eq!(pulled.header("docker-content-digest"), digest);
+
+    images::delete(&access, "some/path/calico/node", &digest)
+        .await
+        .unwrap();
+    assert_eq!(
+        access
+            .manifest("some/path/calico/node", "v3.32.1")
+            .await
+            .unwrap()
+            .status,
+        404
+    );
+
+    let process = registry.process_id().unwrap();
+    drop(registry);
+    assert_gone(&[process]);
+}
+
+fn htpasswd() -> Kind {
+    Kind::Htpasswd {
+        user: "puller".into(),
+        password: "pass:word".into(),
+    }
+}
+
+fn token(anonymous_pull: bool) -> Kind {
+    Kind::Token {
+        user: "puller".into(),
+        password: "pass:word".into(),
+        anonymous_pull,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_registry_takes_and_gives_images() {
+    for kind in [Kind::Anonymous, htpasswd(), token(false), token(true)] {
+        exercise(Registry::start(kind.clone()).await.unwrap()).await;
+        exercise(Registry::start_tls(kind).await.unwrap()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_asked_for() {
+    for kind in [htpasswd(), token(false)] {
+        let registry = Registry::start(kind).await.unwrap();
+        let nobody = testbox::Access::new(&registry.host(), None, None).unwrap();
+        assert_eq!(
+            nobody.manifest("calico/node", "v1").await.unwrap().status,
+            401
+        );
+        assert_eq!(registry.requests().unwrap()[0].authorization, "-");
+        assert!(registry.docker_config_json().contains(&registry.host()));
+    }
+    let registry = Registry::start(token(false)).await.unwrap();
+    let service = registry.token_service().unwrap();
+    let wrong = testbox::Access::new(&registry.host(), None, Some(("puller", "wrong"))).unwrap();
+    assert!(wrong.manifest("calico/node", "v1").await.is_err());
+    let right = registry.access().unwrap();
+    assert_eq!(
+        right.manifest("calico/node", "v1").await.unwrap().status,
+        404
+    );
+    service.fail_with(Some(503));
+    assert!(
+        registry
+            .access()
+            .unwrap()
+            .manifest("calico/node", "v1")
+            .await
+            .is_err()
+    );
+    let statuses: Vec<u16> = service
+        .requests()
+        .iter()
+        .map(|request| request.status)
+        .collect();
+    assert_eq!(statuses, [401, 200, 503]);
+    assert_eq!(service.requests()[0].user.as_deref(), Some("puller"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_pushed_under_mapped_names() {
+    let registry = Registry::start_tls(token(false)).await.unwrap();
+    let facts: serde_json::Value =
+        serde_json::from_str(include_str!("../facts/operator-images.json")).unwrap();
+    let references: Vec<&str> = facts["v1.42.4"]["calico_images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|value| value.as_str().unwrap())
+        .collect();
+    let map = |reference: &str| format!("mirror/{}", images::repository_and_tag(reference).0);
+    let started = std::time::Instant::now();
+    let digests = images::push_release(&registry.access().unwrap(), &references, Some(&map))
+        .await
+        .unwrap();
+    eprintln!("{} images pushed in {:?}", digests.len(), started.elapsed());
+    assert_eq!(digests.len(), references.len());
+    let node = references
+        .iter()
+        .find(|reference| reference.contains("/node:"))
+        .unwrap();
+    let tag = images::repository_and_tag(node).1;
+    let pulled = registry
+        .access()
+        .unwrap()
+        .manifest("mirror/calico/node", &tag)
+        .await
+        .unwrap();
+    assert_eq!(pulled.header("docker-content-digest"), digests[*node]);
+    let windows = Image::of_reference("quay.io/calico/node-windows:v3.32.1").unwrap();
+    assert!(
+        windows.manifests[1]
+            .platform
+            .starts_with("windows/amd64:10.0.20348.")
+    );
 }
