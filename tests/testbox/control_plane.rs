@@ -5,7 +5,7 @@
 //! then (that admission plugin is off).
 
 use super::certificates::ServerCertificate;
-use super::process::{ATTEMPTS, Folders, Process, free_port, program};
+use super::process::{ATTEMPTS, Folders, Process, free_port, is_port_taken, program};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -61,12 +61,7 @@ impl Builder {
             match self.start_once().await {
                 Ok(started) => return Ok(started),
                 // Another process may have taken one of the ports between our choice and the bind.
-                Err(error)
-                    if attempt < ATTEMPTS
-                        && format!("{error:#}").contains("address already in use") =>
-                {
-                    attempt += 1
-                }
+                Err(error) if attempt < ATTEMPTS && is_port_taken(&error) => attempt += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -369,6 +364,9 @@ async fn start_etcd(folders: &Folders) -> Result<(Process, String)> {
         format!("--initial-advertise-peer-urls={peer}"),
         format!("--initial-cluster=default={peer}"),
         "--unsafe-no-fsync".to_owned(),
+        // One member elects itself; the default second is most of etcd's start.
+        "--heartbeat-interval=10".to_owned(),
+        "--election-timeout=100".to_owned(),
         "--log-level=warn".to_owned(),
     ]);
     let mut process = Process::spawn("etcd", command, &folders.logs.join("etcd.log"))?;

@@ -64,11 +64,23 @@ pub async fn program(name: &str) -> Result<Command> {
 }
 
 /// A TCP port of the loopback address that is free now. Somebody may take it before the program binds it, therefore
-/// starts are tried again with another one.
+/// starts are tried again with another one. Below the range that systems give to outgoing connections (from 32768 on),
+/// so that a port is still free when a stopped program starts again on it.
 pub fn free_port() -> Result<u16> {
-    let listener =
-        std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free loopback port")?;
-    Ok(listener.local_addr()?.port())
+    use std::hash::{BuildHasher as _, RandomState};
+    for attempt in 0..200_u32 {
+        let random = RandomState::new().hash_one(attempt) % 20_000;
+        let port = 12_000 + u16::try_from(random)?;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free loopback port between 12000 and 31999")
+}
+
+/// Whether a start failed because another process had the port.
+pub fn is_port_taken(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("address already in use")
 }
 
 /// A running program. Killed and reaped on drop.

@@ -2,7 +2,7 @@
 //! private authority. The contents are on disk, so that a registry can go down and come back with them.
 
 use super::certificates::ServerCertificate;
-use super::process::{ATTEMPTS, Folders, Process, controlplane_binary, free_port};
+use super::process::{ATTEMPTS, Folders, Process, controlplane_binary, free_port, is_port_taken};
 use super::registry_client::Access;
 use super::token_service::{ISSUER, SERVICE, TokenService};
 use anyhow::{Context, Result, bail};
@@ -74,12 +74,7 @@ impl Registry {
             match Self::start_once(kind.clone(), certificate.clone()).await {
                 Ok(started) => return Ok(started),
                 // Another process may have taken the port between our choice and the bind.
-                Err(error)
-                    if attempt < ATTEMPTS
-                        && format!("{error:#}").contains("address already in use") =>
-                {
-                    attempt += 1
-                }
+                Err(error) if attempt < ATTEMPTS && is_port_taken(&error) => attempt += 1,
                 Err(error) => return Err(error),
             }
         }

@@ -197,6 +197,18 @@ impl Access {
         Ok(())
     }
 
+    /// One GET of any URL with this Authorization header or none; nothing is tried again.
+    pub async fn get(&self, url: &str, authorization: Option<&str>) -> Result<Answer> {
+        self.send_once(
+            &Method::GET,
+            url,
+            &HeaderMap::new(),
+            &Bytes::new(),
+            authorization,
+        )
+        .await
+    }
+
     fn manifest_url(&self, repository: &str, reference: &str) -> String {
         format!("{}/v2/{repository}/manifests/{reference}", self.base)
     }

@@ -110,6 +110,57 @@ metadata: {name: by-hand, namespace: somewhere}
 spec: {containers: [{name: one, image: 'example.org/one:v1'}]}
 ";
 
+/// Not a test of its own: [`a_killed_test_leaves_nothing_running`] runs it in a process that it kills.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "waits to be killed by another test"]
+async fn starts_and_waits_to_be_killed() {
+    let file = std::env::var("TESTBOX_SMOKE_IDS").unwrap();
+    let control_plane = ControlPlane::start("smoke-killed").await.unwrap();
+    let registry = Registry::start(token(true)).await.unwrap();
+    let mut ids = control_plane.process_ids();
+    ids.extend(registry.process_id());
+    std::fs::write(format!("{file}.new"), serde_json::to_vec(&ids).unwrap()).unwrap();
+    std::fs::rename(format!("{file}.new"), file).unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[test]
+fn a_killed_test_leaves_nothing_running() {
+    // Binaries that are not ours don't watch their parent; without /proc nothing can be seen.
+    if std::env::var_os("KUBEBUILDER_ASSETS").is_some() || !Path::new("/proc/self").exists() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ids");
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "starts_and_waits_to_be_killed"])
+        .env("TESTBOX_SMOKE_IDS", &file)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !file.exists() {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the other process ended by itself"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let ids: Vec<u32> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(ids.len(), 3);
+    let started = std::time::Instant::now();
+    while ids.iter().any(|id| is_running(*id)) {
+        assert!(started.elapsed().as_secs() < 60, "still running: {ids:?}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// Whether the process exists and is more than an entry that nobody has reaped yet.
+fn is_running(id: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_and_scheduler_run() {
     let control_plane = ControlPlane::builder("smoke-controllers")
@@ -239,6 +290,29 @@ async fn credentials_are_asked_for() {
         right.manifest("calico/node", "v1").await.unwrap().status,
         404
     );
+    let url = format!(
+        "{}?service=testbox-registry&scope=repository%3Aone%2Fa%3Apull&scope=repository:one/b:pull+repository:two/c:pull,push",
+        service.realm()
+    );
+    let answer = right
+        .get(&url, Some("Basic cHVsbGVyOnBhc3M6d29yZA=="))
+        .await
+        .unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let bearer = format!("Bearer {}", answer["token"].as_str().unwrap());
+    for (repository, status) in [
+        ("one/a", 404),
+        ("one/b", 404),
+        ("two/c", 404),
+        ("two/d", 401),
+    ] {
+        let url = format!("http://{}/v2/{repository}/manifests/v1", registry.host());
+        assert_eq!(
+            right.get(&url, Some(&bearer)).await.unwrap().status,
+            status,
+            "{repository}"
+        );
+    }
     service.fail_with(Some(503));
     assert!(
         registry
@@ -253,7 +327,8 @@ async fn credentials_are_asked_for() {
         .iter()
         .map(|request| request.status)
         .collect();
-    assert_eq!(statuses, [401, 200, 503]);
+    assert_eq!(statuses, [401, 200, 200, 503]);
+    assert_eq!(service.requests()[2].scopes.len(), 3);
     assert_eq!(service.requests()[0].user.as_deref(), Some("puller"));
 }
 
