@@ -63,13 +63,13 @@ trap 'exit 130' INT TERM
 
 started=$SECONDS
 told=-15
-title="Building etcd, kube-apiserver $kubernetes and the registry for the tests (once, minutes when cold)"
+title="Building the control plane of the tests (once; minutes when cold)"
 while kill -0 "$build" 2>/dev/null; do
     elapsed=$((SECONDS - started))
     # Go names each package as it compiles it, and each module as it fetches it.
     packages=$(grep -vc '^go: ' "$log" || true)
     if [ -t 2 ]; then
-        printf '\r%s: %d s, %d packages ' "$title" "$elapsed" "$packages" >&2
+        printf '\r%s: %d s, %d packages\033[K' "$title" "$elapsed" "$packages" >&2
     elif [ $((elapsed - told)) -ge 15 ]; then
         told=$elapsed
         say "$title: $elapsed s, $packages packages"

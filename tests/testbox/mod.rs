@@ -12,11 +12,18 @@ pub mod apply;
 pub mod certificates;
 pub mod control_plane;
 pub mod crds;
+pub mod images;
 pub mod operator_double;
 pub mod operator_images;
 pub mod process;
 pub mod recorder;
+pub mod registry;
+pub mod registry_client;
 pub mod rules;
+pub mod token_service;
 
 pub use apply::apply_yaml;
 pub use control_plane::ControlPlane;
+pub use images::Image;
+pub use registry::{Kind, Registry};
+pub use registry_client::Access;

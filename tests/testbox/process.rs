@@ -24,9 +24,12 @@ pub fn box_folder() -> PathBuf {
 /// The reason is on standard error already: no Go, or a build that failed.
 pub async fn controlplane_binary() -> Result<PathBuf> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built =
-        tokio::task::spawn_blocking(|| BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}"))).clone())
-            .await?;
+    let built = tokio::task::spawn_blocking(|| {
+        BINARY
+            .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+            .clone()
+    })
+    .await?;
     built.map_err(|reason| anyhow!(reason))
 }
 
@@ -38,7 +41,10 @@ fn build() -> Result<PathBuf> {
         .output()
         .with_context(|| format!("can't run {}", script.display()))?;
     if !output.status.success() {
-        bail!("tests/controlplane/build.sh ended with {}; its message is above", output.status);
+        bail!(
+            "tests/controlplane/build.sh ended with {}; its message is above",
+            output.status
+        );
     }
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
@@ -58,10 +64,23 @@ pub async fn program(name: &str) -> Result<Command> {
 }
 
 /// A TCP port of the loopback address that is free now. Somebody may take it before the program binds it, therefore
-/// starts are tried again with another one.
+/// starts are tried again with another one. Below the range that systems give to outgoing connections (from 32768 on),
+/// so that a port is still free when a stopped program starts again on it.
 pub fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free loopback port")?;
-    Ok(listener.local_addr()?.port())
+    use std::hash::{BuildHasher as _, RandomState};
+    for attempt in 0..200_u32 {
+        let random = RandomState::new().hash_one(attempt) % 20_000;
+        let port = 12_000 + u16::try_from(random)?;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free loopback port between 12000 and 31999")
+}
+
+/// Whether a start failed because another process had the port.
+pub fn is_port_taken(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("address already in use")
 }
 
 /// A running program. Killed and reaped on drop.
@@ -83,7 +102,11 @@ impl Process {
             .stderr(output)
             .spawn()
             .with_context(|| format!("can't start {name}"))?;
-        Ok(Self { name: name.to_owned(), log: log.to_owned(), child })
+        Ok(Self {
+            name: name.to_owned(),
+            log: log.to_owned(),
+            child,
+        })
     }
 
     /// The process id.
@@ -101,11 +124,16 @@ impl Process {
     /// An error that shows the log's end, if the process has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            let text =
-                fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+            let text = fs::read(&self.log)
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                .unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
             let end = lines[lines.len().saturating_sub(8)..].join("\n");
-            bail!("{} ended ({status}); the end of {}:\n{end}", self.name, self.log.display());
+            bail!(
+                "{} ended ({status}); the end of {}:\n{end}",
+                self.name,
+                self.log.display()
+            );
         }
         Ok(())
     }
@@ -128,7 +156,12 @@ impl Process {
                 return self.check_alive();
             }
             if started.elapsed() > READY_WITHIN {
-                bail!("{} is not ready after {} s; see {}", self.name, READY_WITHIN.as_secs(), self.log.display());
+                bail!(
+                    "{} is not ready after {} s; see {}",
+                    self.name,
+                    READY_WITHIN.as_secs(),
+                    self.log.display()
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -163,7 +196,8 @@ impl Folders {
         for folder in [&data, &logs] {
             // A former process with our id may have left one.
             let _ = fs::remove_dir_all(folder);
-            fs::create_dir_all(folder).with_context(|| format!("can't create {}", folder.display()))?;
+            fs::create_dir_all(folder)
+                .with_context(|| format!("can't create {}", folder.display()))?;
         }
         Ok(Self { data, logs })
     }
@@ -188,10 +222,18 @@ impl Drop for Folders {
 }
 
 fn sweep() {
-    let entries = |folder: &str| fs::read_dir(box_folder().join(folder)).into_iter().flatten().flatten();
+    let entries = |folder: &str| {
+        fs::read_dir(box_folder().join(folder))
+            .into_iter()
+            .flatten()
+            .flatten()
+    };
     for entry in entries("run") {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.rsplit('-').nth(1).and_then(|pid| pid.parse::<u32>().ok());
+        let owner = name
+            .rsplit('-')
+            .nth(1)
+            .and_then(|pid| pid.parse::<u32>().ok());
         // Only where /proc tells which processes live.
         if let Some(pid) = owner
             && Path::new("/proc/self").exists()
@@ -202,7 +244,9 @@ fn sweep() {
     }
     for entry in entries("logs") {
         let modified = entry.metadata().and_then(|data| data.modified());
-        let age = modified.ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+        let age = modified
+            .ok()
+            .and_then(|time| SystemTime::now().duration_since(time).ok());
         if age.is_some_and(|age| age > Duration::from_secs(48 * 3600)) {
             let _ = fs::remove_dir_all(entry.path());
         }
