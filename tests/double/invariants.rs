@@ -217,6 +217,12 @@ async fn before_the_first_install_the_announced_version_comes_first() {
     let report = recorder.finish_ok().await.unwrap();
     assert!(report.gaps.is_empty(), "{:?}", report.gaps);
 
+    // A later recorder knows what was pinned before it, and judges only what is written from then on.
+    config.known_digests.lock().unwrap().insert(digest("another"));
+    let recorder = InvariantRecorder::start(scene.client.clone(), config.clone()).await.unwrap();
+    scene.product_stores("calico-v3.32.1", &with(complete("v1.42.4"), "calico/node", &digest("another"))).await;
+    assert_eq!(rules_of(&recorder.finish().await.unwrap()), ["S4"]);
+
     scene.delete_set("calico-v3.32.1").await;
     scene.delete_set("calico-v3.31.7").await;
     let recorder = InvariantRecorder::start(scene.client.clone(), config).await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::rules::{
     Component, Entry, Features, NamedSet, OperatorRules, Refusal, RegistryLayout, Selection, Variant, accepts,
     all_versions, strict_problems, versions_wanting,
@@ -361,4 +362,27 @@ fn references_as_nodes_pull_them() {
         render(&layout("mcr.microsoft.com/", "oss/calico", ""), Some("sha256:aa")),
         "mcr.microsoft.com/oss/calico/node@sha256:aa"
     );
+}
+
+#[test]
+fn only_the_bytes_of_an_operator_image_decide() {
+    let digest = digest("an operator");
+    let images = OperatorImages::new()
+        .with(&digest, rules("v1.40.15").refusing("calico/csi"))
+        .with_reference("quay.io/tigera/operator:v1.43.0", &digest);
+    let version = |image: &str, image_id: &str| images.rules(image, image_id).map(|rules| rules.version.to_string());
+    let known = Some("v1.40.15".to_owned());
+    assert_eq!(version("quay.io/tigera/operator:v1.42.4", ""), Some("v1.42.4".to_owned()));
+    assert_eq!(version(&format!("localhost:5000/operator:v1.42.4@{digest}"), ""), known);
+    assert_eq!(version("quay.io/tigera/operator:v1.42.4", &format!("quay.io/tigera/operator@{digest}")), known);
+    assert_eq!(version("quay.io/tigera/operator:v1.43.0", ""), known);
+    assert_eq!(version("localhost:5000/operator", ""), None);
+    assert_eq!(version("quay.io/tigera/operator:latest", ""), None);
+    assert_eq!(images.image_id("quay.io/tigera/operator:v1.43.0"), format!("quay.io/tigera/operator@{digest}"));
+    assert_eq!(
+        images.image_id(&format!("localhost:5000/operator@{digest}")),
+        format!("localhost:5000/operator@{digest}")
+    );
+    assert_eq!(images.image_id("quay.io/tigera/operator:v1.42.4"), "");
+    assert!(!images.rules("x/operator:v1.43.0", &format!("x@{digest}")).unwrap().known_names().contains("calico/csi"));
 }

@@ -7,6 +7,8 @@
 //! - `workloads`: the DaemonSets and Deployments it renders, and their roll-out.
 //!
 //! It polls, so a change is seen at most [`Options::poll`] (100 ms by default) late.
+// A poisoned lock is a test that has failed already.
+#![allow(clippy::unwrap_used)]
 
 mod pods;
 mod reconcile;

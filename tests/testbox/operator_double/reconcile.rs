@@ -21,6 +21,9 @@ use super::{Options, Stage};
 /// How often the objects that make images required are looked for; they change seldom.
 const FEATURES_EVERY: Duration = Duration::from_millis(300);
 
+/// The set that a component uses (`None`: tags), or why it is Degraded.
+type Verdict = Result<Option<NamedSet>, Refusal>;
+
 /// What the running operator process remembers; forgotten when another takes over.
 #[derive(Default)]
 pub struct Memory {
@@ -28,7 +31,7 @@ pub struct Memory {
     rules: Option<Arc<OperatorRules>>,
     features: Option<(Instant, Features)>,
     /// Verdicts of the components that don't watch ImageSets: when, for which world, and what.
-    resynced: BTreeMap<Component, (Instant, String, Result<Option<NamedSet>, Refusal>)>,
+    resynced: BTreeMap<Component, (Instant, String, Verdict)>,
     written: BTreeMap<Component, Conditions>,
     available: bool,
 }
@@ -224,7 +227,7 @@ impl Stage {
         settings: &Settings,
         features: Features,
         sets: &[NamedSet],
-    ) -> Result<Option<NamedSet>, Refusal> {
+    ) -> Verdict {
         let judge = || rules.judge(component, settings.variant, features, sets).map(|set| set.cloned());
         if !component.notices_at_resync_only() {
             return judge();
@@ -244,7 +247,7 @@ impl Stage {
     async fn set_tigera_status(
         &mut self,
         component: Component,
-        verdict: &Result<Option<NamedSet>, Refusal>,
+        verdict: &Verdict,
         workloads: &[Workload],
     ) -> Result<()> {
         let before = self.operator.written.get(&component);

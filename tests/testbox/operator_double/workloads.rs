@@ -54,6 +54,11 @@ impl Memory {
     }
 }
 
+/// Container and image, the latter without the variant's path.
+type Containers = &'static [(&'static str, &'static str)];
+/// Component, namespace, name, DaemonSet or not, init containers, containers.
+type Row = (Component, &'static str, &'static str, bool, Containers, Containers);
+
 /// The workloads of a build. Only images that it lists; a workload without any is not there.
 pub fn workloads_of(rules: &OperatorRules, variant: Variant, features: Features) -> Vec<Workload> {
     let prefix = match variant {
@@ -69,7 +74,7 @@ pub fn workloads_of(rules: &OperatorRules, variant: Variant, features: Features)
     };
     // The namespace of the API server moved in the course of time; the facts don't say when.
     let api_server = if rules.version >= Version(1, 40, 0) { "calico-system" } else { "calico-apiserver" };
-    let rows: [(Component, &'static str, &'static str, bool, &[(&'static str, &str)], &[(&'static str, &str)]); 11] = [
+    let rows: [Row; 11] = [
         (
             Component::Calico,
             "calico-system",

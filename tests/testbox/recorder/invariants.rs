@@ -42,8 +42,8 @@ pub fn judge(config: &Config, allowed: &Allowed, revisions: &[Revision]) -> (Vec
         unjudged: Vec::new(),
     };
     for revision in revisions {
-        if revision.watched == Watched::Operator(Kind::ImageSet) && !revision.initial {
-            judge.image_set(revision);
+        if revision.watched == Watched::Operator(Kind::ImageSet) {
+            if revision.initial { judge.remember(revision) } else { judge.image_set(revision) }
         }
         judge.world.apply(config, revision);
     }
@@ -66,6 +66,14 @@ impl Judge<'_> {
     fn violation(&mut self, rule: &'static str, revision: &Revision, text: String) {
         let object = revision.name();
         self.violations.push(Violation { rule, resource_version: revision.resource_version, object, text });
+    }
+
+    /// What was stored before the recorder looked is not judged, but stays pinned.
+    fn remember(&mut self, revision: &Revision) {
+        let stored = stored_set(&revision.object);
+        for (image, digest) in stored.set.entries.iter().filter(|_| stored.ours) {
+            self.pinned.insert((stored.set.name.clone(), image.clone()), digest.clone());
+        }
     }
 
     fn image_set(&mut self, revision: &Revision) {
