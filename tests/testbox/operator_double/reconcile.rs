@@ -95,7 +95,6 @@ impl Stage {
                 continue;
             }
             let verdict = self.verdict(options, component, &rules, &settings, features, &sets);
-            self.timeline.component(component.tigera_status(), verdict.as_ref().err());
             if let Ok(set) = &verdict {
                 for workload in workloads.iter().filter(|workload| workload.component == component) {
                     self.render(workload, &rules, variant, &settings.images, set.as_ref()).await?;
@@ -109,6 +108,8 @@ impl Stage {
                 }
             }
             self.set_tigera_status(component, &verdict, &workloads).await?;
+            // Told only now: who waits for it may read the TigeraStatus at once.
+            self.timeline.component(component.tigera_status(), verdict.as_ref().err());
         }
         self.roll_out(options, &workloads).await?;
         self.tell_adoption(&used, &active, &workloads).await
@@ -292,7 +293,6 @@ impl Stage {
 
     /// A component whose object is gone has no TigeraStatus.
     async fn retire(&mut self, component: Component) -> Result<()> {
-        self.timeline.component(component.tigera_status(), None);
         if self.operator.written.remove(&component).is_some() {
             let api = Kind::TigeraStatus.api(&self.client);
             match api.delete(component.tigera_status(), &Default::default()).await {
@@ -300,6 +300,7 @@ impl Stage {
                 other => drop(other?),
             }
         }
+        self.timeline.component(component.tigera_status(), None);
         Ok(())
     }
 
