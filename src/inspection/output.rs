@@ -63,14 +63,14 @@ pub enum InvalidOutput {
     NoOwnImage,
     /// More than one image of the operator.
     #[error("the output of --print-images=list has several images of the operator itself: {0} and {1}")]
-    SeveralOwnImages(Reference, Reference),
+    SeveralOwnImages(String, String),
     /// The two outputs are of different operators.
     #[error("--version was printed by operator {version}, --print-images=list by {own_image}")]
     OtherOperator {
         /// After `Operator:`.
         version: Release,
         /// In the list.
-        own_image: Reference,
+        own_image: String,
     },
     /// One product has no image: that is what `--print-images=listcalico` prints.
     #[error("the output of --print-images=list has no {0} image, so it is not whole")]
@@ -161,9 +161,9 @@ fn own_image(release: Release, images: &[Image]) -> Result<Reference, InvalidOut
     let mut own = own.into_iter();
     match (own.next(), own.next()) {
         (None, _) => Err(InvalidOutput::NoOwnImage),
-        (Some(first), Some(second)) => Err(InvalidOutput::SeveralOwnImages(first.clone(), second.clone())),
+        (Some(first), Some(second)) => Err(InvalidOutput::SeveralOwnImages(first.to_string(), second.to_string())),
         (Some(own), None) if own.tag() != Some(release.to_string().as_str()) => {
-            Err(InvalidOutput::OtherOperator { version: release, own_image: own.clone() })
+            Err(InvalidOutput::OtherOperator { version: release, own_image: own.to_string() })
         }
         (Some(own), None) => Ok(own.clone()),
     }

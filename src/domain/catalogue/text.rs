@@ -212,6 +212,7 @@ mod tests {
 v1.41.0: calico master quay.io, enterprise v3.23.0-1.0 gcr.io/some/path
   + calico calico/node
   + calico calico/node:*-fips
+  + calico calico/typha
   + calico docker.io/calico/csi:v3
   + enterprise tigera/cnx-node
   + common quay.io/tigera/key-cert-provisioner:v1.1.7
@@ -229,12 +230,17 @@ v1.41.1: calico v3.31.3 quay.io, enterprise v3.23.0-1.0 quay.io
         let texts = |references: &BTreeSet<Reference>| references.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
             texts(&printed("v1.41.0").calico_images),
-            ["docker.io/calico/csi:v3", "quay.io/calico/node:master", "quay.io/calico/node:master-fips"]
+            [
+                "docker.io/calico/csi:v3",
+                "quay.io/calico/node:master",
+                "quay.io/calico/node:master-fips",
+                "quay.io/calico/typha:master"
+            ]
         );
         assert_eq!(texts(&printed("v1.41.0").enterprise_images), ["gcr.io/some/path/tigera/cnx-node:v3.23.0-1.0"]);
         assert_eq!(
             texts(&printed("v1.41.1").calico_images),
-            ["docker.io/calico/csi:v3", "quay.io/calico/node:v3.31.3"]
+            ["docker.io/calico/csi:v3", "quay.io/calico/node:v3.31.3", "quay.io/calico/typha:v3.31.3"]
         );
         assert_eq!(printed("v1.41.1").own_image.to_string(), "quay.io/tigera/operator:v1.41.1");
         assert_eq!(catalogue.to_text(), format!("{HEADER}{TWO}"));
@@ -245,13 +251,13 @@ v1.41.1: calico v3.31.3 quay.io, enterprise v3.23.0-1.0 quay.io
     fn errors_name_the_line() {
         let line = |text: &str| Catalogue::parse(text).map_err(|error| error.line).unwrap_err();
         assert_eq!(line("  + calico calico/node\n"), 1);
-        assert_eq!(line(&TWO.replace("v1.41.1:", "v1.40.1:")), 8);
-        assert_eq!(line(&TWO.replace("+ rejected", "+ refused")), 10);
-        assert_eq!(line(&TWO.replace("calico/csi:v3", "calico/CSI")), 4);
-        assert_eq!(line(&TWO.replace("- calico calico/node:*-fips", "- calico calico/typha")), 9);
-        assert_eq!(line(&TWO.replace("  + own quay.io/tigera/operator\n", "")), 7);
+        assert_eq!(line(&TWO.replace("v1.41.1:", "v1.40.1:")), 9);
+        assert_eq!(line(&TWO.replace("+ rejected", "+ refused")), 11);
+        assert_eq!(line(&TWO.replace("calico/csi:v3", "calico/CSI")), 5);
+        assert_eq!(line(&TWO.replace("- calico calico/node:*-fips", "- calico calico/apiserver")), 10);
+        assert_eq!(line(&TWO.replace("  + own quay.io/tigera/operator\n", "")), 1, "the release as a whole");
         assert_eq!(line(&TWO.replace(" gcr.io/some/path", "")), 1);
-        assert_eq!(line(&TWO.replace(", enterprise v3.23.0-1.0 quay.io", "")), 8);
+        assert_eq!(line(&TWO.replace(", enterprise v3.23.0-1.0 quay.io", "")), 9);
     }
 
     #[test]
