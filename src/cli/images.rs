@@ -10,8 +10,8 @@ use crate::domain::Release;
 
 /// Print the default image references of operator releases, for mirroring.
 ///
-/// One reference per line, sorted, without duplicates: the images of the variant, those that both variants share, and the
-/// operator's own.
+/// One reference per line, sorted, without duplicates: the images of the variant, those that both variants share, and
+/// the operator's own.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imageset-controller images v1.42.4

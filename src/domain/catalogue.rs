@@ -23,8 +23,8 @@ pub const FILE_NAME: &str = "operator-releases.txt";
 /// The compiled-in data file.
 const EMBEDDED: &str = include_str!("../../data/operator-releases.txt");
 
-/// The image lists of many operator releases, kept small (about 0.3 MiB): lists that neighbours have in common are shared, and
-/// [`Catalogue::get`] spells the references out.
+/// The image lists of many operator releases, kept small: lists that neighbours have in common are shared, entries
+/// borrow from the text, and [`Catalogue::get`] spells the references out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalogue<'text> {
     releases: BTreeMap<Release, Build<'text>>,
