@@ -3,4 +3,6 @@
 //! One way through the house: `cluster` observes, [`domain`] decides, `cluster` applies and reports.
 //! `docs/architecture.md` is the map.
 
+pub mod cli;
 pub mod domain;
+pub mod inspection;

@@ -131,6 +131,15 @@ impl ProductVersion {
         !(self.0.starts_with('v') && self.0[1..].starts_with(|first: char| first.is_ascii_digit()))
     }
 
+    /// Whether the text can be what an operator prints: part of a tag and of an object's name, at most 63 characters.
+    #[must_use]
+    pub fn is_printable(text: &str) -> bool {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        (1..=63).contains(&text.len())
+            && text.bytes().all(inner)
+            && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+    }
+
     /// The text as the operator prints it.
     #[must_use]
     pub fn as_str(&self) -> &str {

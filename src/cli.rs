@@ -1,0 +1,85 @@
+//! The command line: arguments in, one verb called, exit code out. Each verb has a file of its own and returns its
+//! [`Answer`] or a [`Failure`]; only [`output`] writes them.
+//!
+//! Exit codes, the same for every verb:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done; in sync |
+//! | 1 | drift: what was checked differs from what it should be |
+//! | 2 | could not tell or could not do it; wrong arguments, too |
+
+mod catalogue;
+mod images;
+pub mod output;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::domain::{Catalogue, OperatorImages, Release, Variant};
+use output::{Answer, Failure};
+
+/// Keeps a Calico cluster that is pinned by digest upgradable: builds, verifies and applies the tigera-operator's
+/// ImageSet before an upgrade lands.
+#[derive(Debug, Parser)]
+#[command(name = "imageset-controller", version, subcommand_required = true, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Images(images::Arguments),
+    Catalogue(catalogue::Arguments),
+}
+
+/// Runs one command line and says with which code to exit.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    output::finish(match Arguments::try_parse_from(arguments) {
+        Ok(Arguments { verb: Verb::Images(arguments) }) => images::run(&arguments),
+        Ok(Arguments { verb: Verb::Catalogue(arguments) }) => catalogue::run(&arguments),
+        // `--help` and `--version` are answers; clap words both them and its complaints.
+        Err(asked) if !asked.use_stderr() => Ok(Answer::text(asked.render().to_string())),
+        Err(wrong) => Err(Failure::usage(wrong.render().to_string())),
+    })
+}
+
+/// A variant as a person may write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum VariantArgument {
+    /// Open-source Calico.
+    #[default]
+    #[value(name = "Calico")]
+    Calico,
+    /// Calico Enterprise, by the names that Installations have for it, too.
+    #[value(name = "Enterprise", alias = "TigeraSecureEnterprise", alias = "CalicoEnterprise")]
+    Enterprise,
+}
+
+impl From<VariantArgument> for Variant {
+    fn from(argument: VariantArgument) -> Self {
+        match argument {
+            VariantArgument::Calico => Self::Calico,
+            VariantArgument::Enterprise => Self::Enterprise,
+        }
+    }
+}
+
+/// The images of a release, or what to do about a release that the catalogue does not know.
+fn known_images(release: Release) -> Result<OperatorImages, Failure> {
+    let catalogue = Catalogue::embedded();
+    catalogue.get(&release).ok_or_else(|| {
+        let newest = catalogue.newest().map_or_else(String::new, |newest| format!(" (the newest is {newest})"));
+        Failure::new(format!("operator {release} is not among the releases that this build knows{newest}"))
+            .reason("OperatorVersionUnknown")
+            .hint(format!(
+                "use a newer imageset-controller, or ask the operator itself: run its image once with --version and \
+                 once with --print-images=list, keep both outputs, and add {release} in a checkout with \
+                 `imageset-controller catalogue add --version-file FILE --images-file FILE`"
+            ))
+    })
+}

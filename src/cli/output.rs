@@ -1,0 +1,148 @@
+//! The only writer to standard output and standard error. Standard output gets the answer and nothing else; what went
+//! wrong goes to standard error as `error:` and `hint:` lines.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Exit code for "could not tell" or "could not do it".
+const FAILED: u8 = 2;
+
+/// What a verb has to say to standard output.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    text: String,
+    code: u8,
+}
+
+impl Answer {
+    /// An answer of this text; a missing newline at its end is added.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: 0 }
+    }
+
+    /// An answer of one line per item.
+    #[must_use]
+    pub fn lines<Line: ToString>(lines: impl IntoIterator<Item = Line>) -> Self {
+        let lines = lines.into_iter().map(|line| line.to_string() + "\n");
+        Self::text(lines.collect::<String>())
+    }
+
+    /// The same answer with exit code 1: what was checked differs from what it should be.
+    #[must_use]
+    pub fn drifted(self) -> Self {
+        Self { code: 1, ..self }
+    }
+}
+
+/// Why a verb has no answer, for the person at the terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    message: String,
+    reason: Option<&'static str>,
+    hint: Option<String>,
+    /// The message is clap's, which has its own `error:` and its own hints.
+    is_whole: bool,
+}
+
+impl Failure {
+    /// What happened, to which object.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), reason: None, hint: None, is_whole: false }
+    }
+
+    /// Arguments that make no sense, in the words of the argument parser.
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { is_whole: true, ..Self::new(message) }
+    }
+
+    /// The word of the closed list of reasons that conditions, events and metrics share.
+    #[must_use]
+    pub fn reason(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    /// The whole chain of causes in one line.
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(format!("{error:#}"))
+    }
+}
+
+/// Writes what a verb returned, and says with which code to exit. A reader that went away (`| head`) has what it
+/// wanted; a disk that is full has not.
+#[must_use]
+pub fn finish(result: Result<Answer, Failure>) -> ExitCode {
+    match result {
+        Ok(answer) => match write_answer(&mut io::stdout().lock(), &answer) {
+            Ok(()) => ExitCode::from(answer.code),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(answer.code),
+            Err(error) => fail(&Failure::new(format!("the answer could not be written: {error}"))),
+        },
+        Err(failure) => fail(&failure),
+    }
+}
+
+/// A line for a person, beside the answer.
+pub fn note(message: &str) {
+    // Nothing is left to tell somebody whose standard error is closed.
+    let _ = writeln!(io::stderr().lock(), "{message}");
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    let _ = write_failure(&mut io::stderr().lock(), failure);
+    ExitCode::from(FAILED)
+}
+
+fn write_answer(writer: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    writer.write_all(answer.text.as_bytes())?;
+    if !answer.text.is_empty() && !answer.text.ends_with('\n') {
+        writer.write_all(b"\n")?;
+    }
+    writer.flush()
+}
+
+fn write_failure(writer: &mut impl Write, failure: &Failure) -> io::Result<()> {
+    if failure.is_whole {
+        return writeln!(writer, "{}", failure.message.trim_end());
+    }
+    let reason = failure.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    writeln!(writer, "error: {}{reason}", failure.message)?;
+    failure.hint.as_ref().map_or(Ok(()), |hint| writeln!(writer, "hint: {hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
+        let mut buffer = Vec::new();
+        write(&mut buffer).unwrap();
+        String::from_utf8(buffer).unwrap()
+    }
+
+    #[test]
+    fn a_failure_is_an_error_with_its_reason_and_a_hint() {
+        let failure = Failure::new("it is not known").reason("OperatorVersionUnknown").hint("look elsewhere");
+        assert_eq!(
+            written(|buffer| write_failure(buffer, &failure)),
+            "error: it is not known (OperatorVersionUnknown)\nhint: look elsewhere\n"
+        );
+    }
+
+    #[test]
+    fn an_answer_ends_with_a_newline_and_an_empty_one_is_empty() {
+        assert_eq!(written(|buffer| write_answer(buffer, &Answer::text("a"))), "a\n");
+        assert_eq!(written(|buffer| write_answer(buffer, &Answer::lines(["a", "b"]))), "a\nb\n");
+        assert_eq!(written(|buffer| write_answer(buffer, &Answer::default())), "");
+    }
+}
