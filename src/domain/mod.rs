@@ -7,6 +7,7 @@ pub mod layout;
 pub mod platform;
 pub mod reference;
 pub mod release;
+pub mod resolution;
 
 pub use digest::Digest;
 pub use image_name::ImageName;
@@ -14,3 +15,4 @@ pub use layout::RegistryLayout;
 pub use platform::Platform;
 pub use reference::Reference;
 pub use release::{ImageSetName, ProductVersion, Release, Variant};
+pub use resolution::{Content, RegistryFailure, RegistryFailureKind, ResolvedImage};
