@@ -10,6 +10,7 @@ pub mod platform;
 pub mod reference;
 pub mod release;
 pub mod required;
+pub mod resolution;
 
 pub use catalogue::Catalogue;
 pub use digest::Digest;
@@ -20,3 +21,4 @@ pub use platform::Platform;
 pub use reference::Reference;
 pub use release::{ImageSetName, ProductVersion, Release, Variant};
 pub use required::Feature;
+pub use resolution::{Content, RegistryFailure, RegistryFailureKind, ResolvedImage};

@@ -1,0 +1,183 @@
+//! How registries are reached, as the caller gathered it from pull secrets and the policy's `registries[]`: where a reference
+//! really goes to, with which trust and which credentials. Pure.
+
+use url::Url;
+
+use super::credentials::{Credential, DOCKER_HUB_NAMES, DockerConfig, matching};
+use super::failure::Trouble;
+use crate::domain::{Reference, RegistryFailureKind};
+
+/// Where Docker Hub keeps its images.
+const DOCKER_HUB_ENDPOINT: &str = "registry-1.docker.io";
+
+/// All that is known about reaching registries. `Debug` shows no secret.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Pull secrets in the Installation's order.
+    pub credentials: Vec<DockerConfig>,
+    /// Registries that need more than the Installation says.
+    pub registries: Vec<RegistrySettings>,
+}
+
+/// One entry of the policy's `registries[]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RegistrySettings {
+    /// Host with optional port, as references name it.
+    pub host: String,
+    /// Host with optional port and path that is asked instead; the path goes in front of the repository.
+    pub mirror: Option<String>,
+    /// Credentials that come before all pull secrets (for clusters whose nodes use credential providers).
+    pub credentials: Option<DockerConfig>,
+    /// A token service outside the registry's domain that may get the credentials: host with optional port.
+    pub token_service: Option<String>,
+    /// Authorities to trust beside the system's: certificates in PEM.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Speak HTTP without TLS, credentials included. Only ever by this opt-in, for loopback as well.
+    pub plain_http: bool,
+}
+
+/// A registry as it is asked: the settings that hold for one host and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// `https://host:port/` or, by opt-in, `http://host:port/`.
+    pub base: Url,
+    /// Host with optional port, as in messages and pull secrets.
+    pub host: String,
+    /// See [`RegistrySettings::token_service`].
+    pub token_service: Option<String>,
+    /// See [`RegistrySettings::ca_pem`].
+    pub ca_pem: Option<Vec<u8>>,
+    /// See [`RegistrySettings::plain_http`].
+    pub plain_http: bool,
+    own_credentials: Option<DockerConfig>,
+}
+
+impl Access {
+    /// Where a reference is really asked for: the endpoint and the repository there.
+    pub(super) fn endpoint(&self, reference: &Reference) -> Result<(Endpoint, String), Trouble> {
+        let entry = self.entry(reference.registry());
+        let (host, prefix) = match entry.and_then(|entry| entry.mirror.as_deref()) {
+            Some(mirror) => {
+                let mirror = mirror.trim_end_matches('/');
+                mirror.split_once('/').unwrap_or((mirror, ""))
+            }
+            None => (reference.registry(), ""),
+        };
+        // A mirror may have an entry of its own; otherwise the entry that names it holds for it.
+        let entry = self.entry(host).or(entry);
+        let hub = DOCKER_HUB_NAMES.contains(&host);
+        let host = if hub { DOCKER_HUB_ENDPOINT } else { host };
+        // As Docker does: names of one segment are official images.
+        let official = hub && !reference.repository().contains('/');
+        let repository = match (prefix, reference.repository()) {
+            ("", name) if official => format!("library/{name}"),
+            ("", name) => name.to_owned(),
+            (prefix, name) => format!("{prefix}/{name}"),
+        };
+        let plain_http = entry.is_some_and(|entry| entry.plain_http);
+        let endpoint = Endpoint {
+            base: base(host, plain_http)?,
+            host: host.to_owned(),
+            token_service: entry.and_then(|entry| entry.token_service.clone()),
+            ca_pem: entry.and_then(|entry| entry.ca_pem.clone()),
+            plain_http,
+            own_credentials: entry.and_then(|entry| entry.credentials.clone()),
+        };
+        Ok((endpoint, repository))
+    }
+
+    /// The credentials to try for a repository of this endpoint, in order.
+    pub(super) fn credentials(&self, endpoint: &Endpoint, repository: &str) -> Vec<Credential> {
+        let own = matching(&endpoint.own_credentials, &endpoint.host, repository);
+        let mut all: Vec<Credential> = own.into_iter().cloned().collect();
+        for credential in matching(&self.credentials, &endpoint.host, repository) {
+            if !all.contains(credential) {
+                all.push(credential.clone());
+            }
+        }
+        all
+    }
+
+    fn entry(&self, host: &str) -> Option<&RegistrySettings> {
+        let same = |one: &str| {
+            one.eq_ignore_ascii_case(host) || (DOCKER_HUB_NAMES.contains(&one) && DOCKER_HUB_NAMES.contains(&host))
+        };
+        self.registries.iter().find(|entry| same(&entry.host))
+    }
+}
+
+fn base(host: &str, plain_http: bool) -> Result<Url, Trouble> {
+    let unusable = || {
+        let text = format!("{host:?} is not a host with optional port");
+        Trouble::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry()
+    };
+    let scheme = if plain_http { "http" } else { "https" };
+    let url = Url::parse(&format!("{scheme}://{host}/")).map_err(|_| unusable())?;
+    let bare = url.username().is_empty() && url.password().is_none() && url.path() == "/";
+    if bare && url.query().is_none() && url.fragment().is_none() { Ok(url) } else { Err(unusable()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(access: &Access, reference: &str) -> String {
+        let (endpoint, repository) = access.endpoint(&reference.parse().unwrap()).unwrap();
+        format!("{}v2/{repository}", endpoint.base)
+    }
+
+    #[test]
+    fn docker_hub_is_found_by_each_of_its_names() {
+        let access = Access::default();
+        for (reference, expected) in [
+            ("docker.io/calico/node:v1", "https://registry-1.docker.io/v2/calico/node"),
+            ("index.docker.io/calico/node:v1", "https://registry-1.docker.io/v2/calico/node"),
+            ("calico/node:v1", "https://registry-1.docker.io/v2/calico/node"),
+            ("busybox:1", "https://registry-1.docker.io/v2/library/busybox"),
+            ("registry-1.docker.io/busybox:1", "https://registry-1.docker.io/v2/library/busybox"),
+            ("quay.io/node:v1", "https://quay.io/v2/node"),
+            ("reg.example:5000/a/b:v1", "https://reg.example:5000/v2/a/b"),
+        ] {
+            assert_eq!(place(&access, reference), expected, "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_mirror_is_asked_instead_with_its_own_settings() {
+        let access = Access {
+            registries: vec![
+                RegistrySettings {
+                    host: "docker.io".to_owned(),
+                    mirror: Some("mirror.example:5000/hub/".to_owned()),
+                    ..RegistrySettings::default()
+                },
+                RegistrySettings {
+                    host: "mirror.example:5000".to_owned(),
+                    plain_http: true,
+                    credentials: Some(DockerConfig::of_password("mirror.example:5000/hub", "u", "p")),
+                    ..RegistrySettings::default()
+                },
+            ],
+            credentials: vec![DockerConfig::of_password("docker.io", "hub", "p")],
+        };
+        assert_eq!(place(&access, "index.docker.io/calico/node:v1"), "http://mirror.example:5000/v2/hub/calico/node");
+        let (endpoint, repository) = access.endpoint(&"calico/node:v1".parse().unwrap()).unwrap();
+        assert_eq!(access.credentials(&endpoint, &repository).len(), 1, "the hub's own stay with the hub");
+    }
+
+    #[test]
+    fn plain_http_is_by_opt_in_also_on_loopback() {
+        assert!(place(&Access::default(), "localhost:5000/a/b:v1").starts_with("https://"));
+        assert!(place(&Access::default(), "127.0.0.1:5000/a/b:v1").starts_with("https://"));
+    }
+
+    #[test]
+    fn a_mirror_that_is_no_host_is_refused() {
+        for mirror in ["https://mirror.example", "user:password@mirror.example", "", "mirror.example?x", "a b"] {
+            let settings =
+                RegistrySettings { host: "quay.io".into(), mirror: Some(mirror.into()), ..RegistrySettings::default() };
+            let access = Access { registries: vec![settings], ..Access::default() };
+            assert!(access.endpoint(&"quay.io/calico/node:v1".parse().unwrap()).is_err(), "{mirror}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What went wrong on the way, before it is known for which reference: made from statuses, bodies and headers. The one error
+//! of this module's inner files; `session` takes secrets out of it and makes it a `RegistryFailure`.
+
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+
+use super::manifest::ManifestProblem;
+use crate::domain::RegistryFailureKind;
+use crate::domain::resolution::LONGEST_RETRY_AFTER_SECONDS;
+
+/// A failure without its reference. The text is foreign: not escaped, not cut, secrets not yet taken out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{answer}")]
+pub(super) struct Trouble {
+    /// What went wrong.
+    pub kind: RegistryFailureKind,
+    /// What was answered.
+    pub answer: String,
+    /// Every other image of this registry would meet the same.
+    pub whole_registry: bool,
+}
+
+impl Trouble {
+    pub(super) fn new(kind: RegistryFailureKind, answer: impl Into<String>) -> Self {
+        Self { kind, answer: answer.into(), whole_registry: kind.concerns_whole_registry() }
+    }
+
+    pub(super) fn invalid(answer: impl Into<String>) -> Self {
+        Self::new(RegistryFailureKind::InvalidAnswer, answer)
+    }
+
+    /// The same, known to concern all images of the registry.
+    pub(super) fn of_whole_registry(self) -> Self {
+        Self { whole_registry: true, ..self }
+    }
+
+    /// What a refusing status means. `now_seconds` is Unix time, for `Retry-After` with a date.
+    pub(super) fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], now_seconds: i64) -> Self {
+        let retry_after = retry_after_seconds(headers, now_seconds);
+        let kind = match status {
+            StatusCode::UNAUTHORIZED => RegistryFailureKind::Unauthorized,
+            StatusCode::FORBIDDEN => RegistryFailureKind::Forbidden,
+            StatusCode::NOT_FOUND | StatusCode::GONE => RegistryFailureKind::NotFound,
+            StatusCode::TOO_MANY_REQUESTS => RegistryFailureKind::RateLimited { retry_after_seconds: retry_after },
+            StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => {
+                RegistryFailureKind::RateLimited { retry_after_seconds: retry_after }
+            }
+            StatusCode::REQUEST_TIMEOUT => RegistryFailureKind::Timeout,
+            status if status.is_server_error() => RegistryFailureKind::ServerError,
+            _ => RegistryFailureKind::InvalidAnswer,
+        };
+        Self::new(kind, format!("{}{}", status.as_u16(), said(headers, body)))
+    }
+}
+
+impl From<ManifestProblem> for Trouble {
+    fn from(problem: ManifestProblem) -> Self {
+        match problem {
+            ManifestProblem::Invalid(text) => Self::invalid(text),
+            ManifestProblem::Unsupported(text) => Self::new(RegistryFailureKind::UnsupportedContent, text),
+        }
+    }
+}
+
+/// The distribution specification's error body.
+#[derive(Deserialize)]
+struct ErrorBody {
+    errors: Vec<ErrorEntry>,
+}
+
+#[derive(Deserialize)]
+struct ErrorEntry {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// What an error body says: the first error of the specification's list, or plain text; of anything else only the type.
+fn said(headers: &HeaderMap, body: &[u8]) -> String {
+    if let Ok(ErrorBody { errors }) = serde_json::from_slice(body)
+        && let Some(first) = errors.first()
+    {
+        return format!(" {} {}", first.code, first.message).trim_end().to_owned();
+    }
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if content_type.starts_with("text/plain") {
+        return format!(" {}", String::from_utf8_lossy(body).trim()).trim_end().to_owned();
+    }
+    if content_type.is_empty() || body.is_empty() { String::new() } else { format!(", {content_type}") }
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), cut to [`LONGEST_RETRY_AFTER_SECONDS`].
+fn retry_after_seconds(headers: &HeaderMap, now_seconds: i64) -> Option<u64> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().unwrap_or(u64::MAX)
+    } else {
+        let date = jiff::fmt::rfc2822::parse(text).ok()?;
+        u64::try_from(date.timestamp().as_second().saturating_sub(now_seconds)).unwrap_or(0)
+    };
+    Some(seconds.min(LONGEST_RETRY_AFTER_SECONDS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn waits_are_read_and_capped() {
+        // 2015-10-21T07:28:00Z is 1445412480.
+        for (text, expected) in [
+            ("7", Some(7)),
+            ("0", Some(0)),
+            ("999999999999999999999999", Some(LONGEST_RETRY_AFTER_SECONDS)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(80)),
+            ("Wed, 21 Oct 2011 07:28:00 GMT", None),
+            ("Fri, 21 Oct 2011 07:28:00 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            assert_eq!(retry_after_seconds(&headers(header::RETRY_AFTER, text), 1_445_412_400), expected, "{text}");
+        }
+        assert_eq!(retry_after_seconds(&HeaderMap::new(), 0), None);
+    }
+
+    #[test]
+    fn statuses_have_kinds_and_words() {
+        let body = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{}}]}"#;
+        let trouble = Trouble::of_status(StatusCode::NOT_FOUND, &HeaderMap::new(), body, 0);
+        assert_eq!(trouble, Trouble::new(RegistryFailureKind::NotFound, "404 MANIFEST_UNKNOWN manifest unknown"));
+        let html = headers(header::CONTENT_TYPE, "text/html");
+        let trouble = Trouble::of_status(StatusCode::BAD_GATEWAY, &html, b"<html>", 0);
+        assert_eq!((trouble.kind, trouble.answer.as_str()), (RegistryFailureKind::ServerError, "502, text/html"));
+        let busy = Trouble::of_status(StatusCode::SERVICE_UNAVAILABLE, &headers(header::RETRY_AFTER, "9"), b"", 0);
+        assert_eq!(busy.kind, RegistryFailureKind::RateLimited { retry_after_seconds: Some(9) });
+    }
+}

@@ -1,0 +1,396 @@
+//! Reads the bytes of manifests and image configurations (OCI image specification 1.1; Docker image manifest version 2,
+//! schema 2). Pure: the caller has bounded and hashed the bytes. Unknown fields are tolerated, contradictions are not: what two
+//! readers could read differently is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oci_distribution::manifest::{
+    IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
+    OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::domain::{Digest, Platform};
+
+/// What we ask for, in the order in which we like it best.
+pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+
+/// The most platforms that an index may list; real ones have less than 20.
+const MOST_PLATFORMS: usize = 256;
+
+/// A manifest that was understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Manifest {
+    /// One image per platform.
+    Index {
+        /// Media type of the index.
+        media_type: String,
+        /// The entries that a node can run, in order.
+        children: Vec<Child>,
+    },
+    /// A single image; its configuration tells the platform.
+    Image {
+        /// Media type of the manifest.
+        media_type: String,
+        /// Where its configuration is.
+        config: Digest,
+    },
+}
+
+/// An entry of an index that a node can run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// What it runs on.
+    pub platform: Platform,
+    /// Its manifest.
+    pub digest: Digest,
+}
+
+/// What an image's configuration says that matters to us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageConfiguration {
+    /// What it runs on.
+    pub platform: Platform,
+    /// The image's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Why bytes were not understood. The text is foreign in parts and not yet escaped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestProblem {
+    /// The bytes contradict themselves, their header or the specification.
+    #[error("{0}")]
+    Invalid(String),
+    /// Valid, but nothing that a node could run.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    manifests: Option<Vec<Entry>>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<IgnoredAny>>,
+    artifact_type: Option<String>,
+    fs_layers: Option<IgnoredAny>,
+    signatures: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    media_type: Option<String>,
+    digest: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    media_type: Option<String>,
+    digest: String,
+    platform: Option<EntryPlatform>,
+}
+
+#[derive(Deserialize)]
+struct EntryPlatform {
+    architecture: String,
+    os: String,
+    #[serde(rename = "os.version")]
+    os_version: Option<String>,
+    variant: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ConfigDocument {
+    #[serde(flatten)]
+    platform: Option<EntryPlatform>,
+    config: Option<ConfigSection>,
+}
+
+#[derive(Deserialize)]
+struct ConfigSection {
+    #[serde(rename = "Labels")]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+fn invalid(text: impl Into<String>) -> ManifestProblem {
+    ManifestProblem::Invalid(text.into())
+}
+
+fn unsupported(text: impl Into<String>) -> ManifestProblem {
+    ManifestProblem::Unsupported(text.into())
+}
+
+/// Reads a manifest that came with this `Content-Type`.
+///
+/// # Errors
+/// See [`ManifestProblem`].
+pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest, ManifestProblem> {
+    let header = content_type.map(essence).filter(|header| !header.is_empty());
+    let document: Document = serde_json::from_slice(bytes).map_err(|error| {
+        let kind = header.as_deref().unwrap_or("no content type");
+        invalid(format!("a body of {kind} that is no manifest (line {}, column {})", error.line(), error.column()))
+    })?;
+    if document.schema_version == Some(1) || document.fs_layers.is_some() || document.signatures.is_some() {
+        return Err(unsupported("a manifest of schema 1, which current runtimes do not pull"));
+    }
+    if document.schema_version != Some(2) {
+        return Err(invalid("a manifest without schemaVersion 2"));
+    }
+    let (index, image) = (document.manifests.is_some(), document.config.is_some() || document.layers.is_some());
+    let kind = match (index, image) {
+        (true, true) => return Err(invalid("both an index and an image in one body")),
+        (false, false) => return Err(invalid("neither an index nor an image")),
+        (index, _) => index,
+    };
+    let media_type = media_type(kind, document.media_type.as_deref(), header.as_deref())?;
+    if let Some(entries) = document.manifests {
+        return Ok(Manifest::Index { children: children(&entries)?, media_type });
+    }
+    let config = document.config.ok_or_else(|| invalid("an image without configuration"))?;
+    if document.layers.is_none() {
+        return Err(invalid("an image without layers"));
+    }
+    let config_type = config.media_type.unwrap_or_default();
+    if ![IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE].contains(&config_type.as_str()) {
+        let artifact = document.artifact_type.unwrap_or(config_type);
+        return Err(unsupported(format!("an artifact of type {artifact:?}, not an image")));
+    }
+    Ok(Manifest::Image { config: digest(&config.digest)?, media_type })
+}
+
+/// Reads an image's configuration.
+///
+/// # Errors
+/// It is no configuration, or names no platform.
+pub fn read_configuration(bytes: &[u8]) -> Result<ImageConfiguration, ManifestProblem> {
+    let document: ConfigDocument = serde_json::from_slice(bytes).map_err(|error| {
+        invalid(format!(
+            "an image configuration that cannot be read (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
+    })?;
+    let platform = document.platform.ok_or_else(|| invalid("an image configuration that names no platform"))?;
+    let labels = document.config.and_then(|config| config.labels).unwrap_or_default();
+    Ok(ImageConfiguration { platform: platform.narrowed()?, labels })
+}
+
+/// A media type without its parameters.
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// The one media type that body and header agree upon. Headers that say nothing (`application/json`, text, bytes) are no
+/// objection where the body names itself; nodes are stricter with nothing.
+fn media_type(index: bool, body: Option<&str>, header: Option<&str>) -> Result<String, ManifestProblem> {
+    let known: [&str; 2] = if index {
+        [OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE]
+    } else {
+        [OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE]
+    };
+    let what = if index { "an index" } else { "an image" };
+    if let Some(other) = body.filter(|body| !known.contains(body)) {
+        return Err(invalid(format!("{what} that calls itself {other:?}")));
+    }
+    let header =
+        header.filter(|header| !["application/json", "text/plain", "application/octet-stream"].contains(header));
+    if let Some(other) = header.filter(|header| !known.contains(header)) {
+        return Err(invalid(format!("{what} with the content type {other:?}")));
+    }
+    match (body, header) {
+        (Some(body), Some(header)) if body != header => {
+            Err(invalid(format!("{what} that calls itself {body:?} with the content type {header:?}")))
+        }
+        (Some(agreed), _) | (None, Some(agreed)) => Ok(agreed.to_owned()),
+        (None, None) => Err(invalid(format!("{what} without media type in body or header"))),
+    }
+}
+
+/// The entries that a node can run. Left out: attestations (`unknown/unknown`), nested indexes, entries without platform.
+fn children(entries: &[Entry]) -> Result<Vec<Child>, ManifestProblem> {
+    let mut children = Vec::new();
+    let (mut attestations, mut nested, mut nameless) = (0_usize, 0_usize, 0_usize);
+    let mut platforms = BTreeSet::new();
+    for entry in entries {
+        let entry_digest = digest(&entry.digest)?;
+        match (entry.media_type.as_deref(), &entry.platform) {
+            (Some(OCI_IMAGE_INDEX_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE), _) => nested += 1,
+            (_, None) => nameless += 1,
+            (_, Some(platform)) => {
+                let platform = platform.narrowed()?;
+                if platform.is_unknown() {
+                    attestations += 1;
+                } else {
+                    platforms.insert(platform.clone());
+                    children.push(Child { platform, digest: entry_digest });
+                }
+            }
+        }
+        if platforms.len() > MOST_PLATFORMS {
+            return Err(invalid(format!("an index of more than {MOST_PLATFORMS} platforms")));
+        }
+    }
+    if children.is_empty() {
+        return Err(unsupported(format!(
+            "an index without an image for any platform ({attestations} attestations, {nested} nested indexes, \
+             {nameless} entries without platform)"
+        )));
+    }
+    Ok(children)
+}
+
+fn digest(text: &str) -> Result<Digest, ManifestProblem> {
+    text.parse().map_err(|error| invalid(format!("{error}")))
+}
+
+impl EntryPlatform {
+    /// The platform as ours; parts that could not be written and read back are refused.
+    fn narrowed(&self) -> Result<Platform, ManifestProblem> {
+        let part = |text: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+            if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+                return Err(invalid(format!("a platform part {text:?}")));
+            }
+            Ok(text.to_owned())
+        };
+        let optional = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(part).transpose();
+        let mut platform = Platform::new(&part(&self.os)?, &part(&self.architecture)?);
+        if platform.is_windows() {
+            platform.os_version = optional(&self.os_version)?;
+        } else {
+            platform.variant = optional(&self.variant)?;
+        }
+        Ok(platform)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry(os: &str, architecture: &str) -> serde_json::Value {
+        json!({"mediaType": OCI_IMAGE_MEDIA_TYPE, "digest": Digest::of(os.as_bytes()), "size": 1,
+               "platform": {"os": os, "architecture": architecture, "os.features": ["x"]}, "future": true})
+    }
+
+    fn index(entries: &[serde_json::Value]) -> serde_json::Value {
+        json!({"schemaVersion": 2, "mediaType": OCI_IMAGE_INDEX_MEDIA_TYPE, "manifests": entries, "future": {}})
+    }
+
+    fn image() -> serde_json::Value {
+        json!({"schemaVersion": 2, "mediaType": IMAGE_MANIFEST_MEDIA_TYPE, "layers": [{"digest": "x"}],
+               "config": {"mediaType": IMAGE_DOCKER_CONFIG_MEDIA_TYPE, "digest": Digest::of(b"c"), "size": 1}})
+    }
+
+    fn read_json(value: &serde_json::Value, content_type: Option<&str>) -> Result<Manifest, ManifestProblem> {
+        read(&serde_json::to_vec(value).unwrap(), content_type)
+    }
+
+    fn without(mut value: serde_json::Value, field: &str) -> serde_json::Value {
+        value.as_object_mut().unwrap().remove(field);
+        value
+    }
+
+    fn with(mut value: serde_json::Value, field: &str, to: serde_json::Value) -> serde_json::Value {
+        value.as_object_mut().unwrap().insert(field.to_owned(), to);
+        value
+    }
+
+    #[test]
+    fn an_index_lists_its_platforms_without_attestations() {
+        let value = index(&[entry("linux", "amd64"), entry("unknown", "unknown"), entry("linux", "arm64")]);
+        for content_type in [Some(OCI_IMAGE_INDEX_MEDIA_TYPE), None, Some("application/json; charset=utf-8")] {
+            let Ok(Manifest::Index { media_type, children }) = read_json(&value, content_type) else { panic!() };
+            let platforms: Vec<String> = children.iter().map(|child| child.platform.to_string()).collect();
+            assert_eq!(
+                (media_type.as_str(), platforms),
+                (OCI_IMAGE_INDEX_MEDIA_TYPE, vec!["linux/amd64".to_owned(), "linux/arm64".to_owned()])
+            );
+        }
+        let typed_by_header = read_json(&without(value, "mediaType"), Some(OCI_IMAGE_INDEX_MEDIA_TYPE));
+        assert!(matches!(typed_by_header, Ok(Manifest::Index { .. })));
+    }
+
+    #[test]
+    fn an_image_points_to_its_configuration() {
+        let expected = Manifest::Image { media_type: IMAGE_MANIFEST_MEDIA_TYPE.to_owned(), config: Digest::of(b"c") };
+        assert_eq!(read_json(&image(), Some(IMAGE_MANIFEST_MEDIA_TYPE)), Ok(expected));
+        let config = json!({"os": "windows", "architecture": "amd64", "os.version": "10.0.20348.1", "rootfs": {},
+                            "config": {"Labels": {"version": "v1"}, "Env": []}});
+        let read = read_configuration(&serde_json::to_vec(&config).unwrap()).unwrap();
+        assert_eq!(
+            (read.platform.to_string().as_str(), read.labels["version"].as_str()),
+            ("windows/amd64/10.0.20348.1", "v1")
+        );
+        assert!(read_configuration(b"{}").is_err());
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let index = index(&[entry("linux", "amd64")]);
+        for (value, content_type) in [
+            (with(index.clone(), "layers", json!([])), None),
+            (with(index.clone(), "config", json!({"digest": "x"})), None),
+            (index.clone(), Some(OCI_IMAGE_MEDIA_TYPE)),
+            (index.clone(), Some(IMAGE_MANIFEST_LIST_MEDIA_TYPE)),
+            (index.clone(), Some("text/html")),
+            (with(index.clone(), "mediaType", json!(OCI_IMAGE_MEDIA_TYPE)), None),
+            (without(index.clone(), "mediaType"), None),
+            (without(index.clone(), "schemaVersion"), None),
+            (without(index.clone(), "manifests"), None),
+            (without(image(), "layers"), None),
+            (with(index.clone(), "manifests", json!([{"digest": "sha256:../../etc/passwd"}])), None),
+            (super::tests::index(&[entry("linux", "amd64/../x")]), None),
+            (json!([]), None),
+        ] {
+            let answer = read_json(&value, content_type);
+            assert!(matches!(answer, Err(ManifestProblem::Invalid(_))), "{value} {content_type:?}: {answer:?}");
+        }
+        let twice = br#"{"schemaVersion":2,"mediaType":"a","mediaType":"b","manifests":[]}"#;
+        assert!(matches!(read(twice, None), Err(ManifestProblem::Invalid(_))));
+        assert!(matches!(read(b"<html>", Some("text/html")), Err(ManifestProblem::Invalid(_))));
+        assert!(matches!(read("[".repeat(100_000).as_bytes(), None), Err(ManifestProblem::Invalid(_))));
+    }
+
+    #[test]
+    fn what_no_node_can_run_is_told_apart() {
+        let nested = json!({"mediaType": OCI_IMAGE_INDEX_MEDIA_TYPE, "digest": Digest::of(b""), "size": 1});
+        let artifact = json!({"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": Digest::of(b"c")});
+        for value in [
+            json!({"schemaVersion": 1, "name": "x", "fsLayers": [], "signatures": []}),
+            index(&[]),
+            index(&[entry("unknown", "unknown")]),
+            index(&[nested]),
+            with(image(), "config", artifact),
+        ] {
+            let answer = read_json(&value, None);
+            assert!(matches!(answer, Err(ManifestProblem::Unsupported(_))), "{value}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_platform_reads_back_as_it_was_written() {
+        let platform = EntryPlatform {
+            architecture: "arm64".to_owned(),
+            os: "linux".to_owned(),
+            os_version: Some("6.1".to_owned()),
+            variant: Some("v8".to_owned()),
+        };
+        let platform = platform.narrowed().unwrap();
+        assert_eq!(platform.to_string().parse(), Ok(platform));
+    }
+
+    #[test]
+    fn too_many_platforms_are_refused() {
+        let entries: Vec<_> = (0..=MOST_PLATFORMS).map(|number| entry("linux", &format!("a{number}"))).collect();
+        assert!(matches!(read_json(&index(&entries), None), Err(ManifestProblem::Invalid(_))));
+    }
+}
