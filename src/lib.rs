@@ -3,4 +3,5 @@
 //! One way through the house: `cluster` observes, [`domain`] decides, `cluster` applies and reports.
 //! `docs/architecture.md` is the map.
 
+pub mod api;
 pub mod domain;
