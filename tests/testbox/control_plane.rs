@@ -1,0 +1,429 @@
+//! A real Kubernetes API: etcd and kube-apiserver, on request with the controllers and the scheduler.
+//!
+//! Without controllers nothing is garbage-collected, namespaces are never finalized, no ServiceAccount named `default`
+//! appears, and Deployments have no pods: the test writes what controllers would write. Pods need no ServiceAccount
+//! then (that admission plugin is off).
+
+use super::certificates::ServerCertificate;
+use super::process::{ATTEMPTS, Folders, Process, free_port, is_port_taken, program};
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use std::path::{Path, PathBuf};
+
+/// The admin's bearer token: good for this loopback apiserver and its lifetime only.
+const ADMIN_TOKEN: &str = "testbox-admin";
+
+/// What to start; see [`ControlPlane::builder`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    name: String,
+    controllers: bool,
+    scheduler: bool,
+    apiserver_flags: Vec<String>,
+}
+
+impl Builder {
+    /// Also runs kube-controller-manager (all controllers but those that would evict pods of nodes without a kubelet).
+    #[must_use]
+    pub fn controllers(mut self, on: bool) -> Self {
+        self.controllers = on;
+        self
+    }
+
+    /// Also runs kube-scheduler.
+    #[must_use]
+    pub fn scheduler(mut self, on: bool) -> Self {
+        self.scheduler = on;
+        self
+    }
+
+    /// One more flag for kube-apiserver, such as `--audit-policy-file=...`.
+    #[must_use]
+    pub fn apiserver_flag(mut self, flag: impl Into<String>) -> Self {
+        self.apiserver_flags.push(flag.into());
+        self
+    }
+
+    /// Starts everything and returns when the API is ready and the namespace `default` exists.
+    ///
+    /// # Errors
+    /// The binary can't be built, or a process did not get ready; the message has the end of its log.
+    pub async fn start(self) -> Result<ControlPlane> {
+        let mut attempt = 1;
+        loop {
+            match self.start_once().await {
+                Ok(started) => return Ok(started),
+                // Another process may have taken one of the ports between our choice and the bind.
+                Err(error) if attempt < ATTEMPTS && is_port_taken(&error) => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn start_once(&self) -> Result<ControlPlane> {
+        let folders = Folders::create(&self.name)?;
+        let (etcd, etcd_url) = start_etcd(&folders).await?;
+
+        let certificate = ServerCertificate::create("testbox control plane")?;
+        let port = free_port()?;
+        let server = format!("https://127.0.0.1:{port}");
+        let apiserver_arguments =
+            self.apiserver_arguments(&folders, &certificate, &etcd_url, port)?;
+        let kubeconfig = folders.write(
+            "kubeconfig",
+            kubeconfig_text(&server, &certificate.authority_pem, "admin", ADMIN_TOKEN),
+        )?;
+        let client = client_of(&kubeconfig).await?;
+        let apiserver = start_apiserver(&folders, &apiserver_arguments, &client).await?;
+
+        let mut control_plane = ControlPlane {
+            children: vec![],
+            apiserver,
+            etcd,
+            etcd_url,
+            server,
+            apiserver_arguments,
+            authority_pem: certificate.authority_pem,
+            kubeconfig,
+            client,
+            folders,
+        };
+        if self.controllers {
+            control_plane.start_controllers().await?;
+        }
+        if self.scheduler {
+            control_plane.start_scheduler().await?;
+        }
+        Ok(control_plane)
+    }
+
+    fn apiserver_arguments(
+        &self,
+        folders: &Folders,
+        certificate: &ServerCertificate,
+        etcd_url: &str,
+        port: u16,
+    ) -> Result<Vec<String>> {
+        let file = |name: &str, content: &str| -> Result<String> {
+            Ok(folders.write(name, content)?.display().to_string())
+        };
+        let account_key = rcgen::KeyPair::generate()?;
+        let mut arguments = vec![
+            format!("--etcd-servers={etcd_url}"),
+            format!("--secure-port={port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            // Both: with a loopback address only, it would look for another network interface, and there may be none.
+            "--advertise-address=127.0.0.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            format!("--cert-dir={}", folders.data.display()),
+            format!(
+                "--tls-cert-file={}",
+                file("apiserver.crt", &certificate.certificate_pem)?
+            ),
+            format!(
+                "--tls-private-key-file={}",
+                file("apiserver.key", &certificate.key_pem)?
+            ),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!(
+                "--service-account-key-file={}",
+                file("accounts.pub", &account_key.public_key_pem())?
+            ),
+            format!(
+                "--service-account-signing-key-file={}",
+                file("accounts.key", &account_key.serialize_pem())?
+            ),
+            format!(
+                "--token-auth-file={}",
+                file(
+                    "tokens.csv",
+                    &format!("{ADMIN_TOKEN},admin,admin,system:masters\n")
+                )?
+            ),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--allow-privileged=true".to_owned(),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            "--profiling=false".to_owned(),
+        ];
+        folders.write("authority.crt", &certificate.authority_pem)?;
+        if !self.controllers {
+            arguments.push("--disable-admission-plugins=ServiceAccount".to_owned());
+        }
+        arguments.extend(self.apiserver_flags.iter().cloned());
+        Ok(arguments)
+    }
+}
+
+/// A running control plane with a user `admin` (group system:masters). Everything is killed on drop.
+#[derive(Debug)]
+pub struct ControlPlane {
+    // Dropped in this order: clients of the apiserver, the apiserver, etcd, the folders.
+    children: Vec<Process>,
+    apiserver: Process,
+    etcd: Process,
+    etcd_url: String,
+    server: String,
+    apiserver_arguments: Vec<String>,
+    authority_pem: String,
+    kubeconfig: PathBuf,
+    client: DebugClient,
+    folders: Folders,
+}
+
+impl ControlPlane {
+    /// etcd and kube-apiserver on free loopback ports. `name` is for the log folder
+    /// `target/testbox/logs/<name>-<pid>-<n>`.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub async fn start(name: &str) -> Result<Self> {
+        Self::builder(name).start().await
+    }
+
+    /// The same with choices.
+    #[must_use]
+    pub fn builder(name: &str) -> Builder {
+        Builder {
+            name: name.to_owned(),
+            controllers: false,
+            scheduler: false,
+            apiserver_flags: vec![],
+        }
+    }
+
+    /// The admin's client. Use it in the tokio runtime that started the control plane.
+    pub fn client(&self) -> Client {
+        self.client.0.clone()
+    }
+
+    /// The admin's kubeconfig file, for kubectl too. Removed on drop.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// `https://127.0.0.1:PORT` of the apiserver.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// `http://127.0.0.1:PORT` of etcd.
+    pub fn etcd_url(&self) -> &str {
+        &self.etcd_url
+    }
+
+    /// Where the log files are.
+    pub fn logs(&self) -> &Path {
+        &self.folders.logs
+    }
+
+    /// The ids of all processes of this control plane.
+    pub fn process_ids(&self) -> Vec<u32> {
+        self.children
+            .iter()
+            .chain([&self.apiserver, &self.etcd])
+            .map(Process::id)
+            .collect()
+    }
+
+    /// A client with the rights of an existing ServiceAccount, and no others.
+    ///
+    /// # Errors
+    /// The ServiceAccount does not exist.
+    pub async fn client_for_service_account(&self, namespace: &str, name: &str) -> Result<Client> {
+        let file = self.kubeconfig_for_service_account(namespace, name).await?;
+        Ok(client_of(&file).await?.0)
+    }
+
+    /// A kubeconfig file with a token (for a day) of an existing ServiceAccount; its default namespace is the account's.
+    /// Removed on drop.
+    ///
+    /// # Errors
+    /// The ServiceAccount does not exist.
+    pub async fn kubeconfig_for_service_account(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<PathBuf> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                expiration_seconds: Some(24 * 3600),
+                ..TokenRequestSpec::default()
+            },
+            ..TokenRequest::default()
+        };
+        let answer = accounts
+            .create_token_request(name, &kube::api::PostParams::default(), &request)
+            .await
+            .with_context(|| format!("no token for ServiceAccount {namespace}/{name}"))?;
+        let token = answer
+            .status
+            .context("a TokenRequest without status")?
+            .token;
+        let text = kubeconfig_text(&self.server, &self.authority_pem, namespace, &token)
+            .replace("namespace: default", &format!("namespace: {namespace}"));
+        self.folders
+            .write(&format!("kubeconfig-{namespace}-{name}"), text)
+    }
+
+    /// Kills the apiserver and starts it again on the same port; the data stays. Returns when it is ready.
+    ///
+    /// # Errors
+    /// It did not get ready.
+    pub async fn restart_apiserver(&mut self) -> Result<()> {
+        self.stop_apiserver();
+        self.start_apiserver_again().await
+    }
+
+    /// Kills the apiserver, to play an outage.
+    pub fn stop_apiserver(&mut self) {
+        self.apiserver.kill();
+    }
+
+    /// Starts the apiserver again after [`Self::stop_apiserver`].
+    ///
+    /// # Errors
+    /// It did not get ready.
+    pub async fn start_apiserver_again(&mut self) -> Result<()> {
+        self.apiserver =
+            start_apiserver(&self.folders, &self.apiserver_arguments, &self.client).await?;
+        Ok(())
+    }
+
+    /// Kills all processes and removes the data; the same as dropping it.
+    pub fn stop(self) {}
+
+    async fn start_controllers(&mut self) -> Result<()> {
+        let mut command = program("kube-controller-manager").await?;
+        command.args([
+            format!("--kubeconfig={}", self.kubeconfig.display()),
+            format!(
+                "--root-ca-file={}",
+                self.folders.data.join("authority.crt").display()
+            ),
+            format!(
+                "--service-account-private-key-file={}",
+                self.folders.data.join("accounts.key").display()
+            ),
+            "--controllers=*,-node-lifecycle-controller,-node-ipam-controller".to_owned(),
+            "--leader-elect=false".to_owned(),
+            "--secure-port=0".to_owned(),
+            "--profiling=false".to_owned(),
+        ]);
+        let log = self.folders.logs.join("kube-controller-manager.log");
+        let mut process = Process::spawn("kube-controller-manager", command, &log)?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), "default");
+        process
+            .wait_until_ready(|| async { matches!(accounts.get_opt("default").await, Ok(Some(_))) })
+            .await?;
+        self.children.push(process);
+        Ok(())
+    }
+
+    async fn start_scheduler(&mut self) -> Result<()> {
+        let mut command = program("kube-scheduler").await?;
+        command.args([
+            format!("--kubeconfig={}", self.kubeconfig.display()),
+            "--leader-elect=false".to_owned(),
+            "--secure-port=0".to_owned(),
+            "--profiling=false".to_owned(),
+        ]);
+        let log = self.folders.logs.join("kube-scheduler.log");
+        self.children
+            .push(Process::spawn("kube-scheduler", command, &log)?);
+        Ok(())
+    }
+}
+
+/// [`Client`] has no `Debug`.
+struct DebugClient(Client);
+
+impl std::fmt::Debug for DebugClient {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Client")
+    }
+}
+
+async fn start_etcd(folders: &Folders) -> Result<(Process, String)> {
+    let url = format!("http://127.0.0.1:{}", free_port()?);
+    let peer = format!("http://127.0.0.1:{}", free_port()?);
+    let mut command = program("etcd").await?;
+    command.args([
+        format!("--data-dir={}", folders.data.join("etcd").display()),
+        format!("--listen-client-urls={url}"),
+        format!("--advertise-client-urls={url}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster=default={peer}"),
+        "--unsafe-no-fsync".to_owned(),
+        // One member elects itself; the default second is most of etcd's start.
+        "--heartbeat-interval=10".to_owned(),
+        "--election-timeout=100".to_owned(),
+        "--log-level=warn".to_owned(),
+    ]);
+    let mut process = Process::spawn("etcd", command, &folders.logs.join("etcd.log"))?;
+    let http: HttpClient<HttpConnector, Empty<Bytes>> =
+        HttpClient::builder(TokioExecutor::new()).build_http();
+    let health: http::Uri = format!("{url}/health").parse()?;
+    process
+        .wait_until_ready(|| async {
+            http.get(health.clone())
+                .await
+                .is_ok_and(|answer| answer.status().is_success())
+        })
+        .await?;
+    Ok((process, url))
+}
+
+async fn start_apiserver(
+    folders: &Folders,
+    arguments: &[String],
+    client: &DebugClient,
+) -> Result<Process> {
+    let mut command = program("kube-apiserver").await?;
+    command.args(arguments);
+    let mut process = Process::spawn(
+        "kube-apiserver",
+        command,
+        &folders.logs.join("kube-apiserver.log"),
+    )?;
+    let namespaces: Api<Namespace> = Api::all(client.0.clone());
+    process
+        .wait_until_ready(|| async {
+            let Ok(request) = http::Request::get("/readyz").body(vec![]) else {
+                return false;
+            };
+            client.0.request_text(request).await.is_ok()
+                && matches!(namespaces.get_opt("default").await, Ok(Some(_)))
+        })
+        .await?;
+    Ok(process)
+}
+
+async fn client_of(kubeconfig: &Path) -> Result<DebugClient> {
+    let config = Config::from_custom_kubeconfig(
+        Kubeconfig::read_from(kubeconfig)?,
+        &KubeConfigOptions::default(),
+    )
+    .await?;
+    Ok(DebugClient(Client::try_from(config)?))
+}
+
+fn kubeconfig_text(server: &str, authority_pem: &str, user: &str, token: &str) -> String {
+    use base64::Engine as _;
+    let authority = base64::engine::general_purpose::STANDARD.encode(authority_pem);
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: testbox\n\
+         clusters:\n- name: testbox\n  cluster:\n    server: {server}\n    certificate-authority-data: {authority}\n\
+         users:\n- name: {user}\n  user:\n    token: {token}\n\
+         contexts:\n- name: testbox\n  context:\n    cluster: testbox\n    user: {user}\n    namespace: default\n"
+    )
+}

@@ -1,0 +1,24 @@
+//! The box: real parts for tests, demo and benches — a Kubernetes control plane, image registries and made-up images.
+//!
+//! Used as a module, not as a crate: `#[path = "../testbox/mod.rs"] mod testbox;`. It depends on no test harness and
+//! on nothing of the product, so that it can't agree with a mistake of the product's.
+//!
+//! Every process started here ends with the value that started it (killed on drop), and also when this process is
+//! killed: each child reads a pipe from us and exits at its end. (The etcd and kube-apiserver of `KUBEBUILDER_ASSETS`
+//! don't; they survive a SIGKILL of the test.) Logs stay under `target/testbox/logs`, data is removed.
+#![allow(dead_code, missing_docs, unused_imports)]
+
+pub mod apply;
+pub mod certificates;
+pub mod control_plane;
+pub mod images;
+pub mod process;
+pub mod registry;
+pub mod registry_client;
+pub mod token_service;
+
+pub use apply::apply_yaml;
+pub use control_plane::ControlPlane;
+pub use images::Image;
+pub use registry::{Kind, Registry};
+pub use registry_client::Access;

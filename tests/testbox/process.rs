@@ -1,0 +1,254 @@
+//! Child processes of the box: where their program is, their ports, their folders, and that none outlives us.
+
+use anyhow::{Context, Result, anyhow, bail};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long a program may take until it answers, on a machine that is busy with other tests too.
+pub const READY_WITHIN: Duration = Duration::from_secs(120);
+/// How often a start is tried again with other ports, when the program ended before it was ready.
+pub const ATTEMPTS: usize = 5;
+
+/// `target/testbox` of this package.
+pub fn box_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/testbox")
+}
+
+/// The built `controlplane` binary (etcd, apiserver, controllers, scheduler and registry in one), built on first use.
+///
+/// # Errors
+/// The reason is on standard error already: no Go, or a build that failed.
+pub async fn controlplane_binary() -> Result<PathBuf> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = tokio::task::spawn_blocking(|| {
+        BINARY
+            .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+            .clone()
+    })
+    .await?;
+    built.map_err(|reason| anyhow!(reason))
+}
+
+fn build() -> Result<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/build.sh");
+    let output = Command::new(&script)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("can't run {}", script.display()))?;
+    if !output.status.success() {
+        bail!(
+            "tests/controlplane/build.sh ended with {}; its message is above",
+            output.status
+        );
+    }
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
+}
+
+/// The command that runs a program of the control plane: from `KUBEBUILDER_ASSETS` if it is set and has the program
+/// (etcd and kube-apiserver), else from our own binary.
+pub async fn program(name: &str) -> Result<Command> {
+    if let Some(folder) = std::env::var_os("KUBEBUILDER_ASSETS") {
+        let file = Path::new(&folder).join(name);
+        if file.is_file() {
+            return Ok(Command::new(file));
+        }
+    }
+    let mut command = Command::new(controlplane_binary().await?);
+    command.arg(name);
+    Ok(command)
+}
+
+/// A TCP port of the loopback address that is free now. Somebody may take it before the program binds it, therefore
+/// starts are tried again with another one. Below the range that systems give to outgoing connections (from 32768 on),
+/// so that a port is still free when a stopped program starts again on it.
+pub fn free_port() -> Result<u16> {
+    use std::hash::{BuildHasher as _, RandomState};
+    for attempt in 0..200_u32 {
+        let random = RandomState::new().hash_one(attempt) % 20_000;
+        let port = 12_000 + u16::try_from(random)?;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free loopback port between 12000 and 31999")
+}
+
+/// Whether a start failed because another process had the port.
+pub fn is_port_taken(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("address already in use")
+}
+
+/// A running program. Killed and reaped on drop.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Process {
+    /// Starts the command with both outputs appended to the log file.
+    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Self> {
+        let output = File::options().create(true).append(true).open(log)?;
+        let child = command
+            .env("TESTBOX_PARENT", "stdin")
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("can't start {name}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            log: log.to_owned(),
+            child,
+        })
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the process and waits until it is gone. No graceful stop: the apiserver's takes up to a minute.
+    pub fn kill(&mut self) {
+        // Both fail only when the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// An error that shows the log's end, if the process has ended.
+    pub fn check_alive(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            let text = fs::read(&self.log)
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                .unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let end = lines[lines.len().saturating_sub(8)..].join("\n");
+            bail!(
+                "{} ended ({status}); the end of {}:\n{end}",
+                self.name,
+                self.log.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Asks `ready` every 20 ms until it is true.
+    ///
+    /// # Errors
+    /// The process ended, or is not ready within [`READY_WITHIN`].
+    pub async fn wait_until_ready<F>(&mut self, mut ready: impl FnMut() -> F) -> Result<()>
+    where
+        F: Future<Output = bool>,
+    {
+        let started = Instant::now();
+        loop {
+            self.check_alive()?;
+            let answer = tokio::time::timeout(Duration::from_secs(5), ready()).await;
+            if answer.unwrap_or(false) {
+                // The answer could be that of a stranger who took the port while our process fails to bind it.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                return self.check_alive();
+            }
+            if started.elapsed() > READY_WITHIN {
+                bail!(
+                    "{} is not ready after {} s; see {}",
+                    self.name,
+                    READY_WITHIN.as_secs(),
+                    self.log.display()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The two folders of one start: data, removed on drop, and logs, which stay.
+#[derive(Debug)]
+pub struct Folders {
+    /// `target/testbox/run/<name>-<pid>-<n>`
+    pub data: PathBuf,
+    /// `target/testbox/logs/<name>-<pid>-<n>`
+    pub logs: PathBuf,
+}
+
+impl Folders {
+    /// Makes both, and removes what killed test runs left (data) and logs of more than two days ago.
+    pub fn create(name: &str) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        static SWEPT: OnceLock<()> = OnceLock::new();
+        SWEPT.get_or_init(sweep);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("{name}-{}-{number}", std::process::id());
+        let data = box_folder().join("run").join(&unique);
+        let logs = box_folder().join("logs").join(&unique);
+        for folder in [&data, &logs] {
+            // A former process with our id may have left one.
+            let _ = fs::remove_dir_all(folder);
+            fs::create_dir_all(folder)
+                .with_context(|| format!("can't create {}", folder.display()))?;
+        }
+        Ok(Self { data, logs })
+    }
+
+    /// Writes a file into the data folder, readable by us only.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
+        let path = self.data.join(name);
+        fs::write(&path, content).with_context(|| format!("can't write {}", path.display()))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        }
+        Ok(path)
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.data);
+    }
+}
+
+fn sweep() {
+    let entries = |folder: &str| {
+        fs::read_dir(box_folder().join(folder))
+            .into_iter()
+            .flatten()
+            .flatten()
+    };
+    for entry in entries("run") {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name
+            .rsplit('-')
+            .nth(1)
+            .and_then(|pid| pid.parse::<u32>().ok());
+        // Only where /proc tells which processes live.
+        if let Some(pid) = owner
+            && Path::new("/proc/self").exists()
+            && !Path::new("/proc").join(pid.to_string()).exists()
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    for entry in entries("logs") {
+        let modified = entry.metadata().and_then(|data| data.modified());
+        let age = modified
+            .ok()
+            .and_then(|time| SystemTime::now().duration_since(time).ok());
+        if age.is_some_and(|age| age > Duration::from_secs(48 * 3600)) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
