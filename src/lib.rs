@@ -4,6 +4,7 @@
 //! `docs/architecture.md` is the map.
 
 pub mod cli;
+pub mod api;
 pub mod domain;
 pub mod inspection;
 pub mod registry;

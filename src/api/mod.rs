@@ -1,0 +1,46 @@
+//! The Kubernetes objects that the product reads and writes: our own [`ImageSetPolicy`] and hand-kept subsets of the
+//! operator's kinds. Types, schemas and their texts only: nothing here reaches a cluster or decides anything.
+
+pub mod image_set_policy;
+pub mod interval;
+pub mod operator;
+pub mod policy_status;
+mod schema_text;
+
+use kube::CustomResourceExt;
+
+pub use image_set_policy::{
+    CaBundle, Channel, Credentials, Discover, FipsMode, Gate, ImageRules, ImageSetPolicy, ImageSetPolicySpec,
+    Inspection, InstallationDefaults, InstallationVariant, Mode, ObjectKey, ObjectName, OnMissing, OperatorDeployment,
+    Prepare, Recheck, RegistryAccess, SecretKey, TagMoved,
+};
+pub use interval::Interval;
+pub use policy_status::{
+    CurrentSet, Finding, FindingObject, GateStatus, ImageSetPolicyStatus, OperatorStatus, Plan, PlanAction,
+    PlannedChange, PreparedSet, PreparedState, RetainedSet, WorkloadProgress,
+};
+
+/// API group of our kinds and prefix of our labels and annotations.
+pub const GROUP: &str = "imageset-controller.io";
+
+/// The only name that a policy may have: a cluster has one operator.
+pub const POLICY_NAME: &str = "default";
+
+/// Label of every object that is ours; its value is the policy's name. An ImageSet without it belongs to somebody else.
+pub const POLICY_LABEL: &str = "imageset-controller.io/policy";
+
+/// Field manager of everything that we apply.
+pub const FIELD_MANAGER: &str = "imageset-controller";
+
+const GENERATED: &str = "# Generated from src/api by `imageset-controller crds`; don't edit.\n";
+
+/// The CustomResourceDefinitions of this product as YAML, ready for `kubectl apply`.
+///
+/// # Errors
+/// The schema can't be written as YAML, which is a mistake in the types of this module.
+pub fn crds_yaml() -> Result<String, serde_yaml_ng::Error> {
+    Ok(format!("{GENERATED}{}", serde_yaml_ng::to_string(&ImageSetPolicy::crd())?))
+}
+
+#[cfg(test)]
+mod tests;

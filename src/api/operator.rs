@@ -1,0 +1,312 @@
+//! Hand-kept subsets of the tigera-operator's kinds (group `operator.tigera.io/v1`, all cluster-scoped): only the
+//! fields that the product reads, all of them optional, so that the objects of any release can be read. Only
+//! [`ImageSet`] is ever written, and its whole spec is known here.
+
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::core::{ApiResource, ClusterResourceScope, GroupVersionKind, Resource};
+use serde::{Deserialize, Serialize};
+
+/// API group of the operator.
+pub const GROUP: &str = "operator.tigera.io";
+/// The one version of all its kinds.
+pub const VERSION: &str = "v1";
+/// Group and version as they stand in objects.
+pub const API_VERSION: &str = "operator.tigera.io/v1";
+/// Name of the Installation that counts.
+pub const INSTALLATION_NAME: &str = "default";
+/// Name of the Installation whose fields are laid over it.
+pub const INSTALLATION_OVERLAY_NAME: &str = "overlay";
+
+/// Makes a type a kind of the operator. kube's own derive wants a `spec` in every object; the operator's CRDs do not.
+macro_rules! operator_kind {
+    ($type:ident, $plural:literal) => {
+        impl Resource for $type {
+            type DynamicType = ();
+            type Scope = ClusterResourceScope;
+
+            fn kind((): &()) -> Cow<'_, str> {
+                stringify!($type).into()
+            }
+            fn group((): &()) -> Cow<'_, str> {
+                GROUP.into()
+            }
+            fn version((): &()) -> Cow<'_, str> {
+                VERSION.into()
+            }
+            fn plural((): &()) -> Cow<'_, str> {
+                $plural.into()
+            }
+            fn meta(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+
+operator_kind!(ImageSet, "imagesets");
+operator_kind!(Installation, "installations");
+operator_kind!(TigeraStatus, "tigerastatuses");
+
+/// Digests for the images of one release. It has no status in any release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageSet {
+    /// Always [`API_VERSION`]; server-side apply wants it in the object.
+    #[serde(default = "image_set_api_version")]
+    pub api_version: String,
+    /// Always `ImageSet`.
+    #[serde(default = "image_set_kind")]
+    pub kind: String,
+    /// Name, labels, owners.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// The images.
+    #[serde(default)]
+    pub spec: ImageSetSpec,
+}
+
+fn image_set_api_version() -> String {
+    API_VERSION.to_owned()
+}
+
+fn image_set_kind() -> String {
+    "ImageSet".to_owned()
+}
+
+impl ImageSet {
+    /// An ImageSet to be applied, with nothing but a name and its images.
+    #[must_use]
+    pub fn new(name: &str, images: Vec<ImageEntry>) -> Self {
+        Self {
+            api_version: image_set_api_version(),
+            kind: image_set_kind(),
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            spec: ImageSetSpec { images },
+        }
+    }
+}
+
+/// The images of a set. The list is atomic under server-side apply: whoever applies it owns all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ImageSetSpec {
+    /// One entry per image name; of several entries with one name the operator takes the first.
+    #[serde(default)]
+    pub images: Vec<ImageEntry>,
+}
+
+/// One image of a set, as it is stored: what somebody else wrote need not be valid.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ImageEntry {
+    /// Image name without registry and tag, such as `calico/node`.
+    #[serde(default)]
+    pub image: String,
+    /// Digest; the operator only asks for the prefix `sha256:`.
+    #[serde(default)]
+    pub digest: String,
+}
+
+/// What is installed and from where.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Installation {
+    /// `default` or `overlay`.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// As somebody wrote it.
+    #[serde(default)]
+    pub spec: InstallationSpec,
+    /// As the operator reports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<InstallationStatus>,
+}
+
+/// The fields of an Installation that decide which images are pulled and which are required.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InstallationSpec {
+    /// `Calico`, `TigeraSecureEnterprise` or `CalicoEnterprise`; absent means Calico.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Registry of all images; absent, empty or `UseDefault` means the default of the operator's version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
+    /// Replaces the organisation of all images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_path: Option<String>,
+    /// Goes in front of the names of all images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_prefix: Option<String>,
+    /// Secrets in the operator's namespace.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<SecretName>,
+    /// `Enabled` or `Disabled`; absent means Disabled.
+    #[serde(rename = "fipsMode", skip_serializing_if = "Option::is_none")]
+    pub fips_mode: Option<String>,
+    /// Platform, such as `EKS` or `RKE2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes_provider: Option<String>,
+    /// Settings of Calico's network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calico_network: Option<CalicoNetwork>,
+}
+
+/// A reference to a Secret by name (`LocalObjectReference`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SecretName {
+    /// Name of the Secret.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// The data planes, which decide whether the Windows images are required.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CalicoNetwork {
+    /// `Iptables`, `BPF`, `VPP` or `Nftables`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linux_dataplane: Option<String>,
+    /// `HNS` or `Disabled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows_dataplane: Option<String>,
+}
+
+/// What the operator says about the Installation.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InstallationStatus {
+    /// The variant that is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Name of the ImageSet in use. It proves selection, not that the pods run it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_set: Option<String>,
+    /// Version of Calico that is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calico_version: Option<String>,
+    /// The spec that counts: defaults filled in, overlay laid over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub computed: Option<InstallationSpec>,
+    /// Newer releases only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<OperatorCondition>,
+}
+
+/// How one component of the operator is; the object's name is the component's (`calico`, `apiserver`, …).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TigeraStatus {
+    /// The component's name.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// Absent until the operator has something to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<TigeraStatusStatus>,
+}
+
+/// The operator's words about one component.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TigeraStatusStatus {
+    /// `Available`, `Progressing` and `Degraded`.
+    #[serde(default)]
+    pub conditions: Vec<OperatorCondition>,
+}
+
+/// A condition as the operator writes it; old releases leave out what newer ones fill in.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OperatorCondition {
+    /// `Available`, `Progressing`, `Degraded`, or of an Installation also others.
+    pub r#type: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Up to v1.25 the text may be here.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The text.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Time>,
+    /// Generation that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// A kind whose objects make the operator insist on more images; only their existence counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FeatureKind {
+    /// Kind as it stands in objects.
+    pub kind: &'static str,
+    /// Plural as it stands in paths, rights and the CRD's name.
+    pub plural: &'static str,
+}
+
+/// All kinds whose objects make images required. A release that lacks one of these CRDs lacks the feature.
+pub const FEATURE_KINDS: [FeatureKind; 6] = [
+    FeatureKind { kind: "APIServer", plural: "apiservers" },
+    FeatureKind { kind: "Goldmane", plural: "goldmanes" },
+    FeatureKind { kind: "Whisker", plural: "whiskers" },
+    FeatureKind { kind: "GatewayAPI", plural: "gatewayapis" },
+    FeatureKind { kind: "Istio", plural: "istios" },
+    FeatureKind { kind: "ManagementClusterConnection", plural: "managementclusterconnections" },
+];
+
+impl FeatureKind {
+    /// What kube's dynamic and metadata APIs need to know of the kind.
+    #[must_use]
+    pub fn api_resource(&self) -> ApiResource {
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, self.kind), self.plural)
+    }
+
+    /// Name of the CRD.
+    #[must_use]
+    pub fn crd_name(&self) -> String {
+        format!("{}.{GROUP}", self.plural)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_of_any_release_are_read() {
+        let bare: ImageSet = serde_json::from_str(r#"{"metadata":{"name":"calico-v3.32.1"}}"#).unwrap();
+        assert_eq!(bare, ImageSet::new("calico-v3.32.1", Vec::new()));
+        let entry: ImageSet = serde_json::from_str(r#"{"spec":{"images":[{"image":"calico/node","new":1}]}}"#).unwrap();
+        assert_eq!(entry.spec.images[0].digest, "");
+
+        let _: Installation = serde_json::from_str("{}").unwrap();
+        let installation: Installation = serde_json::from_str(
+            r#"{"metadata":{"name":"default"},"spec":{"registry":"reg.example/","fipsMode":"Enabled","unknown":{},
+            "imagePullSecrets":[{"name":"pull"}],"calicoNetwork":{"windowsDataplane":"HNS","mtu":1440}},
+            "status":{"imageSet":"calico-v3.32.1","computed":{"variant":"Calico"},"conditions":[{"type":"Ready","status":"True"}]}}"#,
+        )
+        .unwrap();
+        assert_eq!(installation.spec.fips_mode.as_deref(), Some("Enabled"));
+        assert_eq!(installation.spec.image_pull_secrets[0].name, "pull");
+        let status = installation.status.unwrap();
+        assert_eq!(status.computed.unwrap().variant.as_deref(), Some("Calico"));
+
+        let _: TigeraStatus = serde_json::from_str(r#"{"metadata":{"name":"calico"},"spec":{}}"#).unwrap();
+        let status: TigeraStatus = serde_json::from_str(
+            r#"{"status":{"conditions":[{"type":"Degraded","status":"True","lastTransitionTime":"2026-11-24T00:00:00Z"}]}}"#,
+        )
+        .unwrap();
+        assert!(status.status.unwrap().conditions[0].last_transition_time.is_some());
+    }
+
+    #[test]
+    fn an_applied_set_names_its_kind() {
+        let set = ImageSet::new("calico-v3.32.1", vec![ImageEntry { image: "calico/node".into(), digest: "x".into() }]);
+        let value = serde_json::to_value(set).unwrap();
+        assert_eq!(value["apiVersion"], "operator.tigera.io/v1");
+        assert_eq!(value["kind"], "ImageSet");
+        assert_eq!(value["spec"]["images"][0]["image"], "calico/node");
+        assert_eq!(ImageSet::url_path(&(), None), "/apis/operator.tigera.io/v1/imagesets");
+    }
+}
