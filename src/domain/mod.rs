@@ -1,24 +1,39 @@
 //! The rules of the product: pure values and decisions. Nothing here does I/O, reads a clock, draws a random number
 //! or knows how a cluster or a registry is reached.
 
+pub mod answer;
 pub mod catalogue;
+pub mod decide;
+pub mod decision;
 pub mod digest;
+pub mod finding;
 pub mod image_name;
+pub mod imageset;
 pub mod layout;
 pub mod operator_images;
 pub mod platform;
+pub mod record;
 pub mod reference;
 pub mod release;
+pub mod report;
 pub mod required;
 pub mod resolution;
+pub mod settings;
+pub mod snapshot;
 
 pub use catalogue::Catalogue;
+pub use decide::decide;
+pub use decision::{Action, Decision};
 pub use digest::Digest;
+pub use finding::{ConditionType, Finding, Reason, Severity};
 pub use image_name::ImageName;
 pub use layout::RegistryLayout;
 pub use operator_images::{OperatorImages, PreReleaseMarker, PrintedImages};
 pub use platform::Platform;
 pub use reference::Reference;
 pub use release::{ImageSetName, ProductVersion, Release, Variant};
+pub use report::Report;
 pub use required::Feature;
 pub use resolution::{Content, RegistryFailure, RegistryFailureKind, ResolvedImage};
+pub use settings::Settings;
+pub use snapshot::Snapshot;

@@ -7,10 +7,12 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{ImageName, OperatorImages, Release, Variant};
 
 /// An object, or a setting of the Installation, that makes the operator render a further component.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Feature {
     /// An `APIServer` exists.
     ApiServer,

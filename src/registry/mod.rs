@@ -27,6 +27,7 @@ mod transport;
 pub use access::{Access, RegistrySettings};
 pub use credentials::{DockerConfig, InvalidDockerConfig};
 
+use crate::domain::answer::OperatorImage;
 use crate::domain::{Content, Digest, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage};
 use access::Endpoint;
 use failure::Trouble;
@@ -68,15 +69,6 @@ impl Default for RegistryClientSettings {
             parallel_connections: 8,
         }
     }
-}
-
-/// An operator image: what it is, and the version that it was labelled with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OperatorImage {
-    /// Digest of what the reference stands for.
-    pub digest: Digest,
-    /// The label `version` of the image for Linux, if it has one that can be shown.
-    pub version: Option<String>,
 }
 
 /// Asks registries. Keeps connections between calls; made once per process.

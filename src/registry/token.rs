@@ -48,7 +48,9 @@ pub(super) async fn fetch(
             if let Some(service) = &challenge.service {
                 query.append_pair("service", service);
             }
-            scopes.iter().for_each(|scope| drop(query.append_pair("scope", scope)));
+            for scope in scopes {
+                query.append_pair("scope", scope);
+            }
         }
         ask.url = url;
         ask.authorization = credential.and_then(Credential::basic).map(|basic| header("Basic", &basic)).transpose()?;

@@ -307,7 +307,7 @@ fn explained(error: &(dyn Error + 'static)) -> Trouble {
 }
 
 /// The next cause; `io::Error::source` would skip the error that it wraps.
-fn cause_of(error: &(dyn Error + 'static)) -> Option<&(dyn Error + 'static)> {
+fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>() {
         Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
         None => error.source(),

@@ -25,23 +25,15 @@ pub async fn apply_yaml(client: Client, yaml: &str) -> Result<Vec<DynamicObject>
         if value.is_null() {
             continue;
         }
-        let object: DynamicObject =
-            serde_json::from_value(value).context("not a Kubernetes object")?;
+        let object: DynamicObject = serde_json::from_value(value).context("not a Kubernetes object")?;
         stored.push(apply_object(client.clone(), &object).await?);
     }
     Ok(stored)
 }
 
 async fn apply_object(client: Client, object: &DynamicObject) -> Result<DynamicObject> {
-    let types = object
-        .types
-        .clone()
-        .context("an object without apiVersion and kind")?;
-    let name = object
-        .metadata
-        .name
-        .clone()
-        .with_context(|| format!("{} without metadata.name", types.kind))?;
+    let types = object.types.clone().context("an object without apiVersion and kind")?;
+    let name = object.metadata.name.clone().with_context(|| format!("{} without metadata.name", types.kind))?;
     let kind = GroupVersionKind::try_from(&types)?;
     let (resource, capabilities) = served(&client, &kind).await?;
     let api: Api<DynamicObject> = match capabilities.scope {
@@ -52,11 +44,7 @@ async fn apply_object(client: Client, object: &DynamicObject) -> Result<DynamicO
         }
     };
     let stored = api
-        .patch(
-            &name,
-            &PatchParams::apply(FIELD_MANAGER).force(),
-            &Patch::Apply(object),
-        )
+        .patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object))
         .await
         .with_context(|| format!("{} {name} was not applied", types.kind))?;
     if types.kind == "CustomResourceDefinition" {
@@ -66,10 +54,7 @@ async fn apply_object(client: Client, object: &DynamicObject) -> Result<DynamicO
 }
 
 /// Discovery of one kind; a kind whose definition was stored a moment ago may take a little to be served.
-async fn served(
-    client: &Client,
-    kind: &GroupVersionKind,
-) -> Result<(ApiResource, ApiCapabilities)> {
+async fn served(client: &Client, kind: &GroupVersionKind) -> Result<(ApiResource, ApiCapabilities)> {
     let started = Instant::now();
     loop {
         match pinned_kind(client, kind).await {
@@ -90,36 +75,22 @@ fn is_missing(error: &kube::Error) -> bool {
     }
 }
 
-async fn wait_until_established(
-    client: &Client,
-    definitions: &Api<DynamicObject>,
-    name: &str,
-) -> Result<()> {
+async fn wait_until_established(client: &Client, definitions: &Api<DynamicObject>, name: &str) -> Result<()> {
     let started = Instant::now();
     loop {
         let definition = definitions.get(name).await?;
-        let conditions = definition.data["status"]["conditions"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        if conditions
-            .iter()
-            .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
-        {
+        let conditions = definition.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        if conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True") {
             let spec = &definition.data["spec"];
             let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
             let versions = spec["versions"].as_array().cloned().unwrap_or_default();
             let Some(version) = versions.iter().find(|version| version["served"] == true) else {
                 return Ok(());
             };
-            let kind = GroupVersionKind::gvk(
-                &text(&spec["group"]),
-                &text(&version["name"]),
-                &text(&spec["names"]["kind"]),
-            );
+            let kind =
+                GroupVersionKind::gvk(&text(&spec["group"]), &text(&version["name"]), &text(&spec["names"]["kind"]));
             // Established is true a moment before the handlers are there.
-            let resource =
-                ApiResource::from_gvk_with_plural(&kind, &text(&spec["names"]["plural"]));
+            let resource = ApiResource::from_gvk_with_plural(&kind, &text(&spec["names"]["plural"]));
             let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
             match objects.list(&ListParams::default().limit(1)).await {
                 Ok(_) => return Ok(()),
@@ -128,9 +99,7 @@ async fn wait_until_established(
             }
         }
         if started.elapsed() > SERVED_WITHIN {
-            bail!(
-                "CustomResourceDefinition {name} is not served after 30 s; its conditions: {conditions:?}"
-            );
+            bail!("CustomResourceDefinition {name} is not served after 30 s; its conditions: {conditions:?}");
         }
         tokio::time::sleep(Duration::from_millis(30)).await;
     }

@@ -74,12 +74,9 @@ impl Builder {
         let certificate = ServerCertificate::create("testbox control plane")?;
         let port = free_port()?;
         let server = format!("https://127.0.0.1:{port}");
-        let apiserver_arguments =
-            self.apiserver_arguments(&folders, &certificate, &etcd_url, port)?;
-        let kubeconfig = folders.write(
-            "kubeconfig",
-            kubeconfig_text(&server, &certificate.authority_pem, "admin", ADMIN_TOKEN),
-        )?;
+        let apiserver_arguments = self.apiserver_arguments(&folders, &certificate, &etcd_url, port)?;
+        let kubeconfig =
+            folders.write("kubeconfig", kubeconfig_text(&server, &certificate.authority_pem, "admin", ADMIN_TOKEN))?;
         let client = client_of(&kubeconfig).await?;
         let apiserver = start_apiserver(&folders, &apiserver_arguments, &client).await?;
 
@@ -111,9 +108,8 @@ impl Builder {
         etcd_url: &str,
         port: u16,
     ) -> Result<Vec<String>> {
-        let file = |name: &str, content: &str| -> Result<String> {
-            Ok(folders.write(name, content)?.display().to_string())
-        };
+        let file =
+            |name: &str, content: &str| -> Result<String> { Ok(folders.write(name, content)?.display().to_string()) };
         let account_key = rcgen::KeyPair::generate()?;
         let mut arguments = vec![
             format!("--etcd-servers={etcd_url}"),
@@ -123,29 +119,14 @@ impl Builder {
             "--advertise-address=127.0.0.1".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
             format!("--cert-dir={}", folders.data.display()),
-            format!(
-                "--tls-cert-file={}",
-                file("apiserver.crt", &certificate.certificate_pem)?
-            ),
-            format!(
-                "--tls-private-key-file={}",
-                file("apiserver.key", &certificate.key_pem)?
-            ),
+            format!("--tls-cert-file={}", file("apiserver.crt", &certificate.certificate_pem)?),
+            format!("--tls-private-key-file={}", file("apiserver.key", &certificate.key_pem)?),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!(
-                "--service-account-key-file={}",
-                file("accounts.pub", &account_key.public_key_pem())?
-            ),
-            format!(
-                "--service-account-signing-key-file={}",
-                file("accounts.key", &account_key.serialize_pem())?
-            ),
+            format!("--service-account-key-file={}", file("accounts.pub", &account_key.public_key_pem())?),
+            format!("--service-account-signing-key-file={}", file("accounts.key", &account_key.serialize_pem())?),
             format!(
                 "--token-auth-file={}",
-                file(
-                    "tokens.csv",
-                    &format!("{ADMIN_TOKEN},admin,admin,system:masters\n")
-                )?
+                file("tokens.csv", &format!("{ADMIN_TOKEN},admin,admin,system:masters\n"))?
             ),
             "--authorization-mode=Node,RBAC".to_owned(),
             "--allow-privileged=true".to_owned(),
@@ -191,12 +172,7 @@ impl ControlPlane {
     /// The same with choices.
     #[must_use]
     pub fn builder(name: &str) -> Builder {
-        Builder {
-            name: name.to_owned(),
-            controllers: false,
-            scheduler: false,
-            apiserver_flags: vec![],
-        }
+        Builder { name: name.to_owned(), controllers: false, scheduler: false, apiserver_flags: vec![] }
     }
 
     /// The admin's client. Use it in the tokio runtime that started the control plane.
@@ -226,11 +202,7 @@ impl ControlPlane {
 
     /// The ids of all processes of this control plane.
     pub fn process_ids(&self) -> Vec<u32> {
-        self.children
-            .iter()
-            .chain([&self.apiserver, &self.etcd])
-            .map(Process::id)
-            .collect()
+        self.children.iter().chain([&self.apiserver, &self.etcd]).map(Process::id).collect()
     }
 
     /// A client with the rights of an existing ServiceAccount, and no others.
@@ -247,31 +219,20 @@ impl ControlPlane {
     ///
     /// # Errors
     /// The ServiceAccount does not exist.
-    pub async fn kubeconfig_for_service_account(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<PathBuf> {
+    pub async fn kubeconfig_for_service_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
         let request = TokenRequest {
-            spec: TokenRequestSpec {
-                expiration_seconds: Some(24 * 3600),
-                ..TokenRequestSpec::default()
-            },
+            spec: TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() },
             ..TokenRequest::default()
         };
         let answer = accounts
             .create_token_request(name, &kube::api::PostParams::default(), &request)
             .await
             .with_context(|| format!("no token for ServiceAccount {namespace}/{name}"))?;
-        let token = answer
-            .status
-            .context("a TokenRequest without status")?
-            .token;
+        let token = answer.status.context("a TokenRequest without status")?.token;
         let text = kubeconfig_text(&self.server, &self.authority_pem, namespace, &token)
             .replace("namespace: default", &format!("namespace: {namespace}"));
-        self.folders
-            .write(&format!("kubeconfig-{namespace}-{name}"), text)
+        self.folders.write(&format!("kubeconfig-{namespace}-{name}"), text)
     }
 
     /// Kills the apiserver and starts it again on the same port; the data stays. Returns when it is ready.
@@ -293,8 +254,7 @@ impl ControlPlane {
     /// # Errors
     /// It did not get ready.
     pub async fn start_apiserver_again(&mut self) -> Result<()> {
-        self.apiserver =
-            start_apiserver(&self.folders, &self.apiserver_arguments, &self.client).await?;
+        self.apiserver = start_apiserver(&self.folders, &self.apiserver_arguments, &self.client).await?;
         Ok(())
     }
 
@@ -305,14 +265,8 @@ impl ControlPlane {
         let mut command = program("kube-controller-manager").await?;
         command.args([
             format!("--kubeconfig={}", self.kubeconfig.display()),
-            format!(
-                "--root-ca-file={}",
-                self.folders.data.join("authority.crt").display()
-            ),
-            format!(
-                "--service-account-private-key-file={}",
-                self.folders.data.join("accounts.key").display()
-            ),
+            format!("--root-ca-file={}", self.folders.data.join("authority.crt").display()),
+            format!("--service-account-private-key-file={}", self.folders.data.join("accounts.key").display()),
             "--controllers=*,-node-lifecycle-controller,-node-ipam-controller".to_owned(),
             "--leader-elect=false".to_owned(),
             "--secure-port=0".to_owned(),
@@ -321,9 +275,7 @@ impl ControlPlane {
         let log = self.folders.logs.join("kube-controller-manager.log");
         let mut process = Process::spawn("kube-controller-manager", command, &log)?;
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), "default");
-        process
-            .wait_until_ready(|| async { matches!(accounts.get_opt("default").await, Ok(Some(_))) })
-            .await?;
+        process.wait_until_ready(|| async { matches!(accounts.get_opt("default").await, Ok(Some(_))) }).await?;
         self.children.push(process);
         Ok(())
     }
@@ -337,8 +289,7 @@ impl ControlPlane {
             "--profiling=false".to_owned(),
         ]);
         let log = self.folders.logs.join("kube-scheduler.log");
-        self.children
-            .push(Process::spawn("kube-scheduler", command, &log)?);
+        self.children.push(Process::spawn("kube-scheduler", command, &log)?);
         Ok(())
     }
 }
@@ -370,50 +321,33 @@ async fn start_etcd(folders: &Folders) -> Result<(Process, String)> {
         "--log-level=warn".to_owned(),
     ]);
     let mut process = Process::spawn("etcd", command, &folders.logs.join("etcd.log"))?;
-    let http: HttpClient<HttpConnector, Empty<Bytes>> =
-        HttpClient::builder(TokioExecutor::new()).build_http();
+    let http: HttpClient<HttpConnector, Empty<Bytes>> = HttpClient::builder(TokioExecutor::new()).build_http();
     let health: http::Uri = format!("{url}/health").parse()?;
     process
-        .wait_until_ready(|| async {
-            http.get(health.clone())
-                .await
-                .is_ok_and(|answer| answer.status().is_success())
-        })
+        .wait_until_ready(|| async { http.get(health.clone()).await.is_ok_and(|answer| answer.status().is_success()) })
         .await?;
     Ok((process, url))
 }
 
-async fn start_apiserver(
-    folders: &Folders,
-    arguments: &[String],
-    client: &DebugClient,
-) -> Result<Process> {
+async fn start_apiserver(folders: &Folders, arguments: &[String], client: &DebugClient) -> Result<Process> {
     let mut command = program("kube-apiserver").await?;
     command.args(arguments);
-    let mut process = Process::spawn(
-        "kube-apiserver",
-        command,
-        &folders.logs.join("kube-apiserver.log"),
-    )?;
+    let mut process = Process::spawn("kube-apiserver", command, &folders.logs.join("kube-apiserver.log"))?;
     let namespaces: Api<Namespace> = Api::all(client.0.clone());
     process
         .wait_until_ready(|| async {
             let Ok(request) = http::Request::get("/readyz").body(vec![]) else {
                 return false;
             };
-            client.0.request_text(request).await.is_ok()
-                && matches!(namespaces.get_opt("default").await, Ok(Some(_)))
+            client.0.request_text(request).await.is_ok() && matches!(namespaces.get_opt("default").await, Ok(Some(_)))
         })
         .await?;
     Ok(process)
 }
 
 async fn client_of(kubeconfig: &Path) -> Result<DebugClient> {
-    let config = Config::from_custom_kubeconfig(
-        Kubeconfig::read_from(kubeconfig)?,
-        &KubeConfigOptions::default(),
-    )
-    .await?;
+    let config =
+        Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &KubeConfigOptions::default()).await?;
     Ok(DebugClient(Client::try_from(config)?))
 }
 

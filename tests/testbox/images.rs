@@ -19,13 +19,10 @@ const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub type Platform<'a> = (&'a str, &'a str, Option<&'a str>);
 
 /// What images for Linux are made for here.
-pub const LINUX_PLATFORMS: &[Platform<'static>] =
-    &[("linux", "amd64", None), ("linux", "arm64", None)];
+pub const LINUX_PLATFORMS: &[Platform<'static>] = &[("linux", "amd64", None), ("linux", "arm64", None)];
 /// What images for Windows are made for here: Windows Server 2019 and 2022.
-pub const WINDOWS_PLATFORMS: &[Platform<'static>] = &[
-    ("windows", "amd64", Some("10.0.17763.7009")),
-    ("windows", "amd64", Some("10.0.20348.3207")),
-];
+pub const WINDOWS_PLATFORMS: &[Platform<'static>] =
+    &[("windows", "amd64", Some("10.0.17763.7009")), ("windows", "amd64", Some("10.0.20348.3207"))];
 
 /// How many images [`push_release`] pushes at a time.
 const PUSHES_AT_A_TIME: usize = 8;
@@ -65,16 +62,8 @@ impl Image {
     ///
     /// # Errors
     /// As [`Self::index`].
-    pub fn index_with_labels(
-        seed: &str,
-        platforms: &[Platform<'_>],
-        labels: &[(&str, &str)],
-    ) -> Result<Self> {
-        let mut image = Self {
-            blobs: BTreeMap::new(),
-            manifests: vec![],
-            index: None,
-        };
+    pub fn index_with_labels(seed: &str, platforms: &[Platform<'_>], labels: &[(&str, &str)]) -> Result<Self> {
+        let mut image = Self { blobs: BTreeMap::new(), manifests: vec![], index: None };
         let mut descriptors = vec![];
         for platform in platforms {
             let manifest = image.add_manifest(seed, *platform, labels)?;
@@ -82,11 +71,7 @@ impl Image {
             if let Some(version) = platform.2 {
                 described["os.version"] = json!(version);
             }
-            descriptors.push(descriptor(
-                MANIFEST_TYPE,
-                &manifest.content,
-                Some(described),
-            ));
+            descriptors.push(descriptor(MANIFEST_TYPE, &manifest.content, Some(described)));
         }
         let index = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": descriptors});
         image.index = Some(Bytes::from(index.to_string()));
@@ -105,16 +90,8 @@ impl Image {
     ///
     /// # Errors
     /// As [`Self::index`].
-    pub fn single_with_labels(
-        seed: &str,
-        platform: Platform<'_>,
-        labels: &[(&str, &str)],
-    ) -> Result<Self> {
-        let mut image = Self {
-            blobs: BTreeMap::new(),
-            manifests: vec![],
-            index: None,
-        };
+    pub fn single_with_labels(seed: &str, platform: Platform<'_>, labels: &[(&str, &str)]) -> Result<Self> {
+        let mut image = Self { blobs: BTreeMap::new(), manifests: vec![], index: None };
         image.add_manifest(seed, platform, labels)?;
         Ok(image)
     }
@@ -126,16 +103,8 @@ impl Image {
     /// As [`Self::index`].
     pub fn of_reference(reference: &str) -> Result<Self> {
         let (repository, tag) = repository_and_tag(reference);
-        let labels: &[(&str, &str)] = if repository.ends_with("tigera/operator") {
-            &[("version", &tag)]
-        } else {
-            &[]
-        };
-        let platforms = if is_windows(&repository) {
-            WINDOWS_PLATFORMS
-        } else {
-            LINUX_PLATFORMS
-        };
+        let labels: &[(&str, &str)] = if repository.ends_with("tigera/operator") { &[("version", &tag)] } else { &[] };
+        let platforms = if is_windows(&repository) { WINDOWS_PLATFORMS } else { LINUX_PLATFORMS };
         Self::index_with_labels(reference, platforms, labels)
     }
 
@@ -148,21 +117,13 @@ impl Image {
     pub fn content(&self) -> Bytes {
         match &self.index {
             Some(index) => index.clone(),
-            None => self
-                .manifests
-                .first()
-                .map(|manifest| manifest.content.clone())
-                .unwrap_or_default(),
+            None => self.manifests.first().map(|manifest| manifest.content.clone()).unwrap_or_default(),
         }
     }
 
     /// The media type of [`Self::content`].
     pub fn media_type(&self) -> &'static str {
-        if self.index.is_some() {
-            INDEX_TYPE
-        } else {
-            MANIFEST_TYPE
-        }
+        if self.index.is_some() { INDEX_TYPE } else { MANIFEST_TYPE }
     }
 
     /// Configs and layers by digest.
@@ -170,16 +131,9 @@ impl Image {
         &self.blobs
     }
 
-    fn add_manifest(
-        &mut self,
-        seed: &str,
-        platform: Platform<'_>,
-        labels: &[(&str, &str)],
-    ) -> Result<Manifest> {
+    fn add_manifest(&mut self, seed: &str, platform: Platform<'_>, labels: &[(&str, &str)]) -> Result<Manifest> {
         let (os, architecture, version) = platform;
-        let name = version.map_or(format!("{os}/{architecture}"), |version| {
-            format!("{os}/{architecture}:{version}")
-        });
+        let name = version.map_or(format!("{os}/{architecture}"), |version| format!("{os}/{architecture}:{version}"));
         let tar = tar_of_one_file("image.txt", format!("{seed} for {name}\n").as_bytes());
         let layer = gzip(&tar)?;
         let labels: BTreeMap<_, _> = labels.iter().copied().collect();
@@ -198,12 +152,8 @@ impl Image {
             })
             .to_string(),
         );
-        let manifest = Manifest {
-            platform: name,
-            digest: digest_of(&content),
-            content,
-            config_digest: digest_of(&config),
-        };
+        let manifest =
+            Manifest { platform: name, digest: digest_of(&content), content, config_digest: digest_of(&config) };
         for blob in [config, layer] {
             self.blobs.insert(digest_of(&blob), blob);
         }
@@ -217,27 +167,15 @@ impl Image {
 /// # Errors
 /// The registry refused something.
 pub async fn push(access: &Access, repository: &str, tag: &str, image: &Image) -> Result<String> {
-    futures::future::try_join_all(
-        image
-            .blobs
-            .values()
-            .map(|blob| access.push_blob(repository, blob)),
-    )
-    .await?;
+    futures::future::try_join_all(image.blobs.values().map(|blob| access.push_blob(repository, blob))).await?;
     if image.index.is_some() {
-        let children = image.manifests.iter().map(|manifest| {
-            access.push_manifest(
-                repository,
-                &manifest.digest,
-                MANIFEST_TYPE,
-                &manifest.content,
-            )
-        });
+        let children = image
+            .manifests
+            .iter()
+            .map(|manifest| access.push_manifest(repository, &manifest.digest, MANIFEST_TYPE, &manifest.content));
         futures::future::try_join_all(children).await?;
     }
-    access
-        .push_manifest(repository, tag, image.media_type(), &image.content())
-        .await?;
+    access.push_manifest(repository, tag, image.media_type(), &image.content()).await?;
     Ok(image.digest())
 }
 
@@ -274,18 +212,13 @@ pub async fn push_release<S: AsRef<str>>(
         }
     });
     let pushes: Vec<_> = pushes.collect();
-    futures::stream::iter(pushes)
-        .buffer_unordered(PUSHES_AT_A_TIME)
-        .try_collect()
-        .await
+    futures::stream::iter(pushes).buffer_unordered(PUSHES_AT_A_TIME).try_collect().await
 }
 
 /// `quay.io/calico/node:v3.32.1` → `("calico/node", "v3.32.1")`. References of the catalogue always have both parts.
 pub fn repository_and_tag(reference: &str) -> (String, String) {
     let (name, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
-    let repository = name
-        .split_once('/')
-        .map_or(name, |(_, repository)| repository);
+    let repository = name.split_once('/').map_or(name, |(_, repository)| repository);
     (repository.to_owned(), tag.to_owned())
 }
 
@@ -294,8 +227,7 @@ fn is_windows(repository: &str) -> bool {
 }
 
 fn descriptor(media_type: &str, content: &Bytes, platform: Option<Value>) -> Value {
-    let mut value =
-        json!({"mediaType": media_type, "digest": digest_of(content), "size": content.len()});
+    let mut value = json!({"mediaType": media_type, "digest": digest_of(content), "size": content.len()});
     if let Some(platform) = platform {
         value["platform"] = platform;
     }

@@ -24,12 +24,9 @@ pub fn box_folder() -> PathBuf {
 /// The reason is on standard error already: no Go, or a build that failed.
 pub async fn controlplane_binary() -> Result<PathBuf> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = tokio::task::spawn_blocking(|| {
-        BINARY
-            .get_or_init(|| build().map_err(|error| format!("{error:#}")))
-            .clone()
-    })
-    .await?;
+    let built =
+        tokio::task::spawn_blocking(|| BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}"))).clone())
+            .await?;
     built.map_err(|reason| anyhow!(reason))
 }
 
@@ -41,10 +38,7 @@ fn build() -> Result<PathBuf> {
         .output()
         .with_context(|| format!("can't run {}", script.display()))?;
     if !output.status.success() {
-        bail!(
-            "tests/controlplane/build.sh ended with {}; its message is above",
-            output.status
-        );
+        bail!("tests/controlplane/build.sh ended with {}; its message is above", output.status);
     }
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
@@ -102,11 +96,7 @@ impl Process {
             .stderr(output)
             .spawn()
             .with_context(|| format!("can't start {name}"))?;
-        Ok(Self {
-            name: name.to_owned(),
-            log: log.to_owned(),
-            child,
-        })
+        Ok(Self { name: name.to_owned(), log: log.to_owned(), child })
     }
 
     /// The process id.
@@ -124,16 +114,11 @@ impl Process {
     /// An error that shows the log's end, if the process has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            let text = fs::read(&self.log)
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-                .unwrap_or_default();
+            let text =
+                fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
             let end = lines[lines.len().saturating_sub(8)..].join("\n");
-            bail!(
-                "{} ended ({status}); the end of {}:\n{end}",
-                self.name,
-                self.log.display()
-            );
+            bail!("{} ended ({status}); the end of {}:\n{end}", self.name, self.log.display());
         }
         Ok(())
     }
@@ -156,12 +141,7 @@ impl Process {
                 return self.check_alive();
             }
             if started.elapsed() > READY_WITHIN {
-                bail!(
-                    "{} is not ready after {} s; see {}",
-                    self.name,
-                    READY_WITHIN.as_secs(),
-                    self.log.display()
-                );
+                bail!("{} is not ready after {} s; see {}", self.name, READY_WITHIN.as_secs(), self.log.display());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -196,8 +176,7 @@ impl Folders {
         for folder in [&data, &logs] {
             // A former process with our id may have left one.
             let _ = fs::remove_dir_all(folder);
-            fs::create_dir_all(folder)
-                .with_context(|| format!("can't create {}", folder.display()))?;
+            fs::create_dir_all(folder).with_context(|| format!("can't create {}", folder.display()))?;
         }
         Ok(Self { data, logs })
     }
@@ -222,18 +201,10 @@ impl Drop for Folders {
 }
 
 fn sweep() {
-    let entries = |folder: &str| {
-        fs::read_dir(box_folder().join(folder))
-            .into_iter()
-            .flatten()
-            .flatten()
-    };
+    let entries = |folder: &str| fs::read_dir(box_folder().join(folder)).into_iter().flatten().flatten();
     for entry in entries("run") {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name
-            .rsplit('-')
-            .nth(1)
-            .and_then(|pid| pid.parse::<u32>().ok());
+        let owner = name.rsplit('-').nth(1).and_then(|pid| pid.parse::<u32>().ok());
         // Only where /proc tells which processes live.
         if let Some(pid) = owner
             && Path::new("/proc/self").exists()
@@ -244,9 +215,7 @@ fn sweep() {
     }
     for entry in entries("logs") {
         let modified = entry.metadata().and_then(|data| data.modified());
-        let age = modified
-            .ok()
-            .and_then(|time| SystemTime::now().duration_since(time).ok());
+        let age = modified.ok().and_then(|time| SystemTime::now().duration_since(time).ok());
         if age.is_some_and(|age| age > Duration::from_secs(48 * 3600)) {
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -19,11 +19,7 @@ pub enum Kind {
     /// Basic authentication for everything.
     Htpasswd { user: String, password: String },
     /// Bearer tokens of a [`TokenService`] on another port.
-    Token {
-        user: String,
-        password: String,
-        anonymous_pull: bool,
-    },
+    Token { user: String, password: String, anonymous_pull: bool },
 }
 
 /// One request that the registry answered. Recorded before the answer leaves, so that none is missed.
@@ -90,14 +86,8 @@ impl Registry {
                 let file = folders.write("htpasswd", htpasswd_line(user, password).await?)?;
                 json!({"htpasswd": {"realm": "testbox", "path": file}})
             }
-            Kind::Token {
-                user,
-                password,
-                anonymous_pull,
-            } => {
-                let service =
-                    TokenService::start(user, password, *anonymous_pull, certificate.as_ref())
-                        .await?;
+            Kind::Token { user, password, anonymous_pull } => {
+                let service = TokenService::start(user, password, *anonymous_pull, certificate.as_ref()).await?;
                 let jwks = folders.write("jwks.json", service.jwks())?;
                 let realm = service.realm().to_owned();
                 token_service = Some(service);
@@ -126,15 +116,7 @@ impl Registry {
         }
         // JSON is YAML.
         let configuration = folders.write("registry.yaml", configuration.to_string())?;
-        let mut registry = Self {
-            process: None,
-            port,
-            kind,
-            certificate,
-            token_service,
-            configuration,
-            folders,
-        };
+        let mut registry = Self { process: None, port, kind, certificate, token_service, configuration, folders };
         registry.start_again().await?;
         Ok(registry)
     }
@@ -150,16 +132,11 @@ impl Registry {
             .arg(&self.configuration)
             .env("TESTBOX_REQUESTS", self.requests_file())
             .env("OTEL_TRACES_EXPORTER", "none");
-        let mut process =
-            Process::spawn("registry", command, &self.folders.logs.join("registry.log"))?;
+        let mut process = Process::spawn("registry", command, &self.folders.logs.join("registry.log"))?;
         // A connection only: a request would be counted.
         let port = self.port;
         process
-            .wait_until_ready(|| async move {
-                tokio::net::TcpStream::connect(("127.0.0.1", port))
-                    .await
-                    .is_ok()
-            })
+            .wait_until_ready(|| async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() })
             .await?;
         self.process = Some(process);
         Ok(())
@@ -178,18 +155,14 @@ impl Registry {
 
     /// The authority that a client has to trust; none for plain HTTP.
     pub fn ca_pem(&self) -> Option<&str> {
-        self.certificate
-            .as_ref()
-            .map(|certificate| certificate.authority_pem.as_str())
+        self.certificate.as_ref().map(|certificate| certificate.authority_pem.as_str())
     }
 
     /// User and password; none for an anonymous registry.
     pub fn credentials(&self) -> Option<(&str, &str)> {
         match &self.kind {
             Kind::Anonymous => None,
-            Kind::Htpasswd { user, password } | Kind::Token { user, password, .. } => {
-                Some((user, password))
-            }
+            Kind::Htpasswd { user, password } | Kind::Token { user, password, .. } => Some((user, password)),
         }
     }
 
@@ -199,8 +172,7 @@ impl Registry {
             return json!({"auths": {}}).to_string();
         };
         let auth = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-        json!({"auths": {self.host(): {"username": user, "password": password, "auth": auth}}})
-            .to_string()
+        json!({"auths": {self.host(): {"username": user, "password": password, "auth": auth}}}).to_string()
     }
 
     /// A client with all rights, for [`super::images`].
@@ -235,10 +207,7 @@ impl Registry {
     /// The record can't be emptied.
     pub fn forget_requests(&self) -> Result<()> {
         // The registry appends, so it goes on at the new end.
-        match std::fs::File::options()
-            .write(true)
-            .open(self.requests_file())
-        {
+        match std::fs::File::options().write(true).open(self.requests_file()) {
             Ok(file) => Ok(file.set_len(0)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error.into()),
@@ -262,9 +231,7 @@ impl Registry {
 
 fn parse_request(line: &str) -> Result<Request> {
     let parts: Vec<&str> = line.split('\t').collect();
-    let [method, path, status, authorization] = parts[..] else {
-        bail!("not a request record: {line}")
-    };
+    let [method, path, status, authorization] = parts[..] else { bail!("not a request record: {line}") };
     Ok(Request {
         method: method.to_owned(),
         path: path.to_owned(),
@@ -275,14 +242,9 @@ fn parse_request(line: &str) -> Result<Request> {
 
 /// The registry reads bcrypt hashes only; our binary makes them.
 async fn htpasswd_line(user: &str, password: &str) -> Result<Vec<u8>> {
-    let output = Command::new(controlplane_binary().await?)
-        .args(["htpasswd", user, password])
-        .output()?;
+    let output = Command::new(controlplane_binary().await?).args(["htpasswd", user, password]).output()?;
     if !output.status.success() {
-        bail!(
-            "no htpasswd line: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("no htpasswd line: {}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(output.stdout)
 }

@@ -35,20 +35,12 @@ pub struct Answer {
 impl Answer {
     /// The header as text, empty if it is missing.
     pub fn header(&self, name: impl header::AsHeaderName) -> String {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
     }
 
     fn expect(self, wanted: StatusCode, what: &str) -> Result<Self> {
         if self.status != wanted {
-            bail!(
-                "{what}: {} instead of {wanted}: {}",
-                self.status,
-                String::from_utf8_lossy(&self.body)
-            );
+            bail!("{what}: {} instead of {wanted}: {}", self.status, String::from_utf8_lossy(&self.body));
         }
         Ok(self)
     }
@@ -69,11 +61,7 @@ impl Access {
     ///
     /// # Errors
     /// The PEM can't be read.
-    pub fn new(
-        host: &str,
-        ca_pem: Option<&str>,
-        credentials: Option<(&str, &str)>,
-    ) -> Result<Self> {
+    pub fn new(host: &str, ca_pem: Option<&str>, credentials: Option<(&str, &str)>) -> Result<Self> {
         use rustls::pki_types::{CertificateDer, pem::PemObject};
         let mut roots = rustls::RootCertStore::empty();
         if let Some(pem) = ca_pem {
@@ -84,11 +72,8 @@ impl Access {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .build();
+        let connector =
+            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
         let scheme = if ca_pem.is_some() { "https" } else { "http" };
         Ok(Self {
             base: format!("{scheme}://{host}"),
@@ -102,29 +87,13 @@ impl Access {
     pub async fn push_blob(&self, repository: &str, content: &Bytes) -> Result<String> {
         let digest = digest_of(content);
         let start = format!("{}/v2/{repository}/blobs/uploads/", self.base);
-        let answer = self
-            .send(
-                repository,
-                Method::POST,
-                &start,
-                HeaderMap::new(),
-                Bytes::new(),
-            )
-            .await?;
-        let location = answer
-            .expect(StatusCode::ACCEPTED, "start of an upload")?
-            .header(header::LOCATION);
-        let target = if location.starts_with('/') {
-            format!("{}{location}", self.base)
-        } else {
-            location
-        };
+        let answer = self.send(repository, Method::POST, &start, HeaderMap::new(), Bytes::new()).await?;
+        let location = answer.expect(StatusCode::ACCEPTED, "start of an upload")?.header(header::LOCATION);
+        let target = if location.starts_with('/') { format!("{}{location}", self.base) } else { location };
         let separator = if target.contains('?') { '&' } else { '?' };
         let target = format!("{target}{separator}digest={digest}");
         let headers = one_header(header::CONTENT_TYPE, "application/octet-stream")?;
-        let answer = self
-            .send(repository, Method::PUT, &target, headers, content.clone())
-            .await?;
+        let answer = self.send(repository, Method::PUT, &target, headers, content.clone()).await?;
         answer.expect(StatusCode::CREATED, "upload of a blob")?;
         Ok(digest)
     }
@@ -139,13 +108,8 @@ impl Access {
     ) -> Result<()> {
         let target = self.manifest_url(repository, reference);
         let headers = one_header(header::CONTENT_TYPE, media_type)?;
-        let answer = self
-            .send(repository, Method::PUT, &target, headers, content.clone())
-            .await?;
-        answer.expect(
-            StatusCode::CREATED,
-            &format!("push of {repository} {reference}"),
-        )?;
+        let answer = self.send(repository, Method::PUT, &target, headers, content.clone()).await?;
+        answer.expect(StatusCode::CREATED, &format!("push of {repository} {reference}"))?;
         Ok(())
     }
 
@@ -155,58 +119,26 @@ impl Access {
                       application/vnd.docker.distribution.manifest.list.v2+json, \
                       application/vnd.docker.distribution.manifest.v2+json";
         let target = self.manifest_url(repository, reference);
-        self.send(
-            repository,
-            Method::GET,
-            &target,
-            one_header(header::ACCEPT, accept)?,
-            Bytes::new(),
-        )
-        .await
+        self.send(repository, Method::GET, &target, one_header(header::ACCEPT, accept)?, Bytes::new()).await
     }
 
     /// The blob with this digest, whatever the status.
     pub async fn blob(&self, repository: &str, digest: &str) -> Result<Answer> {
         let target = format!("{}/v2/{repository}/blobs/{digest}", self.base);
-        self.send(
-            repository,
-            Method::GET,
-            &target,
-            HeaderMap::new(),
-            Bytes::new(),
-        )
-        .await
+        self.send(repository, Method::GET, &target, HeaderMap::new(), Bytes::new()).await
     }
 
     /// Deletes the manifest with this digest and every tag that names it.
     pub async fn delete_manifest(&self, repository: &str, digest: &str) -> Result<()> {
         let target = self.manifest_url(repository, digest);
-        let answer = self
-            .send(
-                repository,
-                Method::DELETE,
-                &target,
-                HeaderMap::new(),
-                Bytes::new(),
-            )
-            .await?;
-        answer.expect(
-            StatusCode::ACCEPTED,
-            &format!("deletion of {repository} {digest}"),
-        )?;
+        let answer = self.send(repository, Method::DELETE, &target, HeaderMap::new(), Bytes::new()).await?;
+        answer.expect(StatusCode::ACCEPTED, &format!("deletion of {repository} {digest}"))?;
         Ok(())
     }
 
     /// One GET of any URL with this Authorization header or none; nothing is tried again.
     pub async fn get(&self, url: &str, authorization: Option<&str>) -> Result<Answer> {
-        self.send_once(
-            &Method::GET,
-            url,
-            &HeaderMap::new(),
-            &Bytes::new(),
-            authorization,
-        )
-        .await
+        self.send_once(&Method::GET, url, &HeaderMap::new(), &Bytes::new(), authorization).await
     }
 
     fn manifest_url(&self, repository: &str, reference: &str) -> String {
@@ -222,15 +154,8 @@ impl Access {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer> {
-        let known = self
-            .authorizations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(repository)
-            .cloned();
-        let answer = self
-            .send_once(&method, url, &headers, &body, known.as_deref())
-            .await?;
+        let known = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner).get(repository).cloned();
+        let answer = self.send_once(&method, url, &headers, &body, known.as_deref()).await?;
         if answer.status != StatusCode::UNAUTHORIZED || self.credentials.is_none() {
             return Ok(answer);
         }
@@ -240,15 +165,11 @@ impl Access {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(repository.to_owned(), authorization.clone());
-        self.send_once(&method, url, &headers, &body, Some(&authorization))
-            .await
+        self.send_once(&method, url, &headers, &body, Some(&authorization)).await
     }
 
     async fn authorization(&self, repository: &str, challenge: &str) -> Result<String> {
-        let (user, password) = self
-            .credentials
-            .as_ref()
-            .context("the registry wants credentials, there are none")?;
+        let (user, password) = self.credentials.as_ref().context("the registry wants credentials, there are none")?;
         let basic = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
         if challenge.starts_with("Basic ") {
             return Ok(basic);
@@ -260,28 +181,11 @@ impl Access {
             Ok(rest.split('"').next().unwrap_or_default().to_owned())
         };
         let scope = format!("repository:{repository}:pull,push,delete");
-        let url = format!(
-            "{}?service={}&scope={scope}",
-            parameter("realm")?,
-            parameter("service")?
-        );
-        let answer = self
-            .send_once(
-                &Method::GET,
-                &url,
-                &HeaderMap::new(),
-                &Bytes::new(),
-                Some(&basic),
-            )
-            .await?;
+        let url = format!("{}?service={}&scope={scope}", parameter("realm")?, parameter("service")?);
+        let answer = self.send_once(&Method::GET, &url, &HeaderMap::new(), &Bytes::new(), Some(&basic)).await?;
         let answer = answer.expect(StatusCode::OK, "the token service")?;
         let body: serde_json::Value = serde_json::from_slice(&answer.body)?;
-        Ok(format!(
-            "Bearer {}",
-            body["token"]
-                .as_str()
-                .ok_or_else(|| anyhow!("an answer without token"))?
-        ))
+        Ok(format!("Bearer {}", body["token"].as_str().ok_or_else(|| anyhow!("an answer without token"))?))
     }
 
     async fn send_once(
@@ -294,26 +198,14 @@ impl Access {
     ) -> Result<Answer> {
         let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = method.clone();
-        *request.uri_mut() = url
-            .parse::<Uri>()
-            .with_context(|| format!("not a URL: {url}"))?;
+        *request.uri_mut() = url.parse::<Uri>().with_context(|| format!("not a URL: {url}"))?;
         *request.headers_mut() = headers.clone();
         if let Some(value) = authorization {
-            request
-                .headers_mut()
-                .insert(header::AUTHORIZATION, value.parse()?);
+            request.headers_mut().insert(header::AUTHORIZATION, value.parse()?);
         }
-        let answer = self
-            .http
-            .request(request)
-            .await
-            .with_context(|| format!("{method} {url}"))?;
+        let answer = self.http.request(request).await.with_context(|| format!("{method} {url}"))?;
         let (head, body) = answer.into_parts();
-        Ok(Answer {
-            status: head.status,
-            headers: head.headers,
-            body: body.collect().await?.to_bytes(),
-        })
+        Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
     }
 }
 

@@ -75,10 +75,7 @@ impl TokenService {
         let acceptor = tls.map(tls_acceptor).transpose()?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let realm = format!(
-            "{scheme}://127.0.0.1:{}/token",
-            listener.local_addr()?.port()
-        );
+        let realm = format!("{scheme}://127.0.0.1:{}/token", listener.local_addr()?.port());
         let state = Arc::new(State {
             key: KeyPair::generate_for(&rcgen::PKCS_ED25519)?,
             user: user.to_owned(),
@@ -89,11 +86,7 @@ impl TokenService {
             seen: Mutex::default(),
         });
         let server = tokio::spawn(serve(listener, acceptor, Arc::clone(&state)));
-        Ok(Self {
-            realm,
-            state,
-            server,
-        })
+        Ok(Self { realm, state, server })
     }
 
     /// The URL of the challenge's `realm`.
@@ -110,34 +103,22 @@ impl TokenService {
 
     /// Every request so far, in order of the answers.
     pub fn requests(&self) -> Vec<TokenRequestSeen> {
-        self.state
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts counting anew.
     pub fn forget_requests(&self) {
-        self.state
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Answers everything with this status (such as 503), or works again with `None`.
     pub fn fail_with(&self, status: Option<u16>) {
-        self.state
-            .failing
-            .store(status.unwrap_or(0), Ordering::Relaxed);
+        self.state.failing.store(status.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// `expires_in` of later tokens, in seconds (300 at first). The registry accepts a token 60 s longer.
     pub fn set_lifetime(&self, seconds: u64) {
-        self.state
-            .lifetime_seconds
-            .store(seconds, Ordering::Relaxed);
+        self.state.lifetime_seconds.store(seconds, Ordering::Relaxed);
     }
 }
 
@@ -149,9 +130,7 @@ impl Drop for TokenService {
 
 fn tls_acceptor(certificate: &ServerCertificate) -> Result<TlsAcceptor> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-    let chain = vec![CertificateDer::from_pem_slice(
-        certificate.certificate_pem.as_bytes(),
-    )?];
+    let chain = vec![CertificateDer::from_pem_slice(certificate.certificate_pem.as_bytes())?];
     let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -172,18 +151,10 @@ async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<
             let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
             // A client that goes away is no business of ours.
             match acceptor {
-                None => drop(
-                    builder
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await,
-                ),
+                None => drop(builder.serve_connection(TokioIo::new(stream), service).await),
                 Some(acceptor) => {
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        drop(
-                            builder
-                                .serve_connection(TokioIo::new(stream), service)
-                                .await,
-                        );
+                        drop(builder.serve_connection(TokioIo::new(stream), service).await);
                     }
                 }
             }
@@ -196,15 +167,11 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let scopes = scopes(request.uri().query().unwrap_or_default());
     let credentials = credentials(&request);
     let (status, body) = decide(&state, &request, &scopes, credentials.as_ref())?;
-    state
-        .seen
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(TokenRequestSeen {
-            user: credentials.map(|(user, _)| user),
-            scopes,
-            status: status.as_u16(),
-        });
+    state.seen.lock().unwrap_or_else(PoisonError::into_inner).push(TokenRequestSeen {
+        user: credentials.map(|(user, _)| user),
+        scopes,
+        status: status.as_u16(),
+    });
     Ok(Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, "application/json")
@@ -219,52 +186,32 @@ fn decide(
 ) -> Result<(StatusCode, serde_json::Value)> {
     let failing = state.failing.load(Ordering::Relaxed);
     if failing != 0 {
-        return Ok((
-            StatusCode::from_u16(failing)?,
-            json!({"details": "the test told the token service to fail"}),
-        ));
+        return Ok((StatusCode::from_u16(failing)?, json!({"details": "the test told the token service to fail"})));
     }
     if request.method() != Method::GET || request.uri().path() != "/token" {
         return Ok((StatusCode::NOT_FOUND, json!({"details": "GET /token only"})));
     }
     let allowed: &[&str] = match credentials {
-        Some((user, password)) if *user == state.user && *password == state.password => {
-            &["pull", "push", "delete"]
-        }
+        Some((user, password)) if *user == state.user && *password == state.password => &["pull", "push", "delete"],
         None if state.anonymous_pull => &["pull"],
         _ => {
-            return Ok((
-                StatusCode::UNAUTHORIZED,
-                json!({"details": "incorrect username or password"}),
-            ));
+            return Ok((StatusCode::UNAUTHORIZED, json!({"details": "incorrect username or password"})));
         }
     };
     let lifetime = state.lifetime_seconds.load(Ordering::Relaxed);
     let subject = credentials.map_or("", |(user, _)| user.as_str());
     let token = signed_token(&state.key, subject, scopes, allowed, lifetime)?;
-    Ok((
-        StatusCode::OK,
-        json!({"token": token, "access_token": token, "expires_in": lifetime}),
-    ))
+    Ok((StatusCode::OK, json!({"token": token, "access_token": token, "expires_in": lifetime})))
 }
 
-fn signed_token(
-    key: &KeyPair,
-    subject: &str,
-    scopes: &[String],
-    allowed: &[&str],
-    lifetime: u64,
-) -> Result<String> {
+fn signed_token(key: &KeyPair, subject: &str, scopes: &[String], allowed: &[&str], lifetime: u64) -> Result<String> {
     let access: Vec<_> = scopes
         .iter()
         .filter_map(|scope| {
             // A repository may not hold a colon, but a registry's port in front of it may.
             let (kind, rest) = scope.split_once(':')?;
             let (name, actions) = rest.rsplit_once(':')?;
-            let actions: Vec<_> = actions
-                .split(',')
-                .filter(|action| allowed.contains(action))
-                .collect();
+            let actions: Vec<_> = actions.split(',').filter(|action| allowed.contains(action)).collect();
             Some(json!({"type": kind, "name": name, "actions": actions}))
         })
         .collect();
@@ -274,24 +221,13 @@ fn signed_token(
         "iss": ISSUER, "sub": subject, "aud": SERVICE, "jti": format!("{now}"),
         "iat": now, "nbf": now.saturating_sub(5), "exp": now + lifetime, "access": access,
     });
-    let text = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(head.to_string()),
-        URL_SAFE_NO_PAD.encode(claims.to_string())
-    );
-    let signature = key
-        .sign(text.as_bytes())
-        .context("the token can't be signed")?;
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(head.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let signature = key.sign(text.as_bytes()).context("the token can't be signed")?;
     Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
 fn credentials(request: &Request<Incoming>) -> Option<(String, String)> {
-    let text = request
-        .headers()
-        .get(header::AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .strip_prefix("Basic ")?;
+    let text = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
     let decoded = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
     let (user, password) = decoded.split_once(':')?;
     Some((user.to_owned(), password.to_owned()))
@@ -302,12 +238,7 @@ fn scopes(query: &str) -> Vec<String> {
         .split('&')
         .filter_map(|pair| pair.strip_prefix("scope="))
         .map(unescaped)
-        .flat_map(|value| {
-            value
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|value| value.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
         .collect()
 }
 
@@ -320,9 +251,7 @@ fn unescaped(value: &str) -> String {
             b'+' => bytes.push(b' '),
             b'%' => {
                 let digits: Vec<u8> = rest.by_ref().take(2).collect();
-                let code = std::str::from_utf8(&digits)
-                    .ok()
-                    .and_then(|text| u8::from_str_radix(text, 16).ok());
+                let code = std::str::from_utf8(&digits).ok().and_then(|text| u8::from_str_radix(text, 16).ok());
                 bytes.push(code.unwrap_or(b'?'));
             }
             other => bytes.push(other),

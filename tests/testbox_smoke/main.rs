@@ -1,10 +1,5 @@
 //! Smoke test of the box itself: every part starts, does its job and is gone afterwards.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 #[path = "../testbox/mod.rs"]
 mod testbox;
@@ -18,10 +13,7 @@ use testbox::{ControlPlane, Image, Kind, Registry, apply_yaml, images};
 
 fn assert_gone(process_ids: &[u32]) {
     for id in process_ids {
-        assert!(
-            !Path::new(&format!("/proc/{id}")).exists(),
-            "process {id} is still there"
-        );
+        assert!(!Path::new(&format!("/proc/{id}")).exists(), "process {id} is still there");
     }
 }
 
@@ -33,8 +25,7 @@ async fn control_plane_serves_applies_restarts_and_ends() {
 
     let maps: Api<ConfigMap> = Api::default_namespaced(control_plane.client());
     let map: ConfigMap =
-        serde_json::from_value(json!({"metadata": {"name": "one"}, "data": {"key": "value"}}))
-            .unwrap();
+        serde_json::from_value(json!({"metadata": {"name": "one"}, "data": {"key": "value"}})).unwrap();
     maps.create(&PostParams::default(), &map).await.unwrap();
 
     let started = std::time::Instant::now();
@@ -47,16 +38,11 @@ async fn control_plane_serves_applies_restarts_and_ends() {
     assert_eq!(objects[1].metadata.name.as_deref(), Some("first"));
 
     // The account may read ConfigMaps and nothing else.
-    let client = control_plane
-        .client_for_service_account("somewhere", "reader")
-        .await
-        .unwrap();
+    let client = control_plane.client_for_service_account("somewhere", "reader").await.unwrap();
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "somewhere");
     maps.list(&ListParams::default()).await.unwrap();
     let pods: Api<Pod> = Api::namespaced(client, "somewhere");
-    assert!(
-        matches!(pods.list(&ListParams::default()).await, Err(kube::Error::Api(status)) if status.code == 403)
-    );
+    assert!(matches!(pods.list(&ListParams::default()).await, Err(kube::Error::Api(status)) if status.code == 403));
 
     let process_ids = control_plane.process_ids();
     assert_eq!(process_ids.len(), 2);
@@ -139,10 +125,7 @@ fn a_killed_test_leaves_nothing_running() {
         .spawn()
         .unwrap();
     while !file.exists() {
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "the other process ended by itself"
-        );
+        assert!(child.try_wait().unwrap().is_none(), "the other process ended by itself");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     child.kill().unwrap();
@@ -163,12 +146,8 @@ fn is_running(id: u32) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_and_scheduler_run() {
-    let control_plane = ControlPlane::builder("smoke-controllers")
-        .controllers(true)
-        .scheduler(true)
-        .start()
-        .await
-        .unwrap();
+    let control_plane =
+        ControlPlane::builder("smoke-controllers").controllers(true).scheduler(true).start().await.unwrap();
     let accounts: Api<ServiceAccount> = Api::default_namespaced(control_plane.client());
     accounts.get("default").await.unwrap();
     let process_ids = control_plane.process_ids();
@@ -180,66 +159,35 @@ async fn controllers_and_scheduler_run() {
 /// Pushes, pulls by digest, survives an outage, deletes; returns what was requested of the registry for the pull.
 async fn exercise(mut registry: Registry) {
     let access = registry.access().unwrap();
-    let image =
-        Image::index_with_labels("seed", images::LINUX_PLATFORMS, &[("version", "v1")]).unwrap();
-    let digest = images::push(&access, "some/path/calico/node", "v3.32.1", &image)
-        .await
-        .unwrap();
+    let image = Image::index_with_labels("seed", images::LINUX_PLATFORMS, &[("version", "v1")]).unwrap();
+    let digest = images::push(&access, "some/path/calico/node", "v3.32.1", &image).await.unwrap();
     let single = Image::single("other", ("linux", "amd64", None)).unwrap();
-    let single_digest = images::push(&access, "some/path/calico/node", "single", &single)
-        .await
-        .unwrap();
+    let single_digest = images::push(&access, "some/path/calico/node", "single", &single).await.unwrap();
     assert_ne!(digest, single_digest);
 
     registry.forget_requests().unwrap();
-    let pulled = access
-        .manifest("some/path/calico/node", &digest)
-        .await
-        .unwrap();
+    let pulled = access.manifest("some/path/calico/node", &digest).await.unwrap();
     assert_eq!(pulled.status, 200);
     assert_eq!(testbox::registry_client::digest_of(&pulled.body), digest);
     assert_eq!(pulled.header("content-type"), images::INDEX_TYPE);
     let requests = registry.requests().unwrap();
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert_eq!(requests[0].method, "GET");
-    assert_eq!(
-        requests[0].path,
-        format!("/v2/some/path/calico/node/manifests/{digest}")
-    );
+    assert_eq!(requests[0].path, format!("/v2/some/path/calico/node/manifests/{digest}"));
     assert_eq!(requests[0].status, 200);
-    let config = access
-        .blob("some/path/calico/node", &image.manifests[0].config_digest)
-        .await
-        .unwrap();
+    let config = access.blob("some/path/calico/node", &image.manifests[0].config_digest).await.unwrap();
     assert!(String::from_utf8_lossy(&config.body).contains(r#""Labels":{"version":"v1"}"#));
 
     let first_process = registry.process_id().unwrap();
     registry.stop();
     assert_gone(&[first_process]);
-    assert!(
-        access
-            .manifest("some/path/calico/node", "v3.32.1")
-            .await
-            .is_err()
-    );
+    assert!(access.manifest("some/path/calico/node", "v3.32.1").await.is_err());
     registry.start_again().await.unwrap();
-    let pulled = access
-        .manifest("some/path/calico/node", "v3.32.1")
-        .await
-        .unwrap();
+    let pulled = access.manifest("some/path/calico/node", "v3.32.1").await.unwrap();
     assert_eq!(pulled.header("docker-content-digest"), digest);
 
-    images::delete(&access, "some/path/calico/node", &digest)
-        .await
-        .unwrap();
-    assert_eq!(
-        access
-            .manifest("some/path/calico/node", "v3.32.1")
-            .await
-            .unwrap()
-            .status,
-        404
-    );
+    images::delete(&access, "some/path/calico/node", &digest).await.unwrap();
+    assert_eq!(access.manifest("some/path/calico/node", "v3.32.1").await.unwrap().status, 404);
 
     let process = registry.process_id().unwrap();
     drop(registry);
@@ -247,18 +195,11 @@ async fn exercise(mut registry: Registry) {
 }
 
 fn htpasswd() -> Kind {
-    Kind::Htpasswd {
-        user: "puller".into(),
-        password: "pass:word".into(),
-    }
+    Kind::Htpasswd { user: "puller".into(), password: "pass:word".into() }
 }
 
 fn token(anonymous_pull: bool) -> Kind {
-    Kind::Token {
-        user: "puller".into(),
-        password: "pass:word".into(),
-        anonymous_pull,
-    }
+    Kind::Token { user: "puller".into(), password: "pass:word".into(), anonymous_pull }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,10 +215,7 @@ async fn credentials_are_asked_for() {
     for kind in [htpasswd(), token(false)] {
         let registry = Registry::start(kind).await.unwrap();
         let nobody = testbox::Access::new(&registry.host(), None, None).unwrap();
-        assert_eq!(
-            nobody.manifest("calico/node", "v1").await.unwrap().status,
-            401
-        );
+        assert_eq!(nobody.manifest("calico/node", "v1").await.unwrap().status, 401);
         assert_eq!(registry.requests().unwrap()[0].authorization, "-");
         assert!(registry.docker_config_json().contains(&registry.host()));
     }
@@ -286,47 +224,21 @@ async fn credentials_are_asked_for() {
     let wrong = testbox::Access::new(&registry.host(), None, Some(("puller", "wrong"))).unwrap();
     assert!(wrong.manifest("calico/node", "v1").await.is_err());
     let right = registry.access().unwrap();
-    assert_eq!(
-        right.manifest("calico/node", "v1").await.unwrap().status,
-        404
-    );
+    assert_eq!(right.manifest("calico/node", "v1").await.unwrap().status, 404);
     let url = format!(
         "{}?service=testbox-registry&scope=repository%3Aone%2Fa%3Apull&scope=repository:one/b:pull+repository:two/c:pull,push",
         service.realm()
     );
-    let answer = right
-        .get(&url, Some("Basic cHVsbGVyOnBhc3M6d29yZA=="))
-        .await
-        .unwrap();
+    let answer = right.get(&url, Some("Basic cHVsbGVyOnBhc3M6d29yZA==")).await.unwrap();
     let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
     let bearer = format!("Bearer {}", answer["token"].as_str().unwrap());
-    for (repository, status) in [
-        ("one/a", 404),
-        ("one/b", 404),
-        ("two/c", 404),
-        ("two/d", 401),
-    ] {
+    for (repository, status) in [("one/a", 404), ("one/b", 404), ("two/c", 404), ("two/d", 401)] {
         let url = format!("http://{}/v2/{repository}/manifests/v1", registry.host());
-        assert_eq!(
-            right.get(&url, Some(&bearer)).await.unwrap().status,
-            status,
-            "{repository}"
-        );
+        assert_eq!(right.get(&url, Some(&bearer)).await.unwrap().status, status, "{repository}");
     }
     service.fail_with(Some(503));
-    assert!(
-        registry
-            .access()
-            .unwrap()
-            .manifest("calico/node", "v1")
-            .await
-            .is_err()
-    );
-    let statuses: Vec<u16> = service
-        .requests()
-        .iter()
-        .map(|request| request.status)
-        .collect();
+    assert!(registry.access().unwrap().manifest("calico/node", "v1").await.is_err());
+    let statuses: Vec<u16> = service.requests().iter().map(|request| request.status).collect();
     assert_eq!(statuses, [401, 200, 200, 503]);
     assert_eq!(service.requests()[2].scopes.len(), 3);
     assert_eq!(service.requests()[0].user.as_deref(), Some("puller"));
@@ -335,37 +247,18 @@ async fn credentials_are_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_pushed_under_mapped_names() {
     let registry = Registry::start_tls(token(false)).await.unwrap();
-    let facts: serde_json::Value =
-        serde_json::from_str(include_str!("../facts/operator-images.json")).unwrap();
-    let references: Vec<&str> = facts["v1.42.4"]["calico_images"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|value| value.as_str().unwrap())
-        .collect();
+    let facts: serde_json::Value = serde_json::from_str(include_str!("../facts/operator-images.json")).unwrap();
+    let references: Vec<&str> =
+        facts["v1.42.4"]["calico_images"].as_array().unwrap().iter().map(|value| value.as_str().unwrap()).collect();
     let map = |reference: &str| format!("mirror/{}", images::repository_and_tag(reference).0);
     let started = std::time::Instant::now();
-    let digests = images::push_release(&registry.access().unwrap(), &references, Some(&map))
-        .await
-        .unwrap();
+    let digests = images::push_release(&registry.access().unwrap(), &references, Some(&map)).await.unwrap();
     eprintln!("{} images pushed in {:?}", digests.len(), started.elapsed());
     assert_eq!(digests.len(), references.len());
-    let node = references
-        .iter()
-        .find(|reference| reference.contains("/node:"))
-        .unwrap();
+    let node = references.iter().find(|reference| reference.contains("/node:")).unwrap();
     let tag = images::repository_and_tag(node).1;
-    let pulled = registry
-        .access()
-        .unwrap()
-        .manifest("mirror/calico/node", &tag)
-        .await
-        .unwrap();
+    let pulled = registry.access().unwrap().manifest("mirror/calico/node", &tag).await.unwrap();
     assert_eq!(pulled.header("docker-content-digest"), digests[*node]);
     let windows = Image::of_reference("quay.io/calico/node-windows:v3.32.1").unwrap();
-    assert!(
-        windows.manifests[1]
-            .platform
-            .starts_with("windows/amd64:10.0.20348.")
-    );
+    assert!(windows.manifests[1].platform.starts_with("windows/amd64:10.0.20348."));
 }

@@ -1,0 +1,58 @@
+//! What decisions ask of registries, and what registries answered. Asking is the edge's job.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::resolution::{RegistryFailure, ResolvedImage};
+use super::{Digest, Reference};
+
+/// What a decision still needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Questions {
+    /// Images whose digest and platforms are wanted.
+    pub images: BTreeSet<Reference>,
+    /// Operator images whose `version` label is wanted.
+    pub operators: BTreeSet<Reference>,
+}
+
+impl Questions {
+    /// Nothing is asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty() && self.operators.is_empty()
+    }
+}
+
+/// What registries answered so far. Whoever asked gets an answer, if only that it is not there yet.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Answers {
+    /// By the reference that was asked for.
+    pub images: BTreeMap<Reference, Answer<ResolvedImage>>,
+    /// By the operator reference that was asked for.
+    pub operators: BTreeMap<Reference, Answer<OperatorImage>>,
+}
+
+/// The answer to one question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answer<T> {
+    /// Asked, and not answered yet.
+    Pending,
+    /// The registry's bytes, verified.
+    Known(T),
+    /// It failed; it will be tried again by itself when its retry class says so.
+    Failed(RegistryFailure),
+}
+
+/// What an operator image says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OperatorImage {
+    /// Digest that its reference resolves to.
+    pub digest: Digest,
+    /// `LABEL version` of its configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}

@@ -1,0 +1,150 @@
+//! What was decided: the actions in their order, what is still to be asked, and the knowledge that a report needs.
+//! A value; carrying it out is `cluster::apply`'s job.
+
+use serde::Serialize;
+
+use super::answer::Questions;
+use super::finding::Finding;
+use super::imageset::CompleteImageSet;
+use super::record::Record;
+use super::settings::PrepareVersion;
+use super::{Digest, ImageName, ImageSetName, ProductVersion, Release};
+
+/// The outcome of one look at a snapshot.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// Still to be asked of registries; the snapshot with the answers is then decided upon again.
+    pub questions: Questions,
+    /// What is known of the operator.
+    pub operator: OperatorKnowledge,
+    /// The sets that are wanted, the running version's first, then the target's, then those to stage.
+    pub goals: Vec<Goal>,
+    /// What is to be written, in this order; the first failure ends it. Empty in mode Observe and while suspended.
+    pub actions: Vec<Action>,
+    /// What would be written in mode Apply: the same list, also where `actions` is empty.
+    pub plan: Vec<Action>,
+    /// Workloads (`DaemonSet calico-system/calico-node`) whose pods the operator would roll because of the plan.
+    pub rollouts: Vec<String>,
+    /// Everything that a person should know, the worst first.
+    pub findings: Vec<Finding>,
+    /// All digests of the target's set were compared with the registry in this pass.
+    pub verified: bool,
+}
+
+/// The operator versions that count (`domain.md`, "Which version is the right one?").
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OperatorKnowledge {
+    /// The operator that is Ready, or was last.
+    pub running: Option<KnownOperator>,
+    /// The operator that the Deployment asks for, or a first install will.
+    pub target: Option<KnownOperator>,
+    /// The new operator has taken over: no pod of another version is left, or none of them is Ready while a new one is.
+    pub taken_over: bool,
+    /// No operator was ever seen; the target is the one entry of `prepare.versions`.
+    pub first_install: bool,
+}
+
+/// An operator whose version is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownOperator {
+    /// The image as it is written in the template or pod; absent for a first install.
+    pub image: Option<String>,
+    /// Digest of that image, where it was asked for or written.
+    pub digest: Option<Digest>,
+    /// Its version.
+    pub release: Release,
+    /// The product version that it deploys; absent for a version that the catalogue does not know.
+    pub product: Option<ProductVersion>,
+}
+
+/// A set that is wanted, and how far it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Goal {
+    /// What it is wanted for.
+    pub purpose: Purpose,
+    /// The operator version.
+    pub release: Release,
+    /// The name that this version looks for.
+    pub name: ImageSetName,
+    /// How many images it lists, or would list.
+    pub images: usize,
+    /// Names that were left out.
+    pub omitted: Vec<ImageName>,
+    /// How far it is.
+    pub state: GoalState,
+}
+
+/// What a set is wanted for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Purpose {
+    /// The running operator, while the target is another one.
+    Running,
+    /// The operator that the Deployment asks for.
+    Target,
+    /// An entry of `prepare.versions`.
+    Prepared(PrepareVersion),
+}
+
+/// How far a wanted set is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum GoalState {
+    /// Stored with the right content.
+    Stored,
+    /// Ready to be stored; `plan` has the action.
+    Ready,
+    /// Its name is in use with content that the running operator needs; it is swapped in after the take-over.
+    Waiting,
+    /// Registries have not answered yet.
+    Resolving,
+    /// Something is in the way; a finding says what.
+    Held,
+}
+
+/// One write.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Create or replace the record (a ConfigMap in our namespace).
+    WriteRecord(Box<Record>),
+    /// Create or replace an ImageSet by one server-side apply.
+    StoreImageSet(Box<StoreImageSet>),
+}
+
+/// The apply of one complete set.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreImageSet {
+    /// What is stored.
+    pub set: CompleteImageSet,
+    /// What the object was when it was observed; the write fails if it has changed since.
+    pub precondition: Precondition,
+    /// Why.
+    pub motive: Motive,
+}
+
+/// What has to be true of the object for a write to succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Precondition {
+    /// It does not exist.
+    Absent,
+    /// It has this resourceVersion.
+    Unchanged(String),
+}
+
+/// Why a set is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Motive {
+    /// There was none.
+    Create,
+    /// Ours, and other content is wanted now (another release of the same name, another registry, an override, a repin).
+    Update,
+    /// Ours, and edited by somebody else: the recorded content is put back.
+    PutBack,
+    /// Somebody else's, and the policy allows to take it over.
+    TakeOver,
+}

@@ -1,0 +1,258 @@
+//! The closed list of reasons, shared by conditions, events, metrics, exit codes and docs, and the finding: one thing
+//! that a person should know, about one object, with the next step. `docs/reference/reasons.md` is made from this list.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A question about the cluster that a condition of the policy answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ConditionType {
+    /// Is everything done that this generation of the policy asks for, as far as it can be? (kstatus)
+    Ready,
+    /// Is something under way? (kstatus, abnormal-true)
+    Reconciling,
+    /// Does it take a person to get on? (kstatus, abnormal-true)
+    Stalled,
+    /// Do we know which operator version runs and which one is to run?
+    VersionKnown,
+    /// Does the registry serve every image of the wanted sets, for every node?
+    Resolved,
+    /// Is the set of the target version stored?
+    Applied,
+    /// Is every version of `prepare.versions` staged?
+    Prepared,
+    /// Does the operator use the set, in every workload?
+    Adopted,
+    /// Does something differ from what is pinned, or will? (abnormal-true)
+    Drifted,
+    /// Does a TigeraStatus say Degraded? (abnormal-true)
+    OperatorDegraded,
+}
+
+impl ConditionType {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 10] = [
+        Self::Ready,
+        Self::Reconciling,
+        Self::Stalled,
+        Self::VersionKnown,
+        Self::Resolved,
+        Self::Applied,
+        Self::Prepared,
+        Self::Adopted,
+        Self::Drifted,
+        Self::OperatorDegraded,
+    ];
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, formatter)
+    }
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Severity {
+    /// As it should be; said because somebody may ask.
+    Normal,
+    /// Under way: it ends by itself.
+    Waiting,
+    /// Somebody should look; nothing is held up.
+    Warning,
+    /// It is retried by itself, but something outside has to change first.
+    Blocking,
+    /// Nothing happens until a person acts.
+    Stalled,
+}
+
+macro_rules! reasons {
+    ($($name:ident, $condition:ident, $severity:ident, $meaning:literal, $next:literal;)*) => {
+        /// Why something is as it is. Closed: a new reason is a line in this table.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the reference page.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The word, as conditions and metric labels carry it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// The condition that it explains.
+            #[must_use]
+            pub const fn condition(self) -> ConditionType {
+                match self { $(Self::$name => ConditionType::$condition,)* }
+            }
+
+            /// How much it matters.
+            #[must_use]
+            pub const fn severity(self) -> Severity {
+                match self { $(Self::$name => Severity::$severity,)* }
+            }
+
+            /// What it means, for the reference page.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+
+            /// What a person does about it; empty where there is nothing to do.
+            #[must_use]
+            pub const fn next_step(self) -> &'static str {
+                match self { $(Self::$name => $next,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Ready, Reconciling, Stalled
+    Succeeded, Ready, Normal, "Everything that the policy asks for is done.", "";
+    PlanComputed, Ready, Normal, "The policy observes: its plan is computed, nothing is written.", "set spec.mode: Apply to have it carried out";
+    Suspended, Ready, Normal, "The policy is suspended: nothing is written but status.", "set spec.suspend: false to go on";
+    Progressing, Reconciling, Waiting, "Work is under way.", "";
+    NoWorkUnderWay, Reconciling, Normal, "Nothing is under way.", "";
+    NotStalled, Stalled, Normal, "No person is needed.", "";
+    PolicyInvalid, Stalled, Stalled, "A field of the policy cannot be understood.", "correct the field that the message names";
+    ContestedOwnership, Stalled, Stalled, "A set of ours was changed by somebody else again and again, and we stopped putting it back.", "find the other writer (metadata.managedFields of the set) and stop it, or put its digests into spec.images.digests; writing resumes ten minutes after the last change";
+    FeatureNotAvailable, Ready, Warning, "The policy asks for something that this version of the controller cannot do yet.", "read the CHANGELOG for the version that brings it";
+    ReadForbidden, Ready, Blocking, "The apiserver denied a read that a decision needs.", "add the rule that the message names to the controller's ClusterRole";
+    ReadFailed, Ready, Blocking, "A read from the apiserver failed.", "it is retried; look at the apiserver if it lasts";
+
+    // VersionKnown
+    VersionFound, VersionKnown, Normal, "The operator's version is known.", "";
+    FirstInstall, VersionKnown, Normal, "No operator was seen yet; the set is made for the one entry of prepare.versions.", "";
+    FirstInstallAmbiguous, VersionKnown, Blocking, "No operator was seen yet and prepare.versions does not name exactly one version.", "name exactly one version in spec.prepare.versions until the operator is installed";
+    OperatorNotFound, VersionKnown, Blocking, "There is no operator Deployment where the policy says.", "install the operator, correct spec.operator, or name the version to install in spec.prepare.versions";
+    OperatorGone, VersionKnown, Warning, "The operator Deployment is gone; its last version stays the target and nothing changes.", "put the Deployment back, or delete the policy if Calico is being removed";
+    OperatorContainerNotFound, VersionKnown, Blocking, "The operator Deployment has no container of the configured name.", "correct spec.operator.container";
+    OperatorImageInvalid, VersionKnown, Blocking, "The operator's image is not a reference that a node can pull.", "correct the image of the operator Deployment";
+    OperatorVersionUnknown, VersionKnown, Blocking, "The version of the operator image cannot be told.", "use a released operator image by tag, or one with a version label by digest; add a release with `imageset-controller catalogue add`";
+    OperatorVersionAmbiguous, VersionKnown, Blocking, "The sources for the operator's version disagree; nothing is done on a guess.", "make the image tag and the image's version label agree, or pin the operator by digest";
+    PreReleaseMarker, VersionKnown, Blocking, "This operator version was built before its Calico release: its images are not releases and no ImageSet can be made.", "use another operator version";
+
+    // Resolved
+    AllImagesResolved, Resolved, Normal, "The digest of every image is known and verified.", "";
+    Resolving, Resolved, Waiting, "Registries are being asked.", "";
+    NothingToResolve, Resolved, Normal, "No set is wanted yet.", "";
+    ImageMissing, Resolved, Blocking, "The registry does not have an image of the set.", "push or mirror the image; if nothing in the cluster needs it, set spec.images.onMissing: OmitUnneeded";
+    PlatformMissing, Resolved, Blocking, "An image has no manifest for a platform of the cluster's nodes.", "mirror the whole index (crane copy, skopeo copy --all), not one platform of it";
+    ContentUnsupported, Resolved, Blocking, "The registry serves something that nodes cannot run, such as a schema 1 manifest or an artifact.", "push the image again as an OCI or Docker schema 2 image or index";
+    ExcludedImageRequired, Resolved, Blocking, "spec.images.exclude names an image that this operator version insists on.", "remove it from spec.images.exclude";
+    DigestForUnknownImage, Resolved, Warning, "spec.images.digests names an image that this operator version does not know; the entry is not used.", "remove it from spec.images.digests or correct its name";
+    LayoutInvalid, Resolved, Blocking, "registry, imagePath and imagePrefix do not make an image reference.", "correct them in the Installation, or in spec.installation where there is none";
+    RegistryUnauthorized, Resolved, Blocking, "The registry refuses the credentials, or asks for some.", "check the Installation's imagePullSecrets, or set spec.registries[].credentials";
+    RegistryRateLimited, Resolved, Blocking, "The registry's rate limit is used up; it is asked again when it says so.", "pull with credentials, or from a mirror";
+    RegistryCertificateInvalid, Resolved, Blocking, "The registry's certificate is not trusted.", "give its certificate authority in spec.registries[].caBundle";
+    RegistryUnreachable, Resolved, Blocking, "The registry cannot be reached.", "check the network policy, the DNS name and the port; plain HTTP needs spec.registries[].plainHttp";
+    RegistryAnswerInvalid, Resolved, Blocking, "The registry's answer cannot be trusted or understood.", "look at the registry, or at the proxy in front of it";
+    PullSecretMissing, Resolved, Blocking, "A pull secret that the Installation names cannot be read.", "create it in the operator's namespace, and name it in the controller's Role";
+    PullSecretInvalid, Resolved, Blocking, "A pull secret is not a docker configuration.", "create it again with kubectl create secret docker-registry";
+    CaBundleInvalid, Resolved, Blocking, "A CA bundle that the policy names is not there or is not PEM.", "correct spec.registries[].caBundle or the object that it names";
+
+    // Applied
+    ImageSetStored, Applied, Normal, "The set of the target version is stored.", "";
+    ImageSetPlanned, Applied, Normal, "The set would be stored now, if the policy were in mode Apply.", "review the plan, then set spec.mode: Apply";
+    ForeignImageSetAccepted, Applied, Normal, "Somebody else's ImageSet has the right name and content; it is left as it is.", "";
+    ForeignImageSetInvalid, Applied, Blocking, "Somebody else's ImageSet has the name that is needed, and this operator version will refuse it.", "delete it, correct it, or set spec.takeOwnership: true";
+    OperatorKindsMissing, Applied, Blocking, "The operator's custom resource definitions are not installed yet.", "install them; work goes on by itself when they appear";
+    RunningSetFirst, Applied, Blocking, "A set waits, because the set of the running version must exist before any other.", "solve what holds the running version's set";
+    NothingToApply, Applied, Blocking, "No set can be named yet.", "solve what VersionKnown says";
+    WriteRefused, Applied, Blocking, "The apiserver refused a write.", "the message says why; rights are in the controller's ClusterRole";
+    WriteConflict, Applied, Waiting, "Somebody else changed the object at the same moment; it is looked at again.", "";
+
+    // Prepared
+    NothingToPrepare, Prepared, Normal, "prepare.versions is empty.", "";
+    AllVersionsPrepared, Prepared, Normal, "Every version of prepare.versions is staged, or ready and waiting for its operator.", "";
+    NotPrepared, Prepared, Blocking, "A version of prepare.versions is held.", "see status.prepared and the other conditions";
+    WaitingForTakeover, Prepared, Normal, "Its set has the name of the running version's set and other content; it is ready and swapped in when its operator has taken over.", "";
+    NeedsInspection, Prepared, Blocking, "The catalogue does not know this operator version.", "add it with `imageset-controller catalogue add`, or update the controller";
+
+    // Adopted
+    AdoptionComplete, Adopted, Normal, "The operator selected the set and every workload runs it.", "";
+    RollingOut, Adopted, Waiting, "The operator selected the set; workloads are rolling.", "";
+    NotSelected, Adopted, Waiting, "The operator has not selected the set.", "see OperatorDegraded";
+    NoInstallation, Adopted, Normal, "There is no Installation that could adopt a set.", "";
+    NothingToAdopt, Adopted, Normal, "No set is stored that could be adopted.", "";
+
+    // Drifted
+    NoDrift, Drifted, Normal, "Nothing differs from what is pinned.", "";
+    ImageSetEdited, Drifted, Warning, "A set of ours was changed by somebody else.", "put wanted digests into spec.images.digests instead of editing the set";
+    TagMoved, Drifted, Warning, "A tag resolves to another digest than the pinned one.", "find out why; spec.tagMoved: Repin stores the new digest";
+    ImageGone, Drifted, Warning, "A pinned image is no longer served under its tag.", "push it again: nodes that do not have it cannot pull it";
+    BlockingImageSet, Drifted, Warning, "An ImageSet exists that makes the operator stop while the exact one is missing.", "delete it, or let the exact one be stored";
+    InstallationDiffers, Drifted, Warning, "The Installation differs from spec.installation, from which the first set was made; the Installation wins.", "make spec.installation agree with the Installation";
+    RecheckFailed, Drifted, Warning, "The pinned digests are due for a check and the registry could not be asked.", "see the message; nothing pinned changes";
+
+    // OperatorDegraded
+    NotDegraded, OperatorDegraded, Normal, "No TigeraStatus says Degraded.", "";
+    ComponentDegraded, OperatorDegraded, Warning, "A TigeraStatus says Degraded.", "read its message; kubectl get tigerastatus";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+/// One thing that a person should know.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Finding {
+    /// Why.
+    pub reason: Reason,
+    /// What it is about, such as `ImageSet calico-v3.31.7`.
+    pub object: String,
+    /// What happened, in words, without the object's name in front.
+    pub message: String,
+}
+
+impl Finding {
+    /// A finding about `object`.
+    #[must_use]
+    pub fn new(reason: Reason, object: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason, object: object.into(), message: message.into() }
+    }
+
+    /// Whether it holds up what the policy asks for.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        self.reason.severity() >= Severity::Blocking
+    }
+
+    /// One sentence for a condition or an event: object, what happened, what to do.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let next = self.reason.next_step();
+        let separator = if next.is_empty() { "" } else { "; " };
+        format!("{}: {}{separator}{next}", self.object, self.message)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.sentence())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_explained_and_what_needs_a_person_says_what_to_do() {
+        for reason in Reason::ALL {
+            assert!(reason.meaning().ends_with('.'), "{reason}");
+            if reason.severity() >= Severity::Warning {
+                assert!(!reason.next_step().is_empty(), "{reason} has no next step");
+            }
+        }
+    }
+}

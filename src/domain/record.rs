@@ -1,0 +1,56 @@
+//! What was resolved, kept: a rollback, a swap of a same-name set, a restart or an edited set is served from here and
+//! no registry is asked. One record per operator release (or operator image digest), variant, FIPS and registry layout.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::resolution::ResolvedImage;
+use super::settings::InstallationSettings;
+use super::{Digest, Reference, RegistryLayout, Release, Variant};
+
+/// Which set a record is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecordKey {
+    /// The operator version.
+    pub operator: Release,
+    /// Calico or Enterprise.
+    pub variant: Variant,
+    /// FIPS images or normal ones.
+    pub fips: bool,
+    /// Where they are pulled from.
+    pub layout: RegistryLayout,
+}
+
+impl RecordKey {
+    /// The record for this operator version in a cluster with these settings.
+    #[must_use]
+    pub fn new(operator: Release, installation: &InstallationSettings) -> Self {
+        Self { operator, variant: installation.variant, fips: installation.fips, layout: installation.layout.clone() }
+    }
+
+    /// Name of the ConfigMap: readable, and different for every key.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let parts = format!("{:?}", (self.variant, self.fips, &self.layout));
+        let hash: String = Digest::of(parts.as_bytes()).to_string().chars().skip("sha256:".len()).take(10).collect();
+        format!("record-{}-{}-{hash}", self.operator, self.variant.image_set_prefix())
+    }
+}
+
+/// The content of one record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Record {
+    /// Which set it is for.
+    pub key: RecordKey,
+    /// When the newest of its answers was given.
+    pub resolved_at: Timestamp,
+    /// What each reference resolved to.
+    pub images: BTreeMap<Reference, ResolvedImage>,
+    /// References that the registry did not have, of images that nothing needed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub missing: BTreeSet<Reference>,
+}

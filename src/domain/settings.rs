@@ -1,0 +1,158 @@
+//! What the policy asks for, parsed: no text is left that could still turn out to be wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, ImageName, Reference, RegistryLayout, Release, Variant};
+
+/// The parsed `spec` of an ImageSetPolicy, as far as decisions need it. How registries are reached (credentials,
+/// certificates, mirrors) is the registry edge's matter and not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settings {
+    /// Whether we write ImageSets at all.
+    pub mode: Mode,
+    /// Nothing is written but status while this is true.
+    pub suspend: bool,
+    /// The Deployment to watch.
+    pub operator: OperatorLocation,
+    /// Used until an Installation exists.
+    pub installation: InstallationSettings,
+    /// Operator versions to stage ahead.
+    pub prepare: Vec<PrepareVersion>,
+    /// What a missing, unneeded image does to its set.
+    pub on_missing: OnMissing,
+    /// Names to leave out; ignored where a release does not know them, refused where it requires them.
+    pub exclude: BTreeSet<ImageName>,
+    /// Entries to replace (a hardened rebuild). Each is verified in the registry like any other.
+    pub digests: BTreeMap<ImageName, Digest>,
+    /// What a tag that resolves to another digest than the pinned one leads to.
+    pub tag_moved: TagMoved,
+    /// May an ImageSet that somebody else made be taken over?
+    pub take_ownership: bool,
+    /// Previous sets that are kept for a rollback.
+    pub retain: u32,
+    /// How often the registry is asked whether pinned digests still stand. Jitter is added by the edge.
+    #[serde(with = "seconds")]
+    pub recheck_interval: Duration,
+    /// May an unknown operator image be run to ask it for its list?
+    pub inspection_enabled: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            suspend: false,
+            operator: OperatorLocation::default(),
+            installation: InstallationSettings::default(),
+            prepare: Vec::new(),
+            on_missing: OnMissing::default(),
+            exclude: BTreeSet::new(),
+            digests: BTreeMap::new(),
+            tag_moved: TagMoved::default(),
+            take_ownership: false,
+            retain: 3,
+            recheck_interval: Duration::from_secs(60 * 60),
+            inspection_enabled: true,
+        }
+    }
+}
+
+/// Observe shows the plan; Apply carries it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Mode {
+    /// Status only.
+    #[default]
+    Observe,
+    /// Sets and records are written.
+    Apply,
+}
+
+/// What an image that the registry lacks does to its set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum OnMissing {
+    /// The whole set waits.
+    #[default]
+    Hold,
+    /// An image that nothing in the cluster needs is left out; a needed one still holds the set.
+    OmitUnneeded,
+}
+
+/// What a moved tag leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum TagMoved {
+    /// The stored digest stays; the difference is a finding.
+    #[default]
+    Hold,
+    /// The new digest is stored.
+    Repin,
+}
+
+/// Where the operator runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct OperatorLocation {
+    /// Namespace of the Deployment; the Installation's pull secrets live there too.
+    pub namespace: String,
+    /// Name of the Deployment.
+    pub deployment: String,
+    /// Name of the operator's container in it.
+    pub container: String,
+}
+
+impl Default for OperatorLocation {
+    fn default() -> Self {
+        let name = || "tigera-operator".to_owned();
+        Self { namespace: name(), deployment: name(), container: name() }
+    }
+}
+
+/// What decides which references are pulled: an Installation's effective spec, or the policy's stand-in for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct InstallationSettings {
+    /// Calico or Enterprise.
+    pub variant: Variant,
+    /// `registry`, `imagePath`, `imagePrefix`.
+    pub layout: RegistryLayout,
+    /// FIPS images instead of the normal ones.
+    pub fips: bool,
+    /// Names of pull secrets in the operator's namespace, in the order in which they are tried.
+    pub image_pull_secrets: Vec<String>,
+}
+
+/// One entry of `prepare.versions`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PrepareVersion {
+    /// An upstream release, pulled from where the running operator is pulled from.
+    Release(Release),
+    /// A full operator reference, for forks and private builds.
+    Operator(Reference),
+}
+
+impl std::fmt::Display for PrepareVersion {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Release(release) => release.fmt(formatter),
+            Self::Operator(reference) => reference.fmt(formatter),
+        }
+    }
+}
+
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(duration.as_secs())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_secs)
+    }
+}
