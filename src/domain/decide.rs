@@ -1,11 +1,461 @@
 //! From what was observed to what is to be done. Pure: the same snapshot always leads to the same decision.
+//!
+//! The sets are worked through in the order in which they may be written: the running version's first (another set
+//! without it stops the operator), then the target's, then those to stage.
 
-use super::decision::Decision;
-use super::{Catalogue, Snapshot};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::adoption::PulledFrom;
+use super::answer::Answer;
+use super::assemble::{Assembled, Obstacle, Recipe};
+use super::decision::{Action, Decision, Goal, GoalState, Motive, Precondition, Purpose, StoreImageSet};
+use super::drift;
+use super::finding::{Finding, Reason};
+use super::imageset::{CompleteImageSet, content_digest};
+use super::operator::know_operator;
+use super::record::RecordKey;
+use super::settings::{InstallationSettings, Mode, PrepareVersion};
+use super::snapshot::{Read, ReadFailure, StoredImageSet};
+use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Release, Snapshot};
+
+/// A set of ours that was put back this often within ten minutes is contested, and left.
+pub const CONTESTED_AFTER: u32 = 3;
 
 /// Decides.
 #[must_use]
 pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
-    let _ = (snapshot, catalogue);
-    Decision::default()
+    let mut decision = Decision { findings: snapshot.objections.clone(), ..Decision::default() };
+    decision.findings.extend(failed_reads(snapshot));
+    let Some(installation) = effective_installation(snapshot) else { return finished(decision, snapshot) };
+
+    let versions = know_operator(snapshot, catalogue, installation.variant);
+    decision.questions.operators = versions.questions;
+    decision.findings.extend(versions.findings);
+    decision.operator = versions.knowledge;
+    let Some(stored) = stored_sets(snapshot, &mut decision.findings) else { return finished(decision, snapshot) };
+
+    let mut desk = Desk { snapshot, installation: &installation, stored, decision, claimed: BTreeMap::new() };
+    let orders = if versions.pending { Vec::new() } else { desk.orders(catalogue) };
+    for order in orders {
+        desk.work_on(order);
+    }
+    let mut decision = desk.decision;
+    decision.findings.extend(cluster_findings(snapshot, &installation, &decision));
+    if versions.frozen {
+        decision.plan.clear();
+        decision.rollouts.clear();
+    }
+    finished(decision, snapshot)
+}
+
+/// One set to work on.
+struct Order {
+    purpose: Purpose,
+    images: OperatorImages,
+    name: ImageSetName,
+}
+
+/// The work on all sets of one pass.
+struct Desk<'a> {
+    snapshot: &'a Snapshot,
+    installation: &'a InstallationSettings,
+    stored: &'a [StoredImageSet],
+    decision: Decision,
+    /// Names that an earlier goal uses, with that goal's release and content.
+    claimed: BTreeMap<ImageSetName, (Release, Option<BTreeMap<ImageName, Digest>>)>,
+}
+
+/// What became of one set.
+struct Worked {
+    state: GoalState,
+    /// Content that is stored or will be.
+    entries: Option<BTreeMap<ImageName, Digest>>,
+    omitted: Vec<ImageName>,
+    actions: Vec<Action>,
+    findings: Vec<Finding>,
+}
+
+impl Worked {
+    fn held(findings: Vec<Finding>) -> Self {
+        Self { state: GoalState::Held, entries: None, omitted: Vec::new(), actions: Vec::new(), findings }
+    }
+
+    fn in_state(state: GoalState, entries: Option<BTreeMap<ImageName, Digest>>) -> Self {
+        Self { state, entries, omitted: Vec::new(), actions: Vec::new(), findings: Vec::new() }
+    }
+}
+
+impl Desk<'_> {
+    /// The sets that are wanted, in the order in which they may be written.
+    fn orders(&self, catalogue: &Catalogue<'_>) -> Vec<Order> {
+        let knowledge = &self.decision.operator;
+        let mut orders = Vec::new();
+        let mut add = |purpose: Purpose, release: Release| {
+            let Some(images) = catalogue.get(&release) else { return };
+            let Ok(name) = images.image_set_name(self.installation.variant) else { return };
+            orders.push(Order { purpose, images, name });
+        };
+        let (running, target) = (&knowledge.running, &knowledge.target);
+        match (running, target) {
+            (Some(running), Some(target)) if running.release != target.release => {
+                add(Purpose::Running, running.release);
+                add(Purpose::Target, target.release);
+            }
+            (Some(only), None) => add(Purpose::Running, only.release),
+            (_, Some(target)) => add(Purpose::Target, target.release),
+            (None, None) => {}
+        }
+        // A swap within one name waits for the take-over; after it the old content is no longer wanted.
+        if knowledge.taken_over && orders.len() == 2 && orders[0].name == orders[1].name {
+            orders.remove(0);
+        }
+        let used: BTreeSet<Release> =
+            [running, target].into_iter().flatten().map(|operator| operator.release).collect();
+        let mut add = |purpose: Purpose, release: Release| {
+            let Some(images) = catalogue.get(&release) else { return };
+            let Ok(name) = images.image_set_name(self.installation.variant) else { return };
+            orders.push(Order { purpose, images, name });
+        };
+        for version in &self.snapshot.settings.prepare {
+            if let Some(release) = prepared_release(version).filter(|release| !used.contains(release)) {
+                add(Purpose::Prepared(version.clone()), release);
+            }
+        }
+        orders
+    }
+
+    /// Works on one set and keeps what came out.
+    fn work_on(&mut self, order: Order) {
+        let first = self.decision.goals.first().map(|goal| goal.state);
+        let mut worked = self.work(&order);
+        let armed = matches!(first, None | Some(GoalState::Stored | GoalState::Ready));
+        if !armed && worked.state == GoalState::Ready {
+            let message = "it waits for the set of the running version".to_owned();
+            let finding = Finding::new(Reason::RunningSetFirst, format!("ImageSet {}", order.name), message);
+            worked.actions.retain(|action| matches!(action, Action::WriteRecord(_)));
+            worked.state = GoalState::Held;
+            worked.findings.push(finding);
+        }
+        let release = order.images.release();
+        if let Some(entries) = &worked.entries {
+            let pulled = PulledFrom::new(&order.images, self.installation, entries);
+            let workloads = self.snapshot.workloads.known().map_or(&[][..], Vec::as_slice);
+            if self.decision.goals.is_empty() && worked.state == GoalState::Ready {
+                self.decision.rollouts = pulled.rollouts(workloads);
+            }
+            if !matches!(order.purpose, Purpose::Prepared(_)) && worked.state == GoalState::Stored {
+                self.decision.adoption = pulled.progress(workloads);
+            }
+        }
+        if order.purpose == Purpose::Target && worked.state == GoalState::Stored {
+            self.decision.verified = self.compared(&order);
+        }
+        self.claimed.entry(order.name.clone()).or_insert_with(|| (release, worked.entries.clone()));
+        self.decision.goals.push(Goal {
+            images: worked.entries.as_ref().map_or(0, BTreeMap::len),
+            purpose: order.purpose,
+            release,
+            name: order.name,
+            omitted: worked.omitted,
+            state: worked.state,
+            findings: worked.findings,
+        });
+        self.decision.plan.extend(worked.actions);
+    }
+
+    fn work(&mut self, order: &Order) -> Worked {
+        let key = RecordKey::new(order.images.release(), self.installation);
+        let snapshot = self.snapshot;
+        let recipe = Recipe {
+            snapshot,
+            installation: self.installation,
+            images: &order.images,
+            name: &order.name,
+            key: &key,
+            everything_required: snapshot.installation.known().is_none_or(Option::is_none),
+        };
+        let existing = self.stored.iter().find(|set| set.name == order.name.as_str());
+        let claimed = self.claimed.get(&order.name).cloned();
+        let mut worked = match existing {
+            Some(set) if claimed.is_none() && !set.ours && !snapshot.settings.take_ownership => foreign(set, &recipe),
+            Some(set) if claimed.is_none() && set.ours && unrecorded(set, &recipe) => {
+                Worked::in_state(GoalState::Stored, parsed_entries(set))
+            }
+            _ => match recipe.assemble() {
+                Err(Obstacle::Ask(references)) => {
+                    self.decision.questions.images.extend(references);
+                    Worked::in_state(GoalState::Resolving, None)
+                }
+                Err(Obstacle::Pending) => Worked::in_state(GoalState::Resolving, None),
+                Err(Obstacle::Held(findings)) => Worked::held(findings),
+                Ok(assembled) => match claimed {
+                    Some((release, content)) => same_name(assembled, release, content.as_ref()),
+                    None => self.compare(existing, assembled, &recipe),
+                },
+            },
+        };
+        if worked.state == GoalState::Stored && claimed_by_nobody(&self.claimed, &order.name) {
+            worked.findings.extend(self.recheck(&recipe, worked.entries.as_ref()));
+        }
+        worked
+    }
+
+    /// The stored object against the set that it should be.
+    fn compare(&self, existing: Option<&StoredImageSet>, assembled: Assembled, recipe: &Recipe<'_>) -> Worked {
+        let Assembled { set, record, omitted } = assembled;
+        let entries = Some(set.entries().clone());
+        let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
+        let mut findings = Vec::new();
+        let object = format!("ImageSet {}", set.name());
+        let (precondition, motive) = match existing {
+            None => (Precondition::Absent, Motive::Create),
+            Some(stored) => {
+                let unchanged = Precondition::Unchanged(stored.resource_version.clone());
+                if !stored.ours {
+                    (unchanged, Motive::TakeOver)
+                } else if same_content(stored, &set) {
+                    return Worked { state: GoalState::Stored, entries, omitted, actions, findings };
+                } else if edited(stored) {
+                    let put_back = self.snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
+                    if put_back >= CONTESTED_AFTER {
+                        let message = format!(
+                            "it was changed by {} and put back {put_back} times within ten minutes",
+                            stored.manager.as_deref().unwrap_or("somebody else")
+                        );
+                        findings.push(Finding::new(Reason::ContestedOwnership, object, message));
+                        return Worked { state: GoalState::Held, entries, omitted, actions: Vec::new(), findings };
+                    }
+                    let other = stored.origin.as_ref().is_some_and(|origin| origin.content != set.origin().content);
+                    if other && recipe.own_record().is_none() {
+                        let message = "it was edited, its record is lost, and the registry serves other digests now";
+                        findings.push(Finding::new(Reason::TagMoved, object, message));
+                        return Worked { state: GoalState::Held, entries, omitted, actions: Vec::new(), findings };
+                    }
+                    findings.push(Finding::new(Reason::ImageSetEdited, object, edit_told(stored, &set)));
+                    (unchanged, Motive::PutBack)
+                } else {
+                    (unchanged, Motive::Update)
+                }
+            }
+        };
+        if !matches!(self.snapshot.image_sets, Read::KindMissing) {
+            actions.push(Action::StoreImageSet(Box::new(StoreImageSet { set, precondition, motive })));
+        }
+        Worked { state: GoalState::Ready, entries, omitted, actions, findings }
+    }
+
+    /// Asks again what is pinned, where that is due, and tells what moved.
+    fn recheck(&mut self, recipe: &Recipe<'_>, pinned: Option<&BTreeMap<ImageName, Digest>>) -> Vec<Finding> {
+        let (true, Some(pinned), Ok(references)) = (self.snapshot.recheck_due, pinned, recipe.references()) else {
+            return Vec::new();
+        };
+        let pinned_references = references.iter().filter(|(name, _)| pinned.contains_key(*name));
+        let unasked = pinned_references.filter(|(_, reference)| !self.snapshot.answers.images.contains_key(reference));
+        self.decision.questions.images.extend(unasked.map(|(_, reference)| reference.clone()));
+        drift::moved_tags(self.snapshot, recipe.name.as_str(), &references, pinned)
+    }
+
+    /// Whether every reference of the set was compared with the registry in this pass.
+    fn compared(&self, order: &Order) -> bool {
+        let defaults = order.images.set_images(self.installation.variant, self.installation.fips);
+        let settings = &self.snapshot.settings;
+        self.snapshot.recheck_due
+            && defaults.iter().filter(|(name, _)| !settings.exclude.contains(name)).all(|(name, default)| {
+                let Ok(placed) = self.installation.layout.place(default) else { return false };
+                let reference = settings.digests.get(name).map_or(placed.clone(), |digest| placed.with_digest(*digest));
+                match self.snapshot.answers.images.get(&reference) {
+                    Some(Answer::Known(_)) => true,
+                    Some(Answer::Failed(failure)) => Reason::from(failure.kind) == Reason::ImageMissing,
+                    Some(Answer::Pending) | None => false,
+                }
+            })
+    }
+}
+
+fn claimed_by_nobody<T>(claimed: &BTreeMap<ImageSetName, T>, name: &ImageSetName) -> bool {
+    !claimed.contains_key(name)
+}
+
+/// Somebody else's set: judged by the operator's own rules, and left as it is.
+fn foreign(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
+    let object = format!("ImageSet {}", set.name);
+    let owner = set.manager.as_deref().unwrap_or("somebody else");
+    match valid_for(set, recipe) {
+        Ok(entries) => {
+            let message = format!("made by {owner} with {} images, all that this operator wants", entries.len());
+            let finding = Finding::new(Reason::ForeignImageSetAccepted, object, message);
+            Worked { findings: vec![finding], ..Worked::in_state(GoalState::Stored, Some(entries)) }
+        }
+        Err(trouble) => {
+            let message = format!("made by {owner}: {trouble}");
+            Worked::held(vec![Finding::new(Reason::ForeignImageSetInvalid, object, message)])
+        }
+    }
+}
+
+/// A set by the operator's rules (`ValidateImageSet`, and the resolving of rendered components), and by ours where the
+/// operator is careless (garbage digests, duplicates).
+fn valid_for(set: &StoredImageSet, recipe: &Recipe<'_>) -> Result<BTreeMap<ImageName, Digest>, String> {
+    let mut entries = BTreeMap::new();
+    for entry in &set.images {
+        let name: ImageName = entry.image.parse().map_err(|error| format!("{error}"))?;
+        let digest: Digest = entry.digest.parse().map_err(|error| format!("{name}: {error}"))?;
+        if !recipe.images.accepts(&name) {
+            return Err(format!("operator {} rejects {name}", recipe.images.release()));
+        }
+        if entries.insert(name.clone(), digest).is_some() {
+            return Err(format!("{name} is listed twice"));
+        }
+    }
+    match recipe.insisted_on().into_iter().find(|name| !entries.contains_key(name)) {
+        Some(missing) => Err(format!("operator {} insists on {missing}, which is not listed", recipe.images.release())),
+        None => Ok(entries),
+    }
+}
+
+/// A set of ours that is as we wrote it, for this very purpose, and whose record is gone: it stays the truth, because
+/// resolving again could silently change digests.
+fn unrecorded(set: &StoredImageSet, recipe: &Recipe<'_>) -> bool {
+    let made_for_this = set
+        .origin
+        .as_ref()
+        .is_some_and(|origin| origin.operator == recipe.images.release() && origin.record == recipe.key.name());
+    let settings = &recipe.snapshot.settings;
+    let as_wanted = |entries: &BTreeMap<ImageName, Digest>| {
+        recipe.required().iter().all(|name| entries.contains_key(name))
+            && settings.exclude.iter().all(|name| !entries.contains_key(name))
+            && settings.digests.iter().all(|(name, digest)| entries.get(name).is_none_or(|pinned| pinned == digest))
+    };
+    made_for_this
+        && !edited(set)
+        && recipe.own_record().is_none()
+        && valid_for(set, recipe).is_ok_and(|entries| as_wanted(&entries))
+}
+
+fn parsed_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {
+    set.images.iter().map(|entry| Some((entry.image.parse().ok()?, entry.digest.parse().ok()?))).collect()
+}
+
+/// The entries are not those that we wrote.
+fn edited(set: &StoredImageSet) -> bool {
+    let content = content_digest(set.images.iter().map(|entry| (entry.image.clone(), entry.digest.clone())));
+    set.origin.as_ref().is_none_or(|origin| origin.content != content)
+}
+
+fn same_content(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
+    stored.images.len() == set.entries().len()
+        && parsed_entries(stored).is_some_and(|entries| entries == *set.entries())
+        && stored.origin.as_ref() == Some(set.origin())
+}
+
+fn edit_told(stored: &StoredImageSet, set: &CompleteImageSet) -> String {
+    let have: BTreeMap<&str, &str> =
+        stored.images.iter().map(|entry| (entry.image.as_str(), entry.digest.as_str())).collect();
+    let wanted: BTreeMap<&str, String> =
+        set.entries().iter().map(|(name, digest)| (name.as_str(), digest.to_string())).collect();
+    let names: BTreeSet<&str> = have.keys().chain(wanted.keys()).copied().collect();
+    let differing: Vec<&str> =
+        names.into_iter().filter(|name| have.get(name).copied() != wanted.get(name).map(String::as_str)).collect();
+    let by = stored.manager.as_deref().unwrap_or("somebody else");
+    let what = if differing.is_empty() { "its annotations or order".to_owned() } else { differing.join(", ") };
+    format!("{by} changed {what}; the recorded content is put back")
+}
+
+/// The second set under one name: content that already stands there serves both; other content waits for its operator.
+fn same_name(assembled: Assembled, release: Release, content: Option<&BTreeMap<ImageName, Digest>>) -> Worked {
+    let Assembled { set, record, omitted } = assembled;
+    let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
+    let entries = Some(set.entries().clone());
+    if content == Some(set.entries()) {
+        return Worked { state: GoalState::Stored, entries, omitted, actions, findings: Vec::new() };
+    }
+    let message = format!("operator {release} uses this name with other content; it is swapped in after the take-over");
+    let finding = Finding::new(Reason::WaitingForTakeover, format!("ImageSet {}", set.name()), message);
+    Worked { state: GoalState::Waiting, entries, omitted, actions, findings: vec![finding] }
+}
+
+/// The release that an entry of `prepare.versions` means; for a full reference its tag says so.
+fn prepared_release(version: &PrepareVersion) -> Option<Release> {
+    match version {
+        PrepareVersion::Release(release) => Some(*release),
+        PrepareVersion::Operator(reference) => reference.tag().and_then(|tag| tag.parse().ok()),
+    }
+}
+
+/// The Installation's settings, or the policy's stand-in; `None` while it cannot be told which holds.
+fn effective_installation(snapshot: &Snapshot) -> Option<InstallationSettings> {
+    match &snapshot.installation {
+        Read::Known(Some(installation)) => Some(installation.settings.clone()),
+        Read::Known(None) | Read::KindMissing => Some(snapshot.settings.installation.clone()),
+        Read::Failed(_) => None,
+    }
+}
+
+fn stored_sets<'a>(snapshot: &'a Snapshot, findings: &mut Vec<Finding>) -> Option<&'a [StoredImageSet]> {
+    match &snapshot.image_sets {
+        Read::Known(sets) => Some(sets),
+        Read::KindMissing => {
+            let message = "imagesets.operator.tigera.io is not installed";
+            findings.push(Finding::new(Reason::OperatorKindsMissing, "CustomResourceDefinition", message));
+            Some(&[])
+        }
+        Read::Failed(_) => None,
+    }
+}
+
+/// What the cluster says beside the sets.
+fn cluster_findings(snapshot: &Snapshot, installation: &InstallationSettings, decision: &Decision) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Read::Known(Some(seen)) = &snapshot.installation {
+        findings.extend(drift::installation_differs(&snapshot.settings.installation, &seen.settings));
+    }
+    if let (Some(goal), Some(sets)) = (decision.goals.first(), snapshot.image_sets.known()) {
+        findings.extend(drift::blocking_sets(sets, &goal.name, goal.release, installation.variant));
+    }
+    for status in snapshot.component_statuses.known().into_iter().flatten() {
+        if let Some(degraded) = &status.degraded {
+            let message = [degraded.reason.as_str(), degraded.message.as_str()];
+            let message = message.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+            findings.push(Finding::new(Reason::ComponentDegraded, format!("TigeraStatus {}", status.name), message));
+        }
+    }
+    findings
+}
+
+/// One finding per failed read.
+fn failed_reads(snapshot: &Snapshot) -> Vec<Finding> {
+    let failures = [
+        snapshot.operator.failure(),
+        snapshot.operator_pods.failure(),
+        snapshot.installation.failure(),
+        snapshot.image_sets.failure(),
+        snapshot.component_statuses.failure(),
+        snapshot.features.failure(),
+        snapshot.nodes.failure(),
+        snapshot.workloads.failure(),
+        snapshot.records.failure(),
+    ];
+    failures.into_iter().flatten().map(read_finding).collect()
+}
+
+/// The finding for a failed read.
+pub(super) fn read_finding(failure: &ReadFailure) -> Finding {
+    let reason = if failure.forbidden { Reason::ReadForbidden } else { Reason::ReadFailed };
+    Finding::new(reason, failure.what.clone(), failure.message.clone())
+}
+
+/// Sorts the findings and releases the plan for action where the policy says so.
+fn finished(mut decision: Decision, snapshot: &Snapshot) -> Decision {
+    decision.findings.extend(decision.goals.iter().flat_map(|goal| goal.findings.clone()));
+    decision.findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
+    let mut seen = BTreeSet::new();
+    decision.findings.retain(|finding| seen.insert(finding.clone()));
+    let may_write = snapshot.settings.mode == Mode::Apply
+        && !snapshot.settings.suspend
+        && decision.questions.is_empty()
+        && snapshot.records.known().is_some();
+    if may_write {
+        decision.actions = decision.plan.clone();
+    }
+    decision
 }

@@ -7,6 +7,7 @@ use super::answer::Questions;
 use super::finding::Finding;
 use super::imageset::CompleteImageSet;
 use super::record::Record;
+use super::report::Progress;
 use super::settings::PrepareVersion;
 use super::{Digest, ImageName, ImageSetName, ProductVersion, Release};
 
@@ -26,6 +27,8 @@ pub struct Decision {
     pub plan: Vec<Action>,
     /// Workloads (`DaemonSet calico-system/calico-node`) whose pods the operator would roll because of the plan.
     pub rollouts: Vec<String>,
+    /// How far the workloads are that run images of the target's stored set.
+    pub adoption: Progress,
     /// Everything that a person should know, the worst first.
     pub findings: Vec<Finding>,
     /// All digests of the target's set were compared with the registry in this pass.
@@ -76,6 +79,8 @@ pub struct Goal {
     pub omitted: Vec<ImageName>,
     /// How far it is.
     pub state: GoalState,
+    /// What is to be said of it.
+    pub findings: Vec<Finding>,
 }
 
 /// What a set is wanted for.

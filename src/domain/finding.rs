@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::resolution::RegistryFailureKind;
+
 /// A question about the cluster that a condition of the policy answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ConditionType {
@@ -199,6 +201,27 @@ reasons! {
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(self.as_str())
+    }
+}
+
+impl From<RegistryFailureKind> for Reason {
+    fn from(kind: RegistryFailureKind) -> Self {
+        match kind {
+            RegistryFailureKind::NotFound => Self::ImageMissing,
+            RegistryFailureKind::Unauthorized
+            | RegistryFailureKind::Forbidden
+            | RegistryFailureKind::CredentialsInvalid => Self::RegistryUnauthorized,
+            RegistryFailureKind::RateLimited { .. } => Self::RegistryRateLimited,
+            RegistryFailureKind::Tls => Self::RegistryCertificateInvalid,
+            RegistryFailureKind::Unreachable | RegistryFailureKind::Timeout | RegistryFailureKind::ServerError => {
+                Self::RegistryUnreachable
+            }
+            RegistryFailureKind::UnsupportedContent => Self::ContentUnsupported,
+            RegistryFailureKind::TooLarge
+            | RegistryFailureKind::InvalidAnswer
+            | RegistryFailureKind::ForeignTokenService
+            | RegistryFailureKind::RefusedTarget => Self::RegistryAnswerInvalid,
+        }
     }
 }
 

@@ -32,6 +32,17 @@ impl RegistryLayout {
         [&self.registry, &self.image_path, &self.image_prefix].iter().all(|setting| is_default(setting))
     }
 
+    /// The same layout in its one spelling: defaults empty, no slashes at the ends.
+    #[must_use]
+    pub fn normalised(&self) -> Self {
+        let setting = |text: &str| if is_default(text) { String::new() } else { text.trim_matches('/').to_owned() };
+        Self {
+            registry: setting(&self.registry),
+            image_path: setting(&self.image_path),
+            image_prefix: if is_default(&self.image_prefix) { String::new() } else { self.image_prefix.clone() },
+        }
+    }
+
     /// The reference that nodes pull instead of `default`: `<registry><imagePath>/<imagePrefix><name>:<tag>`.
     ///
     /// # Errors

@@ -1,15 +1,20 @@
 //! The rules of the product: pure values and decisions. Nothing here does I/O, reads a clock, draws a random number
 //! or knows how a cluster or a registry is reached.
 
+mod adoption;
 pub mod answer;
+mod assemble;
 pub mod catalogue;
+mod conditions;
 pub mod decide;
 pub mod decision;
 pub mod digest;
+mod drift;
 pub mod finding;
 pub mod image_name;
 pub mod imageset;
 pub mod layout;
+mod operator;
 pub mod operator_images;
 pub mod platform;
 pub mod record;

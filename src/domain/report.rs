@@ -3,9 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decision::{Action, Decision, GoalState};
-use super::finding::{ConditionType, Finding};
-use super::{Digest, Snapshot};
+use std::collections::BTreeSet;
+
+use super::conditions::{self, Facts};
+use super::decision::{Action, Decision, Goal, GoalState, Motive, Purpose, StoreImageSet};
+use super::finding::{ConditionType, Finding, Reason, Severity};
+use super::settings::PrepareVersion;
+use super::{Digest, Reference, Release, Snapshot};
 
 /// Everything that is told.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -183,7 +187,173 @@ impl Report {
     /// The report of a pass.
     #[must_use]
     pub fn new(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Self {
-        let _ = (decision, outcome);
-        Self { generation: snapshot.generation, ..Self::default() }
+        let goals = after(decision, outcome);
+        let mut findings = decision.findings.clone();
+        findings.extend(write_finding(outcome));
+        findings.retain(|finding| finding.reason.severity() > Severity::Normal);
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
+        let current = current(snapshot, decision, &goals);
+        let prepared = prepared(snapshot, &goals);
+        let pending = decision.plan.len() - outcome.done.min(decision.plan.len());
+        let plan = PlanReport {
+            changes: decision.plan[decision.plan.len() - pending..].to_vec(),
+            rollouts: if pending > 0 { decision.rollouts.clone() } else { Vec::new() },
+            waits_for: findings.iter().filter(|finding| finding.blocks()).map(Finding::sentence).collect(),
+        };
+        let facts = Facts {
+            snapshot,
+            decision,
+            outcome,
+            goals: &goals,
+            findings: &findings,
+            current: current.as_ref(),
+            prepared: &prepared,
+        };
+        let conditions = conditions::all(&facts);
+        let events = events(snapshot, decision, outcome, &conditions);
+        Self {
+            generation: snapshot.generation,
+            operator: operator(snapshot, decision),
+            current,
+            prepared,
+            plan,
+            findings,
+            conditions,
+            events,
+        }
     }
+
+    /// The condition of this type.
+    #[must_use]
+    pub fn condition(&self, wanted: ConditionType) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.r#type == wanted)
+    }
+}
+
+/// The goals as they are after the writes.
+fn after(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
+    let written: BTreeSet<&str> = stored_by(decision, outcome).map(|store| store.set.name().as_str()).collect();
+    let mut goals = decision.goals.clone();
+    for goal in &mut goals {
+        if goal.state == GoalState::Ready && written.contains(goal.name.as_str()) {
+            goal.state = GoalState::Stored;
+        }
+    }
+    goals
+}
+
+fn stored_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a StoreImageSet> {
+    decision.actions.iter().take(outcome.done).filter_map(|action| match action {
+        Action::StoreImageSet(store) => Some(store.as_ref()),
+        Action::WriteRecord(_) => None,
+    })
+}
+
+fn write_finding(outcome: &Outcome) -> Option<Finding> {
+    let failure = outcome.failure.as_ref()?;
+    let reason = if failure.conflict { Reason::WriteConflict } else { Reason::WriteRefused };
+    Some(Finding::new(reason, failure.object.clone(), failure.message.clone()))
+}
+
+fn operator(snapshot: &Snapshot, decision: &Decision) -> OperatorReport {
+    let knowledge = &decision.operator;
+    let deployed = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
+    let reference = deployed.as_deref().and_then(|image| image.parse::<Reference>().ok());
+    let written = reference.as_ref().and_then(|reference| reference.digest().copied());
+    let remembered = &snapshot.remembered;
+    let text = |release: Release| release.to_string();
+    OperatorReport {
+        pinned: written.is_some(),
+        digest: written.or(knowledge.target.as_ref().and_then(|target| target.digest)),
+        image: deployed.or_else(|| remembered.target_image.clone()),
+        running_image: knowledge.running.as_ref().and_then(|running| running.image.clone()),
+        version: knowledge.running.as_ref().map(|running| text(running.release)),
+        target: knowledge.target.as_ref().map(|target| text(target.release)),
+        product_version: knowledge.target.as_ref().and_then(|target| target.product.as_ref().map(ToString::to_string)),
+    }
+}
+
+/// The target's set; while the target is not known, the running version's.
+fn current_goal(goals: &[Goal]) -> Option<&Goal> {
+    let by = |purpose: &Purpose| goals.iter().find(|goal| goal.purpose == *purpose);
+    by(&Purpose::Target).or_else(|| by(&Purpose::Running))
+}
+
+fn current(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Option<CurrentReport> {
+    let goal = current_goal(goals)?;
+    let stored = goal.state == GoalState::Stored;
+    let workloads = decision.adoption;
+    let selected =
+        snapshot.installation.known().and_then(Option::as_ref).and_then(|seen| seen.selected_image_set.as_ref());
+    let is_selected = selected.is_some_and(|selected| selected == goal.name.as_str());
+    Some(CurrentReport {
+        image_set: goal.name.to_string(),
+        stored,
+        images: goal.images,
+        omitted: goal.omitted.iter().map(ToString::to_string).collect(),
+        adopted: stored && is_selected && workloads.total > 0 && workloads.complete == workloads.total,
+        workloads,
+        verified_now: stored && decision.verified,
+    })
+}
+
+fn prepared(snapshot: &Snapshot, goals: &[Goal]) -> Vec<PreparedReport> {
+    let one = |version: &PrepareVersion| {
+        let goal = goals.iter().find(|goal| goal.purpose == Purpose::Prepared(version.clone())).or_else(|| {
+            // A version that runs or is the target is prepared by that.
+            goals.iter().find(|goal| *version == PrepareVersion::Release(goal.release))
+        });
+        let message = goal.and_then(|goal| goal.findings.first().map(Finding::sentence));
+        PreparedReport {
+            version: version.to_string(),
+            image_set: goal.map(|goal| goal.name.to_string()),
+            images: goal.map_or(0, |goal| goal.images),
+            state: goal.map(|goal| goal.state),
+            message: match goal {
+                None => Some(Reason::NeedsInspection.meaning().to_owned()),
+                Some(goal) if goal.state == GoalState::Stored => None,
+                Some(_) => message,
+            },
+        }
+    };
+    snapshot.settings.prepare.iter().map(one).collect()
+}
+
+/// What is new: writes that were made, and conditions whose answer or reason changed for the worse or back.
+fn events(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome, conditions: &[Condition]) -> Vec<Event> {
+    let mut events: Vec<Event> = stored_by(decision, outcome).map(write_event).collect();
+    let before = &snapshot.remembered.conditions;
+    for condition in conditions {
+        let was = before.iter().find(|was| was.r#type == condition.r#type);
+        if was.is_some_and(|was| was.status == condition.status && was.reason == condition.reason) {
+            continue;
+        }
+        let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == condition.reason) else { continue };
+        // Ready, Reconciling and Stalled repeat what the others say.
+        let own = reason.condition() == condition.r#type;
+        let warning = reason.severity() >= Severity::Warning;
+        let healed = was.is_some_and(|was| is_warning(&was.reason)) && reason.severity() == Severity::Normal;
+        if own && (warning || healed) {
+            let (reason, note) = (condition.reason.clone(), condition.message.clone());
+            events.push(Event { warning, reason, note, image_set: None });
+        }
+    }
+    events
+}
+
+fn is_warning(word: &str) -> bool {
+    Reason::ALL.iter().any(|reason| reason.as_str() == word && reason.severity() >= Severity::Warning)
+}
+
+fn write_event(store: &StoreImageSet) -> Event {
+    let set = &store.set;
+    let operator = set.origin().operator;
+    let (warning, reason, did) = match store.motive {
+        Motive::Create => (false, Reason::ImageSetStored, "stored"),
+        Motive::Update => (false, Reason::ImageSetStored, "updated"),
+        Motive::TakeOver => (false, Reason::ImageSetStored, "took over"),
+        Motive::PutBack => (true, Reason::ImageSetEdited, "put back"),
+    };
+    let note = format!("{did} ImageSet {set} for operator {operator}");
+    Event { warning, reason: reason.as_str().to_owned(), note, image_set: Some(set.name().to_string()) }
 }

@@ -1,0 +1,285 @@
+//! From the list of an operator version to a complete set: each image's digest from the record or the registry's
+//! answer, checked against the cluster's nodes, left out only where that is allowed, or a finding that says what is in
+//! the way. A set that is not complete does not leave this module.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::answer::Answer;
+use super::finding::{Finding, Reason};
+use super::imageset::CompleteImageSet;
+use super::record::{Record, RecordKey};
+use super::resolution::{RegistryFailure, ResolvedImage};
+use super::settings::{InstallationSettings, OnMissing, TagMoved};
+use super::{Digest, ImageName, ImageSetName, OperatorImages, Reference, Snapshot};
+
+/// How many references a grouped message names.
+const NAMED: usize = 5;
+
+/// A set that could be built, with what it was built from.
+#[derive(Debug)]
+pub(super) struct Assembled {
+    pub set: CompleteImageSet,
+    /// The record as it should be; `None` where the stored one is right already.
+    pub record: Option<Record>,
+    pub omitted: Vec<ImageName>,
+}
+
+/// Why there is no set (yet).
+#[derive(Debug)]
+pub(super) enum Obstacle {
+    /// These have to be asked for first.
+    Ask(BTreeSet<Reference>),
+    /// Asked, not answered yet.
+    Pending,
+    /// Something has to change.
+    Held(Vec<Finding>),
+}
+
+/// What a set is assembled for.
+pub(super) struct Recipe<'a> {
+    pub snapshot: &'a Snapshot,
+    pub installation: &'a InstallationSettings,
+    pub images: &'a OperatorImages,
+    pub name: &'a ImageSetName,
+    pub key: &'a RecordKey,
+    /// Every image counts as required: nothing in the cluster says otherwise yet.
+    pub everything_required: bool,
+}
+
+/// What is known of one reference.
+enum Pin<'a> {
+    Resolved(&'a ResolvedImage),
+    Missing(Option<&'a RegistryFailure>),
+    Failed(&'a RegistryFailure),
+    Pending,
+    Unasked,
+}
+
+impl Recipe<'_> {
+    /// The references of the set as the cluster pulls them, with excluded names left out and replaced entries by their
+    /// digest.
+    pub fn references(&self) -> Result<BTreeMap<ImageName, Reference>, Vec<Finding>> {
+        let settings = &self.snapshot.settings;
+        let required = self.insisted_on();
+        let mut references = BTreeMap::new();
+        let mut findings = Vec::new();
+        for (name, default) in self.images.set_images(self.installation.variant, self.installation.fips) {
+            if settings.exclude.contains(&name) {
+                if required.contains(&name) {
+                    let message = format!("{name} is excluded, but operator {} insists on it", self.images.release());
+                    findings.push(Finding::new(Reason::ExcludedImageRequired, self.object(), message));
+                }
+                continue;
+            }
+            match self.installation.layout.place(&default) {
+                Ok(placed) => {
+                    let reference =
+                        settings.digests.get(&name).map_or(placed.clone(), |digest| placed.with_digest(*digest));
+                    references.insert(name, reference);
+                }
+                Err(error) => {
+                    findings.push(Finding::new(Reason::LayoutInvalid, self.object(), error.to_string()));
+                    break;
+                }
+            }
+        }
+        if findings.is_empty() { Ok(references) } else { Err(findings) }
+    }
+
+    /// The names that the operator insists on with the objects that are in the cluster.
+    pub fn insisted_on(&self) -> BTreeSet<ImageName> {
+        let none = BTreeSet::new();
+        let features = self.snapshot.features.known().unwrap_or(&none);
+        self.images.requires(self.installation.variant, features)
+    }
+
+    /// The names that no set of this recipe may lack.
+    pub fn required(&self) -> BTreeSet<ImageName> {
+        if self.everything_required || self.snapshot.features.known().is_none() {
+            let all = self.images.set_images(self.installation.variant, self.installation.fips).into_keys();
+            return all.filter(|name| !self.snapshot.settings.exclude.contains(name)).collect();
+        }
+        self.insisted_on()
+    }
+
+    /// Builds the set, or says what is in the way.
+    pub fn assemble(&self) -> Result<Assembled, Obstacle> {
+        let references = self.references().map_err(Obstacle::Held)?;
+        let required = self.required();
+        let own = self.own_record();
+        let mut entries: BTreeMap<ImageName, Digest> = BTreeMap::new();
+        let mut record = own.cloned().unwrap_or_else(|| self.empty_record());
+        let mut omitted = Vec::new();
+        let mut ask = BTreeSet::new();
+        let mut pending = false;
+        let mut troubles = Troubles::default();
+        for (name, reference) in &references {
+            let may_omit = !required.contains(name) && self.snapshot.settings.on_missing == OnMissing::OmitUnneeded;
+            match self.pin(reference, may_omit) {
+                Pin::Unasked => {
+                    ask.insert(reference.clone());
+                }
+                Pin::Pending => pending = true,
+                Pin::Failed(failure) => troubles.failed(failure),
+                Pin::Missing(_) if may_omit => {
+                    record.images.remove(reference);
+                    record.missing.insert(reference.clone());
+                    omitted.push(name.clone());
+                }
+                Pin::Missing(failure) => troubles.missing(name, reference, required.contains(name), failure),
+                Pin::Resolved(image) => match self.uncovered(name, image) {
+                    uncovered if uncovered.is_empty() => {
+                        record.missing.remove(reference);
+                        record.images.insert(reference.clone(), image.clone());
+                        entries.insert(name.clone(), image.digest);
+                    }
+                    _ if may_omit => omitted.push(name.clone()),
+                    uncovered => troubles.uncovered(reference, image, &uncovered),
+                },
+            }
+        }
+        if let Some(failure) = self.snapshot.nodes.failure() {
+            troubles.other.push(super::decide::read_finding(failure));
+        }
+        let findings = troubles.into_findings(&self.object());
+        if !ask.is_empty() {
+            return Err(Obstacle::Ask(ask));
+        }
+        if !findings.is_empty() {
+            return Err(Obstacle::Held(findings));
+        }
+        if pending {
+            return Err(Obstacle::Pending);
+        }
+        let accepts = |name: &ImageName| self.images.accepts(name);
+        let set =
+            CompleteImageSet::new(self.name.clone(), self.images.release(), self.key, entries, &required, accepts)
+                .map_err(|error| {
+                    Obstacle::Held(vec![Finding::new(Reason::ImageMissing, self.object(), error.to_string())])
+                })?;
+        let unchanged = own.is_some_and(|own| own.images == record.images && own.missing == record.missing);
+        record.resolved_at = self.snapshot.observed_at;
+        Ok(Assembled { set, record: (!unchanged).then_some(record), omitted })
+    }
+
+    /// This recipe's record, if it is kept already.
+    pub fn own_record(&self) -> Option<&Record> {
+        self.snapshot.records.known().into_iter().flatten().find(|record| record.key == *self.key)
+    }
+
+    fn empty_record(&self) -> Record {
+        Record {
+            key: self.key.clone(),
+            resolved_at: self.snapshot.observed_at,
+            images: BTreeMap::new(),
+            missing: BTreeSet::new(),
+        }
+    }
+
+    /// What is recorded counts before what the registry says now (a stored digest never changes silently), the own
+    /// record before those of other releases that pull the same reference.
+    fn pin(&self, reference: &Reference, may_omit: bool) -> Pin<'_> {
+        let others = self.snapshot.records.known().into_iter().flatten();
+        let recorded = self.own_record().into_iter().chain(others).find_map(|record| record.images.get(reference));
+        let answer = self.snapshot.answers.images.get(reference);
+        let repin = self.snapshot.settings.tag_moved == TagMoved::Repin && reference.digest().is_none();
+        match (recorded, answer) {
+            (Some(_), Some(Answer::Known(image))) if repin => Pin::Resolved(image),
+            (Some(image), _) => Pin::Resolved(image),
+            (None, Some(Answer::Known(image))) => Pin::Resolved(image),
+            (None, Some(Answer::Pending)) => Pin::Pending,
+            (None, Some(Answer::Failed(failure))) if Reason::from(failure.kind) == Reason::ImageMissing => {
+                Pin::Missing(Some(failure))
+            }
+            (None, Some(Answer::Failed(failure))) => Pin::Failed(failure),
+            (None, None) if may_omit && self.own_record().is_some_and(|own| own.missing.contains(reference)) => {
+                Pin::Missing(None)
+            }
+            (None, None) => Pin::Unasked,
+        }
+    }
+
+    /// The nodes' platforms that this image should run on and cannot.
+    fn uncovered(&self, name: &ImageName, image: &ResolvedImage) -> Vec<String> {
+        let nodes = self.snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform);
+        let relevant = nodes.filter(|node| node.is_windows() == name.is_windows());
+        relevant.filter(|node| !image.covers(node)).map(ToString::to_string).collect()
+    }
+
+    fn object(&self) -> String {
+        format!("ImageSet {}", self.name)
+    }
+}
+
+/// What went wrong, gathered so that many images on one broken registry make one finding.
+#[derive(Default)]
+struct Troubles {
+    failures: BTreeMap<(Reason, String), Vec<(Reference, String)>>,
+    missing: BTreeMap<bool, Vec<Reference>>,
+    missing_at: String,
+    uncovered: Vec<String>,
+    other: Vec<Finding>,
+}
+
+impl Troubles {
+    fn failed(&mut self, failure: &RegistryFailure) {
+        let reference = failure.reference.clone();
+        let group = self.failures.entry((Reason::from(failure.kind), failure.registry.clone())).or_default();
+        if let Some(reference) = reference {
+            group.push((reference, failure.to_string()));
+        } else if group.is_empty() {
+            self.other.push(Finding::new(
+                Reason::from(failure.kind),
+                format!("registry {}", failure.registry),
+                failure.to_string(),
+            ));
+        }
+    }
+
+    fn missing(&mut self, _name: &ImageName, reference: &Reference, required: bool, failure: Option<&RegistryFailure>) {
+        if let Some(failure) = failure {
+            self.missing_at.clone_from(&failure.registry);
+        }
+        self.missing.entry(required).or_default().push(reference.clone());
+    }
+
+    fn uncovered(&mut self, reference: &Reference, image: &ResolvedImage, platforms: &[String]) {
+        let has = image.content.platforms().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        self.uncovered.push(format!("{reference} has no manifest for {} (it has {has})", platforms.join(", ")));
+    }
+
+    fn into_findings(self, object: &str) -> Vec<Finding> {
+        let mut findings = self.other;
+        for ((reason, registry), failures) in self.failures {
+            let Some((first, words)) = failures.first() else { continue };
+            let message = match failures.len() {
+                1 => words.clone(),
+                count => format!("{count} images cannot be resolved, {first} the first of them: {words}"),
+            };
+            findings.push(Finding::new(reason, format!("registry {registry}"), message));
+        }
+        for (required, references) in self.missing {
+            let need = if required { "the operator insists on" } else { "nothing in the cluster needs" };
+            let at = if self.missing_at.is_empty() { String::new() } else { format!(" {}", self.missing_at) };
+            let message = format!("the registry{at} does not have {}, which {need}", listed(&references));
+            findings.push(Finding::new(Reason::ImageMissing, object, message));
+        }
+        if !self.uncovered.is_empty() {
+            let more = self.uncovered.len().saturating_sub(NAMED);
+            let mut message = self.uncovered.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+            if more > 0 {
+                message.push_str(&format!("; and {more} more"));
+            }
+            findings.push(Finding::new(Reason::PlatformMissing, object, message));
+        }
+        findings
+    }
+}
+
+fn listed(references: &[Reference]) -> String {
+    let mut text = references.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(more) = references.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}

@@ -1,0 +1,302 @@
+//! The conditions of a pass: one question each, answered from the same facts, with kstatus' meaning of `Ready`,
+//! `Reconciling` and `Stalled`. Times are not known here.
+
+use super::Snapshot;
+use super::decision::{Decision, Goal, GoalState, Purpose};
+use super::finding::{ConditionType, Finding, Reason, Severity};
+use super::report::{Condition, CurrentReport, Outcome, PreparedReport, Status};
+use super::settings::Mode;
+use super::snapshot::Read;
+
+/// What the conditions are answered from.
+pub(super) struct Facts<'a> {
+    pub snapshot: &'a Snapshot,
+    pub decision: &'a Decision,
+    pub outcome: &'a Outcome,
+    /// The goals after the writes.
+    pub goals: &'a [Goal],
+    /// All findings but normal news, the worst first.
+    pub findings: &'a [Finding],
+    pub current: Option<&'a CurrentReport>,
+    pub prepared: &'a [PreparedReport],
+}
+
+type Answer = (Status, Reason, String);
+
+/// All conditions, in the order of [`ConditionType::ALL`].
+pub(super) fn all(facts: &Facts<'_>) -> Vec<Condition> {
+    let answers = [
+        (ConditionType::Ready, facts.ready()),
+        (ConditionType::Reconciling, facts.reconciling()),
+        (ConditionType::Stalled, facts.stalled()),
+        (ConditionType::VersionKnown, facts.version_known()),
+        (ConditionType::Resolved, facts.resolved()),
+        (ConditionType::Applied, facts.applied()),
+        (ConditionType::Prepared, facts.prepared_answer()),
+        (ConditionType::Adopted, facts.adopted()),
+        (ConditionType::Drifted, facts.worst(ConditionType::Drifted, Reason::NoDrift)),
+        (ConditionType::OperatorDegraded, facts.worst(ConditionType::OperatorDegraded, Reason::NotDegraded)),
+    ];
+    let condition = |(r#type, (status, reason, message)): (ConditionType, Answer)| Condition {
+        r#type,
+        status,
+        reason: reason.as_str().to_owned(),
+        message,
+    };
+    answers.into_iter().map(condition).collect()
+}
+
+impl Facts<'_> {
+    fn ready(&self) -> Answer {
+        let settings = &self.snapshot.settings;
+        if let Some(finding) = self.findings.iter().find(|finding| self.holds_ready(finding)) {
+            return (Status::False, finding.reason, finding.sentence());
+        }
+        let prepared_waits = self
+            .prepared
+            .iter()
+            .any(|prepared| matches!(prepared.state, None | Some(GoalState::Held | GoalState::Resolving)));
+        let resolving =
+            self.goals.iter().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.is_empty();
+        let Some(current) = self.current else {
+            return (Status::False, Reason::Progressing, "the operator's version is being found out".to_owned());
+        };
+        if resolving || prepared_waits {
+            return (Status::False, Reason::Progressing, "registries are being asked".to_owned());
+        }
+        let name = &current.image_set;
+        if settings.mode == Mode::Observe && !current.stored {
+            return (Status::True, Reason::PlanComputed, self.plan_told());
+        }
+        if current.stored {
+            return (
+                Status::True,
+                Reason::Succeeded,
+                format!("ImageSet {name} is stored with {} images", current.images),
+            );
+        }
+        if settings.suspend {
+            return (
+                Status::False,
+                Reason::Suspended,
+                format!("ImageSet {name} is not stored; {}", Reason::Suspended.next_step()),
+            );
+        }
+        (Status::False, Reason::Progressing, format!("ImageSet {name} is being stored"))
+    }
+
+    /// Whether a finding keeps Ready from being True: drift, adoption and Degraded never do, so that GitOps health
+    /// waits for exactly what it should.
+    fn holds_ready(&self, finding: &Finding) -> bool {
+        let concern = finding.reason.condition();
+        finding.blocks()
+            && !matches!(concern, ConditionType::Adopted | ConditionType::Drifted | ConditionType::OperatorDegraded)
+    }
+
+    fn reconciling(&self) -> Answer {
+        let resolving =
+            self.goals.iter().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.is_empty();
+        let conflict = self.outcome.failure.as_ref().is_some_and(|failure| failure.conflict);
+        if resolving {
+            (Status::True, Reason::Progressing, "registries are being asked".to_owned())
+        } else if conflict {
+            (
+                Status::True,
+                Reason::Progressing,
+                "an object changed while it was written; it is looked at again".to_owned(),
+            )
+        } else {
+            (Status::False, Reason::NoWorkUnderWay, String::new())
+        }
+    }
+
+    fn stalled(&self) -> Answer {
+        match self.findings.iter().find(|finding| finding.reason.severity() == Severity::Stalled) {
+            Some(finding) => (Status::True, finding.reason, finding.sentence()),
+            None => (Status::False, Reason::NotStalled, String::new()),
+        }
+    }
+
+    fn version_known(&self) -> Answer {
+        let concern = ConditionType::VersionKnown;
+        if let Some(finding) = self.of(concern).find(|finding| finding.blocks()) {
+            return (Status::False, finding.reason, finding.sentence());
+        }
+        let knowledge = &self.decision.operator;
+        if let Some(finding) = self.of(concern).next() {
+            return (Status::True, finding.reason, finding.sentence());
+        }
+        match (&knowledge.running, &knowledge.target) {
+            (_, Some(target)) if knowledge.first_install => (
+                Status::True,
+                Reason::FirstInstall,
+                format!("no operator was seen yet; {} is to be installed", target.release),
+            ),
+            (Some(running), Some(target)) if running.release != target.release => {
+                let message = format!("operator {} runs, {} is to run", running.release, target.release);
+                (Status::True, Reason::VersionFound, message)
+            }
+            (_, Some(target)) => (Status::True, Reason::VersionFound, format!("operator {}", target.release)),
+            (_, None) => (Status::Unknown, Reason::Progressing, "the operator's version is being found out".to_owned()),
+        }
+    }
+
+    fn resolved(&self) -> Answer {
+        let mine = |finding: &&Finding| finding.blocks() && !self.only_prepared(finding);
+        if let Some(finding) = self.of(ConditionType::Resolved).find(mine) {
+            return (Status::False, finding.reason, finding.sentence());
+        }
+        let wanted: Vec<&Goal> = self.wanted().collect();
+        if wanted.iter().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.is_empty() {
+            return (Status::Unknown, Reason::Resolving, "registries are being asked".to_owned());
+        }
+        match wanted.last() {
+            None => (Status::Unknown, Reason::NothingToResolve, Reason::NothingToResolve.meaning().to_owned()),
+            Some(goal) if goal.images == 0 => {
+                (Status::Unknown, Reason::NothingToResolve, format!("ImageSet {} is held", goal.name))
+            }
+            Some(goal) => (Status::True, Reason::AllImagesResolved, format!("{} images of {}", goal.images, goal.name)),
+        }
+    }
+
+    fn applied(&self) -> Answer {
+        let mine = |finding: &&Finding| !self.only_prepared(finding);
+        if let Some(finding) = self.of(ConditionType::Applied).find(mine) {
+            return (Status::False, finding.reason, finding.sentence());
+        }
+        let Some(current) = self.current else {
+            return (Status::False, Reason::NothingToApply, Reason::NothingToApply.meaning().to_owned());
+        };
+        let name = &current.image_set;
+        if current.stored {
+            let accepted =
+                self.decision.findings.iter().find(|finding| finding.reason == Reason::ForeignImageSetAccepted);
+            return match accepted {
+                Some(finding) => (Status::True, finding.reason, finding.sentence()),
+                None => (Status::True, Reason::ImageSetStored, format!("{name} with {} images", current.images)),
+            };
+        }
+        if let Some(finding) = self.findings.iter().find(|finding| finding.blocks()) {
+            return (Status::False, finding.reason, finding.sentence());
+        }
+        let target = self.wanted().last().map(|goal| goal.state);
+        match target {
+            Some(GoalState::Waiting) => {
+                let finding =
+                    self.decision.findings.iter().find(|finding| finding.reason == Reason::WaitingForTakeover);
+                (Status::False, Reason::WaitingForTakeover, finding.map(Finding::sentence).unwrap_or_default())
+            }
+            Some(GoalState::Ready) if self.snapshot.settings.suspend => {
+                (Status::False, Reason::Suspended, format!("{name} would be stored; {}", Reason::Suspended.next_step()))
+            }
+            Some(GoalState::Ready) if self.snapshot.settings.mode == Mode::Observe => {
+                (Status::False, Reason::ImageSetPlanned, self.plan_told())
+            }
+            _ => (Status::False, Reason::Progressing, format!("{name} is not stored yet")),
+        }
+    }
+
+    fn prepared_answer(&self) -> Answer {
+        if self.snapshot.settings.prepare.is_empty() {
+            return (Status::True, Reason::NothingToPrepare, Reason::NothingToPrepare.meaning().to_owned());
+        }
+        let observe = self.snapshot.settings.mode == Mode::Observe;
+        let done = |prepared: &&PreparedReport| match prepared.state {
+            Some(GoalState::Stored | GoalState::Waiting) => true,
+            Some(GoalState::Ready) => observe,
+            _ => false,
+        };
+        match self.prepared.iter().find(|prepared| !done(prepared)) {
+            Some(prepared) => {
+                let message = prepared.message.as_deref().unwrap_or("it is not stored yet");
+                let reason = match prepared.state {
+                    None => Reason::NeedsInspection,
+                    Some(GoalState::Resolving) => Reason::Resolving,
+                    _ => Reason::NotPrepared,
+                };
+                (Status::False, reason, format!("operator {}: {message}", prepared.version))
+            }
+            None => {
+                let versions: Vec<&str> = self.prepared.iter().map(|prepared| prepared.version.as_str()).collect();
+                (Status::True, Reason::AllVersionsPrepared, versions.join(", "))
+            }
+        }
+    }
+
+    fn adopted(&self) -> Answer {
+        if !matches!(self.snapshot.installation, Read::Known(Some(_))) {
+            return (Status::Unknown, Reason::NoInstallation, Reason::NoInstallation.meaning().to_owned());
+        }
+        let Some(current) = self.current.filter(|current| current.stored) else {
+            return (Status::False, Reason::NothingToAdopt, Reason::NothingToAdopt.meaning().to_owned());
+        };
+        let name = &current.image_set;
+        let workloads = current.workloads;
+        if current.adopted {
+            let message = format!("{name} in all {} workloads", workloads.total);
+            return (Status::True, Reason::AdoptionComplete, message);
+        }
+        let installation = self.snapshot.installation.known().and_then(Option::as_ref);
+        match installation.and_then(|seen| seen.selected_image_set.as_deref()) {
+            Some(selected) if selected == name => {
+                let message = format!(
+                    "{name} is selected; {} of {} workloads are pinned, {} rolled out",
+                    workloads.pinned, workloads.total, workloads.complete
+                );
+                (Status::False, Reason::RollingOut, message)
+            }
+            Some(other) => (Status::False, Reason::NotSelected, format!("the operator uses {other}, not {name} (yet)")),
+            None => (Status::False, Reason::NotSelected, format!("the operator has not selected {name} (yet)")),
+        }
+    }
+
+    /// An abnormal-true condition: True with the worst finding that concerns it.
+    fn worst(&self, concern: ConditionType, fine: Reason) -> Answer {
+        let mut findings = self.of(concern);
+        match findings.next() {
+            None => (Status::False, fine, String::new()),
+            Some(first) => {
+                let more = findings.count();
+                let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+                (Status::True, first.reason, format!("{}{more}", first.sentence()))
+            }
+        }
+    }
+
+    fn of(&self, concern: ConditionType) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(move |finding| finding.reason.condition() == concern)
+    }
+
+    /// The sets of the running and the target version.
+    fn wanted(&self) -> impl Iterator<Item = &Goal> {
+        self.goals.iter().filter(|goal| !matches!(goal.purpose, Purpose::Prepared(_)))
+    }
+
+    /// Whether a finding concerns versions that are only prepared.
+    fn only_prepared(&self, finding: &Finding) -> bool {
+        let in_goals = |prepared: bool| {
+            self.goals
+                .iter()
+                .any(|goal| matches!(goal.purpose, Purpose::Prepared(_)) == prepared && goal.findings.contains(finding))
+        };
+        in_goals(true) && !in_goals(false)
+    }
+
+    fn plan_told(&self) -> String {
+        let stores: Vec<String> = self
+            .decision
+            .plan
+            .iter()
+            .filter_map(|action| match action {
+                super::Action::StoreImageSet(store) => Some(store.set.to_string()),
+                super::Action::WriteRecord(_) => None,
+            })
+            .collect();
+        let rolls = match self.decision.rollouts.as_slice() {
+            [] => String::new(),
+            rollouts => format!("; these roll: {}", rollouts.join(", ")),
+        };
+        let stores = if stores.is_empty() { "nothing".to_owned() } else { stores.join(", ") };
+        format!("would store {stores}{rolls}; {}", Reason::ImageSetPlanned.next_step())
+    }
+}

@@ -1,0 +1,260 @@
+//! Which operator version runs, and which one is to run (`domain.md`, "Knowing the version" and "Which version is the
+//! right one?"). Never a guess: what cannot be told is a finding, and nothing is written on it.
+
+use std::collections::BTreeSet;
+
+use super::answer::Answer;
+use super::decision::{KnownOperator, OperatorKnowledge};
+use super::finding::{Finding, Reason};
+use super::settings::PrepareVersion;
+use super::snapshot::{OperatorDeployment, OperatorPod, Read};
+use super::{Catalogue, Reference, Release, Snapshot, Variant};
+
+/// What was found out, and what has to be asked to find out more.
+#[derive(Debug, Default)]
+pub(super) struct OperatorVersions {
+    pub knowledge: OperatorKnowledge,
+    /// Operator images whose version label decides.
+    pub questions: BTreeSet<Reference>,
+    /// Answers are outstanding.
+    pub pending: bool,
+    pub findings: Vec<Finding>,
+    /// The Deployment is gone: nothing is changed until it is back.
+    pub frozen: bool,
+}
+
+/// The version of one image.
+enum ImageVersion {
+    Known(Box<KnownOperator>),
+    Pending,
+    Unknown(Finding),
+}
+
+/// Finds out what can be found out.
+pub(super) fn know_operator(snapshot: &Snapshot, catalogue: &Catalogue<'_>, variant: Variant) -> OperatorVersions {
+    let mut versions = OperatorVersions::default();
+    let look = Look { snapshot, catalogue, variant };
+    let location = &snapshot.settings.operator;
+    let object = format!("Deployment {}/{}", location.namespace, location.deployment);
+    match &snapshot.operator {
+        Read::Known(Some(deployment)) => look.with_deployment(&mut versions, deployment, &object),
+        Read::Known(None) | Read::KindMissing => look.without_deployment(&mut versions, &object),
+        Read::Failed(_) => {
+            // The failure itself is reported with all failed reads.
+            versions.frozen = true;
+            versions.knowledge.running = look.remembered_running();
+            versions.knowledge.target = look.remembered_target();
+        }
+    }
+    versions
+}
+
+struct Look<'a> {
+    snapshot: &'a Snapshot,
+    catalogue: &'a Catalogue<'a>,
+    variant: Variant,
+}
+
+impl Look<'_> {
+    fn with_deployment(&self, versions: &mut OperatorVersions, deployment: &OperatorDeployment, object: &str) {
+        let container = &self.snapshot.settings.operator.container;
+        let Some(image) = &deployment.image else {
+            let message = format!("its template has no container named {container}");
+            versions.findings.push(Finding::new(Reason::OperatorContainerNotFound, object, message));
+            versions.frozen = true;
+            return;
+        };
+        versions.knowledge.target = self.note(versions, image, object);
+        let Some(pods) = self.snapshot.operator_pods.known() else {
+            versions.knowledge.running = self.remembered_running();
+            return;
+        };
+        let (new, old): (Vec<&OperatorPod>, Vec<&OperatorPod>) = pods.iter().partition(|pod| pod.image == *image);
+        let new_is_ready = new.iter().any(|pod| pod.ready);
+        // While a roll-out goes on the old pod still leads, so an old Ready pod outranks a new one.
+        let leading_old = old.iter().find(|pod| pod.ready);
+        versions.knowledge.taken_over = old.is_empty() || (new_is_ready && leading_old.is_none());
+        versions.knowledge.running = match leading_old {
+            Some(pod) => {
+                let object = format!("Pod {}/{}", self.snapshot.settings.operator.namespace, pod.name);
+                let known = self.note(versions, &pod.image, &object);
+                if known.is_none() {
+                    // Which set must exist first is not known, so none is written.
+                    versions.frozen = true;
+                }
+                known
+            }
+            None if new_is_ready => versions.knowledge.target.clone(),
+            None => self.remembered_running(),
+        };
+    }
+
+    fn without_deployment(&self, versions: &mut OperatorVersions, object: &str) {
+        if self.operator_was_seen() {
+            versions.frozen = true;
+            versions.knowledge.running = self.remembered_running();
+            versions.knowledge.target = self.remembered_target().or_else(|| self.remembered_running());
+            let message = "it is gone; the last target stays and nothing is changed";
+            versions.findings.push(Finding::new(Reason::OperatorGone, object, message));
+            return;
+        }
+        versions.knowledge.taken_over = true;
+        match self.snapshot.settings.prepare.as_slice() {
+            [only] => {
+                versions.knowledge.first_install = true;
+                versions.knowledge.target = match only {
+                    PrepareVersion::Release(release) => self.released(*release, object, versions),
+                    PrepareVersion::Operator(reference) => self.note(versions, &reference.to_string(), object),
+                };
+            }
+            [] => {
+                let message = "it does not exist and spec.prepare.versions is empty";
+                versions.findings.push(Finding::new(Reason::OperatorNotFound, object, message));
+            }
+            several => {
+                let message = format!("it does not exist and spec.prepare.versions names {} versions", several.len());
+                versions.findings.push(Finding::new(Reason::FirstInstallAmbiguous, object, message));
+            }
+        }
+    }
+
+    /// Whether an operator ever ran here: our status, the Installation's, or a set of ours that was not made for the
+    /// very version which a first install asks for.
+    fn operator_was_seen(&self) -> bool {
+        let snapshot = self.snapshot;
+        let selected = snapshot.installation.known().and_then(Option::as_ref);
+        let asked_for = |release: &Release| {
+            snapshot.settings.prepare.contains(&PrepareVersion::Release(*release))
+                || snapshot.remembered.target_version.as_deref() == Some(release.to_string().as_str())
+        };
+        let set_of_ours = snapshot
+            .image_sets
+            .known()
+            .into_iter()
+            .flatten()
+            .any(|set| set.ours && !set.origin.as_ref().is_some_and(|origin| asked_for(&origin.operator)));
+        snapshot.remembered.running_version.is_some()
+            || selected.is_some_and(|installation| installation.selected_image_set.is_some())
+            || set_of_ours
+    }
+
+    /// The version of `image`; questions and findings go to `versions`.
+    fn note(&self, versions: &mut OperatorVersions, image: &str, object: &str) -> Option<KnownOperator> {
+        match self.version_of(image, object, &mut versions.questions) {
+            ImageVersion::Known(operator) => {
+                versions.findings.extend(self.objection(&operator, object));
+                Some(*operator)
+            }
+            ImageVersion::Pending => {
+                versions.pending = true;
+                None
+            }
+            ImageVersion::Unknown(finding) => {
+                if !versions.findings.contains(&finding) {
+                    versions.findings.push(finding);
+                }
+                None
+            }
+        }
+    }
+
+    /// By tag where the catalogue knows it; everything else by the label of the bytes that run.
+    fn version_of(&self, image: &str, object: &str, questions: &mut BTreeSet<Reference>) -> ImageVersion {
+        let reference: Reference = match image.parse() {
+            Ok(reference) => reference,
+            Err(error) => {
+                return ImageVersion::Unknown(Finding::new(Reason::OperatorImageInvalid, object, error.to_string()));
+            }
+        };
+        let tagged: Option<Release> = reference.tag().and_then(|tag| tag.parse().ok());
+        let known = |release: Release, digest| {
+            let product = self.catalogue.get(&release).map(|images| images.product_version(self.variant).clone());
+            ImageVersion::Known(Box::new(KnownOperator { image: Some(image.to_owned()), digest, release, product }))
+        };
+        if reference.digest().is_none()
+            && let Some(release) = tagged.filter(|release| self.catalogue.get(release).is_some())
+        {
+            return known(release, None);
+        }
+        // A label, once known, is known for good: the status remembers it.
+        if let Some(release) = self.remembered_version_of(image) {
+            return known(release, reference.digest().copied());
+        }
+        let unknown =
+            |message: String| ImageVersion::Unknown(Finding::new(Reason::OperatorVersionUnknown, object, message));
+        match self.snapshot.answers.operators.get(&reference) {
+            None => {
+                questions.insert(reference);
+                ImageVersion::Pending
+            }
+            Some(Answer::Pending) => ImageVersion::Pending,
+            Some(Answer::Failed(failure)) => {
+                unknown(format!("the version label of its image cannot be read: {failure}"))
+            }
+            Some(Answer::Known(answer)) => match answer.version.as_deref().map(str::parse::<Release>) {
+                Some(Ok(labelled)) => match tagged.filter(|_| reference.digest().is_none()) {
+                    Some(tagged) if tagged.base() != labelled.base() => {
+                        let message = format!("image {image} is tagged {tagged} and labelled {labelled}");
+                        ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, object, message))
+                    }
+                    _ => known(labelled, Some(answer.digest)),
+                },
+                Some(Err(error)) => unknown(format!("the version label of image {image} is no release: {error}")),
+                None => unknown(format!("image {image} has no version label")),
+            },
+        }
+    }
+
+    fn remembered_version_of(&self, image: &str) -> Option<Release> {
+        let remembered = &self.snapshot.remembered;
+        let pairs = [
+            (&remembered.running_image, &remembered.running_version),
+            (&remembered.target_image, &remembered.target_version),
+        ];
+        let version = pairs
+            .into_iter()
+            .find(|(known, _)| known.as_deref() == Some(image))
+            .and_then(|(_, version)| version.as_ref());
+        version.and_then(|version| version.parse().ok())
+    }
+
+    fn released(&self, release: Release, object: &str, versions: &mut OperatorVersions) -> Option<KnownOperator> {
+        let product = self.catalogue.get(&release).map(|images| images.product_version(self.variant).clone());
+        let operator = KnownOperator { image: None, digest: None, release, product };
+        versions.findings.extend(self.objection(&operator, object));
+        Some(operator)
+    }
+
+    /// What stands against making a set for a version that is known.
+    fn objection(&self, operator: &KnownOperator, object: &str) -> Option<Finding> {
+        let release = operator.release;
+        match &operator.product {
+            None => {
+                let newest = self.catalogue.newest().map(|newest| format!(" (newest: {newest})")).unwrap_or_default();
+                let message = format!("operator version {release} is not in the catalogue{newest}");
+                Some(Finding::new(Reason::OperatorVersionUnknown, object, message))
+            }
+            Some(product) if product.is_pre_release_marker() => {
+                let message = format!("operator version {release} deploys {} {product:?}", self.variant);
+                Some(Finding::new(Reason::PreReleaseMarker, object, message.replace("ProductVersion", "")))
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn remembered_running(&self) -> Option<KnownOperator> {
+        let remembered = &self.snapshot.remembered;
+        self.recalled(remembered.running_image.as_deref(), remembered.running_version.as_deref())
+    }
+
+    fn remembered_target(&self) -> Option<KnownOperator> {
+        let remembered = &self.snapshot.remembered;
+        self.recalled(remembered.target_image.as_deref(), remembered.target_version.as_deref())
+    }
+
+    fn recalled(&self, image: Option<&str>, version: Option<&str>) -> Option<KnownOperator> {
+        let release: Release = version?.parse().ok()?;
+        let product = self.catalogue.get(&release).map(|images| images.product_version(self.variant).clone());
+        Some(KnownOperator { image: image.map(str::to_owned), digest: None, release, product })
+    }
+}
