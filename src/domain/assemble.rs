@@ -214,7 +214,7 @@ impl Recipe<'_> {
 /// What went wrong, gathered so that many images on one broken registry make one finding.
 #[derive(Default)]
 struct Troubles {
-    failures: BTreeMap<(Reason, String), Vec<(Reference, String)>>,
+    failures: BTreeMap<(Reason, String), Vec<String>>,
     missing: BTreeMap<bool, Vec<Reference>>,
     missing_at: String,
     uncovered: Vec<String>,
@@ -223,15 +223,14 @@ struct Troubles {
 
 impl Troubles {
     fn failed(&mut self, failure: &RegistryFailure) {
-        let reference = failure.reference.clone();
         let group = self.failures.entry((Reason::from(failure.kind), failure.registry.clone())).or_default();
-        if let Some(reference) = reference {
-            group.push((reference, failure.to_string()));
+        if failure.reference.is_some() {
+            group.push(failure.summary());
         } else if group.is_empty() {
             self.other.push(Finding::new(
                 Reason::from(failure.kind),
                 format!("registry {}", failure.registry),
-                failure.to_string(),
+                failure.summary(),
             ));
         }
     }
@@ -251,10 +250,10 @@ impl Troubles {
     fn into_findings(self, object: &str) -> Vec<Finding> {
         let mut findings = self.other;
         for ((reason, registry), failures) in self.failures {
-            let Some((first, words)) = failures.first() else { continue };
+            let Some(words) = failures.first() else { continue };
             let message = match failures.len() {
                 1 => words.clone(),
-                count => format!("{count} images cannot be resolved, {first} the first of them: {words}"),
+                count => format!("{count} images cannot be resolved; {words}"),
             };
             findings.push(Finding::new(reason, format!("registry {registry}"), message));
         }

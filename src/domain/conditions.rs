@@ -61,8 +61,12 @@ impl Facts<'_> {
         let Some(current) = self.current else {
             return (Status::False, Reason::Progressing, "the operator's version is being found out".to_owned());
         };
-        if resolving || prepared_waits {
+        if resolving {
             return (Status::False, Reason::Progressing, "registries are being asked".to_owned());
+        }
+        if prepared_waits {
+            let (_, reason, message) = self.prepared_answer();
+            return (Status::False, reason, message);
         }
         let name = &current.image_set;
         if settings.mode == Mode::Observe && !current.stored {
@@ -74,6 +78,9 @@ impl Facts<'_> {
                 Reason::Succeeded,
                 format!("ImageSet {name} is stored with {} images", current.images),
             );
+        }
+        if self.wanted().last().is_some_and(|goal| goal.state == GoalState::Waiting) {
+            return (Status::False, Reason::WaitingForTakeover, self.waiting_told());
         }
         if settings.suspend {
             return (
@@ -181,11 +188,7 @@ impl Facts<'_> {
         }
         let target = self.wanted().last().map(|goal| goal.state);
         match target {
-            Some(GoalState::Waiting) => {
-                let finding =
-                    self.decision.findings.iter().find(|finding| finding.reason == Reason::WaitingForTakeover);
-                (Status::False, Reason::WaitingForTakeover, finding.map(Finding::sentence).unwrap_or_default())
-            }
+            Some(GoalState::Waiting) => (Status::False, Reason::WaitingForTakeover, self.waiting_told()),
             Some(GoalState::Ready) if self.snapshot.settings.suspend => {
                 (Status::False, Reason::Suspended, format!("{name} would be stored; {}", Reason::Suspended.next_step()))
             }
@@ -210,6 +213,7 @@ impl Facts<'_> {
             Some(prepared) => {
                 let message = prepared.message.as_deref().unwrap_or("it is not stored yet");
                 let reason = match prepared.state {
+                    None if self.goals.is_empty() => Reason::NotPrepared,
                     None => Reason::NeedsInspection,
                     Some(GoalState::Resolving) => Reason::Resolving,
                     _ => Reason::NotPrepared,
@@ -238,6 +242,9 @@ impl Facts<'_> {
         }
         let installation = self.snapshot.installation.known().and_then(Option::as_ref);
         match installation.and_then(|seen| seen.selected_image_set.as_deref()) {
+            Some(selected) if selected == name && workloads.total == 0 => {
+                (Status::False, Reason::RollingOut, format!("{name} is selected; no workload of it is to be seen yet"))
+            }
             Some(selected) if selected == name => {
                 let message = format!(
                     "{name} is selected; {} of {} workloads are pinned, {} rolled out",
@@ -280,6 +287,11 @@ impl Facts<'_> {
                 .any(|goal| matches!(goal.purpose, Purpose::Prepared(_)) == prepared && goal.findings.contains(finding))
         };
         in_goals(true) && !in_goals(false)
+    }
+
+    fn waiting_told(&self) -> String {
+        let finding = self.decision.findings.iter().find(|finding| finding.reason == Reason::WaitingForTakeover);
+        finding.map(Finding::sentence).unwrap_or_default()
     }
 
     fn plan_told(&self) -> String {

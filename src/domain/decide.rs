@@ -42,8 +42,7 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     let mut decision = desk.decision;
     decision.findings.extend(cluster_findings(snapshot, &installation, &decision));
     if versions.frozen {
-        decision.plan.clear();
-        decision.rollouts.clear();
+        freeze(&mut decision);
     }
     finished(decision, snapshot)
 }
@@ -108,6 +107,10 @@ impl Desk<'_> {
         // A swap within one name waits for the take-over; after it the old content is no longer wanted.
         if knowledge.taken_over && orders.len() == 2 && orders[0].name == orders[1].name {
             orders.remove(0);
+        }
+        // Without a first set that may exist alone, nothing may be staged either.
+        if orders.is_empty() {
+            return orders;
         }
         let used: BTreeSet<Release> =
             [running, target].into_iter().flatten().map(|operator| operator.release).collect();
@@ -194,6 +197,9 @@ impl Desk<'_> {
                 },
             },
         };
+        if !matches!(order.purpose, Purpose::Prepared(_)) {
+            worked.findings.extend(unknown_digests(&recipe));
+        }
         if worked.state == GoalState::Stored && claimed_by_nobody(&self.claimed, &order.name) {
             worked.findings.extend(self.recheck(&recipe, worked.entries.as_ref()));
         }
@@ -272,8 +278,30 @@ impl Desk<'_> {
     }
 }
 
+/// Nothing is changed and nobody asked, whatever the goals are.
+fn freeze(decision: &mut Decision) {
+    decision.plan.clear();
+    decision.rollouts.clear();
+    decision.questions = super::answer::Questions::default();
+    for goal in &mut decision.goals {
+        if matches!(goal.state, GoalState::Ready | GoalState::Resolving) {
+            goal.state = GoalState::Held;
+        }
+    }
+}
+
 fn claimed_by_nobody<T>(claimed: &BTreeMap<ImageSetName, T>, name: &ImageSetName) -> bool {
     !claimed.contains_key(name)
+}
+
+/// Replacements for names that this release does not have.
+fn unknown_digests(recipe: &Recipe<'_>) -> Vec<Finding> {
+    let names = recipe.snapshot.settings.digests.keys().filter(|name| !recipe.images.accepts(name));
+    let told = names.map(|name| {
+        let message = format!("operator {} does not know {name}", recipe.images.release());
+        Finding::new(Reason::DigestForUnknownImage, "ImageSetPolicy default", message)
+    });
+    told.collect()
 }
 
 /// Somebody else's set: judged by the operator's own rules, and left as it is.

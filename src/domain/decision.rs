@@ -94,6 +94,16 @@ pub enum Purpose {
     Prepared(PrepareVersion),
 }
 
+impl std::fmt::Display for Purpose {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Running => formatter.write_str("running"),
+            Self::Target => formatter.write_str("target"),
+            Self::Prepared(version) => write!(formatter, "prepared {version}"),
+        }
+    }
+}
+
 /// How far a wanted set is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum GoalState {

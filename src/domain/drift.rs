@@ -33,7 +33,7 @@ pub(super) fn moved_tags(
                 findings.push(Finding::new(Reason::ImageGone, object.clone(), message));
             }
             Some(Answer::Failed(failure)) => {
-                failures.entry(failure.registry.clone()).or_insert_with(|| failure.to_string());
+                failures.entry(failure.registry.clone()).or_insert_with(|| failure.summary());
             }
             _ => {}
         }

@@ -166,7 +166,7 @@ reasons! {
     ForeignImageSetInvalid, Applied, Blocking, "Somebody else's ImageSet has the name that is needed, and this operator version will refuse it.", "delete it, correct it, or set spec.takeOwnership: true";
     OperatorKindsMissing, Applied, Blocking, "The operator's custom resource definitions are not installed yet.", "install them; work goes on by itself when they appear";
     RunningSetFirst, Applied, Blocking, "A set waits, because the set of the running version must exist before any other.", "solve what holds the running version's set";
-    NothingToApply, Applied, Blocking, "No set can be named yet.", "solve what VersionKnown says";
+    NothingToApply, Applied, Waiting, "No set can be named yet.", "solve what VersionKnown says";
     WriteRefused, Applied, Blocking, "The apiserver refused a write.", "the message says why; rights are in the controller's ClusterRole";
     WriteConflict, Applied, Waiting, "Somebody else changed the object at the same moment; it is looked at again.", "";
 

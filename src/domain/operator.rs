@@ -66,6 +66,8 @@ impl Look<'_> {
         };
         versions.knowledge.target = self.note(versions, image, object);
         let Some(pods) = self.snapshot.operator_pods.known() else {
+            // Without knowing what runs, the order of writes cannot be kept.
+            versions.frozen = true;
             versions.knowledge.running = self.remembered_running();
             return;
         };
@@ -189,7 +191,7 @@ impl Look<'_> {
             }
             Some(Answer::Pending) => ImageVersion::Pending,
             Some(Answer::Failed(failure)) => {
-                unknown(format!("the version label of its image cannot be read: {failure}"))
+                unknown(format!("the version label of its image cannot be read: {}", failure.summary()))
             }
             Some(Answer::Known(answer)) => match answer.version.as_deref().map(str::parse::<Release>) {
                 Some(Ok(labelled)) => match tagged.filter(|_| reference.digest().is_none()) {
@@ -235,8 +237,8 @@ impl Look<'_> {
                 Some(Finding::new(Reason::OperatorVersionUnknown, object, message))
             }
             Some(product) if product.is_pre_release_marker() => {
-                let message = format!("operator version {release} deploys {} {product:?}", self.variant);
-                Some(Finding::new(Reason::PreReleaseMarker, object, message.replace("ProductVersion", "")))
+                let message = format!("operator version {release} deploys {} {:?}", self.variant, product.as_str());
+                Some(Finding::new(Reason::PreReleaseMarker, object, message))
             }
             Some(_) => None,
         }

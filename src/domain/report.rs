@@ -191,6 +191,11 @@ impl Report {
         let mut findings = decision.findings.clone();
         findings.extend(write_finding(outcome));
         findings.retain(|finding| finding.reason.severity() > Severity::Normal);
+        // An edit that was put back is history; its event tells it.
+        let put_back = stored_by(decision, outcome).filter(|store| store.motive == Motive::PutBack);
+        for object in put_back.map(|store| format!("ImageSet {}", store.set.name())) {
+            findings.retain(|finding| !(finding.reason == Reason::ImageSetEdited && finding.object == object));
+        }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
         let current = current(snapshot, decision, &goals);
         let prepared = prepared(snapshot, &goals);
@@ -310,6 +315,7 @@ fn prepared(snapshot: &Snapshot, goals: &[Goal]) -> Vec<PreparedReport> {
             images: goal.map_or(0, |goal| goal.images),
             state: goal.map(|goal| goal.state),
             message: match goal {
+                None if goals.is_empty() => Some("no operator version is known that could be prepared from".to_owned()),
                 None => Some(Reason::NeedsInspection.meaning().to_owned()),
                 Some(goal) if goal.state == GoalState::Stored => None,
                 Some(_) => message,
@@ -334,7 +340,8 @@ fn events(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome, condition
         let warning = reason.severity() >= Severity::Warning;
         let healed = was.is_some_and(|was| is_warning(&was.reason)) && reason.severity() == Severity::Normal;
         if own && (warning || healed) {
-            let (reason, note) = (condition.reason.clone(), condition.message.clone());
+            let told = if condition.message.is_empty() { reason.meaning() } else { condition.message.as_str() };
+            let (reason, note) = (condition.reason.clone(), told.to_owned());
             events.push(Event { warning, reason, note, image_set: None });
         }
     }

@@ -226,6 +226,12 @@ impl RegistryFailure {
         Self { kind, reference, registry: escaped(registry), answer: escaped(answer), advice: kind.advice().to_owned() }
     }
 
+    /// What happened, without the advice: for findings, whose reason has a next step of its own.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        Summary(self).to_string()
+    }
+
     /// When it makes sense to ask again.
     #[must_use]
     pub const fn retry(&self) -> Retry {
@@ -235,12 +241,22 @@ impl RegistryFailure {
 
 impl fmt::Display for RegistryFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.reference {
+        write!(formatter, "{}; {}", self.summary(), self.advice)
+    }
+}
+
+/// A failure without its advice.
+struct Summary<'a>(&'a RegistryFailure);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failure = self.0;
+        match &failure.reference {
             Some(reference) => write!(formatter, "{reference}: ")?,
-            None => write!(formatter, "images of {}: ", self.registry)?,
+            None => write!(formatter, "images of {}: ", failure.registry)?,
         }
-        let registry = &self.registry;
-        match self.kind {
+        let registry = &failure.registry;
+        match failure.kind {
             RegistryFailureKind::NotFound => write!(formatter, "registry {registry} does not have it")?,
             RegistryFailureKind::Unauthorized => write!(formatter, "registry {registry} does not let us in")?,
             RegistryFailureKind::Forbidden => write!(formatter, "registry {registry} forbids it")?,
@@ -267,10 +283,10 @@ impl fmt::Display for RegistryFailure {
             }
             RegistryFailureKind::RefusedTarget => write!(formatter, "registry {registry} sends us where we do not go")?,
         }
-        if !self.answer.is_empty() {
-            write!(formatter, " ({})", self.answer)?;
+        if !failure.answer.is_empty() {
+            write!(formatter, " ({})", failure.answer)?;
         }
-        write!(formatter, "; {}", self.advice)
+        Ok(())
     }
 }
 

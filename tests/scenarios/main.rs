@@ -1,0 +1,384 @@
+//! Scenarios: each file under `stories/` tells what is in the cluster and in the registries; the golden file beside it
+//! holds what is decided and said. No I/O but the files: this is the pure core, driven as the controller drives it.
+//!
+//! `UPDATE=1 cargo test --test scenarios` writes the golden files anew; read the difference before committing it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use imageset_controller::domain::answer::Answer;
+use imageset_controller::domain::decision::{Action, Decision};
+use imageset_controller::domain::imageset::{Origin, content_digest};
+use imageset_controller::domain::record::{Record, RecordKey};
+use imageset_controller::domain::report::{Outcome, Report};
+use imageset_controller::domain::settings::InstallationSettings;
+use imageset_controller::domain::snapshot::{Read, StoredImage, StoredImageSet, Workload};
+use imageset_controller::domain::{
+    Catalogue, Content, Digest, Platform, Reference, RegistryFailure, RegistryFailureKind, Release, ResolvedImage,
+    Snapshot, decide,
+};
+use serde::Deserialize;
+
+#[allow(dead_code, missing_docs, unused_imports)]
+#[path = "../testbox/rules/mod.rs"]
+mod rules;
+
+/// A scenario file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Scenario {
+    /// What happened, for the reader.
+    story: String,
+    /// The snapshot, without what the keys below add.
+    given: Snapshot,
+    /// ImageSets in short: made from a release's list and the made-up registry.
+    #[serde(default)]
+    sets: Vec<SetInShort>,
+    /// Workloads that run pinned images: `DaemonSet calico-system/calico-node quay.io/calico/node:v3.31.7`.
+    #[serde(default)]
+    pinned: Vec<String>,
+    /// Releases that have a record.
+    #[serde(default)]
+    records: Vec<Release>,
+    /// The registry that answers the questions.
+    #[serde(default)]
+    registry: MadeUpRegistry,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct SetInShort {
+    name: String,
+    operator: Release,
+    /// Made by us.
+    #[serde(default)]
+    ours: bool,
+    /// Edits by hand: name to digest, or to nothing for a removed entry.
+    #[serde(default)]
+    edited: BTreeMap<String, Option<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct MadeUpRegistry {
+    /// References that it does not have.
+    lacks: BTreeSet<Reference>,
+    /// Registries that fail with this kind.
+    fails: BTreeMap<String, RegistryFailureKind>,
+    /// References that are of one platform only.
+    single: BTreeMap<Reference, Platform>,
+    /// References that resolve to other bytes than they did.
+    moved: BTreeSet<Reference>,
+    /// Version labels of operator images; `null` for an image without one.
+    labels: BTreeMap<Reference, Option<String>>,
+    /// Nobody may ask anything.
+    silent: bool,
+}
+
+impl MadeUpRegistry {
+    fn image(&self, reference: &Reference) -> Answer<ResolvedImage> {
+        if let Some(failure) = self.failure(reference) {
+            return Answer::Failed(failure);
+        }
+        let mut image = resolved(reference);
+        if self.moved.contains(reference) {
+            image.digest = Digest::of(format!("moved {reference}").as_bytes());
+        }
+        if let Some(platform) = self.single.get(reference) {
+            image.content = Content::Manifest { platform: platform.clone() };
+        }
+        Answer::Known(image)
+    }
+
+    fn operator(&self, reference: &Reference) -> Answer<imageset_controller::domain::answer::OperatorImage> {
+        match self.failure(reference) {
+            Some(failure) => Answer::Failed(failure),
+            None => Answer::Known(imageset_controller::domain::answer::OperatorImage {
+                digest: reference.digest().copied().unwrap_or_else(|| resolved(reference).digest),
+                version: self.labels.get(reference).cloned().flatten(),
+            }),
+        }
+    }
+
+    fn failure(&self, reference: &Reference) -> Option<RegistryFailure> {
+        let kind = if self.lacks.contains(reference) {
+            RegistryFailureKind::NotFound
+        } else {
+            *self.fails.get(reference.registry())?
+        };
+        Some(RegistryFailure::new(kind, Some(reference.clone()), reference.registry(), ""))
+    }
+}
+
+/// What the made-up registry holds for a reference: an index for the usual platforms.
+fn resolved(reference: &Reference) -> ResolvedImage {
+    let windows = reference.repository().ends_with("-windows") || reference.repository().ends_with("/windows-upgrade");
+    let platforms = if windows { &["windows/amd64/10.0.17763.1"][..] } else { &["linux/amd64", "linux/arm64"] };
+    ResolvedImage {
+        reference: reference.clone(),
+        digest: reference.digest().copied().unwrap_or_else(|| Digest::of(reference.to_string().as_bytes())),
+        media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
+        content: Content::Index { platforms: platforms.iter().map(|platform| platform.parse().unwrap()).collect() },
+        size: 1,
+    }
+}
+
+/// The snapshot with everything that the short forms stand for.
+fn expand(scenario: &Scenario) -> Snapshot {
+    let mut snapshot = scenario.given.clone();
+    let installation = match &snapshot.installation {
+        Read::Known(Some(installation)) => installation.settings.clone(),
+        _ => snapshot.settings.installation.clone(),
+    };
+    let references = |release: &Release, installation: &InstallationSettings| -> BTreeMap<String, Reference> {
+        let images = Catalogue::embedded().get(release).unwrap().set_images(installation.variant, installation.fips);
+        let placed =
+            images.into_iter().map(|(name, default)| (name.to_string(), installation.layout.place(&default).unwrap()));
+        placed.collect()
+    };
+    if let Read::Known(sets) = &mut snapshot.image_sets {
+        for short in &scenario.sets {
+            let mut entries: BTreeMap<String, String> = references(&short.operator, &installation)
+                .into_iter()
+                .map(|(name, reference)| (name, resolved(&reference).digest.to_string()))
+                .collect();
+            let content = content_digest(entries.clone().into_iter());
+            for (name, digest) in &short.edited {
+                entries.remove(name);
+                if let Some(digest) = digest {
+                    entries.insert(name.clone(), digest.clone());
+                }
+            }
+            sets.push(StoredImageSet {
+                name: short.name.clone(),
+                resource_version: "7".to_owned(),
+                ours: short.ours,
+                origin: short.ours.then(|| Origin {
+                    operator: short.operator,
+                    record: RecordKey::new(short.operator, &installation).name(),
+                    content,
+                }),
+                images: entries.into_iter().map(|(image, digest)| StoredImage { image, digest }).collect(),
+                manager: Some(
+                    if short.ours && short.edited.is_empty() { "imageset-controller" } else { "kubectl-edit" }
+                        .to_owned(),
+                ),
+            });
+        }
+    }
+    if let Read::Known(workloads) = &mut snapshot.workloads {
+        for text in &scenario.pinned {
+            let parts: Vec<&str> = text.split([' ', '/']).collect();
+            let reference: Reference = text.rsplit(' ').next().unwrap().parse().unwrap();
+            workloads.push(Workload {
+                kind: parts[0].to_owned(),
+                namespace: parts[1].to_owned(),
+                name: parts[2].to_owned(),
+                images: vec![reference.with_digest(resolved(&reference).digest).to_string()],
+                rolled_out: true,
+                updated: 1,
+                desired: 1,
+            });
+        }
+    }
+    if let Read::Known(records) = &mut snapshot.records {
+        for release in &scenario.records {
+            let images = references(release, &installation).into_values();
+            records.push(Record {
+                key: RecordKey::new(*release, &installation),
+                resolved_at: snapshot.observed_at,
+                images: images.map(|reference| (reference.clone(), resolved(&reference))).collect(),
+                missing: BTreeSet::new(),
+            });
+        }
+    }
+    snapshot
+}
+
+/// The pass as the controller makes it, with the made-up registry in the place of real ones.
+fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
+    let mut snapshot = expand(scenario);
+    let mut asked = 0;
+    for _ in 0..4 {
+        let decision = decide(&snapshot, Catalogue::embedded());
+        if decision.questions.is_empty() {
+            return (snapshot, decision, asked);
+        }
+        let questions = decision.questions;
+        asked += questions.images.len() + questions.operators.len();
+        assert!(!scenario.registry.silent, "the registry was asked: {questions:?}");
+        let images = questions.images.iter().map(|reference| (reference.clone(), scenario.registry.image(reference)));
+        snapshot.answers.images.extend(images);
+        let operators =
+            questions.operators.iter().map(|reference| (reference.clone(), scenario.registry.operator(reference)));
+        snapshot.answers.operators.extend(operators);
+    }
+    panic!("the questions never end");
+}
+
+/// Every set that would be stored is put before the operator's own rules, from the published facts.
+fn judge(snapshot: &Snapshot, decision: &Decision) {
+    for action in &decision.plan {
+        let Action::StoreImageSet(store) = action else { continue };
+        let entries: Vec<(String, String)> =
+            store.set.entries().iter().map(|(name, digest)| (name.to_string(), digest.to_string())).collect();
+        let installation = match &snapshot.installation {
+            Read::Known(Some(installation)) => installation.settings.variant,
+            _ => snapshot.settings.installation.variant,
+        };
+        let variant = rules::Variant::from_spec(match installation {
+            imageset_controller::domain::Variant::Calico => "Calico",
+            imageset_controller::domain::Variant::Enterprise => "TigeraSecureEnterprise",
+        });
+        let version = store.set.origin().operator.to_string();
+        let problems = rules::strict_problems(&version, variant, &entries, rules::Features::none());
+        assert!(problems.is_empty(), "operator {version} would refuse {}: {problems:?}", store.set.name());
+    }
+}
+
+fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
+    let mut text = String::new();
+    writeln!(text, "registry: {asked} questions").unwrap();
+    writeln!(
+        text,
+        "operator: running {} target {}",
+        or_dash(&report.operator.version),
+        or_dash(&report.operator.target)
+    )
+    .unwrap();
+    writeln!(text, "\nactions:").unwrap();
+    for (list, title) in [(&decision.actions, "do"), (&decision.plan, "plan")] {
+        if title == "plan" && decision.actions == decision.plan {
+            continue;
+        }
+        for action in list {
+            match action {
+                Action::WriteRecord(record) => {
+                    let missing = if record.missing.is_empty() {
+                        String::new()
+                    } else {
+                        format!(", {} missing", record.missing.len())
+                    };
+                    writeln!(
+                        text,
+                        "  {title}: record {} ({} images{missing})",
+                        record.key.operator,
+                        record.images.len()
+                    )
+                    .unwrap();
+                }
+                Action::StoreImageSet(store) => {
+                    writeln!(text, "  {title}: {:?} {} if {:?}", store.motive, store.set, store.precondition).unwrap();
+                }
+            }
+        }
+    }
+    if !decision.rollouts.is_empty() {
+        writeln!(text, "  rolls: {}", decision.rollouts.join(", ")).unwrap();
+    }
+    writeln!(text, "\nsets:").unwrap();
+    for goal in &decision.goals {
+        let omitted: Vec<&str> = goal.omitted.iter().map(|name| name.as_str()).collect();
+        let omitted = if omitted.is_empty() { String::new() } else { format!(", without {}", omitted.join(" ")) };
+        writeln!(
+            text,
+            "  {} {} for {}: {:?}, {} images{omitted}",
+            goal.purpose, goal.name, goal.release, goal.state, goal.images
+        )
+        .unwrap();
+    }
+    writeln!(text, "\nfindings:").unwrap();
+    for finding in &report.findings {
+        writeln!(text, "  {} {}", finding.reason, finding.sentence()).unwrap();
+    }
+    writeln!(text, "\nconditions:").unwrap();
+    for condition in &report.conditions {
+        writeln!(
+            text,
+            "  {:<17} {:<8} {:<26} {}",
+            condition.r#type.to_string(),
+            condition.status.as_str(),
+            condition.reason,
+            condition.message
+        )
+        .unwrap();
+    }
+    writeln!(text, "\nevents:").unwrap();
+    for event in &report.events {
+        writeln!(text, "  {} {} {}", if event.warning { "Warning" } else { "Normal" }, event.reason, event.note)
+            .unwrap();
+    }
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+fn or_dash(text: &Option<String>) -> &str {
+    text.as_deref().unwrap_or("-")
+}
+
+fn stories() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios/stories");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    files
+}
+
+fn read(file: &Path) -> Scenario {
+    let text = std::fs::read_to_string(file).unwrap();
+    serde_yaml_ng::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+#[test]
+fn every_story_ends_as_its_golden_file_says() {
+    let mut wrong = Vec::new();
+    for file in stories() {
+        let scenario = read(&file);
+        assert!(scenario.story.len() > 20, "{}: tell the story", file.display());
+        let (snapshot, decision, asked) = pass(&scenario);
+        judge(&snapshot, &decision);
+        let outcome = Outcome { done: decision.actions.len(), failure: None };
+        let text = golden(&decision, &Report::new(&snapshot, &decision, &outcome), asked);
+        let path = file.with_extension("golden");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        if std::fs::read_to_string(&path).unwrap_or_default() != text {
+            wrong.push(format!("{}:\n{text}", file.file_name().unwrap().to_string_lossy()));
+        }
+    }
+    assert!(wrong.is_empty(), "other than the golden file:\n{}", wrong.join("\n"));
+}
+
+/// What a person can do with a bug report: the snapshot survives being written to a file.
+#[test]
+fn a_snapshot_reads_back_as_it_was() {
+    for file in stories() {
+        let (snapshot, decision, _) = pass(&read(&file));
+        let text = serde_yaml_ng::to_string(&snapshot).unwrap();
+        let again: Snapshot =
+            serde_yaml_ng::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert_eq!(again, snapshot, "{}", file.display());
+        assert_eq!(decide(&again, Catalogue::embedded()), decision, "{}", file.display());
+    }
+}
+
+/// The whole catalogue: an upgrade from any release to any later one in the list keeps the order, and each set pleases
+/// the operator that it is for.
+#[test]
+fn every_release_gets_a_set_that_its_operator_accepts() {
+    let mut sets = 0;
+    for (release, calico, _) in Catalogue::embedded().versions() {
+        let text = format!(
+            "story: any release of the catalogue\ngiven: {{settings: {{mode: Apply}}, operator: !known {{image: 'quay.io/tigera/operator:{release}'}}, operatorPods: !known [{{name: a, image: 'quay.io/tigera/operator:{release}', ready: true}}]}}"
+        );
+        let scenario: Scenario = serde_yaml_ng::from_str(&text).unwrap();
+        let (snapshot, decision, _) = pass(&scenario);
+        judge(&snapshot, &decision);
+        let stored = decision.actions.iter().filter(|action| matches!(action, Action::StoreImageSet(_))).count();
+        assert_eq!(stored, usize::from(!calico.is_pre_release_marker()), "{release}");
+        sets += stored;
+    }
+    assert_eq!(sets, 263);
+}
