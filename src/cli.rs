@@ -12,6 +12,7 @@
 mod catalogue;
 mod images;
 pub mod output;
+mod run;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ struct Arguments {
 enum Verb {
     Images(images::Arguments),
     Catalogue(catalogue::Arguments),
+    Run(run::Arguments),
 }
 
 /// Runs one command line and says with which code to exit.
@@ -42,6 +44,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     output::finish(match Arguments::try_parse_from(arguments) {
         Ok(Arguments { verb: Verb::Images(arguments) }) => images::run(&arguments),
         Ok(Arguments { verb: Verb::Catalogue(arguments) }) => catalogue::run(&arguments),
+        Ok(Arguments { verb: Verb::Run(arguments) }) => run::run(arguments),
         // `--help` and `--version` are answers; clap words both them and its complaints.
         Err(asked) if !asked.use_stderr() => Ok(Answer::text(asked.render().to_string())),
         Err(wrong) => Err(Failure::usage(wrong.render().to_string())),

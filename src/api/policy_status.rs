@@ -55,6 +55,9 @@ pub struct OperatorStatus {
     /// Image that the Deployment asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// Image of the operator that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_image: Option<String>,
     /// Digest of that image, as verified in its registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,

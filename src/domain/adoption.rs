@@ -42,11 +42,7 @@ impl PulledFrom {
             let Ok(reference) = image.parse::<Reference>() else { continue };
             match self.0.get(&reference.name()) {
                 None => {}
-                Some(pinned) if reference.digest() == Some(pinned) => {
-                    if standing == Standing::Unrelated {
-                        standing = Standing::Pinned;
-                    }
-                }
+                Some(pinned) if reference.digest() == Some(pinned) => standing = Standing::Pinned,
                 Some(_) => return Standing::Other,
             }
         }

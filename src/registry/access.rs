@@ -11,7 +11,7 @@ use crate::domain::{Reference, RegistryFailureKind};
 const DOCKER_HUB_ENDPOINT: &str = "registry-1.docker.io";
 
 /// All that is known about reaching registries. `Debug` shows no secret.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access {
     /// Pull secrets in the Installation's order.
     pub credentials: Vec<DockerConfig>,

@@ -77,10 +77,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         return None;
     }
     let segments = address.segments();
-    let embeds = match segments {
-        [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => true,
-        _ => false,
-    };
+    let embeds = matches!(segments, [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _]);
     let [.., a, b] = segments;
     let ([a, b], [c, d]) = (a.to_be_bytes(), b.to_be_bytes());
     embeds.then(|| Ipv4Addr::new(a, b, c, d))

@@ -197,7 +197,7 @@ pub fn matching<'a>(
         .filter(|(key, _)| fits(key, host, repository))
         .map(|(key, credential)| (key.as_str(), credential))
         .collect();
-    found.sort_by(|(one, _), (other, _)| other.len().cmp(&one.len()));
+    found.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
     let mut credentials: Vec<&Credential> = Vec::new();
     for (_, credential) in found {
         if !credentials.contains(&credential) {

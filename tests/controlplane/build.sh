@@ -31,7 +31,7 @@ if ! command -v go >/dev/null; then
         exit 0
     fi
     say "The tests' control plane and registry are built from Go modules, and there is no 'go' in PATH."
-    say "Install Go $minimum_go or newer (https://go.dev/dl, or the package 'golang' of your distribution) and run again."
+    say "Install Go $minimum_go or newer (or the package 'golang' of your distribution) and run again."
     say "Or set KUBEBUILDER_ASSETS to a folder that holds etcd and kube-apiserver (setup-envtest makes one):"
     say "then nothing is built for those two; tests with a registry or with controllers still need Go."
     exit 3

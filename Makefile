@@ -1,0 +1,43 @@
+# Everything that is done with this repository by hand or by a machine. `make help` lists it.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+KEEP ?=
+
+.PHONY: help demo test check lint bench needs-rust needs-go
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "} {printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: needs-rust needs-go ## Tell the main job as a story on a real control plane and registry (KEEP=1 keeps it running)
+	@tests/controlplane/build.sh >/dev/null
+	@$(CARGO) build --quiet --bin imageset-controller --example demo
+	@KEEP="$(KEEP)" target/debug/examples/demo
+
+test: needs-rust needs-go ## Run every test: lints' cheap part, units, scenarios, and all that needs the box
+	@tests/controlplane/build.sh >/dev/null
+	$(CARGO) fmt --check
+	$(CARGO) test --locked
+
+check: needs-rust ## Format, clippy, units and scenarios: under a minute when warm
+	$(CARGO) fmt --check
+	$(CARGO) clippy --quiet --all-targets -- -D warnings
+	$(CARGO) test --quiet --locked --lib --test scenarios --test catalogue
+
+lint: needs-rust ## Format, clippy, docs and cargo deny (where it is installed)
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
+	else echo "SKIPPED: cargo deny is not installed (cargo install cargo-deny)" >&2; fi
+
+bench: needs-rust needs-go ## Measure against the limits of the product; fails over a limit
+	@tests/controlplane/build.sh >/dev/null
+	$(CARGO) build --release --bin imageset-controller
+	$(CARGO) bench --bench limits
+
+needs-rust:
+	@command -v $(CARGO) >/dev/null || { echo "error: cargo is missing; install Rust 1.90 or newer" >&2; exit 1; }
+
+needs-go:
+	@test -n "$$KUBEBUILDER_ASSETS" || command -v go >/dev/null || \
+	{ echo "error: go is missing; install Go 1.26 or newer (the control plane of the tests is built from Go modules)" >&2; exit 1; }

@@ -1,0 +1,211 @@
+//! Asks registries in the background and remembers what they said: a pass never waits longer than its patience, a
+//! failure is not asked again before its time, and N images on one broken registry are one attempt.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::domain::answer::{Answer, Answers, OperatorImage, Questions};
+use crate::domain::resolution::Retry;
+use crate::domain::{Reference, RegistryFailure, ResolvedImage};
+use crate::registry::{Access, RegistryClient};
+
+/// The first and the longest pause before a failure is asked again.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// The same for failures that a person has to mend.
+const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+
+/// What registries said, and who is asking.
+pub struct RegistryAnswers {
+    client: Arc<RegistryClient>,
+    memory: Arc<Mutex<Memory>>,
+    /// Wakes a controller when an answer comes after the patience of the pass that asked.
+    pub late: Arc<Notify>,
+    asking: Mutex<JoinSet<()>>,
+}
+
+#[derive(Default)]
+struct Memory {
+    access: Access,
+    /// Grows with every change of access, so that answers to old credentials are not taken for new ones.
+    generation: u64,
+    images: BTreeMap<Reference, Entry<ResolvedImage>>,
+    operators: BTreeMap<Reference, Entry<OperatorImage>>,
+}
+
+enum Entry<T> {
+    Asked { attempts: u32 },
+    Known { answer: T, at: Instant },
+    Failed { failure: RegistryFailure, again: Instant, attempts: u32 },
+}
+
+impl<T: Clone> Entry<T> {
+    fn answer(&self) -> Answer<T> {
+        match self {
+            Self::Asked { .. } => Answer::Pending,
+            Self::Known { answer, .. } => Answer::Known(answer.clone()),
+            Self::Failed { failure, .. } => Answer::Failed(failure.clone()),
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        matches!(self, Self::Failed { again, .. } if *again <= now)
+    }
+
+    const fn attempts(&self) -> u32 {
+        match self {
+            Self::Asked { attempts } | Self::Failed { attempts, .. } => *attempts,
+            Self::Known { .. } => 0,
+        }
+    }
+}
+
+impl RegistryAnswers {
+    /// An empty memory.
+    #[must_use]
+    pub fn new(client: RegistryClient) -> Self {
+        Self {
+            client: Arc::new(client),
+            memory: Arc::default(),
+            late: Arc::new(Notify::new()),
+            asking: Mutex::new(JoinSet::new()),
+        }
+    }
+
+    /// Answers from memory; asks what is not there, waiting at most `patience`. What has no answer by then is
+    /// [`Answer::Pending`], and `late` is notified when it has one.
+    pub async fn ask(&self, questions: &Questions, access: Access, patience: Duration) -> Answers {
+        let (images, operators, generation) = self.unanswered(questions, &access);
+        if !images.is_empty() || !operators.is_empty() {
+            let (memory, client, late) = (self.memory.clone(), self.client.clone(), self.late.clone());
+            let done = Arc::new(Notify::new());
+            let finished = done.clone();
+            let task = async move {
+                let resolving = client.resolve(&access, &images, |_| {});
+                let reading = futures::future::join_all(
+                    operators.iter().map(|reference| client.operator_version_label(&access, reference)),
+                );
+                let (resolved, labelled) = futures::join!(resolving, reading);
+                let mut memory = lock(&memory);
+                if memory.generation == generation {
+                    keep(&mut memory.images, images, resolved);
+                    keep(&mut memory.operators, operators, labelled);
+                }
+                drop(memory);
+                finished.notify_one();
+                late.notify_one();
+            };
+            {
+                let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+                while asking.try_join_next().is_some() {}
+                asking.spawn(task);
+            }
+            let _ = tokio::time::timeout(patience, done.notified()).await;
+        }
+        let memory = lock(&self.memory);
+        Answers {
+            images: answers(&memory.images, questions.images.iter()),
+            operators: answers(&memory.operators, questions.operators.iter()),
+        }
+    }
+
+    /// When the first remembered failure may be asked again.
+    #[must_use]
+    pub fn next_retry(&self) -> Option<Duration> {
+        let memory = lock(&self.memory);
+        let images = memory.images.values().filter_map(retry_at);
+        let operators = memory.operators.values().filter_map(retry_at);
+        let first = images.chain(operators).min()?;
+        Some(first.saturating_duration_since(Instant::now()))
+    }
+
+    /// Forgets answers that are older than this, so that a regular check asks again.
+    pub fn forget_older_than(&self, age: Duration) {
+        let now = Instant::now();
+        let mut memory = lock(&self.memory);
+        let fresh = |at: &Instant| now.saturating_duration_since(*at) < age;
+        memory.images.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if !fresh(at)));
+        memory.operators.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if !fresh(at)));
+    }
+
+    /// What has to be asked now; it is marked as asked. Another access makes failures and open questions worthless.
+    fn unanswered(&self, questions: &Questions, access: &Access) -> (Vec<Reference>, Vec<Reference>, u64) {
+        let now = Instant::now();
+        let mut memory = lock(&self.memory);
+        if memory.access != *access {
+            memory.access = access.clone();
+            memory.generation += 1;
+            memory.images.retain(|_, entry| matches!(entry, Entry::Known { .. }));
+            memory.operators.retain(|_, entry| matches!(entry, Entry::Known { .. }));
+        }
+        let images = mark(&mut memory.images, questions.images.iter(), now);
+        let operators = mark(&mut memory.operators, questions.operators.iter(), now);
+        (images, operators, memory.generation)
+    }
+}
+
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn retry_at<T>(entry: &Entry<T>) -> Option<Instant> {
+    match entry {
+        Entry::Failed { again, .. } => Some(*again),
+        Entry::Asked { .. } | Entry::Known { .. } => None,
+    }
+}
+
+fn mark<'a, T: Clone>(
+    entries: &mut BTreeMap<Reference, Entry<T>>,
+    questions: impl Iterator<Item = &'a Reference>,
+    now: Instant,
+) -> Vec<Reference> {
+    let mut ask = Vec::new();
+    for reference in questions {
+        let attempts = match entries.get(reference) {
+            None => 0,
+            Some(entry) if entry.is_due(now) => entry.attempts(),
+            Some(_) => continue,
+        };
+        entries.insert(reference.clone(), Entry::Asked { attempts });
+        ask.push(reference.clone());
+    }
+    ask
+}
+
+fn keep<T>(entries: &mut BTreeMap<Reference, Entry<T>>, asked: Vec<Reference>, answers: Vec<Result<T, RegistryFailure>>)
+where
+    T: Clone,
+{
+    let now = Instant::now();
+    for (reference, answer) in asked.into_iter().zip(answers) {
+        let attempts = entries.get(&reference).map_or(0, Entry::attempts) + 1;
+        let entry = match answer {
+            Ok(answer) => Entry::Known { answer, at: now },
+            Err(failure) => Entry::Failed { again: now + pause(&failure, attempts), failure, attempts },
+        };
+        entries.insert(reference, entry);
+    }
+}
+
+/// How long a failure is left alone: as the registry asks, or doubling with every attempt.
+fn pause(failure: &RegistryFailure, attempts: u32) -> Duration {
+    let (first, longest) = match failure.retry() {
+        Retry::After(wait) => return wait.max(BACKOFF.0),
+        Retry::Backoff => BACKOFF,
+        Retry::WhenChanged => SLOW_BACKOFF,
+    };
+    first.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(longest)
+}
+
+fn answers<'a, T: Clone>(
+    entries: &BTreeMap<Reference, Entry<T>>,
+    questions: impl Iterator<Item = &'a Reference>,
+) -> BTreeMap<Reference, Answer<T>> {
+    let answered = questions.filter_map(|reference| Some((reference.clone(), entries.get(reference)?.answer())));
+    answered.collect()
+}

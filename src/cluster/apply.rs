@@ -1,0 +1,173 @@
+//! The only writer of ImageSets and records. It carries out what was decided, in order, and stops at the first failure;
+//! every write says what it was decided upon, so that a write on an outdated look fails instead of doing harm.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use tokio::time::Instant;
+
+use super::observe::{
+    CONTENT_ANNOTATION, OPERATOR_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION, RECORD_KEY, RECORD_LABEL,
+};
+use super::{FIELD_MANAGER, POLICY_NAME};
+use crate::api::operator::{ImageEntry, ImageSet};
+use crate::domain::Action;
+use crate::domain::decision::{Motive, Precondition, StoreImageSet};
+use crate::domain::record::Record;
+use crate::domain::report::{ActionFailure, Outcome};
+use crate::domain::resolution::escaped;
+
+/// The longest that one write may take.
+const WRITE_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a put-back counts.
+const PUT_BACK_WINDOW: Duration = Duration::from_secs(600);
+
+/// Writes to one cluster.
+pub struct Applier {
+    client: Client,
+    own_namespace: String,
+    /// When which set was put back; a monotonic clock, because it decides when to stop.
+    put_back: Mutex<BTreeMap<String, Vec<Instant>>>,
+}
+
+/// Why a write failed.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error("{0}")]
+    Kube(#[from] kube::Error),
+    #[error("the record cannot be written down: {0}")]
+    Yaml(#[from] serde_yaml_ng::Error),
+    #[error("no answer within {} s", WRITE_DEADLINE.as_secs())]
+    Late(#[from] tokio::time::error::Elapsed),
+}
+
+impl WriteError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Kube(kube::Error::Api(status)) if status.code == 409)
+    }
+
+    fn told(&self) -> String {
+        match self {
+            Self::Kube(kube::Error::Api(status)) => escaped(&status.message),
+            other => escaped(&other.to_string()),
+        }
+    }
+}
+
+impl Applier {
+    /// A writer that keeps records in `own_namespace`.
+    #[must_use]
+    pub const fn new(client: Client, own_namespace: String) -> Self {
+        Self { client, own_namespace, put_back: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Carries out the actions in their order, up to the first failure.
+    pub async fn apply(&self, actions: &[Action]) -> Outcome {
+        for (done, action) in actions.iter().enumerate() {
+            let (object, written) = match action {
+                Action::WriteRecord(record) => {
+                    let object = format!("ConfigMap {}/{}", self.own_namespace, record.key.name());
+                    (object, self.write_record(record).await)
+                }
+                Action::StoreImageSet(store) => {
+                    let written = self.store(store).await;
+                    if written.is_ok() && store.motive == Motive::PutBack {
+                        self.count_put_back(store.set.name().as_str());
+                    }
+                    (format!("ImageSet {}", store.set.name()), written)
+                }
+            };
+            if let Err(error) = written {
+                let failure = ActionFailure { conflict: error.is_conflict(), object, message: error.told() };
+                tracing::warn!(object = failure.object, message = failure.message, "a write failed");
+                return Outcome { done, failure: Some(failure) };
+            }
+            tracing::info!(object, "written");
+        }
+        Outcome { done: actions.len(), failure: None }
+    }
+
+    /// How often each set was put back within the last ten minutes.
+    #[must_use]
+    pub fn put_back_counts(&self) -> BTreeMap<String, u32> {
+        let mut put_back = self.put_back.lock().unwrap_or_else(PoisonError::into_inner);
+        put_back.values_mut().for_each(|times| times.retain(|time| time.elapsed() < PUT_BACK_WINDOW));
+        put_back.retain(|_, times| !times.is_empty());
+        put_back.iter().map(|(name, times)| (name.clone(), u32::try_from(times.len()).unwrap_or(u32::MAX))).collect()
+    }
+
+    fn count_put_back(&self, name: &str) {
+        let mut put_back = self.put_back.lock().unwrap_or_else(PoisonError::into_inner);
+        put_back.entry(name.to_owned()).or_default().push(Instant::now());
+    }
+
+    async fn write_record(&self, record: &Record) -> Result<(), WriteError> {
+        let map = record_object(record, &self.own_namespace)?;
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.own_namespace);
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let name = record.key.name();
+        tokio::time::timeout(WRITE_DEADLINE, api.patch(&name, &parameters, &Patch::Apply(&map))).await??;
+        Ok(())
+    }
+
+    async fn store(&self, store: &StoreImageSet) -> Result<(), WriteError> {
+        let mut object = image_set_object(store);
+        let api: Api<ImageSet> = Api::all(self.client.clone());
+        match &store.precondition {
+            // A create, because an apply would silently merge into an object that came up in between.
+            Precondition::Absent => {
+                let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+                tokio::time::timeout(WRITE_DEADLINE, api.create(&parameters, &object)).await??;
+            }
+            Precondition::Unchanged(resource_version) => {
+                object.metadata.resource_version = Some(resource_version.clone());
+                let parameters = PatchParams::apply(FIELD_MANAGER).force();
+                let name = store.set.name().as_str();
+                tokio::time::timeout(WRITE_DEADLINE, api.patch(name, &parameters, &Patch::Apply(&object))).await??;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn image_set_object(store: &StoreImageSet) -> ImageSet {
+    let set = &store.set;
+    let entry = |(name, digest): (&crate::domain::ImageName, &crate::domain::Digest)| ImageEntry {
+        image: name.to_string(),
+        digest: digest.to_string(),
+    };
+    let mut object = ImageSet::new(set.name().as_str(), set.entries().iter().map(entry).collect());
+    let pair = |key: &str, value: String| (key.to_owned(), value);
+    object.metadata.labels = Some(BTreeMap::from([
+        pair("app.kubernetes.io/managed-by", FIELD_MANAGER.to_owned()),
+        pair(POLICY_LABEL, POLICY_NAME.to_owned()),
+    ]));
+    object.metadata.annotations = Some(BTreeMap::from([
+        pair(OPERATOR_ANNOTATION, set.origin().operator.to_string()),
+        pair(RECORD_ANNOTATION, set.origin().record.clone()),
+        pair(CONTENT_ANNOTATION, set.origin().content.to_string()),
+    ]));
+    object
+}
+
+fn record_object(record: &Record, namespace: &str) -> Result<ConfigMap, serde_yaml_ng::Error> {
+    let pair = |key: &str, value: String| (key.to_owned(), value);
+    Ok(ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(record.key.name()),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(BTreeMap::from([
+                pair("app.kubernetes.io/managed-by", FIELD_MANAGER.to_owned()),
+                pair(RECORD_LABEL, "true".to_owned()),
+            ])),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([pair(RECORD_KEY, serde_yaml_ng::to_string(record)?)])),
+        ..ConfigMap::default()
+    })
+}

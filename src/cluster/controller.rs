@@ -1,0 +1,114 @@
+//! Makes a pass over the policy whenever one is due, while this instance leads. Why a pass is due is irrelevant: each
+//! looks at everything.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::Api;
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
+
+use super::POLICY_NAME;
+use super::answers::RegistryAnswers;
+use super::apply::Applier;
+use super::nodes::NodePlatforms;
+use super::observe::Observer;
+use super::pass::Passes;
+use super::status::StatusWriter;
+use super::watches::Watches;
+use crate::api::ImageSetPolicy;
+use crate::metrics::Metrics;
+use crate::registry::{RegistryClient, RegistryClientSettings};
+
+/// Several changes at once are one pass; a lone one is not held up noticeably.
+const DEBOUNCE: Duration = Duration::from_millis(10);
+/// The longest that a pass may take.
+const PASS_DEADLINE: Duration = Duration::from_secs(90);
+/// The longest pause after a failed pass.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+struct Context {
+    client: Client,
+    passes: Passes,
+    watches: Watches,
+    metrics: Arc<Metrics>,
+    /// Failures in a row, by policy; forgotten on success.
+    failures: Mutex<HashMap<String, u32>>,
+}
+
+/// Why a pass did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum PassError {
+    #[error("the API server: {0}")]
+    Kube(#[from] kube::Error),
+    #[error("not done within {} s", PASS_DEADLINE.as_secs())]
+    Late(#[from] tokio::time::error::Elapsed),
+}
+
+/// Runs until it is dropped: whoever drops it cancels what it is doing.
+pub async fn run(client: Client, own_namespace: String, instance: Option<String>, metrics: Arc<Metrics>) {
+    let nodes = NodePlatforms::default();
+    let (watches, due) = Watches::start(client.clone(), &nodes);
+    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::default()));
+    let late = answers.late.clone();
+    let late = futures::stream::unfold(late, |late| async move {
+        late.notified().await;
+        Some(((), late))
+    });
+    let passes = Passes {
+        observer: Observer::new(client.clone(), own_namespace.clone()),
+        nodes,
+        answers,
+        applier: Applier::new(client.clone(), own_namespace),
+        status: StatusWriter::new(client.clone(), instance),
+        client: client.clone(),
+    };
+    let context = Context { client: client.clone(), passes, watches, metrics, failures: Mutex::default() };
+    let policies: Api<ImageSetPolicy> = Api::all(client);
+    Controller::new(policies, watcher::Config::default())
+        .with_config(Config::default().concurrency(1).debounce(DEBOUNCE))
+        .reconcile_all_on(due)
+        .reconcile_all_on(late)
+        .run(reconcile, after_failure, Arc::new(context))
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                tracing::warn!(%error, "a pass did not come to its end");
+            }
+        })
+        .await;
+}
+
+async fn reconcile(policy: Arc<ImageSetPolicy>, context: Arc<Context>) -> Result<Action, PassError> {
+    let name = policy.name_any();
+    if name != POLICY_NAME {
+        return Ok(Action::await_change());
+    }
+    // The watch's copy may be older than our own last status; a pass compares with that.
+    let policies: Api<ImageSetPolicy> = Api::all(context.client.clone());
+    let Some(policy) = policies.get_opt(&name).await? else {
+        context.metrics.forget();
+        return Ok(Action::await_change());
+    };
+    context.watches.watch_operator_in(&policy.spec.operator.namespace);
+    let started = tokio::time::Instant::now();
+    let passed = tokio::time::timeout(PASS_DEADLINE, context.passes.make(&policy)).await;
+    let passed = passed.map_err(PassError::from).and_then(|passed| passed.map_err(PassError::from));
+    context.metrics.pass_took(started.elapsed(), passed.is_ok());
+    let (passed, next) = passed?;
+    let seconds = started.elapsed().as_secs_f64();
+    tracing::debug!(seconds, actions = passed.decision.actions.len(), "a pass is done");
+    context.metrics.report(&passed.report, passed.snapshot.remembered.last_verified);
+    context.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+    Ok(Action::requeue(next))
+}
+
+fn after_failure(policy: Arc<ImageSetPolicy>, _: &PassError, context: Arc<Context>) -> Action {
+    let mut failures = context.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = failures.entry(policy.name_any()).or_default();
+    let pause = Duration::from_secs(1 << (*count).min(6)).min(LONGEST_BACKOFF);
+    *count += 1;
+    Action::requeue(pause)
+}

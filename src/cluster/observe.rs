@@ -1,0 +1,513 @@
+//! One look at the cluster: every read that a decision needs, side by side, each with a deadline. Reads only; a read
+//! that fails is a value in the snapshot and takes away nothing but what needs it.
+//!
+//! Objects are read fresh in every pass instead of from watch caches (docs/adr/0002): there are a dozen of them, and a
+//! decision on a stale one could break the order of writes.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, ListParams};
+use kube::core::{DynamicObject, Resource};
+use kube::{Client, ResourceExt};
+
+use super::settings;
+use crate::api::operator::{FEATURE_KINDS, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
+use crate::api::{self, ImageSetPolicy};
+use crate::domain::finding::{Finding, Reason};
+use crate::domain::imageset::Origin;
+use crate::domain::record::Record;
+use crate::domain::report::{Condition, Status};
+use crate::domain::resolution::escaped;
+use crate::domain::settings::{InstallationSettings, OperatorLocation};
+use crate::domain::snapshot::{
+    ComponentStatus, Degraded, Installation, OperatorDeployment, OperatorPod, Read, ReadFailure, Remembered,
+    StoredImage, StoredImageSet, Workload,
+};
+use crate::domain::{ConditionType, Digest, Feature, Reference, RegistryLayout, Snapshot, Variant};
+
+/// Label of an ImageSet that is ours.
+pub const POLICY_LABEL: &str = "imageset-controller.io/policy";
+/// Label of a ConfigMap that holds a record.
+pub const RECORD_LABEL: &str = "imageset-controller.io/record";
+/// Key of the record in its ConfigMap.
+pub const RECORD_KEY: &str = "record.yaml";
+/// Annotation: operator version that a set was made for.
+pub const OPERATOR_ANNOTATION: &str = "imageset-controller.io/operator-version";
+/// Annotation: record that a set's digests come from.
+pub const RECORD_ANNOTATION: &str = "imageset-controller.io/record";
+/// Annotation: digest of the content as we wrote it.
+pub const CONTENT_ANNOTATION: &str = "imageset-controller.io/content";
+
+/// The longest that one read may take.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest message of a TigeraStatus that is kept, in characters.
+const LONGEST_MESSAGE: usize = 1024;
+/// Namespaces in which the operator keeps its workloads.
+pub const MANAGED_NAMESPACES: [&str; 2] = ["calico-system", "calico-apiserver"];
+/// The variable with which upstream manifests tell the operator's version.
+const VERSION_VARIABLE: &str = "TIGERA_OPERATOR_INIT_IMAGE_VERSION";
+
+/// Looks at one cluster.
+#[derive(Clone)]
+pub struct Observer {
+    client: Client,
+    own_namespace: String,
+}
+
+impl Observer {
+    /// An observer that finds records in `own_namespace`.
+    #[must_use]
+    pub const fn new(client: Client, own_namespace: String) -> Self {
+        Self { client, own_namespace }
+    }
+
+    /// Looks at everything but the nodes, the registries and what this process remembers.
+    pub async fn observe(&self, policy: &ImageSetPolicy) -> Snapshot {
+        let (settings, mut objections) = settings::parse(&policy.spec);
+        let location = settings.operator.clone();
+        let (operator, operator_pods, installations, image_sets, component_statuses, features, workloads, records) = futures::join!(
+            self.operator(&location),
+            self.operator_pods(&location),
+            self.installations(),
+            self.image_sets(),
+            self.component_statuses(),
+            self.features(),
+            self.workloads(),
+            self.records(),
+        );
+        let (installation, windows) = split(installations);
+        let features = with_windows(features, windows);
+        let (records, broken) = readable(records);
+        objections.extend(broken);
+        Snapshot {
+            observed_at: Timestamp::now(),
+            generation: policy.metadata.generation.unwrap_or_default(),
+            remembered: remembered(policy),
+            settings,
+            objections,
+            operator,
+            operator_pods,
+            installation,
+            image_sets,
+            component_statuses,
+            features,
+            workloads,
+            records,
+            ..Snapshot::default()
+        }
+    }
+
+    async fn operator(&self, location: &OperatorLocation) -> Read<Option<OperatorDeployment>> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &location.namespace);
+        let what = format!("get deployments.apps {}/{}", location.namespace, location.deployment);
+        let read = read(&what, api.get_opt(&location.deployment)).await;
+        map(read, |deployment| deployment.map(|deployment| operator_deployment(&deployment, &location.container)))
+    }
+
+    async fn operator_pods(&self, location: &OperatorLocation) -> Read<Vec<OperatorPod>> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &location.namespace);
+        let what = format!("list pods in {}", location.namespace);
+        let selector = match read(&what, deployments.get_opt(&location.deployment)).await {
+            Read::Known(Some(deployment)) => selector(&deployment),
+            // Without a Deployment no pod can be told to be the operator's.
+            Read::Known(None) => return Read::Known(Vec::new()),
+            Read::KindMissing => return Read::KindMissing,
+            Read::Failed(failure) => return Read::Failed(failure),
+        };
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &location.namespace);
+        let read = read(&what, pods.list(&ListParams::default().labels(&selector))).await;
+        map(read, |pods| pods.iter().filter_map(|pod| operator_pod(pod, &location.container)).collect())
+    }
+
+    async fn installations(&self) -> Read<Vec<api::operator::Installation>> {
+        self.list_all("installations.operator.tigera.io").await
+    }
+
+    async fn image_sets(&self) -> Read<Vec<StoredImageSet>> {
+        let read = self.list_all::<api::operator::ImageSet>("imagesets.operator.tigera.io").await;
+        map(read, |sets| sets.iter().map(stored_image_set).collect())
+    }
+
+    async fn component_statuses(&self) -> Read<Vec<ComponentStatus>> {
+        let read = self.list_all::<api::operator::TigeraStatus>("tigerastatuses.operator.tigera.io").await;
+        map(read, |statuses| statuses.iter().map(component_status).collect())
+    }
+
+    /// Objects only count by being there, so one of each kind is asked for, without its content.
+    async fn features(&self) -> Read<BTreeSet<Feature>> {
+        let one = ListParams::default().limit(1);
+        let reads = FEATURE_KINDS.iter().zip(FEATURES).map(|(kind, feature)| {
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind.api_resource());
+            let (what, one) = (format!("list {}", kind.crd_name()), one.clone());
+            async move { (feature, read(&what, api.list_metadata(&one)).await) }
+        });
+        let mut features = BTreeSet::new();
+        for (feature, read) in join_all(reads).await {
+            match read {
+                Read::Known(list) if !list.items.is_empty() => {
+                    features.insert(feature);
+                }
+                Read::Known(_) | Read::KindMissing => {}
+                Read::Failed(failure) => return Read::Failed(failure),
+            }
+        }
+        Read::Known(features)
+    }
+
+    async fn workloads(&self) -> Read<Vec<Workload>> {
+        let mut workloads = Vec::new();
+        let reads = MANAGED_NAMESPACES.iter().map(|namespace| async move {
+            let daemon_sets: Api<DaemonSet> = Api::namespaced(self.client.clone(), namespace);
+            let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+            let (what, other) =
+                (format!("list daemonsets.apps in {namespace}"), format!("list deployments.apps in {namespace}"));
+            let all = ListParams::default();
+            futures::join!(read(&what, daemon_sets.list(&all)), read(&other, deployments.list(&all)))
+        });
+        for (daemon_sets, deployments) in join_all(reads).await {
+            match (daemon_sets, deployments) {
+                (Read::Known(daemon_sets), Read::Known(deployments)) => {
+                    workloads.extend(daemon_sets.iter().map(daemon_set));
+                    workloads.extend(deployments.iter().map(deployment));
+                }
+                (Read::Failed(failure), _) | (_, Read::Failed(failure)) => return Read::Failed(failure),
+                _ => {}
+            }
+        }
+        workloads.sort();
+        Read::Known(workloads)
+    }
+
+    async fn records(&self) -> Read<Vec<ConfigMap>> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.own_namespace);
+        let what = format!("list configmaps in {}", self.own_namespace);
+        let labelled = ListParams::default().labels(&format!("{RECORD_LABEL}=true"));
+        map(read(&what, api.list(&labelled)).await, |list| list.items)
+    }
+
+    async fn list_all<K>(&self, resource: &str) -> Read<Vec<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let api: Api<K> = Api::all(self.client.clone());
+        map(read(&format!("list {resource}"), api.list(&ListParams::default())).await, |list| list.items)
+    }
+}
+
+/// The features in the order of [`FEATURE_KINDS`].
+const FEATURES: [Feature; 6] = [
+    Feature::ApiServer,
+    Feature::Goldmane,
+    Feature::Whisker,
+    Feature::GatewayApi,
+    Feature::Istio,
+    Feature::ManagementClusterConnection,
+];
+
+/// One read with its deadline, as a value. 404 means that the kind is not installed: objects are read by list, or with
+/// `get_opt`.
+pub(super) async fn read<T>(what: &str, reading: impl Future<Output = Result<T, kube::Error>>) -> Read<T> {
+    let failed = |forbidden: bool, message: String| {
+        Read::Failed(ReadFailure { what: what.to_owned(), forbidden, message: escaped(&message) })
+    };
+    match tokio::time::timeout(READ_DEADLINE, reading).await {
+        Ok(Ok(value)) => Read::Known(value),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Read::KindMissing,
+        Ok(Err(kube::Error::Api(status))) => failed(matches!(status.code, 401 | 403), status.message.clone()),
+        Ok(Err(error)) => failed(false, error.to_string()),
+        Err(_) => failed(false, format!("no answer within {} s", READ_DEADLINE.as_secs())),
+    }
+}
+
+fn map<T, U>(read: Read<T>, with: impl FnOnce(T) -> U) -> Read<U> {
+    match read {
+        Read::Known(value) => Read::Known(with(value)),
+        Read::KindMissing => Read::KindMissing,
+        Read::Failed(failure) => Read::Failed(failure),
+    }
+}
+
+fn operator_deployment(deployment: &Deployment, container: &str) -> OperatorDeployment {
+    let template = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let container = template.and_then(|spec| spec.containers.iter().find(|one| one.name == container));
+    let variable =
+        container.and_then(|one| one.env.iter().flatten().find(|variable| variable.name == VERSION_VARIABLE));
+    OperatorDeployment {
+        image: container.map(|one| one.image.clone().unwrap_or_default()),
+        init_image_version: variable.and_then(|variable| variable.value.clone()),
+    }
+}
+
+fn selector(deployment: &Deployment) -> String {
+    let labels = deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone()).unwrap_or_default();
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+fn operator_pod(pod: &Pod, container: &str) -> Option<OperatorPod> {
+    let image = pod.spec.as_ref()?.containers.iter().find(|one| one.name == container)?.image.clone()?;
+    let status = pod.status.as_ref();
+    let ready = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let ready = ready.clone().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let runs = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
+    let image_id = runs.clone().find(|one| one.name == container).map(|one| one.image_id.as_str());
+    // `registry/repository@sha256:…`; a bare `sha256:…` is the runtime's own id and says nothing of the registry.
+    let image_digest = image_id.and_then(|id| id.rsplit_once('@')).and_then(|(_, digest)| digest.parse().ok());
+    Some(OperatorPod {
+        name: pod.name_any(),
+        image,
+        image_digest,
+        ready: ready && pod.metadata.deletion_timestamp.is_none(),
+    })
+}
+
+/// The effective Installation, and whether Windows nodes are served.
+fn split(installations: Read<Vec<api::operator::Installation>>) -> (Read<Option<Installation>>, bool) {
+    let mut windows = false;
+    let installation = map(installations, |all| {
+        let named = |name: &str| all.iter().find(|one| one.name_any() == name);
+        let default = named(INSTALLATION_NAME)?;
+        let spec = merged(&default.spec, named(INSTALLATION_OVERLAY_NAME).map(|overlay| &overlay.spec));
+        windows = spec.calico_network.as_ref().and_then(|network| network.windows_dataplane.as_deref()) == Some("HNS");
+        let status = default.status.as_ref();
+        Some(Installation {
+            settings: effective(&spec),
+            selected_image_set: status.and_then(|status| status.image_set.clone()).filter(|name| !name.is_empty()),
+            calico_version: status.and_then(|status| status.calico_version.clone()),
+        })
+    });
+    (installation, windows)
+}
+
+/// The overlay's fields win where they are set (operator: `OverrideInstallationSpec`). `status.computed` is not used: it
+/// is not written while the operator is stopped by its ImageSets.
+fn merged(base: &InstallationSpec, overlay: Option<&InstallationSpec>) -> InstallationSpec {
+    let Some(over) = overlay else { return base.clone() };
+    let pick = |one: &Option<String>, other: &Option<String>| {
+        one.clone().filter(|text| !text.is_empty()).or_else(|| other.clone())
+    };
+    InstallationSpec {
+        variant: pick(&over.variant, &base.variant),
+        registry: pick(&over.registry, &base.registry),
+        image_path: pick(&over.image_path, &base.image_path),
+        image_prefix: pick(&over.image_prefix, &base.image_prefix),
+        fips_mode: pick(&over.fips_mode, &base.fips_mode),
+        kubernetes_provider: pick(&over.kubernetes_provider, &base.kubernetes_provider),
+        image_pull_secrets: if over.image_pull_secrets.is_empty() {
+            base.image_pull_secrets.clone()
+        } else {
+            over.image_pull_secrets.clone()
+        },
+        calico_network: over.calico_network.clone().or_else(|| base.calico_network.clone()),
+    }
+}
+
+fn effective(spec: &InstallationSpec) -> InstallationSettings {
+    InstallationSettings {
+        variant: match spec.variant.as_deref() {
+            Some("TigeraSecureEnterprise" | "CalicoEnterprise") => Variant::Enterprise,
+            _ => Variant::Calico,
+        },
+        layout: RegistryLayout {
+            registry: spec.registry.clone().unwrap_or_default(),
+            image_path: spec.image_path.clone().unwrap_or_default(),
+            image_prefix: spec.image_prefix.clone().unwrap_or_default(),
+        },
+        fips: spec.fips_mode.as_deref() == Some("Enabled"),
+        image_pull_secrets: spec.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
+    }
+}
+
+fn with_windows(features: Read<BTreeSet<Feature>>, windows: bool) -> Read<BTreeSet<Feature>> {
+    map(features, |mut features| {
+        if windows {
+            features.insert(Feature::WindowsHns);
+        }
+        features
+    })
+}
+
+fn stored_image_set(set: &api::operator::ImageSet) -> StoredImageSet {
+    let annotations = set.annotations();
+    let origin = || {
+        Some(Origin {
+            operator: annotations.get(OPERATOR_ANNOTATION)?.parse().ok()?,
+            record: annotations.get(RECORD_ANNOTATION)?.clone(),
+            content: annotations.get(CONTENT_ANNOTATION)?.parse::<Digest>().ok()?,
+        })
+    };
+    let newest = set.managed_fields().iter().max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    StoredImageSet {
+        name: set.name_any(),
+        resource_version: set.resource_version().unwrap_or_default(),
+        ours: set.labels().contains_key(POLICY_LABEL),
+        origin: origin(),
+        images: set
+            .spec
+            .images
+            .iter()
+            .map(|entry| StoredImage { image: entry.image.clone(), digest: entry.digest.clone() })
+            .collect(),
+        manager: newest.and_then(|entry| entry.manager.clone()),
+    }
+}
+
+fn component_status(status: &api::operator::TigeraStatus) -> ComponentStatus {
+    let conditions = status.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
+    let find =
+        |wanted: &str| conditions.iter().find(|condition| condition.r#type == wanted && condition.status == "True");
+    let cut = |text: &str| -> String {
+        let printable = |one: char| if one.is_control() { ' ' } else { one };
+        text.chars().take(LONGEST_MESSAGE).map(printable).collect()
+    };
+    ComponentStatus {
+        name: status.metadata.name.clone().unwrap_or_default(),
+        available: find("Available").is_some(),
+        progressing: find("Progressing").is_some(),
+        degraded: find("Degraded")
+            .map(|condition| Degraded { reason: cut(&condition.reason), message: cut(&condition.message) }),
+    }
+}
+
+fn daemon_set(set: &DaemonSet) -> Workload {
+    let status = set.status.clone().unwrap_or_default();
+    let desired = status.desired_number_scheduled;
+    let updated = status.updated_number_scheduled.unwrap_or_default();
+    // As `kubectl rollout status` judges a DaemonSet.
+    let rolled_out = status.observed_generation >= set.metadata.generation
+        && updated >= desired
+        && status.number_available.unwrap_or_default() >= desired;
+    Workload {
+        kind: "DaemonSet".to_owned(),
+        namespace: set.namespace().unwrap_or_default(),
+        name: set.name_any(),
+        images: set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(images).unwrap_or_default(),
+        rolled_out,
+        updated: u32::try_from(updated).unwrap_or_default(),
+        desired: u32::try_from(desired).unwrap_or_default(),
+    }
+}
+
+fn deployment(deployment: &Deployment) -> Workload {
+    let status = deployment.status.clone().unwrap_or_default();
+    let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let updated = status.updated_replicas.unwrap_or_default();
+    // As `kubectl rollout status` judges a Deployment.
+    let rolled_out = status.observed_generation >= deployment.metadata.generation
+        && updated >= desired
+        && status.replicas.unwrap_or_default() <= updated
+        && status.available_replicas.unwrap_or_default() >= updated;
+    Workload {
+        kind: "Deployment".to_owned(),
+        namespace: deployment.namespace().unwrap_or_default(),
+        name: deployment.name_any(),
+        images: deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(images).unwrap_or_default(),
+        rolled_out,
+        updated: u32::try_from(updated).unwrap_or_default(),
+        desired: u32::try_from(desired).unwrap_or_default(),
+    }
+}
+
+fn images(template: &k8s_openapi::api::core::v1::PodSpec) -> Vec<String> {
+    let containers = template.containers.iter().chain(template.init_containers.iter().flatten());
+    containers.filter_map(|container| container.image.clone()).collect()
+}
+
+/// The records that can be read; a corrupted one is told and not believed.
+fn readable(records: Read<Vec<ConfigMap>>) -> (Read<Vec<Record>>, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let records = map(records, |maps| {
+        let mut records = Vec::new();
+        for map in maps {
+            match record(&map) {
+                Ok(record) => records.push(record),
+                Err(error) => {
+                    let object = format!("ConfigMap {}/{}", map.namespace().unwrap_or_default(), map.name_any());
+                    findings.push(Finding::new(Reason::RecordUnreadable, object, escaped(&error)));
+                }
+            }
+        }
+        records
+    });
+    (records, findings)
+}
+
+fn record(map: &ConfigMap) -> Result<Record, String> {
+    let text =
+        map.data.as_ref().and_then(|data| data.get(RECORD_KEY)).ok_or_else(|| format!("it has no key {RECORD_KEY}"))?;
+    let record: Record = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+    if record.key.name() != map.name_any() {
+        return Err(format!("it holds the record {}", record.key.name()));
+    }
+    let other = record.images.iter().find(|(reference, image): &(&Reference, _)| **reference != image.reference);
+    other.map_or(Ok(()), |(reference, _)| Err(format!("the entry of {reference} is of another image")))?;
+    Ok(record)
+}
+
+fn remembered(policy: &ImageSetPolicy) -> Remembered {
+    let Some(status) = &policy.status else { return Remembered::default() };
+    let operator = status.operator.clone().unwrap_or_default();
+    let current = status.current.clone();
+    let condition = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+        Some(Condition {
+            r#type: ConditionType::ALL.into_iter().find(|one| one.to_string() == condition.type_)?,
+            status: match condition.status.as_str() {
+                "True" => Status::True,
+                "False" => Status::False,
+                _ => Status::Unknown,
+            },
+            reason: condition.reason.clone(),
+            message: condition.message.clone(),
+        })
+    };
+    Remembered {
+        running_image: operator.running_image,
+        running_version: operator.version,
+        target_image: operator.image,
+        target_version: operator.target,
+        last_verified: current.as_ref().and_then(|current| current.last_verified_time.as_ref().map(|time| time.0)),
+        current_image_set: current.map(|current| current.image_set),
+        conditions: status.conditions.iter().filter_map(condition).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overlay_wins_where_it_says_something() {
+        let base = InstallationSpec {
+            registry: Some("reg.example/".into()),
+            fips_mode: Some("Enabled".into()),
+            ..InstallationSpec::default()
+        };
+        let overlay = InstallationSpec {
+            registry: Some(String::new()),
+            image_path: Some("mirror".into()),
+            ..InstallationSpec::default()
+        };
+        let settings = effective(&merged(&base, Some(&overlay)));
+        assert_eq!(
+            (settings.layout.registry.as_str(), settings.layout.image_path.as_str()),
+            ("reg.example/", "mirror")
+        );
+        assert!(settings.fips);
+    }
+
+    #[test]
+    fn a_roll_out_is_over_when_kubectl_says_so() {
+        let yaml = "metadata: {name: a, namespace: n, generation: 2}\nspec: {selector: {}, template: {}}\nstatus: {observedGeneration: 1, desiredNumberScheduled: 2, updatedNumberScheduled: 2, numberAvailable: 2, currentNumberScheduled: 2, numberMisscheduled: 0, numberReady: 2}";
+        let mut set: DaemonSet = serde_yaml_ng::from_str(yaml).unwrap();
+        assert!(!daemon_set(&set).rolled_out, "the controller has not seen this template yet");
+        set.metadata.generation = Some(1);
+        assert!(daemon_set(&set).rolled_out);
+        set.status.as_mut().unwrap().number_available = Some(1);
+        assert!(!daemon_set(&set).rolled_out);
+    }
+}

@@ -1,0 +1,109 @@
+//! How the registries of one policy are reached: pull secrets in the Installation's order, and the policy's
+//! `registries[]` with their credentials and authorities. Secrets are read only when a registry is about to be asked,
+//! and no byte of them gets into a finding.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Client;
+use kube::api::Api;
+
+use super::observe::read;
+use crate::api::ImageSetPolicySpec;
+use crate::domain::finding::{Finding, Reason};
+use crate::domain::resolution::escaped;
+use crate::domain::settings::InstallationSettings;
+use crate::domain::snapshot::Read;
+use crate::registry::{Access, DockerConfig, RegistrySettings};
+
+/// Reads all that is needed. What cannot be read is a finding, and the access goes without it.
+pub async fn registry_access(
+    client: &Client,
+    spec: &ImageSetPolicySpec,
+    installation: &InstallationSettings,
+) -> (Access, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut access = Access::default();
+    for name in &installation.image_pull_secrets {
+        match docker_config(client, &spec.operator.namespace, name).await {
+            Ok(config) => access.credentials.push(config),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    for entry in &spec.registries {
+        let mut settings = RegistrySettings {
+            host: entry.host.clone(),
+            mirror: entry.mirror.clone(),
+            token_service: entry.token_service.clone(),
+            plain_http: entry.plain_http,
+            ..RegistrySettings::default()
+        };
+        if let Some(credentials) = &entry.credentials {
+            let secret = &credentials.secret_ref;
+            match docker_config(client, &secret.namespace, &secret.name).await {
+                Ok(config) => settings.credentials = Some(config),
+                Err(finding) => findings.push(finding),
+            }
+        }
+        if let Some(bundle) = &entry.ca_bundle {
+            match authorities(client, bundle).await {
+                Ok(pem) => settings.ca_pem = Some(pem),
+                Err(finding) => findings.push(finding),
+            }
+        }
+        access.registries.push(settings);
+    }
+    (access, findings)
+}
+
+async fn docker_config(client: &Client, namespace: &str, name: &str) -> Result<DockerConfig, Finding> {
+    let object = format!("Secret {namespace}/{name}");
+    let data = secret_data(client, namespace, name)
+        .await
+        .map_err(|message| Finding::new(Reason::PullSecretMissing, object.clone(), message))?;
+    let invalid = |message: String| Finding::new(Reason::PullSecretInvalid, object.clone(), message);
+    if let Some(ByteString(text)) = data.get(".dockerconfigjson") {
+        return DockerConfig::parse_dockerconfigjson(text).map_err(|error| invalid(error.to_string()));
+    }
+    if let Some(ByteString(text)) = data.get(".dockercfg") {
+        return DockerConfig::parse_dockercfg(text).map_err(|error| invalid(error.to_string()));
+    }
+    Err(invalid("it has neither .dockerconfigjson nor .dockercfg".to_owned()))
+}
+
+async fn authorities(client: &Client, bundle: &crate::api::CaBundle) -> Result<Vec<u8>, Finding> {
+    let invalid = |object: String, message: String| Finding::new(Reason::CaBundleInvalid, object, message);
+    let (object, pem) = if let Some(key) = &bundle.config_map_ref {
+        let object = format!("ConfigMap {}/{}", key.namespace, key.name);
+        let api: Api<ConfigMap> = Api::namespaced(client.clone(), &key.namespace);
+        let map = match read(&format!("get {object}"), api.get_opt(&key.name)).await {
+            Read::Known(Some(map)) => map,
+            Read::Known(None) | Read::KindMissing => return Err(invalid(object, "it does not exist".to_owned())),
+            Read::Failed(failure) => return Err(invalid(object, failure.message)),
+        };
+        let text = map.data.and_then(|mut data| data.remove(&key.key)).map(String::into_bytes);
+        (object, text.ok_or_else(|| format!("it has no key {}", key.key)))
+    } else if let Some(key) = &bundle.secret_ref {
+        let object = format!("Secret {}/{}", key.namespace, key.name);
+        let data = secret_data(client, &key.namespace, &key.name).await;
+        let mut data = data.map_err(|message| invalid(object.clone(), message))?;
+        (object, data.remove(&key.key).map(|ByteString(pem)| pem).ok_or_else(|| format!("it has no key {}", key.key)))
+    } else {
+        return Err(invalid("ImageSetPolicy default".to_owned(), "caBundle names no object".to_owned()));
+    };
+    let pem = pem.map_err(|message| invalid(object.clone(), message))?;
+    match String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+        true => Ok(pem),
+        false => Err(invalid(object, "it holds no certificate in PEM".to_owned())),
+    }
+}
+
+async fn secret_data(client: &Client, namespace: &str, name: &str) -> Result<BTreeMap<String, ByteString>, String> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    match read(&format!("get secrets {namespace}/{name}"), api.get_opt(name)).await {
+        Read::Known(Some(secret)) => Ok(secret.data.unwrap_or_default()),
+        Read::Known(None) | Read::KindMissing => Err("it does not exist".to_owned()),
+        Read::Failed(failure) => Err(escaped(&failure.message)),
+    }
+}

@@ -1,0 +1,138 @@
+//! A policy's spec as the API server keeps it, parsed into what decisions work with. What cannot be parsed is a finding
+//! that names the field; the API server's validation lets little of that through.
+
+use crate::api::{self, ImageSetPolicySpec};
+use crate::domain::finding::{Finding, Reason};
+use crate::domain::settings::{
+    InstallationSettings, Mode, OnMissing, OperatorLocation, PrepareVersion, Settings, TagMoved,
+};
+use crate::domain::{RegistryLayout, Variant};
+
+/// What findings about the policy name as their object.
+pub const POLICY_OBJECT: &str = "ImageSetPolicy default";
+
+/// Parses a spec. Fields that were not understood are left at their default and told.
+#[must_use]
+pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut objections = |field: String, error: String| {
+        findings.push(Finding::new(Reason::PolicyInvalid, POLICY_OBJECT, format!("{field}: {error}")));
+    };
+    let mut prepare = Vec::new();
+    for (index, version) in spec.prepare.versions.iter().enumerate() {
+        match prepare_version(version) {
+            Ok(version) if prepare.contains(&version) => {}
+            Ok(version) => prepare.push(version),
+            Err(error) => objections(format!("spec.prepare.versions[{index}]"), error),
+        }
+    }
+    let mut settings = Settings {
+        mode: match spec.mode {
+            api::Mode::Observe => Mode::Observe,
+            api::Mode::Apply => Mode::Apply,
+        },
+        suspend: spec.suspend,
+        operator: OperatorLocation {
+            namespace: spec.operator.namespace.clone(),
+            deployment: spec.operator.deployment.clone(),
+            container: spec.operator.container.clone(),
+        },
+        installation: installation_settings(&spec.installation),
+        prepare,
+        on_missing: match spec.images.on_missing {
+            api::OnMissing::Hold => OnMissing::Hold,
+            api::OnMissing::OmitUnneeded => OnMissing::OmitUnneeded,
+        },
+        tag_moved: match spec.tag_moved {
+            api::TagMoved::Hold => TagMoved::Hold,
+            api::TagMoved::Repin => TagMoved::Repin,
+        },
+        take_ownership: spec.take_ownership,
+        retain: u32::try_from(spec.retain).unwrap_or_default(),
+        recheck_interval: spec.recheck.interval.duration(),
+        inspection_enabled: spec.inspection.enabled,
+        ..Settings::default()
+    };
+    for (index, name) in spec.images.exclude.iter().enumerate() {
+        match name.parse() {
+            Ok(name) => {
+                settings.exclude.insert(name);
+            }
+            Err(error) => objections(format!("spec.images.exclude[{index}]"), format!("{error}")),
+        }
+    }
+    for (name, digest) in &spec.images.digests {
+        match (name.parse(), digest.parse()) {
+            (Ok(name), Ok(digest)) => {
+                settings.digests.insert(name, digest);
+            }
+            (Err(error), _) => objections("spec.images.digests".to_owned(), format!("{error}")),
+            (_, Err(error)) => objections(format!("spec.images.digests[{name}]"), format!("{error}")),
+        }
+    }
+    findings.extend(not_available(spec));
+    (settings, findings)
+}
+
+fn prepare_version(text: &str) -> Result<PrepareVersion, String> {
+    match text.parse() {
+        Ok(release) => Ok(PrepareVersion::Release(release)),
+        Err(error) if !text.contains('/') => Err(format!("{error}")),
+        Err(_) => text.parse().map(PrepareVersion::Operator).map_err(|error| format!("{error}")),
+    }
+}
+
+fn installation_settings(defaults: &api::InstallationDefaults) -> InstallationSettings {
+    InstallationSettings {
+        variant: match defaults.variant {
+            api::InstallationVariant::Calico => Variant::Calico,
+            api::InstallationVariant::TigeraSecureEnterprise | api::InstallationVariant::CalicoEnterprise => {
+                Variant::Enterprise
+            }
+        },
+        layout: RegistryLayout {
+            registry: defaults.registry.clone(),
+            image_path: defaults.image_path.clone(),
+            image_prefix: defaults.image_prefix.clone(),
+        },
+        fips: defaults.fips_mode == api::FipsMode::Enabled,
+        image_pull_secrets: defaults.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
+    }
+}
+
+/// What the API knows already and this version does not do yet: said, so that nobody relies on it.
+fn not_available(spec: &ImageSetPolicySpec) -> Vec<Finding> {
+    let told = |field: &str| {
+        Finding::new(Reason::FeatureNotAvailable, POLICY_OBJECT, format!("{field} is not carried out by this version"))
+    };
+    let mut findings = Vec::new();
+    if spec.gate != api::Gate::Disabled {
+        findings.push(told(&format!("spec.gate: {:?}", spec.gate)));
+    }
+    if spec.prepare.discover.channel != api::Channel::Disabled {
+        findings.push(told(&format!("spec.prepare.discover.channel: {:?}", spec.prepare.discover.channel)));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_policy_has_the_safe_defaults() {
+        assert_eq!(parse(&ImageSetPolicySpec::default()), (Settings::default(), Vec::new()));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told_with_its_field() {
+        let mut spec = ImageSetPolicySpec::default();
+        spec.prepare.versions = vec!["v1.42.4".into(), "v1.42.4".into(), "latest".into()];
+        spec.images.digests.insert("calico/node".into(), "sha256:nonsense".into());
+        spec.gate = api::Gate::Deny;
+        let (settings, findings) = parse(&spec);
+        assert_eq!(settings.prepare.len(), 1);
+        let told: Vec<&str> = findings.iter().map(|finding| finding.message.split(':').next().unwrap()).collect();
+        assert_eq!(told, ["spec.prepare.versions[2]", "spec.images.digests[calico/node]", "spec.gate"]);
+    }
+}

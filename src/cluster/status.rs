@@ -1,0 +1,264 @@
+//! The only writer of our status and our events: a report becomes a typed status, is compared with what is there, and
+//! is applied only if something differs. The only clock in it is that of transitions and of the last verification.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::{DynamicObject, Resource};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, ResourceExt};
+use serde::Serialize;
+
+use super::{FIELD_MANAGER, POLICY_NAME};
+use crate::api::{
+    CurrentSet, Finding, FindingObject, ImageSetPolicy, ImageSetPolicyStatus, OperatorStatus, Plan, PlanAction,
+    PlannedChange, PreparedSet, PreparedState, WorkloadProgress,
+};
+use crate::domain::decision::{Action, GoalState, Motive};
+use crate::domain::report::Report;
+
+/// The most findings that a status holds.
+const MOST_FINDINGS: usize = 64;
+/// The longest note of an event, in bytes (Kubernetes API: 1 KiB).
+const LONGEST_NOTE: usize = 1000;
+
+/// Writes what is said.
+pub struct StatusWriter {
+    client: Client,
+    recorder: Recorder,
+}
+
+/// What is applied to the status subresource.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusPatch<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: ObjectMeta,
+    status: &'a ImageSetPolicyStatus,
+}
+
+impl StatusWriter {
+    /// A writer whose events name this instance.
+    #[must_use]
+    pub fn new(client: Client, instance: Option<String>) -> Self {
+        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance };
+        Self { recorder: Recorder::new(client.clone(), reporter), client }
+    }
+
+    /// Applies the status if it differs from the policy's, and publishes the events. Whether something was written.
+    ///
+    /// # Errors
+    /// The status could not be applied. An event that fails is only logged.
+    pub async fn write(&self, policy: &ImageSetPolicy, report: &Report) -> Result<bool, kube::Error> {
+        let empty = ImageSetPolicyStatus::default();
+        let before = policy.status.as_ref().unwrap_or(&empty);
+        let now = Time(jiff::Timestamp::now());
+        let status = status(before, report, &now);
+        let changed = status != *before;
+        if changed {
+            let api: Api<ImageSetPolicy> = Api::all(self.client.clone());
+            let patch = StatusPatch {
+                api_version: "imageset-controller.io/v1alpha1",
+                kind: "ImageSetPolicy",
+                metadata: ObjectMeta { name: Some(POLICY_NAME.to_owned()), ..ObjectMeta::default() },
+                status: &status,
+            };
+            api.patch_status(POLICY_NAME, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&patch)).await?;
+        }
+        for event in &report.events {
+            self.publish(policy, event).await;
+        }
+        Ok(changed)
+    }
+
+    async fn publish(&self, policy: &ImageSetPolicy, event: &crate::domain::report::Event) {
+        let published = Event {
+            type_: if event.warning { EventType::Warning } else { EventType::Normal },
+            reason: event.reason.clone(),
+            note: Some(cut(&event.note)),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let mut objects = vec![policy.object_ref(&())];
+        if let Some(name) = &event.image_set {
+            let resource = kube::core::ApiResource::erase::<crate::api::operator::ImageSet>(&());
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+            if let Ok(set) = api.get_metadata(name).await {
+                let mut object = k8s_openapi::api::core::v1::ObjectReference {
+                    api_version: Some(crate::api::operator::API_VERSION.to_owned()),
+                    kind: Some("ImageSet".to_owned()),
+                    name: Some(name.clone()),
+                    ..Default::default()
+                };
+                object.uid = set.uid();
+                objects.push(object);
+            }
+        }
+        for object in objects {
+            if let Err(error) = self.recorder.publish(&published, &object).await {
+                tracing::warn!(%error, reason = event.reason, "an event could not be published");
+            }
+        }
+    }
+}
+
+fn cut(note: &str) -> String {
+    let mut end = note.len().min(LONGEST_NOTE);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    note[..end].to_owned()
+}
+
+/// The status that says what the report says; times are kept where nothing changed.
+fn status(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> ImageSetPolicyStatus {
+    let operator = &report.operator;
+    ImageSetPolicyStatus {
+        observed_generation: Some(report.generation),
+        operator: Some(OperatorStatus {
+            image: operator.image.clone(),
+            running_image: operator.running_image.clone(),
+            digest: operator.digest.map(|digest| digest.to_string()),
+            version: operator.version.clone(),
+            target: operator.target.clone(),
+            calico_version: operator.product_version.clone(),
+            pinned: operator.pinned,
+        }),
+        current: report.current.as_ref().map(|current| {
+            let same = before.current.as_ref().filter(|before| before.image_set == current.image_set);
+            CurrentSet {
+                image_set: current.image_set.clone(),
+                stored: current.stored,
+                images: count(current.images),
+                omitted: current.omitted.clone(),
+                adopted: current.adopted,
+                workloads: (current.workloads.total > 0).then(|| WorkloadProgress {
+                    total: count(current.workloads.total),
+                    pinned: count(current.workloads.pinned),
+                    complete: count(current.workloads.complete),
+                }),
+                last_verified_time: match current.verified_now {
+                    true => Some(seconds(now)),
+                    false => same.and_then(|before| before.last_verified_time.clone()),
+                },
+            }
+        }),
+        prepared: report.prepared.iter().map(prepared).collect(),
+        retained: before.retained.clone(),
+        plan: plan(report),
+        gate: before.gate.clone(),
+        findings: report.findings.iter().take(MOST_FINDINGS).map(|one| finding(before, one, now)).collect(),
+        last_handled_refresh: before.last_handled_refresh.clone(),
+        conditions: report.conditions.iter().map(|one| condition(before, one, report.generation, now)).collect(),
+    }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// The API keeps whole seconds; a finer time would differ from what is read back.
+fn seconds(now: &Time) -> Time {
+    Time(jiff::Timestamp::from_second(now.0.as_second()).unwrap_or(now.0))
+}
+
+fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
+    PreparedSet {
+        operator_version: report.version.clone(),
+        image_set: report.image_set.clone(),
+        state: match report.state {
+            None => PreparedState::NeedsInspection,
+            Some(GoalState::Stored) => PreparedState::Staged,
+            Some(GoalState::Waiting) => PreparedState::Waiting,
+            Some(GoalState::Ready | GoalState::Resolving | GoalState::Held) => PreparedState::Held,
+        },
+        images: (report.images > 0).then(|| count(report.images)),
+        discovered: false,
+        message: report.message.clone(),
+    }
+}
+
+fn plan(report: &Report) -> Option<Plan> {
+    let change = |action: &Action| match action {
+        Action::WriteRecord(_) => None,
+        Action::StoreImageSet(store) => Some(PlannedChange {
+            action: match store.motive {
+                Motive::Create => PlanAction::Create,
+                Motive::Update | Motive::PutBack => PlanAction::Update,
+                Motive::TakeOver => PlanAction::TakeOver,
+            },
+            image_set: store.set.name().to_string(),
+            message: Some(format!("{} images for operator {}", store.set.entries().len(), store.set.origin().operator)),
+        }),
+    };
+    let plan = Plan {
+        changes: report.plan.changes.iter().filter_map(change).collect(),
+        rollouts: report.plan.rollouts.iter().take(MOST_FINDINGS).cloned().collect(),
+        waits_for: report.plan.waits_for.clone(),
+    };
+    (plan != Plan::default()).then_some(plan)
+}
+
+fn finding(before: &ImageSetPolicyStatus, finding: &crate::domain::Finding, now: &Time) -> Finding {
+    let (object, message, reason) = (object(&finding.object), finding.message.clone(), finding.reason.to_string());
+    let same =
+        before.findings.iter().find(|one| one.reason == reason && one.object == object && one.message == message);
+    let next_step = finding.reason.next_step();
+    Finding {
+        reason,
+        object,
+        message,
+        next_step: (!next_step.is_empty()).then(|| next_step.to_owned()),
+        since: same.and_then(|one| one.since.clone()).or_else(|| Some(seconds(now))),
+    }
+}
+
+/// `Kind namespace/name` or `Kind name`, as findings name their objects.
+fn object(text: &str) -> Option<FindingObject> {
+    let (kind, name) = text.split_once(' ')?;
+    let (namespace, name) = match name.split_once('/') {
+        Some((namespace, name)) if kind != "registry" => (Some(namespace.to_owned()), name),
+        _ => (None, name),
+    };
+    Some(FindingObject { kind: kind.to_owned(), namespace, name: name.to_owned() })
+}
+
+fn condition(
+    before: &ImageSetPolicyStatus,
+    condition: &crate::domain::report::Condition,
+    generation: i64,
+    now: &Time,
+) -> Condition {
+    let r#type = condition.r#type.to_string();
+    let status = condition.status.as_str().to_owned();
+    let was = before.conditions.iter().find(|was| was.type_ == r#type);
+    let since = was.filter(|was| was.status == status).map(|was| was.last_transition_time.clone());
+    Condition {
+        type_: r#type,
+        status,
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+        observed_generation: Some(generation),
+        last_transition_time: since.unwrap_or_else(|| seconds(now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saying_the_same_again_is_the_same_status() {
+        let report = Report { generation: 2, ..Report::default() };
+        let first = status(&ImageSetPolicyStatus::default(), &report, &Time(jiff::Timestamp::UNIX_EPOCH));
+        let again = status(&first, &report, &Time(jiff::Timestamp::now()));
+        assert_eq!(first, again);
+    }
+
+    #[test]
+    fn objects_of_findings_are_taken_apart() {
+        let parts = |text: &str| object(text).map(|object| (object.kind, object.namespace, object.name));
+        assert_eq!(parts("Secret n/pull"), Some(("Secret".into(), Some("n".into()), "pull".into())));
+        assert_eq!(parts("ImageSet calico-v1"), Some(("ImageSet".into(), None, "calico-v1".into())));
+    }
+}

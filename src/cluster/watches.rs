@@ -1,0 +1,185 @@
+//! Says when something that a decision depends on has changed. Only that: watches carry no content into a pass, so they
+//! ask for metadata and keep nothing. A kind that is not installed is not polled for; the watch of
+//! CustomResourceDefinitions tells when it appears.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::Api;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta, Resource};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::nodes::NodePlatforms;
+use super::observe::MANAGED_NAMESPACES;
+use crate::api::operator::{FEATURE_KINDS, GROUP, VERSION};
+
+/// Pauses of a watch that fails: from 100 ms, doubling, to 5 s.
+#[derive(Debug, Default)]
+pub struct WatchBackoff(u32);
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = Duration::from_millis(100 << self.0.min(6)).min(Duration::from_secs(5));
+        self.0 = self.0.saturating_add(1);
+        Some(pause)
+    }
+}
+
+impl Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// How often a kind is tried again after its definition changed: the API server serves it a moment later.
+const AFTER_DEFINITION: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
+
+/// All watches of a running controller; they end with this value.
+pub struct Watches {
+    client: Client,
+    wake: mpsc::Sender<()>,
+    everywhere: Mutex<JoinSet<()>>,
+    /// The operator's namespace, which the policy names, and the watches in it.
+    operator: Mutex<(String, JoinSet<()>)>,
+}
+
+impl Watches {
+    /// Starts all watches but those in the operator's namespace. The stream has an item when a pass is due.
+    pub fn start(client: Client, nodes: &NodePlatforms) -> (Self, impl Stream<Item = ()> + Send + use<>) {
+        let (wake, mut woken) = mpsc::channel(1);
+        let (definitions, installed) = watch::channel(0_u64);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow_definitions(client.clone(), definitions, wake.clone()));
+        let own = [("Installation", "installations"), ("ImageSet", "imagesets"), ("TigeraStatus", "tigerastatuses")];
+        for (kind, plural) in own.into_iter().chain(FEATURE_KINDS.map(|kind| (kind.kind, kind.plural))) {
+            let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, kind), plural);
+            let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &resource);
+            tasks.spawn(follow(api, plural, installed.clone(), wake.clone()));
+        }
+        for namespace in MANAGED_NAMESPACES {
+            let daemon_sets: Api<PartialObjectMeta<DaemonSet>> = Api::namespaced(client.clone(), namespace);
+            let deployments: Api<PartialObjectMeta<Deployment>> = Api::namespaced(client.clone(), namespace);
+            tasks.spawn(follow(daemon_sets, "daemonsets", installed.clone(), wake.clone()));
+            tasks.spawn(follow(deployments, "deployments", installed.clone(), wake.clone()));
+        }
+        let mut nodes = nodes.watch(client.clone());
+        let woken_by_nodes = wake.clone();
+        tasks.spawn(async move {
+            while let Some(()) = nodes.next().await {
+                let _ = woken_by_nodes.try_send(());
+            }
+        });
+        let watches =
+            Self { client, wake, everywhere: Mutex::new(tasks), operator: Mutex::new((String::new(), JoinSet::new())) };
+        (watches, futures::stream::poll_fn(move |context| woken.poll_recv(context)))
+    }
+
+    /// Watches the operator's Deployment and pods in this namespace, and in no other.
+    pub fn watch_operator_in(&self, namespace: &str) {
+        let mut operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
+        if operator.0 == namespace {
+            return;
+        }
+        let mut tasks = JoinSet::new();
+        let deployments: Api<PartialObjectMeta<Deployment>> = Api::namespaced(self.client.clone(), namespace);
+        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.client.clone(), namespace);
+        let (_, installed) = watch::channel(0);
+        tasks.spawn(follow(deployments, "deployments", installed.clone(), self.wake.clone()));
+        tasks.spawn(follow(pods, "pods", installed, self.wake.clone()));
+        *operator = (namespace.to_owned(), tasks);
+    }
+
+    /// How many watches run; for tests and logs.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.everywhere.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// Wakes whenever an object of one kind changes.
+async fn follow<K>(api: Api<K>, resource: &'static str, mut installed: watch::Receiver<u64>, wake: mpsc::Sender<()>)
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let mut tries = AFTER_DEFINITION.iter();
+    loop {
+        let mut events = watcher(api.clone(), watcher::Config::default()).backoff(WatchBackoff::default()).boxed();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(_) => {
+                    let _ = wake.try_send(());
+                }
+                Err(error) if is_missing(&error) => break,
+                Err(error) => tracing::debug!(resource, %error, "a watch broke and is started again"),
+            }
+        }
+        drop(events);
+        let _ = wake.try_send(());
+        match tries.next() {
+            Some(pause) => tokio::time::sleep(*pause).await,
+            None => {
+                if installed.changed().await.is_err() {
+                    // Nobody tells of definitions: this kind is one of Kubernetes' own, and will be back.
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                }
+                tries = AFTER_DEFINITION.iter();
+            }
+        }
+    }
+}
+
+/// Tells when a definition of the operator's group comes, changes or goes.
+async fn follow_definitions(client: Client, definitions: watch::Sender<u64>, wake: mpsc::Sender<()>) {
+    let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client);
+    let mut events = watcher(api, watcher::Config::default()).backoff(WatchBackoff::default()).boxed();
+    let suffix = format!(".{GROUP}");
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Apply(definition) | Event::Delete(definition) | Event::InitApply(definition)) => {
+                if definition.name_any().ends_with(&suffix) {
+                    definitions.send_modify(|changes| *changes += 1);
+                    let _ = wake.try_send(());
+                }
+            }
+            Ok(Event::Init | Event::InitDone) => {}
+            Err(error) => tracing::debug!(%error, "the watch of definitions broke and is started again"),
+        }
+    }
+}
+
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
+        watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+fn is_missing(error: &watcher::Error) -> bool {
+    code(error) == Some(404)
+}
+
+/// Whether the API server denied a watch.
+pub(super) fn is_forbidden(error: &watcher::Error) -> bool {
+    matches!(code(error), Some(401 | 403))
+}
