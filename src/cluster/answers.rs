@@ -40,7 +40,7 @@ struct Memory {
 enum Entry<T> {
     Asked { attempts: u32 },
     Known { answer: T, at: Instant },
-    Failed { failure: RegistryFailure, again: Instant, attempts: u32 },
+    Failed { failure: Box<RegistryFailure>, again: Instant, attempts: u32 },
 }
 
 impl<T: Clone> Entry<T> {
@@ -48,7 +48,7 @@ impl<T: Clone> Entry<T> {
         match self {
             Self::Asked { .. } => Answer::Pending,
             Self::Known { answer, .. } => Answer::Known(answer.clone()),
-            Self::Failed { failure, .. } => Answer::Failed(failure.clone()),
+            Self::Failed { failure, .. } => Answer::Failed(RegistryFailure::clone(failure)),
         }
     }
 
@@ -186,7 +186,9 @@ where
         let attempts = entries.get(&reference).map_or(0, Entry::attempts) + 1;
         let entry = match answer {
             Ok(answer) => Entry::Known { answer, at: now },
-            Err(failure) => Entry::Failed { again: now + pause(&failure, attempts), failure, attempts },
+            Err(failure) => {
+                Entry::Failed { again: now + pause(&failure, attempts), failure: Box::new(failure), attempts }
+            }
         };
         entries.insert(reference, entry);
     }

@@ -111,10 +111,13 @@ fn base(host: &str, plain_http: bool) -> Result<Url, Trouble> {
         let text = format!("{host:?} is not a host with optional port");
         Trouble::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry()
     };
+    // Nothing that a URL parser would read as a scheme, user, path or query; `https://host` was cut at its first slash.
+    let plain = |character: char| character.is_ascii_alphanumeric() || "-._:[]".contains(character);
+    if host.ends_with(':') || !host.chars().all(plain) {
+        return Err(unusable());
+    }
     let scheme = if plain_http { "http" } else { "https" };
-    let url = Url::parse(&format!("{scheme}://{host}/")).map_err(|_| unusable())?;
-    let bare = url.username().is_empty() && url.password().is_none() && url.path() == "/";
-    if bare && url.query().is_none() && url.fragment().is_none() { Ok(url) } else { Err(unusable()) }
+    Url::parse(&format!("{scheme}://{host}/")).map_err(|_| unusable())
 }
 
 #[cfg(test)]
