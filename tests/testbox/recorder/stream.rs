@@ -29,14 +29,6 @@ pub struct History {
 }
 
 impl History {
-    pub fn len(&self) -> usize {
-        self.arrived.len()
-    }
-
-    pub fn arrived_after(&self, count: usize) -> &[Revision] {
-        self.arrived.get(count..).unwrap_or_default()
-    }
-
     /// All revisions by etcd revision.
     pub fn sorted(&self) -> Vec<Revision> {
         let mut sorted = self.arrived.clone();
@@ -203,6 +195,13 @@ async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T> {
         Ok(outcome) => Ok(outcome?),
         Err(_) => bail!("no answer within 5 s"),
     }
+}
+
+/// The etcd revision that the API server is at.
+pub async fn present(client: &Client, config: &Config) -> Result<u64> {
+    let pods = api(client, Watched::Pod, Some(&config.operator_namespace));
+    let list = within(pods.list(&ListParams::default())).await?;
+    Ok(list.metadata.resource_version.unwrap_or_default().parse()?)
 }
 
 fn is_absent(error: &anyhow::Error) -> bool {
