@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::answer::Answer;
 use super::finding::{Finding, Reason};
 use super::imageset::CompleteImageSet;
@@ -22,6 +24,8 @@ pub(super) struct Assembled {
     /// The record as it should be; `None` where the stored one is right already.
     pub record: Option<Record>,
     pub omitted: Vec<ImageName>,
+    /// When its digests were asked for; for a set from the stored record that may be long ago.
+    pub resolved_at: Timestamp,
 }
 
 /// Why there is no set (yet).
@@ -158,8 +162,11 @@ impl Recipe<'_> {
                     Obstacle::Held(vec![Finding::new(Reason::ImageMissing, self.object(), error.to_string())])
                 })?;
         let unchanged = own.is_some_and(|own| own.images == record.images && own.missing == record.missing);
-        record.resolved_at = self.snapshot.observed_at;
-        Ok(Assembled { set, record: (!unchanged).then_some(record), omitted })
+        if !unchanged {
+            record.resolved_at = self.snapshot.observed_at;
+        }
+        let resolved_at = record.resolved_at;
+        Ok(Assembled { set, record: (!unchanged).then_some(record), omitted, resolved_at })
     }
 
     /// This recipe's record, if it is kept already.

@@ -1,6 +1,7 @@
 //! What was decided: the actions in their order, what is still to be asked, and the knowledge that a report needs.
 //! A value; carrying it out is `cluster::apply`'s job.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::answer::Questions;
@@ -79,6 +80,9 @@ pub struct Goal {
     pub omitted: Vec<ImageName>,
     /// How far it is.
     pub state: GoalState,
+    /// When its digests were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<Timestamp>,
     /// What is to be said of it.
     pub findings: Vec<Finding>,
 }
