@@ -417,7 +417,8 @@ fn same_name(assembled: Assembled, release: Release, content: Option<&BTreeMap<I
     if content == Some(set.entries()) {
         return Worked { state: GoalState::Stored, entries, omitted, resolved_at, actions, findings: Vec::new() };
     }
-    let message = format!("operator {release} uses this name with other content; it is swapped in after the take-over");
+    let next = set.origin().operator;
+    let message = format!("operator {release} runs with other content of this name; that of {next} is swapped in after the take-over");
     let finding = Finding::new(Reason::WaitingForTakeover, format!("ImageSet {}", set.name()), message);
     Worked { state: GoalState::Waiting, entries, omitted, resolved_at, actions, findings: vec![finding] }
 }

@@ -8,4 +8,10 @@ mod testbox;
 mod controller;
 mod world;
 
+mod bad_input;
+mod documented_bugs;
+mod first_install;
+mod refused;
+mod restart;
+mod same_name;
 mod whole_way;

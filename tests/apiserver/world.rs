@@ -136,6 +136,11 @@ impl World {
     /// Pushes all Calico images of a release, FIPS twins included, and the operator's own, to where the Installation
     /// pulls from.
     pub async fn push_release(&mut self, version: &str) {
+        self.push_release_to(version, IMAGE_PATH).await;
+    }
+
+    /// The same to another `imagePath`; the bytes are the same.
+    pub async fn push_release_to(&mut self, version: &str, path: &str) {
         let rules = OperatorRules::for_version(version).unwrap();
         let names = rules.names_of(Variant::Calico);
         let references: BTreeSet<String> = names
@@ -143,12 +148,11 @@ impl World {
             .flat_map(|name| [false, true].map(|fips| rules.default_reference(Variant::Calico, name, fips)))
             .flatten()
             .chain([format!("quay.io/tigera/operator:{version}")])
-            .filter(|reference| !self.pushed.contains_key(reference))
             .collect();
         let references: Vec<String> = references.into_iter().collect();
         let access = self.registry.access().unwrap();
-        let pushed = images::push_release(&access, &references, Some(&|reference| repository(&key(reference)))).await;
-        let pushed = pushed.unwrap();
+        let place = |reference: &str| format!("{path}/{}", key(reference).rsplit('/').next().unwrap());
+        let pushed = images::push_release(&access, &references, Some(&place)).await.unwrap();
         self.known_digests.lock().unwrap().extend(pushed.values().cloned());
         self.pushed.extend(pushed);
     }
