@@ -15,6 +15,7 @@ use super::registry_access::registry_access;
 use super::status::StatusWriter;
 use crate::api::ImageSetPolicy;
 use crate::domain::decision::Decision;
+use crate::domain::finding::{Finding, Reason};
 use crate::domain::report::{Outcome, Report};
 use crate::domain::settings::InstallationSettings;
 use crate::domain::snapshot::Read;
@@ -32,6 +33,8 @@ const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
 const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
 /// The longest of these pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The longest pause while something outside the watched objects has to be mended by a person.
+const MENDING: Duration = Duration::from_secs(30);
 /// Rounds of questions: the operator's label, the images, and one for what came of them.
 const ROUNDS: usize = 4;
 
@@ -121,7 +124,11 @@ impl Passes {
         let report = Report::new(&snapshot, &decision, &outcome);
         self.status.write(policy, &report).await?;
 
-        let next = self.next(&outcome, due);
+        let mut next = self.next(&outcome, due);
+        // A person may be mending it now, in the registry or in a Secret, which nobody watches.
+        if self.answers.doubt(&decision.unsuitable) || snapshot.objections.iter().any(is_of_an_object) {
+            next = next.min(MENDING);
+        }
         Ok((Passed { snapshot, decision, report }, next))
     }
 
@@ -141,6 +148,11 @@ impl Passes {
         let retry = self.answers.next_retry().unwrap_or(AT_LEAST_EVERY);
         due.min(retry).clamp(Duration::from_millis(500), AT_LEAST_EVERY)
     }
+}
+
+/// Whether an objection is about a Secret or a CA bundle.
+fn is_of_an_object(objection: &Finding) -> bool {
+    matches!(objection.reason, Reason::PullSecretMissing | Reason::PullSecretInvalid | Reason::CaBundleInvalid)
 }
 
 /// The settings that decide where images are pulled from.

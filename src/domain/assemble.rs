@@ -213,6 +213,19 @@ impl Recipe<'_> {
         relevant.filter(|node| !image.covers(node)).map(ToString::to_string).collect()
     }
 
+    /// References whose answer, not recorded yet, lacks a platform of the nodes.
+    pub fn unsuitable(&self) -> BTreeSet<Reference> {
+        let recorded = |reference: &Reference| {
+            self.snapshot.records.known().into_iter().flatten().any(|record| record.images.contains_key(reference))
+        };
+        let lacks = |(name, reference): &(ImageName, Reference)| match self.snapshot.answers.images.get(reference) {
+            Some(Answer::Known(image)) => !recorded(reference) && !self.uncovered(name, image).is_empty(),
+            _ => false,
+        };
+        let references = self.references().unwrap_or_default().into_iter();
+        references.filter(lacks).map(|(_, reference)| reference).collect()
+    }
+
     fn object(&self) -> String {
         format!("ImageSet {}", self.name)
     }
@@ -264,7 +277,8 @@ impl Troubles {
             };
             findings.push(Finding::new(reason, format!("registry {registry}"), message));
         }
-        for (required, references) in self.missing {
+        // What the operator insists on comes first.
+        for (required, references) in self.missing.into_iter().rev() {
             let need = if required { "the operator insists on" } else { "nothing in the cluster needs" };
             let at = if self.missing_at.is_empty() { String::new() } else { format!(" {}", self.missing_at) };
             let message = format!("the registry{at} does not have {}, which {need}", listed(&references));

@@ -194,7 +194,10 @@ impl Desk<'_> {
                     Worked::in_state(GoalState::Resolving, None)
                 }
                 Err(Obstacle::Pending) => Worked::in_state(GoalState::Resolving, None),
-                Err(Obstacle::Held(findings)) => Worked::held(findings),
+                Err(Obstacle::Held(findings)) => {
+                    self.decision.unsuitable.extend(recipe.unsuitable());
+                    Worked::held(findings)
+                }
                 Ok(assembled) => match claimed {
                     Some((release, content)) => same_name(assembled, release, content.as_ref()),
                     None => self.compare(existing, assembled, &recipe),
@@ -418,7 +421,9 @@ fn same_name(assembled: Assembled, release: Release, content: Option<&BTreeMap<I
         return Worked { state: GoalState::Stored, entries, omitted, resolved_at, actions, findings: Vec::new() };
     }
     let next = set.origin().operator;
-    let message = format!("operator {release} runs with other content of this name; that of {next} is swapped in after the take-over");
+    let message = format!(
+        "operator {release} runs with other content of this name; that of {next} is swapped in after the take-over"
+    );
     let finding = Finding::new(Reason::WaitingForTakeover, format!("ImageSet {}", set.name()), message);
     Worked { state: GoalState::Waiting, entries, omitted, resolved_at, actions, findings: vec![finding] }
 }

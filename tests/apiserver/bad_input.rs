@@ -7,16 +7,21 @@ use serde_json::{Value, json};
 use crate::testbox::Kind;
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
+use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::recorder::HUMAN;
+use crate::testbox::rules::OperatorRules;
 use crate::world::{CANARY, PULL_SECRET, SOON, Scenery, USER, World, eventually, repository};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_cannot_be_told_is_never_guessed() {
-    let world = World::start(Scenery { name: "bad-version", releases: &["v1.40.15"], ..Scenery::default() }).await;
-    let operators = repository("tigera/operator");
     let labelled = |version: &'static str| {
         Image::index_with_labels(&format!("labelled {version}"), LINUX_PLATFORMS, &[("version", version)]).unwrap()
     };
+    let old = OperatorRules::for_version("v1.40.15").unwrap();
+    let builds = OperatorImages::new().with(&labelled("v1.40.15").digest(), old);
+    let scenery = Scenery { name: "bad-version", releases: &["v1.40.15"], operators: builds, ..Scenery::default() };
+    let world = World::start(scenery).await;
+    let operators = repository("tigera/operator");
     world.push(&operators, "custom", &Image::index("no label", LINUX_PLATFORMS).unwrap()).await;
     world.push(&operators, "v1.42.4-1", &labelled("v1.40.15")).await;
     world.push(&operators, "future", &labelled("v9.9.9")).await;

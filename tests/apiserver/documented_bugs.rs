@@ -17,7 +17,8 @@ async fn the_documented_scripts_set_is_told_apart_and_replaced() {
     double.wait_for("tags", SOON, |what| *what == What::UsesTags).await.unwrap();
 
     // The script's fixed names: the operator's own is among them, calico/csi is not.
-    let script = ["node", "cni", "typha", "kube-controllers", "apiserver", "pod2daemon-flexvol", "key-cert-provisioner"];
+    let script =
+        ["node", "cni", "typha", "kube-controllers", "apiserver", "pod2daemon-flexvol", "key-cert-provisioner"];
     let right = world.wanted("v1.42.4", false);
     let digest = right["calico/node"].clone();
     let mut entries: Vec<Value> = script

@@ -33,7 +33,10 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
         (json!({ "retain": -1 }), "spec.retain"),
         (json!({ "inspection": { "namespace": "tigera-operator" } }), "give inspection a namespace of its own"),
         (json!({ "operator": { "namespace": "imageset-inspection" } }), "give inspection a namespace of its own"),
-        (json!({ "installation": { "registry": "https://registry.example" } }), "write host[:port][/path] without scheme"),
+        (
+            json!({ "installation": { "registry": "https://registry.example" } }),
+            "write host[:port][/path] without scheme",
+        ),
         (json!({ "registries": [{ "host": "https://registry.example/" }] }), "write host or host:port without scheme"),
         (
             json!({ "registries": [{ "host": "r.example", "caBundle": {} }] }),
