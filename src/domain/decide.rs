@@ -16,6 +16,7 @@ use super::finding::{Finding, Reason};
 use super::imageset::{CompleteImageSet, content_digest};
 use super::operator::know_operator;
 use super::record::RecordKey;
+use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Release, Snapshot};
@@ -149,9 +150,12 @@ impl Desk<'_> {
             if self.decision.goals.is_empty() && worked.state == GoalState::Ready {
                 self.decision.rollouts = pulled.rollouts(workloads);
             }
-            if !matches!(order.purpose, Purpose::Prepared(_)) && worked.state == GoalState::Stored {
+            if !matches!(order.purpose, Purpose::Prepared(_)) {
                 self.decision.adoption = pulled.progress(workloads);
             }
+        } else if order.purpose == Purpose::Target {
+            // Not the running version's progress.
+            self.decision.adoption = Progress::default();
         }
         if order.purpose == Purpose::Target && worked.state == GoalState::Stored {
             self.decision.verified = self.compared(&order);

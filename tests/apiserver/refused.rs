@@ -64,6 +64,8 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
     nodes.give_back(&world).await;
     // The watch of nodes finds out by itself.
     world.until("Ready", "True", "Succeeded").await;
+    // Later a human deletes the set.
+    world.recorder.allow_delete("calico-v3.31.7");
     let writes = world.writes().len();
     for (resource, what) in [
         ("installations", "list installations.operator.tigera.io"),
@@ -82,6 +84,30 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
         world.until("Ready", "True", "Succeeded").await;
     }
     assert_eq!(world.writes().len(), writes, "{:#?}", world.writes());
+
+    // Writes are refused: told with the API server's words, and not tried again every second for ever.
+    let cluster_roles: Api<ClusterRole> = Api::all(world.client.clone());
+    let role = cluster_roles.get("imageset-controller").await.unwrap();
+    let mut rules = serde_json::to_value(&role.rules).unwrap();
+    for rule in rules.as_array_mut().unwrap() {
+        rule["verbs"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|verb| verb != "create" || rule["resources"] != json!(["imagesets"]));
+    }
+    let changed = json!({ "rules": rules });
+    cluster_roles.patch("imageset-controller", &PatchParams::default(), &Patch::Merge(changed)).await.unwrap();
+    world.delete_set("calico-v3.31.7").await;
+    let words = ["ImageSet calico-v3.31.7", "cannot create resource \"imagesets\""];
+    world.until_told("Applied", "False", "WriteRefused", &words).await;
+    let tried = controller.said("a write failed").len();
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    let more = controller.said("a write failed").len() - tried;
+    assert!(more <= 4, "tried {more} times within 6 s");
+    let given_back = json!({ "rules": role.rules });
+    cluster_roles.patch("imageset-controller", &PatchParams::default(), &Patch::Merge(given_back)).await.unwrap();
+    world.until("Ready", "True", "Succeeded").await;
+    assert_eq!(world.stored("calico-v3.31.7").await.unwrap(), world.wanted("v1.40.15", false));
     world.finish(&[&controller]).await;
 }
 

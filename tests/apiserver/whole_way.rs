@@ -22,11 +22,12 @@ async fn from_tags_to_digests_through_an_upgrade_and_back() {
     double.wait_for("the first roll-out", SOON, rolled_out).await.unwrap();
 
     // Observe: the plan is told, and nothing is written.
+    world.registry.forget_requests().unwrap();
     world.policy(json!({ "mode": "Observe" })).await;
     let controller = world.controller("first").await;
     world.until("Ready", "True", "PlanComputed").await;
-    let told = world.until("Applied", "False", "ImageSetPlanned").await;
-    assert!(told.contains("calico-v3.31.7") && told.contains("DaemonSet calico-system/calico-node"), "{told}");
+    let words = ["calico-v3.31.7", "DaemonSet calico-system/calico-node", "set spec.mode: Apply"];
+    world.until_told("Applied", "False", "ImageSetPlanned", &words).await;
     let plan = world.status().await["plan"].clone();
     assert_eq!(plan["changes"][0]["action"], "Create", "{plan}");
     assert_eq!(plan["changes"][0]["imageSet"], "calico-v3.31.7", "{plan}");
@@ -65,6 +66,8 @@ async fn from_tags_to_digests_through_an_upgrade_and_back() {
     assert!(world.stored("calico-v3.31.7").await.is_some(), "the way back is kept");
 
     // Back, while the registry is down: everything is served from what is there.
+    let (old, new) = (world.wanted("v1.40.15", false).len(), world.wanted("v1.42.4", false).len());
+    assert_eq!(world.served_once(), old + new);
     world.registry.stop();
     world.operator("v1.40.15").await;
     eventually("calico-v3.31.7 to be current", async || {

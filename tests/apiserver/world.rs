@@ -328,29 +328,26 @@ impl World {
         }
     }
 
-    /// Waits for a condition of the policy's present generation; returns its message.
-    pub async fn until(&self, r#type: &str, status: &str, reason: &str) -> String {
+    /// Waits for a condition of the policy's present generation.
+    pub async fn until(&self, r#type: &str, status: &str, reason: &str) {
+        self.until_told(r#type, status, reason, &[]).await;
+    }
+
+    /// The same, with words that its message must have. Returns the message.
+    pub async fn until_told(&self, r#type: &str, status: &str, reason: &str, words: &[&str]) -> String {
         let started = Instant::now();
         loop {
             let (now, because, message) = self.condition(r#type).await;
-            if (now.as_str(), because.as_str()) == (status, reason) {
+            let as_wanted = (now.as_str(), because.as_str()) == (status, reason);
+            if as_wanted && words.iter().all(|word| message.contains(word)) {
                 return message;
             }
             if started.elapsed() > SOON {
                 let told = serde_yaml_ng::to_string(&self.status().await).unwrap();
-                panic!("{type} did not become {status} {reason} within {SOON:?}; the policy's status:\n{told}");
+                panic!("{type} did not become {status} {reason} with {words:?} within {SOON:?}; the status:\n{told}");
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
-    }
-
-    /// The same, with words that the message must have.
-    pub async fn until_told(&self, r#type: &str, status: &str, reason: &str, words: &[&str]) -> String {
-        let message = self.until(r#type, status, reason).await;
-        for word in words {
-            assert!(message.contains(word), "{type} {reason} does not tell {word:?}: {message}");
-        }
-        message
     }
 
     /// Entries of a stored set.
@@ -369,6 +366,18 @@ impl World {
             (name, self.pushed[&reference].clone())
         };
         rules.names_of(Variant::Calico).into_iter().map(digest).collect()
+    }
+
+    /// Manifests that the registry has served since its requests were forgotten; each must have been asked for once.
+    pub fn served_once(&self) -> usize {
+        let requests = self.registry.requests().unwrap();
+        let served = requests.iter().filter(|one| one.path.contains("/manifests/") && one.status == 200);
+        let mut paths: Vec<&str> = served.map(|one| one.path.as_str()).collect();
+        let all = paths.len();
+        paths.sort_unstable();
+        paths.dedup();
+        assert_eq!(paths.len(), all, "something was asked for twice: {requests:#?}");
+        all
     }
 
     /// Writes of ImageSets and records so far.
