@@ -89,11 +89,8 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
     let cluster_roles: Api<ClusterRole> = Api::all(world.client.clone());
     let role = cluster_roles.get("imageset-controller").await.unwrap();
     let mut rules = serde_json::to_value(&role.rules).unwrap();
-    for rule in rules.as_array_mut().unwrap() {
-        rule["verbs"]
-            .as_array_mut()
-            .unwrap()
-            .retain(|verb| verb != "create" || rule["resources"] != json!(["imagesets"]));
+    for rule in rules.as_array_mut().unwrap().iter_mut().filter(|rule| rule["resources"] == json!(["imagesets"])) {
+        rule["verbs"].as_array_mut().unwrap().retain(|verb| verb != "create");
     }
     let changed = json!({ "rules": rules });
     cluster_roles.patch("imageset-controller", &PatchParams::default(), &Patch::Merge(changed)).await.unwrap();
