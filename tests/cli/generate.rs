@@ -10,12 +10,15 @@ use serde_json::{Value, json};
 
 use crate::testbox::images::{self, INDEX_TYPE, Image, LINUX_PLATFORMS, MANIFEST_TYPE};
 use crate::testbox::registry_client::digest_of;
-use crate::testbox::rules::{Features, OperatorRules, Variant, all_versions, key, strict_problems};
+use crate::testbox::rules::{Entry, Features, OperatorRules, Variant, all_versions, key, strict_problems};
 use crate::testbox::{Access, Kind, Registry};
 use crate::{assert_says, command, run, told};
 
-/// The sets of YAML text: name, operator version, entries.
-pub fn sets(yaml: &str) -> Vec<(String, String, Vec<(String, String)>)> {
+/// Name, operator version and entries of a set.
+pub type Made = (String, String, Vec<Entry>);
+
+/// The sets of YAML text.
+pub fn sets(yaml: &str) -> Vec<Made> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let one = |document| {
         let object = Value::deserialize(document).unwrap();
@@ -30,7 +33,7 @@ pub fn sets(yaml: &str) -> Vec<(String, String, Vec<(String, String)>)> {
     serde_yaml_ng::Deserializer::from_str(yaml).map(one).collect()
 }
 
-fn assert_valid(version: &str, variant: Variant, entries: &[(String, String)]) {
+fn assert_valid(version: &str, variant: Variant, entries: &[Entry]) {
     let problems = strict_problems(version, variant, entries, Features::none());
     assert!(problems.is_empty(), "operator {version} would refuse it: {problems:?}");
 }
