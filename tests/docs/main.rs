@@ -1,9 +1,10 @@
 //! The documents: reference pages are made from the code, links lead somewhere, versions agree, policies in them are
-//! understood. Reads files of the checkout only.
+//! understood and commands exist. Reads files of the checkout, and asks the binary for its help.
 //!
 //! `UPDATE=1 cargo test --test docs` writes the reference pages anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod commands;
 mod links;
 mod policies;
 mod reference;

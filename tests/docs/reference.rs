@@ -20,9 +20,8 @@ A finding says what happened to which object; what to do about it is in this tab
 ";
 
 const CONDITIONS: &str = "\
-The conditions of an ImageSetPolicy, in `status.conditions`. Each answers one question, and none repeats another:
-`kubectl describe imagesetpolicy default` shows them with their reasons, which are explained in
-[reasons](reasons.md).
+The conditions of an ImageSetPolicy, in `status.conditions`. Each answers one question.
+`kubectl describe imagesetpolicy default` shows them with their reasons, which are explained in [reasons](reasons.md).
 ";
 
 const RULES: &str = "\
@@ -30,11 +29,11 @@ const RULES: &str = "\
   stored and every version of `prepare.versions` is stored or ready and waiting for its operator, and in mode Observe when
   the plan for them is computed (reason `PlanComputed`). What `Adopted`, `Drifted` and `OperatorDegraded` say never
   changes it, so that a pipeline that waits for `Ready` waits for exactly what it should.
-- `Ready`, `Reconciling` and `Stalled` have the meaning that kstatus gives them: Argo CD, Flux and `kubectl wait` need
-  no rules of their own for this kind.
+- `Ready`, `Reconciling` and `Stalled` sum up the others, with the meaning that kstatus gives them, so that Flux and other
+  tools that follow kstatus need no rules for this kind.
 - Unknown means that the question cannot be answered (yet); the reason says what is missing.
 - `lastTransitionTime` changes with the status, not with the reason or the message. `observedGeneration` is the
-  generation of the policy that the answer is about.
+  generation of the policy that the answer is about; `kubectl wait` heeds it.
 ";
 
 fn reasons() -> String {
