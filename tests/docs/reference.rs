@@ -12,25 +12,25 @@ const MADE: &str = "<!-- Made from src/domain/finding.rs by `UPDATE=1 cargo test
 const REASONS: &str = "\
 One closed list of words says why something is as it is. The same words are in the conditions, findings and events of an
 ImageSetPolicy, in the label `reason` of the metric `imageset_controller_findings`, and behind the errors of the command
-line. Each belongs to one of the [conditions](conditions.md). A condition can also carry a word of another table: `Ready`
-is False with the reason of whatever keeps it from being True.
+line. Each belongs to one of the [conditions](conditions.md). A condition can also carry a word of another table:
+`Ready` is False with the reason of whatever keeps it from being True.
 
 A finding says what happened to which object; what to do about it is in this table, and stands in the finding's
 `nextStep` and at the end of the condition's message.
 ";
 
 const CONDITIONS: &str = "\
-The conditions of an ImageSetPolicy, in `status.conditions`. Each answers one question.
-`kubectl describe imagesetpolicy default` shows them with their reasons, which are explained in [reasons](reasons.md).
+The conditions of an ImageSetPolicy, in `status.conditions`. Each answers one question. `kubectl describe imagesetpolicy
+default` shows them with their reasons, which are explained in [reasons](reasons.md).
 ";
 
 const RULES: &str = "\
 - `Ready` speaks of what the controller can do by itself. It is True in mode Apply when the set of the target version is
-  stored and every version of `prepare.versions` is stored or ready and waiting for its operator, and in mode Observe when
-  the plan for them is computed (reason `PlanComputed`). What `Adopted`, `Drifted` and `OperatorDegraded` say never
+  stored and every version of `prepare.versions` is stored or ready and waiting for its operator, and in mode Observe
+  when the plan for them is computed (reason `PlanComputed`). What `Adopted`, `Drifted` and `OperatorDegraded` say never
   changes it, so that a pipeline that waits for `Ready` waits for exactly what it should.
-- `Ready`, `Reconciling` and `Stalled` sum up the others, with the meaning that kstatus gives them, so that Flux and other
-  tools that follow kstatus need no rules for this kind.
+- `Ready`, `Reconciling` and `Stalled` sum up the others, with the meaning that kstatus gives them, so that Flux and
+  other tools that follow kstatus need no rules for this kind.
 - Unknown means that the question cannot be answered (yet); the reason says what is missing.
 - `lastTransitionTime` changes with the status, not with the reason or the message. `observedGeneration` is the
   generation of the policy that the answer is about; `kubectl wait` heeds it.
