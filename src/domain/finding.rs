@@ -153,7 +153,7 @@ reasons! {
     OperatorContainerNotFound, VersionKnown, Blocking, "The operator Deployment has no container of the configured name.", "correct spec.operator.container";
     OperatorImageInvalid, VersionKnown, Blocking, "The operator's image is not a reference that a node can pull.", "correct the image of the operator Deployment";
     OperatorVersionUnknown, VersionKnown, Blocking, "The version of the operator image cannot be told.", "use a released operator image by tag, or one with a version label by digest; add a release with `imageset-controller catalogue add`";
-    OperatorVersionAmbiguous, VersionKnown, Blocking, "The sources for the operator's version disagree; nothing is done on a guess.", "make the image tag and the image's version label agree, or pin the operator by digest";
+    OperatorVersionAmbiguous, VersionKnown, Blocking, "The sources for the operator's version disagree; nothing is done on a guess.", "make the image tag and the image's version label agree, pin the operator by digest, or see that one of the pods gets Ready";
     PreReleaseMarker, VersionKnown, Blocking, "This operator version was built before its Calico release: its images are not releases and no ImageSet can be made.", "use another operator version";
 
     // Resolved
