@@ -51,11 +51,9 @@ pub(super) async fn policy(client: &Client) -> Result<Found, Failure> {
     let api: Api<ImageSetPolicy> = Api::all(client.clone());
     match tokio::time::timeout(DEADLINE, api.get_opt(POLICY_NAME)).await {
         Ok(Ok(Some(policy))) => Ok(Found::Policy(Box::new(policy))),
-        // The same answer for a missing object and for a missing kind: a list tells them apart.
-        Ok(Ok(None)) => match tokio::time::timeout(DEADLINE, api.list_metadata(&Default::default())).await {
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(Found::KindMissing),
-            _ => Ok(Found::None),
-        },
+        Ok(Ok(None)) => Ok(Found::None),
+        // A missing object has a reason in its answer, a missing kind has none.
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(Found::KindMissing),
         Ok(Err(kube::Error::Api(status))) => {
             Err(Failure::new(format!("ImageSetPolicy {POLICY_NAME} cannot be read: {}", status.message)))
         }

@@ -238,6 +238,28 @@ fn judge(snapshot: &Snapshot, decision: &Decision) {
     }
 }
 
+/// Otherwise the next pass would find a check due and ask the registry, which may be why the cluster is rolled back.
+#[test]
+fn a_rollback_counts_as_verified_when_its_record_was_made() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios/stories");
+    let mut scenario = read(&folder.join("rollback-from-record.yaml"));
+    scenario.pinned = vec!["DaemonSet calico-system/calico-node quay.io/calico/node:v3.32.1".to_owned()];
+    let mut snapshot = expand(&scenario);
+    let at = |hour: &str| format!("2026-11-24T{hour}:00:00Z").parse::<jiff::Timestamp>().unwrap();
+    snapshot.observed_at = at("12");
+    snapshot.remembered.current_image_set = Some("calico-v3.32.1".to_owned());
+    snapshot.remembered.last_verified = Some(at("11"));
+    let Read::Known(records) = &mut snapshot.records else { panic!("no records") };
+    records.iter_mut().for_each(|record| record.resolved_at = at("10"));
+    let decision = decide(&snapshot, Catalogue::embedded());
+    assert!(decision.questions.is_empty());
+    let outcome = Outcome { done: decision.actions.len(), failure: None };
+    let current = Report::new(&snapshot, &decision, &outcome).current.unwrap();
+    assert_eq!((current.image_set.as_str(), current.last_verified), ("calico-v3.31.7", Some(at("10"))));
+    // The roll-out that is to come is not the one of the set before.
+    assert_eq!((current.workloads.total, current.workloads.pinned), (1, 0));
+}
+
 fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
     let mut text = String::new();
     writeln!(text, "registry: {asked} questions").unwrap();
