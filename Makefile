@@ -10,7 +10,7 @@ help: ## Show this list
 
 demo: needs-rust needs-go ## Tell the main job as a story on a real control plane and registry (KEEP=1 keeps it running)
 	@tests/controlplane/build.sh >/dev/null
-	@$(CARGO) build --quiet --bin imageset-controller --example demo
+	@$(CARGO) build --locked --bin imageset-controller --example demo
 	@KEEP="$(KEEP)" target/debug/examples/demo
 
 test: needs-rust needs-go ## Run every test: lints' cheap part, units, scenarios, and all that needs the box
@@ -32,8 +32,9 @@ lint: needs-rust ## Format, clippy, docs and cargo deny (where it is installed)
 
 bench: needs-rust needs-go ## Measure against the limits of the product; fails over a limit
 	@tests/controlplane/build.sh >/dev/null
-	$(CARGO) build --release --bin imageset-controller
-	$(CARGO) bench --bench limits
+	$(CARGO) build --release --locked --bin imageset-controller
+	@$(CARGO) build --quiet --locked --example limits
+	@target/debug/examples/limits
 
 needs-rust:
 	@command -v $(CARGO) >/dev/null || { echo "error: cargo is missing; install Rust 1.90 or newer" >&2; exit 1; }

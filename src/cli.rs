@@ -10,9 +10,16 @@
 //! | 2 | could not tell or could not do it; wrong arguments, too |
 
 mod catalogue;
+mod connection;
+mod crds;
+mod generate;
+mod image_set;
 mod images;
 pub mod output;
+mod plan;
 mod run;
+mod screen;
+mod status;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,7 +40,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Status(status::Arguments),
+    Plan(plan::Arguments),
+    Generate(generate::Arguments),
     Images(images::Arguments),
+    Crds(crds::Arguments),
     Catalogue(catalogue::Arguments),
     Run(run::Arguments),
 }
@@ -42,13 +53,23 @@ enum Verb {
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     output::finish(match Arguments::try_parse_from(arguments) {
+        Ok(Arguments { verb: Verb::Status(arguments) }) => status::run(&arguments),
+        Ok(Arguments { verb: Verb::Plan(arguments) }) => plan::run(&arguments),
+        Ok(Arguments { verb: Verb::Generate(arguments) }) => generate::run(&arguments),
         Ok(Arguments { verb: Verb::Images(arguments) }) => images::run(&arguments),
+        Ok(Arguments { verb: Verb::Crds(arguments) }) => crds::run(&arguments),
         Ok(Arguments { verb: Verb::Catalogue(arguments) }) => catalogue::run(&arguments),
         Ok(Arguments { verb: Verb::Run(arguments) }) => run::run(arguments),
         // `--help` and `--version` are answers; clap words both them and its complaints.
         Err(asked) if !asked.use_stderr() => Ok(Answer::text(asked.render().to_string())),
         Err(wrong) => Err(Failure::usage(wrong.render().to_string())),
     })
+}
+
+/// One thread is enough for everything that this program does: it waits.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| Failure::new(format!("the asynchronous runtime cannot be started: {error}")))
 }
 
 /// A variant as a person may write it.

@@ -38,7 +38,9 @@ use super::schema_text;
     printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].message")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.inspection.namespace != self.operator.namespace")
+// `namespace` is a reserved word of CEL: without the underscores the apiserver cannot tell how long the text may be, and
+// refuses the whole definition as too costly.
+#[x_kube(validation = Rule::new("self.inspection.__namespace__ != self.operator.__namespace__")
     .message("give inspection a namespace of its own: its Jobs run under an account without any rights, away from the operator's secrets")
     .field_path(".inspection.namespace"))]
 pub struct ImageSetPolicySpec {

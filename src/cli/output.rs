@@ -1,8 +1,11 @@
 //! The only writer to standard output and standard error. Standard output gets the answer and nothing else; what went
-//! wrong goes to standard error as `error:` and `hint:` lines.
+//! wrong goes to standard error as `error:` and `hint:` lines, and progress goes there too, on a terminal only.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// Exit code for "could not tell" or "could not do it".
 const FAILED: u8 = 2;
@@ -33,6 +36,12 @@ impl Answer {
     pub fn drifted(self) -> Self {
         Self { code: 1, ..self }
     }
+
+    /// The same answer with exit code 2: it says what is in the way of a full one.
+    #[must_use]
+    pub fn hindered(self) -> Self {
+        Self { code: FAILED, ..self }
+    }
 }
 
 /// Why a verb has no answer, for the person at the terminal.
@@ -43,13 +52,15 @@ pub struct Failure {
     hint: Option<String>,
     /// The message is clap's, which has its own `error:` and its own hints.
     is_whole: bool,
+    /// What else is wrong.
+    others: Vec<Failure>,
 }
 
 impl Failure {
     /// What happened, to which object.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), reason: None, hint: None, is_whole: false }
+        Self { message: message.into(), reason: None, hint: None, is_whole: false, others: Vec::new() }
     }
 
     /// Arguments that make no sense, in the words of the argument parser.
@@ -68,6 +79,13 @@ impl Failure {
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Both, one after the other.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.others.push(other);
+        self
     }
 }
 
@@ -98,6 +116,33 @@ pub fn note(message: &str) {
     let _ = writeln!(io::stderr().lock(), "{message}");
 }
 
+/// A progress bar on standard error; nothing at all where that is no terminal.
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// Starts at none of `total` images.
+    #[must_use]
+    pub fn start(title: &str, total: usize) -> Self {
+        let bar = ProgressBar::new(total.try_into().unwrap_or(u64::MAX)).with_message(title.to_owned());
+        let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} images {elapsed}");
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
+    /// So many images are done.
+    pub fn reached(&self, done: usize) {
+        self.0.set_position(done.try_into().unwrap_or(u64::MAX));
+    }
+
+    /// Takes the bar away.
+    pub fn end(self) {
+        self.0.finish_and_clear();
+    }
+}
+
 fn fail(failure: &Failure) -> ExitCode {
     let _ = write_failure(&mut io::stderr().lock(), failure);
     ExitCode::from(FAILED)
@@ -117,7 +162,10 @@ fn write_failure(writer: &mut impl Write, failure: &Failure) -> io::Result<()> {
     }
     let reason = failure.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     writeln!(writer, "error: {}{reason}", failure.message)?;
-    failure.hint.as_ref().map_or(Ok(()), |hint| writeln!(writer, "hint: {hint}"))
+    if let Some(hint) = failure.hint.as_ref().filter(|hint| !hint.is_empty()) {
+        writeln!(writer, "hint: {hint}")?;
+    }
+    failure.others.iter().try_for_each(|other| write_failure(writer, other))
 }
 
 #[cfg(test)]
@@ -137,6 +185,12 @@ mod tests {
             written(|buffer| write_failure(buffer, &failure)),
             "error: it is not known (OperatorVersionUnknown)\nhint: look elsewhere\n"
         );
+    }
+
+    #[test]
+    fn several_failures_are_told_one_by_one() {
+        let failure = Failure::new("one").hint("").and(Failure::new("two").hint("help"));
+        assert_eq!(written(|buffer| write_failure(buffer, &failure)), "error: one\nerror: two\nhint: help\n");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! `run`: the controller. Probes answer at once; passes are made only while this instance holds the Lease.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use kube::Client;
 use kube_lease_manager::LeaseManagerBuilder;
 use tokio::net::TcpListener;
 
+use super::connection::Connection;
 use super::output::{Answer, Failure};
 use crate::cluster::{client, controller};
 use crate::metrics::Metrics;
@@ -51,19 +51,13 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "info")]
     log_level: String,
 
-    /// Kubeconfig file; without it, as kubectl finds one, else the pod's service account
-    #[arg(long)]
-    kubeconfig: Option<PathBuf>,
-
-    /// Context of the kubeconfig
-    #[arg(long)]
-    context: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Answer, Failure> {
     telemetry::start(arguments.log_format, &arguments.log_level).map_err(Failure::new)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(serve(arguments))?;
+    super::runtime()?.block_on(serve(arguments))?;
     Ok(Answer::default())
 }
 
@@ -74,7 +68,8 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}; choose another --listen", arguments.listen))?;
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "started");
-    let client = client::connect(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
+    let client =
+        client::connect(arguments.connection.kubeconfig.as_deref(), arguments.connection.context.as_deref()).await?;
     let working = async {
         wait_for_api_server(&client).await;
         metrics.set_ready();

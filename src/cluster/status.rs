@@ -53,7 +53,7 @@ impl StatusWriter {
         let empty = ImageSetPolicyStatus::default();
         let before = policy.status.as_ref().unwrap_or(&empty);
         let now = Time(jiff::Timestamp::now());
-        let status = status(before, report, &now);
+        let status = of_report(before, report, &now);
         let changed = status != *before;
         if changed {
             let api: Api<ImageSetPolicy> = Api::all(self.client.clone());
@@ -111,7 +111,8 @@ fn cut(note: &str) -> String {
 }
 
 /// The status that says what the report says; times are kept where nothing changed.
-fn status(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> ImageSetPolicyStatus {
+#[must_use]
+pub fn of_report(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> ImageSetPolicyStatus {
     let operator = &report.operator;
     ImageSetPolicyStatus {
         observed_generation: Some(report.generation),
@@ -250,8 +251,8 @@ mod tests {
     #[test]
     fn saying_the_same_again_is_the_same_status() {
         let report = Report { generation: 2, ..Report::default() };
-        let first = status(&ImageSetPolicyStatus::default(), &report, &Time(jiff::Timestamp::UNIX_EPOCH));
-        let again = status(&first, &report, &Time(jiff::Timestamp::now()));
+        let first = of_report(&ImageSetPolicyStatus::default(), &report, &Time(jiff::Timestamp::UNIX_EPOCH));
+        let again = of_report(&first, &report, &Time(jiff::Timestamp::now()));
         assert_eq!(first, again);
     }
 

@@ -59,7 +59,7 @@ pub enum InvalidOperatorImages {
 /// This build was cut before the product release that it deploys, so it looks for a set that nobody makes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "operator {release} carries the pre-release marker {marker:?} instead of a {variant} version, so there is no \
+    "operator {release} carries the pre-release marker {marker} instead of a {variant} version, so there is no \
      ImageSet for it"
 )]
 pub struct PreReleaseMarker {

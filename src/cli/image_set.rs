@@ -1,0 +1,61 @@
+//! A complete ImageSet as a file: the same bytes for the same set, with a header that says for whom and from where.
+
+use std::fmt::Write as _;
+
+use super::output::Failure;
+use crate::api::operator::{ImageEntry, ImageSet};
+use crate::cluster::observe::OPERATOR_ANNOTATION;
+use crate::domain::imageset::CompleteImageSet;
+
+/// The object without the label that would make it the controller's: a file belongs to whoever keeps it.
+pub(super) fn object(set: &CompleteImageSet) -> ImageSet {
+    let entries = set.entries().iter();
+    let entries = entries.map(|(image, digest)| ImageEntry { image: image.to_string(), digest: digest.to_string() });
+    let mut object = ImageSet::new(set.name().as_str(), entries.collect());
+    let operator = set.origin().operator.to_string();
+    object.metadata.annotations = Some([(OPERATOR_ANNOTATION.to_owned(), operator)].into());
+    object
+}
+
+/// One YAML document per set. `header` has the lines of the comment in front of each.
+pub(super) fn yaml<'a>(
+    sets: impl IntoIterator<Item = &'a CompleteImageSet>,
+    header: impl Fn(&CompleteImageSet) -> Vec<String>,
+) -> Result<String, Failure> {
+    let mut text = String::new();
+    for set in sets {
+        if !text.is_empty() {
+            text.push_str("---\n");
+        }
+        for line in header(set) {
+            let _ = writeln!(text, "# {line}");
+        }
+        text.push_str(&serde_yaml_ng::to_string(&object(set)).map_err(|error| unwritable(&error))?);
+    }
+    Ok(text)
+}
+
+/// One object, or a List of several.
+pub(super) fn json<'a>(sets: impl IntoIterator<Item = &'a CompleteImageSet>) -> Result<String, Failure> {
+    let mut objects: Vec<ImageSet> = sets.into_iter().map(object).collect();
+    let text = match objects.pop() {
+        Some(only) if objects.is_empty() => serde_json::to_string_pretty(&only),
+        last => {
+            objects.extend(last);
+            serde_json::to_string_pretty(&List { api_version: "v1", kind: "List", items: objects })
+        }
+    };
+    text.map_err(|error| unwritable(&error))
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    api_version: &'static str,
+    kind: &'static str,
+    items: Vec<ImageSet>,
+}
+
+fn unwritable(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(format!("the ImageSet cannot be written: {error}"))
+}

@@ -1,0 +1,156 @@
+//! `plan`: what the controller would do now, and why. The controller's own road without its writes; with `--snapshot`
+//! without the cluster, too.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Client;
+
+use super::connection::{self, Connection, Found};
+use super::output::{Answer, Failure, note};
+use super::{image_set, runtime, screen};
+use crate::api::{self, ImageSetPolicy, ImageSetPolicySpec, POLICY_NAME};
+use crate::cluster::answers::RegistryAnswers;
+use crate::cluster::{pass, status};
+use crate::domain::imageset::CompleteImageSet;
+use crate::domain::report::Outcome;
+use crate::domain::settings::Mode;
+use crate::domain::{Action, Catalogue, Decision, Report, Snapshot, decide};
+use crate::registry::{RegistryClient, RegistryClientSettings};
+
+/// Show what the controller would do now, and why; changes nothing.
+///
+/// Looks at the cluster and asks the registries as the controller does. Exit code 2 means that something is in the way
+/// of a complete plan; the plan says what.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  imageset-controller plan
+  imageset-controller plan --policy policy.yaml -o yaml > imagesets.yaml
+  imageset-controller plan --record snapshot.yaml
+  imageset-controller plan --snapshot snapshot.yaml")]
+pub(super) struct Arguments {
+    /// How to show it; yaml prints the ImageSets that would be stored, json the status that the policy would get
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+
+    /// A file with the ImageSetPolicy to plan for, in the place of the cluster's
+    #[arg(long, value_name = "FILE", conflicts_with = "snapshot")]
+    policy: Option<PathBuf>,
+
+    /// Write everything that was seen to a file, for a bug report; it holds no secret
+    #[arg(long, value_name = "FILE", conflicts_with = "snapshot")]
+    record: Option<PathBuf>,
+
+    /// Plan for what was seen when this file was recorded; neither cluster nor registry is asked
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
+
+    /// Namespace of the controller, where its records are
+    #[arg(short, long, default_value = "imageset-controller")]
+    namespace: String,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// How the plan is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// The status that the policy would get.
+    Json,
+    /// The ImageSets that would be stored.
+    Yaml,
+}
+
+/// What is planned, and for which policy.
+struct Planned {
+    policy: ImageSetPolicy,
+    decision: Decision,
+    report: Report,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    let planned = match &arguments.snapshot {
+        Some(path) => from_snapshot(path)?,
+        None => runtime()?.block_on(from_cluster(arguments))?,
+    };
+    let Planned { mut policy, decision, report } = planned;
+    let before = policy.status.take().unwrap_or_default();
+    policy.status = Some(status::of_report(&before, &report, &Time(Timestamp::now())));
+    let unwritable = |error: &dyn std::fmt::Display| Failure::new(format!("the plan cannot be written: {error}"));
+    let answer = match arguments.output {
+        Format::Text => Answer::text(screen::of_policy(&policy, Timestamp::now())),
+        Format::Json => Answer::text(serde_json::to_string_pretty(&policy.status).map_err(|error| unwritable(&error))?),
+        Format::Yaml => Answer::text(image_set::yaml(planned_sets(&decision), |set| {
+            let origin = set.origin();
+            vec![format!(
+                "Digests for tigera-operator {}, {} images. Planned by imageset-controller plan.",
+                origin.operator,
+                set.entries().len()
+            )]
+        })?),
+    };
+    let blocked = report.findings.iter().any(crate::domain::Finding::blocks);
+    Ok(if blocked { answer.hindered() } else { answer })
+}
+
+fn planned_sets(decision: &Decision) -> impl Iterator<Item = &CompleteImageSet> {
+    decision.plan.iter().filter_map(|action| match action {
+        Action::StoreImageSet(store) => Some(&store.set),
+        Action::WriteRecord(_) => None,
+    })
+}
+
+fn from_snapshot(path: &Path) -> Result<Planned, Failure> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let snapshot: Snapshot = serde_yaml_ng::from_str(&text)
+        .with_context(|| format!("{} is not a snapshot as --record writes it", path.display()))?;
+    let decision = decide(&snapshot, Catalogue::embedded());
+    let report = Report::new(&snapshot, &decision, &Outcome::default());
+    let mode = match snapshot.settings.mode {
+        Mode::Observe => api::Mode::Observe,
+        Mode::Apply => api::Mode::Apply,
+    };
+    let spec = ImageSetPolicySpec { mode, suspend: snapshot.settings.suspend, ..ImageSetPolicySpec::default() };
+    Ok(Planned { policy: ImageSetPolicy::new(POLICY_NAME, spec), decision, report })
+}
+
+async fn from_cluster(arguments: &Arguments) -> Result<Planned, Failure> {
+    let client = arguments.connection.client().await?;
+    let policy = match &arguments.policy {
+        Some(path) => policy_file(path)?,
+        None => stored_policy(&client).await?,
+    };
+    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::default()));
+    let passed = pass::look(client, &policy, arguments.namespace.clone(), &answers).await;
+    if let Some(path) = &arguments.record {
+        let text = serde_yaml_ng::to_string(&passed.snapshot).context("what was seen cannot be written down")?;
+        std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(Planned { policy, decision: passed.decision, report: passed.report })
+}
+
+async fn stored_policy(client: &Client) -> Result<ImageSetPolicy, Failure> {
+    match connection::policy(client).await? {
+        Found::Policy(policy) => Ok(*policy),
+        Found::None | Found::KindMissing => {
+            note(&format!(
+                "note: there is no ImageSetPolicy {POLICY_NAME} in this cluster; this plan is for its defaults"
+            ));
+            Ok(ImageSetPolicy::new(POLICY_NAME, ImageSetPolicySpec::default()))
+        }
+    }
+}
+
+fn policy_file(path: &Path) -> Result<ImageSetPolicy, Failure> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let policy: ImageSetPolicy =
+        serde_yaml_ng::from_str(&text).with_context(|| format!("{} is not one ImageSetPolicy", path.display()))?;
+    Ok(policy)
+}

@@ -1,0 +1,302 @@
+//! The one screen: a policy's status in words and columns, for people. The same text in a pipe, without colour. Pure, but
+//! for asking whether there is a terminal to colour.
+
+use console::{Style, pad_str};
+use jiff::Timestamp;
+
+use crate::api::{Finding, ImageSetPolicy, ImageSetPolicyStatus, Mode, PlanAction, PreparedSet, PreparedState};
+use crate::domain::{ConditionType, Reason};
+
+/// Between two columns.
+const GAP: &str = "   ";
+
+/// Lines with a label in front of each block.
+#[derive(Default)]
+struct Screen {
+    blocks: Vec<(&'static str, Vec<Line>)>,
+}
+
+enum Line {
+    /// Cells that are aligned with the cells of all other lines.
+    Columns(Vec<String>),
+    /// Free text.
+    Text(String),
+}
+
+/// Everything that the status says, for somebody who looks at `now`.
+pub(super) fn of_policy(policy: &ImageSetPolicy, now: Timestamp) -> String {
+    let mut screen = Screen::default();
+    let Some(status) = &policy.status else {
+        screen.add("POLICY", vec![Line::Text(mode(policy))]);
+        let told = "nothing is known yet: the controller has not looked at this policy; is it running?";
+        screen.add("READY", vec![Line::Text(bad().apply_to(told).to_string())]);
+        return screen.render();
+    };
+    screen.add("POLICY", vec![Line::Text(mode(policy))]);
+    if let Some(line) = outdated(policy, status) {
+        screen.add("OUTDATED", vec![line]);
+    }
+    screen.add("OPERATOR", operator(status));
+    let (label, line) = current(status, now);
+    screen.add(label, vec![line]);
+    screen.add("PREPARED", or_none(status.prepared.iter().map(prepared).collect()));
+    if let Some(plan) = &status.plan {
+        let changes = plan.changes.iter().map(|change| {
+            let action = match change.action {
+                PlanAction::Create => "create",
+                PlanAction::Update => "update",
+                PlanAction::Delete => "delete",
+                PlanAction::TakeOver => "take over",
+            };
+            let message = change.message.clone().unwrap_or_default();
+            Line::Text(format!("{action} {}: {message}", change.image_set))
+        });
+        screen.add("PLAN", or_none(changes.collect()));
+        if !plan.rollouts.is_empty() {
+            screen.add("ROLLS", plan.rollouts.iter().map(|workload| Line::Text(workload.clone())).collect());
+        }
+    }
+    let of =
+        |concern: Option<ConditionType>| status.findings.iter().filter(move |finding| block_of(finding) == concern);
+    screen.add("DRIFT", or_none(of(Some(ConditionType::Drifted)).flat_map(finding).collect()));
+    screen.add("DEGRADED", or_none(of(Some(ConditionType::OperatorDegraded)).flat_map(finding).collect()));
+    let others: Vec<Line> = of(None).flat_map(finding).collect();
+    if !others.is_empty() {
+        screen.add("PROBLEMS", others);
+    }
+    screen.add("READY", vec![ready(status)]);
+    screen.render()
+}
+
+impl Screen {
+    fn add(&mut self, label: &'static str, lines: Vec<Line>) {
+        self.blocks.push((label, lines));
+    }
+
+    fn render(&self) -> String {
+        let rows = self.blocks.iter().flat_map(|(_, lines)| lines);
+        let mut widths: Vec<usize> = Vec::new();
+        for cells in rows.filter_map(|line| if let Line::Columns(cells) = line { Some(cells) } else { None }) {
+            for (column, cell) in cells.iter().enumerate() {
+                let width = console::measure_text_width(cell);
+                match widths.get_mut(column) {
+                    Some(widest) => *widest = width.max(*widest),
+                    None => widths.push(width),
+                }
+            }
+        }
+        let labels = self.blocks.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
+        let mut text = String::new();
+        for (label, lines) in &self.blocks {
+            for (index, line) in lines.iter().enumerate() {
+                let label = if index == 0 { *label } else { "" };
+                let shown = match line {
+                    Line::Text(text) => text.clone(),
+                    Line::Columns(cells) => {
+                        let padded = cells.iter().zip(&widths);
+                        let padded = padded
+                            .map(|(cell, width)| pad_str(cell, *width, console::Alignment::Left, None).into_owned());
+                        padded.collect::<Vec<_>>().join(GAP)
+                    }
+                };
+                let label = bold().apply_to(format!("{label:<labels$}")).to_string();
+                text.push_str(format!("{label}{GAP}{shown}").trim_end());
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
+
+fn bold() -> Style {
+    Style::new().bold()
+}
+
+fn good() -> Style {
+    Style::new().green()
+}
+
+fn warn() -> Style {
+    Style::new().yellow()
+}
+
+fn bad() -> Style {
+    Style::new().red()
+}
+
+fn or_none(lines: Vec<Line>) -> Vec<Line> {
+    if lines.is_empty() { vec![Line::Text("none".to_owned())] } else { lines }
+}
+
+fn mode(policy: &ImageSetPolicy) -> String {
+    let mode = match policy.spec.mode {
+        Mode::Observe => "Observe (nothing is written)",
+        Mode::Apply => "Apply",
+    };
+    let suspended = if policy.spec.suspend { ", suspended" } else { "" };
+    format!("{mode}{suspended}")
+}
+
+fn outdated(policy: &ImageSetPolicy, status: &ImageSetPolicyStatus) -> Option<Line> {
+    let (wanted, seen) = (policy.metadata.generation?, status.observed_generation?);
+    let told = || format!("this is about generation {seen} of the policy, which is at {wanted} now");
+    (seen < wanted).then(|| Line::Text(warn().apply_to(told()).to_string()))
+}
+
+/// `v1.40.15 (quay.io/tigera/operator:v1.40.15, by tag)`, and where it goes.
+fn operator(status: &ImageSetPolicyStatus) -> Vec<Line> {
+    let Some(operator) = &status.operator else { return or_none(Vec::new()) };
+    let by = |image: &str| if image.contains('@') { "by digest" } else { "by tag" };
+    let told = |version: Option<&str>, image: Option<&str>| {
+        let version = version.unwrap_or("version unknown");
+        match image {
+            Some(image) => format!("{version} ({image}, {})", by(image)),
+            None => format!("{version} (not installed yet)"),
+        }
+    };
+    let target = told(operator.target.as_deref(), operator.image.as_deref());
+    let changes = operator.version.is_some()
+        && (&operator.version, &operator.running_image) != (&operator.target, &operator.image);
+    if operator.image.is_none() && operator.target.is_none() && operator.version.is_none() {
+        return or_none(Vec::new());
+    }
+    if !changes {
+        return vec![Line::Text(target)];
+    }
+    let running = told(operator.version.as_deref(), operator.running_image.as_deref());
+    vec![Line::Text(format!("{running} runs")), Line::Text(format!("{target} is to run"))]
+}
+
+/// The set of the operator that the Deployment asks for.
+fn current(status: &ImageSetPolicyStatus, now: Timestamp) -> (&'static str, Line) {
+    let operator = status.operator.clone().unwrap_or_default();
+    let label = if operator.version.is_some() && operator.version == operator.target { "RUNNING" } else { "TARGET" };
+    let Some(current) = &status.current else { return (label, Line::Text("no ImageSet can be named yet".to_owned())) };
+    let mut cells = vec![current.image_set.clone(), format!("{} images", current.images)];
+    if !current.stored {
+        cells.push(warn().apply_to("not stored").to_string());
+        return (label, Line::Columns(cells));
+    }
+    cells.push(match (&current.workloads, current.adopted) {
+        (_, true) => good().apply_to("adopted ✓").to_string(),
+        (Some(progress), false) if progress.pinned > 0 => {
+            warn().apply_to(format!("rolling out, {} of {} workloads", progress.complete, progress.total)).to_string()
+        }
+        _ => warn().apply_to("stored, not adopted yet").to_string(),
+    });
+    if !current.omitted.is_empty() {
+        cells.push(format!("without {}", current.omitted.join(", ")));
+    }
+    cells.push(match &current.last_verified_time {
+        Some(at) => format!("verified {} ago", age(now.duration_since(at.0).as_secs())),
+        None => "not verified yet".to_owned(),
+    });
+    (label, Line::Columns(cells))
+}
+
+fn prepared(set: &PreparedSet) -> Line {
+    let name = set.image_set.clone().unwrap_or_else(|| "?".to_owned());
+    let images = set.images.map_or_else(|| "no images".to_owned(), |images| format!("{images} images"));
+    let state = match set.state {
+        PreparedState::Staged => good().apply_to("staged ✓"),
+        PreparedState::Waiting => good().apply_to("waiting"),
+        PreparedState::Conflict => warn().apply_to("conflict"),
+        PreparedState::Held => warn().apply_to("held"),
+        PreparedState::NeedsInspection => warn().apply_to("needs inspection"),
+    };
+    let message = set.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+    Line::Columns(vec![name, images, state.to_string(), format!("for operator {}{message}", set.operator_version)])
+}
+
+/// What happened to which object, and below it what to do.
+fn finding(finding: &Finding) -> Vec<Line> {
+    let object = finding.object.as_ref().map(|object| {
+        let namespace = object.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        format!("{} {namespace}{}: ", object.kind, object.name)
+    });
+    let reason = warn().apply_to(&finding.reason);
+    let mut lines = vec![Line::Text(format!("{reason}: {}{}", object.unwrap_or_default(), finding.message))];
+    lines.extend(finding.next_step.iter().map(|step| Line::Text(format!("  → {step}"))));
+    lines
+}
+
+/// Drift and Degraded have blocks of their own.
+fn block_of(finding: &Finding) -> Option<ConditionType> {
+    let reason = Reason::ALL.iter().find(|reason| reason.as_str() == finding.reason)?;
+    let concern = reason.condition();
+    matches!(concern, ConditionType::Drifted | ConditionType::OperatorDegraded).then_some(concern)
+}
+
+fn ready(status: &ImageSetPolicyStatus) -> Line {
+    let condition = status.conditions.iter().find(|one| one.type_ == ConditionType::Ready.to_string());
+    let Some(condition) = condition else { return Line::Text("unknown".to_owned()) };
+    let style = if condition.status == "True" { good() } else { bad() };
+    let answer = style.apply_to(&condition.status);
+    Line::Text(format!("{answer}, {}: {}", condition.reason, condition.message))
+}
+
+/// Seconds in their largest unit, as kubectl shows ages.
+fn age(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: &str = "
+operator: {image: 'quay.io/tigera/operator:v1.42.4', runningImage: 'quay.io/tigera/operator:v1.40.15', version: v1.40.15, target: v1.42.4, pinned: false}
+current: {imageSet: calico-v3.32.1, stored: true, images: 23, adopted: false, workloads: {total: 5, pinned: 2, complete: 1}, lastVerifiedTime: '2026-01-01T00:00:00Z'}
+prepared:
+- {operatorVersion: v1.43.0, imageSet: calico-v3.32.0, state: Staged, images: 23, discovered: false}
+findings:
+- {reason: TagMoved, object: {kind: ImageSet, name: calico-v3.32.1}, message: it moved, nextStep: find out why}
+- {reason: ImageMissing, object: {kind: Secret, namespace: a, name: b}, message: gone}
+conditions:
+- {type: Ready, status: 'False', reason: ImageMissing, message: 'one is missing', lastTransitionTime: '2026-01-01T00:00:00Z'}
+";
+
+    fn shown(status: Option<&str>) -> String {
+        let mut policy = ImageSetPolicy::new("default", crate::api::ImageSetPolicySpec::default());
+        policy.status = status.map(|text| serde_yaml_ng::from_str(text).unwrap());
+        of_policy(&policy, "2026-01-01T00:04:10Z".parse().unwrap())
+    }
+
+    #[test]
+    fn an_upgrade_under_way_on_one_screen() {
+        assert_eq!(
+            shown(Some(STATUS)),
+            "\
+POLICY     Observe (nothing is written)
+OPERATOR   v1.40.15 (quay.io/tigera/operator:v1.40.15, by tag) runs
+           v1.42.4 (quay.io/tigera/operator:v1.42.4, by tag) is to run
+TARGET     calico-v3.32.1   23 images   rolling out, 1 of 5 workloads   verified 4m ago
+PREPARED   calico-v3.32.0   23 images   staged ✓                        for operator v1.43.0
+DRIFT      TagMoved: ImageSet calico-v3.32.1: it moved
+             → find out why
+DEGRADED   none
+PROBLEMS   ImageMissing: Secret a/b: gone
+READY      False, ImageMissing: one is missing
+"
+        );
+    }
+
+    #[test]
+    fn a_policy_that_nobody_has_looked_at_says_so() {
+        let text = shown(None);
+        assert!(text.contains("the controller has not looked at this policy"), "{text}");
+    }
+
+    #[test]
+    fn ages_are_told_in_their_largest_unit() {
+        for (seconds, told) in [(-3, "0s"), (59, "59s"), (250, "4m"), (7300, "2h"), (200_000, "2d")] {
+            assert_eq!(age(seconds), told);
+        }
+    }
+}

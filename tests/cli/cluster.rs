@@ -1,0 +1,151 @@
+//! The verbs that look at a cluster, against a real API server: `status` and `plan`.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+
+use crate::generate::sets;
+use crate::testbox::crds::{self, Kind};
+use crate::testbox::rules::{Features, OperatorRules, Variant, strict_problems};
+use crate::testbox::{ControlPlane, Registry, apply_yaml, images};
+use crate::{assert_says, run, told};
+
+const DEPLOYMENT: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: tigera-operator}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: imageset-controller}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: tigera-operator, namespace: tigera-operator}
+spec:
+  selector: {matchLabels: {k8s-app: tigera-operator}}
+  template:
+    metadata: {labels: {k8s-app: tigera-operator}}
+    spec: {containers: [{name: tigera-operator, image: 'quay.io/tigera/operator:v1.40.15'}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: one}
+";
+
+fn policy(host: &str, mode: &str) -> String {
+    format!(
+        "apiVersion: imageset-controller.io/v1alpha1\nkind: ImageSetPolicy\nmetadata: {{name: default}}\nspec:\n  \
+         mode: {mode}\n  prepare: {{versions: [v1.42.4]}}\n  registries: [{{host: '{host}', plainHttp: true}}]\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
+    let control_plane = ControlPlane::start("cli").await.unwrap();
+    let client = control_plane.client();
+    let kubeconfig = control_plane.kubeconfig().to_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| told(&run(&[arguments, &["--kubeconfig", &kubeconfig]].concat()));
+
+    // Nothing is installed.
+    let (code, stdout, stderr) = run(&["status"]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert_says(
+        &stderr,
+        &["error: the kind ImageSetPolicy is not installed", "hint: imageset-controller crds | kubectl"],
+    );
+    let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/imageset-controller.io_imagesetpolicies.yaml");
+    apply_yaml(client.clone(), &std::fs::read_to_string(definition).unwrap()).await.unwrap();
+    let (code, _, stderr) = run(&["status"]);
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["error: there is no ImageSetPolicy default", "hint: "]);
+
+    // No operator, nothing to install: told, and how to go on.
+    let (code, stdout, stderr) = run(&["plan"]);
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["note: there is no ImageSetPolicy default in this cluster"]);
+    assert_says(
+        &stdout,
+        &["PROBLEMS", "OperatorNotFound: Deployment tigera-operator/tigera-operator", "→ install the operator"],
+    );
+
+    // A cluster that runs v1.40.15.
+    crds::install(&client).await.unwrap();
+    apply_yaml(client.clone(), DEPLOYMENT).await.unwrap();
+    let registry = Registry::start(crate::testbox::Kind::Anonymous).await.unwrap();
+    let host = registry.host();
+    for version in ["v1.40.15", "v1.42.4"] {
+        let rules = OperatorRules::for_version(version).unwrap();
+        let names = rules.names_of(Variant::Calico);
+        let references: Vec<String> =
+            names.iter().map(|name| rules.default_reference(Variant::Calico, name, false).unwrap()).collect();
+        images::push_release(&registry.access().unwrap(), &references, None).await.unwrap();
+    }
+    let installation = Kind::Installation.object("default", json!({ "variant": "Calico", "registry": host }));
+    Kind::Installation.api(&client).create(&Default::default(), &installation).await.unwrap();
+    apply_yaml(client.clone(), &policy(&host, "Observe")).await.unwrap();
+
+    let (code, stdout, _) = run(&["status"]);
+    assert_eq!(code, 0);
+    assert_says(&stdout, &["POLICY", "Observe", "READY", "the controller has not looked at this policy"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = folder.path().join("snapshot.yaml").to_str().unwrap().to_owned();
+    let (code, planned, stderr) = run(&["plan", "--record", &snapshot]);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{planned}");
+    assert_says(
+        &planned,
+        &[
+            "OPERATOR   v1.40.15 (quay.io/tigera/operator:v1.40.15, by tag)",
+            "calico-v3.31.7   18 images   not stored",
+            "PREPARED   calico-v3.32.1   23 images",
+            "PLAN       create calico-v3.31.7: 18 images for operator v1.40.15",
+            "create calico-v3.32.1: 23 images for operator v1.42.4",
+            "READY      True, PlanComputed",
+        ],
+    );
+
+    // What was recorded leads to the same plan without cluster and registry.
+    drop(registry);
+    let (code, again, _) = told(&crate::run(&["plan", "--snapshot", &snapshot]));
+    assert_eq!((code, again), (0, planned));
+    let (code, yaml, _) = told(&crate::run(&["plan", "--snapshot", &snapshot, "-o", "yaml"]));
+    assert_eq!(code, 0);
+    let made = sets(&yaml);
+    assert_eq!(made.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ["calico-v3.31.7", "calico-v3.32.1"]);
+    for (_, version, entries) in &made {
+        assert_eq!(strict_problems(version, Variant::Calico, entries, Features::none()), Vec::<String>::new());
+    }
+    let (_, json, _) = told(&crate::run(&["plan", "--snapshot", &snapshot, "-o", "json"]));
+    let status: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(status["plan"]["changes"][0]["imageSet"], "calico-v3.31.7");
+
+    // The registry is gone: the plan says what is in the way.
+    let (code, stdout, _) = run(&["plan"]);
+    assert_eq!(code, 2);
+    assert_says(&stdout, &["PROBLEMS", "RegistryUnreachable: registry", "→ "]);
+
+    // A policy that is only a file, and files that are none.
+    let file = folder.path().join("policy.yaml");
+    std::fs::write(&file, policy(&host, "Apply")).unwrap();
+    let (_, stdout, _) = run(&["plan", "--policy", file.to_str().unwrap()]);
+    assert_says(&stdout, &["POLICY     Apply"]);
+    std::fs::write(&file, "kind: [").unwrap();
+    let (code, _, stderr) = run(&["plan", "--policy", file.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["error: ", "policy.yaml is not one ImageSetPolicy"]);
+    let (code, _, stderr) = told(&crate::run(&["plan", "--snapshot", file.to_str().unwrap()]));
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["policy.yaml is not a snapshot"]);
+
+    // Nothing of all this wrote anything.
+    assert!(Kind::ImageSet.api(&client).list(&ListParams::default()).await.unwrap().items.is_empty());
+    let records: Api<ConfigMap> = Api::namespaced(client.clone(), "imageset-controller");
+    assert!(records.list(&ListParams::default()).await.unwrap().items.is_empty());
+
+    drop(control_plane);
+    let (code, _, stderr) = run(&["status"]);
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["error: ", "hint: "]);
+}

@@ -1,0 +1,247 @@
+//! `generate` against real registries. Every set that comes out is judged by the operator's own rules, from the published
+//! facts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::testbox::images::{self, INDEX_TYPE, Image, LINUX_PLATFORMS, MANIFEST_TYPE};
+use crate::testbox::registry_client::digest_of;
+use crate::testbox::rules::{Entry, Features, OperatorRules, Variant, all_versions, key, strict_problems};
+use crate::testbox::{Access, Kind, Registry};
+use crate::{assert_says, command, run, told};
+
+/// Name, operator version and entries of a set.
+pub type Made = (String, String, Vec<Entry>);
+
+/// The sets of YAML text.
+pub fn sets(yaml: &str) -> Vec<Made> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let one = |document| {
+        let object = Value::deserialize(document).unwrap();
+        assert_eq!((&object["apiVersion"], &object["kind"]), (&json!("operator.tigera.io/v1"), &json!("ImageSet")));
+        assert!(object["metadata"]["labels"].is_null(), "a file's set must not carry the controller's label");
+        let images = object["spec"]["images"].as_array().unwrap();
+        let entries = images.iter().map(|entry| (text(&entry["image"]), text(&entry["digest"]))).collect();
+        let annotations = &object["metadata"]["annotations"];
+        let version = text(&annotations["imageset-controller.io/operator-version"]);
+        (text(&object["metadata"]["name"]), version, entries)
+    };
+    serde_yaml_ng::Deserializer::from_str(yaml).map(one).collect()
+}
+
+fn assert_valid(version: &str, variant: Variant, entries: &[Entry]) {
+    let problems = strict_problems(version, variant, entries, Features::none());
+    assert!(problems.is_empty(), "operator {version} would refuse it: {problems:?}");
+}
+
+fn calico_references(version: &str) -> Vec<String> {
+    let rules = OperatorRules::for_version(version).unwrap();
+    let names = rules.names_of(Variant::Calico);
+    names.iter().map(|name| rules.default_reference(Variant::Calico, name, false).unwrap()).collect()
+}
+
+/// Every image of every release under its key, with one pair of platform images per repository and an index of its own per tag: what
+/// [`images::push_release`] does for a release would take minutes for all of them.
+async fn push_everything(access: &Access, references: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let mut repositories: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for reference in references {
+        let (_, tag) = images::repository_and_tag(reference);
+        repositories.entry(key(reference)).or_default().insert(tag);
+    }
+    let push = |(repository, tags): (String, BTreeSet<String>)| async move {
+        let image = Image::index(&repository, LINUX_PLATFORMS)?;
+        images::push(access, &repository, "children", &image).await?;
+        let index: Value = serde_json::from_slice(&image.content())?;
+        let mut digests = Vec::new();
+        for tag in tags {
+            let mut index = index.clone();
+            index["annotations"] = json!({ "tag": tag });
+            let content = Bytes::from(index.to_string());
+            access.push_manifest(&repository, &tag, INDEX_TYPE, &content).await?;
+            digests.push((format!("{repository}:{tag}"), digest_of(&content)));
+        }
+        anyhow::Ok(digests)
+    };
+    let pushes: Vec<_> = repositories.into_iter().map(push).collect();
+    let digests: Vec<Vec<(String, String)>> =
+        futures::stream::iter(pushes).buffer_unordered(8).try_collect().await.unwrap();
+    digests.into_iter().flatten().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sets_of_all_releases_are_what_their_operators_want() {
+    let registry = Registry::start(Kind::Anonymous).await.unwrap();
+    let releases: Vec<String> =
+        all_versions().iter().map(ToString::to_string).filter(|text| text != "v1.41.0").collect();
+    assert_eq!(releases.len(), 263);
+    let references: BTreeSet<String> = releases.iter().flat_map(|release| calico_references(release)).collect();
+    let digests = push_everything(&registry.access().unwrap(), &references).await;
+
+    let host = registry.host();
+    let mut arguments = vec!["generate", "--registry", &host, "--plain-http", &host];
+    arguments.extend(releases.iter().map(String::as_str));
+    let (code, stdout, stderr) = told(&run(&arguments));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let made = sets(&stdout);
+    assert_eq!(made.iter().map(|(_, version, _)| version.clone()).collect::<Vec<_>>(), releases);
+    for (name, version, entries) in &made {
+        let rules = OperatorRules::for_version(version).unwrap();
+        assert_eq!(*name, rules.expected_set_name(Variant::Calico));
+        assert_valid(version, Variant::Calico, entries);
+        // Exactly the names that this operator takes, each with the digest of its own tag.
+        let names: BTreeSet<String> = entries.iter().map(|(image, _)| image.clone()).collect();
+        assert_eq!(names, rules.names_of(Variant::Calico), "{version}");
+        for (image, digest) in entries {
+            let reference = rules.default_reference(Variant::Calico, image, false).unwrap();
+            let (_, tag) = images::repository_and_tag(&reference);
+            assert_eq!(*digest, digests[&format!("{image}:{tag}")], "{version} {image}");
+        }
+    }
+
+    // Again, the same bytes.
+    assert_eq!(told(&run(&arguments)).1, stdout);
+}
+
+fn token() -> Kind {
+    Kind::Token { user: "puller".to_owned(), password: "planted-canary".to_owned(), anonymous_pull: false }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_registry_with_a_layout_a_private_authority_and_credentials() {
+    let registry = Registry::start_tls(token()).await.unwrap();
+    let place = |reference: &str| {
+        let (repository, _) = images::repository_and_tag(reference);
+        format!("mirrors/calico/our-{}", repository.rsplit('/').next().unwrap())
+    };
+    let references = calico_references("v1.42.4");
+    let digests = images::push_release(&registry.access().unwrap(), &references, Some(&place)).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (docker, authority) =
+        (file("config.json", &registry.docker_config_json()), file("ca.pem", registry.ca_pem().unwrap()));
+    let host = registry.host();
+    let placed = ["--registry", &host, "--image-path", "mirrors/calico", "--image-prefix", "our-"];
+    let all = |more: &[&str]| told(&run(&[&["generate", "v1.42.4"], &placed[..], more].concat()));
+
+    let (code, stdout, stderr) = all(&["--ca-file", &authority, "--docker-config", &docker]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_says(
+        &stdout,
+        &["# Digests for tigera-operator v1.42.4, 23 images from", "--image-prefix our-", "apiVersion:"],
+    );
+    let made = sets(&stdout);
+    assert_eq!(made[0].0, "calico-v3.32.1");
+    assert_valid("v1.42.4", Variant::Calico, &made[0].2);
+    assert_eq!(made[0].2.iter().map(|(_, digest)| digest).collect::<BTreeSet<_>>(), digests.values().collect());
+
+    // Docker's own place for the file, and JSON.
+    let mut with_docker =
+        command(&[&["generate", "v1.42.4", "-o", "json", "--ca-file", &authority], &placed[..]].concat());
+    let (code, json, _) = told(&with_docker.env("DOCKER_CONFIG", folder.path()).output().unwrap());
+    let object: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, object["spec"]["images"].as_array().unwrap().len()), (0, 23));
+
+    let (code, stdout, stderr) = all(&["--ca-file", &authority]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert_says(&stderr, &["error: registry", &host, "(RegistryUnauthorized)", "\nhint: ", "--docker-config"]);
+
+    let (code, _, stderr) = all(&["--docker-config", &docker]);
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["error: registry", &host, "(RegistryCertificateInvalid)", "\nhint: ", "--ca-file"]);
+    assert_eq!(stderr.matches("error:").count(), 1, "23 images on one registry are one failure:\n{stderr}");
+
+    let broken = file("broken.json", r#"{"auths": {"x": {"auth": "planted-canary"}}}"#);
+    let (code, _, stderr) = all(&["--docker-config", &broken]);
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["error: ", "broken.json", "(PullSecretInvalid)"]);
+    assert!(!stderr.contains("planted-canary"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_registry_lacks_holds_the_whole_set_and_names_the_image() {
+    let registry = Registry::start(Kind::Anonymous).await.unwrap();
+    let access = registry.access().unwrap();
+    let references = calico_references("v1.40.15");
+    let without: Vec<&String> = references.iter().filter(|reference| !reference.contains("/whisker")).collect();
+    images::push_release(&access, &without, None).await.unwrap();
+    let host = registry.host();
+    let base = ["generate", "v1.40.15", "--registry", &host, "--plain-http", &host];
+
+    let (code, stdout, stderr) = told(&run(&base));
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert_says(
+        &stderr,
+        &["error: ImageSet calico-v3.31.7", "calico/whisker:v3.31.7", "(ImageMissing)", "--exclude NAME"],
+    );
+
+    let excluding = [&base[..], &["--exclude", "calico/whisker", "--exclude", "calico/whisker-backend"]].concat();
+    let (code, stdout, _) = told(&run(&excluding));
+    let made = sets(&stdout);
+    assert_eq!((code, made[0].2.len()), (0, references.len() - 2));
+    assert_valid("v1.40.15", Variant::Calico, &made[0].2);
+
+    let (code, _, stderr) = told(&run(&[&base[..], &["--exclude", "calico/node"]].concat()));
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["calico/node is excluded, but operator v1.40.15 insists on it", "(ExcludedImageRequired)"]);
+
+    // One image of one platform only.
+    let node = Image::single("node for amd64 only", ("linux", "amd64", None)).unwrap();
+    images::push(&access, "calico/node", "v3.31.7", &node).await.unwrap();
+    let (code, _, stderr) = told(&run(&[&excluding[..], &["--platform", "linux/arm64"]].concat()));
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["calico/node:v3.31.7 has no manifest for linux/arm64", "(PlatformMissing)", "hint: "]);
+    let (code, stdout, _) = told(&run(&[&excluding[..], &["--platform", "linux/amd64"]].concat()));
+    assert_eq!(code, 0);
+    assert!(sets(&stdout)[0].2.contains(&("calico/node".to_owned(), node.digest())));
+    assert_eq!(node.media_type(), MANIFEST_TYPE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fips_and_enterprise_pin_the_image_that_is_really_pulled() {
+    let registry = Registry::start(Kind::Anonymous).await.unwrap();
+    let access = registry.access().unwrap();
+    let host = registry.host();
+    for (version, variant, flags, fips) in [
+        ("v1.42.4", Variant::Calico, &["--fips"][..], true),
+        // Two tags for one name: the Enterprise release's is pulled.
+        ("v1.27.17", Variant::Enterprise, &["--variant", "Enterprise"][..], false),
+    ] {
+        let rules = OperatorRules::for_version(version).unwrap();
+        let all: BTreeSet<String> = rules.printed_references().map(str::to_owned).collect();
+        let all: Vec<String> = all.into_iter().collect();
+        let digests = images::push_release(&access, &all, Some(&key)).await.unwrap();
+        let base = ["generate", version, "--registry", &host, "--plain-http", &host];
+        let (code, stdout, stderr) = told(&run(&[&base[..], flags].concat()));
+        assert_eq!((code, stderr.as_str()), (0, ""), "{version}");
+        let (name, _, entries) = sets(&stdout).remove(0);
+        assert_eq!(name, rules.expected_set_name(variant));
+        assert_valid(version, variant, &entries);
+        for (image, digest) in entries {
+            let reference = rules.default_reference(variant, &image, fips);
+            // Up to v1.35 the operator takes its own image, too, which is in Calico's list for both variants.
+            let reference = reference.or(rules.default_reference(Variant::Calico, &image, fips)).unwrap();
+            assert_eq!(digest, digests[&reference], "{version} {image}");
+        }
+    }
+}
+
+#[test]
+fn what_no_registry_can_help_is_said_before_any_is_asked() {
+    let (code, stdout, stderr) = told(&run(&["generate", "v1.41.0"]));
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert_says(&stderr, &["error: operator v1.41.0", "pre-release marker master", "(PreReleaseMarker)", "\nhint: "]);
+    let (code, _, stderr) = told(&run(&["generate", "v1.42.4", "v1.99.0"]));
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["error: operator v1.99.0", "(OperatorVersionUnknown)", "\nhint: "]);
+    let (code, _, stderr) = told(&run(&["generate", "v1.42.4", "--registry", "https://registry.example"]));
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["(LayoutInvalid)", "hint: ", "without scheme"]);
+}

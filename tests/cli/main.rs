@@ -1,0 +1,57 @@
+//! The command line as a user runs it: the real binary against real registries and a real API server. Asserts on exit
+//! codes, standard output and standard error.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cluster;
+mod generate;
+
+#[path = "../testbox/mod.rs"]
+mod testbox;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A command line in a surrounding without cluster and without Docker's configuration.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imageset-controller"));
+    command.args(arguments).env_remove("KUBECONFIG").env_remove("DOCKER_CONFIG").env("HOME", "/nowhere");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+/// Exit code, standard output and standard error.
+fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// What must be said, in this order.
+fn assert_says(text: &str, parts: &[&str]) {
+    let mut rest = text;
+    for part in parts {
+        let Some(at) = rest.find(part) else { panic!("{part:?} is missing, or not in its place, in:\n{text}") };
+        rest = &rest[at + part.len()..];
+    }
+}
+
+#[test]
+fn the_committed_definition_is_what_crds_prints() {
+    let (code, stdout, _) = told(&run(&["crds"]));
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/imageset-controller.io_imagesetpolicies.yaml");
+    assert_eq!((code, stdout), (0, std::fs::read_to_string(file).unwrap()));
+}
+
+#[test]
+fn every_verb_helps_with_an_example_and_a_wrong_flag_is_exit_code_2() {
+    for verb in ["status", "plan", "generate", "images", "crds", "run"] {
+        let (code, stdout, _) = told(&run(&[verb, "--help"]));
+        assert_eq!(code, 0);
+        assert!(stdout.contains(&format!("imageset-controller {verb}")), "{verb} has no example:\n{stdout}");
+        let (code, stdout, stderr) = told(&run(&[verb, "--no-such-flag"]));
+        assert_eq!((code, stdout.as_str()), (2, ""), "{verb}");
+        assert!(stderr.starts_with("error: "), "{stderr}");
+    }
+}
