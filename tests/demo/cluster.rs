@@ -24,8 +24,7 @@ pub const SOON: Duration = Duration::from_secs(30);
 pub const PULL_SECRET: &str = "tigera-pull-secret";
 /// The operator's namespace, Deployment and container.
 pub const OPERATOR: &str = "tigera-operator";
-/// For [`Cluster::table`].
-pub const TIGERA_STATUSES: &str = "/apis/operator.tigera.io/v1/tigerastatuses";
+const TIGERA_STATUSES: &str = "/apis/operator.tigera.io/v1/tigerastatuses";
 
 /// A running cluster; everything ends on drop.
 pub struct Cluster {

@@ -81,9 +81,8 @@ async fn tell_all() -> Told {
     let tell = Teller::new();
     tell.title(
         "imageset-controller: a demo on a real etcd, kube-apiserver and image registry",
-        "Lines with $ are what you would type; the demo makes the same API calls itself and runs the real \
-         controller. Every ✓ is looked up in the cluster. The tigera-operator is played by a double that follows the \
-         rules of each release; [times] count from the start.",
+        "Lines with $ are what you would type (the demo makes the same calls itself); each ✓ is looked up in the \
+         cluster. A double plays the tigera-operator by the rules of each release.",
     );
     let mut tell = tell;
     let opened = opening::a_cluster(&mut tell).await;

@@ -72,9 +72,15 @@ impl Teller {
         }
     }
 
-    /// The same, for text that may be long.
-    pub fn shows_wrapped(&self, text: &str) {
-        print_wrapped(text, "     ");
+    /// Names and their values, which may be long.
+    pub fn fields(&self, fields: &[(&str, &str)]) {
+        let widest = fields.iter().map(|(name, _)| measure_text_width(name)).max().unwrap_or_default();
+        for (name, value) in fields {
+            for (index, line) in wrapped(value, WIDTH - 8 - widest).into_iter().enumerate() {
+                let name = if index == 0 { *name } else { "" };
+                println!("{INDENT}  {name:<widest$}   {line}");
+            }
+        }
     }
 
     /// Rows with their cells under each other.

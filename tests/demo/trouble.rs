@@ -10,6 +10,7 @@ use crate::Story;
 use crate::cluster::Cluster;
 use crate::teller::Teller;
 use crate::testbox::recorder::{self, InvariantRecorder, Verb, Violation};
+use crate::upgrades::typed;
 
 /// Chapter 8.
 pub async fn clear_words(story: &mut Story) -> Result<()> {
@@ -17,13 +18,12 @@ pub async fn clear_words(story: &mut Story) -> Result<()> {
     tell.chapter("What goes wrong is told, and changes nothing");
     let apply = |versions: &[&str]| json!({ "mode": "Apply", "prepare": { "versions": versions } });
 
-    tell.says("An operator version that nobody knows: a release from the future. (Its pod never starts here.)");
+    tell.says("First, an operator that is newer than the catalogue. (Its pod is kept from starting.)");
     let before = cluster.sets().await?;
     let unknown = mirror.operator_image("v1.99.0");
     mirror.push_operator("v1.99.0").await?;
     cluster.double.change(|options| options.unpullable.extend([unknown.clone()]));
-    tell.typed("kubectl set image deployment/tigera-operator -n tigera-operator \\");
-    tell.shows(&format!("  tigera-operator={unknown}"));
+    typed(tell, "v1.99.0");
     cluster.operator(&unknown).await?;
     let waiting = cluster.condition("Ready", "False", "OperatorVersionUnknown");
     let message = tell.wait("waiting for the condition", waiting).await?;
@@ -34,11 +34,9 @@ pub async fn clear_words(story: &mut Story) -> Result<()> {
     let waiting = cluster.condition("Ready", "True", "Succeeded");
     tell.wait("waiting for the way back", waiting).await?;
 
-    tell.says("A version to prepare whose mirror is incomplete: calico/typha was forgotten.");
+    tell.says("Then, a version to prepare that was mirrored without calico/typha.");
     mirror.push_release_without("v1.41.1", &["calico/typha"]).await?;
-    tell.typed(
-        r#"kubectl patch imagesetpolicy default --type merge -p '{"spec":{"prepare":{"versions":["v1.41.1"]}}}'"#,
-    );
+    tell.typed(r#"kubectl patch isp default --type merge -p '{"spec":{"prepare":{"versions":["v1.41.1"]}}}'"#);
     cluster.policy(mirror, apply(&["v1.41.1"])).await?;
     let waiting = cluster.condition("Ready", "False", "ImageMissing");
     let message = tell.wait("waiting for the condition", waiting).await?;
@@ -55,9 +53,8 @@ pub async fn clear_words(story: &mut Story) -> Result<()> {
 }
 
 fn describe(tell: &Teller, reason: &str, message: &str) {
-    tell.typed("kubectl describe imagesetpolicy default      # the condition Ready");
-    tell.shows(&format!("Status:   False\nReason:   {reason}"));
-    tell.shows_wrapped(&format!("Message:  {message}"));
+    tell.typed("kubectl describe imagesetpolicy default      # its condition Ready");
+    tell.fields(&[("Ready:", &format!("False, {reason}")), ("Message:", message)]);
 }
 
 async fn told_and_unchanged(
@@ -80,9 +77,9 @@ pub async fn verdict(story: &mut Story) -> Result<()> {
     let Story { tell, cluster, .. } = story;
     tell.chapter("The verdict on every revision");
     tell.says(
-        "All the time a recorder with watches of its own has followed etcd. It judges each revision: running set first \
-         (S1), accepted by the operator's own rules (S2), digests of real bytes (S3), no silent change (S4), nothing \
-         foreign or needed ever deleted (S5).",
+        "All the time a recorder has followed etcd. It judges each revision: the running version's set first (S1), \
+         accepted by the operator's rules (S2), digests of real bytes (S3), no silent change (S4), nothing foreign or \
+         needed deleted (S5).",
     );
     // Another one goes on, for a cluster that is kept.
     let next = InvariantRecorder::start(cluster.client.clone(), recorder::Config::default()).await?;
