@@ -21,7 +21,7 @@ test: needs-rust needs-go ## Run every test: lints' cheap part, units, scenarios
 check: needs-rust ## Format, clippy, units and scenarios: under a minute when warm
 	$(CARGO) fmt --check
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
-	$(CARGO) test --quiet --locked --lib --test scenarios --test catalogue
+	$(CARGO) test --quiet --locked --lib --test scenarios --test catalogue --test docs
 
 lint: needs-rust ## Format, clippy, docs and cargo deny (where it is installed)
 	$(CARGO) fmt --check

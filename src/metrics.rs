@@ -107,7 +107,7 @@ impl Metrics {
         let conditions: Family<TwoLabels, Gauge> = Family::default();
         for condition in &report.conditions {
             for status in [Status::True, Status::False, Status::Unknown] {
-                let labels = [("type", type_name(condition.r#type)), ("status", status.as_str())];
+                let labels = [("type", condition.r#type.as_str()), ("status", status.as_str())];
                 conditions.get_or_create(&labels).set(i64::from(condition.status == status));
             }
         }
@@ -127,21 +127,5 @@ impl Metrics {
         verified.set(self.last_verified.load(Ordering::Relaxed));
         let help = "When all digests of the target's set were last compared with the registry, 0 for never";
         registry.register("last_verification_timestamp_seconds", help, verified);
-    }
-}
-
-fn type_name(r#type: crate::domain::ConditionType) -> &'static str {
-    use crate::domain::ConditionType as Type;
-    match r#type {
-        Type::Ready => "Ready",
-        Type::Reconciling => "Reconciling",
-        Type::Stalled => "Stalled",
-        Type::VersionKnown => "VersionKnown",
-        Type::Resolved => "Resolved",
-        Type::Applied => "Applied",
-        Type::Prepared => "Prepared",
-        Type::Adopted => "Adopted",
-        Type::Drifted => "Drifted",
-        Type::OperatorDegraded => "OperatorDegraded",
     }
 }

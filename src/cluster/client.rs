@@ -1,14 +1,30 @@
-//! A connection to the API server, with deadlines: kube's own retries go on for minutes, and its reads never end.
+//! A connection to the API server. Where the server speaks HTTP/2, and every kube-apiserver does, one connection carries all
+//! watches and reads; kube's own client opens one per watch, each with its buffers (docs/adr/0009). Every wait has an end.
 
 use std::path::Path;
 use std::time::Duration;
 
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::retry::{InvalidBackoff, RetryPolicy};
+use kube::client::{Body, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tower::retry::RetryLayer;
+use tower::{BoxError, ServiceBuilder};
 
-/// Watches are renewed by the API server after about five minutes at the latest; anything quieter is dead.
-const READ_TIMEOUT: Duration = Duration::from_secs(330);
+/// For a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that says nothing for so long is asked whether it lives, and given up after as long again: a watch on a
+/// dead connection would miss everything.
+const PING_AFTER: Duration = Duration::from_secs(15);
+/// How long a connection without requests is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of HTTP/1.1 connections, where a proxy in between speaks no HTTP/2.
+const LARGEST_HTTP1_BUFFER: usize = 64 * 1024;
+/// Pauses and tries after 429, 503 and 504, `Retry-After` honoured; every caller has a deadline of its own, too.
+const RETRY: (Duration, Duration, u32) = (Duration::from_millis(100), Duration::from_secs(2), 4);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +38,12 @@ pub enum ConnectError {
     /// The connection's settings do not fit together.
     #[error("{0}")]
     Client(#[from] kube::Error),
+    /// The name of the server in its certificate cannot be one.
+    #[error("tls-server-name {0:?} is not a name")]
+    ServerName(String),
+    /// Our own retry settings contradict each other.
+    #[error("{0}")]
+    Retry(#[from] InvalidBackoff),
 }
 
 /// Connects as kubectl does: by `--kubeconfig` and `--context`, else `KUBECONFIG`, else the default file, else as the
@@ -31,12 +53,56 @@ pub enum ConnectError {
 /// No usable configuration.
 pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ConnectError> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let mut config = match (kubeconfig, context) {
+    let config = match (kubeconfig, context) {
         (Some(path), _) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
         (None, Some(_)) => Config::from_kubeconfig(&options).await?,
         (None, None) => Config::infer().await?,
     };
+    of_config(config)
+}
+
+fn of_config(mut config: Config) -> Result<Client, ConnectError> {
+    if config.proxy_url.is_some() {
+        // kube says that proxies are not built in, in its own words.
+        return Ok(Client::try_from(config)?);
+    }
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = Some(READ_TIMEOUT);
-    Ok(Client::try_from(config)?)
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    // Finds a dead HTTP/1.1 connection, which has no pings.
+    tcp.set_keepalive(Some(PING_AFTER));
+    tcp.set_keepalive_interval(Some(PING_AFTER));
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let tls =
+        hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();
+    let connector = match &config.tls_server_name {
+        Some(name) => {
+            let name = rustls::pki_types::ServerName::try_from(name.clone());
+            let name =
+                name.map_err(|_| ConnectError::ServerName(config.tls_server_name.clone().unwrap_or_default()))?;
+            let resolver = hyper_rustls::FixedServerNameResolver::new(name);
+            tls.with_server_name_resolver(resolver).enable_all_versions().wrap_connector(tcp)
+        }
+        None => tls.enable_all_versions().wrap_connector(tcp),
+    };
+    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(4)
+        .http1_max_buf_size(LARGEST_HTTP1_BUFFER)
+        .http2_keep_alive_interval(PING_AFTER)
+        .http2_keep_alive_timeout(PING_AFTER)
+        .http2_keep_alive_while_idle(true)
+        .build(connector);
+    let (first, longest, tries) = RETRY;
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .layer(RetryLayer::new(RetryPolicy::new(first, longest, tries, true)?))
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace))
 }

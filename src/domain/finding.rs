@@ -7,66 +7,81 @@ use serde::{Deserialize, Serialize};
 
 use super::resolution::RegistryFailureKind;
 
-/// A question about the cluster that a condition of the policy answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum ConditionType {
-    /// Is everything done that this generation of the policy asks for, as far as it can be? (kstatus)
-    Ready,
-    /// Is something under way? (kstatus, abnormal-true)
-    Reconciling,
-    /// Does it take a person to get on? (kstatus, abnormal-true)
-    Stalled,
-    /// Do we know which operator version runs and which one is to run?
-    VersionKnown,
-    /// Does the registry serve every image of the wanted sets, for every node?
-    Resolved,
-    /// Is the set of the target version stored?
-    Applied,
-    /// Is every version of `prepare.versions` staged?
-    Prepared,
-    /// Does the operator use the set, in every workload?
-    Adopted,
-    /// Does something differ from what is pinned, or will? (abnormal-true)
-    Drifted,
-    /// Does a TigeraStatus say Degraded? (abnormal-true)
-    OperatorDegraded,
+/// Makes an enum each of whose variants is explained by one text, in its documentation and on the reference pages.
+macro_rules! explained {
+    ($(#[doc = $about:literal])* $name:ident, $(#[doc = $told:literal])* $text:ident: $($variant:ident $meaning:literal,)*) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl $name {
+            /// All of them, in the order in which they are shown.
+            pub const ALL: [Self; [$(stringify!($variant)),*].len()] = [$(Self::$variant),*];
+
+            /// The word, as conditions, metric labels and pages carry it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)* }
+            }
+
+            $(#[doc = $told])*
+            #[must_use]
+            pub const fn $text(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.pad(self.as_str())
+            }
+        }
+    };
+}
+
+explained! {
+    /// A question about the cluster that a condition of the policy answers.
+    ConditionType,
+    /// The question that it answers with True or False.
+    question:
+    Ready "Is everything done that this generation of the policy asks for, as far as it can be?",
+    Reconciling "Is something under way?",
+    Stalled "Does it take a person to get on?",
+    VersionKnown "Do we know which operator version runs and which one is to run?",
+    Resolved "Does the registry serve every image of the wanted sets, for every node?",
+    Applied "Is the set of the target version stored?",
+    Prepared "Is every version of `prepare.versions` staged?",
+    Adopted "Does the operator use the set, in every workload?",
+    Drifted "Does something differ from what is pinned, or will?",
+    OperatorDegraded "Does a TigeraStatus say Degraded?",
 }
 
 impl ConditionType {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 10] = [
-        Self::Ready,
-        Self::Reconciling,
-        Self::Stalled,
-        Self::VersionKnown,
-        Self::Resolved,
-        Self::Applied,
-        Self::Prepared,
-        Self::Adopted,
-        Self::Drifted,
-        Self::OperatorDegraded,
-    ];
-}
+    /// Whether True is the answer that calls for attention.
+    #[must_use]
+    pub const fn is_abnormal_true(self) -> bool {
+        matches!(self, Self::Reconciling | Self::Stalled | Self::Drifted | Self::OperatorDegraded)
+    }
 
-impl fmt::Display for ConditionType {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, formatter)
+    /// Whether kstatus gives it its meaning, for GitOps tools that know nothing of this kind.
+    #[must_use]
+    pub const fn is_kstatus(self) -> bool {
+        matches!(self, Self::Ready | Self::Reconciling | Self::Stalled)
     }
 }
 
-/// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Severity {
-    /// As it should be; said because somebody may ask.
-    Normal,
-    /// Under way: it ends by itself.
-    Waiting,
-    /// Somebody should look; nothing is held up.
-    Warning,
-    /// It is retried by itself, but something outside has to change first.
-    Blocking,
-    /// Nothing happens until a person acts.
-    Stalled,
+explained! {
+    /// How much a finding matters.
+    Severity,
+    /// What it tells a person.
+    meaning:
+    Normal "As it should be; said because somebody may ask.",
+    Waiting "Under way: it ends by itself.",
+    Warning "Somebody should look; nothing is held up.",
+    Blocking "It is retried by itself, but something outside has to change first.",
+    Stalled "Nothing happens until a person acts.",
 }
 
 macro_rules! reasons {
@@ -138,7 +153,7 @@ reasons! {
     OperatorContainerNotFound, VersionKnown, Blocking, "The operator Deployment has no container of the configured name.", "correct spec.operator.container";
     OperatorImageInvalid, VersionKnown, Blocking, "The operator's image is not a reference that a node can pull.", "correct the image of the operator Deployment";
     OperatorVersionUnknown, VersionKnown, Blocking, "The version of the operator image cannot be told.", "use a released operator image by tag, or one with a version label by digest; add a release with `imageset-controller catalogue add`";
-    OperatorVersionAmbiguous, VersionKnown, Blocking, "The sources for the operator's version disagree; nothing is done on a guess.", "make the image tag and the image's version label agree, or pin the operator by digest";
+    OperatorVersionAmbiguous, VersionKnown, Blocking, "The sources for the operator's version disagree; nothing is done on a guess.", "make the image tag and the image's version label agree, pin the operator by digest, or see that one of the pods gets Ready";
     PreReleaseMarker, VersionKnown, Blocking, "This operator version was built before its Calico release: its images are not releases and no ImageSet can be made.", "use another operator version";
 
     // Resolved

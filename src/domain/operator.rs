@@ -77,18 +77,35 @@ impl Look<'_> {
         let leading_old = old.iter().find(|pod| pod.ready);
         versions.knowledge.taken_over = old.is_empty() || (new_is_ready && leading_old.is_none());
         versions.knowledge.running = match leading_old {
-            Some(pod) => {
-                let object = format!("Pod {}/{}", self.snapshot.settings.operator.namespace, pod.name);
-                let known = self.note(versions, &pod.image, &object);
-                if known.is_none() {
-                    // Which set must exist first is not known, so none is written.
-                    versions.frozen = true;
-                }
-                known
-            }
+            Some(pod) => self.note_pod(versions, pod),
             None if new_is_ready => versions.knowledge.target.clone(),
-            None => self.remembered_running(),
+            None => self.remembered_running().or_else(|| self.may_be_back(versions, &old, object)),
         };
+    }
+
+    /// The version of an old pod. Without it nothing is known of which set must exist first, so none is written.
+    fn note_pod(&self, versions: &mut OperatorVersions, pod: &OperatorPod) -> Option<KnownOperator> {
+        let object = format!("Pod {}/{}", self.snapshot.settings.operator.namespace, pod.name);
+        let known = self.note(versions, &pod.image, &object);
+        versions.frozen |= known.is_none();
+        known
+    }
+
+    /// Nothing is Ready, and nothing tells what was: an old pod may be back at any moment and lead again.
+    fn may_be_back(
+        &self,
+        versions: &mut OperatorVersions,
+        old: &[&OperatorPod],
+        object: &str,
+    ) -> Option<KnownOperator> {
+        let (first, others) = old.split_first()?;
+        if others.iter().any(|pod| pod.image != first.image) {
+            let message = "pods of several older images are there and none is Ready";
+            versions.findings.push(Finding::new(Reason::OperatorVersionAmbiguous, object, message));
+            versions.frozen = true;
+            return None;
+        }
+        self.note_pod(versions, first)
     }
 
     fn without_deployment(&self, versions: &mut OperatorVersions, object: &str) {

@@ -1,4 +1,6 @@
-//! Where an image is pulled from: registry, repository and a tag, a digest or both. Parsing is the OCI library's.
+//! Where an image is pulled from: registry, repository and a tag, a digest or both. The grammar is that of Docker and of
+//! the OCI library (`oci-distribution`), which parses by a regular expression that alone takes 10 MiB of memory; ours is
+//! tested against it (docs/adr/0010).
 
 use std::fmt;
 use std::str::FromStr;
@@ -82,15 +84,92 @@ impl FromStr for Reference {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = |cause: String| InvalidReference { text: text.chars().take(300).collect(), cause };
-        let parsed: oci_distribution::Reference = text.parse().map_err(|error| invalid(format!("{error}")))?;
-        let digest = parsed.digest().map(str::parse).transpose().map_err(|error| invalid(format!("{error}")))?;
-        Ok(Self {
-            registry: parsed.registry().to_owned(),
-            repository: parsed.repository().to_owned(),
-            tag: parsed.tag().map(str::to_owned),
-            digest,
-        })
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(digest.parse().map_err(|error| invalid(format!("{error}")))?)),
+            None => (text, None),
+        };
+        // A colon before the last slash belongs to a port.
+        let (name, tag) = match rest.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+            _ => (rest, None),
+        };
+        if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
+            return Err(invalid(format!("{tag:?} is not a tag")));
+        }
+        let (registry, repository) = split_registry(name);
+        if !is_host(registry) {
+            return Err(invalid(format!("{registry:?} is not a host with optional port")));
+        }
+        let repository = match repository.contains('/') || registry != DOCKER_HUB {
+            true => repository.to_owned(),
+            false => format!("{OFFICIAL_IMAGES}/{repository}"),
+        };
+        if repository.len() > LONGEST_REPOSITORY || !repository.split('/').all(is_segment) {
+            return Err(invalid(format!(
+                "{repository:?} is not a repository: lower-case letters, digits and . _ - only"
+            )));
+        }
+        let tag = tag.or(digest.is_none().then_some(DEFAULT_TAG)).map(str::to_owned);
+        Ok(Self { registry: registry.to_owned(), repository, tag, digest })
     }
+}
+
+const DOCKER_HUB: &str = "docker.io";
+/// Docker Hub's name in old configurations.
+const LEGACY_DOCKER_HUB: &str = "index.docker.io";
+/// Where Docker Hub keeps images whose name has one segment.
+const OFFICIAL_IMAGES: &str = "library";
+/// What no tag and no digest mean.
+const DEFAULT_TAG: &str = "latest";
+/// The longest repository, in characters (`distribution/reference`: NameTotalLengthMax).
+const LONGEST_REPOSITORY: usize = 255;
+
+/// The first segment is a registry if it looks like a host: with a dot, a port or as `localhost`; else it is Docker Hub's
+/// (`distribution/reference`: `splitDockerDomain`).
+fn split_registry(name: &str) -> (&str, &str) {
+    match name.split_once('/') {
+        Some((LEGACY_DOCKER_HUB, repository)) => (DOCKER_HUB, repository),
+        Some((host, repository)) if host.contains(['.', ':']) || host == "localhost" => (host, repository),
+        _ => (DOCKER_HUB, name),
+    }
+}
+
+/// A DNS name or an IPv4 address, or an IPv6 address in brackets, with an optional port.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) => {
+            let is_address = !address.is_empty()
+                && address.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
+            if !is_address {
+                return false;
+            }
+            ("", rest)
+        }
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let is_label = |label: &str| {
+        let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        ends(label.as_bytes().first())
+            && ends(label.as_bytes().last())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let is_port = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (text.starts_with('[') || host.split('.').all(is_label))
+        && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+}
+
+/// Lower-case letters and digits, separated by `.`, `_`, `__` or any number of `-`.
+fn is_segment(segment: &str) -> bool {
+    let is_word = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
+    let mut separators = segment.split(is_word).filter(|separator| !separator.is_empty());
+    segment.starts_with(is_word)
+        && segment.ends_with(is_word)
+        && separators.all(|text| matches!(text, "." | "_" | "__") || text.bytes().all(|byte| byte == b'-'))
+}
+
+fn is_tag(tag: &str) -> bool {
+    let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    tag.len() <= 128 && tag.starts_with(is_word) && tag.chars().all(|one| is_word(one) || matches!(one, '.' | '-'))
 }
 
 impl TryFrom<String> for Reference {
@@ -133,6 +212,96 @@ mod tests {
         assert_eq!((reference.tag(), reference.digest()), (Some("v1"), Some(&digest)));
         assert_eq!(reference.image_name().unwrap().as_str(), "calico/node");
         assert_eq!("calico/node:v1".parse::<Reference>().unwrap().to_string(), "docker.io/calico/node:v1");
+    }
+
+    /// What the library makes of it, where it is a reference at all.
+    fn by_the_library(text: &str) -> Option<(String, String, Option<String>, Option<String>)> {
+        let reference: oci_distribution::Reference = text.parse().ok()?;
+        let owned = |part: Option<&str>| part.map(str::to_owned);
+        let (registry, repository) = (reference.registry().to_owned(), reference.repository().to_owned());
+        Some((registry, repository, owned(reference.tag()), owned(reference.digest())))
+    }
+
+    fn by_us(text: &str) -> Option<(String, String, Option<String>, Option<String>)> {
+        let reference: Reference = text.parse().ok()?;
+        let digest = reference.digest.map(|digest| digest.to_string());
+        Some((reference.registry, reference.repository, reference.tag, digest))
+    }
+
+    #[test]
+    fn the_oci_library_reads_the_same() {
+        let hosts = [
+            "",
+            "localhost/",
+            "quay.io/",
+            "index.docker.io/",
+            "docker.io/",
+            "a.b-c.io:5000/",
+            "Reg.IO/",
+            "x:1/",
+            "-a.io/",
+            "a..b/",
+            "a.io:/",
+        ];
+        let paths = [
+            "node",
+            "calico/node",
+            "a/b/c/d",
+            "a--b/c__d/e.f_g",
+            "a..b",
+            "a___b",
+            "a-/b",
+            "/a",
+            "a//b",
+            "a/",
+            "",
+            "_a",
+            "1/2",
+        ];
+        let digest = format!("@{}", Digest::of(b"x"));
+        let tails = [
+            "",
+            ":v1",
+            ":V1.2-3_4",
+            ":-v",
+            ":.v",
+            ":",
+            ":a/b",
+            ":v+1",
+            &digest,
+            &format!(":v1{digest}"),
+            "@sha256:12",
+            "@",
+            ":v1@",
+            &format!(":{}", "t".repeat(128)),
+            &format!(":{}", "t".repeat(129)),
+        ];
+        let mut read = 0;
+        for host in hosts {
+            for path in paths {
+                for tail in tails {
+                    let text = format!("{host}{path}{tail}");
+                    let ours = by_us(&text);
+                    read += usize::from(ours.is_some());
+                    assert_eq!(ours, by_the_library(&text), "{text}");
+                }
+            }
+        }
+        assert!(read > 200, "{read} references were read");
+        let long = format!("quay.io/{}", "a/".repeat(130) + "a");
+        assert_eq!((by_us(&long), by_the_library(&long)), (None, None));
+    }
+
+    #[test]
+    fn where_the_library_differs() {
+        // It knows no IPv6 hosts, and takes letters of any script in tags, upper case in the first segment of a path, and hosts
+        // that no DNS has.
+        assert_eq!("[::1]:5000/calico/node:v1".parse::<Reference>().unwrap().registry(), "[::1]:5000");
+        for text in
+            ["[::1/calico/node", "[]/calico/node", "[::1]x/calico/node", "[::1]:/a/b", "quay.io/a/b:vé", "Foo/bar"]
+        {
+            assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
     }
 
     #[test]

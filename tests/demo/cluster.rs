@@ -184,13 +184,19 @@ impl Cluster {
                 .find(|one| of_now && one["type"] == r#type && one["status"] == status && one["reason"] == reason);
             Ok(found.map(|one| one["message"].as_str().unwrap_or_default().to_owned()))
         };
-        let waited = self.until(&what, answer).await;
-        match waited {
-            Ok(message) => Ok(message),
-            Err(error) => {
-                let conditions = self.get_policy().await?.data["status"]["conditions"].clone();
-                Err(error.context(format!("its conditions: {conditions}")))
+        self.until(&what, answer).await
+    }
+
+    /// For a failure: the policy's condition Ready in one line.
+    async fn policy_says(&self) -> String {
+        let policy = self.get_policy().await.ok();
+        let conditions = policy.and_then(|policy| policy.data["status"]["conditions"].as_array().cloned());
+        let ready = conditions.into_iter().flatten().find(|one| one["type"] == "Ready");
+        match ready {
+            Some(ready) => {
+                format!("the policy says Ready {}, {}: {}", ready["status"], ready["reason"], ready["message"])
             }
+            None => "the policy has no condition Ready".to_owned(),
         }
     }
 
@@ -201,7 +207,7 @@ impl Cluster {
                 return Ok(answer);
             }
             if started.elapsed() > SOON {
-                bail!("waited {} s for {what}", SOON.as_secs());
+                bail!("waited {} s for {what}; {}", SOON.as_secs(), self.policy_says().await);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -54,7 +54,10 @@ fn main() -> ExitCode {
         // Whatever is dropped with the story ends its processes.
         let told = tokio::select! {
             told = tell_all() => told,
-            () = either(&mut interrupt, &mut terminate) => Told::Ended(ExitCode::from(130)),
+            () = either(&mut interrupt, &mut terminate) => {
+                println!("\nInterrupted; everything that was started has ended.");
+                Told::Ended(ExitCode::from(130))
+            }
         };
         match told {
             Told::Ended(code) => code,

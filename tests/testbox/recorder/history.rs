@@ -42,7 +42,7 @@ impl Watched {
         Self::ConfigMap,
     ];
 
-    pub(super) fn resource(self) -> ApiResource {
+    pub fn resource(self) -> ApiResource {
         let (group, version, kind, plural) = match self {
             Self::Operator(kind) => return kind.resource(),
             Self::Deployment => ("apps", "v1", "Deployment", "deployments"),

@@ -1,0 +1,203 @@
+//! How fast the controller reacts: the operator's Deployment changes to a version that was never resolved, and its set is
+//! stored; less the time for which the registry was asked. And what the controller needs when it has nothing to do.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use crate::Measured;
+use crate::proxy::Proxy;
+use crate::testbox::crds::{self, Kind};
+use crate::testbox::process::{Folders, Process};
+use crate::testbox::rules::{OperatorRules, Variant, all_versions};
+use crate::testbox::{ControlPlane, Registry, apply_yaml, images};
+
+/// How often the reaction is measured, each time with another version.
+const ROUNDS: usize = 20;
+const STORED_WITHIN: Duration = Duration::from_secs(60);
+
+const SCENERY: &str = "
+{apiVersion: v1, kind: Namespace, metadata: {name: tigera-operator}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: imageset-controller}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: tigera-operator, namespace: tigera-operator}
+spec:
+  selector: {matchLabels: {k8s-app: tigera-operator}}
+  template:
+    metadata: {labels: {k8s-app: tigera-operator}}
+    spec: {containers: [{name: tigera-operator, image: 'quay.io/tigera/operator:FIRST'}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: one}
+";
+
+/// The newest releases that want sets of different names, oldest first.
+fn versions() -> Vec<OperatorRules> {
+    let mut names = std::collections::BTreeSet::new();
+    let mut versions: Vec<OperatorRules> = all_versions()
+        .into_iter()
+        .rev()
+        .map(|version| OperatorRules::new(version).unwrap())
+        .filter(|rules| rules.release_name(Variant::Calico).starts_with('v'))
+        .filter(|rules| names.insert(rules.expected_set_name(Variant::Calico)))
+        .take(ROUNDS + 1)
+        .collect();
+    versions.reverse();
+    versions
+}
+
+pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
+    let control_plane = ControlPlane::start("bench").await?;
+    let client = control_plane.client();
+    let registry = Registry::start(crate::testbox::Kind::Anonymous).await?;
+    let proxy = Proxy::start(registry.host()).await?;
+    let versions = versions();
+    for rules in &versions {
+        let names = rules.names_of(Variant::Calico);
+        let references: Vec<String> =
+            names.iter().filter_map(|name| rules.default_reference(Variant::Calico, name, false)).collect();
+        images::push_release(&registry.access()?, &references, None).await?;
+    }
+    let (first, rest) = versions.split_first().context("no versions")?;
+    set_the_scene(&client, proxy.host(), first).await?;
+
+    let folders = Folders::create("bench-controller")?;
+    let mut command = Command::new(binary);
+    command.arg("run").arg("--kubeconfig").arg(control_plane.kubeconfig()).args(["--listen", "127.0.0.1:0"]);
+    let controller = Process::spawn("imageset-controller", command, &folders.logs.join("controller.log"))?;
+    let mut reactions = Vec::new();
+    let mut resolving = Vec::new();
+    stored(&client, first, async || Ok(())).await?;
+    for rules in rest {
+        settle(&client).await?;
+        proxy.forget();
+        let took = stored(&client, rules, async || move_operator(&client, rules).await).await?;
+        resolving.push(proxy.busy().as_secs_f64() * 1000.0);
+        reactions.push((took.saturating_sub(proxy.busy())).as_secs_f64() * 1000.0);
+    }
+    settle(&client).await?;
+    let before = revision(&client).await?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let writes = revision(&client).await? - before;
+    println!(
+        "reaction: median of {ROUNDS}, worst {:.1} ms; resolving {:.1} ms at the median, not counted",
+        reactions.iter().copied().fold(0.0, f64::max),
+        median(&mut resolving)
+    );
+    Ok(vec![
+        Measured { name: "reaction_less_resolving", value: median(&mut reactions), limit: 50.0, unit: "ms" },
+        Measured { name: "idle_memory", value: resident_mebibytes(controller.id())?, limit: 13.0, unit: "MiB" },
+        // The Lease is renewed; nothing else is written.
+        Measured { name: "steady_state_writes", value: writes as f64, limit: 0.0, unit: "writes" },
+    ])
+}
+
+async fn set_the_scene(client: &Client, registry: &str, first: &OperatorRules) -> Result<()> {
+    crds::install(client).await?;
+    let definition = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/imageset-controller.io_imagesetpolicies.yaml");
+    apply_yaml(client.clone(), &std::fs::read_to_string(definition)?).await?;
+    let scenery = SCENERY.replace("FIRST", &first.version.to_string());
+    apply_yaml(client.clone(), &scenery).await?;
+    let installation = Kind::Installation.object("default", json!({ "variant": "Calico", "registry": registry }));
+    Kind::Installation.api(client).create(&Default::default(), &installation).await?;
+    let policy = format!(
+        "apiVersion: imageset-controller.io/v1alpha1\nkind: ImageSetPolicy\nmetadata: {{name: default}}\n\
+         spec: {{mode: Apply, registries: [{{host: '{registry}', plainHttp: true}}]}}\n"
+    );
+    apply_yaml(client.clone(), &policy).await?;
+    Ok(())
+}
+
+async fn move_operator(client: &Client, rules: &OperatorRules) -> Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), "tigera-operator");
+    let image = format!("quay.io/tigera/operator:{}", rules.version);
+    let containers = json!([{ "name": "tigera-operator", "image": image }]);
+    let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
+    deployments.patch("tigera-operator", &PatchParams::default(), &Patch::Strategic(patch)).await?;
+    Ok(())
+}
+
+/// Does `change`, and says how long it takes from its end until the release's set is there.
+async fn stored(client: &Client, rules: &OperatorRules, change: impl AsyncFnOnce() -> Result<()>) -> Result<Duration> {
+    let name = rules.expected_set_name(Variant::Calico);
+    let sets = Kind::ImageSet.api(client);
+    let list = sets.list(&ListParams::default()).await?;
+    let from = list.metadata.resource_version.unwrap_or_default();
+    let mut events = sets.watch(&WatchParams::default(), &from).await?.boxed();
+    let there = list.items.iter().any(|set| set.name_any() == name);
+    change().await?;
+    let started = Instant::now();
+    if there {
+        return Ok(Duration::ZERO);
+    }
+    let wait = async {
+        while let Some(event) = events.try_next().await? {
+            if let WatchEvent::Added(set) = event
+                && set.name_any() == name
+            {
+                return Ok(started.elapsed());
+            }
+        }
+        bail!("the watch ended before {name} was stored")
+    };
+    tokio::time::timeout(STORED_WITHIN, wait).await.with_context(|| format!("{name} was not stored"))?
+}
+
+/// Waits until nothing has been written for a second, our Lease apart.
+async fn settle(client: &Client) -> Result<()> {
+    loop {
+        let before = revision(client).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if revision(client).await? == before {
+            return Ok(());
+        }
+    }
+}
+
+/// Grows with every write of anything that the controller may write but its Lease: the sum of what each kind is at.
+async fn revision(client: &Client) -> Result<u64> {
+    let policy = crate::testbox::recorder::Watched::Policy;
+    let mut sum = 0;
+    let lists = [
+        Kind::ImageSet.api(client),
+        Api::all_with(client.clone(), &policy.resource()),
+        Api::namespaced_with(
+            client.clone(),
+            "imageset-controller",
+            &crate::testbox::recorder::Watched::ConfigMap.resource(),
+        ),
+    ];
+    for api in lists {
+        for object in api.list(&ListParams::default()).await?.items {
+            sum += object.resource_version().unwrap_or_default().parse::<u64>()?;
+        }
+    }
+    Ok(sum)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => values[length / 2],
+        length => f64::midpoint(values[length / 2 - 1], values[length / 2]),
+    }
+}
+
+fn resident_mebibytes(process: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kibibytes / 1024.0)
+}

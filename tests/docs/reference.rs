@@ -1,0 +1,93 @@
+//! The reference pages, made from the closed lists of the code.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use imageset_controller::domain::{ConditionType, Reason, Severity};
+
+use super::root;
+
+const MADE: &str = "<!-- Made from src/domain/finding.rs by `UPDATE=1 cargo test --test docs`; don't edit. -->";
+
+const REASONS: &str = "\
+One closed list of words says why something is as it is. The same words are in the conditions, findings and events of an
+ImageSetPolicy, in the label `reason` of the metric `imageset_controller_findings`, and behind the errors of the command
+line. Each belongs to one of the [conditions](conditions.md). A condition can also carry a word of another table:
+`Ready` is False with the reason of whatever keeps it from being True.
+
+A finding says what happened to which object; what to do about it is in this table, and stands in the finding's
+`nextStep` and at the end of the condition's message.
+";
+
+const CONDITIONS: &str = "\
+The conditions of an ImageSetPolicy, in `status.conditions`. Each answers one question. `kubectl describe imagesetpolicy
+default` shows them with their reasons, which are explained in [reasons](reasons.md).
+";
+
+const RULES: &str = "\
+- `Ready` speaks of what the controller can do by itself. It is True in mode Apply when the set of the target version is
+  stored and every version of `prepare.versions` is stored or ready and waiting for its operator, and in mode Observe
+  when the plan for them is computed (reason `PlanComputed`). What `Adopted`, `Drifted` and `OperatorDegraded` say never
+  changes it, so that a pipeline that waits for `Ready` waits for exactly what it should.
+- `Ready`, `Reconciling` and `Stalled` sum up the others, with the meaning that kstatus gives them, so that Flux and
+  other tools that follow kstatus need no rules for this kind.
+- Unknown means that the question cannot be answered (yet); the reason says what is missing.
+- `lastTransitionTime` changes with the status, not with the reason or the message. `observedGeneration` is the
+  generation of the policy that the answer is about; `kubectl wait` heeds it.
+";
+
+fn reasons() -> String {
+    let mut page = format!("# Reasons\n\n{MADE}\n\n{REASONS}\n## Severities\n\n| Severity | Meaning |\n|---|---|\n");
+    for severity in Severity::ALL {
+        writeln!(page, "| {severity} | {} |", severity.meaning()).unwrap();
+    }
+    for condition in ConditionType::ALL {
+        let question = cell(condition.question());
+        write!(page, "\n## {condition}\n\n{question}\n\n").unwrap();
+        page.push_str("| Reason | Severity | Meaning | What to do |\n|---|---|---|---|\n");
+        for reason in Reason::ALL.iter().filter(|reason| reason.condition() == condition) {
+            let (meaning, next) = (cell(reason.meaning()), cell(reason.next_step()));
+            writeln!(page, "| `{reason}` | {} | {meaning} | {next} |", reason.severity()).unwrap();
+        }
+    }
+    page
+}
+
+fn conditions() -> String {
+    let mut page = format!("# Conditions\n\n{MADE}\n\n{CONDITIONS}\n");
+    page.push_str("| Condition | Question | All is well when | kstatus | Reasons |\n|---|---|---|---|---|\n");
+    for condition in ConditionType::ALL {
+        let well = if condition.is_abnormal_true() { "False" } else { "True" };
+        let kstatus = if condition.is_kstatus() { "yes" } else { "" };
+        let anchor = condition.as_str().to_lowercase();
+        let question = cell(condition.question());
+        writeln!(page, "| `{condition}` | {question} | {well} | {kstatus} | [reasons](reasons.md#{anchor}) |").unwrap();
+    }
+    page + "\n## How they are to be read\n\n" + RULES
+}
+
+/// A text in a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;")
+}
+
+#[test]
+fn pages_say_what_the_code_says() {
+    for (file, page) in [("reasons.md", reasons()), ("conditions.md", conditions())] {
+        let path = root().join("docs/reference").join(file);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &page).unwrap();
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == page, "docs/reference/{file} is out of date: run UPDATE=1 cargo test --test docs");
+    }
+}
+
+#[test]
+fn every_reason_is_in_one_table() {
+    let page = reasons();
+    for reason in Reason::ALL {
+        assert_eq!(page.matches(&format!("\n| `{reason}` |")).count(), 1, "{reason}");
+    }
+}
