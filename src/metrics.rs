@@ -1,11 +1,10 @@
 //! Metrics, names and help in one place. Gauges are made at each scrape from the latest report; only happenings are
 //! counted. Labels are words of closed lists, never an error's text, a pod, a node or a digest.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -28,8 +27,9 @@ pub struct Metrics {
     pass_seconds: Histogram,
     leads: AtomicBool,
     ready: AtomicBool,
-    last_verified: AtomicI64,
     latest: Mutex<Option<Report>>,
+    /// Whether there still is what the latest report is about.
+    exists: Mutex<Box<dyn Fn() -> bool + Send>>,
 }
 
 impl Default for Metrics {
@@ -39,8 +39,8 @@ impl Default for Metrics {
             pass_seconds: Histogram::new(PASS_SECONDS),
             leads: AtomicBool::new(false),
             ready: AtomicBool::new(false),
-            last_verified: AtomicI64::new(0),
             latest: Mutex::default(),
+            exists: Mutex::new(Box::new(|| true)),
         }
     }
 }
@@ -54,21 +54,22 @@ impl Metrics {
     }
 
     /// Keeps the latest report for the next scrape.
-    pub fn report(&self, report: &Report, last_verified: Option<Timestamp>) {
-        let verified_now = report.current.as_ref().is_some_and(|current| current.verified_now);
-        let at = if verified_now { Some(Timestamp::now()) } else { last_verified };
-        self.last_verified.store(at.map_or(0, |at| at.as_second()), Ordering::Relaxed);
+    pub fn report(&self, report: &Report) {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
     }
 
-    /// The policy is gone: nothing is said of it any more.
-    pub fn forget(&self) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Reports are told only as long as there is a policy. Asked at each scrape, because nobody makes a pass over a policy
+    /// that is gone.
+    pub fn tell_while(&self, exists: impl Fn() -> bool + Send + 'static) {
+        *self.exists.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(exists);
     }
 
-    /// Says whether this instance leads.
+    /// Says whether this instance leads. One that does not has nothing to tell of the policy.
     pub fn set_leading(&self, leads: bool) {
         self.leads.store(leads, Ordering::Relaxed);
+        if !leads {
+            *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     /// Says that the API server has answered.
@@ -95,37 +96,40 @@ impl Metrics {
         let leader: Gauge = Gauge::default();
         leader.set(i64::from(self.leads.load(Ordering::Relaxed)));
         registry.register("leader", "1 if this instance leads", leader);
-        if let Some(report) = self.latest.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            self.of_report(&mut registry, report);
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let exists = self.exists.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(report) = latest.as_ref().filter(|_| exists()) {
+            of_report(&mut registry, report);
         }
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
     }
+}
 
-    fn of_report(&self, registry: &mut Registry, report: &Report) {
-        let conditions: Family<TwoLabels, Gauge> = Family::default();
-        for condition in &report.conditions {
-            for status in [Status::True, Status::False, Status::Unknown] {
-                let labels = [("type", condition.r#type.as_str()), ("status", status.as_str())];
-                conditions.get_or_create(&labels).set(i64::from(condition.status == status));
-            }
+fn of_report(registry: &mut Registry, report: &Report) {
+    let conditions: Family<TwoLabels, Gauge> = Family::default();
+    for condition in &report.conditions {
+        for status in [Status::True, Status::False, Status::Unknown] {
+            let labels = [("type", condition.r#type.as_str()), ("status", status.as_str())];
+            conditions.get_or_create(&labels).set(i64::from(condition.status == status));
         }
-        registry.register("condition", "1 for the status that a condition of the policy has", conditions);
-        let findings: Family<Labels, Gauge> = Family::default();
-        for finding in &report.findings {
-            findings.get_or_create(&[("reason", finding.reason.as_str())]).inc();
-        }
-        registry.register("findings", "Things that a person should know, by reason", findings);
-        let adopted: Gauge = Gauge::default();
-        adopted.set(i64::from(report.current.as_ref().is_some_and(|current| current.adopted)));
-        registry.register("adopted", "1 if every workload runs the target's set", adopted);
-        let stored: Gauge = Gauge::default();
-        stored.set(i64::from(report.current.as_ref().is_some_and(|current| current.stored)));
-        registry.register("stored", "1 if the target's set is stored", stored);
-        let verified: Gauge = Gauge::default();
-        verified.set(self.last_verified.load(Ordering::Relaxed));
-        let help = "When all digests of the target's set were last compared with the registry, 0 for never";
-        registry.register("last_verification_timestamp_seconds", help, verified);
     }
+    registry.register("condition", "1 for the status that a condition of the policy has", conditions);
+    let findings: Family<Labels, Gauge> = Family::default();
+    for finding in &report.findings {
+        findings.get_or_create(&[("reason", finding.reason.as_str())]).inc();
+    }
+    registry.register("findings", "Things that a person should know, by reason", findings);
+    let adopted: Gauge = Gauge::default();
+    adopted.set(i64::from(report.current.as_ref().is_some_and(|current| current.adopted)));
+    registry.register("adopted", "1 if every workload runs the target's set", adopted);
+    let stored: Gauge = Gauge::default();
+    stored.set(i64::from(report.current.as_ref().is_some_and(|current| current.stored)));
+    registry.register("stored", "1 if the target's set is stored", stored);
+    let verified: Gauge = Gauge::default();
+    let at = report.current.as_ref().and_then(|current| current.last_verified);
+    verified.set(at.map_or(0, |at| at.as_second()));
+    let help = "When all digests of the target's set were last compared with the registry, 0 for never";
+    registry.register("last_verification_timestamp_seconds", help, verified);
 }

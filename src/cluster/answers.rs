@@ -1,7 +1,7 @@
 //! Asks registries in the background and remembers what they said: a pass never waits longer than its patience, a
 //! failure is not asked again before its time, and N images on one broken registry are one attempt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -130,6 +130,17 @@ impl RegistryAnswers {
         let fresh = |at: &Instant| now.saturating_duration_since(*at) < age;
         memory.images.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if !fresh(at)));
         memory.operators.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if !fresh(at)));
+    }
+
+    /// Forgets answers that nothing can be made of, some time after they were given. Whether there are any.
+    pub fn doubt(&self, unsuitable: &BTreeSet<Reference>) -> bool {
+        let now = Instant::now();
+        let mut memory = lock(&self.memory);
+        let old = |at: &Instant| now.saturating_duration_since(*at) >= SLOW_BACKOFF.0;
+        memory
+            .images
+            .retain(|image, entry| !matches!(entry, Entry::Known { at, .. } if unsuitable.contains(image) && old(at)));
+        !unsuitable.is_empty()
     }
 
     /// What has to be asked now; it is marked as asked. Another access makes failures and open questions worthless.

@@ -2,6 +2,7 @@
 //! looks at everything.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,10 +66,14 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
         applier: Applier::new(client.clone(), own_namespace),
         status: StatusWriter::new(client.clone(), instance),
         client: client.clone(),
+        failed_writes: AtomicU32::new(0),
     };
     let context = Context { client: client.clone(), passes, watches, metrics, failures: Mutex::default() };
     let policies: Api<ImageSetPolicy> = Api::all(client);
-    Controller::new(policies, watcher::Config::default())
+    let controller = Controller::new(policies, watcher::Config::default());
+    let known = controller.store();
+    context.metrics.tell_while(move || !known.is_empty());
+    controller
         .with_config(Config::default().concurrency(1).debounce(DEBOUNCE))
         .reconcile_all_on(due)
         .reconcile_all_on(late)
@@ -88,19 +93,19 @@ async fn reconcile(policy: Arc<ImageSetPolicy>, context: Arc<Context>) -> Result
     }
     // The watch's copy may be older than our own last status; a pass compares with that.
     let policies: Api<ImageSetPolicy> = Api::all(context.client.clone());
-    let Some(policy) = policies.get_opt(&name).await? else {
-        context.metrics.forget();
-        return Ok(Action::await_change());
-    };
-    context.watches.watch_operator_in(&policy.spec.operator.namespace);
     let started = tokio::time::Instant::now();
-    let passed = tokio::time::timeout(PASS_DEADLINE, context.passes.make(&policy)).await;
+    let pass = async {
+        let Some(policy) = policies.get_opt(&name).await? else { return Ok(None) };
+        context.watches.watch_operator_in(&policy.spec.operator.namespace);
+        context.passes.make(&policy).await.map(Some)
+    };
+    let passed = tokio::time::timeout(PASS_DEADLINE, pass).await;
     let passed = passed.map_err(PassError::from).and_then(|passed| passed.map_err(PassError::from));
     context.metrics.pass_took(started.elapsed(), passed.is_ok());
-    let (passed, next) = passed?;
+    let Some((passed, next)) = passed? else { return Ok(Action::await_change()) };
     let seconds = started.elapsed().as_secs_f64();
     tracing::debug!(seconds, actions = passed.decision.actions.len(), "a pass is done");
-    context.metrics.report(&passed.report, passed.snapshot.remembered.last_verified);
+    context.metrics.report(&passed.report);
     context.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
     Ok(Action::requeue(next))
 }

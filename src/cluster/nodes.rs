@@ -174,7 +174,7 @@ impl NodePlatforms {
                 // A watch that broke after its first listing keeps its answer: it is listed again.
                 if !known {
                     let forbidden = super::watches::is_forbidden(&error);
-                    let message = crate::domain::resolution::escaped(&error.to_string());
+                    let message = crate::domain::resolution::escaped(&super::watches::told(&error));
                     fold.state = Read::Failed(ReadFailure { what: WHAT.to_owned(), forbidden, message });
                     return Some(());
                 }

@@ -1,5 +1,6 @@
 //! One pass: observe, decide, apply, report. The same road with and without writes.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::OptionFuture;
@@ -14,6 +15,7 @@ use super::registry_access::registry_access;
 use super::status::StatusWriter;
 use crate::api::ImageSetPolicy;
 use crate::domain::decision::Decision;
+use crate::domain::finding::{Finding, Reason};
 use crate::domain::report::{Outcome, Report};
 use crate::domain::settings::InstallationSettings;
 use crate::domain::snapshot::Read;
@@ -25,6 +27,14 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 pub const LONG_PATIENCE: Duration = Duration::from_secs(150);
 /// A pass is made at least this often, whatever the watches say.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(300);
+/// The first pause after a write that met another's: a new look is all that it needs.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
+/// The first pause after a write that was refused. Both double with every pass that fails.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The longest pause while something outside the watched objects has to be mended by a person.
+const MENDING: Duration = Duration::from_secs(30);
 /// Rounds of questions: the operator's label, the images, and one for what came of them.
 const ROUNDS: usize = 4;
 
@@ -87,6 +97,8 @@ pub struct Passes {
     pub applier: Applier,
     /// Writes status and events.
     pub status: StatusWriter,
+    /// Passes in a row in which a write failed.
+    pub failed_writes: AtomicU32,
 }
 
 impl Passes {
@@ -101,7 +113,8 @@ impl Passes {
         let due = recheck_due_in(policy, &snapshot);
         snapshot.recheck_due = due.is_zero();
         if snapshot.recheck_due {
-            self.answers.forget_older_than(snapshot.settings.recheck_interval);
+            // What was asked for the last check is half an interval old at the least.
+            self.answers.forget_older_than(snapshot.settings.recheck_interval / 2);
         }
 
         let (snapshot, decision) = plan(&self.client, policy, snapshot, &self.answers, PATIENCE).await;
@@ -111,18 +124,35 @@ impl Passes {
         let report = Report::new(&snapshot, &decision, &outcome);
         self.status.write(policy, &report).await?;
 
-        let next = self.next(&outcome, due);
+        let mut next = self.next(&outcome, due);
+        // A person may be mending it now, in the registry or in a Secret, which nobody watches.
+        if self.answers.doubt(&decision.unsuitable) || snapshot.objections.iter().any(is_of_an_object) {
+            next = next.min(MENDING);
+        }
         Ok((Passed { snapshot, decision, report }, next))
     }
 
     fn next(&self, outcome: &Outcome, due: Duration) -> Duration {
-        if outcome.failure.is_some() {
-            return Duration::from_secs(1);
+        let failures = match &outcome.failure {
+            Some(_) => self.failed_writes.fetch_add(1, Ordering::Relaxed).min(10),
+            None => {
+                self.failed_writes.store(0, Ordering::Relaxed);
+                0
+            }
+        };
+        if let Some(failure) = &outcome.failure {
+            let first = if failure.conflict { CONFLICT_PAUSE } else { REFUSAL_PAUSE };
+            return first.saturating_mul(1 << failures).min(LONGEST_PAUSE);
         }
         let due = if due.is_zero() { AT_LEAST_EVERY } else { due };
         let retry = self.answers.next_retry().unwrap_or(AT_LEAST_EVERY);
         due.min(retry).clamp(Duration::from_millis(500), AT_LEAST_EVERY)
     }
+}
+
+/// Whether an objection is about a Secret or a CA bundle.
+fn is_of_an_object(objection: &Finding) -> bool {
+    matches!(objection.reason, Reason::PullSecretMissing | Reason::PullSecretInvalid | Reason::CaBundleInvalid)
 }
 
 /// The settings that decide where images are pulled from.

@@ -125,24 +125,18 @@ pub fn of_report(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> 
             calico_version: operator.product_version.clone(),
             pinned: operator.pinned,
         }),
-        current: report.current.as_ref().map(|current| {
-            let same = before.current.as_ref().filter(|before| before.image_set == current.image_set);
-            CurrentSet {
-                image_set: current.image_set.clone(),
-                stored: current.stored,
-                images: count(current.images),
-                omitted: current.omitted.clone(),
-                adopted: current.adopted,
-                workloads: (current.workloads.total > 0).then(|| WorkloadProgress {
-                    total: count(current.workloads.total),
-                    pinned: count(current.workloads.pinned),
-                    complete: count(current.workloads.complete),
-                }),
-                last_verified_time: match current.verified_now {
-                    true => Some(seconds(now)),
-                    false => same.and_then(|before| before.last_verified_time.clone()),
-                },
-            }
+        current: report.current.as_ref().map(|current| CurrentSet {
+            image_set: current.image_set.clone(),
+            stored: current.stored,
+            images: count(current.images),
+            omitted: current.omitted.clone(),
+            adopted: current.adopted,
+            workloads: (current.workloads.total > 0).then(|| WorkloadProgress {
+                total: count(current.workloads.total),
+                pinned: count(current.workloads.pinned),
+                complete: count(current.workloads.complete),
+            }),
+            last_verified_time: current.last_verified.map(|at| seconds(&Time(at))),
         }),
         prepared: report.prepared.iter().map(prepared).collect(),
         retained: before.retained.clone(),
@@ -170,8 +164,8 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
         state: match report.state {
             None => PreparedState::NeedsInspection,
             Some(GoalState::Stored) => PreparedState::Staged,
-            Some(GoalState::Waiting) => PreparedState::Waiting,
-            Some(GoalState::Ready | GoalState::Resolving | GoalState::Held) => PreparedState::Held,
+            Some(GoalState::Waiting | GoalState::Ready) => PreparedState::Waiting,
+            Some(GoalState::Resolving | GoalState::Held) => PreparedState::Held,
         },
         images: (report.images > 0).then(|| count(report.images)),
         discovered: false,

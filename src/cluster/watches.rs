@@ -10,7 +10,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta, Resource};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta, Resource, Status};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -165,14 +165,24 @@ async fn follow_definitions(client: Client, definitions: watch::Sender<u64>, wak
     }
 }
 
-fn code(error: &watcher::Error) -> Option<u16> {
+/// The API server's own words, where it was the one that refused.
+fn status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
-        watcher::Error::WatchError(status) => Some(status.code),
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
         _ => None,
     }
+}
+
+fn code(error: &watcher::Error) -> Option<u16> {
+    status(error).map(|status| status.code)
+}
+
+/// An error in words for a finding.
+pub(super) fn told(error: &watcher::Error) -> String {
+    status(error).map_or_else(|| error.to_string(), |status| status.message.clone())
 }
 
 fn is_missing(error: &watcher::Error) -> bool {

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::answer::Answer;
 use super::finding::{Finding, Reason};
 use super::imageset::CompleteImageSet;
@@ -22,6 +24,8 @@ pub(super) struct Assembled {
     /// The record as it should be; `None` where the stored one is right already.
     pub record: Option<Record>,
     pub omitted: Vec<ImageName>,
+    /// When its digests were asked for; for a set from the stored record that may be long ago.
+    pub resolved_at: Timestamp,
 }
 
 /// Why there is no set (yet).
@@ -158,8 +162,11 @@ impl Recipe<'_> {
                     Obstacle::Held(vec![Finding::new(Reason::ImageMissing, self.object(), error.to_string())])
                 })?;
         let unchanged = own.is_some_and(|own| own.images == record.images && own.missing == record.missing);
-        record.resolved_at = self.snapshot.observed_at;
-        Ok(Assembled { set, record: (!unchanged).then_some(record), omitted })
+        if !unchanged {
+            record.resolved_at = self.snapshot.observed_at;
+        }
+        let resolved_at = record.resolved_at;
+        Ok(Assembled { set, record: (!unchanged).then_some(record), omitted, resolved_at })
     }
 
     /// This recipe's record, if it is kept already.
@@ -204,6 +211,19 @@ impl Recipe<'_> {
         let nodes = self.snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform);
         let relevant = nodes.filter(|node| node.is_windows() == name.is_windows());
         relevant.filter(|node| !image.covers(node)).map(ToString::to_string).collect()
+    }
+
+    /// References whose answer, not recorded yet, lacks a platform of the nodes.
+    pub fn unsuitable(&self) -> BTreeSet<Reference> {
+        let recorded = |reference: &Reference| {
+            self.snapshot.records.known().into_iter().flatten().any(|record| record.images.contains_key(reference))
+        };
+        let lacks = |(name, reference): &(ImageName, Reference)| match self.snapshot.answers.images.get(reference) {
+            Some(Answer::Known(image)) => !recorded(reference) && !self.uncovered(name, image).is_empty(),
+            _ => false,
+        };
+        let references = self.references().unwrap_or_default().into_iter();
+        references.filter(lacks).map(|(_, reference)| reference).collect()
     }
 
     fn object(&self) -> String {
@@ -257,7 +277,8 @@ impl Troubles {
             };
             findings.push(Finding::new(reason, format!("registry {registry}"), message));
         }
-        for (required, references) in self.missing {
+        // What the operator insists on comes first.
+        for (required, references) in self.missing.into_iter().rev() {
             let need = if required { "the operator insists on" } else { "nothing in the cluster needs" };
             let at = if self.missing_at.is_empty() { String::new() } else { format!(" {}", self.missing_at) };
             let message = format!("the registry{at} does not have {}, which {need}", listed(&references));

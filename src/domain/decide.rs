@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::adoption::PulledFrom;
 use super::answer::Answer;
 use super::assemble::{Assembled, Obstacle, Recipe};
@@ -14,6 +16,7 @@ use super::finding::{Finding, Reason};
 use super::imageset::{CompleteImageSet, content_digest};
 use super::operator::know_operator;
 use super::record::RecordKey;
+use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Release, Snapshot};
@@ -70,17 +73,18 @@ struct Worked {
     /// Content that is stored or will be.
     entries: Option<BTreeMap<ImageName, Digest>>,
     omitted: Vec<ImageName>,
+    resolved_at: Option<Timestamp>,
     actions: Vec<Action>,
     findings: Vec<Finding>,
 }
 
 impl Worked {
     fn held(findings: Vec<Finding>) -> Self {
-        Self { state: GoalState::Held, entries: None, omitted: Vec::new(), actions: Vec::new(), findings }
+        Self { findings, ..Self::in_state(GoalState::Held, None) }
     }
 
     fn in_state(state: GoalState, entries: Option<BTreeMap<ImageName, Digest>>) -> Self {
-        Self { state, entries, omitted: Vec::new(), actions: Vec::new(), findings: Vec::new() }
+        Self { state, entries, omitted: Vec::new(), resolved_at: None, actions: Vec::new(), findings: Vec::new() }
     }
 }
 
@@ -146,9 +150,12 @@ impl Desk<'_> {
             if self.decision.goals.is_empty() && worked.state == GoalState::Ready {
                 self.decision.rollouts = pulled.rollouts(workloads);
             }
-            if !matches!(order.purpose, Purpose::Prepared(_)) && worked.state == GoalState::Stored {
+            if !matches!(order.purpose, Purpose::Prepared(_)) {
                 self.decision.adoption = pulled.progress(workloads);
             }
+        } else if order.purpose == Purpose::Target {
+            // Not the running version's progress.
+            self.decision.adoption = Progress::default();
         }
         if order.purpose == Purpose::Target && worked.state == GoalState::Stored {
             self.decision.verified = self.compared(&order);
@@ -160,6 +167,7 @@ impl Desk<'_> {
             release,
             name: order.name,
             omitted: worked.omitted,
+            resolved_at: worked.resolved_at,
             state: worked.state,
             findings: worked.findings,
         });
@@ -190,7 +198,10 @@ impl Desk<'_> {
                     Worked::in_state(GoalState::Resolving, None)
                 }
                 Err(Obstacle::Pending) => Worked::in_state(GoalState::Resolving, None),
-                Err(Obstacle::Held(findings)) => Worked::held(findings),
+                Err(Obstacle::Held(findings)) => {
+                    self.decision.unsuitable.extend(recipe.unsuitable());
+                    Worked::held(findings)
+                }
                 Ok(assembled) => match claimed {
                     Some((release, content)) => same_name(assembled, release, content.as_ref()),
                     None => self.compare(existing, assembled, &recipe),
@@ -208,7 +219,8 @@ impl Desk<'_> {
 
     /// The stored object against the set that it should be.
     fn compare(&self, existing: Option<&StoredImageSet>, assembled: Assembled, recipe: &Recipe<'_>) -> Worked {
-        let Assembled { set, record, omitted } = assembled;
+        let Assembled { set, record, omitted, resolved_at } = assembled;
+        let resolved_at = Some(resolved_at);
         let entries = Some(set.entries().clone());
         let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
         let mut findings = Vec::new();
@@ -220,7 +232,7 @@ impl Desk<'_> {
                 if !stored.ours {
                     (unchanged, Motive::TakeOver)
                 } else if same_content(stored, &set) {
-                    return Worked { state: GoalState::Stored, entries, omitted, actions, findings };
+                    return Worked { state: GoalState::Stored, entries, omitted, resolved_at, actions, findings };
                 } else if edited(stored) {
                     let put_back = self.snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
                     if put_back >= CONTESTED_AFTER {
@@ -229,13 +241,27 @@ impl Desk<'_> {
                             stored.manager.as_deref().unwrap_or("somebody else")
                         );
                         findings.push(Finding::new(Reason::ContestedOwnership, object, message));
-                        return Worked { state: GoalState::Held, entries, omitted, actions: Vec::new(), findings };
+                        return Worked {
+                            state: GoalState::Held,
+                            entries,
+                            omitted,
+                            resolved_at,
+                            actions: Vec::new(),
+                            findings,
+                        };
                     }
                     let other = stored.origin.as_ref().is_some_and(|origin| origin.content != set.origin().content);
                     if other && recipe.own_record().is_none() {
                         let message = "it was edited, its record is lost, and the registry serves other digests now";
                         findings.push(Finding::new(Reason::TagMoved, object, message));
-                        return Worked { state: GoalState::Held, entries, omitted, actions: Vec::new(), findings };
+                        return Worked {
+                            state: GoalState::Held,
+                            entries,
+                            omitted,
+                            resolved_at,
+                            actions: Vec::new(),
+                            findings,
+                        };
                     }
                     findings.push(Finding::new(Reason::ImageSetEdited, object, edit_told(stored, &set)));
                     (unchanged, Motive::PutBack)
@@ -247,7 +273,7 @@ impl Desk<'_> {
         if !matches!(self.snapshot.image_sets, Read::KindMissing) {
             actions.push(Action::StoreImageSet(Box::new(StoreImageSet { set, precondition, motive })));
         }
-        Worked { state: GoalState::Ready, entries, omitted, actions, findings }
+        Worked { state: GoalState::Ready, entries, omitted, resolved_at, actions, findings }
     }
 
     /// Asks again what is pinned, where that is due, and tells what moved.
@@ -391,15 +417,19 @@ fn edit_told(stored: &StoredImageSet, set: &CompleteImageSet) -> String {
 
 /// The second set under one name: content that already stands there serves both; other content waits for its operator.
 fn same_name(assembled: Assembled, release: Release, content: Option<&BTreeMap<ImageName, Digest>>) -> Worked {
-    let Assembled { set, record, omitted } = assembled;
+    let Assembled { set, record, omitted, resolved_at } = assembled;
+    let resolved_at = Some(resolved_at);
     let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
     let entries = Some(set.entries().clone());
     if content == Some(set.entries()) {
-        return Worked { state: GoalState::Stored, entries, omitted, actions, findings: Vec::new() };
+        return Worked { state: GoalState::Stored, entries, omitted, resolved_at, actions, findings: Vec::new() };
     }
-    let message = format!("operator {release} uses this name with other content; it is swapped in after the take-over");
+    let next = set.origin().operator;
+    let message = format!(
+        "operator {release} runs with other content of this name; that of {next} is swapped in after the take-over"
+    );
     let finding = Finding::new(Reason::WaitingForTakeover, format!("ImageSet {}", set.name()), message);
-    Worked { state: GoalState::Waiting, entries, omitted, actions, findings: vec![finding] }
+    Worked { state: GoalState::Waiting, entries, omitted, resolved_at, actions, findings: vec![finding] }
 }
 
 /// The release that an entry of `prepare.versions` means; for a full reference its tag says so.

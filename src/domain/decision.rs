@@ -1,6 +1,9 @@
 //! What was decided: the actions in their order, what is still to be asked, and the knowledge that a report needs.
 //! A value; carrying it out is `cluster::apply`'s job.
 
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::answer::Questions;
@@ -9,7 +12,7 @@ use super::imageset::CompleteImageSet;
 use super::record::Record;
 use super::report::Progress;
 use super::settings::PrepareVersion;
-use super::{Digest, ImageName, ImageSetName, ProductVersion, Release};
+use super::{Digest, ImageName, ImageSetName, ProductVersion, Reference, Release};
 
 /// The outcome of one look at a snapshot.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -31,6 +34,8 @@ pub struct Decision {
     pub adoption: Progress,
     /// Everything that a person should know, the worst first.
     pub findings: Vec<Finding>,
+    /// Answers that no set can be made of as they are: only a change in the registry helps, so they are asked for again.
+    pub unsuitable: BTreeSet<Reference>,
     /// All digests of the target's set were compared with the registry in this pass.
     pub verified: bool,
 }
@@ -79,6 +84,9 @@ pub struct Goal {
     pub omitted: Vec<ImageName>,
     /// How far it is.
     pub state: GoalState,
+    /// When its digests were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<Timestamp>,
     /// What is to be said of it.
     pub findings: Vec<Finding>,
 }

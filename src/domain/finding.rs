@@ -140,7 +140,7 @@ reasons! {
     PolicyInvalid, Stalled, Stalled, "A field of the policy cannot be understood.", "correct the field that the message names";
     ContestedOwnership, Stalled, Stalled, "A set of ours was changed by somebody else again and again, and we stopped putting it back.", "find the other writer (metadata.managedFields of the set) and stop it, or put its digests into spec.images.digests; writing resumes ten minutes after the last change";
     FeatureNotAvailable, Ready, Warning, "The policy asks for something that this version of the controller cannot do yet.", "read the CHANGELOG for the version that brings it";
-    ReadForbidden, Ready, Blocking, "The apiserver denied a read that a decision needs.", "add the rule that the message names to the controller's ClusterRole";
+    ReadForbidden, Ready, Blocking, "The apiserver denied a read that a decision needs.", "give the controller's role this right; deploy/base has all that it needs";
     RecordUnreadable, Ready, Warning, "A record of resolved digests is damaged; it is not used.", "delete the ConfigMap; its digests are taken from the stored ImageSet, or resolved again";
     ReadFailed, Ready, Blocking, "A read from the apiserver failed.", "it is retried; look at the apiserver if it lasts";
 

@@ -1,6 +1,7 @@
 //! What is said about a pass: computed once, from what was seen, decided and done. The status of the policy, its events
 //! and the metrics are made from this value and from nothing else.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use std::collections::BTreeSet;
@@ -69,8 +70,8 @@ pub struct CurrentReport {
     pub adopted: bool,
     /// Workloads with images of this set.
     pub workloads: Progress,
-    /// All its digests were compared with the registry in this pass.
-    pub verified_now: bool,
+    /// When all its digests were last compared with the registry, or asked for in the first place.
+    pub last_verified: Option<Timestamp>,
 }
 
 /// How far workloads are.
@@ -298,8 +299,19 @@ fn current(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Option<C
         omitted: goal.omitted.iter().map(ToString::to_string).collect(),
         adopted: stored && is_selected && workloads.total > 0 && workloads.complete == workloads.total,
         workloads,
-        verified_now: stored && decision.verified,
+        last_verified: last_verified(snapshot, decision, goal).filter(|_| stored),
     })
+}
+
+/// A set from a record, such as after a rollback, was verified when the record was made: the next check is due an
+/// interval after that, and not because the set became the current one.
+fn last_verified(snapshot: &Snapshot, decision: &Decision, goal: &Goal) -> Option<Timestamp> {
+    if decision.verified {
+        return Some(snapshot.observed_at);
+    }
+    let remembered = &snapshot.remembered;
+    let is_same = remembered.current_image_set.as_deref() == Some(goal.name.as_str());
+    remembered.last_verified.filter(|_| is_same).or(goal.resolved_at)
 }
 
 fn prepared(snapshot: &Snapshot, goals: &[Goal]) -> Vec<PreparedReport> {
@@ -318,6 +330,9 @@ fn prepared(snapshot: &Snapshot, goals: &[Goal]) -> Vec<PreparedReport> {
                 None if goals.is_empty() => Some("no operator version is known that could be prepared from".to_owned()),
                 None => Some(Reason::NeedsInspection.meaning().to_owned()),
                 Some(goal) if goal.state == GoalState::Stored => None,
+                Some(goal) if goal.state == GoalState::Ready => {
+                    message.or_else(|| Some("it is ready to be stored".to_owned()))
+                }
                 Some(_) => message,
             },
         }

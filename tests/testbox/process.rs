@@ -111,6 +111,11 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// The exit code, if the process has ended; -1 if a signal ended it.
+    pub fn exit_code(&mut self) -> Result<Option<i32>> {
+        Ok(self.child.try_wait()?.map(|status| status.code().unwrap_or(-1)))
+    }
+
     /// An error that shows the log's end, if the process has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {

@@ -1,0 +1,17 @@
+//! The product as users run it, the real binary with the rights of `deploy/base`, against a real kube-apiserver and real
+//! registries, with the operator double and the invariant recorder at work. One module per theme; each test is a story.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../testbox/mod.rs"]
+mod testbox;
+
+mod controller;
+mod world;
+
+mod bad_input;
+mod documented_bugs;
+mod first_install;
+mod refused;
+mod restart;
+mod same_name;
+mod whole_way;

@@ -1,0 +1,88 @@
+//! Restarts and hand-overs: what is stored stays true, nobody is asked again, and one instance at a time acts.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use crate::controller::Controller;
+use crate::testbox::recorder::HUMAN;
+use crate::world::{SOON, Scenery, World, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
+    let world = World::start(Scenery { name: "restart", ..Scenery::default() }).await;
+    world.installation(json!({})).await;
+    world.operator("v1.40.15").await;
+    let double = world.double(|_| {});
+    world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.42.4"] } })).await;
+    let mut killed = world.controller("killed").await;
+    world.until("Prepared", "True", "AllVersionsPrepared").await;
+    double.wait_adopted("calico-v3.31.7", SOON).await.unwrap();
+    world.until("Adopted", "True", "AdoptionComplete").await;
+    world.recorder.assert_quiet(Duration::from_secs(1)).await.unwrap();
+
+    // kill -9, and a new process: it leads when the Lease has run out, looks, and finds nothing to ask or to do.
+    killed.kill();
+    world.registry.forget_requests().unwrap();
+    let (revisions, events) = (world.recorder.revisions().len(), world.events("ImageSetPolicy", "default").await);
+    let mut first = world.controller("first").await;
+    looked(&first).await;
+    world.recorder.assert_quiet(Duration::from_secs(3)).await.unwrap();
+    assert_eq!(world.registry.requests().unwrap(), [], "the registry was asked");
+    assert_eq!(world.recorder.revisions().len(), revisions, "something was written");
+    assert_eq!(world.events("ImageSetPolicy", "default").await, events, "an event was published");
+
+    // A second instance: it is ready and does nothing, not even when there is something to do.
+    let mut second = world.controller("second").await;
+    eventually("the second instance to be ready", async || (second.get("/readyz").await.0 == 200).then_some(())).await;
+    edit(&world).await;
+    eventually("the edit to be put back", async || {
+        (world.stored("calico-v3.31.7").await.unwrap() == world.wanted("v1.40.15", false)).then_some(())
+    })
+    .await;
+    assert!(first.leads().await && !second.leads().await);
+    assert_eq!(first.said("written").len(), 1);
+    assert_eq!(second.said("a pass is done").len(), 0, "only the leader makes passes");
+    let metrics = second.get("/metrics").await.1;
+    assert!(!metrics.contains("imageset_controller_condition{"), "only the leader tells of the policy:\n{metrics}");
+
+    // SIGTERM: it ends well and gives the Lease back, so that the other one need not wait for its end.
+    double.wait_healthy(SOON).await.unwrap();
+    world.until("Adopted", "True", "AdoptionComplete").await;
+    assert_eq!(first.terminate().await, 0);
+    assert!(first.said("the Lease could not be given back; it ends by itself").is_empty());
+    looked(&second).await;
+    edit(&world).await;
+    eventually("the second instance to put the edit back", async || (!second.said("written").is_empty()).then_some(()))
+        .await;
+    assert_eq!(world.stored("calico-v3.31.7").await.unwrap(), world.wanted("v1.40.15", false));
+    assert_eq!(first.said("written").len(), 1);
+
+    // The last one goes, and nobody holds the Lease.
+    assert_eq!(second.terminate().await, 0);
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), "imageset-controller");
+    let lease = leases.get("imageset-controller").await.unwrap().spec.unwrap();
+    assert_eq!(lease.holder_identity.unwrap_or_default(), "");
+    assert_eq!(world.registry.requests().unwrap(), [], "edits are put back from the record");
+    double.stop().await;
+    world.finish(&[&killed, &first, &second]).await;
+}
+
+/// Waits until this instance leads and has made a pass.
+async fn looked(controller: &Controller) {
+    eventually("a pass of the new leader", async || {
+        (controller.leads().await && !controller.said("a pass is done").is_empty()).then_some(())
+    })
+    .await;
+}
+
+/// A human removes an entry.
+async fn edit(world: &World) {
+    let sets = crate::testbox::crds::Kind::ImageSet.api(&world.client);
+    let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
+    let images: Vec<_> = world.wanted("v1.40.15", false).into_iter().skip(1).collect();
+    let images: Vec<_> = images.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
+    sets.patch("calico-v3.31.7", &human, &Patch::Merge(json!({ "spec": { "images": images } }))).await.unwrap();
+}

@@ -1,0 +1,467 @@
+//! A cluster for one test: control plane, registry with made-up images, the operator's parts, our rights and the
+//! invariant recorder. `finish` checks what every test has to keep: S1 to S5, no gap, no panic, no byte of the password.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Secret};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::controller::Controller;
+use crate::testbox::crds::{self, Kind as OperatorKind};
+use crate::testbox::images::{self, Image};
+use crate::testbox::operator_double::{OperatorDouble, Options};
+use crate::testbox::operator_images::OperatorImages;
+use crate::testbox::recorder::{self, HUMAN, InvariantRecorder, RecorderReport, Write};
+use crate::testbox::rules::{OperatorRules, Variant, key};
+use crate::testbox::{ControlPlane, Kind, Registry, apply_yaml};
+
+/// Only a bound for a hung test; nothing is measured.
+pub const SOON: Duration = Duration::from_secs(60);
+/// The registry's password; no byte sequence like it may turn up anywhere.
+pub const CANARY: &str = "planted-canary-4711";
+/// The registry's user.
+pub const USER: &str = "puller";
+/// Name of the pull secret.
+pub const PULL_SECRET: &str = "mirror-pull-secret";
+/// `imagePath` of the Installation.
+pub const IMAGE_PATH: &str = "mirror/calico";
+
+/// A control plane takes 400 MB, and the machine may be small.
+static ROOM: Semaphore = Semaphore::const_new(2);
+
+/// What to start.
+pub struct Scenery {
+    /// For the log folders.
+    pub name: &'static str,
+    /// How the registry asks who you are.
+    pub kind: Kind,
+    /// Whether it speaks TLS by an authority of its own.
+    pub tls: bool,
+    /// Operator releases whose images are pushed.
+    pub releases: &'static [&'static str],
+    /// Whether the operator's CRDs are there from the start.
+    pub operator_kinds: bool,
+    /// Which operator image is which build, where its tag does not say so.
+    pub operators: OperatorImages,
+}
+
+impl Default for Scenery {
+    fn default() -> Self {
+        Self {
+            name: "apiserver",
+            kind: Kind::Anonymous,
+            tls: false,
+            releases: &["v1.40.15", "v1.42.4"],
+            operator_kinds: true,
+            operators: OperatorImages::new(),
+        }
+    }
+}
+
+/// The cluster of a test.
+pub struct World {
+    pub client: Client,
+    pub registry: Registry,
+    pub recorder: InvariantRecorder,
+    pub control_plane: ControlPlane,
+    operators: OperatorImages,
+    /// Digest that each default reference was pushed with.
+    pushed: BTreeMap<String, String>,
+    known_digests: Arc<Mutex<BTreeSet<String>>>,
+    _permit: SemaphorePermit<'static>,
+}
+
+impl World {
+    /// Starts everything but the double and the controller.
+    pub async fn start(scenery: Scenery) -> Self {
+        let permit = ROOM.acquire().await.unwrap();
+        let start_registry = async {
+            match scenery.tls {
+                true => Registry::start_tls(scenery.kind.clone()).await.unwrap(),
+                false => Registry::start(scenery.kind.clone()).await.unwrap(),
+            }
+        };
+        let (control_plane, registry) = tokio::join!(ControlPlane::start(scenery.name), start_registry);
+        let control_plane = control_plane.unwrap();
+        let client = control_plane.client();
+        apply_yaml(client.clone(), include_str!("../../crds/imageset-controller.io_imagesetpolicies.yaml"))
+            .await
+            .unwrap();
+        if scenery.operator_kinds {
+            crds::install(&client).await.unwrap();
+        }
+        let config = recorder::Config { images: scenery.operators.clone(), ..recorder::Config::default() };
+        let known_digests = config.known_digests.clone();
+        let recorder = InvariantRecorder::start(client.clone(), config).await.unwrap();
+        let (operators, pushed) = (scenery.operators, BTreeMap::new());
+        let mut world =
+            Self { client, registry, recorder, control_plane, operators, pushed, known_digests, _permit: permit };
+        world.deploy_rights().await;
+        for version in scenery.releases {
+            world.push_release(version).await;
+        }
+        world.node("node-1", "amd64").await;
+        world.node("node-2", "arm64").await;
+        world
+    }
+
+    /// `deploy/base` less the Deployment, with this test's name of the pull secret.
+    async fn deploy_rights(&self) {
+        self.apply("{apiVersion: v1, kind: Namespace, metadata: {name: tigera-operator}}").await;
+        for file in [
+            include_str!("../../deploy/base/namespace.yaml"),
+            include_str!("../../deploy/base/service-account.yaml"),
+            include_str!("../../deploy/base/rights-cluster.yaml"),
+            include_str!("../../deploy/base/rights-own-namespace.yaml"),
+            include_str!("../../deploy/base/rights-operator-namespace.yaml"),
+            include_str!("../../deploy/base/rights-events.yaml"),
+        ] {
+            self.apply(&file.replace("tigera-pull-secret", PULL_SECRET)).await;
+        }
+    }
+
+    /// Applies YAML as the admin.
+    pub async fn apply(&self, yaml: &str) {
+        apply_yaml(self.client.clone(), yaml).await.unwrap();
+    }
+
+    /// Pushes all Calico images of a release, FIPS twins included, and the operator's own, to where the Installation
+    /// pulls from.
+    pub async fn push_release(&mut self, version: &str) {
+        self.push_release_to(version, IMAGE_PATH).await;
+    }
+
+    /// The same to another `imagePath`; the bytes are the same.
+    pub async fn push_release_to(&mut self, version: &str, path: &str) {
+        let rules = OperatorRules::for_version(version).unwrap();
+        let names = rules.names_of(Variant::Calico);
+        let references: BTreeSet<String> = names
+            .iter()
+            .flat_map(|name| [false, true].map(|fips| rules.default_reference(Variant::Calico, name, fips)))
+            .flatten()
+            .chain([format!("quay.io/tigera/operator:{version}")])
+            .collect();
+        let references: Vec<String> = references.into_iter().collect();
+        let access = self.registry.access().unwrap();
+        let place = |reference: &str| format!("{path}/{}", key(reference).rsplit('/').next().unwrap());
+        let pushed = images::push_release(&access, &references, Some(&place)).await.unwrap();
+        self.known_digests.lock().unwrap().extend(pushed.values().cloned());
+        self.pushed.extend(pushed);
+    }
+
+    /// Pushes one image; its digest becomes one that may be pinned.
+    pub async fn push(&self, repository: &str, tag: &str, image: &Image) -> String {
+        let digest = images::push(&self.registry.access().unwrap(), repository, tag, image).await.unwrap();
+        self.known_digests.lock().unwrap().insert(digest.clone());
+        digest
+    }
+
+    /// A node of this architecture.
+    pub async fn node(&self, name: &str, architecture: &str) {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
+        nodes.patch(name, &PatchParams::apply(HUMAN), &Patch::Apply(node)).await.unwrap();
+        let info = json!({
+            "operatingSystem": "linux", "architecture": architecture, "kernelVersion": "6.1", "osImage": "Linux",
+            "containerRuntimeVersion": "containerd://2", "kubeletVersion": "v1.36.3", "kubeProxyVersion": "",
+            "machineID": "", "systemUUID": "", "bootID": "",
+        });
+        let status = json!({ "status": { "nodeInfo": info } });
+        nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+
+    /// What an Installation says of the test's registry.
+    pub fn layout(&self) -> Value {
+        let mut layout = json!({ "registry": format!("{}/", self.registry.host()), "imagePath": IMAGE_PATH });
+        if self.registry.credentials().is_some() {
+            layout["imagePullSecrets"] = json!([{ "name": PULL_SECRET }]);
+        }
+        layout
+    }
+
+    /// Creates or changes the Installation: variant Calico from the test's registry, with `more`.
+    pub async fn installation(&self, more: Value) {
+        let mut spec = self.layout();
+        spec["variant"] = json!("Calico");
+        merge(&mut spec, more);
+        self.create(OperatorKind::Installation, "default", spec).await;
+    }
+
+    /// Creates or changes an object of the operator's group, as a human.
+    pub async fn create(&self, kind: OperatorKind, name: &str, spec: Value) {
+        let object = kind.object(name, spec);
+        kind.api(&self.client).patch(name, &PatchParams::apply(HUMAN).force(), &Patch::Apply(object)).await.unwrap();
+    }
+
+    /// The pull secret as the registry wants it.
+    pub async fn pull_secret(&self) {
+        self.pull_secret_with(&self.registry.docker_config_json()).await;
+    }
+
+    /// A pull secret with this text.
+    pub async fn pull_secret_with(&self, docker_config: &str) {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "tigera-operator");
+        // The API server itself refuses a malformed one of the type dockerconfigjson.
+        let data = base64::engine::general_purpose::STANDARD.encode(docker_config);
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": PULL_SECRET }, "type": "Opaque",
+            "data": { ".dockerconfigjson": data },
+        });
+        secrets.patch(PULL_SECRET, &PatchParams::apply(HUMAN).force(), &Patch::Apply(secret)).await.unwrap();
+    }
+
+    /// The operator's image in the test's registry.
+    pub fn operator_image(&self, version: &str) -> String {
+        format!("{}/{}:{version}", self.registry.host(), repository("tigera/operator"))
+    }
+
+    /// Creates or moves the operator's Deployment. Returns the resourceVersion of the write.
+    pub async fn operator(&self, version: &str) -> u64 {
+        self.operator_at(&self.operator_image(version)).await
+    }
+
+    /// The same with any image.
+    pub async fn operator_at(&self, image: &str) -> u64 {
+        let labels = json!({ "k8s-app": "tigera-operator" });
+        let deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
+            "spec": {
+                "replicas": 1, "selector": { "matchLabels": labels },
+                "template": {
+                    "metadata": { "labels": labels },
+                    "spec": { "containers": [{ "name": "tigera-operator", "image": image }] },
+                },
+            },
+        });
+        let human = PatchParams::apply(HUMAN).force();
+        let stored = self.deployments().patch("tigera-operator", &human, &Patch::Apply(deployment)).await.unwrap();
+        stored.resource_version().unwrap().parse().unwrap()
+    }
+
+    /// Deployments in the operator's namespace.
+    pub fn deployments(&self) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), "tigera-operator")
+    }
+
+    /// A double that knows this test's operator images, quick on its feet.
+    pub fn double(&self, change: impl FnOnce(&mut Options)) -> OperatorDouble {
+        let mut options = Options {
+            images: self.operators.clone(),
+            pod_start: Duration::from_millis(300),
+            roll_out: Duration::from_millis(100),
+            poll: Duration::from_millis(30),
+            ..Options::default()
+        };
+        change(&mut options);
+        OperatorDouble::start(self.client.clone(), options)
+    }
+
+    /// Starts the controller with the rights of its ServiceAccount.
+    pub async fn controller(&self, instance: &str) -> Controller {
+        let namespace = "imageset-controller";
+        let kubeconfig = self.control_plane.kubeconfig_for_service_account(namespace, namespace).await.unwrap();
+        Controller::start(&kubeconfig, instance, &[]).await
+    }
+
+    /// Policies.
+    pub fn policies(&self) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("imageset-controller.io", "v1alpha1", "ImageSetPolicy");
+        Api::all_with(self.client.clone(), &ApiResource::from_gvk_with_plural(&kind, "imagesetpolicies"))
+    }
+
+    /// Creates or changes the policy: how the test's registry is reached, and `more`.
+    pub async fn policy(&self, more: Value) {
+        let mut entry = json!({ "host": self.registry.host() });
+        match self.registry.ca_pem() {
+            None => entry["plainHttp"] = json!(true),
+            Some(pem) => {
+                let bundle = json!({ "namespace": "imageset-controller", "name": "registry-ca" });
+                entry["caBundle"] = json!({ "configMapRef": bundle });
+                let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "imageset-controller");
+                let map = json!({
+                    "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "registry-ca" },
+                    "data": { "ca.crt": pem },
+                });
+                maps.patch("registry-ca", &PatchParams::apply(HUMAN).force(), &Patch::Apply(map)).await.unwrap();
+            }
+        }
+        let mut spec = json!({ "registries": [entry] });
+        merge(&mut spec, more);
+        self.policy_as(spec).await.unwrap();
+    }
+
+    /// Applies the policy with exactly this spec.
+    pub async fn policy_as(&self, spec: Value) -> Result<DynamicObject, kube::Error> {
+        let policy = json!({
+            "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy",
+            "metadata": { "name": "default" }, "spec": spec,
+        });
+        self.policies().patch("default", &PatchParams::apply(HUMAN).force(), &Patch::Apply(policy)).await
+    }
+
+    /// The policy's status.
+    pub async fn status(&self) -> Value {
+        let policy = self.policies().get_opt("default").await.unwrap();
+        policy.map_or(Value::Null, |policy| policy.data["status"].clone())
+    }
+
+    /// Status, reason and message of a condition; empty if there is none yet or if it is of an older generation.
+    pub async fn condition(&self, r#type: &str) -> (String, String, String) {
+        let Some(policy) = self.policies().get_opt("default").await.unwrap() else { return Default::default() };
+        let generation = policy.metadata.generation;
+        let conditions = policy.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.iter().find(|condition| condition["type"] == r#type);
+        let text = |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+        match found {
+            Some(one) if one["observedGeneration"].as_i64() == generation => {
+                (text(one, "status"), text(one, "reason"), text(one, "message"))
+            }
+            _ => Default::default(),
+        }
+    }
+
+    /// Waits for a condition of the policy's present generation.
+    pub async fn until(&self, r#type: &str, status: &str, reason: &str) {
+        self.until_told(r#type, status, reason, &[]).await;
+    }
+
+    /// The same, with words that its message must have. Returns the message.
+    pub async fn until_told(&self, r#type: &str, status: &str, reason: &str, words: &[&str]) -> String {
+        let started = Instant::now();
+        loop {
+            let (now, because, message) = self.condition(r#type).await;
+            let as_wanted = (now.as_str(), because.as_str()) == (status, reason);
+            if as_wanted && words.iter().all(|word| message.contains(word)) {
+                return message;
+            }
+            if started.elapsed() > SOON {
+                let told = serde_yaml_ng::to_string(&self.status().await).unwrap();
+                panic!("{type} did not become {status} {reason} with {words:?} within {SOON:?}; the status:\n{told}");
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    /// Entries of a stored set.
+    pub async fn stored(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        let set = OperatorKind::ImageSet.api(&self.client).get_opt(name).await.unwrap()?;
+        let entries = set.data["spec"]["images"].as_array().cloned().unwrap_or_default();
+        let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+        Some(entries.iter().map(|entry| (text(entry, "image"), text(entry, "digest"))).collect())
+    }
+
+    /// What a complete set of this operator release holds, from the published facts and the pushed digests.
+    pub fn wanted(&self, version: &str, fips: bool) -> BTreeMap<String, String> {
+        let rules = OperatorRules::for_version(version).unwrap();
+        let digest = |name: String| {
+            let reference = rules.default_reference(Variant::Calico, &name, fips).unwrap();
+            (name, self.pushed[&reference].clone())
+        };
+        rules.names_of(Variant::Calico).into_iter().map(digest).collect()
+    }
+
+    /// Manifests that the registry has served since its requests were forgotten; each must have been asked for once.
+    pub fn served_once(&self) -> usize {
+        let requests = self.registry.requests().unwrap();
+        let served = requests.iter().filter(|one| one.path.contains("/manifests/") && one.status == 200);
+        let mut paths: Vec<&str> = served.map(|one| one.path.as_str()).collect();
+        let all = paths.len();
+        paths.sort_unstable();
+        paths.dedup();
+        assert_eq!(paths.len(), all, "something was asked for twice: {requests:#?}");
+        all
+    }
+
+    /// Writes of ImageSets and records so far.
+    pub fn writes(&self) -> Vec<Write> {
+        let relevant = |write: &Write| matches!(write.kind.as_str(), "ImageSet" | "ConfigMap");
+        // The CA bundle of the tests is a ConfigMap in the same namespace.
+        self.recorder.writes().into_iter().filter(|write| relevant(write) && write.name != "registry-ca").collect()
+    }
+
+    /// Nothing but status was written.
+    pub fn assert_nothing_written(&self) {
+        let writes: Vec<_> = self.writes();
+        let ours = writes.iter().filter(|write| write.manager.as_deref() != Some(HUMAN)).collect::<Vec<_>>();
+        assert!(ours.is_empty(), "{ours:#?}");
+    }
+
+    /// Reasons, counts and notes of all events about an object.
+    pub async fn events(&self, kind: &str, name: &str) -> Vec<(String, i32, String)> {
+        let events: Api<Event> = Api::all(self.client.clone());
+        let about = |event: &Event| {
+            event.involved_object.kind.as_deref() == Some(kind) && event.involved_object.name.as_deref() == Some(name)
+        };
+        let told = |event: Event| {
+            let count = event.series.and_then(|series| series.count).or(event.count).unwrap_or(1);
+            (event.reason.unwrap_or_default(), count, event.message.unwrap_or_default())
+        };
+        let all = events.list(&ListParams::default()).await.unwrap().items;
+        all.into_iter().filter(about).map(told).collect()
+    }
+
+    /// Deletes an ImageSet, as a human.
+    pub async fn delete_set(&self, name: &str) {
+        OperatorKind::ImageSet.api(&self.client).delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Checks what every test has to keep.
+    pub async fn finish(self, controllers: &[&Controller]) -> RecorderReport {
+        let basic = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{CANARY}"));
+        let mut texts: Vec<(&str, String)> = Vec::new();
+        for controller in controllers {
+            let log = controller.log();
+            assert!(!log.contains("panicked"), "{log}");
+            texts.push(("the log", log));
+            if controller.is_running() {
+                texts.push(("/metrics", controller.get("/metrics").await.1));
+            }
+        }
+        let all = ListParams::default();
+        let events: Api<Event> = Api::all(self.client.clone());
+        texts.push(("events", format!("{:?}", events.list(&all).await.unwrap().items)));
+        texts.push(("the policy", format!("{:?}", self.policies().list(&all).await.unwrap().items)));
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "imageset-controller");
+        texts.push(("records", format!("{:?}", maps.list(&all).await.unwrap().items)));
+        for (place, text) in texts {
+            for secret in [CANARY, basic.as_str()] {
+                assert!(!text.contains(secret), "a byte of the password is in {place}");
+            }
+        }
+        let report = self.recorder.finish_ok().await.unwrap();
+        assert!(report.gaps.is_empty(), "{:?}", report.gaps);
+        report
+    }
+}
+
+/// The repository of an image under the tests' `imagePath`.
+pub fn repository(name: &str) -> String {
+    format!("{IMAGE_PATH}/{}", name.rsplit('/').next().unwrap())
+}
+
+/// Fields of `more` over those of `base`.
+fn merge(base: &mut Value, more: Value) {
+    for (name, value) in more.as_object().cloned().unwrap_or_default() {
+        base[name] = value;
+    }
+}
+
+/// Asks until there is an answer.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(started.elapsed() < SOON, "waited {SOON:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
