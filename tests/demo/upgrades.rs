@@ -138,7 +138,7 @@ pub async fn in_time(story: &mut Story) -> Result<()> {
 /// Chapter 5.
 pub async fn no_time(story: &mut Story) -> Result<()> {
     let Story { tell, mirror, cluster, .. } = story;
-    tell.chapter("The worst case: an operator that starts at once");
+    tell.chapter("The closest race: an operator that starts at once");
     tell.says(
         "Operator v1.43.0 starts without any delay, so both begin at the same moment. If it looks too early it is \
          Degraded, and recovers by itself when the set is stored.",
@@ -169,7 +169,7 @@ pub async fn no_time(story: &mut Story) -> Result<()> {
     let still = cluster.double.degraded_moments().into_iter().filter(|span| span.until.is_none()).count();
     tell.check_equal(&promise, &(wanted, 0), &(cluster.entries(set).await?, still))?;
     let early: Vec<&u64> = done.rendered.iter().filter(|revision| **revision < done.stored.resource_version).collect();
-    let promise = "no template was touched before: Calico ran on by its old digests, none went back to a tag";
+    let promise = "no template was touched before the set was stored: Calico ran on by its old digests";
     tell.check(early.is_empty() && !done.rendered.is_empty(), promise, "no revision before the set's", &early)
 }
 
