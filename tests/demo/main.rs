@@ -1,5 +1,6 @@
 //! The demo: the main job of imageset-controller as a story, on a real control plane and a real registry. What a
-//! stranger sees first. Every ✓ is looked up in the cluster; the first that does not hold ends the demo with exit code 1.
+//! stranger sees first. Every ✓ is checked on the cluster, its recorded revisions, or what the registry and the
+//! double noted; the first that does not hold ends the demo with exit code 1.
 #![allow(clippy::print_stdout)]
 
 #[path = "../testbox/mod.rs"]
@@ -84,8 +85,9 @@ async fn tell_all() -> Told {
     let tell = Teller::new();
     tell.title(
         "imageset-controller: a demo on a real etcd, kube-apiserver and image registry",
-        "Lines with $ are what you would type (the demo makes the same calls itself); each ✓ is looked up in the \
-         cluster. A double plays the tigera-operator by the rules of each release.",
+        "Lines with $ are what you would type (the demo makes the same calls itself). A double plays the \
+         tigera-operator by the rules of each release. Each ✓ was checked on the cluster, on its recorded revisions, \
+         or on what the registry and the double noted.",
     );
     let mut tell = tell;
     let opened = opening::a_cluster(&mut tell).await;

@@ -132,7 +132,11 @@ pub async fn observe(story: &mut Story) -> Result<()> {
     tell.check_equal(&promise, &created_set, &changes)?;
     let wrote = written_by_us(cluster);
     let only_status = BTreeSet::from(["ImageSetPolicy".to_owned()]);
-    tell.check_equal("nothing was written but the policy's status: no ImageSet, no record", &only_status, &wrote)
+    tell.check_equal(
+        "no ImageSet and no record was written; only the policy (and our Lease, which is not watched)",
+        &only_status,
+        &wrote,
+    )
 }
 
 /// The kinds that the controller has written so far.
