@@ -11,7 +11,7 @@ help: ## Show this list
 demo: needs-rust needs-go ## Tell the main job as a story on a real control plane and registry (KEEP=1 keeps it running)
 	@tests/controlplane/build.sh >/dev/null
 	@$(CARGO) build --locked --bin imageset-controller --example demo
-	@KEEP="$(KEEP)" target/debug/examples/demo
+	@KEEP="$(KEEP)" $(CARGO) run --quiet --locked --example demo
 
 test: needs-rust needs-go ## Run every test: lints' cheap part, units, scenarios, and all that needs the box
 	@tests/controlplane/build.sh >/dev/null

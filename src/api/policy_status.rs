@@ -141,7 +141,7 @@ pub struct PreparedSet {
 pub enum PreparedState {
     /// Stored.
     Staged,
-    /// Ready in a record; stored by one write when its operator has taken over.
+    /// Ready; stored by one write when its operator has taken over, or when the policy says Apply.
     Waiting,
     /// Ready in a record, but its name is in use with a content that the running operator needs.
     Conflict,

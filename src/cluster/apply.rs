@@ -11,9 +11,8 @@ use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio::time::Instant;
 
-use super::observe::{
-    CONTENT_ANNOTATION, OPERATOR_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION, RECORD_KEY, RECORD_LABEL,
-};
+use super::observe::{CONTENT_ANNOTATION, OPERATOR_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
+use super::records::{RECORD_KEY, RECORD_LABEL};
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::operator::{ImageEntry, ImageSet};
 use crate::domain::Action;

@@ -3,7 +3,7 @@
 //! | room | does |
 //! |---|---|
 //! | `client` | connects, with deadlines |
-//! | `observe`, `nodes`, `registry_access` | read; a failed read is a value |
+//! | `observe`, `records`, `nodes`, `registry_access` | read; a failed read is a value |
 //! | `answers` | asks registries and remembers what they said |
 //! | `apply` | the only writer of ImageSets and records |
 //! | `status` | the only writer of our status and events |
@@ -17,6 +17,7 @@ pub mod controller;
 pub mod nodes;
 pub mod observe;
 pub mod pass;
+pub mod records;
 pub mod registry_access;
 pub mod settings;
 pub mod status;

@@ -11,17 +11,16 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::core::{DynamicObject, Resource};
 use kube::{Client, ResourceExt};
 
+use super::records::Records;
 use super::settings;
 use crate::api::operator::{FEATURE_KINDS, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
 use crate::api::{self, ImageSetPolicy};
-use crate::domain::finding::{Finding, Reason};
 use crate::domain::imageset::Origin;
-use crate::domain::record::Record;
 use crate::domain::report::{Condition, Status};
 use crate::domain::resolution::escaped;
 use crate::domain::settings::{InstallationSettings, OperatorLocation};
@@ -29,14 +28,10 @@ use crate::domain::snapshot::{
     ComponentStatus, Degraded, Installation, OperatorDeployment, OperatorPod, Read, ReadFailure, Remembered,
     StoredImage, StoredImageSet, Workload,
 };
-use crate::domain::{ConditionType, Digest, Feature, Reference, RegistryLayout, Snapshot, Variant};
+use crate::domain::{ConditionType, Digest, Feature, RegistryLayout, Snapshot, Variant};
 
 /// Label of an ImageSet that is ours.
 pub const POLICY_LABEL: &str = "imageset-controller.io/policy";
-/// Label of a ConfigMap that holds a record.
-pub const RECORD_LABEL: &str = "imageset-controller.io/record";
-/// Key of the record in its ConfigMap.
-pub const RECORD_KEY: &str = "record.yaml";
 /// Annotation: operator version that a set was made for.
 pub const OPERATOR_ANNOTATION: &str = "imageset-controller.io/operator-version";
 /// Annotation: record that a set's digests come from.
@@ -54,17 +49,16 @@ pub const MANAGED_NAMESPACES: [&str; 2] = ["calico-system", "calico-apiserver"];
 const VERSION_VARIABLE: &str = "TIGERA_OPERATOR_INIT_IMAGE_VERSION";
 
 /// Looks at one cluster.
-#[derive(Clone)]
 pub struct Observer {
     client: Client,
-    own_namespace: String,
+    records: Records,
 }
 
 impl Observer {
     /// An observer that finds records in `own_namespace`.
     #[must_use]
-    pub const fn new(client: Client, own_namespace: String) -> Self {
-        Self { client, own_namespace }
+    pub fn new(client: Client, own_namespace: String) -> Self {
+        Self { records: Records::new(client.clone(), own_namespace), client }
     }
 
     /// Looks at everything but the nodes, the registries and what this process remembers.
@@ -79,11 +73,11 @@ impl Observer {
             self.component_statuses(),
             self.features(),
             self.workloads(),
-            self.records(),
+            self.records.read(),
         );
         let (installation, windows) = split(installations);
         let features = with_windows(features, windows);
-        let (records, broken) = readable(records);
+        let (records, broken) = records;
         objections.extend(broken);
         Snapshot {
             observed_at: Timestamp::now(),
@@ -182,13 +176,6 @@ impl Observer {
         }
         workloads.sort();
         Read::Known(workloads)
-    }
-
-    async fn records(&self) -> Read<Vec<ConfigMap>> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.own_namespace);
-        let what = format!("list configmaps in {}", self.own_namespace);
-        let labelled = ListParams::default().labels(&format!("{RECORD_LABEL}=true"));
-        map(read(&what, api.list(&labelled)).await, |list| list.items)
     }
 
     async fn list_all<K>(&self, resource: &str) -> Read<Vec<K>>
@@ -416,37 +403,6 @@ fn deployment(deployment: &Deployment) -> Workload {
 fn images(template: &k8s_openapi::api::core::v1::PodSpec) -> Vec<String> {
     let containers = template.containers.iter().chain(template.init_containers.iter().flatten());
     containers.filter_map(|container| container.image.clone()).collect()
-}
-
-/// The records that can be read; a corrupted one is told and not believed.
-fn readable(records: Read<Vec<ConfigMap>>) -> (Read<Vec<Record>>, Vec<Finding>) {
-    let mut findings = Vec::new();
-    let records = map(records, |maps| {
-        let mut records = Vec::new();
-        for map in maps {
-            match record(&map) {
-                Ok(record) => records.push(record),
-                Err(error) => {
-                    let object = format!("ConfigMap {}/{}", map.namespace().unwrap_or_default(), map.name_any());
-                    findings.push(Finding::new(Reason::RecordUnreadable, object, escaped(&error)));
-                }
-            }
-        }
-        records
-    });
-    (records, findings)
-}
-
-fn record(map: &ConfigMap) -> Result<Record, String> {
-    let text =
-        map.data.as_ref().and_then(|data| data.get(RECORD_KEY)).ok_or_else(|| format!("it has no key {RECORD_KEY}"))?;
-    let record: Record = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
-    if record.key.name() != map.name_any() {
-        return Err(format!("it holds the record {}", record.key.name()));
-    }
-    let other = record.images.iter().find(|(reference, image): &(&Reference, _)| **reference != image.reference);
-    other.map_or(Ok(()), |(reference, _)| Err(format!("the entry of {reference} is of another image")))?;
-    Ok(record)
 }
 
 fn remembered(policy: &ImageSetPolicy) -> Remembered {

@@ -164,8 +164,8 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
         state: match report.state {
             None => PreparedState::NeedsInspection,
             Some(GoalState::Stored) => PreparedState::Staged,
-            Some(GoalState::Waiting) => PreparedState::Waiting,
-            Some(GoalState::Ready | GoalState::Resolving | GoalState::Held) => PreparedState::Held,
+            Some(GoalState::Waiting | GoalState::Ready) => PreparedState::Waiting,
+            Some(GoalState::Resolving | GoalState::Held) => PreparedState::Held,
         },
         images: (report.images > 0).then(|| count(report.images)),
         discovered: false,

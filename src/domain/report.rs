@@ -330,6 +330,9 @@ fn prepared(snapshot: &Snapshot, goals: &[Goal]) -> Vec<PreparedReport> {
                 None if goals.is_empty() => Some("no operator version is known that could be prepared from".to_owned()),
                 None => Some(Reason::NeedsInspection.meaning().to_owned()),
                 Some(goal) if goal.state == GoalState::Stored => None,
+                Some(goal) if goal.state == GoalState::Ready => {
+                    message.or_else(|| Some("it is ready to be stored".to_owned()))
+                }
                 Some(_) => message,
             },
         }

@@ -11,19 +11,24 @@
 pub mod apply;
 pub mod certificates;
 pub mod control_plane;
+pub mod controller;
 pub mod crds;
 pub mod images;
+pub mod mirror;
 pub mod operator_double;
 pub mod operator_images;
 pub mod process;
 pub mod recorder;
 pub mod registry;
 pub mod registry_client;
+pub mod rights;
 pub mod rules;
 pub mod token_service;
 
 pub use apply::apply_yaml;
 pub use control_plane::ControlPlane;
+pub use controller::Controller;
 pub use images::Image;
+pub use mirror::Mirror;
 pub use registry::{Kind, Registry};
 pub use registry_client::Access;

@@ -39,7 +39,7 @@ pub struct Options {
     pub play_pods: bool,
     /// Play kubelet and controllers for the workloads: their status.
     pub play_workloads: bool,
-    /// From the creation of an operator pod until it is Ready.
+    /// From the creation of an operator pod until it is Ready; zero: it is born Ready, and takes over at once.
     pub pod_start: Duration,
     /// From a change of a workload's template until it is rolled out.
     pub roll_out: Duration,

@@ -88,23 +88,22 @@ impl Stage {
         let new = pods.iter().find(|pod| Some(&pod.image) == wanted.as_ref());
         match (&deployment, &wanted, new) {
             (Some(deployment), Some(image), None) => {
-                self.create_pod(&api, options, deployment, image).await?;
+                let new = self.create_pod(&api, options, deployment, image).await?;
+                // Without any delay it takes over in this very look.
+                if options.pod_start.is_zero() && !options.unpullable.contains(image) {
+                    self.set_pod_status(&api, options, &new, true).await?;
+                    self.timeline.note(What::OperatorPodReady { image: image.clone() }, None);
+                    self.remove(&api, pods.iter()).await?;
+                }
                 return Ok(());
             }
             (_, wanted, new) if wanted.is_none() || new.is_some_and(|pod| pod.ready) => {
-                for old in pods.iter().filter(|pod| new.is_none_or(|new| new.name != pod.name)) {
-                    api.delete(&old.name, &DeleteParams::default().grace_period(0)).await?;
-                    self.pods.created.remove(&old.name);
-                    self.timeline.note(What::OperatorPodRemoved { image: old.image.clone() }, None);
-                }
+                self.remove(&api, pods.iter().filter(|pod| new.is_none_or(|new| new.name != pod.name))).await?;
             }
             // A pod for an image that is no longer wanted and never got Ready goes at once.
             _ => {
-                for stuck in pods.iter().filter(|pod| !pod.ready && Some(&pod.image) != wanted.as_ref()) {
-                    api.delete(&stuck.name, &DeleteParams::default().grace_period(0)).await?;
-                    self.pods.created.remove(&stuck.name);
-                    self.timeline.note(What::OperatorPodRemoved { image: stuck.image.clone() }, None);
-                }
+                let stuck = pods.iter().filter(|pod| !pod.ready && Some(&pod.image) != wanted.as_ref());
+                self.remove(&api, stuck).await?;
             }
         }
         match deployment {
@@ -113,13 +112,22 @@ impl Stage {
         }
     }
 
+    async fn remove(&mut self, api: &Api<Pod>, pods: impl Iterator<Item = &OperatorPod>) -> Result<()> {
+        for pod in pods {
+            api.delete(&pod.name, &DeleteParams::default().grace_period(0)).await?;
+            self.pods.created.remove(&pod.name);
+            self.timeline.note(What::OperatorPodRemoved { image: pod.image.clone() }, None);
+        }
+        Ok(())
+    }
+
     async fn create_pod(
         &mut self,
         api: &Api<Pod>,
         options: &Options,
         deployment: &Deployment,
         image: &str,
-    ) -> Result<()> {
+    ) -> Result<OperatorPod> {
         self.pods.serial += 1;
         let generation = deployment.metadata.generation.unwrap_or_default();
         let replica_set = format!("{}-{generation}", options.deployment);
@@ -148,7 +156,8 @@ impl Stage {
         self.pods.created.insert(name, Instant::now());
         self.timeline.note(What::OperatorPodCreated { image: image.to_owned() }, created.resource_version());
         let pod = read(&created, &options.deployment);
-        self.set_pod_status(api, options, &pod, false).await
+        self.set_pod_status(api, options, &pod, false).await?;
+        Ok(pod)
     }
 
     async fn set_pod_status(&self, api: &Api<Pod>, options: &Options, pod: &OperatorPod, ready: bool) -> Result<()> {

@@ -1,0 +1,324 @@
+//! One cluster of the story: control plane, operator double, recorder, and the real controller with the rights of
+//! `deploy/base`. What people do is done here, as the admin and by server-side apply.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::testbox::crds::{self, Kind};
+use crate::testbox::operator_double::{OperatorDouble, Options};
+use crate::testbox::recorder::{self, HUMAN, InvariantRecorder, Revision, Verb, Watched};
+use crate::testbox::rights::{self, SERVICE_ACCOUNT};
+use crate::testbox::{ControlPlane, Controller, Mirror, apply_yaml};
+
+/// Only a bound for something that hangs.
+pub const SOON: Duration = Duration::from_secs(30);
+/// The name that `deploy/base` gives the controller the right to read.
+pub const PULL_SECRET: &str = "tigera-pull-secret";
+/// The operator's namespace, Deployment and container.
+pub const OPERATOR: &str = "tigera-operator";
+const TIGERA_STATUSES: &str = "/apis/operator.tigera.io/v1/tigerastatuses";
+
+/// A running cluster; everything ends on drop.
+pub struct Cluster {
+    pub client: Client,
+    pub double: OperatorDouble,
+    pub recorder: InvariantRecorder,
+    pub controller: Option<Controller>,
+    pub control_plane: ControlPlane,
+}
+
+impl Cluster {
+    /// Control plane, the operator's kinds, nodes, the pull secret, a recorder, and a double that waits for its
+    /// Deployment. No controller yet.
+    pub async fn start(name: &str, mirror: &Mirror, options: Options) -> Result<Self> {
+        let control_plane = ControlPlane::start(name).await?;
+        let client = control_plane.client();
+        crds::install(&client).await?;
+        // Before the recorder, which would miss the first revisions of a kind that comes later.
+        rights::install_kind(&client).await?;
+        let namespace = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {OPERATOR}}}}}");
+        apply_yaml(client.clone(), &namespace).await?;
+        for (index, architecture) in ["amd64", "amd64", "arm64"].into_iter().enumerate() {
+            node(&client, &format!("node-{}", index + 1), architecture).await?;
+        }
+        let config = recorder::Config { known_digests: mirror.known_digests(), ..recorder::Config::default() };
+        let recorder = InvariantRecorder::start(client.clone(), config).await?;
+        let double = OperatorDouble::start(client.clone(), options);
+        let cluster = Self { client, double, recorder, controller: None, control_plane };
+        cluster.pull_secret(mirror).await?;
+        Ok(cluster)
+    }
+
+    async fn pull_secret(&self, mirror: &Mirror) -> Result<()> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), OPERATOR);
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": PULL_SECRET },
+            "type": "kubernetes.io/dockerconfigjson",
+            "stringData": { ".dockerconfigjson": mirror.registry.docker_config_json() },
+        });
+        secrets.patch(PULL_SECRET, &PatchParams::apply(HUMAN).force(), &Patch::Apply(secret)).await?;
+        Ok(())
+    }
+
+    /// `kubectl apply -k deploy/base`, and the pod's part played by a process on this machine.
+    pub async fn start_controller(&mut self, binary: &Path) -> Result<()> {
+        rights::install(&self.client).await?;
+        let (namespace, account) = SERVICE_ACCOUNT;
+        let kubeconfig = self.control_plane.kubeconfig_for_service_account(namespace, account).await?;
+        let mut controller = Controller::start(binary, &kubeconfig, "controller", self.control_plane.logs()).await?;
+        controller.wait_until_leading().await?;
+        self.controller = Some(controller);
+        Ok(())
+    }
+
+    /// The Installation that pulls from the mirror, and what comes with it in a usual install.
+    pub async fn install_calico(&self, mirror: &Mirror) -> Result<()> {
+        let mut spec = layout(mirror);
+        spec["variant"] = json!("Calico");
+        for (kind, spec) in [
+            (Kind::Installation, spec),
+            (Kind::ApiServer, json!({})),
+            (Kind::Goldmane, json!({})),
+            (Kind::Whisker, json!({})),
+        ] {
+            let object = kind.object("default", spec);
+            let human = PatchParams::apply(HUMAN).force();
+            kind.api(&self.client).patch("default", &human, &Patch::Apply(object)).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates the operator's Deployment, or moves it. Returns when the recorder saw it.
+    pub async fn operator(&self, image: &str) -> Result<Revision> {
+        let labels = json!({ "k8s-app": OPERATOR });
+        let deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": OPERATOR, "namespace": OPERATOR },
+            "spec": {
+                "replicas": 1, "selector": { "matchLabels": labels },
+                "template": {
+                    "metadata": { "labels": labels },
+                    "spec": { "containers": [{ "name": OPERATOR, "image": image }] },
+                },
+            },
+        });
+        let stored = self.apply(Watched::Deployment, Some(OPERATOR), deployment).await?;
+        self.seen(Watched::Deployment, &stored).await
+    }
+
+    /// Creates or changes the policy. Returns when the recorder saw it.
+    pub async fn policy(&self, mirror: &Mirror, more: Value) -> Result<Revision> {
+        let mut spec = json!({ "registries": [{ "host": mirror.registry.host(), "plainHttp": true }] });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            spec[field] = value.clone();
+        }
+        let policy = json!({
+            "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy",
+            "metadata": { "name": "default" }, "spec": spec,
+        });
+        let stored = self.apply(Watched::Policy, None, policy).await?;
+        self.seen(Watched::Policy, &stored).await
+    }
+
+    async fn apply(&self, watched: Watched, namespace: Option<&str>, object: Value) -> Result<DynamicObject> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let (group, version) = match watched {
+            Watched::Policy => ("imageset-controller.io", "v1alpha1"),
+            _ => ("apps", "v1"),
+        };
+        let resource = match watched {
+            Watched::Policy => ApiResource::from_gvk_with_plural(
+                &GroupVersionKind::gvk(group, version, "ImageSetPolicy"),
+                "imagesetpolicies",
+            ),
+            _ => ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &watched.kind())),
+        };
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        Ok(api.patch(&name, &PatchParams::apply(HUMAN).force(), &Patch::Apply(object)).await?)
+    }
+
+    async fn seen(&self, watched: Watched, stored: &DynamicObject) -> Result<Revision> {
+        let version: u64 = stored.resource_version().context("an object without resourceVersion")?.parse()?;
+        let what = format!("the recorder to see {} at rv={version}", watched.kind());
+        self.revision(&what, |one| one.watched == watched && one.resource_version == version).await
+    }
+
+    /// Waits for a revision that matches.
+    pub async fn revision(&self, what: &str, matches: impl Fn(&Revision) -> bool) -> Result<Revision> {
+        self.until(what, async || Ok(self.recorder.first(&matches))).await
+    }
+
+    /// Waits until a set is created after a revision.
+    pub async fn set_created_after(&self, name: &str, after: u64) -> Result<Revision> {
+        let what = format!("ImageSet {name} to be stored");
+        let image_set = Watched::Operator(Kind::ImageSet);
+        let created = |one: &Revision| {
+            one.watched == image_set
+                && one.name() == name
+                && one.verb == Verb::Create
+                && !one.initial
+                && one.resource_version > after
+        };
+        self.revision(&what, created).await
+    }
+
+    /// Waits until the policy's present generation has a condition with this answer; returns its message.
+    pub async fn condition(&self, r#type: &str, status: &str, reason: &str) -> Result<String> {
+        let what = format!("the policy's {} to be {status} with reason {reason}", r#type);
+        let answer = async || {
+            let policy = self.get_policy().await?;
+            let conditions = policy.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let of_now = policy.data["status"]["observedGeneration"].as_i64() == policy.metadata.generation;
+            let found = conditions
+                .into_iter()
+                .find(|one| of_now && one["type"] == r#type && one["status"] == status && one["reason"] == reason);
+            Ok(found.map(|one| one["message"].as_str().unwrap_or_default().to_owned()))
+        };
+        self.until(&what, answer).await
+    }
+
+    /// For a failure: the policy's condition Ready in one line.
+    async fn policy_says(&self) -> String {
+        let policy = self.get_policy().await.ok();
+        let conditions = policy.and_then(|policy| policy.data["status"]["conditions"].as_array().cloned());
+        let ready = conditions.into_iter().flatten().find(|one| one["type"] == "Ready");
+        match ready {
+            Some(ready) => {
+                format!("the policy says Ready {}, {}: {}", ready["status"], ready["reason"], ready["message"])
+            }
+            None => "the policy has no condition Ready".to_owned(),
+        }
+    }
+
+    async fn until<T>(&self, what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+        let started = Instant::now();
+        loop {
+            if let Some(answer) = ask().await? {
+                return Ok(answer);
+            }
+            if started.elapsed() > SOON {
+                bail!("waited {} s for {what}; {}", SOON.as_secs(), self.policy_says().await);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The policy as it is.
+    pub async fn get_policy(&self) -> Result<DynamicObject> {
+        let kind = GroupVersionKind::gvk("imageset-controller.io", "v1alpha1", "ImageSetPolicy");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "imagesetpolicies");
+        Ok(Api::<DynamicObject>::all_with(self.client.clone(), &resource).get("default").await?)
+    }
+
+    /// Every ImageSet with its resourceVersion: equal means that nothing was written.
+    pub async fn sets(&self) -> Result<BTreeMap<String, String>> {
+        let list = Kind::ImageSet.api(&self.client).list(&ListParams::default()).await?;
+        Ok(list.iter().map(|set| (set.name_any(), set.resource_version().unwrap_or_default())).collect())
+    }
+
+    /// Image and digest of each entry of a set.
+    pub async fn entries(&self, name: &str) -> Result<BTreeMap<String, String>> {
+        let set = Kind::ImageSet.api(&self.client).get(name).await?;
+        let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+        let entries = set.data["spec"]["images"].as_array().cloned().unwrap_or_default();
+        Ok(entries.iter().map(|entry| (text(entry, "image"), text(entry, "digest"))).collect())
+    }
+
+    /// `kubectl delete imageset NAME`
+    pub async fn delete_set(&self, name: &str) -> Result<()> {
+        Kind::ImageSet.api(&self.client).delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// The workloads of Calico: kind/namespace/name, generation, and the images of their containers.
+    pub async fn workloads(&self) -> Result<Vec<(String, i64, Vec<String>)>> {
+        let mut found = Vec::new();
+        for kind in ["DaemonSet", "Deployment"] {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), "calico-system", &resource);
+            for object in api.list(&ListParams::default()).await? {
+                let spec = &object.data["spec"]["template"]["spec"];
+                let lists = [&spec["initContainers"], &spec["containers"]];
+                let containers = lists.into_iter().filter_map(Value::as_array).flatten();
+                let images = containers.filter_map(|one| one["image"].as_str().map(str::to_owned)).collect();
+                let title = format!("{kind}/calico-system/{}", object.name_any());
+                found.push((title, object.metadata.generation.unwrap_or_default(), images));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// What `kubectl get PATH` prints: the API server makes the table.
+    pub async fn table(&self, path: &str) -> Result<Vec<Vec<String>>> {
+        let request = http::Request::get(path)
+            .header("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+            .body(Vec::new())?;
+        let table: Value = serde_json::from_str(&self.client.request_text(request).await?)?;
+        let columns = table["columnDefinitions"].as_array().cloned().unwrap_or_default();
+        let shown: Vec<usize> =
+            columns.iter().enumerate().filter(|(_, one)| one["priority"] == 0).map(|(index, _)| index).collect();
+        let head = shown.iter().map(|index| columns[*index]["name"].as_str().unwrap_or_default().to_uppercase());
+        let mut rows = vec![head.collect::<Vec<_>>()];
+        for row in table["rows"].as_array().into_iter().flatten() {
+            let cell = |index: &usize| match &row["cells"][*index] {
+                Value::String(text) => text.clone(),
+                Value::Null => String::new(),
+                other => other.to_string(),
+            };
+            rows.push(shown.iter().map(cell).collect());
+        }
+        Ok(rows)
+    }
+
+    /// Waits until each component that `kubectl get tigerastatus` lists is available, and they are four.
+    pub async fn all_available(&self) -> Result<()> {
+        self.until("all components to be available", async || {
+            let rows = self.table(TIGERA_STATUSES).await?;
+            Ok((rows.len() == 5 && rows[1..].iter().all(|row| row[1] == "True")).then_some(()))
+        })
+        .await
+    }
+
+    /// Every process of this cluster.
+    pub fn process_ids(&self) -> Vec<u32> {
+        let controller = self.controller.iter().map(Controller::process_id);
+        self.control_plane.process_ids().into_iter().chain(controller).collect()
+    }
+
+    /// Where its logs are.
+    pub fn logs(&self) -> PathBuf {
+        self.control_plane.logs().to_owned()
+    }
+}
+
+/// What an Installation, or a policy in its place, says of the mirror.
+pub fn layout(mirror: &Mirror) -> Value {
+    let mut layout = mirror.layout();
+    layout["imagePullSecrets"] = json!([{ "name": PULL_SECRET }]);
+    layout
+}
+
+async fn node(client: &Client, name: &str, architecture: &str) -> Result<()> {
+    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
+    nodes.patch(name, &PatchParams::apply(HUMAN), &Patch::Apply(node)).await?;
+    let info = json!({
+        "operatingSystem": "linux", "architecture": architecture, "kernelVersion": "6.1", "osImage": "Linux",
+        "containerRuntimeVersion": "containerd://2", "kubeletVersion": "v1.36.3", "kubeProxyVersion": "",
+        "machineID": "", "systemUUID": "", "bootID": "",
+    });
+    let status = json!({ "status": { "nodeInfo": info } });
+    nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
+    Ok(())
+}

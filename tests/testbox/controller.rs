@@ -1,0 +1,112 @@
+//! The controller as a process: its binary (whichever path the caller gives), its log and its HTTP port.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::process::{ATTEMPTS, Process, free_port, is_port_taken};
+
+/// Becomes the program, with the same process id, and leaves a watchman behind that ends it when our pipe breaks: the
+/// program itself has no reason to end when the one that started it is killed.
+const UNDER_WATCH: &str = r#"exec 3<&0; (cat <&3 >/dev/null 2>&1; [ "$(readlink /proc/$$/exe)" = "$0" ] && kill -9 $$) \
+>/dev/null 2>&1 & exec 3<&-; exec "$0" "$@" </dev/null"#;
+/// Only a bound for a program that hangs; a Lease of a killed predecessor runs out before.
+const LEADS_WITHIN: Duration = Duration::from_secs(60);
+
+/// A running controller; killed on drop.
+#[derive(Debug)]
+pub struct Controller {
+    process: Process,
+    log: PathBuf,
+    port: u16,
+}
+
+impl Controller {
+    /// Starts `BINARY run` and returns when `/readyz` says that the API server has answered it. The log is
+    /// `<instance>.log` in the folder `logs`.
+    ///
+    /// # Errors
+    /// It ended, or did not get ready; the message has the end of its log.
+    pub async fn start(binary: &Path, kubeconfig: &Path, instance: &str, logs: &Path) -> Result<Self> {
+        let binary = binary.canonicalize().with_context(|| format!("{} is not built", binary.display()))?;
+        let mut attempt = 1;
+        loop {
+            match Self::start_once(&binary, kubeconfig, instance, logs).await {
+                Ok(started) => return Ok(started),
+                // Another process may have taken the port between our choice and the bind.
+                Err(error) if attempt < ATTEMPTS && is_port_taken(&error) => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn start_once(binary: &Path, kubeconfig: &Path, instance: &str, logs: &Path) -> Result<Self> {
+        let port = free_port()?;
+        let log = logs.join(format!("{instance}.log"));
+        let mut command = Command::new("sh");
+        command.args(["-c", UNDER_WATCH]).arg(binary).arg("run");
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--log-format", "json"]);
+        command.args(["--log-level", "info,imageset_controller=debug"]);
+        command.arg("--kubeconfig").arg(kubeconfig);
+        command.env("POD_NAME", instance).env_remove("POD_NAMESPACE").env("RUST_BACKTRACE", "1");
+        let mut process = Process::spawn("controller", command, &log)?;
+        process.wait_until_ready(|| async move { matches!(get(port, "/readyz").await, Ok((200, _))) }).await?;
+        Ok(Self { process, log, port })
+    }
+
+    /// Waits until it says that it leads.
+    ///
+    /// # Errors
+    /// It ended, or does not lead within a minute.
+    pub async fn wait_until_leading(&mut self) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            self.process.check_alive()?;
+            let metrics = self.get("/metrics").await.map(|(_, text)| text).unwrap_or_default();
+            if metrics.lines().any(|line| line == "imageset_controller_leader 1") {
+                return Ok(());
+            }
+            if started.elapsed() > LEADS_WITHIN {
+                bail!("the controller does not lead after {LEADS_WITHIN:?}; see {}", self.log.display());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Status and body of a GET, such as of `/metrics`.
+    ///
+    /// # Errors
+    /// It does not answer in HTTP.
+    pub async fn get(&self, path: &str) -> Result<(u16, String)> {
+        get(self.port, path).await
+    }
+
+    /// The whole log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The process id.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+}
+
+async fn get(port: u16, path: &str) -> Result<(u16, String)> {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: controller\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("not an HTTP answer")?;
+    let status = head.split_whitespace().nth(1).context("no status")?.parse()?;
+    Ok((status, body.to_owned()))
+}

@@ -1,0 +1,113 @@
+//! A registry with the images of operator releases under one `imagePath`, as a platform team mirrors them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::images::{self, Image};
+use super::registry::Registry;
+use super::rules::{OperatorRules, Variant, key};
+
+/// The registry, and what was pushed into it.
+#[derive(Debug)]
+pub struct Mirror {
+    /// The registry itself: to stop, to start again, to ask for its requests.
+    pub registry: Registry,
+    image_path: String,
+    /// Digest that each default reference was pushed with.
+    pushed: BTreeMap<String, String>,
+    known_digests: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Mirror {
+    /// An empty one. `image_path` is what an Installation says: `mirror/calico`.
+    pub fn new(registry: Registry, image_path: &str) -> Self {
+        Self { registry, image_path: image_path.to_owned(), pushed: BTreeMap::new(), known_digests: Arc::default() }
+    }
+
+    /// Pushes all Calico images of a release, FIPS twins included, and the operator's own. Returns how many images were
+    /// not there yet.
+    ///
+    /// # Errors
+    /// No such release, or the registry refused something.
+    pub async fn push_release(&mut self, version: &str) -> Result<usize> {
+        self.push_release_without(version, &[]).await
+    }
+
+    /// The same without some images, given as `calico/typha`: an incomplete mirror.
+    ///
+    /// # Errors
+    /// As [`Self::push_release`].
+    pub async fn push_release_without(&mut self, version: &str, left_out: &[&str]) -> Result<usize> {
+        let rules = OperatorRules::for_version(version)?;
+        let names = rules.names_of(Variant::Calico);
+        let references: BTreeSet<String> = names
+            .iter()
+            .filter(|name| !left_out.contains(&name.as_str()))
+            .flat_map(|name| [false, true].map(|fips| rules.default_reference(Variant::Calico, name, fips)))
+            .flatten()
+            .chain([format!("quay.io/tigera/operator:{version}")])
+            .filter(|reference| !self.pushed.contains_key(reference))
+            .collect();
+        self.push(&references.into_iter().collect::<Vec<_>>()).await
+    }
+
+    /// Pushes an operator image of a version that nobody knows; its label says the version.
+    ///
+    /// # Errors
+    /// The registry refused something.
+    pub async fn push_operator(&mut self, version: &str) -> Result<()> {
+        self.push(&[format!("quay.io/tigera/operator:{version}")]).await.map(|_| ())
+    }
+
+    async fn push(&mut self, references: &[String]) -> Result<usize> {
+        let access = self.registry.access()?;
+        let repository_of = |reference: &str| self.repository(&key(reference));
+        let pushed = images::push_release(&access, references, Some(&repository_of)).await?;
+        let mut known = self.known_digests.lock().unwrap_or_else(PoisonError::into_inner);
+        for reference in pushed.keys() {
+            let image = Image::of_reference(reference)?;
+            known.insert(image.digest());
+            known.extend(image.manifests.iter().map(|manifest| manifest.digest.clone()));
+        }
+        drop(known);
+        self.pushed.extend(pushed);
+        Ok(references.len())
+    }
+
+    /// Every digest that was ever pushed, for the recorder; grows with each push.
+    pub fn known_digests(&self) -> Arc<Mutex<BTreeSet<String>>> {
+        self.known_digests.clone()
+    }
+
+    /// What an Installation says of this registry, without pull secrets.
+    pub fn layout(&self) -> Value {
+        json!({ "registry": format!("{}/", self.registry.host()), "imagePath": self.image_path })
+    }
+
+    /// The operator's image in this registry.
+    pub fn operator_image(&self, version: &str) -> String {
+        format!("{}/{}:{version}", self.registry.host(), self.repository("tigera/operator"))
+    }
+
+    /// What a complete set of a release holds, from the published facts and the pushed digests.
+    ///
+    /// # Errors
+    /// No such release, or an image of it was not pushed.
+    pub fn wanted(&self, version: &str) -> Result<BTreeMap<String, String>> {
+        let rules = OperatorRules::for_version(version)?;
+        let digest = |name: String| {
+            let reference = rules.default_reference(Variant::Calico, &name, false);
+            let digest = reference.and_then(|reference| self.pushed.get(&reference));
+            Ok((name.clone(), digest.with_context(|| format!("{name} of {version} was not pushed"))?.clone()))
+        };
+        rules.names_of(Variant::Calico).into_iter().map(digest).collect()
+    }
+
+    /// The repository of an image under the `imagePath`.
+    fn repository(&self, name: &str) -> String {
+        format!("{}/{}", self.image_path, name.rsplit('/').next().unwrap_or(name))
+    }
+}
