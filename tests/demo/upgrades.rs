@@ -80,7 +80,7 @@ async fn upgrade(tell: &Teller, cluster: &Cluster, mirror: &Mirror, version: &st
 
 impl Move {
     /// One line per moment, in the order of time, with the revision in etcd where there is one.
-    fn timeline(&self, tell: &Teller, version: &str, set: &str, images: usize) {
+    fn timeline(&self, tell: &Teller, version: &str, set: &str, images: usize, more: Option<(Instant, &str)>) {
         let start = self.deployment.at;
         let looked = match &self.looked.2 {
             Some(revision) => format!("operator {version} looks for {set}: found, revision {revision}"),
@@ -98,6 +98,7 @@ impl Move {
             rows.push((*from, String::new(), format!("Degraded: {words}")));
             rows.push((*until, String::new(), "no longer Degraded".to_owned()));
         }
+        rows.extend(more.map(|(at, told)| (at, String::new(), told.to_owned())));
         rows.sort_by_key(|row| row.0);
         let rows = rows.into_iter().map(|(at, revision, told)| {
             vec![format!("+{}", seconds(at.saturating_duration_since(start))), revision, told]
@@ -120,7 +121,7 @@ pub async fn in_time(story: &mut Story) -> Result<()> {
     let done = upgrade(tell, cluster, mirror, version, set).await?;
     let requests = mirror.registry.requests()?.len();
     let wanted = mirror.wanted(version)?;
-    done.timeline(tell, version, set, wanted.len());
+    done.timeline(tell, version, set, wanted.len(), None);
 
     let promise = format!(
         "stored {} after the change, from {requests} requests to the registry; every digest as pushed",
@@ -138,34 +139,39 @@ pub async fn in_time(story: &mut Story) -> Result<()> {
 /// Chapter 5.
 pub async fn no_time(story: &mut Story) -> Result<()> {
     let Story { tell, mirror, cluster, .. } = story;
-    tell.chapter("The closest race: an operator that starts at once");
+    tell.chapter("The worst case: an operator that looks before the set is there");
     tell.says(
-        "Operator v1.43.0 starts without any delay, so both begin at the same moment. If it looks too early it is \
-         Degraded, and recovers by itself when the set is stored.",
+        "Operator v1.43.0 starts without any delay, and the controller is held up (kill -STOP) until that operator has \
+         looked for its set and is Degraded. How long does it take to recover?",
     );
     let (version, set) = ("v1.43.0", "calico-v3.32.0");
     cluster.double.change(|options| {
         options.pod_start = Duration::ZERO;
         options.poll = Duration::from_millis(1);
     });
-    let done = upgrade(tell, cluster, mirror, version, set).await?;
+    let controller = cluster.controller.as_ref().context("no controller")?;
+    controller.hold_up()?;
+    let letting_go = async {
+        cluster.double.wait_degraded("calico", SOON).await?;
+        let at = Instant::now();
+        controller.go_on()?;
+        anyhow::Ok(at)
+    };
+    let (done, let_go) = futures::join!(upgrade(tell, cluster, mirror, version, set), letting_go);
+    let (done, let_go) = (done?, let_go?);
     cluster.double.change(|options| {
         options.pod_start = POD_START;
         options.poll = crate::opening::options().poll;
     });
     let wanted = mirror.wanted(version)?;
-    done.timeline(tell, version, set, wanted.len());
+    done.timeline(tell, version, set, wanted.len(), Some((let_go, "the controller goes on")));
 
-    let promise = match &done.degraded {
-        Some((from, until, _)) => {
-            let after = seconds(until.saturating_duration_since(done.stored.at));
-            format!(
-                "Degraded for {}, and well again by itself {after} after the set was stored",
-                seconds(*until - *from)
-            )
-        }
-        None => "the set was there even so: no TigeraStatus was Degraded".to_owned(),
-    };
+    let (_, well, _) = done.degraded.as_ref().context("nothing was Degraded")?;
+    let promise = format!(
+        "stored {} after the controller went on, and everything well again {} after that",
+        seconds(done.stored.at.saturating_duration_since(let_go)),
+        seconds(well.saturating_duration_since(done.stored.at))
+    );
     let still = cluster.double.degraded_moments().into_iter().filter(|span| span.until.is_none()).count();
     tell.check_equal(&promise, &(wanted, 0), &(cluster.entries(set).await?, still))?;
     let early: Vec<&u64> = done.rendered.iter().filter(|revision| **revision < done.stored.resource_version).collect();
@@ -189,7 +195,7 @@ pub async fn rollback(story: &mut Story) -> Result<()> {
     let refused = mirror.registry.access()?.manifest("mirror/calico/node", "v3.32.1").await.is_err();
     mirror.registry.forget_requests()?;
     let done = upgrade(tell, cluster, mirror, version, set).await?;
-    done.timeline(tell, version, set, before.len());
+    done.timeline(tell, version, set, before.len(), None);
     let answered = mirror.registry.requests()?;
     tell.wait("starting the registry again", mirror.registry.start_again()).await?;
 

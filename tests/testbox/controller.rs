@@ -94,6 +94,30 @@ impl Controller {
         self.process.id()
     }
 
+    /// `kill -STOP`: it does nothing until [`Self::go_on`], like on a machine that is frozen or far too busy.
+    ///
+    /// # Errors
+    /// The signal can't be sent.
+    pub fn hold_up(&self) -> Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// `kill -CONT`.
+    ///
+    /// # Errors
+    /// The signal can't be sent.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
+        let sent = Command::new("kill").args([signal, &self.process_id().to_string()]).status()?;
+        if !sent.success() {
+            bail!("kill {signal} of the controller ended with {sent}");
+        }
+        Ok(())
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill();
