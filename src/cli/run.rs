@@ -7,19 +7,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use kube::Client;
-use kube_lease_manager::LeaseManagerBuilder;
 use tokio::net::TcpListener;
 
 use super::connection::Connection;
 use super::output::{Answer, Failure};
+use crate::cluster::lease::Candidate;
 use crate::cluster::{client, controller};
 use crate::metrics::Metrics;
 use crate::telemetry::{self, LogFormat};
 
 /// Name of the Lease.
 const LEASE: &str = "imageset-controller";
-/// How long a Lease holds without being renewed, and how long before its end it is renewed, in seconds.
-const LEASE_SECONDS: (u64, u64) = (15, 5);
+/// The longest that giving the Lease back may take.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Run the controller in a cluster.
 #[derive(Debug, Args)]
@@ -74,7 +74,8 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         wait_for_api_server(&client).await;
         metrics.set_ready();
         if arguments.leader_elect {
-            return lead(&arguments, client, &metrics, stop).await;
+            lead(&arguments, client, &metrics, stop).await;
+            return Ok(());
         }
         metrics.set_leading(true);
         tokio::select! {
@@ -92,54 +93,39 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// Works while leading; gives up at once what it is doing when the lead is lost, and gives the Lease back at the end.
-async fn lead(
-    arguments: &Arguments,
-    client: Client,
-    metrics: &Arc<Metrics>,
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
+async fn lead(arguments: &Arguments, client: Client, metrics: &Arc<Metrics>, stop: impl Future<Output = ()>) {
     let instance = arguments.pod_name.clone();
-    let mut builder = LeaseManagerBuilder::new(client.clone(), LEASE)
-        .with_namespace(&arguments.namespace)
-        .with_duration(LEASE_SECONDS.0)
-        .with_grace(LEASE_SECONDS.1);
-    if let Some(name) = &instance {
-        builder = builder.with_identity(format!("{name}-{}", std::process::id()));
-    }
-    let lease = builder.build().await.with_context(|| format!("Lease {}/{LEASE}", arguments.namespace))?;
+    let mut candidate = Candidate::new(client.clone(), &arguments.namespace, LEASE, identity(instance.as_deref()));
     let mut stop = std::pin::pin!(stop);
-    let mut leads = false;
     loop {
-        let controlling = async {
-            if !leads {
-                return std::future::pending().await;
-            }
-            controller::run(client.clone(), arguments.namespace.clone(), instance.clone(), metrics.clone()).await;
+        let since = tokio::select! {
+            since = candidate.wait_until_leading() => since,
+            () = &mut stop => return,
         };
-        let changed = tokio::select! {
-            changed = lease.changed() => changed,
-            () = controlling => Ok(leads),
-            () = &mut stop => break,
+        tracing::info!("this instance leads");
+        metrics.set_leading(true);
+        let stopping = tokio::select! {
+            () = candidate.renew_while_possible(since) => false,
+            () = controller::run(client.clone(), arguments.namespace.clone(), instance.clone(), metrics.clone()) => false,
+            () = &mut stop => true,
         };
-        match changed {
-            Ok(now) if now != leads => {
-                tracing::info!(leads = now, "the lead changed");
-                leads = now;
+        metrics.set_leading(false);
+        if stopping {
+            match tokio::time::timeout(RELEASE_DEADLINE, candidate.release()).await {
+                Ok(Ok(())) => {}
+                _ => tracing::warn!("the Lease could not be given back; it ends by itself"),
             }
-            Ok(_) => {}
-            Err(error) => {
-                // Without a renewed Lease another instance may lead: better nobody than two.
-                tracing::warn!(%error, "the Lease could not be renewed");
-                leads = false;
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
+            return;
         }
-        metrics.set_leading(leads);
+        tracing::warn!("this instance does not lead any more");
     }
-    if leads && tokio::time::timeout(Duration::from_secs(5), lease.release()).await.is_err() {
-        tracing::warn!("the Lease could not be given back; it ends by itself");
-    }
-    Ok(())
+}
+
+/// Another one in each process, also where pods have the same process id and nobody tells their names.
+fn identity(instance: Option<&str>) -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    let random = RandomState::new().hash_one(std::process::id());
+    format!("{}-{random:016x}", instance.unwrap_or(LEASE))
 }
 
 async fn wait_for_api_server(client: &Client) {

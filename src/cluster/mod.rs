@@ -9,11 +9,13 @@
 //! | `status` | the only writer of our status and events |
 //! | `pass` | one reconcile, as a table of contents |
 //! | `watches`, `controller` | say when a pass is due |
+//! | `lease` | says who leads |
 
 pub mod answers;
 pub mod apply;
 pub mod client;
 pub mod controller;
+pub mod lease;
 pub mod nodes;
 pub mod observe;
 pub mod pass;

@@ -1,0 +1,181 @@
+//! Who leads: one Lease, taken and renewed by the rules of client-go's leader election. No clock is compared with that of
+//! another machine: a Lease has run out when it has not changed for its duration as measured here, and leading ends by a
+//! monotonic clock when renewing does not succeed (docs/adr/0011). Writes the Lease and nothing else.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use tokio::time::Instant;
+
+use super::FIELD_MANAGER;
+
+/// How long a Lease holds that nobody renews.
+const DURATION: Duration = Duration::from_secs(15);
+/// Whoever could not renew for so long stops leading; well before another may take over.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two renewals.
+const RENEW_EVERY: Duration = Duration::from_secs(4);
+/// Between two looks of somebody who does not lead, and after a failure.
+const RETRY_EVERY: Duration = Duration::from_secs(2);
+
+/// Somebody who wants to lead.
+pub struct Candidate {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+    /// What the Lease said when it last changed, and when that was seen here.
+    seen: Option<(Term, Instant)>,
+}
+
+/// What tells two states of a Lease apart.
+#[derive(Debug, Clone, PartialEq)]
+struct Term {
+    holder: String,
+    renewed: Option<MicroTime>,
+    duration: Duration,
+}
+
+impl Candidate {
+    /// A candidate for the Lease `namespace/name`. `identity` must be another one in each process.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str, name: &str, identity: String) -> Self {
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, seen: None }
+    }
+
+    /// Waits until this candidate leads. Failures are logged and tried again.
+    pub async fn wait_until_leading(&mut self) -> Instant {
+        loop {
+            let asked = Instant::now();
+            match self.within(RENEW_DEADLINE).await {
+                Ok(true) => return asked,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, lease = self.name, "the Lease could not be taken; it is tried again")
+                }
+            }
+            tokio::time::sleep(RETRY_EVERY).await;
+        }
+    }
+
+    /// Renews until that is no longer possible: another has the Lease, or nothing was heard for too long. `since` is when
+    /// the last request that succeeded was sent.
+    pub async fn renew_while_possible(&mut self, mut since: Instant) {
+        let mut pause = RENEW_EVERY;
+        loop {
+            tokio::time::sleep_until((Instant::now() + pause).min(since + RENEW_DEADLINE)).await;
+            let asked = Instant::now();
+            let left = (since + RENEW_DEADLINE).saturating_duration_since(asked);
+            match self.within(left).await {
+                Ok(true) => (since, pause) = (asked, RENEW_EVERY),
+                Ok(false) => {
+                    tracing::warn!(lease = self.name, "another instance has the Lease");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, lease = self.name, "the Lease could not be renewed");
+                    pause = RETRY_EVERY;
+                }
+            }
+            if since.elapsed() >= RENEW_DEADLINE {
+                return;
+            }
+        }
+    }
+
+    /// Gives the Lease back, so that the next one need not wait until it runs out.
+    pub async fn release(&mut self) -> Result<(), LeaseError> {
+        let Some(lease) = self.api.get_opt(&self.name).await? else { return Ok(()) };
+        if term(&lease).holder == self.identity {
+            let spec = LeaseSpec { lease_duration_seconds: Some(1), ..self.spec(&lease, "") };
+            self.write(&lease, spec).await?;
+        }
+        Ok(())
+    }
+
+    async fn within(&mut self, deadline: Duration) -> Result<bool, LeaseError> {
+        tokio::time::timeout(deadline, self.take_or_renew()).await?
+    }
+
+    /// Whether the Lease is ours after this.
+    async fn take_or_renew(&mut self) -> Result<bool, LeaseError> {
+        let Some(lease) = self.api.get_opt(&self.name).await? else { return self.create().await };
+        let term = term(&lease);
+        if self.seen.as_ref().is_none_or(|(seen, _)| *seen != term) {
+            self.seen = Some((term.clone(), Instant::now()));
+        }
+        let since = self.seen.as_ref().map_or_else(Instant::now, |(_, at)| *at);
+        let is_ours = term.holder == self.identity;
+        if !is_ours && !term.holder.is_empty() && since.elapsed() < term.duration {
+            return Ok(false);
+        }
+        let spec = self.spec(&lease, &self.identity);
+        self.write(&lease, spec).await
+    }
+
+    fn spec(&self, lease: &Lease, holder: &str) -> LeaseSpec {
+        let before = lease.spec.clone().unwrap_or_default();
+        let now = MicroTime(jiff::Timestamp::now());
+        let goes_on = before.holder_identity.as_deref() == Some(holder);
+        let transitions = before.lease_transitions.unwrap_or_default();
+        LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            acquire_time: if goes_on { before.acquire_time } else { Some(now.clone()) },
+            renew_time: Some(now),
+            lease_transitions: Some(if goes_on || holder.is_empty() { transitions } else { transitions + 1 }),
+            ..LeaseSpec::default()
+        }
+    }
+
+    /// With the observed resourceVersion: of two that write at once one is refused.
+    async fn write(&mut self, lease: &Lease, spec: LeaseSpec) -> Result<bool, LeaseError> {
+        let patch = Lease {
+            metadata: ObjectMeta { resource_version: lease.resource_version(), ..ObjectMeta::default() },
+            spec: Some(spec),
+        };
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match self.api.patch(&self.name, &parameters, &Patch::Merge(&patch)).await {
+            Ok(written) => {
+                self.seen = Some((term(&written), Instant::now()));
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn create(&mut self) -> Result<bool, LeaseError> {
+        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+        let lease = Lease { metadata, spec: Some(self.spec(&Lease::default(), &self.identity)) };
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match self.api.create(&parameters, &lease).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Why the Lease could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// The API server's answer.
+    #[error("{0}")]
+    Kube(#[from] kube::Error),
+    /// It did not answer in time.
+    #[error("no answer in time")]
+    Late(#[from] tokio::time::error::Elapsed),
+}
+
+fn term(lease: &Lease) -> Term {
+    let spec = lease.spec.clone().unwrap_or_default();
+    let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    Term {
+        holder: spec.holder_identity.unwrap_or_default(),
+        renewed: spec.renew_time,
+        duration: seconds.map_or(DURATION, Duration::from_secs),
+    }
+}
