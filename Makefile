@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 KEEP ?=
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
 .PHONY: help demo test check lint bench needs-rust needs-go
 
@@ -30,11 +31,12 @@ lint: needs-rust ## Format, clippy, docs and cargo deny (where it is installed)
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "SKIPPED: cargo deny is not installed (cargo install cargo-deny)" >&2; fi
 
+# The binary as the Dockerfile builds it: glibc linked in, with the processor's own target named.
 bench: needs-rust needs-go ## Measure against the limits of the product; fails over a limit
 	@tests/controlplane/build.sh >/dev/null
-	$(CARGO) build --release --locked --bin imageset-controller
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --bin imageset-controller --target $(HOST)
 	@$(CARGO) build --quiet --locked --example limits
-	@target/debug/examples/limits
+	@$(CARGO) run --quiet --locked --example limits -- target/$(HOST)/release/imageset-controller
 
 needs-rust:
 	@command -v $(CARGO) >/dev/null || { echo "error: cargo is missing; install Rust 1.90 or newer" >&2; exit 1; }

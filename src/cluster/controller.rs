@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::registry::{RegistryClient, RegistryClientSettings};
 
 /// Several changes at once are one pass; a lone one is not held up noticeably.
-const DEBOUNCE: Duration = Duration::from_millis(10);
+const DEBOUNCE: Duration = Duration::from_millis(2);
 /// The longest that a pass may take.
 const PASS_DEADLINE: Duration = Duration::from_secs(90);
 /// The longest pause after a failed pass.

@@ -65,9 +65,8 @@ impl Observer {
     pub async fn observe(&self, policy: &ImageSetPolicy) -> Snapshot {
         let (settings, mut objections) = settings::parse(&policy.spec);
         let location = settings.operator.clone();
-        let (operator, operator_pods, installations, image_sets, component_statuses, features, workloads, records) = futures::join!(
+        let (operator, installations, image_sets, component_statuses, features, workloads, records) = futures::join!(
             self.operator(&location),
-            self.operator_pods(&location),
             self.installations(),
             self.image_sets(),
             self.component_statuses(),
@@ -75,6 +74,7 @@ impl Observer {
             self.workloads(),
             self.records.read(),
         );
+        let (operator, operator_pods) = operator;
         let (installation, windows) = split(installations);
         let features = with_windows(features, windows);
         let (records, broken) = records;
@@ -97,26 +97,26 @@ impl Observer {
         }
     }
 
-    async fn operator(&self, location: &OperatorLocation) -> Read<Option<OperatorDeployment>> {
+    /// The Deployment first, then its pods: a pod that is seen is never of a template that comes later.
+    async fn operator(
+        &self,
+        location: &OperatorLocation,
+    ) -> (Read<Option<OperatorDeployment>>, Read<Vec<OperatorPod>>) {
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &location.namespace);
         let what = format!("get deployments.apps {}/{}", location.namespace, location.deployment);
-        let read = read(&what, api.get_opt(&location.deployment)).await;
-        map(read, |deployment| deployment.map(|deployment| operator_deployment(&deployment, &location.container)))
-    }
-
-    async fn operator_pods(&self, location: &OperatorLocation) -> Read<Vec<OperatorPod>> {
-        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &location.namespace);
-        let what = format!("list pods in {}", location.namespace);
-        let selector = match read(&what, deployments.get_opt(&location.deployment)).await {
-            Read::Known(Some(deployment)) => selector(&deployment),
+        let deployment = match read(&what, api.get_opt(&location.deployment)).await {
+            Read::Known(Some(deployment)) => deployment,
             // Without a Deployment no pod can be told to be the operator's.
-            Read::Known(None) => return Read::Known(Vec::new()),
-            Read::KindMissing => return Read::KindMissing,
-            Read::Failed(failure) => return Read::Failed(failure),
+            Read::Known(None) => return (Read::Known(None), Read::Known(Vec::new())),
+            Read::KindMissing => return (Read::KindMissing, Read::KindMissing),
+            // One failure is told once; without the template the pods are of no use.
+            Read::Failed(failure) => return (Read::Failed(failure), Read::Known(Vec::new())),
         };
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &location.namespace);
-        let read = read(&what, pods.list(&ListParams::default().labels(&selector))).await;
-        map(read, |pods| pods.iter().filter_map(|pod| operator_pod(pod, &location.container)).collect())
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &location.namespace);
+        let what = format!("list pods in {}", location.namespace);
+        let pods = read(&what, api.list(&ListParams::default().labels(&selector(&deployment)))).await;
+        let pods = map(pods, |pods| pods.iter().filter_map(|pod| operator_pod(pod, &location.container)).collect());
+        (Read::Known(Some(operator_deployment(&deployment, &location.container))), pods)
     }
 
     async fn installations(&self) -> Read<Vec<api::operator::Installation>> {
