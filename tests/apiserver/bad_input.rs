@@ -10,7 +10,7 @@ use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
 use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::recorder::HUMAN;
 use crate::testbox::rules::OperatorRules;
-use crate::world::{CANARY, PULL_SECRET, SOON, Scenery, USER, World, eventually, repository};
+use crate::world::{CANARY, PULL_SECRET, SOON, Scenery, USER, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_cannot_be_told_is_never_guessed() {
@@ -21,7 +21,7 @@ async fn a_version_that_cannot_be_told_is_never_guessed() {
     let builds = OperatorImages::new().with(&labelled("v1.40.15").digest(), old);
     let scenery = Scenery { name: "bad-version", releases: &["v1.40.15"], operators: builds, ..Scenery::default() };
     let world = World::start(scenery).await;
-    let operators = repository("tigera/operator");
+    let operators = world.mirror.repository("tigera/operator");
     world.push(&operators, "custom", &Image::index("no label", LINUX_PLATFORMS).unwrap()).await;
     world.push(&operators, "v1.42.4-1", &labelled("v1.40.15")).await;
     world.push(&operators, "future", &labelled("v9.9.9")).await;
@@ -29,7 +29,7 @@ async fn a_version_that_cannot_be_told_is_never_guessed() {
     world.installation(json!({})).await;
     world.policy(json!({ "mode": "Apply" })).await;
     let object = "Deployment tigera-operator/tigera-operator";
-    let custom = world.operator_image("custom");
+    let custom = world.mirror.operator_image("custom");
     world.operator_at(&custom).await;
     let controller = world.controller("first").await;
     let words = [object, &custom, "no version label", "use a released operator image"];
@@ -52,7 +52,7 @@ async fn a_version_that_cannot_be_told_is_never_guessed() {
     world.assert_nothing_written();
 
     // A tag that says nothing, and a label that does; by digest with a stale tag beside it, the bytes count.
-    world.operator_at(&format!("{}@{rebuilt}", world.operator_image("v1.42.4"))).await;
+    world.operator_at(&format!("{}@{rebuilt}", world.mirror.operator_image("v1.42.4"))).await;
     world.until("Applied", "True", "ImageSetStored").await;
     let status = world.status().await;
     assert_eq!(status["operator"]["target"], "v1.40.15", "{status}");
@@ -78,13 +78,13 @@ async fn pull_secrets_and_outages_are_told_and_survived() {
     let words = [&secret, "does not exist", "create it in the operator's namespace"];
     world.until_told("Resolved", "False", "PullSecretMissing", &words.map(|word| word as &str)).await;
 
-    world.pull_secret_with(&format!("{{\"auths\": {{\"{}\": \"{CANARY}\"}}}}", world.registry.host())).await;
+    world.pull_secret_with(&format!("{{\"auths\": {{\"{}\": \"{CANARY}\"}}}}", world.mirror.registry.host())).await;
     let words = [&secret, "kubectl create secret docker-registry"];
     world.until_told("Resolved", "False", "PullSecretInvalid", &words.map(|word| word as &str)).await;
 
-    let wrong = world.registry.docker_config_json().replace(CANARY, "not-the-password");
+    let wrong = world.mirror.registry.docker_config_json().replace(CANARY, "not-the-password");
     world.pull_secret_with(&wrong.replace("\"auth\":", "\"unused\":")).await;
-    let host = world.registry.host();
+    let host = world.mirror.registry.host();
     let words = [host.as_str(), "imagePullSecrets"];
     world.until_told("Resolved", "False", "RegistryUnauthorized", &words).await;
     world.assert_nothing_written();
@@ -95,7 +95,7 @@ async fn pull_secrets_and_outages_are_told_and_survived() {
     world.until("Ready", "True", "Succeeded").await;
 
     // The registry is down when the next version is wanted: what is stored stays, and it goes on when it is back.
-    world.registry.stop();
+    world.mirror.registry.stop();
     let before = world.stored("calico-v3.31.7").await;
     world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.42.4"] } })).await;
     world.until_told("Prepared", "False", "NotPrepared", &["v1.42.4", &host, "cannot be reached"]).await;
@@ -105,7 +105,7 @@ async fn pull_secrets_and_outages_are_told_and_survived() {
     world.until("Ready", "False", "RegistryUnreachable").await;
     assert_eq!(world.stored("calico-v3.31.7").await, before);
     assert_eq!(world.stored("calico-v3.32.1").await, None);
-    world.registry.start_again().await.unwrap();
+    world.mirror.registry.start_again().await.unwrap();
     world.until("Ready", "True", "Succeeded").await;
     assert_eq!(world.stored("calico-v3.32.1").await.unwrap(), world.wanted("v1.42.4", false));
     assert_eq!(world.stored("calico-v3.31.7").await, before);
@@ -115,14 +115,14 @@ async fn pull_secrets_and_outages_are_told_and_survived() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_mirror_lacks_holds_the_set_unless_nothing_needs_it() {
     let world = World::start(Scenery { name: "bad-mirror", releases: &["v1.42.4"], ..Scenery::default() }).await;
-    let access = world.registry.access().unwrap();
+    let access = world.mirror.registry.access().unwrap();
     let wanted = world.wanted("v1.42.4", false);
     for name in ["calico/node", "calico/istio-pilot"] {
-        images::delete(&access, &repository(name), &wanted[name]).await.unwrap();
+        images::delete(&access, &world.mirror.repository(name), &wanted[name]).await.unwrap();
     }
     // One platform of an index, as pull, tag and push leave it behind.
     let single = Image::single("quay.io/calico/typha:v3.32.1", ("linux", "arm64", None)).unwrap();
-    world.push(&repository("calico/typha"), "v3.32.1", &single).await;
+    world.push(&world.mirror.repository("calico/typha"), "v3.32.1", &single).await;
     world.installation(json!({})).await;
     world.operator("v1.42.4").await;
     world.policy(json!({ "mode": "Apply" })).await;
@@ -154,7 +154,7 @@ async fn what_the_mirror_lacks_holds_the_set_unless_nothing_needs_it() {
             world.assert_nothing_written();
         }
         let image = Image::of_reference(&format!("quay.io/{name}:v3.32.1")).unwrap();
-        world.push(&repository(name), "v3.32.1", &image).await;
+        world.push(&world.mirror.repository(name), "v3.32.1", &image).await;
     }
     world.until("Applied", "True", "ImageSetStored").await;
     world.until("Ready", "True", "Succeeded").await;

@@ -68,7 +68,7 @@ async fn the_running_versions_set_comes_first_also_when_the_upgrade_is_under_way
     let world = World::start(Scenery { name: "running-first", ..Scenery::default() }).await;
     world.installation(json!({})).await;
     world.operator("v1.40.15").await;
-    let next = world.operator_image("v1.42.4");
+    let next = world.mirror.operator_image("v1.42.4");
     let double = world.double(|options| options.unpullable = [next.clone()].into());
     double.wait_for("tags", SOON, |what| *what == What::UsesTags).await.unwrap();
 

@@ -12,7 +12,7 @@ use crate::world::{SOON, Scenery, World, eventually};
 async fn the_policy_comes_first_and_calico_starts_by_digest() {
     let scenery =
         Scenery { name: "first-install", operator_kinds: false, releases: &["v1.42.4"], ..Scenery::default() };
-    let mut world = World::start(scenery).await;
+    let world = World::start(scenery).await;
     let layout = world.layout();
 
     // Several versions: which one is to be installed is not for us to say.
@@ -41,7 +41,10 @@ async fn the_policy_comes_first_and_calico_starts_by_digest() {
     let writes = world.writes().len();
 
     // The Installation appears, with another place in mind: it wins, and the difference is told.
-    world.push_release_to("v1.42.4", "other/calico").await;
+    for name in world.wanted("v1.42.4", false).into_keys() {
+        let same = Image::of_reference(&format!("quay.io/{name}:v3.32.1")).unwrap();
+        world.push(&name.replace("calico/", "other/calico/"), "v3.32.1", &same).await;
+    }
     let rebuilt = Image::index("another build of node", crate::testbox::images::LINUX_PLATFORMS).unwrap();
     let rebuilt = world.push("other/calico/node", "v3.32.1", &rebuilt).await;
     world.recorder.allow_repin("calico-v3.32.1");

@@ -5,7 +5,6 @@
 #[path = "../testbox/mod.rs"]
 mod testbox;
 
-mod controller;
 mod world;
 
 mod bad_input;

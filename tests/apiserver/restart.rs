@@ -6,7 +6,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
-use crate::controller::Controller;
+use crate::testbox::Controller;
 use crate::testbox::recorder::HUMAN;
 use crate::world::{SOON, Scenery, World, eventually};
 
@@ -25,18 +25,21 @@ async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
 
     // kill -9, and a new process: it leads when the Lease has run out, looks, and finds nothing to ask or to do.
     killed.kill();
-    world.registry.forget_requests().unwrap();
+    world.mirror.registry.forget_requests().unwrap();
     let (revisions, events) = (world.recorder.revisions().len(), world.events("ImageSetPolicy", "default").await);
     let mut first = world.controller("first").await;
     looked(&first).await;
     world.recorder.assert_quiet(Duration::from_secs(3)).await.unwrap();
-    assert_eq!(world.registry.requests().unwrap(), [], "the registry was asked");
+    assert_eq!(world.mirror.registry.requests().unwrap(), [], "the registry was asked");
     assert_eq!(world.recorder.revisions().len(), revisions, "something was written");
     assert_eq!(world.events("ImageSetPolicy", "default").await, events, "an event was published");
 
     // A second instance: it is ready and does nothing, not even when there is something to do.
     let mut second = world.controller("second").await;
-    eventually("the second instance to be ready", async || (second.get("/readyz").await.0 == 200).then_some(())).await;
+    eventually("the second instance to be ready", async || {
+        (second.get("/readyz").await.unwrap().0 == 200).then_some(())
+    })
+    .await;
     edit(&world).await;
     eventually("the edit to be put back", async || {
         (world.stored("calico-v3.31.7").await.unwrap() == world.wanted("v1.40.15", false)).then_some(())
@@ -45,13 +48,13 @@ async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
     assert!(first.leads().await && !second.leads().await);
     assert_eq!(first.said("written").len(), 1);
     assert_eq!(second.said("a pass is done").len(), 0, "only the leader makes passes");
-    let metrics = second.get("/metrics").await.1;
+    let metrics = second.get("/metrics").await.unwrap().1;
     assert!(!metrics.contains("imageset_controller_condition{"), "only the leader tells of the policy:\n{metrics}");
 
     // SIGTERM: it ends well and gives the Lease back, so that the other one need not wait for its end.
     double.wait_healthy(SOON).await.unwrap();
     world.until("Adopted", "True", "AdoptionComplete").await;
-    assert_eq!(first.terminate().await, 0);
+    assert_eq!(first.terminate().await.unwrap(), 0);
     assert!(first.said("the Lease could not be given back; it ends by itself").is_empty());
     looked(&second).await;
     edit(&world).await;
@@ -61,11 +64,11 @@ async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
     assert_eq!(first.said("written").len(), 1);
 
     // The last one goes, and nobody holds the Lease.
-    assert_eq!(second.terminate().await, 0);
+    assert_eq!(second.terminate().await.unwrap(), 0);
     let leases: Api<Lease> = Api::namespaced(world.client.clone(), "imageset-controller");
     let lease = leases.get("imageset-controller").await.unwrap().spec.unwrap();
     assert_eq!(lease.holder_identity.unwrap_or_default(), "");
-    assert_eq!(world.registry.requests().unwrap(), [], "edits are put back from the record");
+    assert_eq!(world.mirror.registry.requests().unwrap(), [], "edits are put back from the record");
     double.stop().await;
     world.finish(&[&killed, &first, &second]).await;
 }

@@ -30,7 +30,7 @@ async fn one_write_swaps_the_content_after_the_take_over() {
     world.until("Ready", "True", "Succeeded").await;
 
     // The registry is not needed for the swap.
-    world.registry.forget_requests().unwrap();
+    world.mirror.registry.forget_requests().unwrap();
     // The two releases also differ in images that both have: key-cert-provisioner and the operator's own.
     world.recorder.allow_repin("calico-v3.26.1");
     world.operator("v1.32.0").await;
@@ -43,10 +43,10 @@ async fn one_write_swaps_the_content_after_the_take_over() {
     double.wait_adopted("calico-v3.26.1", SOON).await.unwrap();
     double.wait_healthy(SOON).await.unwrap();
     world.until("Adopted", "True", "AdoptionComplete").await;
-    assert_eq!(world.registry.requests().unwrap(), [], "the registry was asked");
+    assert_eq!(world.mirror.registry.requests().unwrap(), [], "the registry was asked");
 
     // By revisions: two writes in all, the second after the new pod was Ready.
-    let new_image = world.operator_image("v1.32.0");
+    let new_image = world.mirror.operator_image("v1.32.0");
     let ready = eventually("the recorder to see the pod Ready", async || {
         world.recorder.first(|revision| {
             let pod = &revision.object.data;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::testbox::Kind;
+use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_double::What;
 use crate::testbox::recorder::Verb;
 use crate::world::{CANARY, SOON, Scenery, USER, World, eventually};
@@ -20,9 +21,15 @@ async fn from_tags_to_digests_through_an_upgrade_and_back() {
     double.wait_for("tags", SOON, |what| *what == What::UsesTags).await.unwrap();
     let rolled_out = |what: &What| matches!(what, What::RolledOut { workload } if workload.ends_with("/calico-node"));
     double.wait_for("the first roll-out", SOON, rolled_out).await.unwrap();
+    let installations = OperatorKind::Installation.api(&world.client);
+    eventually("the operator's last word on the first roll-out", async || {
+        let installation = installations.get("default").await.unwrap();
+        (installation.data["status"]["calicoVersion"] == "v3.31.7").then_some(())
+    })
+    .await;
 
     // Observe: the plan is told, and nothing is written.
-    world.registry.forget_requests().unwrap();
+    world.mirror.registry.forget_requests().unwrap();
     world.policy(json!({ "mode": "Observe" })).await;
     let controller = world.controller("first").await;
     world.until("Ready", "True", "PlanComputed").await;
@@ -68,7 +75,7 @@ async fn from_tags_to_digests_through_an_upgrade_and_back() {
     // Back, while the registry is down: everything is served from what is there.
     let (old, new) = (world.wanted("v1.40.15", false).len(), world.wanted("v1.42.4", false).len());
     assert_eq!(world.served_once(), old + new);
-    world.registry.stop();
+    world.mirror.registry.stop();
     world.operator("v1.40.15").await;
     eventually("calico-v3.31.7 to be current", async || {
         (world.status().await["current"]["imageSet"] == "calico-v3.31.7").then_some(())
@@ -83,9 +90,9 @@ async fn from_tags_to_digests_through_an_upgrade_and_back() {
     // Then quiet, for a long time.
     world.recorder.assert_quiet(Duration::from_secs(60)).await.unwrap();
     for path in ["/livez", "/readyz"] {
-        assert_eq!(controller.get(path).await, (200, "ok\n".to_owned()));
+        assert_eq!(controller.get(path).await.unwrap(), (200, "ok\n".to_owned()));
     }
-    let (status, metrics) = controller.get("/metrics").await;
+    let (status, metrics) = controller.get("/metrics").await.unwrap();
     assert_eq!(status, 200);
     for line in [
         r#"imageset_controller_condition{type="Ready",status="True"} 1"#,
@@ -101,7 +108,7 @@ async fn from_tags_to_digests_through_an_upgrade_and_back() {
     // The policy is deleted: nothing else is, and nothing is said of it any more.
     world.policies().delete("default", &Default::default()).await.unwrap();
     eventually("the metrics to forget the policy", async || {
-        (!controller.get("/metrics").await.1.contains("imageset_controller_condition")).then_some(())
+        (!controller.get("/metrics").await.unwrap().1.contains("imageset_controller_condition")).then_some(())
     })
     .await;
     assert!(world.stored("calico-v3.31.7").await.is_some() && world.stored("calico-v3.32.1").await.is_some());

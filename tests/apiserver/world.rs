@@ -1,8 +1,8 @@
 //! A cluster for one test: control plane, registry with made-up images, the operator's parts, our rights and the
 //! invariant recorder. `finish` checks what every test has to keep: S1 to S5, no gap, no panic, no byte of the password.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -14,14 +14,11 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::controller::Controller;
 use crate::testbox::crds::{self, Kind as OperatorKind};
-use crate::testbox::images::{self, Image};
 use crate::testbox::operator_double::{OperatorDouble, Options};
 use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::recorder::{self, HUMAN, InvariantRecorder, RecorderReport, Write};
-use crate::testbox::rules::{OperatorRules, Variant, key};
-use crate::testbox::{ControlPlane, Kind, Registry, apply_yaml};
+use crate::testbox::{ControlPlane, Controller, Image, Kind, Mirror, Registry, rights};
 
 /// Only a bound for a hung test; nothing is measured.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -29,8 +26,8 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub const CANARY: &str = "planted-canary-4711";
 /// The registry's user.
 pub const USER: &str = "puller";
-/// Name of the pull secret.
-pub const PULL_SECRET: &str = "mirror-pull-secret";
+/// Name of the pull secret: the one that the Role of `deploy/base` names.
+pub const PULL_SECRET: &str = "tigera-pull-secret";
 /// `imagePath` of the Installation.
 pub const IMAGE_PATH: &str = "mirror/calico";
 
@@ -69,13 +66,10 @@ impl Default for Scenery {
 /// The cluster of a test.
 pub struct World {
     pub client: Client,
-    pub registry: Registry,
+    pub mirror: Mirror,
     pub recorder: InvariantRecorder,
     pub control_plane: ControlPlane,
     operators: OperatorImages,
-    /// Digest that each default reference was pushed with.
-    pushed: BTreeMap<String, String>,
-    known_digests: Arc<Mutex<BTreeSet<String>>>,
     _permit: SemaphorePermit<'static>,
 }
 
@@ -92,76 +86,29 @@ impl World {
         let (control_plane, registry) = tokio::join!(ControlPlane::start(scenery.name), start_registry);
         let control_plane = control_plane.unwrap();
         let client = control_plane.client();
-        apply_yaml(client.clone(), include_str!("../../crds/imageset-controller.io_imagesetpolicies.yaml"))
-            .await
-            .unwrap();
+        rights::install(&client).await.unwrap();
         if scenery.operator_kinds {
             crds::install(&client).await.unwrap();
         }
-        let config = recorder::Config { images: scenery.operators.clone(), ..recorder::Config::default() };
-        let known_digests = config.known_digests.clone();
+        let mut mirror = Mirror::new(registry, IMAGE_PATH);
+        let config = recorder::Config {
+            images: scenery.operators.clone(),
+            known_digests: mirror.known_digests(),
+            ..recorder::Config::default()
+        };
         let recorder = InvariantRecorder::start(client.clone(), config).await.unwrap();
-        let (operators, pushed) = (scenery.operators, BTreeMap::new());
-        let mut world =
-            Self { client, registry, recorder, control_plane, operators, pushed, known_digests, _permit: permit };
-        world.deploy_rights().await;
         for version in scenery.releases {
-            world.push_release(version).await;
+            mirror.push_release(version).await.unwrap();
         }
+        let world = Self { client, mirror, recorder, control_plane, operators: scenery.operators, _permit: permit };
         world.node("node-1", "amd64").await;
         world.node("node-2", "arm64").await;
         world
     }
 
-    /// `deploy/base` less the Deployment, with this test's name of the pull secret.
-    async fn deploy_rights(&self) {
-        self.apply("{apiVersion: v1, kind: Namespace, metadata: {name: tigera-operator}}").await;
-        for file in [
-            include_str!("../../deploy/base/namespace.yaml"),
-            include_str!("../../deploy/base/service-account.yaml"),
-            include_str!("../../deploy/base/rights-cluster.yaml"),
-            include_str!("../../deploy/base/rights-own-namespace.yaml"),
-            include_str!("../../deploy/base/rights-operator-namespace.yaml"),
-            include_str!("../../deploy/base/rights-events.yaml"),
-        ] {
-            self.apply(&file.replace("tigera-pull-secret", PULL_SECRET)).await;
-        }
-    }
-
-    /// Applies YAML as the admin.
-    pub async fn apply(&self, yaml: &str) {
-        apply_yaml(self.client.clone(), yaml).await.unwrap();
-    }
-
-    /// Pushes all Calico images of a release, FIPS twins included, and the operator's own, to where the Installation
-    /// pulls from.
-    pub async fn push_release(&mut self, version: &str) {
-        self.push_release_to(version, IMAGE_PATH).await;
-    }
-
-    /// The same to another `imagePath`; the bytes are the same.
-    pub async fn push_release_to(&mut self, version: &str, path: &str) {
-        let rules = OperatorRules::for_version(version).unwrap();
-        let names = rules.names_of(Variant::Calico);
-        let references: BTreeSet<String> = names
-            .iter()
-            .flat_map(|name| [false, true].map(|fips| rules.default_reference(Variant::Calico, name, fips)))
-            .flatten()
-            .chain([format!("quay.io/tigera/operator:{version}")])
-            .collect();
-        let references: Vec<String> = references.into_iter().collect();
-        let access = self.registry.access().unwrap();
-        let place = |reference: &str| format!("{path}/{}", key(reference).rsplit('/').next().unwrap());
-        let pushed = images::push_release(&access, &references, Some(&place)).await.unwrap();
-        self.known_digests.lock().unwrap().extend(pushed.values().cloned());
-        self.pushed.extend(pushed);
-    }
-
     /// Pushes one image; its digest becomes one that may be pinned.
     pub async fn push(&self, repository: &str, tag: &str, image: &Image) -> String {
-        let digest = images::push(&self.registry.access().unwrap(), repository, tag, image).await.unwrap();
-        self.known_digests.lock().unwrap().insert(digest.clone());
-        digest
+        self.mirror.push_image(repository, tag, image).await.unwrap()
     }
 
     /// A node of this architecture.
@@ -180,8 +127,8 @@ impl World {
 
     /// What an Installation says of the test's registry.
     pub fn layout(&self) -> Value {
-        let mut layout = json!({ "registry": format!("{}/", self.registry.host()), "imagePath": IMAGE_PATH });
-        if self.registry.credentials().is_some() {
+        let mut layout = self.mirror.layout();
+        if self.mirror.registry.credentials().is_some() {
             layout["imagePullSecrets"] = json!([{ "name": PULL_SECRET }]);
         }
         layout
@@ -203,7 +150,7 @@ impl World {
 
     /// The pull secret as the registry wants it.
     pub async fn pull_secret(&self) {
-        self.pull_secret_with(&self.registry.docker_config_json()).await;
+        self.pull_secret_with(&self.mirror.registry.docker_config_json()).await;
     }
 
     /// A pull secret with this text.
@@ -218,14 +165,9 @@ impl World {
         secrets.patch(PULL_SECRET, &PatchParams::apply(HUMAN).force(), &Patch::Apply(secret)).await.unwrap();
     }
 
-    /// The operator's image in the test's registry.
-    pub fn operator_image(&self, version: &str) -> String {
-        format!("{}/{}:{version}", self.registry.host(), repository("tigera/operator"))
-    }
-
     /// Creates or moves the operator's Deployment. Returns the resourceVersion of the write.
     pub async fn operator(&self, version: &str) -> u64 {
-        self.operator_at(&self.operator_image(version)).await
+        self.operator_at(&self.mirror.operator_image(version)).await
     }
 
     /// The same with any image.
@@ -268,7 +210,8 @@ impl World {
     pub async fn controller(&self, instance: &str) -> Controller {
         let namespace = "imageset-controller";
         let kubeconfig = self.control_plane.kubeconfig_for_service_account(namespace, namespace).await.unwrap();
-        Controller::start(&kubeconfig, instance, &[]).await
+        let binary = Path::new(env!("CARGO_BIN_EXE_imageset-controller"));
+        Controller::start(binary, &kubeconfig, instance, self.control_plane.logs()).await.unwrap()
     }
 
     /// Policies.
@@ -279,8 +222,8 @@ impl World {
 
     /// Creates or changes the policy: how the test's registry is reached, and `more`.
     pub async fn policy(&self, more: Value) {
-        let mut entry = json!({ "host": self.registry.host() });
-        match self.registry.ca_pem() {
+        let mut entry = json!({ "host": self.mirror.registry.host() });
+        match self.mirror.registry.ca_pem() {
             None => entry["plainHttp"] = json!(true),
             Some(pem) => {
                 let bundle = json!({ "namespace": "imageset-controller", "name": "registry-ca" });
@@ -360,17 +303,12 @@ impl World {
 
     /// What a complete set of this operator release holds, from the published facts and the pushed digests.
     pub fn wanted(&self, version: &str, fips: bool) -> BTreeMap<String, String> {
-        let rules = OperatorRules::for_version(version).unwrap();
-        let digest = |name: String| {
-            let reference = rules.default_reference(Variant::Calico, &name, fips).unwrap();
-            (name, self.pushed[&reference].clone())
-        };
-        rules.names_of(Variant::Calico).into_iter().map(digest).collect()
+        self.mirror.wanted_with(version, fips).unwrap()
     }
 
     /// Manifests that the registry has served since its requests were forgotten; each must have been asked for once.
     pub fn served_once(&self) -> usize {
-        let requests = self.registry.requests().unwrap();
+        let requests = self.mirror.registry.requests().unwrap();
         let served = requests.iter().filter(|one| one.path.contains("/manifests/") && one.status == 200);
         let mut paths: Vec<&str> = served.map(|one| one.path.as_str()).collect();
         let all = paths.len();
@@ -421,8 +359,9 @@ impl World {
             let log = controller.log();
             assert!(!log.contains("panicked"), "{log}");
             texts.push(("the log", log));
-            if controller.is_running() {
-                texts.push(("/metrics", controller.get("/metrics").await.1));
+            // Some tests have ended it.
+            if let Ok((_, metrics)) = controller.get("/metrics").await {
+                texts.push(("/metrics", metrics));
             }
         }
         let all = ListParams::default();
@@ -440,11 +379,6 @@ impl World {
         assert!(report.gaps.is_empty(), "{:?}", report.gaps);
         report
     }
-}
-
-/// The repository of an image under the tests' `imagePath`.
-pub fn repository(name: &str) -> String {
-    format!("{IMAGE_PATH}/{}", name.rsplit('/').next().unwrap())
 }
 
 /// Fields of `more` over those of `base`.

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::process::{ATTEMPTS, Process, free_port, is_port_taken};
@@ -15,6 +16,8 @@ const UNDER_WATCH: &str = r#"exec 3<&0; (cat <&3 >/dev/null 2>&1; [ "$(readlink 
 >/dev/null 2>&1 & exec 3<&-; exec "$0" "$@" </dev/null"#;
 /// Only a bound for a program that hangs; a Lease of a killed predecessor runs out before.
 const LEADS_WITHIN: Duration = Duration::from_secs(60);
+/// The same for its end.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running controller; killed on drop.
 #[derive(Debug)]
@@ -57,6 +60,12 @@ impl Controller {
         Ok(Self { process, log, port })
     }
 
+    /// Whether it says that it leads.
+    pub async fn leads(&self) -> bool {
+        let metrics = self.get("/metrics").await.map(|(_, text)| text).unwrap_or_default();
+        metrics.lines().any(|line| line == "imageset_controller_leader 1")
+    }
+
     /// Waits until it says that it leads.
     ///
     /// # Errors
@@ -65,8 +74,7 @@ impl Controller {
         let started = Instant::now();
         loop {
             self.process.check_alive()?;
-            let metrics = self.get("/metrics").await.map(|(_, text)| text).unwrap_or_default();
-            if metrics.lines().any(|line| line == "imageset_controller_leader 1") {
+            if self.leads().await {
                 return Ok(());
             }
             if started.elapsed() > LEADS_WITHIN {
@@ -87,6 +95,13 @@ impl Controller {
     /// The whole log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The log's entries with this message.
+    pub fn said(&self, message: &str) -> Vec<Value> {
+        let log = self.log();
+        let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        entries.filter(|entry| entry["fields"]["message"] == message).collect()
     }
 
     /// The process id.
@@ -116,6 +131,24 @@ impl Controller {
             bail!("kill {signal} of the controller ended with {sent}");
         }
         Ok(())
+    }
+
+    /// SIGTERM; returns the exit code when it has ended.
+    ///
+    /// # Errors
+    /// The signal can't be sent, or it does not end within a minute.
+    pub async fn terminate(&mut self) -> Result<i32> {
+        self.signal("-TERM")?;
+        let started = Instant::now();
+        loop {
+            if let Some(code) = self.process.exit_code()? {
+                return Ok(code);
+            }
+            if started.elapsed() > ENDS_WITHIN {
+                bail!("the controller does not end within {ENDS_WITHIN:?}; see {}", self.log.display());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// `kill -9`.

@@ -62,6 +62,16 @@ impl Mirror {
         self.push(&[format!("quay.io/tigera/operator:{version}")]).await.map(|_| ())
     }
 
+    /// Pushes one image of a test's own making, which may be pinned then; returns its digest.
+    ///
+    /// # Errors
+    /// The registry refused something.
+    pub async fn push_image(&self, repository: &str, tag: &str, image: &Image) -> Result<String> {
+        let digest = images::push(&self.registry.access()?, repository, tag, image).await?;
+        self.known_digests.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone());
+        Ok(digest)
+    }
+
     async fn push(&mut self, references: &[String]) -> Result<usize> {
         let access = self.registry.access()?;
         let repository_of = |reference: &str| self.repository(&key(reference));
@@ -97,9 +107,17 @@ impl Mirror {
     /// # Errors
     /// No such release, or an image of it was not pushed.
     pub fn wanted(&self, version: &str) -> Result<BTreeMap<String, String>> {
+        self.wanted_with(version, false)
+    }
+
+    /// The same, with the FIPS twins' digests or without.
+    ///
+    /// # Errors
+    /// As [`Self::wanted`].
+    pub fn wanted_with(&self, version: &str, fips: bool) -> Result<BTreeMap<String, String>> {
         let rules = OperatorRules::for_version(version)?;
         let digest = |name: String| {
-            let reference = rules.default_reference(Variant::Calico, &name, false);
+            let reference = rules.default_reference(Variant::Calico, &name, fips);
             let digest = reference.and_then(|reference| self.pushed.get(&reference));
             Ok((name.clone(), digest.with_context(|| format!("{name} of {version} was not pushed"))?.clone()))
         };
@@ -107,7 +125,7 @@ impl Mirror {
     }
 
     /// The repository of an image under the `imagePath`.
-    fn repository(&self, name: &str) -> String {
+    pub fn repository(&self, name: &str) -> String {
         format!("{}/{}", self.image_path, name.rsplit('/').next().unwrap_or(name))
     }
 }
