@@ -138,24 +138,12 @@ impl Look<'_> {
         }
     }
 
-    /// Whether an operator ever ran here: our status, the Installation's, or a set of ours that was not made for the
-    /// very version which a first install asks for.
+    /// Whether an operator ever ran here: our status says so, or the Installation's. A set of ours is no proof: it may
+    /// have been stored for a first install whose version was changed since.
     fn operator_was_seen(&self) -> bool {
-        let snapshot = self.snapshot;
-        let selected = snapshot.installation.known().and_then(Option::as_ref);
-        let asked_for = |release: &Release| {
-            snapshot.settings.prepare.contains(&PrepareVersion::Release(*release))
-                || snapshot.remembered.target_version.as_deref() == Some(release.to_string().as_str())
-        };
-        let set_of_ours = snapshot
-            .image_sets
-            .known()
-            .into_iter()
-            .flatten()
-            .any(|set| set.ours && !set.origin.as_ref().is_some_and(|origin| asked_for(&origin.operator)));
-        snapshot.remembered.running_version.is_some()
-            || selected.is_some_and(|installation| installation.selected_image_set.is_some())
-            || set_of_ours
+        let selected = self.snapshot.installation.known().and_then(Option::as_ref);
+        self.snapshot.remembered.running_version.is_some()
+            || selected.is_some_and(|seen| seen.selected_image_set.is_some() || seen.calico_version.is_some())
     }
 
     /// The version of `image`; questions and findings go to `versions`.
