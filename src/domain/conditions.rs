@@ -172,6 +172,10 @@ impl Facts<'_> {
             return (Status::False, finding.reason, finding.sentence());
         }
         let Some(current) = self.current else {
+            let unread = self.snapshot.installation.failure().or(self.snapshot.image_sets.failure());
+            if let Some(finding) = unread.map(super::decide::read_finding) {
+                return (Status::Unknown, finding.reason, finding.sentence());
+            }
             return (Status::False, Reason::NothingToApply, Reason::NothingToApply.meaning().to_owned());
         };
         let name = &current.image_set;

@@ -62,6 +62,8 @@ impl Look<'_> {
             let message = format!("its template has no container named {container}");
             versions.findings.push(Finding::new(Reason::OperatorContainerNotFound, object, message));
             versions.frozen = true;
+            versions.knowledge.running = self.remembered_running();
+            versions.knowledge.target = self.remembered_target();
             return;
         };
         versions.knowledge.target = self.note(versions, image, object);

@@ -199,6 +199,7 @@ impl Report {
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
         let current = current(snapshot, decision, &goals);
+        let recalled = recalled(snapshot, &goals);
         let prepared = prepared(snapshot, &goals);
         let pending = decision.plan.len() - outcome.done.min(decision.plan.len());
         let plan = PlanReport {
@@ -220,7 +221,7 @@ impl Report {
         Self {
             generation: snapshot.generation,
             operator: operator(snapshot, decision),
-            current,
+            current: current.or(recalled),
             prepared,
             plan,
             findings,
@@ -268,15 +269,47 @@ fn operator(snapshot: &Snapshot, decision: &Decision) -> OperatorReport {
     let written = reference.as_ref().and_then(|reference| reference.digest().copied());
     let remembered = &snapshot.remembered;
     let text = |release: Release| release.to_string();
+    // What ran last is known until another runs; what is to run, until another image is asked for.
+    let (running_image, version) = match &knowledge.running {
+        Some(running) => (running.image.clone(), Some(text(running.release))),
+        None => (remembered.running_image.clone(), remembered.running_version.clone()),
+    };
+    let same = deployed.is_none() || deployed == remembered.target_image;
+    let target = match &knowledge.target {
+        Some(target) => Some(text(target.release)),
+        None => remembered.target_version.clone().filter(|_| same && unread(snapshot)),
+    };
     OperatorReport {
         pinned: written.is_some(),
         digest: written.or(knowledge.target.as_ref().and_then(|target| target.digest)),
         image: deployed.or_else(|| remembered.target_image.clone()),
-        running_image: knowledge.running.as_ref().and_then(|running| running.image.clone()),
-        version: knowledge.running.as_ref().map(|running| text(running.release)),
-        target: knowledge.target.as_ref().map(|target| text(target.release)),
+        running_image,
+        version,
+        target,
         product_version: knowledge.target.as_ref().and_then(|target| target.product.as_ref().map(ToString::to_string)),
     }
+}
+
+/// Whether this pass could not read what the sets depend on: what was known before is all that there is to tell.
+fn unread(snapshot: &Snapshot) -> bool {
+    let no_container = snapshot.operator.known().and_then(Option::as_ref).is_some_and(|seen| seen.image.is_none());
+    let failures = [snapshot.operator.failure(), snapshot.installation.failure(), snapshot.image_sets.failure()];
+    no_container || failures.iter().any(Option::is_some)
+}
+
+/// The set that was current, where this pass could not tell which one is.
+fn recalled(snapshot: &Snapshot, goals: &[Goal]) -> Option<CurrentReport> {
+    let name = snapshot.remembered.current_image_set.clone().filter(|_| goals.is_empty() && unread(snapshot))?;
+    // Only a stored set is ever verified.
+    let was_stored = snapshot.remembered.last_verified.is_some();
+    let found = snapshot.image_sets.known().map(|sets| sets.iter().find(|set| set.name == name));
+    Some(CurrentReport {
+        stored: found.map_or(was_stored, |found| found.is_some()),
+        images: found.flatten().map_or(0, |set| set.images.len()),
+        image_set: name,
+        last_verified: snapshot.remembered.last_verified,
+        ..CurrentReport::default()
+    })
 }
 
 /// The target's set; while the target is not known, the running version's.

@@ -322,6 +322,12 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
         )
         .unwrap();
     }
+    // Only where it is not plain from the sets.
+    if let Some(current) = report.current.as_ref().filter(|_| decision.goals.is_empty()) {
+        let verified = current.last_verified.map_or_else(|| "never".to_owned(), |time| time.to_string());
+        let (name, stored, images) = (&current.image_set, current.stored, current.images);
+        writeln!(text, "  current {name}: stored {stored}, {images} images, verified {verified}").unwrap();
+    }
     writeln!(text, "\nfindings:").unwrap();
     for finding in &report.findings {
         writeln!(text, "  {} {}", finding.reason, finding.sentence()).unwrap();
