@@ -216,6 +216,11 @@ impl Facts<'_> {
         match self.prepared.iter().find(|prepared| !done(prepared)) {
             Some(prepared) => {
                 let message = prepared.message.as_deref().unwrap_or("it is not stored yet");
+                let unmakeable =
+                    self.decision.unmakeable.iter().any(|(version, _)| version.to_string() == prepared.version);
+                if unmakeable {
+                    return (Status::False, Reason::PreReleaseMarker, message.to_owned());
+                }
                 let reason = match prepared.state {
                     None if self.goals.is_empty() => Reason::NotPrepared,
                     None => Reason::NeedsInspection,

@@ -55,6 +55,7 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
         desk.work_on(order);
     }
     let mut decision = desk.decision;
+    decision.unmakeable = pre_release_markers(snapshot, catalogue, installation.variant);
     decision.findings.extend(cluster_findings(snapshot, &installation, &decision));
     if versions.frozen {
         freeze(&mut decision);
@@ -81,11 +82,19 @@ struct Desk<'a> {
     stored: &'a [StoredImageSet],
     decision: Decision,
     /// Names that an earlier goal uses, with that goal's release and content.
-    claimed: BTreeMap<ImageSetName, (Release, Option<BTreeMap<ImageName, Digest>>)>,
+    claimed: BTreeMap<ImageSetName, Claim>,
     /// Why the running version can have no set; no other is stored then.
     unmakeable: Option<String>,
     /// Sets of ours are there from an Installation that is gone: none is changed.
     installation_gone: bool,
+}
+
+/// A name in use by an earlier goal.
+#[derive(Clone)]
+struct Claim {
+    release: Release,
+    content: Option<BTreeMap<ImageName, Digest>>,
+    state: GoalState,
 }
 
 /// What became of one set.
@@ -145,7 +154,7 @@ impl Desk<'_> {
             orders.push(Order { purpose, images, name });
         };
         for version in &self.snapshot.settings.prepare {
-            if let Some(release) = prepared_release(version).filter(|release| !used.contains(release)) {
+            if let Some(release) = version.release().filter(|release| !used.contains(release)) {
                 add(Purpose::Prepared(version.clone()), release);
             }
         }
@@ -180,9 +189,10 @@ impl Desk<'_> {
             self.decision.adoption = Progress::default();
         }
         if order.purpose == Purpose::Target && worked.state == GoalState::Stored {
-            self.decision.verified = self.compared(&order);
+            self.decision.verified = self.compared(&order, worked.entries.as_ref());
         }
-        self.claimed.entry(order.name.clone()).or_insert_with(|| (release, worked.entries.clone()));
+        let claim = || Claim { release, content: worked.entries.clone(), state: worked.state };
+        self.claimed.entry(order.name.clone()).or_insert_with(claim);
         self.decision.goals.push(Goal {
             images: worked.entries.as_ref().map_or(0, BTreeMap::len),
             purpose: order.purpose,
@@ -224,7 +234,7 @@ impl Desk<'_> {
                     Worked::held(findings)
                 }
                 Ok(assembled) => match claimed {
-                    Some((release, content)) => same_name(assembled, release, content.as_ref()),
+                    Some(claim) => same_name(assembled, &claim),
                     None => self.compare(existing, assembled, &recipe),
                 },
             },
@@ -308,12 +318,13 @@ impl Desk<'_> {
         drift::moved_tags(self.snapshot, recipe.name.as_str(), &references, pinned)
     }
 
-    /// Whether every reference of the set was compared with the registry in this pass.
-    fn compared(&self, order: &Order) -> bool {
-        let defaults = order.images.set_images(self.installation.variant, self.installation.fips);
+    /// Whether every digest that the set pins was compared with the registry in this pass.
+    fn compared(&self, order: &Order, pinned: Option<&BTreeMap<ImageName, Digest>>) -> bool {
+        let (true, Some(pinned)) = (self.snapshot.recheck_due, pinned) else { return false };
         let settings = &self.snapshot.settings;
-        self.snapshot.recheck_due
-            && defaults.iter().filter(|(name, _)| !settings.exclude.contains(name)).all(|(name, default)| {
+        let defaults = order.images.set_images(self.installation.variant, self.installation.fips);
+        defaults.iter().filter(|(name, _)| pinned.contains_key(*name) && !settings.exclude.contains(name)).all(
+            |(name, default)| {
                 let Ok(placed) = self.installation.layout.place(default) else { return false };
                 let reference = settings.digests.get(name).map_or(placed.clone(), |digest| placed.with_digest(*digest));
                 match self.snapshot.answers.images.get(&reference) {
@@ -321,7 +332,8 @@ impl Desk<'_> {
                     Some(Answer::Failed(failure)) => Reason::from(failure.kind) == Reason::ImageMissing,
                     Some(Answer::Pending) | None => false,
                 }
-            })
+            },
+        )
     }
 }
 
@@ -472,12 +484,13 @@ fn edit_told(stored: &StoredImageSet, set: &CompleteImageSet) -> String {
 }
 
 /// The second set under one name: content that already stands there serves both; other content waits for its operator.
-fn same_name(assembled: Assembled, release: Release, content: Option<&BTreeMap<ImageName, Digest>>) -> Worked {
+fn same_name(assembled: Assembled, claim: &Claim) -> Worked {
     let Assembled { set, record, omitted, resolved_at } = assembled;
     let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
     let entries = Some(set.entries().clone());
-    if content == Some(set.entries()) {
-        return Worked { state: GoalState::Stored, entries, omitted, resolved_at, actions, findings: Vec::new() };
+    let Claim { release, content, state } = claim;
+    if content.as_ref() == Some(set.entries()) {
+        return Worked { state: *state, entries, omitted, resolved_at, actions, findings: Vec::new() };
     }
     let next = set.origin().operator;
     let message = format!(
@@ -487,14 +500,6 @@ fn same_name(assembled: Assembled, release: Release, content: Option<&BTreeMap<I
     Worked { state: GoalState::Waiting, entries, omitted, resolved_at, actions, findings: vec![finding] }
 }
 
-/// The release that an entry of `prepare.versions` means; for a full reference its tag says so.
-fn prepared_release(version: &PrepareVersion) -> Option<Release> {
-    match version {
-        PrepareVersion::Release(release) => Some(*release),
-        PrepareVersion::Operator(reference) => reference.tag().and_then(|tag| tag.parse().ok()),
-    }
-}
-
 /// The Installation's settings, or the policy's stand-in; `None` while it cannot be told which holds.
 fn effective_installation(snapshot: &Snapshot) -> Option<InstallationSettings> {
     match &snapshot.installation {
@@ -502,6 +507,22 @@ fn effective_installation(snapshot: &Snapshot) -> Option<InstallationSettings> {
         Read::Known(None) | Read::KindMissing => Some(snapshot.settings.installation.clone()),
         Read::Failed(_) => None,
     }
+}
+
+/// Versions to prepare that deploy no release: no set will ever be made for them.
+fn pre_release_markers(
+    snapshot: &Snapshot,
+    catalogue: &Catalogue<'_>,
+    variant: Variant,
+) -> Vec<(PrepareVersion, Finding)> {
+    let marker = |version: &PrepareVersion| {
+        let images = catalogue.get(&version.release()?)?;
+        let product = images.product_version(variant);
+        let message = format!("it deploys {variant} {:?}", product.as_str());
+        let finding = || Finding::new(Reason::PreReleaseMarker, format!("operator {version}"), message);
+        product.is_pre_release_marker().then(|| (version.clone(), finding()))
+    };
+    snapshot.settings.prepare.iter().filter_map(marker).collect()
 }
 
 fn stored_sets<'a>(snapshot: &'a Snapshot, findings: &mut Vec<Finding>) -> Option<&'a [StoredImageSet]> {

@@ -28,6 +28,8 @@ pub struct Decision {
     pub actions: Vec<Action>,
     /// What would be written in mode Apply: the same list, also where `actions` is empty.
     pub plan: Vec<Action>,
+    /// Versions of `prepare.versions` for which no set can ever be made, and why.
+    pub unmakeable: Vec<(PrepareVersion, Finding)>,
     /// Workloads (`DaemonSet calico-system/calico-node`) whose pods the operator would roll because of the plan.
     pub rollouts: Vec<String>,
     /// How far the workloads are that run images of the target's stored set.

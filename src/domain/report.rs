@@ -200,7 +200,7 @@ impl Report {
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
         let current = current(snapshot, decision, &goals);
         let recalled = recalled(snapshot, &goals);
-        let prepared = prepared(snapshot, &goals);
+        let prepared = prepared(snapshot, decision, &goals);
         let pending = decision.plan.len() - outcome.done.min(decision.plan.len());
         let plan = PlanReport {
             changes: decision.plan[decision.plan.len() - pending..].to_vec(),
@@ -347,19 +347,21 @@ fn last_verified(snapshot: &Snapshot, decision: &Decision, goal: &Goal) -> Optio
     remembered.last_verified.filter(|_| is_same).or(goal.resolved_at)
 }
 
-fn prepared(snapshot: &Snapshot, goals: &[Goal]) -> Vec<PreparedReport> {
+fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<PreparedReport> {
     let one = |version: &PrepareVersion| {
         let goal = goals.iter().find(|goal| goal.purpose == Purpose::Prepared(version.clone())).or_else(|| {
             // A version that runs or is the target is prepared by that.
-            goals.iter().find(|goal| *version == PrepareVersion::Release(goal.release))
+            goals.iter().find(|goal| version.release() == Some(goal.release))
         });
         let message = goal.and_then(|goal| goal.findings.first().map(Finding::sentence));
+        let unmakeable = decision.unmakeable.iter().find(|(one, _)| one == version).map(|(_, why)| why.sentence());
         PreparedReport {
             version: version.to_string(),
             image_set: goal.map(|goal| goal.name.to_string()),
             images: goal.map_or(0, |goal| goal.images),
             state: goal.map(|goal| goal.state),
             message: match goal {
+                None if unmakeable.is_some() => unmakeable,
                 None if goals.is_empty() => Some("no operator version is known that could be prepared from".to_owned()),
                 None => Some(Reason::NeedsInspection.meaning().to_owned()),
                 Some(goal) if goal.state == GoalState::Stored => None,

@@ -134,6 +134,17 @@ pub enum PrepareVersion {
     Operator(Reference),
 }
 
+impl PrepareVersion {
+    /// The release that is meant; for a full reference its tag says so.
+    #[must_use]
+    pub fn release(&self) -> Option<Release> {
+        match self {
+            Self::Release(release) => Some(*release),
+            Self::Operator(reference) => reference.tag().and_then(|tag| tag.parse().ok()),
+        }
+    }
+}
+
 impl std::fmt::Display for PrepareVersion {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

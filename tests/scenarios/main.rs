@@ -322,6 +322,9 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
         )
         .unwrap();
     }
+    if decision.verified {
+        writeln!(text, "  every pinned digest was compared").unwrap();
+    }
     // Only where it is not plain from the sets.
     if let Some(current) = report.current.as_ref().filter(|_| decision.goals.is_empty()) {
         let verified = current.last_verified.map_or_else(|| "never".to_owned(), |time| time.to_string());
