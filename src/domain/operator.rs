@@ -1,7 +1,7 @@
 //! Which operator version runs, and which one is to run (`domain.md`, "Knowing the version" and "Which version is the
 //! right one?"). Never a guess: what cannot be told is a finding, and nothing is written on it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::answer::Answer;
 use super::decision::{KnownOperator, OperatorKnowledge};
@@ -49,6 +49,13 @@ pub(super) fn know_operator(snapshot: &Snapshot, catalogue: &Catalogue<'_>, vari
     versions
 }
 
+/// One Ready pod per image, where there are several images.
+fn several_lead<'a>(old: &[&'a OperatorPod]) -> Option<Vec<&'a OperatorPod>> {
+    let by_image: BTreeMap<&str, &OperatorPod> =
+        old.iter().filter(|pod| pod.ready).map(|pod| (pod.image.as_str(), *pod)).collect();
+    (by_image.len() > 1).then(|| by_image.into_values().collect())
+}
+
 struct Look<'a> {
     snapshot: &'a Snapshot,
     catalogue: &'a Catalogue<'a>,
@@ -78,6 +85,10 @@ impl Look<'_> {
         // While a roll-out goes on the old pod still leads, so an old Ready pod outranks a new one.
         let leading_old = old.iter().find(|pod| pod.ready);
         versions.knowledge.taken_over = old.is_empty() || (new_is_ready && leading_old.is_none());
+        if let Some(several) = several_lead(&old) {
+            versions.knowledge.running = self.one_of(versions, &several, object);
+            return;
+        }
         versions.knowledge.running = match leading_old {
             Some(pod) => self.note_pod(versions, pod),
             None if new_is_ready => versions.knowledge.target.clone(),
@@ -92,6 +103,33 @@ impl Look<'_> {
         // What is still asked for must go on being asked for: pending alone keeps everything as it is.
         versions.frozen |= known.is_none() && !versions.pending;
         known
+    }
+
+    /// Old pods of several images are Ready, and any of them may lead. Only where the sets of all are stored does it not
+    /// matter which; the name of what is counted as running is the first one's.
+    fn one_of(&self, versions: &mut OperatorVersions, several: &[&OperatorPod], object: &str) -> Option<KnownOperator> {
+        let known: Vec<KnownOperator> = several.iter().filter_map(|pod| self.note_pod(versions, pod)).collect();
+        if versions.pending || versions.frozen {
+            return None;
+        }
+        if known.iter().all(|operator| self.is_stored(operator.release)) {
+            return known.into_iter().next();
+        }
+        let message = "pods of several older images are Ready, and the sets of some are not stored";
+        versions.findings.push(Finding::new(Reason::OperatorVersionAmbiguous, object, message));
+        versions.frozen = true;
+        None
+    }
+
+    fn is_stored(&self, release: Release) -> bool {
+        let name = self.catalogue.get(&release).and_then(|images| images.image_set_name(self.variant).ok());
+        let mut sets = self.snapshot.image_sets.known().into_iter().flatten();
+        name.is_some_and(|name| {
+            sets.any(|set| {
+                let other = set.origin.as_ref().is_some_and(|origin| origin.operator != release);
+                set.name == name.as_str() && !(set.ours && other)
+            })
+        })
     }
 
     /// Nothing is Ready, and nothing tells what was: an old pod may be back at any moment and lead again.
@@ -186,8 +224,9 @@ impl Look<'_> {
         {
             return known(release, None);
         }
-        // A label, once known, is known for good: the status remembers it.
-        if let Some(release) = self.remembered_version_of(image) {
+        // The label of a digest, once known, is known for good: the status remembers it. A tag can move.
+        let pinned = reference.digest().is_some();
+        if let Some(release) = self.remembered_version_of(image).filter(|_| pinned) {
             return known(release, reference.digest().copied());
         }
         let unknown =
