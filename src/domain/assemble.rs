@@ -60,6 +60,8 @@ enum Pin<'a> {
     Resolved(&'a ResolvedImage),
     /// By our stored set; the record that would tell more is lost.
     Stored(Digest),
+    /// Recorded for other platforms than the nodes have now; the tag has moved to this, which would suit them.
+    Moved(&'a ResolvedImage, &'a ResolvedImage),
     Missing(Option<&'a RegistryFailure>),
     Failed(&'a RegistryFailure),
     Pending,
@@ -140,6 +142,10 @@ impl Recipe<'_> {
                     entries.insert(name.clone(), digest);
                 }
                 Pin::Failed(failure) => troubles.failed(failure),
+                Pin::Moved(recorded, now) => {
+                    troubles.uncovered(reference, recorded, &self.uncovered(name, recorded));
+                    troubles.other.push(super::drift::tag_moved(self.object(), reference, recorded.digest, now.digest));
+                }
                 Pin::Missing(_) if may_omit => {
                     record.images.remove(reference);
                     record.missing.insert(reference.clone());
@@ -152,7 +158,12 @@ impl Recipe<'_> {
                         record.images.insert(reference.clone(), image.clone());
                         entries.insert(name.clone(), image.digest);
                     }
-                    _ if may_omit => omitted.push(name.clone()),
+                    _ if may_omit => {
+                        // Remembered like one that is not there, so that no restart asks for it again.
+                        record.images.remove(reference);
+                        record.missing.insert(reference.clone());
+                        omitted.push(name.clone());
+                    }
                     uncovered => troubles.uncovered(reference, image, &uncovered),
                 },
             }
@@ -215,8 +226,16 @@ impl Recipe<'_> {
         }
         let others = self.snapshot.records.known().into_iter().flatten();
         let recorded = own.or_else(|| others.into_iter().find_map(|record| record.images.get(reference)));
+        let unsuited = recorded.filter(|image| !self.uncovered(name, image).is_empty());
         match (recorded, answer) {
             (Some(_), Some(Answer::Known(image))) if repin => Pin::Resolved(image),
+            // Nodes of a further platform came: the registry may have more by now.
+            (_, None) if unsuited.is_some() => self.unasked(reference, may_omit),
+            (_, Some(Answer::Pending)) if unsuited.is_some() => Pin::Pending,
+            (Some(image), Some(Answer::Known(now))) if unsuited.is_some() && now.digest != image.digest => {
+                let suits = !may_omit && self.uncovered(name, now).is_empty();
+                if suits { Pin::Moved(image, now) } else { Pin::Resolved(image) }
+            }
             (Some(image), _) => Pin::Resolved(image),
             (None, Some(Answer::Known(image))) => Pin::Resolved(image),
             (None, Some(Answer::Pending)) => Pin::Pending,
@@ -224,11 +243,13 @@ impl Recipe<'_> {
                 Pin::Missing(Some(failure))
             }
             (None, Some(Answer::Failed(failure))) => Pin::Failed(failure),
-            (None, None) if may_omit && self.own_record().is_some_and(|own| own.missing.contains(reference)) => {
-                Pin::Missing(None)
-            }
-            (None, None) => Pin::Unasked,
+            (None, None) => self.unasked(reference, may_omit),
         }
+    }
+
+    fn unasked(&self, reference: &Reference, may_omit: bool) -> Pin<'_> {
+        let missing = self.own_record().is_some_and(|own| own.missing.contains(reference));
+        if may_omit && missing { Pin::Missing(None) } else { Pin::Unasked }
     }
 
     /// The digest that our stored set has for a reference. One that the policy put there by `digests` says nothing of
@@ -267,13 +288,15 @@ impl Recipe<'_> {
         relevant.filter(|node| !image.covers(node)).map(ToString::to_string).collect()
     }
 
-    /// References whose answer, not recorded yet, lacks a platform of the nodes.
+    /// References whose answer lacks a platform of the nodes, as does what is recorded, if anything is.
     pub fn unsuitable(&self) -> BTreeSet<Reference> {
-        let recorded = |reference: &Reference| {
-            self.snapshot.records.known().into_iter().flatten().any(|record| record.images.contains_key(reference))
+        let suited = |name: &ImageName, reference: &Reference| {
+            let records = self.snapshot.records.known().into_iter().flatten();
+            let mut recorded = records.filter_map(|record| record.images.get(reference));
+            recorded.any(|image| self.uncovered(name, image).is_empty())
         };
         let lacks = |(name, reference): &(ImageName, Reference)| match self.snapshot.answers.images.get(reference) {
-            Some(Answer::Known(image)) => !recorded(reference) && !self.uncovered(name, image).is_empty(),
+            Some(Answer::Known(image)) => !suited(name, reference) && !self.uncovered(name, image).is_empty(),
             _ => false,
         };
         let references = self.references().unwrap_or_default().into_iter();

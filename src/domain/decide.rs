@@ -56,7 +56,7 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     }
     let mut decision = desk.decision;
     decision.unmakeable = pre_release_markers(snapshot, catalogue, installation.variant);
-    decision.findings.extend(cluster_findings(snapshot, &installation, &decision));
+    decision.findings.extend(cluster_findings(snapshot, &installation, &decision, versions.frozen));
     if versions.frozen {
         freeze(&mut decision);
     } else if !gone.is_empty() {
@@ -220,18 +220,22 @@ impl Desk<'_> {
             everything_required: snapshot.installation.known().is_none_or(Option::is_none),
         };
         let claimed = self.claimed.get(&order.name).cloned();
+        let standing = existing.filter(|set| claimed.is_none() && as_we_wrote_it_for(set, &key)).and_then(|set| {
+            let entries = valid_for(set, &recipe).ok()?;
+            Some((entries, recipe.own_record().map(|record| record.resolved_at)))
+        });
         let mut worked = match existing {
             Some(set) if claimed.is_none() && self.installation_gone && set.ours => kept(set, &recipe),
             Some(set) if claimed.is_none() && !set.ours && !snapshot.settings.take_ownership => foreign(set, &recipe),
             _ => match recipe.assemble() {
                 Err(Obstacle::Ask(references)) => {
                     self.decision.questions.images.extend(references);
-                    Worked::in_state(GoalState::Resolving, None)
+                    Worked::in_state(GoalState::Resolving, standing.map(|(entries, _)| entries))
                 }
-                Err(Obstacle::Pending) => Worked::in_state(GoalState::Resolving, None),
+                Err(Obstacle::Pending) => Worked::in_state(GoalState::Resolving, standing.map(|(entries, _)| entries)),
                 Err(Obstacle::Held(findings)) => {
                     self.decision.unsuitable.extend(recipe.unsuitable());
-                    Worked::held(findings)
+                    standing_while_held(standing, &recipe, findings)
                 }
                 Ok(assembled) => match claimed {
                     Some(claim) => same_name(assembled, &claim),
@@ -400,6 +404,19 @@ fn unknown_digests(recipe: &Recipe<'_>) -> Vec<Finding> {
     told.collect()
 }
 
+/// What is in the way of a new content is not in the way of a set that stands as we wrote it and that its operator takes.
+fn standing_while_held(
+    standing: Option<(BTreeMap<ImageName, Digest>, Option<Timestamp>)>,
+    recipe: &Recipe<'_>,
+    findings: Vec<Finding>,
+) -> Worked {
+    let Some((entries, resolved_at)) = standing else { return Worked::held(findings) };
+    let names = recipe.images.set_images(recipe.installation.variant, recipe.installation.fips).into_keys();
+    let settings = &recipe.snapshot.settings;
+    let omitted = names.filter(|name| !entries.contains_key(name) && !settings.exclude.contains(name)).collect();
+    Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Stored, Some(entries)) }
+}
+
 /// Somebody else's set: judged by the operator's own rules, and left as it is.
 fn foreign(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
     let object = format!("ImageSet {}", set.name);
@@ -538,12 +555,19 @@ fn stored_sets<'a>(snapshot: &'a Snapshot, findings: &mut Vec<Finding>) -> Optio
 }
 
 /// What the cluster says beside the sets.
-fn cluster_findings(snapshot: &Snapshot, installation: &InstallationSettings, decision: &Decision) -> Vec<Finding> {
+fn cluster_findings(
+    snapshot: &Snapshot,
+    installation: &InstallationSettings,
+    decision: &Decision,
+    frozen: bool,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Read::Known(Some(seen)) = &snapshot.installation {
         findings.extend(drift::installation_differs(&snapshot.settings.installation, &seen.settings));
     }
-    if let (Some(goal), Some(sets)) = (decision.goals.first(), snapshot.image_sets.known()) {
+    // While it cannot be told what runs, a set that seems to be in the way may be the one that is needed.
+    let first = decision.goals.first().filter(|_| !frozen);
+    if let (Some(goal), Some(sets)) = (first, snapshot.image_sets.known()) {
         findings.extend(drift::blocking_sets(sets, &goal.name, goal.release, installation.variant));
     }
     for status in snapshot.component_statuses.known().into_iter().flatten() {

@@ -25,8 +25,7 @@ pub(super) fn moved_tags(
         let Some(reference) = references.get(name) else { continue };
         match snapshot.answers.images.get(reference) {
             Some(Answer::Known(image)) if image.digest != *digest && snapshot.settings.tag_moved == TagMoved::Hold => {
-                let message = format!("{reference} is {} now, pinned is {}", image.digest.short(), digest.short());
-                findings.push(Finding::new(Reason::TagMoved, object.clone(), message));
+                findings.push(tag_moved(object.clone(), reference, *digest, image.digest));
             }
             Some(Answer::Failed(failure)) if Reason::from(failure.kind) == Reason::ImageMissing => {
                 let message = format!("{reference} is no longer in the registry; pinned is {}", digest.short());
@@ -43,6 +42,11 @@ pub(super) fn moved_tags(
         .map(|(registry, words)| Finding::new(Reason::RecheckFailed, format!("registry {registry}"), words));
     findings.extend(failed);
     findings
+}
+
+/// A tag that resolves to something else now.
+pub(super) fn tag_moved(object: String, reference: &Reference, pinned: Digest, now: Digest) -> Finding {
+    Finding::new(Reason::TagMoved, object, format!("{reference} is {} now, pinned is {}", now.short(), pinned.short()))
 }
 
 /// Sets that make the operator of this release stop, because the exact one is not there.

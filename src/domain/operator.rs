@@ -112,7 +112,8 @@ impl Look<'_> {
         if versions.pending || versions.frozen {
             return None;
         }
-        if known.iter().all(|operator| self.is_stored(operator.release)) {
+        let one_release = known.iter().all(|operator| Some(operator.release) == known.first().map(|one| one.release));
+        if one_release || known.iter().all(|operator| self.is_stored(operator.release)) {
             return known.into_iter().next();
         }
         let message = "pods of several older images are Ready, and the sets of some are not stored";

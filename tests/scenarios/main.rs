@@ -13,7 +13,7 @@ use imageset_controller::domain::decision::{Action, Decision};
 use imageset_controller::domain::imageset::{Origin, content_digest};
 use imageset_controller::domain::record::{Record, RecordKey};
 use imageset_controller::domain::report::{Outcome, Report};
-use imageset_controller::domain::settings::InstallationSettings;
+use imageset_controller::domain::settings::{InstallationSettings, Mode};
 use imageset_controller::domain::snapshot::{Read, StoredImage, StoredImageSet, Workload};
 use imageset_controller::domain::{
     Catalogue, Content, Digest, Platform, Reference, RegistryFailure, RegistryFailureKind, Release, ResolvedImage,
@@ -42,6 +42,9 @@ struct Scenario {
     /// Releases that have a record.
     #[serde(default)]
     records: Vec<Release>,
+    /// References that were of one platform only when they were recorded.
+    #[serde(default)]
+    recorded_single: BTreeMap<Reference, Platform>,
     /// The registry that answers the questions.
     #[serde(default)]
     registry: MadeUpRegistry,
@@ -197,10 +200,17 @@ fn expand(scenario: &Scenario) -> Snapshot {
     if let Read::Known(records) = &mut snapshot.records {
         for release in &scenario.records {
             let images = references(release, &installation).into_values();
+            let recorded = |reference: &Reference| {
+                let mut image = resolved(reference);
+                if let Some(platform) = scenario.recorded_single.get(reference) {
+                    image.content = Content::Manifest { platform: platform.clone() };
+                }
+                image
+            };
             records.push(Record {
                 key: RecordKey::new(*release, &installation),
                 resolved_at: snapshot.observed_at,
-                images: images.map(|reference| (reference.clone(), resolved(&reference))).collect(),
+                images: images.map(|reference| (reference.clone(), recorded(&reference))).collect(),
                 missing: BTreeSet::new(),
             });
         }
@@ -391,6 +401,48 @@ fn every_story_ends_as_its_golden_file_says() {
         }
     }
     assert!(wrong.is_empty(), "other than the golden file:\n{}", wrong.join("\n"));
+}
+
+/// Nothing oscillates: when all is written that was decided, a restart writes nothing more, and where nothing is in the
+/// way it asks for no image either.
+#[test]
+fn after_the_writes_a_restart_finds_nothing_to_do() {
+    for file in stories() {
+        let (mut snapshot, decision, _) = pass(&read(&file));
+        let (Read::Known(sets), Read::Known(records)) = (&mut snapshot.image_sets, &mut snapshot.records) else {
+            continue;
+        };
+        for action in &decision.actions {
+            match action {
+                Action::WriteRecord(record) => {
+                    records.retain(|one| one.key != record.key);
+                    records.push(Record::clone(record));
+                }
+                Action::StoreImageSet(store) => {
+                    sets.retain(|one| one.name != store.set.name().as_str());
+                    let entries = store.set.entries().iter();
+                    sets.push(StoredImageSet {
+                        name: store.set.name().to_string(),
+                        resource_version: "8".to_owned(),
+                        ours: true,
+                        origin: Some(store.set.origin().clone()),
+                        images: entries
+                            .map(|(name, digest)| StoredImage { image: name.to_string(), digest: digest.to_string() })
+                            .collect(),
+                        manager: Some("imageset-controller".to_owned()),
+                    });
+                }
+            }
+        }
+        snapshot.answers.images.clear();
+        snapshot.recheck_due = false;
+        let again = decide(&snapshot, Catalogue::embedded());
+        let name = file.display();
+        assert!(again.actions.is_empty(), "{name}: {:#?}", again.actions);
+        let in_the_way = decision.findings.iter().any(|finding| finding.blocks());
+        let applied = snapshot.settings.mode == Mode::Apply && !in_the_way;
+        assert!(!applied || again.questions.images.is_empty(), "{name}: {:?}", again.questions.images);
+    }
 }
 
 /// What a person can do with a bug report: the snapshot survives being written to a file.
