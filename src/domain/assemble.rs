@@ -12,7 +12,7 @@ use super::imageset::CompleteImageSet;
 use super::record::{Record, RecordKey};
 use super::resolution::{RegistryFailure, ResolvedImage};
 use super::settings::{InstallationSettings, OnMissing, TagMoved};
-use super::{Digest, ImageName, ImageSetName, OperatorImages, Reference, Snapshot};
+use super::{Digest, Feature, ImageName, ImageSetName, OperatorImages, Reference, Snapshot};
 
 /// How many references a grouped message names.
 const NAMED: usize = 5;
@@ -90,10 +90,11 @@ impl Recipe<'_> {
         if findings.is_empty() { Ok(references) } else { Err(findings) }
     }
 
-    /// The names that the operator insists on with the objects that are in the cluster.
+    /// The names that the operator insists on with the objects that are in the cluster; while it is not known which are
+    /// there, with all.
     pub fn insisted_on(&self) -> BTreeSet<ImageName> {
-        let none = BTreeSet::new();
-        let features = self.snapshot.features.known().unwrap_or(&none);
+        let all = Feature::ALL.into();
+        let features = self.snapshot.features.known().unwrap_or(&all);
         self.images.requires(self.installation.variant, features)
     }
 
@@ -137,7 +138,11 @@ impl Recipe<'_> {
                         record.images.insert(reference.clone(), image.clone());
                         entries.insert(name.clone(), image.digest);
                     }
-                    _ if may_omit => omitted.push(name.clone()),
+                    _ if may_omit => {
+                        record.images.remove(reference);
+                        record.missing.insert(reference.clone());
+                        omitted.push(name.clone());
+                    }
                     uncovered => troubles.uncovered(reference, image, &uncovered),
                 },
             }

@@ -158,7 +158,7 @@ impl Desk<'_> {
             self.decision.adoption = Progress::default();
         }
         if order.purpose == Purpose::Target && worked.state == GoalState::Stored {
-            self.decision.verified = self.compared(&order);
+            self.decision.verified = self.compared(&order, worked.entries.as_ref());
         }
         self.claimed.entry(order.name.clone()).or_insert_with(|| (release, worked.entries.clone()));
         self.decision.goals.push(Goal {
@@ -203,7 +203,9 @@ impl Desk<'_> {
                     Worked::held(findings)
                 }
                 Ok(assembled) => match claimed {
-                    Some((release, content)) => same_name(assembled, release, content.as_ref()),
+                    Some((release, content)) => {
+                        same_name(assembled, release, content.as_ref(), self.state_of(&order.name))
+                    }
                     None => self.compare(existing, assembled, &recipe),
                 },
             },
@@ -215,6 +217,11 @@ impl Desk<'_> {
             worked.findings.extend(self.recheck(&recipe, worked.entries.as_ref()));
         }
         worked
+    }
+
+    /// How far the first goal of this name is.
+    fn state_of(&self, name: &ImageSetName) -> GoalState {
+        self.decision.goals.iter().find(|goal| goal.name == *name).map_or(GoalState::Held, |goal| goal.state)
     }
 
     /// The stored object against the set that it should be.
@@ -287,12 +294,13 @@ impl Desk<'_> {
         drift::moved_tags(self.snapshot, recipe.name.as_str(), &references, pinned)
     }
 
-    /// Whether every reference of the set was compared with the registry in this pass.
-    fn compared(&self, order: &Order) -> bool {
+    /// Whether every reference that is pinned was compared with the registry in this pass.
+    fn compared(&self, order: &Order, pinned: Option<&BTreeMap<ImageName, Digest>>) -> bool {
+        let Some(pinned) = pinned else { return false };
         let defaults = order.images.set_images(self.installation.variant, self.installation.fips);
         let settings = &self.snapshot.settings;
         self.snapshot.recheck_due
-            && defaults.iter().filter(|(name, _)| !settings.exclude.contains(name)).all(|(name, default)| {
+            && defaults.iter().filter(|(name, _)| pinned.contains_key(*name)).all(|(name, default)| {
                 let Ok(placed) = self.installation.layout.place(default) else { return false };
                 let reference = settings.digests.get(name).map_or(placed.clone(), |digest| placed.with_digest(*digest));
                 match self.snapshot.answers.images.get(&reference) {
@@ -415,14 +423,19 @@ fn edit_told(stored: &StoredImageSet, set: &CompleteImageSet) -> String {
     format!("{by} changed {what}; the recorded content is put back")
 }
 
-/// The second set under one name: content that already stands there serves both; other content waits for its operator.
-fn same_name(assembled: Assembled, release: Release, content: Option<&BTreeMap<ImageName, Digest>>) -> Worked {
+/// The second set under one name: content that stands there, or will, serves both; other content waits for its operator.
+fn same_name(
+    assembled: Assembled,
+    release: Release,
+    content: Option<&BTreeMap<ImageName, Digest>>,
+    state: GoalState,
+) -> Worked {
     let Assembled { set, record, omitted, resolved_at } = assembled;
     let resolved_at = Some(resolved_at);
     let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
     let entries = Some(set.entries().clone());
     if content == Some(set.entries()) {
-        return Worked { state: GoalState::Stored, entries, omitted, resolved_at, actions, findings: Vec::new() };
+        return Worked { state, entries, omitted, resolved_at, actions, findings: Vec::new() };
     }
     let next = set.origin().operator;
     let message = format!(
@@ -433,7 +446,7 @@ fn same_name(assembled: Assembled, release: Release, content: Option<&BTreeMap<I
 }
 
 /// The release that an entry of `prepare.versions` means; for a full reference its tag says so.
-fn prepared_release(version: &PrepareVersion) -> Option<Release> {
+pub(super) fn prepared_release(version: &PrepareVersion) -> Option<Release> {
     match version {
         PrepareVersion::Release(release) => Some(*release),
         PrepareVersion::Operator(reference) => reference.tag().and_then(|tag| tag.parse().ok()),

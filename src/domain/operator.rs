@@ -62,6 +62,8 @@ impl Look<'_> {
             let message = format!("its template has no container named {container}");
             versions.findings.push(Finding::new(Reason::OperatorContainerNotFound, object, message));
             versions.frozen = true;
+            versions.knowledge.running = self.remembered_running();
+            versions.knowledge.target = self.remembered_target();
             return;
         };
         versions.knowledge.target = self.note(versions, image, object);
@@ -74,12 +76,14 @@ impl Look<'_> {
         let (new, old): (Vec<&OperatorPod>, Vec<&OperatorPod>) = pods.iter().partition(|pod| pod.image == *image);
         let new_is_ready = new.iter().any(|pod| pod.ready);
         // While a roll-out goes on the old pod still leads, so an old Ready pod outranks a new one.
-        let leading_old = old.iter().find(|pod| pod.ready);
+        let ready_old: Vec<&OperatorPod> = old.iter().copied().filter(|pod| pod.ready).collect();
+        let leading_old = ready_old.first();
         versions.knowledge.taken_over = old.is_empty() || (new_is_ready && leading_old.is_none());
         versions.knowledge.running = match leading_old {
-            Some(pod) => self.note_pod(versions, pod),
+            Some(_) => self.one_of(versions, &ready_old, object),
             None if new_is_ready => versions.knowledge.target.clone(),
-            None => self.remembered_running().or_else(|| self.may_be_back(versions, &old, object)),
+            // An old pod may be back at any moment and lead again.
+            None => self.remembered_running().or_else(|| self.one_of(versions, &old, object)),
         };
     }
 
@@ -91,16 +95,11 @@ impl Look<'_> {
         known
     }
 
-    /// Nothing is Ready, and nothing tells what was: an old pod may be back at any moment and lead again.
-    fn may_be_back(
-        &self,
-        versions: &mut OperatorVersions,
-        old: &[&OperatorPod],
-        object: &str,
-    ) -> Option<KnownOperator> {
+    /// The version of old pods, where all are of one image: else nothing tells which of them leads.
+    fn one_of(&self, versions: &mut OperatorVersions, old: &[&OperatorPod], object: &str) -> Option<KnownOperator> {
         let (first, others) = old.split_first()?;
         if others.iter().any(|pod| pod.image != first.image) {
-            let message = "pods of several older images are there and none is Ready";
+            let message = "pods of several older images are there, and nothing tells which of them leads";
             versions.findings.push(Finding::new(Reason::OperatorVersionAmbiguous, object, message));
             versions.frozen = true;
             return None;
@@ -152,9 +151,11 @@ impl Look<'_> {
             .into_iter()
             .flatten()
             .any(|set| set.ours && !set.origin.as_ref().is_some_and(|origin| asked_for(&origin.operator)));
+        // A status that was written, and names no operator that ran, knows better than a set.
+        let status_tells = !snapshot.remembered.conditions.is_empty();
         snapshot.remembered.running_version.is_some()
             || selected.is_some_and(|installation| installation.selected_image_set.is_some())
-            || set_of_ours
+            || (set_of_ours && !status_tells)
     }
 
     /// The version of `image`; questions and findings go to `versions`.
@@ -195,8 +196,8 @@ impl Look<'_> {
         {
             return known(release, None);
         }
-        // A label, once known, is known for good: the status remembers it.
-        if let Some(release) = self.remembered_version_of(image) {
+        // The label of a digest, once known, is known for good: the status remembers it. A tag may have moved.
+        if let Some(release) = self.remembered_version_of(image).filter(|_| reference.digest().is_some()) {
             return known(release, reference.digest().copied());
         }
         let unknown =

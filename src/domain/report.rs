@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use super::conditions::{self, Facts};
+use super::decide::prepared_release;
 use super::decision::{Action, Decision, Goal, GoalState, Motive, Purpose, StoreImageSet};
 use super::finding::{ConditionType, Finding, Reason, Severity};
 use super::settings::PrepareVersion;
@@ -318,7 +319,8 @@ fn prepared(snapshot: &Snapshot, goals: &[Goal]) -> Vec<PreparedReport> {
     let one = |version: &PrepareVersion| {
         let goal = goals.iter().find(|goal| goal.purpose == Purpose::Prepared(version.clone())).or_else(|| {
             // A version that runs or is the target is prepared by that.
-            goals.iter().find(|goal| *version == PrepareVersion::Release(goal.release))
+            let release = prepared_release(version)?;
+            goals.iter().find(|goal| goal.release == release)
         });
         let message = goal.and_then(|goal| goal.findings.first().map(Finding::sentence));
         PreparedReport {
