@@ -10,9 +10,10 @@ use super::answer::Answer;
 use super::finding::{Finding, Reason};
 use super::imageset::CompleteImageSet;
 use super::record::{Record, RecordKey};
+use super::required::Feature;
 use super::resolution::{RegistryFailure, ResolvedImage};
 use super::settings::{InstallationSettings, OnMissing, TagMoved};
-use super::{Digest, Feature, ImageName, ImageSetName, OperatorImages, Reference, Snapshot};
+use super::{Digest, ImageName, ImageSetName, OperatorImages, Reference, Snapshot};
 
 /// How many references a grouped message names.
 const NAMED: usize = 5;
@@ -70,7 +71,11 @@ impl Recipe<'_> {
         for (name, default) in self.images.set_images(self.installation.variant, self.installation.fips) {
             if settings.exclude.contains(&name) {
                 if required.contains(&name) {
-                    let message = format!("{name} is excluded, but operator {} insists on it", self.images.release());
+                    let insists = match self.snapshot.features.known() {
+                        Some(_) => "insists on it",
+                        None => "may insist on it: what the cluster uses cannot be read",
+                    };
+                    let message = format!("{name} is excluded, but operator {} {insists}", self.images.release());
                     findings.push(Finding::new(Reason::ExcludedImageRequired, self.object(), message));
                 }
                 continue;
@@ -90,12 +95,12 @@ impl Recipe<'_> {
         if findings.is_empty() { Ok(references) } else { Err(findings) }
     }
 
-    /// The names that the operator insists on with the objects that are in the cluster; while it is not known which are
-    /// there, with all.
+    /// The names that the operator insists on with the objects that are in the cluster; while these cannot be read, with
+    /// all that there could be.
     pub fn insisted_on(&self) -> BTreeSet<ImageName> {
-        let all = Feature::ALL.into();
-        let features = self.snapshot.features.known().unwrap_or(&all);
-        self.images.requires(self.installation.variant, features)
+        let all = || BTreeSet::from(Feature::ALL);
+        let features = self.snapshot.features.known().cloned().unwrap_or_else(all);
+        self.images.requires(self.installation.variant, &features)
     }
 
     /// The names that no set of this recipe may lack.

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use super::adoption::PulledFrom;
 use super::answer::Answer;
 use super::assemble::{Assembled, Obstacle, Recipe};
-use super::decision::{Action, Decision, Goal, GoalState, Motive, Precondition, Purpose, StoreImageSet};
+use super::decision::{
+    Action, Decision, Goal, GoalState, Motive, OperatorKnowledge, Precondition, Purpose, StoreImageSet,
+};
 use super::drift;
 use super::finding::{Finding, Reason};
 use super::imageset::{CompleteImageSet, content_digest};
@@ -19,7 +21,7 @@ use super::record::RecordKey;
 use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
-use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Release, Snapshot};
+use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Release, Snapshot, Variant};
 
 /// A set of ours that was put back this often within ten minutes is contested, and left.
 pub const CONTESTED_AFTER: u32 = 3;
@@ -37,7 +39,9 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     decision.operator = versions.knowledge;
     let Some(stored) = stored_sets(snapshot, &mut decision.findings) else { return finished(decision, snapshot) };
 
-    let mut desk = Desk { snapshot, installation: &installation, stored, decision, claimed: BTreeMap::new() };
+    let unmakeable = no_running_set(&decision.operator, catalogue, installation.variant);
+    let mut desk =
+        Desk { snapshot, installation: &installation, stored, decision, claimed: BTreeMap::new(), unmakeable };
     let orders = if versions.pending { Vec::new() } else { desk.orders(catalogue) };
     for order in orders {
         desk.work_on(order);
@@ -65,6 +69,8 @@ struct Desk<'a> {
     decision: Decision,
     /// Names that an earlier goal uses, with that goal's release and content.
     claimed: BTreeMap<ImageSetName, (Release, Option<BTreeMap<ImageName, Digest>>)>,
+    /// Why the running version can have no set; no other is stored then.
+    unmakeable: Option<String>,
 }
 
 /// What became of one set.
@@ -135,9 +141,10 @@ impl Desk<'_> {
     fn work_on(&mut self, order: Order) {
         let first = self.decision.goals.first().map(|goal| goal.state);
         let mut worked = self.work(&order);
-        let armed = matches!(first, None | Some(GoalState::Stored | GoalState::Ready));
+        let armed = matches!(first, None | Some(GoalState::Stored | GoalState::Ready)) && self.unmakeable.is_none();
         if !armed && worked.state == GoalState::Ready {
-            let message = "it waits for the set of the running version".to_owned();
+            let waits = "it waits for the set of the running version";
+            let message = self.unmakeable.clone().unwrap_or_else(|| waits.to_owned());
             let finding = Finding::new(Reason::RunningSetFirst, format!("ImageSet {}", order.name), message);
             worked.actions.retain(|action| matches!(action, Action::WriteRecord(_)));
             worked.state = GoalState::Held;
@@ -310,6 +317,22 @@ impl Desk<'_> {
                 }
             })
     }
+}
+
+/// Why no set can be made for the operator that runs, where another one is to run: any set but its own would stop it,
+/// and which one is its own cannot be told.
+fn no_running_set(operator: &OperatorKnowledge, catalogue: &Catalogue<'_>, variant: Variant) -> Option<String> {
+    let (running, target) = (operator.running.as_ref()?, operator.target.as_ref()?);
+    let release = running.release;
+    if release == target.release {
+        return None;
+    }
+    let why = match catalogue.get(&release).map(|images| images.image_set_name(variant)) {
+        Some(Ok(_)) => return None,
+        Some(Err(_)) => "it deploys no Calico release",
+        None => "the catalogue does not know it",
+    };
+    Some(format!("it waits until operator {release} runs no longer: no set can be made for that one ({why})"))
 }
 
 /// Nothing is changed and nobody asked, whatever the goals are.

@@ -91,7 +91,8 @@ impl Look<'_> {
     fn note_pod(&self, versions: &mut OperatorVersions, pod: &OperatorPod) -> Option<KnownOperator> {
         let object = format!("Pod {}/{}", self.snapshot.settings.operator.namespace, pod.name);
         let known = self.note(versions, &pod.image, &object);
-        versions.frozen |= known.is_none();
+        // What is still asked for must go on being asked for: pending alone keeps everything as it is.
+        versions.frozen |= known.is_none() && !versions.pending;
         known
     }
 
