@@ -19,6 +19,8 @@ use super::{Digest, Reference, Release, Snapshot};
 pub struct Report {
     /// Generation of the policy that this is about.
     pub generation: i64,
+    /// A read failed without which nothing can be told of versions and sets: what was told before is left as it is.
+    pub blind: bool,
     /// What is known of the operator.
     pub operator: OperatorReport,
     /// The target version's set.
@@ -220,6 +222,7 @@ impl Report {
         let events = events(snapshot, decision, outcome, &conditions);
         Self {
             generation: snapshot.generation,
+            blind: decision.blind,
             operator: operator(snapshot, decision),
             current,
             prepared,
