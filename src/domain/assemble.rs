@@ -13,6 +13,7 @@ use super::record::{Record, RecordKey};
 use super::required::Feature;
 use super::resolution::{RegistryFailure, ResolvedImage};
 use super::settings::{InstallationSettings, OnMissing, TagMoved};
+use super::snapshot::StoredImageSet;
 use super::{Digest, ImageName, ImageSetName, OperatorImages, Reference, Snapshot};
 
 /// How many references a grouped message names.
@@ -25,8 +26,9 @@ pub(super) struct Assembled {
     /// The record as it should be; `None` where the stored one is right already.
     pub record: Option<Record>,
     pub omitted: Vec<ImageName>,
-    /// When its digests were asked for; for a set from the stored record that may be long ago.
-    pub resolved_at: Timestamp,
+    /// When its digests were asked for; for a set from the stored record that may be long ago. Not known where no
+    /// record tells.
+    pub resolved_at: Option<Timestamp>,
 }
 
 /// Why there is no set (yet).
@@ -47,6 +49,8 @@ pub(super) struct Recipe<'a> {
     pub images: &'a OperatorImages,
     pub name: &'a ImageSetName,
     pub key: &'a RecordKey,
+    /// What our own stored set pins, where it is as we wrote it from this very record.
+    pub pinned: BTreeMap<ImageName, Digest>,
     /// Every image counts as required: nothing in the cluster says otherwise yet.
     pub everything_required: bool,
 }
@@ -54,6 +58,8 @@ pub(super) struct Recipe<'a> {
 /// What is known of one reference.
 enum Pin<'a> {
     Resolved(&'a ResolvedImage),
+    /// By our stored set; the record that would tell more is lost.
+    Stored(Digest),
     Missing(Option<&'a RegistryFailure>),
     Failed(&'a RegistryFailure),
     Pending,
@@ -125,11 +131,14 @@ impl Recipe<'_> {
         let mut troubles = Troubles::default();
         for (name, reference) in &references {
             let may_omit = !required.contains(name) && self.snapshot.settings.on_missing == OnMissing::OmitUnneeded;
-            match self.pin(reference, may_omit) {
+            match self.pin(name, reference, may_omit) {
                 Pin::Unasked => {
                     ask.insert(reference.clone());
                 }
                 Pin::Pending => pending = true,
+                Pin::Stored(digest) => {
+                    entries.insert(name.clone(), digest);
+                }
                 Pin::Failed(failure) => troubles.failed(failure),
                 Pin::Missing(_) if may_omit => {
                     record.images.remove(reference);
@@ -171,11 +180,14 @@ impl Recipe<'_> {
                 .map_err(|error| {
                     Obstacle::Held(vec![Finding::new(Reason::ImageMissing, self.object(), error.to_string())])
                 })?;
-        let unchanged = own.is_some_and(|own| own.images == record.images && own.missing == record.missing);
+        let unchanged = match own {
+            Some(own) => own.images == record.images && own.missing == record.missing,
+            None => record.images.is_empty() && record.missing.is_empty(),
+        };
         if !unchanged {
             record.resolved_at = self.snapshot.observed_at;
         }
-        let resolved_at = record.resolved_at;
+        let resolved_at = (own.is_some() || !unchanged).then_some(record.resolved_at);
         Ok(Assembled { set, record: (!unchanged).then_some(record), omitted, resolved_at })
     }
 
@@ -194,12 +206,19 @@ impl Recipe<'_> {
     }
 
     /// What is recorded counts before what the registry says now (a stored digest never changes silently), the own
-    /// record before those of other releases that pull the same reference.
-    fn pin(&self, reference: &Reference, may_omit: bool) -> Pin<'_> {
-        let others = self.snapshot.records.known().into_iter().flatten();
-        let recorded = self.own_record().into_iter().chain(others).find_map(|record| record.images.get(reference));
+    /// record before our stored set, and this before the records of other releases that pull the same reference.
+    fn pin(&self, name: &ImageName, reference: &Reference, may_omit: bool) -> Pin<'_> {
         let answer = self.snapshot.answers.images.get(reference);
         let repin = self.snapshot.settings.tag_moved == TagMoved::Repin && reference.digest().is_none();
+        let own = self.own_record().and_then(|record| record.images.get(reference));
+        if let Some(digest) = self.stored_pin(name, reference).filter(|_| own.is_none()) {
+            return match answer {
+                Some(Answer::Known(image)) if repin || image.digest == digest => Pin::Resolved(image),
+                _ => Pin::Stored(digest),
+            };
+        }
+        let others = self.snapshot.records.known().into_iter().flatten();
+        let recorded = own.or_else(|| others.into_iter().find_map(|record| record.images.get(reference)));
         match (recorded, answer) {
             (Some(_), Some(Answer::Known(image))) if repin => Pin::Resolved(image),
             (Some(image), _) => Pin::Resolved(image),
@@ -214,6 +233,35 @@ impl Recipe<'_> {
             }
             (None, None) => Pin::Unasked,
         }
+    }
+
+    /// The digest that our stored set has for a reference. One that the policy put there by `digests` says nothing of
+    /// the tag.
+    fn stored_pin(&self, name: &ImageName, reference: &Reference) -> Option<Digest> {
+        let digest = *self.pinned.get(name)?;
+        let replaced = || self.own_record().is_some_and(|own| own.images.contains_key(&reference.with_digest(digest)));
+        match reference.digest() {
+            Some(wanted) => (*wanted == digest).then_some(digest),
+            None => (!replaced()).then_some(digest),
+        }
+    }
+
+    /// Whether the registry was asked for an entry that this stored set has with another digest: no record tells which
+    /// of the two is right.
+    pub fn asked_anew(&self, stored: &StoredImageSet) -> bool {
+        let recorded = |reference: &Reference| {
+            self.snapshot.records.known().into_iter().flatten().any(|record| record.images.contains_key(reference))
+        };
+        let references = self.references().unwrap_or_default();
+        stored.images.iter().any(|entry| {
+            let reference = references.iter().find(|(name, _)| name.as_str() == entry.image).map(|(_, found)| found);
+            reference.is_some_and(|reference| match self.snapshot.answers.images.get(reference) {
+                Some(Answer::Known(image)) => {
+                    reference.digest().is_none() && !recorded(reference) && image.digest.to_string() != entry.digest
+                }
+                _ => false,
+            })
+        })
     }
 
     /// The nodes' platforms that this image should run on and cannot.

@@ -42,8 +42,16 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     };
 
     let unmakeable = no_running_set(&decision.operator, catalogue, installation.variant);
-    let mut desk =
-        Desk { snapshot, installation: &installation, stored, decision, claimed: BTreeMap::new(), unmakeable };
+    let gone = installation_gone(snapshot, &installation, &decision.operator);
+    let mut desk = Desk {
+        snapshot,
+        installation: &installation,
+        stored,
+        decision,
+        claimed: BTreeMap::new(),
+        unmakeable,
+        installation_gone: !gone.is_empty(),
+    };
     let orders = if versions.pending { Vec::new() } else { desk.orders(catalogue) };
     for order in orders {
         desk.work_on(order);
@@ -52,7 +60,12 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     decision.findings.extend(cluster_findings(snapshot, &installation, &decision));
     if versions.frozen {
         freeze(&mut decision);
+    } else if !gone.is_empty() {
+        let operators = std::mem::take(&mut decision.questions.operators);
+        freeze(&mut decision);
+        decision.questions.operators = operators;
     }
+    decision.findings.extend(gone);
     finished(decision, snapshot)
 }
 
@@ -77,6 +90,8 @@ struct Desk<'a> {
     claimed: BTreeMap<ImageSetName, (Release, Option<BTreeMap<ImageName, Digest>>)>,
     /// Why the running version can have no set; no other is stored then.
     unmakeable: Option<String>,
+    /// Sets of ours are there from an Installation that is gone: none is changed.
+    installation_gone: bool,
 }
 
 /// What became of one set.
@@ -190,21 +205,20 @@ impl Desk<'_> {
     fn work(&mut self, order: &Order) -> Worked {
         let key = RecordKey::new(order.images.release(), self.installation);
         let snapshot = self.snapshot;
+        let existing = self.stored.iter().find(|set| set.name == order.name.as_str());
         let recipe = Recipe {
             snapshot,
+            pinned: existing.filter(|set| as_we_wrote_it_for(set, &key)).and_then(parsed_entries).unwrap_or_default(),
             installation: self.installation,
             images: &order.images,
             name: &order.name,
             key: &key,
             everything_required: snapshot.installation.known().is_none_or(Option::is_none),
         };
-        let existing = self.stored.iter().find(|set| set.name == order.name.as_str());
         let claimed = self.claimed.get(&order.name).cloned();
         let mut worked = match existing {
+            Some(set) if claimed.is_none() && self.installation_gone && set.ours => kept(set, &recipe),
             Some(set) if claimed.is_none() && !set.ours && !snapshot.settings.take_ownership => foreign(set, &recipe),
-            Some(set) if claimed.is_none() && set.ours && unrecorded(set, &recipe) => {
-                Worked::in_state(GoalState::Stored, parsed_entries(set))
-            }
             _ => match recipe.assemble() {
                 Err(Obstacle::Ask(references)) => {
                     self.decision.questions.images.extend(references);
@@ -226,7 +240,8 @@ impl Desk<'_> {
         if !matches!(order.purpose, Purpose::Prepared(_)) {
             worked.findings.extend(unknown_digests(&recipe));
         }
-        if worked.state == GoalState::Stored && claimed_by_nobody(&self.claimed, &order.name) {
+        let comparable = worked.state == GoalState::Stored && !self.installation_gone;
+        if comparable && claimed_by_nobody(&self.claimed, &order.name) {
             worked.findings.extend(self.recheck(&recipe, worked.entries.as_ref()));
         }
         worked
@@ -240,7 +255,6 @@ impl Desk<'_> {
     /// The stored object against the set that it should be.
     fn compare(&self, existing: Option<&StoredImageSet>, assembled: Assembled, recipe: &Recipe<'_>) -> Worked {
         let Assembled { set, record, omitted, resolved_at } = assembled;
-        let resolved_at = Some(resolved_at);
         let entries = Some(set.entries().clone());
         let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
         let mut findings = Vec::new();
@@ -271,7 +285,7 @@ impl Desk<'_> {
                         };
                     }
                     let other = stored.origin.as_ref().is_some_and(|origin| origin.content != set.origin().content);
-                    if other && recipe.own_record().is_none() {
+                    if other && (recipe.own_record().is_none() || recipe.asked_anew(stored)) {
                         let message = "it was edited, its record is lost, and the registry serves other digests now";
                         findings.push(Finding::new(Reason::TagMoved, object, message));
                         return Worked {
@@ -323,6 +337,27 @@ impl Desk<'_> {
                 }
             })
     }
+}
+
+/// Our sets that were made from an Installation which is no longer there. The policy's stand-in is for the time before
+/// the first one: to follow it now would swap the set under a running operator.
+fn installation_gone(
+    snapshot: &Snapshot,
+    installation: &InstallationSettings,
+    operator: &OperatorKnowledge,
+) -> Vec<Finding> {
+    if matches!(snapshot.installation, Read::Known(Some(_)) | Read::Failed(_)) || operator.running.is_none() {
+        return Vec::new();
+    }
+    let sets = snapshot.image_sets.known().into_iter().flatten().filter(|set| set.ours);
+    let other = sets.filter(|set| {
+        set.origin.as_ref().is_some_and(|origin| origin.record != RecordKey::new(origin.operator, installation).name())
+    });
+    let told = other.map(|set| {
+        let message = "it was made from an Installation that is gone; it stays as it is, and nothing else is stored";
+        Finding::new(Reason::InstallationGone, format!("ImageSet {}", set.name), message)
+    });
+    told.collect()
 }
 
 /// Why no set can be made for the operator that runs, where another one is to run: any set but its own would stop it,
@@ -384,6 +419,13 @@ fn foreign(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
     }
 }
 
+/// A set of ours that is not to be changed now, whatever it should hold.
+fn kept(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
+    let made_for_it = set.origin.as_ref().is_some_and(|origin| origin.operator == recipe.images.release());
+    let valid = !edited(set) && made_for_it && valid_for(set, recipe).is_ok();
+    Worked::in_state(if valid { GoalState::Stored } else { GoalState::Held }, parsed_entries(set))
+}
+
 /// A set by the operator's rules (`ValidateImageSet`, and the resolving of rendered components), and by ours where the
 /// operator is careless (garbage digests, duplicates).
 fn valid_for(set: &StoredImageSet, recipe: &Recipe<'_>) -> Result<BTreeMap<ImageName, Digest>, String> {
@@ -399,28 +441,19 @@ fn valid_for(set: &StoredImageSet, recipe: &Recipe<'_>) -> Result<BTreeMap<Image
         }
     }
     match recipe.insisted_on().into_iter().find(|name| !entries.contains_key(name)) {
-        Some(missing) => Err(format!("operator {} insists on {missing}, which is not listed", recipe.images.release())),
+        Some(missing) => {
+            let may = if recipe.snapshot.features.known().is_some() { "insists on" } else { "may insist on" };
+            Err(format!("operator {} {may} {missing}, which is not listed", recipe.images.release()))
+        }
         None => Ok(entries),
     }
 }
 
-/// A set of ours that is as we wrote it, for this very purpose, and whose record is gone: it stays the truth, because
-/// resolving again could silently change digests.
-fn unrecorded(set: &StoredImageSet, recipe: &Recipe<'_>) -> bool {
-    let made_for_this = set
-        .origin
-        .as_ref()
-        .is_some_and(|origin| origin.operator == recipe.images.release() && origin.record == recipe.key.name());
-    let settings = &recipe.snapshot.settings;
-    let as_wanted = |entries: &BTreeMap<ImageName, Digest>| {
-        recipe.required().iter().all(|name| entries.contains_key(name))
-            && settings.exclude.iter().all(|name| !entries.contains_key(name))
-            && settings.digests.iter().all(|(name, digest)| entries.get(name).is_none_or(|pinned| pinned == digest))
-    };
-    made_for_this
-        && !edited(set)
-        && recipe.own_record().is_none()
-        && valid_for(set, recipe).is_ok_and(|entries| as_wanted(&entries))
+/// A set of ours that is as we wrote it, for this very purpose: what it pins stays pinned, with a record or without.
+fn as_we_wrote_it_for(set: &StoredImageSet, key: &RecordKey) -> bool {
+    let made_for_this =
+        set.origin.as_ref().is_some_and(|origin| origin.operator == key.operator && origin.record == key.name());
+    set.ours && made_for_this && !edited(set)
 }
 
 fn parsed_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {
@@ -460,7 +493,6 @@ fn same_name(
     state: GoalState,
 ) -> Worked {
     let Assembled { set, record, omitted, resolved_at } = assembled;
-    let resolved_at = Some(resolved_at);
     let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
     let entries = Some(set.entries().clone());
     if content == Some(set.entries()) {

@@ -207,6 +207,7 @@ reasons! {
     ImageGone, Drifted, Warning, "A pinned image is no longer served under its tag.", "push it again: nodes that do not have it cannot pull it";
     BlockingImageSet, Drifted, Warning, "An ImageSet exists that makes the operator stop while the exact one is missing.", "delete it, or let the exact one be stored";
     InstallationDiffers, Drifted, Warning, "The Installation differs from spec.installation, from which the first set was made; the Installation wins.", "make spec.installation agree with the Installation";
+    InstallationGone, Drifted, Warning, "There is no Installation, and stored sets were made from other settings than spec.installation has; nothing is changed.", "put the Installation back; where there never was one, delete the set to have it made from spec.installation";
     RecheckFailed, Drifted, Warning, "The pinned digests are due for a check and the registry could not be asked.", "see the message; nothing pinned changes";
 
     // OperatorDegraded

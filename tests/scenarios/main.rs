@@ -55,6 +55,12 @@ struct SetInShort {
     /// Made by us.
     #[serde(default)]
     ours: bool,
+    /// Registry that it was made from, where it is not the one of the cluster.
+    #[serde(default)]
+    registry: Option<String>,
+    /// Names that it was made without.
+    #[serde(default)]
+    without: BTreeSet<String>,
     /// Edits by hand: name to digest, or to nothing for a removed entry.
     #[serde(default)]
     edited: BTreeMap<String, Option<String>>,
@@ -140,8 +146,13 @@ fn expand(scenario: &Scenario) -> Snapshot {
     };
     if let Read::Known(sets) = &mut snapshot.image_sets {
         for short in &scenario.sets {
+            let mut installation = installation.clone();
+            if let Some(registry) = &short.registry {
+                installation.layout.registry.clone_from(registry);
+            }
             let mut entries: BTreeMap<String, String> = references(&short.operator, &installation)
                 .into_iter()
+                .filter(|(name, _)| !short.without.contains(name))
                 .map(|(name, reference)| (name, resolved(&reference).digest.to_string()))
                 .collect();
             let content = content_digest(entries.clone().into_iter());
