@@ -113,12 +113,12 @@ impl RegistryAnswers {
         }
     }
 
-    /// When the first remembered failure may be asked again.
+    /// When the first failure among these answers may be asked again. Failures that nobody asks for any more do not count.
     #[must_use]
-    pub fn next_retry(&self) -> Option<Duration> {
+    pub fn next_retry(&self, asked: &Answers) -> Option<Duration> {
         let memory = lock(&self.memory);
-        let images = memory.images.values().filter_map(retry_at);
-        let operators = memory.operators.values().filter_map(retry_at);
+        let images = asked.images.keys().filter_map(|image| memory.images.get(image).and_then(retry_at));
+        let operators = asked.operators.keys().filter_map(|image| memory.operators.get(image).and_then(retry_at));
         let first = images.chain(operators).min()?;
         Some(first.saturating_duration_since(Instant::now()))
     }

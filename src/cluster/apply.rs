@@ -2,7 +2,7 @@
 //! every write says what it was decided upon, so that a write on an outdated look fails instead of doing harm.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -12,7 +12,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio::time::Instant;
 
 use super::observe::{CONTENT_ANNOTATION, OPERATOR_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
-use super::records::{RECORD_KEY, RECORD_LABEL};
+use super::records::{RECORD_KEY, RECORD_LABEL, Records};
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::operator::{ImageEntry, ImageSet};
 use crate::domain::Action;
@@ -29,7 +29,7 @@ const PUT_BACK_WINDOW: Duration = Duration::from_secs(600);
 /// Writes to one cluster.
 pub struct Applier {
     client: Client,
-    own_namespace: String,
+    records: Arc<Records>,
     /// When which set was put back; a monotonic clock, because it decides when to stop.
     put_back: Mutex<BTreeMap<String, Vec<Instant>>>,
 }
@@ -59,10 +59,10 @@ impl WriteError {
 }
 
 impl Applier {
-    /// A writer that keeps records in `own_namespace`.
+    /// A writer that keeps its records where these are read.
     #[must_use]
-    pub const fn new(client: Client, own_namespace: String) -> Self {
-        Self { client, own_namespace, put_back: Mutex::new(BTreeMap::new()) }
+    pub const fn new(client: Client, records: Arc<Records>) -> Self {
+        Self { client, records, put_back: Mutex::new(BTreeMap::new()) }
     }
 
     /// Carries out the actions in their order, up to the first failure.
@@ -70,7 +70,7 @@ impl Applier {
         for (done, action) in actions.iter().enumerate() {
             let (object, written) = match action {
                 Action::WriteRecord(record) => {
-                    let object = format!("ConfigMap {}/{}", self.own_namespace, record.key.name());
+                    let object = format!("ConfigMap {}/{}", self.records.namespace(), record.key.name());
                     (object, self.write_record(record).await)
                 }
                 Action::StoreImageSet(store) => {
@@ -105,12 +105,23 @@ impl Applier {
         put_back.entry(name.to_owned()).or_default().push(Instant::now());
     }
 
+    /// As sets are: only if it still is as it was seen. Somebody who led before and was held up changes nothing.
     async fn write_record(&self, record: &Record) -> Result<(), WriteError> {
-        let map = record_object(record, &self.own_namespace)?;
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.own_namespace);
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let namespace = self.records.namespace();
+        let mut map = record_object(record, namespace)?;
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let name = record.key.name();
-        tokio::time::timeout(WRITE_DEADLINE, api.patch(&name, &parameters, &Patch::Apply(&map))).await??;
+        match self.records.version_of(&name) {
+            None => {
+                let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+                tokio::time::timeout(WRITE_DEADLINE, api.create(&parameters, &map)).await??;
+            }
+            Some(version) => {
+                map.metadata.resource_version = Some(version);
+                let parameters = PatchParams::apply(FIELD_MANAGER).force();
+                tokio::time::timeout(WRITE_DEADLINE, api.patch(&name, &parameters, &Patch::Apply(&map))).await??;
+            }
+        }
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 //! looks at everything.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::apply::Applier;
 use super::nodes::NodePlatforms;
 use super::observe::Observer;
 use super::pass::Passes;
+use super::records::Records;
 use super::status::StatusWriter;
 use super::watches::Watches;
 use crate::api::ImageSetPolicy;
@@ -59,14 +59,15 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
         late.notified().await;
         Some(((), late))
     });
+    let records = Arc::new(Records::new(client.clone(), own_namespace));
     let passes = Passes {
-        observer: Observer::new(client.clone(), own_namespace.clone()),
+        observer: Observer::new(client.clone(), records.clone()),
         nodes,
         answers,
-        applier: Applier::new(client.clone(), own_namespace),
+        applier: Applier::new(client.clone(), records),
         status: StatusWriter::new(client.clone(), instance),
         client: client.clone(),
-        failed_writes: AtomicU32::new(0),
+        refused: Mutex::default(),
     };
     let context = Context { client: client.clone(), passes, watches, metrics, failures: Mutex::default() };
     let policies: Api<ImageSetPolicy> = Api::all(client);
@@ -79,11 +80,22 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
         .reconcile_all_on(late)
         .run(reconcile, after_failure, Arc::new(context))
         .for_each(|result| async move {
-            if let Err(error) = result {
-                tracing::warn!(%error, "a pass did not come to its end");
+            match result {
+                Ok(_) => {}
+                Err(error) if is_kind_missing(&error) => tracing::warn!(
+                    "the kind ImageSetPolicy is not installed: imageset-controller crds | kubectl apply --server-side -f -"
+                ),
+                Err(error) => tracing::warn!(%error, "a pass did not come to its end"),
             }
         })
         .await;
+}
+
+fn is_kind_missing<E: std::error::Error>(error: &kube::runtime::controller::Error<E, watcher::Error>) -> bool {
+    match error {
+        kube::runtime::controller::Error::QueueError(error) => super::watches::is_missing(error),
+        _ => false,
+    }
 }
 
 async fn reconcile(policy: Arc<ImageSetPolicy>, context: Arc<Context>) -> Result<Action, PassError> {
@@ -95,9 +107,13 @@ async fn reconcile(policy: Arc<ImageSetPolicy>, context: Arc<Context>) -> Result
     let policies: Api<ImageSetPolicy> = Api::all(context.client.clone());
     let started = tokio::time::Instant::now();
     let pass = async {
-        let Some(policy) = policies.get_opt(&name).await? else { return Ok(None) };
-        context.watches.watch_operator_in(&policy.spec.operator.namespace);
-        context.passes.make(&policy).await.map(Some)
+        loop {
+            let Some(policy) = policies.get_opt(&name).await? else { return Ok::<_, kube::Error>(None) };
+            context.watches.watch_operator_in(&policy.spec.operator.namespace);
+            if let Some(made) = context.passes.make(&policy).await? {
+                return Ok(Some(made));
+            }
+        }
     };
     let passed = tokio::time::timeout(PASS_DEADLINE, pass).await;
     let passed = passed.map_err(PassError::from).and_then(|passed| passed.map_err(PassError::from));

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -14,6 +15,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher::watcher};
 use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::observe::read;
 use crate::domain::Platform;
@@ -110,7 +112,11 @@ pub async fn list_once(client: Client) -> Read<BTreeMap<Platform, u32>> {
 
 /// The platforms as a running watch knows them. Cheap to clone.
 #[derive(Clone)]
-pub struct NodePlatforms(Arc<Mutex<Fold>>);
+pub struct NodePlatforms {
+    fold: Arc<Mutex<Fold>>,
+    /// Whether there is an answer, if only a failure.
+    answered: Arc<watch::Sender<bool>>,
+}
 
 struct Fold {
     /// Platform of each node, by a hash of its name: a few bytes per node.
@@ -124,7 +130,7 @@ impl Default for NodePlatforms {
     fn default() -> Self {
         let not_yet = ReadFailure { what: WHAT.to_owned(), forbidden: false, message: "not listed yet".to_owned() };
         let fold = Fold { nodes: BTreeMap::new(), listing: None, state: Read::Failed(not_yet) };
-        Self(Arc::new(Mutex::new(fold)))
+        Self { fold: Arc::new(Mutex::new(fold)), answered: Arc::new(watch::Sender::new(false)) }
     }
 }
 
@@ -132,12 +138,18 @@ impl NodePlatforms {
     /// The counts, or why they are not known.
     #[must_use]
     pub fn read(&self) -> Read<BTreeMap<Platform, u32>> {
-        let fold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fold = self.fold.lock().unwrap_or_else(PoisonError::into_inner);
         match &fold.state {
             Read::Known(()) => Read::Known(counts(&fold.nodes)),
             Read::KindMissing => Read::KindMissing,
             Read::Failed(failure) => Read::Failed(failure.clone()),
         }
+    }
+
+    /// Waits for the first answer, but no longer than `patience`: what is not known a moment after the start is no failure.
+    pub async fn wait_for_answer(&self, patience: Duration) {
+        let mut answered = self.answered.subscribe();
+        let _ = tokio::time::timeout(patience, answered.wait_for(|answered| *answered)).await;
     }
 
     /// Watches for ever; an item comes whenever the platforms, or whether they are known, have changed.
@@ -151,7 +163,16 @@ impl NodePlatforms {
     }
 
     fn fold(&self, event: Result<Event<Node>, watcher::Error>) -> Option<()> {
-        let mut fold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_answer = matches!(event, Ok(Event::InitDone) | Err(_));
+        let changed = self.fold_in(event);
+        if is_answer {
+            self.answered.send_replace(true);
+        }
+        changed
+    }
+
+    fn fold_in(&self, event: Result<Event<Node>, watcher::Error>) -> Option<()> {
+        let mut fold = self.fold.lock().unwrap_or_else(PoisonError::into_inner);
         let (known, before) = (matches!(fold.state, Read::Known(())), counts(&fold.nodes));
         match event {
             Ok(Event::Init) => fold.listing = Some(BTreeMap::new()),

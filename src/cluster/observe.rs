@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -51,14 +52,14 @@ const VERSION_VARIABLE: &str = "TIGERA_OPERATOR_INIT_IMAGE_VERSION";
 /// Looks at one cluster.
 pub struct Observer {
     client: Client,
-    records: Records,
+    records: Arc<Records>,
 }
 
 impl Observer {
-    /// An observer that finds records in `own_namespace`.
+    /// An observer that reads these records.
     #[must_use]
-    pub fn new(client: Client, own_namespace: String) -> Self {
-        Self { records: Records::new(client.clone(), own_namespace), client }
+    pub const fn new(client: Client, records: Arc<Records>) -> Self {
+        Self { client, records }
     }
 
     /// Looks at everything but the nodes, the registries and what this process remembers.

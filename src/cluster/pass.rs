@@ -1,16 +1,17 @@
 //! One pass: observe, decide, apply, report. The same road with and without writes.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::OptionFuture;
 use jiff::Timestamp;
 use kube::{Client, ResourceExt};
+use tokio::time::Instant;
 
 use super::answers::RegistryAnswers;
 use super::apply::Applier;
 use super::nodes;
 use super::observe::Observer;
+use super::records::Records;
 use super::registry_access::registry_access;
 use super::status::StatusWriter;
 use crate::api::ImageSetPolicy;
@@ -19,7 +20,7 @@ use crate::domain::finding::{Finding, Reason};
 use crate::domain::report::{Outcome, Report};
 use crate::domain::settings::InstallationSettings;
 use crate::domain::snapshot::Read;
-use crate::domain::{Catalogue, Digest, Snapshot, decide};
+use crate::domain::{Action, Catalogue, Digest, Snapshot, decide};
 
 /// How long a pass waits for registries before it reports that it does.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,6 +36,11 @@ const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The longest pause while something outside the watched objects has to be mended by a person.
 const MENDING: Duration = Duration::from_secs(30);
+/// A decision for which registries were asked longer than this is not carried out: the cluster is looked at again first,
+/// now that the answers are there.
+const FRESH: Duration = Duration::from_millis(250);
+/// How long the first pass waits for the nodes.
+const NODES_WITHIN: Duration = Duration::from_secs(5);
 /// Rounds of questions: the operator's label, the images, and one for what came of them.
 const ROUNDS: usize = 4;
 
@@ -48,20 +54,23 @@ pub struct Passed {
     pub report: Report,
 }
 
-/// Looks and decides; writes nothing. `snapshot` comes with everything but the registries' answers.
-pub async fn plan(
+/// Decides; writes nothing. `snapshot` comes with everything but the registries' answers. The last value is the time that
+/// asking took.
+async fn plan(
     client: &Client,
     policy: &ImageSetPolicy,
     mut snapshot: Snapshot,
     answers: &RegistryAnswers,
     patience: Duration,
-) -> (Snapshot, Decision) {
+) -> (Snapshot, Decision, Duration) {
     let catalogue = Catalogue::embedded();
+    let mut asking = Duration::ZERO;
     let mut decision = decide(&snapshot, catalogue);
     for _ in 0..ROUNDS {
         if decision.questions.is_empty() {
             break;
         }
+        let started = Instant::now();
         let (access, objections) = registry_access(client, &policy.spec, &effective(&snapshot)).await;
         let answered = answers.ask(&decision.questions, access, patience).await;
         snapshot.answers.images.extend(answered.images);
@@ -69,16 +78,18 @@ pub async fn plan(
         let new = objections.into_iter().filter(|one| !snapshot.objections.contains(one)).collect::<Vec<_>>();
         snapshot.objections.extend(new);
         decision = decide(&snapshot, catalogue);
+        asking += started.elapsed();
     }
-    (snapshot, decision)
+    (snapshot, decision, asking)
 }
 
 /// One look without any write, for the command line.
 pub async fn look(client: Client, policy: &ImageSetPolicy, own_namespace: String, answers: &RegistryAnswers) -> Passed {
-    let observer = Observer::new(client.clone(), own_namespace);
+    let records = Records::new(client.clone(), own_namespace);
+    let observer = Observer::new(client.clone(), Arc::new(records));
     let (mut snapshot, nodes) = futures::join!(observer.observe(policy), nodes::list_once(client.clone()));
     snapshot.nodes = nodes;
-    let (snapshot, decision) = plan(&client, policy, snapshot, answers, LONG_PATIENCE).await;
+    let (snapshot, decision, _) = plan(&client, policy, snapshot, answers, LONG_PATIENCE).await;
     let report = Report::new(&snapshot, &decision, &Outcome::default());
     Passed { snapshot, decision, report }
 }
@@ -97,16 +108,27 @@ pub struct Passes {
     pub applier: Applier,
     /// Writes status and events.
     pub status: StatusWriter,
+    /// Writes that failed in the last pass.
+    pub refused: Mutex<Option<Refused>>,
+}
+
+/// A write that failed, and until when the same actions are not tried again, whatever wakes a pass.
+pub struct Refused {
+    actions: Vec<Action>,
+    outcome: Outcome,
     /// Passes in a row in which a write failed.
-    pub failed_writes: AtomicU32,
+    failures: u32,
+    until: Instant,
 }
 
 impl Passes {
-    /// One pass over a policy. Returns what was said and when to come again.
+    /// One pass over a policy. Returns what was said and when to come again; nothing if asking registries took so long that
+    /// policy and cluster have to be looked at again first.
     ///
     /// # Errors
     /// The status could not be written.
-    pub async fn make(&self, policy: &ImageSetPolicy) -> Result<(Passed, Duration), kube::Error> {
+    pub async fn make(&self, policy: &ImageSetPolicy) -> Result<Option<(Passed, Duration)>, kube::Error> {
+        self.nodes.wait_for_answer(NODES_WITHIN).await;
         let mut snapshot = self.observer.observe(policy).await;
         snapshot.nodes = self.nodes.read();
         snapshot.put_back = self.applier.put_back_counts();
@@ -117,35 +139,50 @@ impl Passes {
             self.answers.forget_older_than(snapshot.settings.recheck_interval / 2);
         }
 
-        let (snapshot, decision) = plan(&self.client, policy, snapshot, &self.answers, PATIENCE).await;
-        let applied: OptionFuture<_> =
-            (!decision.actions.is_empty()).then(|| self.applier.apply(&decision.actions)).into();
-        let outcome = applied.await.unwrap_or_default();
+        let (snapshot, decision, asking) = plan(&self.client, policy, snapshot, &self.answers, PATIENCE).await;
+        if asking > FRESH && !decision.actions.is_empty() {
+            return Ok(None);
+        }
+        let (outcome, pause) = self.apply(&decision.actions).await;
         let report = Report::new(&snapshot, &decision, &outcome);
         self.status.write(policy, &report).await?;
 
-        let mut next = self.next(&outcome, due);
+        let mut next = pause.unwrap_or_else(|| self.next(&snapshot, due));
         // A person may be mending it now, in the registry or in a Secret, which nobody watches.
         if self.answers.doubt(&decision.unsuitable) || snapshot.objections.iter().any(is_of_an_object) {
             next = next.min(MENDING);
         }
-        Ok((Passed { snapshot, decision, report }, next))
+        Ok(Some((Passed { snapshot, decision, report }, next)))
     }
 
-    fn next(&self, outcome: &Outcome, due: Duration) -> Duration {
-        let failures = match &outcome.failure {
-            Some(_) => self.failed_writes.fetch_add(1, Ordering::Relaxed).min(10),
-            None => {
-                self.failed_writes.store(0, Ordering::Relaxed);
-                0
-            }
-        };
-        if let Some(failure) = &outcome.failure {
-            let first = if failure.conflict { CONFLICT_PAUSE } else { REFUSAL_PAUSE };
-            return first.saturating_mul(1 << failures).min(LONGEST_PAUSE);
+    /// Carries out what was decided, or waits for the end of a pause after a failure. The second value is that pause.
+    async fn apply(&self, actions: &[Action]) -> (Outcome, Option<Duration>) {
+        let now = Instant::now();
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failures = refused.as_ref().map_or(0, |refused| refused.failures);
+        if let Some(refused) = refused.filter(|refused| refused.actions == actions && now < refused.until) {
+            let (outcome, pause) = (refused.outcome.clone(), refused.until - now);
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
+            return (outcome, Some(pause));
         }
+        let outcome = if actions.is_empty() { Outcome::default() } else { self.applier.apply(actions).await };
+        let Some(failure) = &outcome.failure else { return (outcome, None) };
+        let first = if failure.conflict { CONFLICT_PAUSE } else { REFUSAL_PAUSE };
+        let pause = first.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
+        let again = Outcome { done: 0, failure: outcome.failure.clone() };
+        let refused = Refused {
+            actions: actions.to_vec(),
+            outcome: again,
+            failures: failures + 1,
+            until: Instant::now() + pause,
+        };
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
+        (outcome, Some(pause))
+    }
+
+    fn next(&self, snapshot: &Snapshot, due: Duration) -> Duration {
         let due = if due.is_zero() { AT_LEAST_EVERY } else { due };
-        let retry = self.answers.next_retry().unwrap_or(AT_LEAST_EVERY);
+        let retry = self.answers.next_retry(&snapshot.answers).unwrap_or(AT_LEAST_EVERY);
         due.min(retry).clamp(Duration::from_millis(500), AT_LEAST_EVERY)
     }
 }

@@ -24,15 +24,35 @@ pub const RECORD_KEY: &str = "record.yaml";
 pub struct Records {
     client: Client,
     namespace: String,
+    seen: Mutex<Seen>,
+}
+
+/// What the last look brought.
+#[derive(Default)]
+struct Seen {
     /// What was parsed, by name and resourceVersion.
-    parsed: Mutex<BTreeMap<(String, String), Record>>,
+    parsed: BTreeMap<(String, String), Record>,
+    /// Of all records by name, the damaged ones too.
+    versions: BTreeMap<String, String>,
 }
 
 impl Records {
     /// The records in `namespace`.
     #[must_use]
-    pub const fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace, parsed: Mutex::new(BTreeMap::new()) }
+    pub fn new(client: Client, namespace: String) -> Self {
+        Self { client, namespace, seen: Mutex::default() }
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The resourceVersion that a record had at the last look; `None` if it was not there.
+    #[must_use]
+    pub fn version_of(&self, name: &str) -> Option<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).versions.get(name).cloned()
     }
 
     /// The records that can be read; a corrupted one is told and not believed.
@@ -51,14 +71,15 @@ impl Records {
     }
 
     fn readable(&self, maps: &[ConfigMap]) -> (Vec<Record>, Vec<Finding>) {
-        let mut before = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut now = BTreeMap::new();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = Seen::default();
         let mut findings = Vec::new();
         for map in maps {
             let key = (map.name_any(), map.resource_version().unwrap_or_default());
-            match before.remove(&key).map_or_else(|| record(map), Ok) {
+            now.versions.insert(key.0.clone(), key.1.clone());
+            match seen.parsed.remove(&key).map_or_else(|| record(map), Ok) {
                 Ok(record) => {
-                    now.insert(key, record);
+                    now.parsed.insert(key, record);
                 }
                 Err(error) => {
                     let object = format!("ConfigMap {}/{}", map.namespace().unwrap_or_default(), map.name_any());
@@ -66,8 +87,8 @@ impl Records {
                 }
             }
         }
-        *before = now;
-        (before.values().cloned().collect(), findings)
+        *seen = now;
+        (seen.parsed.values().cloned().collect(), findings)
     }
 }
 

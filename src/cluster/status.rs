@@ -113,6 +113,16 @@ fn cut(note: &str) -> String {
 /// The status that says what the report says; times are kept where nothing changed.
 #[must_use]
 pub fn of_report(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> ImageSetPolicyStatus {
+    let status = of_knowledge(before, report, now);
+    if !report.blind {
+        return status;
+    }
+    let before = before.clone();
+    ImageSetPolicyStatus { operator: before.operator, current: before.current, prepared: before.prepared, ..status }
+}
+
+/// As [`of_report`], of what this report says alone.
+fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> ImageSetPolicyStatus {
     let operator = &report.operator;
     ImageSetPolicyStatus {
         observed_generation: Some(report.generation),
@@ -248,6 +258,17 @@ mod tests {
         let first = of_report(&ImageSetPolicyStatus::default(), &report, &Time(jiff::Timestamp::UNIX_EPOCH));
         let again = of_report(&first, &report, &Time(jiff::Timestamp::now()));
         assert_eq!(first, again);
+    }
+
+    #[test]
+    fn a_look_that_sees_nothing_takes_nothing_away() {
+        let operator = crate::domain::report::OperatorReport { version: Some("v1.42.4".into()), ..Default::default() };
+        let now = Time(jiff::Timestamp::UNIX_EPOCH);
+        let first = of_report(&ImageSetPolicyStatus::default(), &Report { operator, ..Report::default() }, &now);
+        let blind = of_report(&first, &Report { blind: true, ..Report::default() }, &now);
+        assert_eq!(blind.operator.and_then(|operator| operator.version).as_deref(), Some("v1.42.4"));
+        let seen = of_report(&first, &Report::default(), &now);
+        assert_eq!(seen.operator.and_then(|operator| operator.version), None);
     }
 
     #[test]

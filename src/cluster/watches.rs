@@ -185,7 +185,8 @@ pub(super) fn told(error: &watcher::Error) -> String {
     status(error).map_or_else(|| error.to_string(), |status| status.message.clone())
 }
 
-fn is_missing(error: &watcher::Error) -> bool {
+/// Whether the kind is not installed.
+pub(super) fn is_missing(error: &watcher::Error) -> bool {
     code(error) == Some(404)
 }
 

@@ -237,6 +237,16 @@ impl Facts<'_> {
     }
 
     fn adopted(&self) -> Answer {
+        if self.decision.blind {
+            let before = &self.snapshot.remembered.conditions;
+            let before = before.iter().find(|condition| condition.r#type == ConditionType::Adopted);
+            let known = |before: &Condition| {
+                let reason = Reason::ALL.iter().find(|reason| reason.as_str() == before.reason)?;
+                Some((before.status, *reason, before.message.clone()))
+            };
+            let unknown = || (Status::Unknown, Reason::ReadFailed, Reason::ReadFailed.meaning().to_owned());
+            return before.and_then(known).unwrap_or_else(unknown);
+        }
         if !matches!(self.snapshot.installation, Read::Known(Some(_))) {
             return (Status::Unknown, Reason::NoInstallation, Reason::NoInstallation.meaning().to_owned());
         }

@@ -31,13 +31,15 @@ pub const CONTESTED_AFTER: u32 = 3;
 pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     let mut decision = Decision { findings: snapshot.objections.clone(), ..Decision::default() };
     decision.findings.extend(failed_reads(snapshot));
-    let Some(installation) = effective_installation(snapshot) else { return finished(decision, snapshot) };
+    let Some(installation) = effective_installation(snapshot) else { return finished(blind(decision), snapshot) };
 
     let versions = know_operator(snapshot, catalogue, installation.variant);
     decision.questions.operators = versions.questions;
     decision.findings.extend(versions.findings);
     decision.operator = versions.knowledge;
-    let Some(stored) = stored_sets(snapshot, &mut decision.findings) else { return finished(decision, snapshot) };
+    let Some(stored) = stored_sets(snapshot, &mut decision.findings) else {
+        return finished(blind(decision), snapshot);
+    };
 
     let unmakeable = no_running_set(&decision.operator, catalogue, installation.variant);
     let gone = installation_gone(snapshot, &installation, &decision.operator);
@@ -66,6 +68,10 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     }
     decision.findings.extend(gone);
     finished(decision, snapshot)
+}
+
+fn blind(decision: Decision) -> Decision {
+    Decision { blind: true, ..decision }
 }
 
 /// One set to work on.

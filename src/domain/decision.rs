@@ -38,6 +38,8 @@ pub struct Decision {
     pub findings: Vec<Finding>,
     /// Answers that no set can be made of as they are: only a change in the registry helps, so they are asked for again.
     pub unsuitable: BTreeSet<Reference>,
+    /// A read failed without which nothing can be told of versions and sets: what was known before still holds.
+    pub blind: bool,
     /// All digests of the target's set were compared with the registry in this pass.
     pub verified: bool,
 }

@@ -138,7 +138,7 @@ reasons! {
     NoWorkUnderWay, Reconciling, Normal, "Nothing is under way.", "";
     NotStalled, Stalled, Normal, "No person is needed.", "";
     PolicyInvalid, Stalled, Stalled, "A field of the policy cannot be understood.", "correct the field that the message names";
-    ContestedOwnership, Stalled, Stalled, "A set of ours was changed by somebody else again and again, and we stopped putting it back.", "find the other writer (metadata.managedFields of the set) and stop it, or put its digests into spec.images.digests; writing resumes ten minutes after the last change";
+    ContestedOwnership, Stalled, Stalled, "A set of ours was changed by somebody else again and again, and we stopped putting it back.", "find the other writer (metadata.managedFields of the set) and stop it, or put its digests into spec.images.digests; writing resumes ten minutes after the first of these changes";
     FeatureNotAvailable, Ready, Warning, "The policy asks for something that this version of the controller cannot do yet.", "read the CHANGELOG for the version that brings it";
     ReadForbidden, Ready, Blocking, "The apiserver denied a read that a decision needs.", "give the controller's role this right; deploy/base has all that it needs";
     RecordUnreadable, Ready, Warning, "A record of resolved digests is damaged; it is not used.", "delete the ConfigMap; its digests are taken from the stored ImageSet, or resolved again";
@@ -152,7 +152,7 @@ reasons! {
     OperatorGone, VersionKnown, Warning, "The operator Deployment is gone; its last version stays the target and nothing changes.", "put the Deployment back, or delete the policy if Calico is being removed";
     OperatorContainerNotFound, VersionKnown, Blocking, "The operator Deployment has no container of the configured name.", "correct spec.operator.container";
     OperatorImageInvalid, VersionKnown, Blocking, "The operator's image is not a reference that a node can pull.", "correct the image of the operator Deployment";
-    OperatorVersionUnknown, VersionKnown, Blocking, "The version of the operator image cannot be told.", "use a released operator image by tag, or one with a version label by digest; add a release with `imageset-controller catalogue add`";
+    OperatorVersionUnknown, VersionKnown, Blocking, "The version of the operator image cannot be told.", "use a released operator image by tag, or one with a version label by digest; a release that this controller does not know needs a newer controller";
     OperatorVersionAmbiguous, VersionKnown, Blocking, "The sources for the operator's version disagree; nothing is done on a guess.", "make the image tag and the image's version label agree, pin the operator by digest, or see that one of the pods gets Ready";
     PreReleaseMarker, VersionKnown, Blocking, "This operator version was built before its Calico release: its images are not releases and no ImageSet can be made.", "use another operator version";
 
@@ -191,7 +191,7 @@ reasons! {
     AllVersionsPrepared, Prepared, Normal, "Every version of prepare.versions is staged, or ready and waiting for its operator.", "";
     NotPrepared, Prepared, Blocking, "A version of prepare.versions is held.", "see status.prepared and the other conditions";
     WaitingForTakeover, Prepared, Normal, "Its set has the name of the running version's set and other content; it is ready and swapped in when its operator has taken over.", "";
-    NeedsInspection, Prepared, Blocking, "The catalogue does not know this operator version.", "add it with `imageset-controller catalogue add`, or update the controller";
+    NeedsInspection, Prepared, Blocking, "The catalogue does not know this operator version.", "update the controller; a build of your own can know more (imageset-controller catalogue add, docs/limits.md)";
 
     // Adopted
     AdoptionComplete, Adopted, Normal, "The operator selected the set and every workload runs it.", "";

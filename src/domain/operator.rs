@@ -142,7 +142,7 @@ impl Look<'_> {
     ) -> Option<KnownOperator> {
         let (first, others) = old.split_first()?;
         if others.iter().any(|pod| pod.image != first.image) {
-            let message = "pods of several older images are there and none is Ready";
+            let message = "pods of several older images are there, and nothing tells which of them leads";
             versions.findings.push(Finding::new(Reason::OperatorVersionAmbiguous, object, message));
             versions.frozen = true;
             return None;
@@ -179,12 +179,26 @@ impl Look<'_> {
         }
     }
 
-    /// Whether an operator ever ran here: our status says so, or the Installation's. A set of ours is no proof: it may
-    /// have been stored for a first install whose version was changed since.
+    /// Whether an operator ever ran here: our status says so, or the Installation's. A set of ours tells only where no
+    /// status was written yet: it may have been stored for a first install whose version was changed since.
     fn operator_was_seen(&self) -> bool {
-        let selected = self.snapshot.installation.known().and_then(Option::as_ref);
-        self.snapshot.remembered.running_version.is_some()
-            || selected.is_some_and(|seen| seen.selected_image_set.is_some() || seen.calico_version.is_some())
+        let snapshot = self.snapshot;
+        let selected = snapshot.installation.known().and_then(Option::as_ref);
+        let asked_for = |release: &Release| {
+            snapshot.settings.prepare.contains(&PrepareVersion::Release(*release))
+                || snapshot.remembered.target_version.as_deref() == Some(release.to_string().as_str())
+        };
+        let set_of_ours = snapshot
+            .image_sets
+            .known()
+            .into_iter()
+            .flatten()
+            .any(|set| set.ours && !set.origin.as_ref().is_some_and(|origin| asked_for(&origin.operator)));
+        // A status that was written, and names no operator that ran, knows better than a set.
+        let status_tells = !snapshot.remembered.conditions.is_empty();
+        snapshot.remembered.running_version.is_some()
+            || selected.is_some_and(|installation| installation.selected_image_set.is_some())
+            || (set_of_ours && !status_tells)
     }
 
     /// The version of `image`; questions and findings go to `versions`.

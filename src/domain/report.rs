@@ -18,6 +18,8 @@ use super::{Digest, Reference, Release, Snapshot};
 pub struct Report {
     /// Generation of the policy that this is about.
     pub generation: i64,
+    /// A read failed without which nothing can be told of versions and sets: what was told before is left as it is.
+    pub blind: bool,
     /// What is known of the operator.
     pub operator: OperatorReport,
     /// The target version's set.
@@ -199,7 +201,6 @@ impl Report {
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
         let current = current(snapshot, decision, &goals);
-        let recalled = recalled(snapshot, &goals);
         let prepared = prepared(snapshot, decision, &goals);
         let pending = decision.plan.len() - outcome.done.min(decision.plan.len());
         let plan = PlanReport {
@@ -220,8 +221,9 @@ impl Report {
         let events = events(snapshot, decision, outcome, &conditions);
         Self {
             generation: snapshot.generation,
+            blind: decision.blind,
             operator: operator(snapshot, decision),
-            current: current.or(recalled),
+            current,
             prepared,
             plan,
             findings,
@@ -295,21 +297,6 @@ fn unread(snapshot: &Snapshot) -> bool {
     let no_container = snapshot.operator.known().and_then(Option::as_ref).is_some_and(|seen| seen.image.is_none());
     let failures = [snapshot.operator.failure(), snapshot.installation.failure(), snapshot.image_sets.failure()];
     no_container || failures.iter().any(Option::is_some)
-}
-
-/// The set that was current, where this pass could not tell which one is.
-fn recalled(snapshot: &Snapshot, goals: &[Goal]) -> Option<CurrentReport> {
-    let name = snapshot.remembered.current_image_set.clone().filter(|_| goals.is_empty() && unread(snapshot))?;
-    // Only a stored set is ever verified.
-    let was_stored = snapshot.remembered.last_verified.is_some();
-    let found = snapshot.image_sets.known().map(|sets| sets.iter().find(|set| set.name == name));
-    Some(CurrentReport {
-        stored: found.map_or(was_stored, |found| found.is_some()),
-        images: found.flatten().map_or(0, |set| set.images.len()),
-        image_set: name,
-        last_verified: snapshot.remembered.last_verified,
-        ..CurrentReport::default()
-    })
 }
 
 /// The target's set; while the target is not known, the running version's.

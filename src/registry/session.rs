@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderValue, StatusCode, Version, header};
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::access::{Access, Endpoint};
 use super::address::AddressClass;
@@ -107,12 +108,7 @@ impl<'a> Session<'a> {
         let credentials = self.access.credentials(self.endpoint, repository);
         let received = self.state().received.clone();
         for secret in credentials.iter().flat_map(Credential::secrets).chain(received) {
-            let encoded: String = url::form_urlencoded::byte_serialize(secret.expose().as_bytes()).collect();
-            for text in [secret.expose(), encoded.as_str()] {
-                if !text.is_empty() && answer.contains(text) {
-                    answer = answer.replace(text, "[redacted]");
-                }
-            }
+            answer = without_secret(answer, &secret);
         }
         RegistryFailure::new(trouble.kind, Some(reference.clone()), &self.endpoint.host, &answer)
     }
@@ -326,6 +322,33 @@ fn demand(answer: &Answer) -> Option<Demand> {
 /// Only a 200 is a success: partial content, no content and late answers are not what was asked for.
 fn accepted(answer: Answer) -> Result<Answer, Trouble> {
     if answer.status == StatusCode::OK { Ok(answer) } else { Err(answer.trouble()) }
+}
+
+/// Takes a secret out of a text: as it is, form-encoded, and as `Debug` quotes it (our messages quote headers so). Letter case
+/// does not count, for media types and hosts are folded before they are quoted.
+fn without_secret(mut text: String, secret: &Secret) -> String {
+    let encoded: Zeroizing<String> =
+        Zeroizing::new(url::form_urlencoded::byte_serialize(secret.expose().as_bytes()).collect());
+    let quoted = Zeroizing::new(format!("{:?}", secret.expose()));
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+    for form in [secret.expose(), encoded.as_str(), inner] {
+        let form = Zeroizing::new(form.to_ascii_lowercase());
+        if form.is_empty() {
+            continue;
+        }
+        let mut kept = String::new();
+        let mut from = 0;
+        // Folding ASCII letters moves no byte, so positions are the same in both.
+        let folded = text.to_ascii_lowercase();
+        for (at, found) in folded.match_indices(form.as_str()) {
+            kept.push_str(&text[from..at]);
+            kept.push_str("[redacted]");
+            from = at + found.len();
+        }
+        kept.push_str(&text[from..]);
+        text = kept;
+    }
+    text
 }
 
 /// Whether another credential might fare better; registries hide what one may not see behind a 404.

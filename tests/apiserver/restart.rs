@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::rbac::v1::Role;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use crate::testbox::Controller;
 use crate::testbox::recorder::HUMAN;
 use crate::world::{SOON, Scenery, World, eventually};
+
+/// API group of Leases.
+const LEASES: &str = "coordination.k8s.io";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
@@ -41,10 +45,7 @@ async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
     })
     .await;
     edit(&world).await;
-    eventually("the edit to be put back", async || {
-        (world.stored("calico-v3.31.7").await.unwrap() == world.wanted("v1.40.15", false)).then_some(())
-    })
-    .await;
+    put_back(&world).await;
     assert!(first.leads().await && !second.leads().await);
     assert_eq!(first.said("written").len(), 1);
     assert_eq!(second.said("a pass is done").len(), 0, "only the leader makes passes");
@@ -71,6 +72,57 @@ async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
     assert_eq!(world.mirror.registry.requests().unwrap(), [], "edits are put back from the record");
     double.stop().await;
     world.finish(&[&killed, &first, &second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lead_survives_refused_renewals_and_passes_on_when_its_holder_is_held_up() {
+    let world = World::start(Scenery { name: "lead", ..Scenery::default() }).await;
+    world.installation(json!({})).await;
+    world.operator("v1.40.15").await;
+    world.policy(json!({ "mode": "Apply" })).await;
+    let mut first = world.controller("first").await;
+    world.until("Applied", "True", "ImageSetStored").await;
+
+    // The API server refuses a renewal for a while, then somebody deletes the Lease: it is taken again.
+    let roles: Api<Role> = Api::namespaced(world.client.clone(), "imageset-controller");
+    let rights = roles.get("imageset-controller").await.unwrap().rules.unwrap();
+    let without = rights.iter().filter(|rule| rule.api_groups.iter().flatten().all(|group| group != LEASES));
+    let (all, without) = (json!({ "rules": rights }), json!({ "rules": without.collect::<Vec<_>>() }));
+    let human = PatchParams::default();
+    roles.patch("imageset-controller", &human, &Patch::Merge(&without)).await.unwrap();
+    eventually("a renewal to fail", async || (!first.said("the Lease could not be renewed").is_empty()).then_some(()))
+        .await;
+    roles.patch("imageset-controller", &human, &Patch::Merge(&all)).await.unwrap();
+    looked(&first).await;
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), "imageset-controller");
+    leases.delete("imageset-controller", &Default::default()).await.unwrap();
+    eventually("the Lease to be made again", async || leases.get_opt("imageset-controller").await.unwrap()).await;
+    edit(&world).await;
+    put_back(&world).await;
+
+    // The first is held up; the second leads when the Lease has not changed for its duration.
+    let mut second = world.controller("second").await;
+    first.hold_up().unwrap();
+    looked(&second).await;
+    edit(&world).await;
+    put_back(&world).await;
+    assert!(!second.said("written").is_empty());
+    let written = first.said("written").len();
+    first.go_on().unwrap();
+    eventually("the first to see that it does not lead", async || (!first.leads().await).then_some(())).await;
+    edit(&world).await;
+    put_back(&world).await;
+    assert_eq!(first.said("written").len(), written, "who does not lead writes nothing");
+    assert!(second.leads().await);
+    assert_eq!((first.terminate().await.unwrap(), second.terminate().await.unwrap()), (0, 0));
+    world.finish(&[&first, &second]).await;
+}
+
+async fn put_back(world: &World) {
+    eventually("the edit to be put back", async || {
+        (world.stored("calico-v3.31.7").await.unwrap() == world.wanted("v1.40.15", false)).then_some(())
+    })
+    .await;
 }
 
 /// Waits until this instance leads and has made a pass.

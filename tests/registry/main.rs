@@ -1,1 +1,135 @@
-//! Tests of the registry client.
+//! The registry client against a scripted server: what it believes, whom it shows credentials, how it bounds bodies and
+//! waits. After every question the planted secret is looked for in everything that came back.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use imageset_controller::domain::{Digest, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage};
+use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
+use serde_json::json;
+
+mod authentication;
+#[allow(missing_docs)]
+#[path = "../testbox/certificates.rs"]
+mod certificates;
+mod content;
+mod redirects;
+mod server;
+mod trouble;
+
+use server::{Reply, Server};
+
+/// The password of every pull secret here. The quote and the capitals are there because texts are escaped and folded.
+const CANARY: &str = "Canary\"9d41/Zq+x";
+/// Its user.
+const USER: &str = "robot";
+/// The media type of an OCI index.
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// The media type of an OCI image manifest.
+const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+type Outcome = Result<ResolvedImage, RegistryFailure>;
+
+/// Limits that no test here should meet.
+fn patient() -> RegistryClient {
+    RegistryClient::new(RegistryClientSettings::default())
+}
+
+/// Limits for registries that never answer.
+fn hurried() -> RegistryClient {
+    RegistryClient::new(RegistryClientSettings {
+        connect_deadline: Duration::from_secs(1),
+        image_deadline: Duration::from_secs(1),
+        ..RegistryClientSettings::default()
+    })
+}
+
+/// Plain HTTP for these servers, no credentials.
+fn plain(servers: &[&Server]) -> Access {
+    let settings = |server: &&Server| RegistrySettings {
+        host: server.host().to_owned(),
+        plain_http: true,
+        ..RegistrySettings::default()
+    };
+    Access { registries: servers.iter().map(settings).collect(), ..Access::default() }
+}
+
+/// The same with the planted pull secret for the first of them.
+fn with_secret(servers: &[&Server]) -> Access {
+    Access { credentials: vec![DockerConfig::of_password(servers[0].host(), USER, CANARY)], ..plain(servers) }
+}
+
+/// `Authorization` of the planted pull secret.
+fn basic() -> String {
+    format!("Basic {}", STANDARD.encode(format!("{USER}:{CANARY}")))
+}
+
+/// The texts that the secret may appear as.
+fn canaries() -> Vec<String> {
+    let encoded = url::form_urlencoded::byte_serialize(CANARY.as_bytes()).collect();
+    let basic = STANDARD.encode(format!("{USER}:{CANARY}"));
+    vec![CANARY.to_owned(), CANARY.escape_debug().to_string(), encoded, basic.to_lowercase(), basic]
+}
+
+/// Whether the planted secret came in at this server in any form.
+fn was_shown_secret(server: &Server) -> bool {
+    canaries().iter().any(|canary| server.received(canary))
+}
+
+/// `repository:v1` of a server.
+fn reference(server: &Server, repository: &str) -> Reference {
+    format!("{}/{repository}:v1", server.host()).parse().unwrap()
+}
+
+/// An index for two platforms; different bytes for each name.
+fn index(name: &str) -> Vec<u8> {
+    let entry = |architecture: &str| {
+        json!({"mediaType": IMAGE, "digest": Digest::of(format!("{name} {architecture}").as_bytes()).to_string(),
+               "size": 1, "platform": {"os": "linux", "architecture": architecture}})
+    };
+    let text = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry("amd64"), entry("arm64")]});
+    serde_json::to_vec(&text).unwrap()
+}
+
+/// A good answer with [`index`].
+fn good(name: &str) -> Reply {
+    Reply::new(200, INDEX, index(name))
+}
+
+/// Resolves, and looks for the planted secret in all that comes back.
+async fn ask_all(client: &RegistryClient, access: &Access, references: &[Reference]) -> Vec<Outcome> {
+    let outcomes = client.resolve(access, references, |_| {}).await;
+    assert_eq!(outcomes.len(), references.len());
+    for outcome in &outcomes {
+        secret_free(&format!("{outcome:?} {client:?} {access:?}"));
+        if let Err(failure) = outcome {
+            secret_free(&format!("{failure} {} {}", failure.summary(), serde_json::to_string(failure).unwrap()));
+        }
+    }
+    outcomes
+}
+
+fn secret_free(text: &str) {
+    for canary in canaries() {
+        assert!(!text.to_lowercase().contains(&canary.to_lowercase()), "the secret leaked: {text}");
+    }
+}
+
+/// One image.
+async fn ask(client: &RegistryClient, access: &Access, reference: &Reference) -> Outcome {
+    ask_all(client, access, std::slice::from_ref(reference)).await.remove(0)
+}
+
+/// The failure of one image of a server that answers the manifest with `reply`.
+async fn failure_of(reply: Reply) -> RegistryFailure {
+    let server = Server::start().await;
+    server.on_manifest("calico/node", reply);
+    ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.expect_err("it should fail")
+}
+
+/// The kinds of failures, for comparing.
+fn kinds(outcomes: &[Outcome]) -> Vec<Option<RegistryFailureKind>> {
+    outcomes.iter().map(|outcome| outcome.as_ref().err().map(|failure| failure.kind)).collect()
+}

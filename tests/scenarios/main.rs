@@ -21,6 +21,7 @@ use imageset_controller::domain::{
 };
 use serde::Deserialize;
 
+mod judge;
 #[allow(dead_code, missing_docs, unused_imports)]
 #[path = "../testbox/rules/mod.rs"]
 mod rules;
@@ -239,24 +240,10 @@ fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
     panic!("the questions never end");
 }
 
-/// Every set that would be stored is put before the operator's own rules, from the published facts.
-fn judge(snapshot: &Snapshot, decision: &Decision) {
-    for action in &decision.plan {
-        let Action::StoreImageSet(store) = action else { continue };
-        let entries: Vec<(String, String)> =
-            store.set.entries().iter().map(|(name, digest)| (name.to_string(), digest.to_string())).collect();
-        let installation = match &snapshot.installation {
-            Read::Known(Some(installation)) => installation.settings.variant,
-            _ => snapshot.settings.installation.variant,
-        };
-        let variant = rules::Variant::from_spec(match installation {
-            imageset_controller::domain::Variant::Calico => "Calico",
-            imageset_controller::domain::Variant::Enterprise => "TigeraSecureEnterprise",
-        });
-        let version = store.set.origin().operator.to_string();
-        let problems = rules::strict_problems(&version, variant, &entries, rules::Features::none());
-        assert!(problems.is_empty(), "operator {version} would refuse {}: {problems:?}", store.set.name());
-    }
+/// Every decision is put before the judge.
+fn judge(story: &str, snapshot: &Snapshot, decision: &Decision) {
+    let found = judge::violations(snapshot, decision);
+    assert!(found.is_empty(), "{story}:\n{}", found.join("\n"));
 }
 
 /// Otherwise the next pass would find a check due and ask the registry, which may be why the cluster is rolled back.
@@ -335,12 +322,6 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
     if decision.verified {
         writeln!(text, "  every pinned digest was compared").unwrap();
     }
-    // Only where it is not plain from the sets.
-    if let Some(current) = report.current.as_ref().filter(|_| decision.goals.is_empty()) {
-        let verified = current.last_verified.map_or_else(|| "never".to_owned(), |time| time.to_string());
-        let (name, stored, images) = (&current.image_set, current.stored, current.images);
-        writeln!(text, "  current {name}: stored {stored}, {images} images, verified {verified}").unwrap();
-    }
     writeln!(text, "\nfindings:").unwrap();
     for finding in &report.findings {
         writeln!(text, "  {} {}", finding.reason, finding.sentence()).unwrap();
@@ -389,7 +370,7 @@ fn every_story_ends_as_its_golden_file_says() {
         let scenario = read(&file);
         assert!(scenario.story.len() > 20, "{}: tell the story", file.display());
         let (snapshot, decision, asked) = pass(&scenario);
-        judge(&snapshot, &decision);
+        judge(&file.display().to_string(), &snapshot, &decision);
         let outcome = Outcome { done: decision.actions.len(), failure: None };
         let text = golden(&decision, &Report::new(&snapshot, &decision, &outcome), asked);
         let path = file.with_extension("golden");
@@ -469,7 +450,7 @@ fn every_release_gets_a_set_that_its_operator_accepts() {
         );
         let scenario: Scenario = serde_yaml_ng::from_str(&text).unwrap();
         let (snapshot, decision, _) = pass(&scenario);
-        judge(&snapshot, &decision);
+        judge(&release.to_string(), &snapshot, &decision);
         let stored = decision.actions.iter().filter(|action| matches!(action, Action::StoreImageSet(_))).count();
         assert_eq!(stored, usize::from(!calico.is_pre_release_marker()), "{release}");
         sets += stored;

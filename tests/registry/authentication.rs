@@ -1,0 +1,210 @@
+//! Credentials: shown to the registry or its own token service, to nobody else, and never in what comes back.
+
+use imageset_controller::domain::RegistryFailureKind;
+use imageset_controller::registry::{Access, DockerConfig};
+use serde_json::json;
+
+use crate::server::{Reply, Server};
+use crate::{
+    CANARY, USER, ask, ask_all, basic, good, index, kinds, patient, plain, reference, was_shown_secret, with_secret,
+};
+
+fn bearer(realm: &str) -> Reply {
+    Reply::challenge(&format!(r#"Bearer realm="{realm}",service="reg",scope="repository:calico/node:pull""#))
+}
+
+fn token(text: &str) -> Reply {
+    Reply::new(200, "application/json", json!({"token": text, "expires_in": 300}).to_string())
+}
+
+fn scheme(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+/// A registry whose manifest wants a token of its own token service, which answers with `reply`.
+async fn token_registry(reply: Reply) -> Server {
+    let server = Server::start().await;
+    let demand = bearer(&server.url("/token")).but_to("Bearer good-token", good("node"));
+    server.on_manifest("calico/node", demand).on("/token", reply);
+    server
+}
+
+#[tokio::test]
+async fn basic_is_shown_only_when_asked_for() {
+    let server = Server::start().await;
+    let demand = Reply::challenge(r#"Basic realm="reg""#).but_to(&basic(), good("node"));
+    server.on_manifest("calico/node", demand);
+    let node = reference(&server, "calico/node");
+    let image = ask(&patient(), &with_secret(&[&server]), &node).await.unwrap();
+    assert_eq!(image.digest, imageset_controller::domain::Digest::of(&index("node")));
+    assert_eq!(server.schemes(), [None, scheme("Basic")]);
+
+    let failure = ask(&patient(), &plain(&[&server]), &node).await.unwrap_err();
+    assert_eq!((failure.kind, server.seen().len()), (RegistryFailureKind::Unauthorized, 3), "{failure}");
+    let wrong =
+        Access { credentials: vec![DockerConfig::of_password(server.host(), USER, "old")], ..plain(&[&server]) };
+    assert_eq!(ask(&patient(), &wrong, &node).await.unwrap_err().kind, RegistryFailureKind::Unauthorized);
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_and_shown() {
+    let server = token_registry(Reply::status(401).but_to(&basic(), token("good-token"))).await;
+    let node = reference(&server, "calico/node");
+    ask(&patient(), &with_secret(&[&server]), &node).await.unwrap();
+    assert_eq!(server.schemes(), [None, scheme("Basic"), scheme("Bearer")]);
+    let asked = &server.seen()[1];
+    assert_eq!(
+        (asked.path.as_str(), asked.query.as_str()),
+        ("/token", "service=reg&scope=repository%3Acalico%2Fnode%3Apull")
+    );
+
+    // Without credentials the service refuses; a service that serves anybody does so.
+    assert_eq!(ask(&patient(), &plain(&[&server]), &node).await.unwrap_err().kind, RegistryFailureKind::Unauthorized);
+    server.on("/token", token("good-token"));
+    ask(&patient(), &plain(&[&server]), &node).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_identity_token_goes_to_the_token_service_in_a_form() {
+    let server = token_registry(token("good-token")).await;
+    let config = json!({"auths": {server.host(): {"identitytoken": CANARY}}}).to_string();
+    let credentials = vec![DockerConfig::parse_dockerconfigjson(config.as_bytes()).unwrap()];
+    let access = Access { credentials, ..plain(&[&server]) };
+    ask(&patient(), &access, &reference(&server, "calico/node")).await.unwrap();
+    assert_eq!(server.schemes(), [None, None, scheme("Bearer")]);
+    assert!(was_shown_secret(&server) && !server.seen()[1].query.contains("Canary"), "in the body, not in the address");
+}
+
+#[tokio::test]
+async fn one_token_serves_a_whole_set() {
+    let server = Server::start().await;
+    let images: Vec<_> = (0..23).map(|number| reference(&server, &format!("calico/image-{number}"))).collect();
+    for image in &images {
+        let demand = bearer(&server.url("/token")).but_to("Bearer good-token", good(image.repository()));
+        server.on_manifest(image.repository(), demand);
+    }
+    server.on("/token", token("good-token"));
+    let outcomes = ask_all(&patient(), &with_secret(&[&server]), &images).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(server.seen().len(), images.len() + 2, "one refusal, one token, one request for each");
+}
+
+#[tokio::test]
+async fn a_foreign_token_service_gets_no_credentials() {
+    let (server, stranger) = (Server::start().await, Server::start_at("127.0.0.2", None).await);
+    stranger.on("/token", token("good-token"));
+    let demand = bearer(&stranger.url("/token")).but_to("Bearer good-token", good("node"));
+    server.on_manifest("calico/node", demand);
+    let node = reference(&server, "calico/node");
+    let failure = ask(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
+    assert_eq!(failure.kind, RegistryFailureKind::ForeignTokenService, "{failure}");
+    assert!(failure.answer.contains("127.0.0.2") && failure.advice.contains("tokenService"), "{failure}");
+    assert!(stranger.seen().is_empty() && stranger.connections() == 0 && !was_shown_secret(&server));
+
+    // Without credentials there is nothing to protect; named in the policy it is meant.
+    ask(&patient(), &plain(&[&server]), &node).await.unwrap();
+    assert_eq!(stranger.schemes(), [None]);
+    let mut access = with_secret(&[&server]);
+    access.registries[0].token_service = Some(stranger.host().to_owned());
+    ask(&patient(), &access, &node).await.unwrap();
+    assert_eq!(stranger.schemes(), [None, scheme("Basic")]);
+}
+
+#[tokio::test]
+async fn a_token_service_that_redirects_takes_no_credentials_with_it() {
+    let stranger = Server::start_at("127.0.0.2", None).await;
+    stranger.on("/token", token("good-token"));
+    let server = token_registry(Reply::status(307).with("location", &stranger.url("/token"))).await;
+    let failure = ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+    assert_eq!(failure.kind, RegistryFailureKind::InvalidAnswer, "{failure}");
+    assert_eq!(stranger.connections(), 0);
+}
+
+/// Nowhere further in than the registry stands, and nothing that is no address.
+#[tokio::test]
+async fn a_realm_on_a_metadata_address_is_not_visited() {
+    use RegistryFailureKind::{InvalidAnswer, RefusedTarget};
+    for (realm, kind) in [
+        ("http://169.254.169.254/latest/meta-data", RefusedTarget),
+        ("http://0.0.0.0:1/token", RefusedTarget),
+        ("file:///etc/passwd", InvalidAnswer),
+        ("http://robot:x@127.0.0.1/token", InvalidAnswer),
+        ("not an address", InvalidAnswer),
+        ("", InvalidAnswer),
+    ] {
+        let server = Server::start().await;
+        server.on_manifest("calico/node", bearer(realm));
+        let failure = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+        assert_eq!(failure.kind, kind, "{realm}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn strange_tokens_are_refused_and_not_quoted() {
+    use RegistryFailureKind::{InvalidAnswer, TooLarge};
+    for (reply, kind) in [
+        (token("good\nX-Injected: token"), InvalidAnswer),
+        (token("good\r\n"), InvalidAnswer),
+        (token("gööd"), InvalidAnswer),
+        (token(""), InvalidAnswer),
+        (token(&"good-token".repeat(7_000)), TooLarge),
+        (token(&"good-token".repeat(1_000_000)), TooLarge),
+        (Reply::flood("application/json", 64 * 1024 * 1024, false), TooLarge),
+        (Reply::new(200, "text/html", "<html>good-token</html>"), InvalidAnswer),
+        (Reply::new(200, "application/json", r#"{"expires_in": 5}"#), InvalidAnswer),
+        (Reply::new(200, "application/json", r#"{"token": 5}"#), InvalidAnswer),
+        (token("good-token").cut_off(), RegistryFailureKind::Unreachable),
+    ] {
+        let server = token_registry(reply).await;
+        let failure = ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+        assert_eq!(failure.kind, kind, "{failure}");
+        assert!(!failure.to_string().contains("good"), "a token is not quoted: {failure}");
+        assert!(!server.schemes().contains(&scheme("Bearer")), "nothing of it is shown to the registry");
+    }
+}
+
+#[tokio::test]
+async fn a_token_service_that_fails_is_told_apart_and_asked_once_for_a_set() {
+    use RegistryFailureKind::{RateLimited, ServerError, Unauthorized};
+    for (reply, kind, once) in [
+        (Reply::status(500), ServerError, true),
+        (Reply::status(503), ServerError, true),
+        (Reply::status(429).with("retry-after", "11"), RateLimited { retry_after_seconds: Some(11) }, true),
+        (Reply::status(401), Unauthorized, false),
+    ] {
+        let server = token_registry(reply).await;
+        let images: Vec<_> = (0..5).map(|number| reference(&server, &format!("calico/image-{number}"))).collect();
+        for image in &images {
+            server.on_manifest(image.repository(), bearer(&server.url("/token")));
+        }
+        let outcomes = ask_all(&patient(), &with_secret(&[&server]), &images).await;
+        assert_eq!(kinds(&outcomes), vec![Some(kind); images.len()]);
+        let failure = outcomes[0].as_ref().unwrap_err();
+        assert!(failure.answer.contains("token service"), "{failure}");
+        if once {
+            assert_eq!(server.seen().len(), 2, "one refusal and one visit to the token service");
+        }
+    }
+}
+
+/// A registry that repeats what it was shown, wherever an answer has room for it.
+#[tokio::test]
+async fn a_secret_that_the_registry_echoes_is_taken_out() {
+    let body = json!({"errors": [{"code": "DENIED", "message": format!("{CANARY} is wrong, as is {}", basic())}]});
+    for echo in [
+        Reply::new(403, "application/json", body.to_string()),
+        Reply::new(500, "text/plain", format!("{USER}:{CANARY}")),
+        good("node").with("docker-content-digest", CANARY),
+        good("node").with("docker-content-digest", &basic()),
+        Reply::new(200, &format!("text/x-{CANARY}"), index("node")),
+        Reply::new(404, &format!("text/x-{CANARY}"), "x"),
+        Reply::new(200, &basic(), index("node")),
+        Reply::new(200, crate::INDEX, json!({"schemaVersion": 2, "mediaType": CANARY, "manifests": []}).to_string()),
+    ] {
+        let server = Server::start().await;
+        server.on_manifest("calico/node", Reply::challenge("Basic").but_to(&basic(), echo));
+        // `ask` looks for the secret.
+        ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+        assert!(was_shown_secret(&server), "it could be echoed");
+    }
+}

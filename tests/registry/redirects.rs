@@ -1,0 +1,79 @@
+//! Redirects: followed a few times, without credentials across origins, and never further in than the registry stands.
+
+use imageset_controller::domain::{Digest, RegistryFailureKind};
+
+use crate::server::{Reply, Server};
+use crate::{ask, basic, good, index, patient, plain, reference, was_shown_secret, with_secret};
+
+fn redirect(status: u16, location: &str) -> Reply {
+    Reply::status(status).with("location", location)
+}
+
+#[tokio::test]
+async fn another_host_or_port_gets_no_authorization() {
+    for address in ["127.0.0.2", "127.0.0.1"] {
+        for status in [301, 302, 303, 307, 308] {
+            let (server, other) = (Server::start().await, Server::start_at(address, None).await);
+            let demand =
+                Reply::challenge(r#"Basic realm="reg""#).but_to(&basic(), redirect(status, &other.url("/blob?x=1")));
+            server.on_manifest("calico/node", demand);
+            other.on("/blob", good("node"));
+            let image = ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap();
+            assert_eq!(image.digest, Digest::of(&index("node")));
+            assert_eq!(other.schemes(), [None], "{address} {status}");
+            assert!(!was_shown_secret(&other) && was_shown_secret(&server));
+        }
+    }
+}
+
+/// Also not when the way leads back: who sends us round must not get more than who asks.
+#[tokio::test]
+async fn authorization_stays_within_the_origin_and_does_not_come_back() {
+    let (server, other) = (Server::start().await, Server::start_at("127.0.0.2", None).await);
+    let demand = Reply::challenge(r#"Basic realm="reg""#);
+    server.on_manifest("calico/node", demand.clone().but_to(&basic(), redirect(307, "/elsewhere")));
+    server.on("/elsewhere", demand.but_to(&basic(), redirect(307, &other.url("/round"))));
+    other.on("/round", redirect(307, &server.url("/back")));
+    server.on("/back", good("node"));
+    ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap();
+    let shown: Vec<_> = server.seen().into_iter().map(|seen| (seen.path, seen.scheme.is_some())).collect();
+    let manifest = "/v2/calico/node/manifests/v1".to_owned();
+    let expected =
+        [(manifest.clone(), false), (manifest, true), ("/elsewhere".to_owned(), true), ("/back".to_owned(), false)];
+    assert_eq!(shown, expected);
+    assert!(!was_shown_secret(&other));
+}
+
+#[tokio::test]
+async fn three_redirects_are_followed_and_no_more() {
+    let server = Server::start().await;
+    server.on_manifest("calico/node", redirect(307, "/1")).on("/1", redirect(307, "/2")).on("/2", redirect(307, "/3"));
+    server.on("/3", good("node"));
+    let node = reference(&server, "calico/node");
+    ask(&patient(), &plain(&[&server]), &node).await.unwrap();
+    server.on("/3", redirect(307, "/4")).on("/4", good("node"));
+    let failure = ask(&patient(), &plain(&[&server]), &node).await.unwrap_err();
+    assert_eq!(failure.kind, RegistryFailureKind::RefusedTarget, "{failure}");
+    assert!(failure.answer.contains("more than 3 redirects"), "{failure}");
+    assert!(server.seen().iter().all(|seen| seen.path != "/4"), "the fourth is not followed");
+}
+
+#[tokio::test]
+async fn nobody_is_sent_to_a_stranger_place() {
+    use RegistryFailureKind::{InvalidAnswer, RefusedTarget};
+    for (location, kind) in [
+        ("http://169.254.169.254/latest/meta-data", RefusedTarget),
+        ("http://[::ffff:169.254.169.254]/", RefusedTarget),
+        ("http://robot:password@127.0.0.1/", RefusedTarget),
+        ("ftp://127.0.0.1/x", RefusedTarget),
+        ("file:///etc/passwd", RefusedTarget),
+        ("http://", InvalidAnswer),
+    ] {
+        let server = Server::start().await;
+        server.on_manifest("calico/node", redirect(302, location));
+        let outcome = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await;
+        let failure = outcome.unwrap_err();
+        assert_eq!(failure.kind, kind, "{location}: {failure}");
+        assert_eq!(server.seen().len(), 1);
+    }
+}

@@ -1,0 +1,326 @@
+//! A scripted HTTP server on a loopback address: answers each path as the test wrote it down, and remembers every request
+//! with what was shown to it. It plays registries, token services and strangers, honest or not.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::unfold;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use crate::certificates::ServerCertificate;
+
+/// How much of an endless body is offered at a time, in bytes.
+const PIECE: u64 = 64 * 1024;
+
+/// One request as it came in.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The path, without the query.
+    pub path: String,
+    /// The query, empty if there was none.
+    pub query: String,
+    /// `Basic`, `Bearer`, …; `None` for a request without `Authorization`.
+    pub scheme: Option<String>,
+    /// Everything else that could carry a secret: all headers and the body.
+    rest: String,
+}
+
+/// What is sent after the headers.
+#[derive(Clone, Debug)]
+enum Content {
+    Bytes(Bytes),
+    /// Bytes one by one, with a pause before each.
+    Drip(Bytes, Duration),
+    /// Bytes, then the connection is cut.
+    CutOff(Bytes),
+    /// So many bytes of nothing in particular.
+    Flood(u64),
+}
+
+/// One answer of the script.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    content: Content,
+    /// What to answer instead to a request with exactly this `Authorization`.
+    to: Option<(String, Box<Reply>)>,
+    /// Held back until the sender says true (or is gone).
+    gate: Option<watch::Receiver<bool>>,
+    silent: bool,
+}
+
+impl Reply {
+    /// A status with a body and its content type.
+    pub fn new(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
+        let headers = vec![("content-type", content_type.to_owned())];
+        Self { status, headers, content: Content::Bytes(body.into()), to: None, gate: None, silent: false }
+    }
+
+    /// An empty answer.
+    pub fn status(status: u16) -> Self {
+        Self::new(status, "application/json", "")
+    }
+
+    /// The request is taken and never answered.
+    pub fn silence() -> Self {
+        Self { silent: true, ..Self::status(200) }
+    }
+
+    /// A 401 with this challenge.
+    pub fn challenge(challenge: &str) -> Self {
+        Self::status(401).with("www-authenticate", challenge)
+    }
+
+    /// One more header.
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// `reply` is for those who show exactly this authorization.
+    pub fn but_to(self, authorization: &str, reply: Self) -> Self {
+        Self { to: Some((authorization.to_owned(), Box::new(reply))), ..self }
+    }
+
+    /// Answers only when the gate opens.
+    pub fn after(self, gate: watch::Receiver<bool>) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
+
+    /// The same with another status.
+    pub fn refusing(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The same body, byte by byte.
+    pub fn dripping(self, pause: Duration) -> Self {
+        let content = match self.content {
+            Content::Bytes(bytes) => Content::Drip(bytes, pause),
+            other => other,
+        };
+        Self { content, ..self }
+    }
+
+    /// The same body, but the connection ends after half of it.
+    pub fn cut_off(self) -> Self {
+        let content = match self.content {
+            Content::Bytes(bytes) => Content::CutOff(bytes.slice(..bytes.len() / 2)),
+            other => other,
+        };
+        Self { content, ..self }
+    }
+
+    /// So many bytes, announced in `Content-Length` or not.
+    pub fn flood(content_type: &str, length: u64, announced: bool) -> Self {
+        let reply = Self { content: Content::Flood(length), ..Self::new(200, content_type, "") };
+        if announced { reply.with("content-length", &length.to_string()) } else { reply }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    script: Mutex<HashMap<String, Reply>>,
+    seen: Mutex<Vec<Seen>>,
+    connections: AtomicUsize,
+    /// Bytes of floods that were taken over for sending.
+    flooded: AtomicU64,
+    /// Floods that have ended, one way or the other.
+    ended: watch::Sender<usize>,
+}
+
+/// A running server; ends on drop, with its connections.
+pub struct Server {
+    host: String,
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Plain HTTP on a free port of 127.0.0.1.
+    pub async fn start() -> Self {
+        Self::start_at("127.0.0.1", None).await
+    }
+
+    /// On a free port of this loopback address; with a certificate it speaks HTTPS.
+    pub async fn start_at(address: &str, certificate: Option<&ServerCertificate>) -> Self {
+        let acceptor = certificate.map(acceptor);
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        let host = format!("{address}:{}", listener.local_addr().unwrap().port());
+        let state = Arc::new(State::default());
+        let task = tokio::spawn(serve(listener, acceptor, Arc::clone(&state)));
+        Self { host, state, task }
+    }
+
+    /// Host and port, as references name it.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// A path of this server as an address.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.host)
+    }
+
+    /// What to answer to requests for this path; everything else is a 404.
+    pub fn on(&self, path: &str, reply: Reply) -> &Self {
+        locked(&self.state.script).insert(path.to_owned(), reply);
+        self
+    }
+
+    /// What to answer to requests for the manifest of `repository:v1`.
+    pub fn on_manifest(&self, repository: &str, reply: Reply) -> &Self {
+        self.on(&format!("/v2/{repository}/manifests/v1"), reply)
+    }
+
+    /// Every request so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        locked(&self.state.seen).clone()
+    }
+
+    /// The scheme that each request showed, in order.
+    pub fn schemes(&self) -> Vec<Option<String>> {
+        self.seen().into_iter().map(|seen| seen.scheme).collect()
+    }
+
+    /// Whether this text came in anywhere in a request.
+    pub fn received(&self, text: &str) -> bool {
+        self.seen().iter().any(|seen| [&seen.path, &seen.query, &seen.rest].iter().any(|part| part.contains(text)))
+    }
+
+    /// Connections that were accepted.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes could be sent of the first flood, once that has ended.
+    pub async fn flooded(&self) -> u64 {
+        let mut ended = self.state.ended.subscribe();
+        let waited = tokio::time::timeout(Duration::from_secs(60), ended.wait_for(|ended| *ended > 0)).await;
+        assert!(waited.is_ok(), "the client never let go of the flood");
+        self.state.flooded.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn acceptor(certificate: &ServerCertificate) -> TlsAcceptor {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+    let chain = vec![CertificateDer::from_pem_slice(certificate.certificate_pem.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()))
+}
+
+async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
+    // Owned by this task, so that its end (abort on drop) ends the connections as well.
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        state.connections.fetch_add(1, Ordering::SeqCst);
+        let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
+        connections.spawn(async move {
+            let service = service_fn(move |request| answer(Arc::clone(&state), request));
+            let builder = hyper::server::conn::http1::Builder::new();
+            // A client that goes away is no business of ours.
+            match acceptor {
+                None => drop(builder.serve_connection(TokioIo::new(stream), service).await),
+                Some(acceptor) => {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        drop(builder.serve_connection(TokioIo::new(stream), service).await);
+                    }
+                }
+            }
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let authorization = parts.headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+    let path = parts.uri.path().to_owned();
+    locked(&state.seen).push(Seen {
+        path: path.clone(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        scheme: authorization.as_deref().map(|text| text.split(' ').next().unwrap_or_default().to_owned()),
+        rest: format!("{:?} {authorization:?} {}", parts.headers, String::from_utf8_lossy(&body)),
+    });
+    let mut reply = locked(&state.script).get(&path).cloned().unwrap_or_else(|| Reply::status(404));
+    if let Some((expected, other)) = reply.to.take()
+        && authorization.as_deref() == Some(expected.as_str())
+    {
+        reply = *other;
+    }
+    if let Some(mut gate) = reply.gate.take() {
+        drop(gate.wait_for(|open| *open).await);
+    }
+    if reply.silent {
+        std::future::pending::<()>().await;
+    }
+    let mut response = Response::builder().status(StatusCode::from_u16(reply.status).unwrap());
+    for (name, value) in &reply.headers {
+        response = response.header(*name, value);
+    }
+    Ok(response.body(sent(state, reply.content)).unwrap())
+}
+
+fn sent(state: Arc<State>, content: Content) -> Body {
+    match content {
+        Content::Bytes(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
+        Content::CutOff(bytes) => {
+            let pieces = vec![Ok(Frame::data(bytes)), Err(io::Error::other("cut off by the script"))];
+            StreamBody::new(futures::stream::iter(pieces)).boxed_unsync()
+        }
+        Content::Drip(bytes, pause) => {
+            let next = move |rest: Bytes| async move {
+                tokio::time::sleep(pause).await;
+                let first = rest.first().map(|_| rest.slice(..1))?;
+                Some((Ok(Frame::data(first)), rest.slice(1..)))
+            };
+            StreamBody::new(unfold(bytes, next)).boxed_unsync()
+        }
+        Content::Flood(length) => {
+            let next = |(left, flood): (u64, Flood)| async move {
+                let piece = left.min(PIECE);
+                flood.0.flooded.fetch_add(piece, Ordering::SeqCst);
+                let data = Bytes::from(vec![b' '; usize::try_from(piece).unwrap()]);
+                (piece > 0).then_some((Ok(Frame::data(data)), (left - piece, flood)))
+            };
+            StreamBody::new(unfold((length, Flood(state)), next)).boxed_unsync()
+        }
+    }
+}
+
+/// Tells when a flood has ended.
+struct Flood(Arc<State>);
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.0.ended.send_modify(|ended| *ended += 1);
+    }
+}
