@@ -1,12 +1,14 @@
 //! What is believed: the digest is the hash of the bytes, bodies are bounded, and what no node could run is told in words.
 
+use std::time::Duration;
+
 use imageset_controller::domain::{Content, Digest, RegistryFailureKind};
 use imageset_controller::registry::{Access, RegistrySettings};
 use serde_json::json;
 
 use crate::certificates::ServerCertificate;
 use crate::server::{Reply, Server};
-use crate::{IMAGE, INDEX, ask, failure_of, good, index, patient, plain, reference};
+use crate::{IMAGE, INDEX, ask, failure_of, good, hurried, index, patient, plain, reference};
 
 /// What a flood offers; the client reads 8 MiB, the rest of what was sent lies in the kernel's buffers.
 const FLOOD: u64 = 256 * 1024 * 1024;
@@ -46,10 +48,12 @@ async fn a_digest_that_was_asked_for_must_be_that_of_the_bytes() {
     let wanted = Digest::of(&index("node"));
     let pinned = reference(&server, "calico/node").with_digest(wanted);
     let path = format!("/v2/calico/node/manifests/{wanted}");
-    server.on(&path, good("other").with("docker-content-digest", &wanted.to_string()));
-    let failure = ask(&patient(), &plain(&[&server]), &pinned).await.unwrap_err();
-    assert_eq!(failure.kind, RegistryFailureKind::InvalidAnswer);
-    assert!(failure.answer.contains(&wanted.to_string()), "{failure}");
+    for reply in [good("other"), good("other").with("docker-content-digest", &wanted.to_string())] {
+        server.on(&path, reply);
+        let failure = ask(&patient(), &plain(&[&server]), &pinned).await.unwrap_err();
+        assert_eq!(failure.kind, RegistryFailureKind::InvalidAnswer);
+        assert!(failure.answer.contains(&wanted.to_string()), "{failure}");
+    }
     server.on(&path, good("node"));
     assert_eq!(ask(&patient(), &plain(&[&server]), &pinned).await.unwrap().digest, wanted);
 }
@@ -81,6 +85,16 @@ async fn an_endless_manifest_is_let_go_at_its_limit() {
         let sent = server.flooded().await;
         assert!(sent < BUFFERED, "announced: {announced}: {sent} of {FLOOD} bytes were taken");
     }
+}
+
+/// The announcement is enough: reading on would meet the deadline first.
+#[tokio::test]
+async fn an_announced_length_beyond_the_limit_is_not_read() {
+    let server = Server::start().await;
+    let long = good("node").with("content-length", &(9 * 1024 * 1024).to_string());
+    server.on_manifest("calico/node", long.dripping(Duration::from_millis(100)));
+    let failure = ask(&hurried(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+    assert_eq!(failure.kind, RegistryFailureKind::TooLarge, "{failure}");
 }
 
 /// Also what is not wanted at all: of a refusal only the beginning is read.
