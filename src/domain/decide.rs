@@ -282,27 +282,13 @@ impl Desk<'_> {
                             stored.manager.as_deref().unwrap_or("somebody else")
                         );
                         findings.push(Finding::new(Reason::ContestedOwnership, object, message));
-                        return Worked {
-                            state: GoalState::Held,
-                            entries,
-                            omitted,
-                            resolved_at,
-                            actions: Vec::new(),
-                            findings,
-                        };
+                        return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
                     }
                     let other = stored.origin.as_ref().is_some_and(|origin| origin.content != set.origin().content);
                     if other && (recipe.own_record().is_none() || recipe.asked_anew(stored)) {
                         let message = "it was edited, its record is lost, and the registry serves other digests now";
                         findings.push(Finding::new(Reason::TagMoved, object, message));
-                        return Worked {
-                            state: GoalState::Held,
-                            entries,
-                            omitted,
-                            resolved_at,
-                            actions: Vec::new(),
-                            findings,
-                        };
+                        return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
                     }
                     findings.push(Finding::new(Reason::ImageSetEdited, object, edit_told(stored, &set)));
                     (unchanged, Motive::PutBack)
