@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::output::{Answer, Failure, Progress};
 use super::{VariantArgument, image_set, known_images, runtime};
-use crate::domain::finding::Reason;
+use crate::domain::finding::{Reason, Severity};
 use crate::domain::imageset::CompleteImageSet;
 use crate::domain::settings::{InstallationSettings, Mode, PrepareVersion, Settings};
 use crate::domain::snapshot::Read;
@@ -149,6 +149,9 @@ async fn generate(
 }
 
 fn complete_set(decision: Decision, release: Release) -> Result<CompleteImageSet, Failure> {
+    for finding in decision.findings.iter().filter(|finding| finding.reason.severity() == Severity::Warning) {
+        super::output::note(&format!("warning: {}", finding.sentence()));
+    }
     let blocking = decision.findings.iter().filter(|finding| finding.blocks());
     let failures = blocking.map(|finding| {
         Failure::new(format!("{}: {}", finding.object, finding.message))
