@@ -20,6 +20,8 @@ mod challenge;
 mod credentials;
 mod failure;
 mod manifest;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod session;
 mod token;
 mod transport;
