@@ -22,6 +22,8 @@ mod credentials;
 mod failure;
 mod manifest;
 mod memory;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod rate;
 mod redaction;
 mod session;

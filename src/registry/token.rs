@@ -104,7 +104,7 @@ pub(super) async fn fetch(
 }
 
 /// The token service's address, if the rules let us go there (and with credentials, if there are some).
-fn realm(endpoint: &Endpoint, challenge: &BearerChallenge, with_credentials: bool) -> Result<Url, Trouble> {
+pub(super) fn realm(endpoint: &Endpoint, challenge: &BearerChallenge, with_credentials: bool) -> Result<Url, Trouble> {
     let whole = |kind, text: String| Err(Trouble::new(kind, text).of_whole_registry());
     let Ok(url) = Url::parse(&challenge.realm) else {
         return whole(RegistryFailureKind::InvalidAnswer, format!("token realm {:?}", challenge.realm));
