@@ -20,6 +20,7 @@ mod content;
 mod platforms;
 mod redirects;
 mod server;
+mod tags;
 mod trouble;
 
 use server::{Reply, Server};
