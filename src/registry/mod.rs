@@ -2,8 +2,8 @@
 //! that it is told: a digest is the SHA-256 of the bytes received, bodies, redirects, tokens and waits are bounded, and
 //! credentials go to their registry or its own token service only.
 //!
-//! `access` says how to reach a registry, `session` holds the conversation with one, `transport` moves bytes; `challenge`,
-//! `credentials`, `manifest` and `address` are pure.
+//! `access` says how to reach a registry, `session` holds the conversation with one, `transport` moves bytes, through a
+//! `tunnel` where the environment names a `proxy`; `challenge`, `credentials`, `manifest` and `address` are pure.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -20,12 +20,15 @@ mod challenge;
 mod credentials;
 mod failure;
 mod manifest;
+mod proxy;
 mod session;
 mod token;
 mod transport;
+mod tunnel;
 
 pub use access::{Access, RegistrySettings};
 pub use credentials::{DockerConfig, InvalidDockerConfig};
+pub use proxy::Proxies;
 
 use crate::domain::answer::OperatorImage;
 use crate::domain::{Content, Digest, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage};
@@ -57,6 +60,16 @@ pub struct RegistryClientSettings {
     pub parallel_streams: usize,
     /// Images at a time from one registry over HTTP/1.1, each on its own connection.
     pub parallel_connections: usize,
+    /// Proxies to go through; by default none, whatever the environment says.
+    pub proxies: Proxies,
+}
+
+impl RegistryClientSettings {
+    /// The defaults, with the proxies of this process's environment.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        Self { proxies: Proxies::of_environment(), ..Self::default() }
+    }
 }
 
 impl Default for RegistryClientSettings {
@@ -67,6 +80,7 @@ impl Default for RegistryClientSettings {
             set_deadline: Duration::from_secs(120),
             parallel_streams: 32,
             parallel_connections: 8,
+            proxies: Proxies::default(),
         }
     }
 }
@@ -97,7 +111,7 @@ impl RegistryClient {
     /// A client with these limits.
     #[must_use]
     pub fn new(settings: RegistryClientSettings) -> Self {
-        Self { transport: Transport::new(settings.connect_deadline), settings }
+        Self { transport: Transport::new(settings.connect_deadline, settings.proxies.clone()), settings }
     }
 
     /// Resolves all references; the answers come in the order of `references`. Registries are asked side by side, so that a

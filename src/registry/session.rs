@@ -107,7 +107,8 @@ impl<'a> Session<'a> {
         let mut answer = trouble.answer.clone();
         let credentials = self.access.credentials(self.endpoint, repository);
         let received = self.state().received.clone();
-        for secret in credentials.iter().flat_map(Credential::secrets).chain(received) {
+        let proxies = self.transport.proxy_secrets();
+        for secret in credentials.iter().flat_map(Credential::secrets).chain(received).chain(proxies) {
             answer = without_secret(answer, &secret);
         }
         RegistryFailure::new(trouble.kind, Some(reference.clone()), &self.endpoint.host, &answer)

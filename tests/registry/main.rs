@@ -15,6 +15,8 @@ mod authentication;
 #[path = "../testbox/certificates.rs"]
 mod certificates;
 mod content;
+mod proxies;
+mod proxy;
 mod redirects;
 mod server;
 mod trouble;

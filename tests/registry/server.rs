@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::unfold;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -24,6 +24,8 @@ use crate::certificates::ServerCertificate;
 
 /// How much of an endless body is offered at a time, in bytes.
 const PIECE: u64 = 64 * 1024;
+/// HTTP/2, as it is agreed upon in TLS.
+const H2: &[u8] = b"h2";
 
 /// One request as it came in.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct Seen {
     pub query: String,
     /// `Basic`, `Bearer`, …; `None` for a request without `Authorization`.
     pub scheme: Option<String>,
+    /// HTTP's version.
+    pub version: Version,
     /// Everything else that could carry a secret: all headers and the body.
     rest: String,
 }
@@ -155,7 +159,7 @@ impl Server {
         Self::start_at("127.0.0.1", None).await
     }
 
-    /// On a free port of this loopback address; with a certificate it speaks HTTPS.
+    /// On a free port of this loopback address; with a certificate it speaks HTTPS, HTTP/2 to those who want it.
     pub async fn start_at(address: &str, certificate: Option<&ServerCertificate>) -> Self {
         let acceptor = certificate.map(acceptor);
         let listener = TcpListener::bind((address, 0)).await.unwrap();
@@ -225,13 +229,16 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn acceptor(certificate: &ServerCertificate) -> TlsAcceptor {
+/// Takes TLS connections with this certificate; both versions of HTTP may be agreed upon.
+pub fn acceptor(certificate: &ServerCertificate) -> TlsAcceptor {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
     let chain = vec![CertificateDer::from_pem_slice(certificate.certificate_pem.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()))
+    let mut config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
@@ -247,7 +254,11 @@ async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<
             match acceptor {
                 None => drop(builder.serve_connection(TokioIo::new(stream), service).await),
                 Some(acceptor) => {
-                    if let Ok(stream) = acceptor.accept(stream).await {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    if stream.get_ref().1.alpn_protocol() == Some(H2) {
+                        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                        drop(builder.serve_connection(TokioIo::new(stream), service).await);
+                    } else {
                         drop(builder.serve_connection(TokioIo::new(stream), service).await);
                     }
                 }
@@ -267,6 +278,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     locked(&state.seen).push(Seen {
         path: path.clone(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
+        version: parts.version,
         scheme: authorization.as_deref().map(|text| text.split(' ').next().unwrap_or_default().to_owned()),
         rest: format!("{:?} {authorization:?} {}", parts.headers, String::from_utf8_lossy(&body)),
     });
