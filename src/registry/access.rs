@@ -52,6 +52,13 @@ pub(super) struct Endpoint {
     own_credentials: Option<DockerConfig>,
 }
 
+impl Endpoint {
+    /// Whether this is Docker Hub itself.
+    pub(super) fn is_docker_hub(&self) -> bool {
+        self.host == DOCKER_HUB_ENDPOINT
+    }
+}
+
 impl Access {
     /// Where a reference is really asked for: the endpoint and the repository there.
     pub(super) fn endpoint(&self, reference: &Reference) -> Result<(Endpoint, String), Trouble> {

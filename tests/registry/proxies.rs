@@ -45,7 +45,7 @@ fn certificate() -> ServerCertificate {
 
 /// A registry that is known as [`NAME`], with TLS, and how to trust it.
 async fn registry(certificate: &ServerCertificate) -> (Server, Access) {
-    let server = Server::start_at("127.0.0.1", Some(certificate)).await;
+    let server = Server::start_http2(certificate).await;
     let settings = RegistrySettings {
         host: NAME.to_owned(),
         ca_pem: Some(certificate.authority_pem.clone().into_bytes()),

@@ -60,7 +60,7 @@ impl Proxy {
         let host = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
         let asked = Arc::new(Mutex::default());
         let rules = Rules { manner, target: target.host().to_owned(), asked: Arc::clone(&asked) };
-        let acceptor = certificate.map(acceptor);
+        let acceptor = certificate.map(|certificate| acceptor(certificate, &[]));
         let task = tokio::spawn(async move {
             // Owned by this task, so that its end ends the connections as well.
             let mut connections = JoinSet::new();
