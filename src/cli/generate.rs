@@ -95,7 +95,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let credentials = arguments.registry.credentials()?;
     let authorities = arguments.registry.authorities()?;
     let runtime = runtime()?;
-    let client = RegistryClient::new(RegistryClientSettings::default());
+    let client = RegistryClient::new(RegistryClientSettings::of_environment());
     let mut sets = Vec::new();
     for release in releases {
         let access = |references: &BTreeSet<Reference>| Access {

@@ -3,7 +3,8 @@
 //! credentials go to their registry or its own token service only.
 //!
 //! `access` says how to reach a registry, `session` holds the conversation with one, `memory` keeps what was learnt of it,
-//! `transport` moves bytes; `challenge`, `credentials`, `manifest`, `rate` and `address` are pure.
+//! `transport` moves bytes, through a `tunnel` where the environment names a `proxy`; `challenge`, `credentials`, `manifest`,
+//! `rate` and `address` are pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
@@ -24,15 +25,18 @@ mod manifest;
 mod memory;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
+mod proxy;
 mod rate;
 mod redaction;
 mod session;
 mod tags;
 mod token;
 mod transport;
+mod tunnel;
 
 pub use access::{Access, RegistrySettings};
 pub use credentials::{DockerConfig, InvalidDockerConfig};
+pub use proxy::Proxies;
 
 use crate::domain::answer::{Hints, OperatorImage};
 use crate::domain::{
@@ -67,6 +71,16 @@ pub struct RegistryClientSettings {
     pub parallel_streams: usize,
     /// Images at a time from one registry over HTTP/1.1, each on its own connection.
     pub parallel_connections: usize,
+    /// Proxies to go through; by default none, whatever the environment says.
+    pub proxies: Proxies,
+}
+
+impl RegistryClientSettings {
+    /// The defaults, with the proxies of this process's environment.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        Self { proxies: Proxies::of_environment(), ..Self::default() }
+    }
 }
 
 impl Default for RegistryClientSettings {
@@ -77,6 +91,7 @@ impl Default for RegistryClientSettings {
             set_deadline: Duration::from_secs(120),
             parallel_streams: 32,
             parallel_connections: 8,
+            proxies: Proxies::default(),
         }
     }
 }
@@ -116,7 +131,8 @@ impl RegistryClient {
     /// A client with these limits.
     #[must_use]
     pub fn new(settings: RegistryClientSettings) -> Self {
-        Self { transport: Transport::new(settings.connect_deadline), settings, memories: Mutex::default() }
+        let transport = Transport::new(settings.connect_deadline, settings.proxies.clone());
+        Self { transport, settings, memories: Mutex::default() }
     }
 
     /// Resolves all references; the answers come in the order of `references`. Registries are asked side by side, so that a

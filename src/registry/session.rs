@@ -148,8 +148,8 @@ impl<'a> Session<'a> {
     pub(super) fn failure(&self, trouble: &Trouble, reference: &Reference, repository: &str) -> RegistryFailure {
         let mut answer = trouble.answer.clone();
         let credentials = self.access.credentials(self.endpoint, repository);
-        let received = self.memory.state().received();
-        for secret in credentials.iter().flat_map(Credential::secrets).chain(received) {
+        let (received, proxies) = (self.memory.state().received(), self.transport.proxy_secrets());
+        for secret in credentials.iter().flat_map(Credential::secrets).chain(received).chain(proxies) {
             answer = without_secret(answer, &secret);
         }
         RegistryFailure::new(trouble.kind, Some(reference.clone()), &self.endpoint.host, &answer)

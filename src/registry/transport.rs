@@ -31,8 +31,11 @@ use zeroize::Zeroizing;
 
 use super::access::Endpoint;
 use super::address::AddressClass;
+use super::credentials::Secret;
 use super::failure::Trouble;
+use super::proxy::{Proxies, ProxyFailed};
 use super::token::literal_address;
+use super::tunnel::{Connector, Via, checked};
 use crate::domain::{Digest, RegistryFailureKind};
 
 /// The most redirects that are followed for one request.
@@ -123,7 +126,7 @@ impl Answer {
     }
 }
 
-type HttpClient = Client<Negotiating<HttpsConnector<HttpConnector<GuardedResolver>>>, Full<Bytes>>;
+type HttpClient = Client<Negotiating<HttpsConnector<Connector<HttpConnector<GuardedResolver>>>>, Full<Bytes>>;
 
 #[derive(PartialEq, Eq, Hash)]
 struct ClientKey {
@@ -145,6 +148,7 @@ enum Protocol {
 pub(super) struct Transport {
     user_agent: HeaderValue,
     connect_deadline: Duration,
+    proxies: Arc<Proxies>,
     system_authorities: OnceLock<Vec<CertificateDer<'static>>>,
     clients: Mutex<HashMap<ClientKey, HttpClient>>,
     /// Origins that chose HTTP/1.1 when they were offered both.
@@ -152,10 +156,11 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(connect_deadline: Duration) -> Self {
+    pub(super) fn new(connect_deadline: Duration, proxies: Proxies) -> Self {
         Self {
             user_agent: HeaderValue::from_static(concat!("imageset-controller/", env!("CARGO_PKG_VERSION"))),
             connect_deadline,
+            proxies: Arc::new(proxies),
             system_authorities: OnceLock::new(),
             clients: Mutex::default(),
             http1_only: Mutex::default(),
@@ -168,8 +173,7 @@ impl Transport {
         let mut first_class = None;
         for _ in 0..=MOST_REDIRECTS {
             let response = self.send(endpoint, &ask).await?;
-            let info: Option<&HttpInfo> = response.extensions().get();
-            let class = info.map_or(AddressClass::Public, |info| AddressClass::of(info.remote_addr().ip()));
+            let class = class_of_server(&response, &ask.url);
             let class = *first_class.get_or_insert(class);
             let location = is_redirect(response.status()).then(|| response.headers().get(header::LOCATION)).flatten();
             let (Some(location), true, None) = (location, ask.redirects, &ask.form) else {
@@ -206,9 +210,10 @@ impl Transport {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
         let body = ask.form.as_ref().map(|form| Bytes::copy_from_slice(form.as_bytes())).unwrap_or_default();
-        let request = request
+        let mut request = request
             .body(Full::new(body))
             .map_err(|_| Trouble::invalid("an address that no request can be made for"))?;
+        self.proxies.authorize(&mut request);
         if ask.url.scheme() == "https" && self.speaks_http2(&ask.url) {
             let again = request.clone();
             match self.client(endpoint, ask.reach, Protocol::Http2)?.request(request).await {
@@ -230,7 +235,13 @@ impl Transport {
         request: Request<Full<Bytes>>,
     ) -> Result<http::Response<Incoming>, Trouble> {
         let client = self.client(endpoint, ask.reach, Protocol::Http1)?;
-        client.request(request).await.map_err(|error| explained(&error))
+        let response = client.request(request).await.map_err(|error| explained(&error))?;
+        Ok(checked(response, ask.url.host_str().unwrap_or_default())?)
+    }
+
+    /// What must not be written anywhere of the proxies' settings.
+    pub(super) fn proxy_secrets(&self) -> Vec<Secret> {
+        self.proxies.secrets()
     }
 
     fn speaks_http2(&self, url: &Url) -> bool {
@@ -263,11 +274,18 @@ impl Transport {
     }
 
     fn new_client(&self, endpoint: &Endpoint, reach: Reach, protocol: Protocol) -> Result<HttpClient, Trouble> {
-        let mut connector = HttpConnector::new_with_resolver(GuardedResolver(reach));
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(self.connect_deadline));
-        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(self.tls(endpoint)?);
+        let tcp = |reach| {
+            let mut connector = HttpConnector::new_with_resolver(GuardedResolver(reach));
+            connector.enforce_http(false);
+            connector.set_nodelay(true);
+            connector.set_connect_timeout(Some(self.connect_deadline));
+            connector
+        };
+        // The proxy is not chosen by a registry, so it may stand anywhere, and is trusted by the system's authorities.
+        let to_proxies = tcp(Reach::Registry);
+        let (proxies, deadline) = (Arc::clone(&self.proxies), self.connect_deadline);
+        let connector = Connector::new(tcp(reach), to_proxies, proxies, deadline, || self.tls(None))?;
+        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(self.tls(endpoint.ca_pem.as_deref())?);
         let builder = if endpoint.plain_http { builder.https_or_http() } else { builder.https_only() };
         let connector = match protocol {
             Protocol::Http1 => builder.enable_http1().wrap_connector(connector),
@@ -288,12 +306,12 @@ impl Transport {
             .build(connector))
     }
 
-    fn tls(&self, endpoint: &Endpoint) -> Result<rustls::ClientConfig, Trouble> {
+    fn tls(&self, authorities: Option<&[u8]>) -> Result<rustls::ClientConfig, Trouble> {
         let unusable = |text: String| Trouble::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry();
         let mut roots = RootCertStore::empty();
         let system = self.system_authorities.get_or_init(|| rustls_native_certs::load_native_certs().certs);
         roots.add_parsable_certificates(system.iter().cloned());
-        if let Some(pem) = &endpoint.ca_pem {
+        if let Some(pem) = authorities {
             let before = roots.len();
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 let certificate = certificate.map_err(|error| unusable(format!("CA bundle: {error}")))?;
@@ -378,12 +396,26 @@ async fn answer(response: http::Response<Incoming>, class: AddressClass, ask: &A
     Ok(Answer { status: parts.status, headers: parts.headers, version: parts.version, class, body, digest })
 }
 
+/// Of where the answer came from. A proxy's address says nothing of the registry behind it, whose name may stand for any
+/// address: the strictest is taken.
+fn class_of_server(response: &http::Response<Incoming>, url: &Url) -> AddressClass {
+    let info: Option<&HttpInfo> = response.extensions().get();
+    let address = match response.extensions().get::<Via>() {
+        Some(_) => literal_address(url),
+        None => info.map(|info| info.remote_addr().ip()),
+    };
+    address.map_or(AddressClass::Public, AddressClass::of)
+}
+
 /// What a failed exchange means: the innermost cause that tells.
 fn explained(error: &(dyn Error + 'static)) -> Trouble {
     let mut last = error.to_string();
     for cause in successors(Some(error), |cause| cause_of(*cause)) {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return Trouble::new(RegistryFailureKind::Tls, tls.to_string());
+        }
+        if let Some(failed) = cause.downcast_ref::<ProxyFailed>() {
+            return failed.clone().into();
         }
         if let Some(refused) = cause.downcast_ref::<AddressRefused>() {
             return Trouble::new(RegistryFailureKind::RefusedTarget, refused.to_string());
@@ -399,7 +431,7 @@ fn explained(error: &(dyn Error + 'static)) -> Trouble {
 }
 
 /// The next cause; `io::Error::source` would skip the error that it wraps.
-fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+pub(super) fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>() {
         Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
         None => error.source(),

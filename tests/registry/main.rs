@@ -18,6 +18,8 @@ mod authentication;
 mod certificates;
 mod content;
 mod platforms;
+mod proxies;
+mod proxy;
 mod redirects;
 mod server;
 mod tags;

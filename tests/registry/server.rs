@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::unfold;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -36,6 +36,8 @@ pub struct Seen {
     pub query: String,
     /// `Basic`, `Bearer`, …; `None` for a request without `Authorization`.
     pub scheme: Option<String>,
+    /// HTTP's version.
+    pub version: Version,
     /// Everything else that could carry a secret: all headers and the body.
     rest: String,
 }
@@ -242,7 +244,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn acceptor(certificate: &ServerCertificate, protocols: &[&[u8]]) -> TlsAcceptor {
+/// Takes TLS connections with this certificate, and offers these protocols.
+pub fn acceptor(certificate: &ServerCertificate, protocols: &[&[u8]]) -> TlsAcceptor {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
     let chain = vec![CertificateDer::from_pem_slice(certificate.certificate_pem.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).unwrap();
@@ -291,6 +294,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         method: parts.method.to_string(),
         path: path.clone(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
+        version: parts.version,
         scheme: authorization.as_deref().map(|text| text.split(' ').next().unwrap_or_default().to_owned()),
         rest: format!("{:?} {authorization:?} {}", parts.headers, String::from_utf8_lossy(&body)),
     });
