@@ -10,6 +10,7 @@ use imageset_controller::domain::{Digest, Reference, RegistryFailure, RegistryFa
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
 use serde_json::json;
 
+mod addresses;
 mod authentication;
 #[allow(missing_docs)]
 #[path = "../testbox/certificates.rs"]

@@ -159,7 +159,8 @@ impl Server {
     pub async fn start_at(address: &str, certificate: Option<&ServerCertificate>) -> Self {
         let acceptor = certificate.map(acceptor);
         let listener = TcpListener::bind((address, 0)).await.unwrap();
-        let host = format!("{address}:{}", listener.local_addr().unwrap().port());
+        let port = listener.local_addr().unwrap().port();
+        let host = if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
         let state = Arc::new(State::default());
         let task = tokio::spawn(serve(listener, acceptor, Arc::clone(&state)));
         Self { host, state, task }

@@ -5,7 +5,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
-/// PEM texts for one server on `127.0.0.1` and `localhost`, signed by an authority that nobody else knows.
+/// PEM texts for one server on `127.0.0.1`, `::1` and `localhost`, signed by an authority that nobody else knows.
 #[derive(Clone, Debug)]
 pub struct ServerCertificate {
     /// The authority's certificate: what a client has to trust.
@@ -26,7 +26,7 @@ impl ServerCertificate {
         let ca_key = KeyPair::generate()?;
         let ca_certificate = ca.self_signed(&ca_key)?;
 
-        let mut server = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+        let mut server = CertificateParams::new(["127.0.0.1", "::1", "localhost"].map(str::to_owned))?;
         server.distinguished_name.push(DnType::CommonName, "127.0.0.1");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate()?;
