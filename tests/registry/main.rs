@@ -18,6 +18,7 @@ mod certificates;
 mod content;
 mod redirects;
 mod server;
+mod transcripts;
 mod trouble;
 
 use server::{Reply, Server};

@@ -28,13 +28,17 @@ const PIECE: u64 = 64 * 1024;
 /// One request as it came in.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// `GET`, `POST`, …
+    pub method: String,
     /// The path, without the query.
     pub path: String,
     /// The query, empty if there was none.
     pub query: String,
     /// `Basic`, `Bearer`, …; `None` for a request without `Authorization`.
     pub scheme: Option<String>,
-    /// Everything else that could carry a secret: all headers and the body.
+    /// What came after the headers.
+    pub body: String,
+    /// All headers, which could carry a secret.
     rest: String,
 }
 
@@ -54,7 +58,7 @@ enum Content {
 #[derive(Clone, Debug)]
 pub struct Reply {
     status: u16,
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<(String, String)>,
     content: Content,
     /// What to answer instead to a request with exactly this `Authorization`.
     to: Option<(String, Box<Reply>)>,
@@ -66,8 +70,13 @@ pub struct Reply {
 impl Reply {
     /// A status with a body and its content type.
     pub fn new(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
-        let headers = vec![("content-type", content_type.to_owned())];
-        Self { status, headers, content: Content::Bytes(body.into()), to: None, gate: None, silent: false }
+        Self::bare(status, body).with("content-type", content_type)
+    }
+
+    /// A status and a body, without any header of ours.
+    pub fn bare(status: u16, body: impl Into<Bytes>) -> Self {
+        let content = Content::Bytes(body.into());
+        Self { status, headers: Vec::new(), content, to: None, gate: None, silent: false }
     }
 
     /// An empty answer.
@@ -86,8 +95,8 @@ impl Reply {
     }
 
     /// One more header.
-    pub fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, value.to_owned()));
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -199,7 +208,9 @@ impl Server {
 
     /// Whether this text came in anywhere in a request.
     pub fn received(&self, text: &str) -> bool {
-        self.seen().iter().any(|seen| [&seen.path, &seen.query, &seen.rest].iter().any(|part| part.contains(text)))
+        self.seen()
+            .iter()
+            .any(|seen| [&seen.path, &seen.query, &seen.body, &seen.rest].iter().any(|part| part.contains(text)))
     }
 
     /// Connections that were accepted.
@@ -266,10 +277,12 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let authorization = parts.headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
     let path = parts.uri.path().to_owned();
     locked(&state.seen).push(Seen {
+        method: parts.method.to_string(),
         path: path.clone(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
         scheme: authorization.as_deref().map(|text| text.split(' ').next().unwrap_or_default().to_owned()),
-        rest: format!("{:?} {authorization:?} {}", parts.headers, String::from_utf8_lossy(&body)),
+        body: String::from_utf8_lossy(&body).into_owned(),
+        rest: format!("{:?} {authorization:?}", parts.headers),
     });
     let mut reply = locked(&state.script).get(&path).cloned().unwrap_or_else(|| Reply::status(404));
     if let Some((expected, other)) = reply.to.take()
@@ -285,7 +298,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     }
     let mut response = Response::builder().status(StatusCode::from_u16(reply.status).unwrap());
     for (name, value) in &reply.headers {
-        response = response.header(*name, value);
+        response = response.header(name, value);
     }
     Ok(response.body(sent(state, reply.content)).unwrap())
 }
