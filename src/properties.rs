@@ -129,9 +129,14 @@ mod tests {
             ("operator_output", operator_output),
             ("reference", reference),
         ];
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+        let fuzzed = fs::read_dir(root.join("fuzz_targets")).unwrap().map(|entry| entry.unwrap().path());
+        let fuzzed: BTreeSet<String> =
+            fuzzed.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+        assert!(fuzzed.iter().map(String::as_str).eq(targets.iter().map(|(name, _)| *name)), "{fuzzed:?}");
         let mut broken = Vec::new();
         for (target, property) in targets {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+            let folder = root.join("corpus").join(target);
             let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
             files.sort();
             assert!(files.len() >= 20, "{target} has {} files only", files.len());
