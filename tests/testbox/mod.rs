@@ -17,6 +17,7 @@ pub mod images;
 pub mod mirror;
 pub mod operator_double;
 pub mod operator_images;
+pub mod peers;
 pub mod process;
 pub mod recorder;
 pub mod registry;

@@ -64,18 +64,19 @@ impl std::fmt::Debug for TokenService {
 }
 
 impl TokenService {
-    /// Listens on a free port; with a certificate it speaks HTTPS. The user may pull, push and delete everywhere;
+    /// Listens on a free loopback port; with a certificate it speaks HTTPS. `name` is the host of its realm. The user may pull, push and delete everywhere;
     /// with `anonymous_pull` requests without credentials get tokens that allow to pull, else 401.
     pub async fn start(
         user: &str,
         password: &str,
         anonymous_pull: bool,
         tls: Option<&ServerCertificate>,
+        name: &str,
     ) -> Result<Self> {
         let acceptor = tls.map(tls_acceptor).transpose()?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let realm = format!("{scheme}://127.0.0.1:{}/token", listener.local_addr()?.port());
+        let realm = format!("{scheme}://{name}:{}/token", listener.local_addr()?.port());
         let state = Arc::new(State {
             key: KeyPair::generate_for(&rcgen::PKCS_ED25519)?,
             user: user.to_owned(),
