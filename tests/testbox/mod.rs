@@ -24,6 +24,7 @@ pub mod registry;
 pub mod registry_client;
 pub mod rights;
 pub mod rules;
+pub mod server;
 pub mod token_service;
 
 pub use apply::apply_yaml;
