@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use imageset_controller::domain::Reference;
+use imageset_controller::domain::answer::Hints;
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
 
 use crate::Measured;
@@ -107,7 +108,7 @@ impl Ours {
 
     async fn resolve(&self) -> Result<Duration> {
         let started = Instant::now();
-        let outcomes = self.client.resolve(&self.access, &self.references, |_| {}).await;
+        let outcomes = self.client.resolve(&self.access, &self.references, &Hints::default(), |_| {}).await;
         let took = started.elapsed();
         for outcome in outcomes {
             outcome.map_err(|failure| anyhow::anyhow!("{failure}"))?;

@@ -2,6 +2,7 @@
 //! that `crane digest` and `skopeo inspect` name, however the registry asks who we are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use imageset_controller::domain::answer::Hints;
 use imageset_controller::domain::{Content, Reference};
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
 
@@ -54,7 +55,7 @@ async fn all_say_the_same(registry: &Registry, with_credentials: bool) {
     let access = Access { credentials: secret.into_iter().collect(), registries: vec![settings] };
     let references: Vec<Reference> = pushed.iter().map(|(reference, _)| reference.clone()).collect();
     let client = RegistryClient::new(RegistryClientSettings::default());
-    let ours = client.resolve(&access, &references, |_| {}).await;
+    let ours = client.resolve(&access, &references, &Hints::default(), |_| {}).await;
 
     let peers = Peers::new(&config, registry.ca_pem()).await.unwrap();
     assert_eq!(ours.len(), pushed.len());
