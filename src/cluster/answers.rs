@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::domain::answer::{Answer, Answers, OperatorImage, Questions};
 use crate::domain::resolution::Retry;
-use crate::domain::{Platform, Reference, RegistryFailure, ResolvedImage};
+use crate::domain::{Platform, Reference, RegistryFailure, Release, ResolvedImage};
 use crate::registry::{Access, RegistryClient};
 
 /// The first and the longest pause before a failure is asked again.
@@ -35,6 +35,22 @@ struct Memory {
     generation: u64,
     images: BTreeMap<Reference, Entry<ResolvedImage>>,
     operators: BTreeMap<Reference, Entry<OperatorImage>>,
+    /// By operator image.
+    releases: BTreeMap<Reference, Entry<BTreeSet<Release>>>,
+}
+
+/// What has to be asked now, and for which access.
+struct Unanswered {
+    images: Vec<Reference>,
+    operators: Vec<Reference>,
+    releases: Vec<Reference>,
+    generation: u64,
+}
+
+impl Unanswered {
+    fn is_empty(&self) -> bool {
+        self.images.is_empty() && self.operators.is_empty() && self.releases.is_empty()
+    }
 }
 
 enum Entry<T> {
@@ -84,21 +100,25 @@ impl RegistryAnswers {
     /// Answers from memory; asks what is not there, waiting at most `patience`. What has no answer by then is
     /// [`Answer::Pending`], and `late` is notified when it has one.
     pub async fn ask(&self, questions: &Questions, access: Access, patience: Duration) -> Answers {
-        let (images, operators, generation) = self.unanswered(questions, &access);
-        if !images.is_empty() || !operators.is_empty() {
+        let unanswered = self.unanswered(questions, &access);
+        if !unanswered.is_empty() {
             let (memory, client, late) = (self.memory.clone(), self.client.clone(), self.late.clone());
             let done = Arc::new(Notify::new());
             let (finished, hints) = (done.clone(), questions.hints.clone());
             let task = async move {
+                let Unanswered { images, operators, releases, generation } = unanswered;
                 let resolving = client.resolve(&access, &images, &hints, |_| {});
                 let reading = futures::future::join_all(
                     operators.iter().map(|reference| client.operator_version_label(&access, reference)),
                 );
-                let (resolved, labelled) = futures::join!(resolving, reading);
+                let listing =
+                    futures::future::join_all(releases.iter().map(|reference| client.releases(&access, reference)));
+                let (resolved, labelled, listed) = futures::join!(resolving, reading, listing);
                 let mut memory = lock(&memory);
                 if memory.generation == generation {
                     keep(&mut memory.images, images, resolved, &hints.platforms);
                     keep(&mut memory.operators, operators, labelled, &BTreeSet::new());
+                    keep(&mut memory.releases, releases, listed, &BTreeSet::new());
                 }
                 drop(memory);
                 finished.notify_one();
@@ -115,6 +135,7 @@ impl RegistryAnswers {
         Answers {
             images: answers(&memory.images, questions.images.iter()),
             operators: answers(&memory.operators, questions.operators.iter()),
+            releases: answers(&memory.releases, questions.releases.iter()),
         }
     }
 
@@ -124,7 +145,8 @@ impl RegistryAnswers {
         let memory = lock(&self.memory);
         let images = asked.images.keys().filter_map(|image| memory.images.get(image).and_then(retry_at));
         let operators = asked.operators.keys().filter_map(|image| memory.operators.get(image).and_then(retry_at));
-        let first = images.chain(operators).min()?;
+        let releases = asked.releases.keys().filter_map(|image| memory.releases.get(image).and_then(retry_at));
+        let first = images.chain(operators).chain(releases).min()?;
         Some(first.saturating_duration_since(Instant::now()))
     }
 
@@ -135,6 +157,13 @@ impl RegistryAnswers {
         let fresh = |at: &Instant| now.saturating_duration_since(*at) < age;
         memory.images.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if !fresh(at)));
         memory.operators.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if !fresh(at)));
+    }
+
+    /// The same for lists of releases.
+    pub fn forget_releases_older_than(&self, age: Duration) {
+        let now = Instant::now();
+        let old = |at: &Instant| now.saturating_duration_since(*at) >= age;
+        lock(&self.memory).releases.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if old(at)));
     }
 
     /// Forgets answers that nothing can be made of, some time after they were given. Whether there are any.
@@ -149,7 +178,7 @@ impl RegistryAnswers {
     }
 
     /// What has to be asked now; it is marked as asked. Another access makes failures and open questions worthless.
-    fn unanswered(&self, questions: &Questions, access: &Access) -> (Vec<Reference>, Vec<Reference>, u64) {
+    fn unanswered(&self, questions: &Questions, access: &Access) -> Unanswered {
         let now = Instant::now();
         let mut memory = lock(&self.memory);
         if memory.access != *access {
@@ -157,10 +186,12 @@ impl RegistryAnswers {
             memory.generation += 1;
             memory.images.retain(|_, entry| matches!(entry, Entry::Known { .. }));
             memory.operators.retain(|_, entry| matches!(entry, Entry::Known { .. }));
+            memory.releases.retain(|_, entry| matches!(entry, Entry::Known { .. }));
         }
         let images = mark(&mut memory.images, questions.images.iter(), now, &questions.hints.platforms);
         let operators = mark(&mut memory.operators, questions.operators.iter(), now, &BTreeSet::new());
-        (images, operators, memory.generation)
+        let releases = mark(&mut memory.releases, questions.releases.iter(), now, &BTreeSet::new());
+        Unanswered { images, operators, releases, generation: memory.generation }
     }
 }
 
