@@ -15,7 +15,7 @@ use crate::statistics::{median, slope};
 /// Round-trip times, in milliseconds.
 const DISTANCES: [u64; 4] = [0, 20, 50, 100];
 /// How often each is measured; the median counts.
-const RUNS: usize = 5;
+const RUNS: usize = 7;
 /// A token is worth nothing after this; see [`resolve_realm_known`].
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
@@ -71,17 +71,19 @@ pub async fn sloped(
     runs: usize,
     mut run: impl AsyncFnMut() -> Result<Duration>,
 ) -> Result<f64> {
-    let mut points = Vec::new();
-    for distance in DISTANCES {
-        far.set_round_trip(Duration::from_millis(distance));
-        let mut took = Vec::new();
-        for _ in 0..runs {
+    let mut took = DISTANCES.map(|_| Vec::new());
+    for _ in 0..runs {
+        // One distance after the other in each run: what else this machine does meanwhile falls on all of them.
+        for (distance, took) in DISTANCES.iter().zip(&mut took) {
+            far.set_round_trip(Duration::from_millis(*distance));
             far.cut().await;
-            took.push(run().await.with_context(|| format!("{name} at {distance} ms"))?.as_secs_f64() * 1000.0);
+            let one = run().await.with_context(|| format!("{name} at {distance} ms"))?;
+            took.push(one.as_secs_f64() * 1000.0);
         }
-        points.push((distance as f64, median(&mut took)));
     }
     far.set_round_trip(Duration::ZERO);
+    let points: Vec<(f64, f64)> =
+        DISTANCES.iter().zip(&mut took).map(|(distance, took)| (*distance as f64, median(took))).collect();
     let told: Vec<String> = points.iter().map(|(x, y)| format!("{y:.0} ms at {x}")).collect();
     println!("{name}: {}", told.join(", "));
     Ok(slope(&points))
