@@ -48,6 +48,9 @@ pub async fn measure(far: &FarRegistry) -> Result<Vec<Measured>> {
     let known = sloped(far, "resolve_realm_known", RUNS, async || resolve_realm_known(far, same).await);
     measured.push(Measured::limited("resolve_realm_known_slope", known.await?, 4.5, "round trips"));
 
+    let known = sloped(far, "resolve_realm_known_other_host", RUNS, async || resolve_realm_known(far, other).await);
+    measured.push(Measured::limited("resolve_realm_known_other_host_slope", known.await?, 4.5, "round trips"));
+
     let platforms = sloped(far, "resolve_cold_platforms", RUNS, async || resolve_with_platforms(far, same).await);
     measured.push(Measured::limited("resolve_cold_platforms_slope", platforms.await?, 6.5, "round trips"));
 
