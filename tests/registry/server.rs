@@ -189,7 +189,7 @@ impl Server {
         format!("{}://{}{path}", if self.tls { "https" } else { "http" }, self.host)
     }
 
-    /// What to answer to requests for this path, or `HEAD /path` for one method only; everything else is a 404.
+    /// What to answer to requests for this path, `HEAD /path` for one method only, or `*` for all else, which is a 404.
     pub fn on(&self, path: &str, reply: Reply) -> &Self {
         locked(&self.state.script).insert(path.to_owned(), reply);
         self
@@ -301,7 +301,8 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let own = format!("{} {path}", parts.method);
     let mut reply = {
         let script = locked(&state.script);
-        script.get(&own).or_else(|| script.get(&path)).cloned().unwrap_or_else(|| Reply::status(404))
+        let reply = script.get(&own).or_else(|| script.get(&path)).or_else(|| script.get("*"));
+        reply.cloned().unwrap_or_else(|| Reply::status(404))
     };
     if let Some((expected, other)) = reply.to.take()
         && authorization.as_deref() == Some(expected.as_str())
