@@ -31,8 +31,10 @@ use crate::{INDEX, index, secret_free};
 const RUNNING: &str = "v1.40.15";
 /// The operator that is to come; its set is wanted.
 const PREPARED: &str = "v1.42.4";
+/// An operator whose images are elsewhere than those of the others.
+const ON_DOCKER_HUB: &str = "v1.38.0";
 /// Longer than any test.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What must come of a fault.
 #[derive(Clone, Copy, Debug)]
@@ -107,24 +109,19 @@ fn resolved(reference: &Reference) -> ResolvedImage {
 impl Cluster {
     /// All its images come from this registry. What is pinned was made by the product itself, from good answers.
     pub fn pinned_to(registry: &str) -> Self {
-        let mut snapshot = Snapshot::default();
-        snapshot.settings.mode = Mode::Apply;
-        let image = format!("quay.io/tigera/operator:{RUNNING}");
-        let template = OperatorDeployment { image: Some(image.clone()), init_image_version: None };
-        snapshot.operator = Read::Known(Some(template));
-        let pod = OperatorPod { name: "operator-1".to_owned(), image, image_digest: None, ready: true };
-        snapshot.operator_pods = Read::Known(vec![pod]);
-        let mut installation = Installation::default();
-        installation.settings.layout.registry = format!("{registry}/");
-        installation.settings.image_pull_secrets = vec!["tigera-pull-secret".to_owned()];
-        snapshot.installation = Read::Known(Some(installation));
-        let nodes = [("linux/amd64", 3), ("linux/arm64", 1)];
-        snapshot.nodes = Read::Known(nodes.into_iter().map(|(node, count)| (node.parse().unwrap(), count)).collect());
+        let mut snapshot = snapshot(registry);
         let pinned = store_first_set(&mut snapshot);
         snapshot.settings.prepare = vec![PrepareVersion::Release(PREPARED.parse().unwrap())];
         let wanted = decide(&snapshot, Catalogue::embedded()).questions.images.into_iter().collect();
         snapshot.recheck_due = true;
         Self { snapshot, pinned, wanted }
+    }
+
+    /// Nothing is stored yet. The running operator's images are on quay.io, those of the prepared one on docker.io.
+    pub fn of_two_registries() -> Self {
+        let mut snapshot = snapshot("");
+        snapshot.settings.prepare = vec![PrepareVersion::Release(ON_DOCKER_HUB.parse().unwrap())];
+        Self { snapshot, pinned: Vec::new(), wanted: Vec::new() }
     }
 
     /// The Installation names no pull secret.
@@ -146,7 +143,7 @@ impl Cluster {
         let fault: String = fault.chars().take(300).collect();
         let requests = || servers.iter().map(|server| server.seen().len()).sum::<usize>();
         let answers = RegistryAnswers::new(client);
-        let pass = self.pass(&answers, &access).await;
+        let pass = self.pass(&answers, &access, PATIENCE).await;
         self.nothing_pinned_changed(&fault, &pass);
         self.one_finding_tells(&fault, &pass, expected);
         let asked = requests();
@@ -154,19 +151,19 @@ impl Cluster {
 
         // Time stands still, so that no failure is due again.
         tokio::time::pause();
-        let again = self.pass(&answers, &access).await;
+        let again = self.pass(&answers, &access, PATIENCE).await;
         tokio::time::resume();
         assert_eq!(again.decision, pass.decision, "{fault}: a second pass");
         assert_eq!(requests(), asked, "{fault}: a second pass asks nothing");
     }
 
     /// One pass as the controller makes it. Everything that it writes is searched for the planted secret.
-    pub async fn pass(&self, answers: &RegistryAnswers, access: &Access) -> Pass {
+    pub async fn pass(&self, answers: &RegistryAnswers, access: &Access, patience: Duration) -> Pass {
         let log = Log::start();
         let mut snapshot = self.snapshot.clone();
         let mut decision = decide(&snapshot, Catalogue::embedded());
         while !decision.questions.is_empty() {
-            let answered = answers.ask(&decision.questions, access.clone(), PATIENCE).await;
+            let answered = answers.ask(&decision.questions, access.clone(), patience).await;
             snapshot.answers.images.extend(answered.images);
             decision = decide(&snapshot, Catalogue::embedded());
         }
@@ -230,6 +227,24 @@ impl Cluster {
         };
         times..=times
     }
+}
+
+/// The operator runs, nothing is stored.
+fn snapshot(registry: &str) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    snapshot.settings.mode = Mode::Apply;
+    let image = format!("quay.io/tigera/operator:{RUNNING}");
+    let template = OperatorDeployment { image: Some(image.clone()), init_image_version: None };
+    snapshot.operator = Read::Known(Some(template));
+    let pod = OperatorPod { name: "operator-1".to_owned(), image, image_digest: None, ready: true };
+    snapshot.operator_pods = Read::Known(vec![pod]);
+    let mut installation = Installation::default();
+    installation.settings.layout.registry = registry.to_owned();
+    installation.settings.image_pull_secrets = vec!["tigera-pull-secret".to_owned()];
+    snapshot.installation = Read::Known(Some(installation));
+    let nodes = [("linux/amd64", 3), ("linux/arm64", 1)];
+    snapshot.nodes = Read::Known(nodes.into_iter().map(|(node, count)| (node.parse().unwrap(), count)).collect());
+    snapshot
 }
 
 /// Stores what the product would store, with good answers for all its questions; these are returned.

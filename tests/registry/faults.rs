@@ -4,14 +4,17 @@
 
 use std::time::Duration;
 
+use imageset_controller::cluster::answers::RegistryAnswers;
+use imageset_controller::domain::decision::GoalState;
 use imageset_controller::domain::finding::Reason;
 use imageset_controller::domain::{Digest, RegistryFailureKind};
-use imageset_controller::registry::{Access, RegistryClient, RegistryClientSettings};
+use imageset_controller::registry::{Access, RegistryClient, RegistryClientSettings, RegistrySettings};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::certificates::ServerCertificate;
-use crate::cluster::{Asked, Cluster, Expected};
+use crate::cluster::{Asked, Cluster, Expected, PATIENCE};
 use crate::server::{Reply, Server};
 use crate::{IMAGE, INDEX, basic, good, index, patient, plain, trusting, was_shown_secret, with_secret};
 
@@ -383,4 +386,36 @@ async fn nobody_there() {
         Expected { kind: Unreachable, reason: RegistryUnreachable, words: "cannot be reached", asked: Never };
     Cluster::pinned_to(&host).meets("refused", patient(), access, &[], expected).await;
     Cluster::pinned_to("registry.invalid").meets("no such name", patient(), Access::default(), &[], expected).await;
+}
+
+/// The silent registry is released only when the other one's set is there; waiting for it would never end.
+#[tokio::test]
+async fn a_broken_registry_holds_up_no_other() {
+    let (quick, silent) = (Server::start().await, Server::start().await);
+    let (open, gate) = watch::channel(false);
+    quick.on("*", good("node"));
+    silent.on("*", good("node").after(gate));
+    let mut access = plain(&[&quick, &silent]);
+    for (host, server) in [("quay.io", &quick), ("docker.io", &silent)] {
+        let mirror = Some(server.host().to_owned());
+        access.registries.push(RegistrySettings { host: host.to_owned(), mirror, ..RegistrySettings::default() });
+    }
+    let cluster = Cluster::of_two_registries();
+    let answers = RegistryAnswers::new(patient());
+    let states = async |running: GoalState, prepared: GoalState| {
+        let wanted = [running, prepared];
+        loop {
+            let pass = cluster.pass(&answers, &access, Duration::ZERO).await;
+            let states: Vec<GoalState> = pass.decision.goals.iter().map(|goal| goal.state).collect();
+            if states == wanted {
+                return;
+            }
+            let late = tokio::time::timeout(PATIENCE, answers.late.notified()).await;
+            assert!(late.is_ok(), "{states:?} is all that came, not {wanted:?}");
+        }
+    };
+    states(GoalState::Ready, GoalState::Resolving).await;
+    assert_eq!(silent.seen().len(), 1, "it was asked, and holds the first answer back");
+    open.send_replace(true);
+    states(GoalState::Ready, GoalState::Ready).await;
 }
