@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -45,12 +45,6 @@ struct Unanswered {
     operators: Vec<Reference>,
     releases: Vec<Reference>,
     generation: u64,
-}
-
-impl Unanswered {
-    fn is_empty(&self) -> bool {
-        self.images.is_empty() && self.operators.is_empty() && self.releases.is_empty()
-    }
 }
 
 enum Entry<T> {
@@ -98,45 +92,65 @@ impl RegistryAnswers {
     }
 
     /// Answers from memory; asks what is not there, waiting at most `patience`. What has no answer by then is
-    /// [`Answer::Pending`], and `late` is notified when it has one.
+    /// [`Answer::Pending`], and `late` is notified when it has one. Each registry is asked on its own and its answers are kept
+    /// when it is done: one that is slow or silent delays no other.
     pub async fn ask(&self, questions: &Questions, access: Access, patience: Duration) -> Answers {
-        let unanswered = self.unanswered(questions, &access);
-        if !unanswered.is_empty() {
-            let (memory, client, late) = (self.memory.clone(), self.client.clone(), self.late.clone());
-            let done = Arc::new(Notify::new());
-            let (finished, hints) = (done.clone(), questions.hints.clone());
-            let task = async move {
-                let Unanswered { images, operators, releases, generation } = unanswered;
-                let resolving = client.resolve(&access, &images, &hints, |_| {});
-                let reading = futures::future::join_all(
-                    operators.iter().map(|reference| client.operator_version_label(&access, reference)),
-                );
-                let listing =
-                    futures::future::join_all(releases.iter().map(|reference| client.releases(&access, reference)));
-                let (resolved, labelled, listed) = futures::join!(resolving, reading, listing);
-                let mut memory = lock(&memory);
-                if memory.generation == generation {
-                    keep(&mut memory.images, images, resolved, &hints.platforms);
-                    keep(&mut memory.operators, operators, labelled, &BTreeSet::new());
-                    keep(&mut memory.releases, releases, listed, &BTreeSet::new());
-                }
-                drop(memory);
-                finished.notify_one();
-                late.notify_one();
-            };
-            {
-                let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-                while asking.try_join_next().is_some() {}
-                asking.spawn(task);
-            }
-            let _ = tokio::time::timeout(patience, done.notified()).await;
+        let Unanswered { images, operators, releases, generation } = self.unanswered(questions, &access);
+        let access = Arc::new(access);
+        let mut answered = Vec::new();
+        for images in access.by_registry(images) {
+            let (client, access, hints) = (self.client.clone(), access.clone(), questions.hints.clone());
+            answered.push(self.spawn(generation, async move {
+                let resolved = client.resolve(&access, &images, &hints, |_| {}).await;
+                move |memory: &mut Memory| keep(&mut memory.images, images, resolved, &hints.platforms)
+            }));
         }
+        for operator in operators {
+            let (client, access) = (self.client.clone(), access.clone());
+            answered.push(self.spawn(generation, async move {
+                let read = client.operator_version_label(&access, &operator).await;
+                move |memory: &mut Memory| keep(&mut memory.operators, vec![operator], vec![read], &BTreeSet::new())
+            }));
+        }
+        for operator in releases {
+            let (client, access) = (self.client.clone(), access.clone());
+            answered.push(self.spawn(generation, async move {
+                let listed = client.releases(&access, &operator).await;
+                move |memory: &mut Memory| keep(&mut memory.releases, vec![operator], vec![listed], &BTreeSet::new())
+            }));
+        }
+        let _ = tokio::time::timeout(patience, futures::future::join_all(answered)).await;
         let memory = lock(&self.memory);
         Answers {
             images: answers(&memory.images, questions.images.iter()),
             operators: answers(&memory.operators, questions.operators.iter()),
             releases: answers(&memory.releases, questions.releases.iter()),
         }
+    }
+
+    /// Asks in the background, and keeps what comes of it if the access is still the same by then. The receiver tells the end.
+    fn spawn<K: FnOnce(&mut Memory) + Send>(
+        &self,
+        generation: u64,
+        asking: impl Future<Output = K> + Send + 'static,
+    ) -> oneshot::Receiver<()> {
+        let (memory, late) = (self.memory.clone(), self.late.clone());
+        let (done, end) = oneshot::channel();
+        let task = async move {
+            let keep = asking.await;
+            let mut memory = lock(&memory);
+            if memory.generation == generation {
+                keep(&mut memory);
+            }
+            drop(memory);
+            // Nobody waits for it any more if it is late.
+            let _ = done.send(());
+            late.notify_one();
+        };
+        let mut running = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        running.spawn(task);
+        end
     }
 
     /// When the first failure among these answers may be asked again. Failures that nobody asks for any more do not count.

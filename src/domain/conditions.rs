@@ -328,7 +328,7 @@ impl Facts<'_> {
             .iter()
             .filter_map(|action| match action {
                 super::Action::StoreImageSet(store) => Some(store.set.to_string()),
-                super::Action::WriteRecord(_) => None,
+                super::Action::WriteRecord(_) | super::Action::PruneImageSet(_) => None,
             })
             .collect();
         let rolls = match self.decision.rollouts.as_slice() {

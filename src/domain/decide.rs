@@ -21,7 +21,7 @@ use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
-use super::{discovery, drift};
+use super::{discovery, drift, retention};
 
 /// A set of ours that was put back this often within ten minutes is contested, and left.
 pub const CONTESTED_AFTER: u32 = 3;
@@ -71,7 +71,22 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
         decision.questions.operators = operators;
     }
     decision.findings.extend(gone);
+    keep_the_way_back(snapshot, &mut decision, versions.frozen);
     finished(decision, snapshot)
+}
+
+/// Previous sets: those within the policy's number stay, the others go when nothing is under way.
+fn keep_the_way_back(snapshot: &Snapshot, decision: &mut Decision, frozen: bool) {
+    if frozen {
+        decision.retained.clone_from(&snapshot.remembered.retained);
+        return;
+    }
+    let retained = retention::retained(snapshot, &decision.goals);
+    let quiet = decision.operator.taken_over && decision.questions.holds_nothing() && decision.plan.is_empty();
+    for prune in retention::to_prune(snapshot, &decision.goals, &retained, quiet) {
+        decision.plan.push(Action::PruneImageSet(prune));
+    }
+    decision.retained = retained;
 }
 
 fn blind(decision: Decision) -> Decision {
@@ -481,7 +496,7 @@ fn parsed_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {
 }
 
 /// The entries are not those that we wrote.
-fn edited(set: &StoredImageSet) -> bool {
+pub(super) fn edited(set: &StoredImageSet) -> bool {
     let content = content_digest(set.images.iter().map(|entry| (entry.image.clone(), entry.digest.clone())));
     set.origin.as_ref().is_none_or(|origin| origin.content != content)
 }

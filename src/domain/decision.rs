@@ -12,6 +12,7 @@ use super::finding::Finding;
 use super::imageset::CompleteImageSet;
 use super::record::Record;
 use super::report::Progress;
+use super::retention::Retained;
 use super::settings::PrepareVersion;
 use super::{Digest, ImageName, ImageSetName, ProductVersion, Reference, Release};
 
@@ -43,6 +44,8 @@ pub struct Decision {
     pub blind: bool,
     /// All digests of the target's set were compared with the registry in this pass.
     pub verified: bool,
+    /// Sets of previous versions, the one used last in front.
+    pub retained: Vec<Retained>,
     /// What is known of newer releases.
     pub discovery: Option<Discovery>,
     /// Newer releases that are staged, as far as they are known to the catalogue.
@@ -155,6 +158,18 @@ pub enum Action {
     WriteRecord(Box<Record>),
     /// Create or replace an ImageSet by one server-side apply.
     StoreImageSet(Box<StoreImageSet>),
+    /// Delete a set of ours that is one too many.
+    PruneImageSet(PruneImageSet),
+}
+
+/// A set of a previous version that is given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PruneImageSet {
+    /// Its name.
+    pub image_set: String,
+    /// It is deleted only if it still is as it was seen.
+    pub resource_version: String,
 }
 
 /// The apply of one complete set.

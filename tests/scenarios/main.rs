@@ -346,6 +346,7 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
                 Action::StoreImageSet(store) => {
                     writeln!(text, "  {title}: {:?} {} if {:?}", store.motive, store.set, store.precondition).unwrap();
                 }
+                Action::PruneImageSet(prune) => writeln!(text, "  {title}: delete {}", prune.image_set).unwrap(),
             }
         }
     }
@@ -443,6 +444,7 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
                     records.retain(|one| one.key != record.key);
                     records.push(Record::clone(record));
                 }
+                Action::PruneImageSet(prune) => sets.retain(|one| one.name != prune.image_set),
                 Action::StoreImageSet(store) => {
                     sets.retain(|one| one.name != store.set.name().as_str());
                     let entries = store.set.entries().iter();
