@@ -10,6 +10,12 @@ pub fn median(values: &mut [f64]) -> f64 {
     }
 }
 
+/// The one that three quarters are not below: what the work takes where other work on the machine only ever adds to it.
+pub fn lower_quartile(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 4).copied().unwrap_or(f64::NAN)
+}
+
 /// The slope of the straight line that fits these points best (least squares): of wall time over round-trip time, it is the
 /// number of round trips, whatever else takes its time.
 pub fn slope(points: &[(f64, f64)]) -> f64 {
