@@ -6,7 +6,7 @@
 //! `transport` moves bytes, through a `tunnel` where the environment names a `proxy`; `challenge`, `credentials`, `manifest`,
 //! `rate` and `address` are pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,10 +23,13 @@ mod credentials;
 mod failure;
 mod manifest;
 mod memory;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod proxy;
 mod rate;
 mod redaction;
 mod session;
+mod tags;
 mod token;
 mod transport;
 mod tunnel;
@@ -36,7 +39,9 @@ pub use credentials::{DockerConfig, InvalidDockerConfig};
 pub use proxy::Proxies;
 
 use crate::domain::answer::{Hints, OperatorImage};
-use crate::domain::{Child, Content, Digest, Presence, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage};
+use crate::domain::{
+    Child, Content, Digest, Presence, Reference, RegistryFailure, RegistryFailureKind, Release, ResolvedImage,
+};
 use access::Endpoint;
 use failure::Trouble;
 use manifest::{ImageConfiguration, Manifest};
@@ -196,6 +201,19 @@ impl RegistryClient {
         };
         let outcome = tokio::time::timeout_at(deadline, asked).await;
         let outcome = outcome.unwrap_or_else(|_| Err(late(self.settings.image_deadline)));
+        outcome.map_err(|trouble| session.failure(&trouble, reference, &repository))
+    }
+
+    /// The releases among the tags of this reference's repository.
+    ///
+    /// # Errors
+    /// The list could not be had as a whole: a part of it would hide releases.
+    pub async fn releases(&self, access: &Access, reference: &Reference) -> Result<BTreeSet<Release>, RegistryFailure> {
+        let (endpoint, repository) = access.endpoint(reference).map_err(|trouble| unreached(&trouble, reference))?;
+        let memory = self.memory(&endpoint);
+        let session = Session::new(&self.transport, access, &endpoint, &memory, vec![repository.clone()]);
+        let outcome = tokio::time::timeout(self.settings.set_deadline, tags::releases(&session, &repository)).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(late(self.settings.set_deadline)));
         outcome.map_err(|trouble| session.failure(&trouble, reference, &repository))
     }
 

@@ -31,7 +31,7 @@ const LONGEST_LIFE_SECONDS: u64 = 3600;
 /// A token is used up to this long before its end, in seconds (and at most half of its life): it has to hold when it arrives.
 const BEFORE_THE_END_SECONDS: u64 = 10;
 /// A token is used at least this long, in seconds, whatever its service says: those who waited for it share it.
-const SHORTEST_LIFE_SECONDS: u64 = 2;
+const SHORTEST_LIFE_SECONDS: u64 = 1;
 
 #[derive(Deserialize)]
 struct TokenAnswer {
@@ -105,7 +105,7 @@ pub(super) async fn fetch(
 }
 
 /// The token service's address, if the rules let us go there (and with credentials, if there are some).
-fn realm(endpoint: &Endpoint, challenge: &BearerChallenge, with_credentials: bool) -> Result<Url, Trouble> {
+pub(super) fn realm(endpoint: &Endpoint, challenge: &BearerChallenge, with_credentials: bool) -> Result<Url, Trouble> {
     let whole = |kind, text: String| Err(Trouble::new(kind, text).of_whole_registry());
     let Ok(url) = Url::parse(&challenge.realm) else {
         return whole(RegistryFailureKind::InvalidAnswer, format!("token realm {:?}", challenge.realm));
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(token(r#"{"token": "abc", "access_token": "def", "expires_in": 60}"#), Ok("abc".to_owned()));
         assert_eq!(token(r#"{"access_token": "def"}"#), Ok("def".to_owned()));
         for (expires, life) in
-            [("300", 290), ("5", 3), ("0", 2), ("9e99", 50), ("\"soon\"", 50), ("-1", 50), ("1000000", 3590)]
+            [("300", 290), ("5", 3), ("0", 1), ("9e99", 50), ("\"soon\"", 50), ("-1", 50), ("1000000", 3590)]
         {
             let body = format!(r#"{{"token": "abc", "expires_in": {expires}}}"#);
             assert_eq!(read(body.as_bytes()).unwrap().life, Duration::from_secs(life), "{expires}");

@@ -11,6 +11,7 @@ use imageset_controller::domain::{Digest, Reference, RegistryFailure, RegistryFa
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
 use serde_json::json;
 
+mod addresses;
 mod again;
 mod authentication;
 #[allow(missing_docs)]
@@ -24,6 +25,8 @@ mod proxies;
 mod proxy;
 mod redirects;
 mod server;
+mod tags;
+mod transcripts;
 mod trouble;
 
 use server::{Reply, Server};

@@ -38,7 +38,9 @@ pub struct Seen {
     pub scheme: Option<String>,
     /// HTTP's version.
     pub version: Version,
-    /// Everything else that could carry a secret: all headers and the body.
+    /// What came after the headers.
+    pub body: String,
+    /// All headers, which could carry a secret.
     rest: String,
 }
 
@@ -58,7 +60,7 @@ enum Content {
 #[derive(Clone, Debug)]
 pub struct Reply {
     status: u16,
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<(String, String)>,
     content: Content,
     /// What to answer instead to a request with exactly this `Authorization`.
     to: Option<(String, Box<Reply>)>,
@@ -70,8 +72,13 @@ pub struct Reply {
 impl Reply {
     /// A status with a body and its content type.
     pub fn new(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
-        let headers = vec![("content-type", content_type.to_owned())];
-        Self { status, headers, content: Content::Bytes(body.into()), to: None, gate: None, silent: false }
+        Self::bare(status, body).with("content-type", content_type)
+    }
+
+    /// A status and a body, without any header of ours.
+    pub fn bare(status: u16, body: impl Into<Bytes>) -> Self {
+        let content = Content::Bytes(body.into());
+        Self { status, headers: Vec::new(), content, to: None, gate: None, silent: false }
     }
 
     /// An empty answer.
@@ -90,8 +97,8 @@ impl Reply {
     }
 
     /// One more header.
-    pub fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, value.to_owned()));
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -172,7 +179,8 @@ impl Server {
 
     async fn start_with(address: &str, acceptor: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind((address, 0)).await.unwrap();
-        let host = format!("{address}:{}", listener.local_addr().unwrap().port());
+        let port = listener.local_addr().unwrap().port();
+        let host = if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
         let state = Arc::new(State::default());
         let tls = acceptor.is_some();
         let task = tokio::spawn(serve(listener, acceptor, Arc::clone(&state)));
@@ -189,7 +197,8 @@ impl Server {
         format!("{}://{}{path}", if self.tls { "https" } else { "http" }, self.host)
     }
 
-    /// What to answer to requests for this path, `HEAD /path` for one method only, or `*` for all else, which is a 404.
+    /// What to answer to requests for this path, for `HEAD /path` or another method only, for `/path?query`, or for `*`: all
+    /// else, which is a 404.
     pub fn on(&self, path: &str, reply: Reply) -> &Self {
         locked(&self.state.script).insert(path.to_owned(), reply);
         self
@@ -217,7 +226,9 @@ impl Server {
 
     /// Whether this text came in anywhere in a request.
     pub fn received(&self, text: &str) -> bool {
-        self.seen().iter().any(|seen| [&seen.path, &seen.query, &seen.rest].iter().any(|part| part.contains(text)))
+        self.seen()
+            .iter()
+            .any(|seen| [&seen.path, &seen.query, &seen.body, &seen.rest].iter().any(|part| part.contains(text)))
     }
 
     /// Connections that were accepted.
@@ -296,12 +307,14 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         query: parts.uri.query().unwrap_or_default().to_owned(),
         version: parts.version,
         scheme: authorization.as_deref().map(|text| text.split(' ').next().unwrap_or_default().to_owned()),
-        rest: format!("{:?} {authorization:?} {}", parts.headers, String::from_utf8_lossy(&body)),
+        body: String::from_utf8_lossy(&body).into_owned(),
+        rest: format!("{:?} {authorization:?}", parts.headers),
     });
     let own = format!("{} {path}", parts.method);
     let mut reply = {
         let script = locked(&state.script);
-        let reply = script.get(&own).or_else(|| script.get(&path)).or_else(|| script.get("*"));
+        let whole = format!("{path}?{}", parts.uri.query().unwrap_or_default());
+        let reply = [own.as_str(), &whole, &path, "*"].into_iter().find_map(|key| script.get(key));
         reply.cloned().unwrap_or_else(|| Reply::status(404))
     };
     if let Some((expected, other)) = reply.to.take()
@@ -317,7 +330,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     }
     let mut response = Response::builder().status(StatusCode::from_u16(reply.status).unwrap());
     for (name, value) in &reply.headers {
-        response = response.header(*name, value);
+        response = response.header(name, value);
     }
     Ok(response.body(sent(state, reply.content)).unwrap())
 }

@@ -5,7 +5,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
-/// PEM texts for one server on `127.0.0.1` and `localhost`, signed by an authority that nobody else knows.
+/// PEM texts for one server on `127.0.0.1`, `::1` and `localhost`, signed by an authority that nobody else knows.
 #[derive(Clone, Debug)]
 pub struct ServerCertificate {
     /// The authority's certificate: what a client has to trust.
@@ -19,7 +19,7 @@ pub struct ServerCertificate {
 impl ServerCertificate {
     /// A new authority with the given common name and a certificate of it.
     pub fn create(authority: &str) -> Result<Self> {
-        Self::create_with(authority, &["127.0.0.1", "localhost"], |_| {})
+        Self::create_with(authority, &["127.0.0.1", "::1", "localhost"], |_| {})
     }
 
     /// The same for a server with these names, and with what `change` does to its certificate.
