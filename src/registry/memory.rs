@@ -45,6 +45,9 @@ pub(super) struct State {
     pub demand: Option<(Demand, AddressClass)>,
     /// What it speaks; known as soon as it answered anything.
     pub version: Option<Version>,
+    /// It did not serve when it was asked last. What it demands may be another thing by now, and one question is enough to find
+    /// out whether it serves again.
+    pub doubted: bool,
     /// Its announced limit.
     pub rate: Option<RateLimit>,
     /// The token service was seen to refuse several scopes at a time, until then it is asked for one at a time.

@@ -68,7 +68,13 @@ impl<'a> Session<'a> {
         repositories: Vec<String>,
     ) -> Self {
         memory.belong_to(&access.credentials);
-        let open = memory.state().version.is_some() && !awaits_limit(endpoint, memory);
+        let doubted = {
+            let mut state = memory.state();
+            let doubted = std::mem::take(&mut state.doubted);
+            state.demand.take_if(|_| doubted);
+            doubted
+        };
+        let open = memory.state().version.is_some() && !doubted && !awaits_limit(endpoint, memory);
         let standing = watch::Sender::new(Standing { open, ..Standing::default() });
         Self { transport, access, endpoint, memory, repositories, standing }
     }
@@ -124,6 +130,9 @@ impl<'a> Session<'a> {
         {
             self.halt(trouble);
         }
+        if outcome.as_ref().is_err_and(|trouble| is_of_credentials(trouble.kind)) {
+            self.memory.state().doubted = true;
+        }
         outcome
     }
 
@@ -138,6 +147,7 @@ impl<'a> Session<'a> {
 
     /// Asks nothing more of this registry: every further question is answered with this.
     fn halt(&self, trouble: &Trouble) {
+        self.memory.state().doubted = true;
         self.standing.send_modify(|standing| {
             standing.halted.get_or_insert_with(|| trouble.clone());
             standing.open = true;
@@ -406,6 +416,14 @@ fn accepted(answer: Answer) -> Result<Answer, Trouble> {
 /// Whether another credential might fare better; registries hide what one may not see behind a 404.
 fn may_try_next(kind: RegistryFailureKind) -> bool {
     matches!(kind, RegistryFailureKind::Unauthorized | RegistryFailureKind::Forbidden | RegistryFailureKind::NotFound)
+}
+
+/// Whether the registry did not let us in.
+fn is_of_credentials(kind: RegistryFailureKind) -> bool {
+    matches!(
+        kind,
+        RegistryFailureKind::Unauthorized | RegistryFailureKind::Forbidden | RegistryFailureKind::CredentialsMissing
+    )
 }
 
 fn unauthorized(refusal: Option<Trouble>) -> Trouble {
