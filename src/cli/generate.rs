@@ -163,7 +163,7 @@ fn complete_set(decision: Decision, release: Release) -> Result<CompleteImageSet
     }
     let stored = decision.plan.into_iter().find_map(|action| match action {
         Action::StoreImageSet(store) => Some(store.set),
-        Action::WriteRecord(_) => None,
+        Action::WriteRecord(_) | Action::PruneImageSet(_) => None,
     });
     stored.ok_or_else(|| Failure::new(format!("no ImageSet came out for operator {release}")))
 }

@@ -103,7 +103,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 fn planned_sets(decision: &Decision) -> impl Iterator<Item = &CompleteImageSet> {
     decision.plan.iter().filter_map(|action| match action {
         Action::StoreImageSet(store) => Some(&store.set),
-        Action::WriteRecord(_) => None,
+        Action::WriteRecord(_) | Action::PruneImageSet(_) => None,
     })
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::domain::answer::{Answer, Answers, OperatorImage, Questions};
 use crate::domain::resolution::Retry;
-use crate::domain::{Platform, Reference, RegistryFailure, ResolvedImage};
+use crate::domain::{Platform, Reference, RegistryFailure, Release, ResolvedImage};
 use crate::registry::{Access, RegistryClient};
 
 /// The first and the longest pause before a failure is asked again.
@@ -35,6 +35,16 @@ struct Memory {
     generation: u64,
     images: BTreeMap<Reference, Entry<ResolvedImage>>,
     operators: BTreeMap<Reference, Entry<OperatorImage>>,
+    /// By operator image.
+    releases: BTreeMap<Reference, Entry<BTreeSet<Release>>>,
+}
+
+/// What has to be asked now, and for which access.
+struct Unanswered {
+    images: Vec<Reference>,
+    operators: Vec<Reference>,
+    releases: Vec<Reference>,
+    generation: u64,
 }
 
 enum Entry<T> {
@@ -85,7 +95,7 @@ impl RegistryAnswers {
     /// [`Answer::Pending`], and `late` is notified when it has one. Each registry is asked on its own and its answers are kept
     /// when it is done: one that is slow or silent delays no other.
     pub async fn ask(&self, questions: &Questions, access: Access, patience: Duration) -> Answers {
-        let (images, operators, generation) = self.unanswered(questions, &access);
+        let Unanswered { images, operators, releases, generation } = self.unanswered(questions, &access);
         let access = Arc::new(access);
         let mut answered = Vec::new();
         for images in access.by_registry(images) {
@@ -102,11 +112,19 @@ impl RegistryAnswers {
                 move |memory: &mut Memory| keep(&mut memory.operators, vec![operator], vec![read], &BTreeSet::new())
             }));
         }
+        for operator in releases {
+            let (client, access) = (self.client.clone(), access.clone());
+            answered.push(self.spawn(generation, async move {
+                let listed = client.releases(&access, &operator).await;
+                move |memory: &mut Memory| keep(&mut memory.releases, vec![operator], vec![listed], &BTreeSet::new())
+            }));
+        }
         let _ = tokio::time::timeout(patience, futures::future::join_all(answered)).await;
         let memory = lock(&self.memory);
         Answers {
             images: answers(&memory.images, questions.images.iter()),
             operators: answers(&memory.operators, questions.operators.iter()),
+            releases: answers(&memory.releases, questions.releases.iter()),
         }
     }
 
@@ -141,7 +159,8 @@ impl RegistryAnswers {
         let memory = lock(&self.memory);
         let images = asked.images.keys().filter_map(|image| memory.images.get(image).and_then(retry_at));
         let operators = asked.operators.keys().filter_map(|image| memory.operators.get(image).and_then(retry_at));
-        let first = images.chain(operators).min()?;
+        let releases = asked.releases.keys().filter_map(|image| memory.releases.get(image).and_then(retry_at));
+        let first = images.chain(operators).chain(releases).min()?;
         Some(first.saturating_duration_since(Instant::now()))
     }
 
@@ -152,6 +171,13 @@ impl RegistryAnswers {
         let fresh = |at: &Instant| now.saturating_duration_since(*at) < age;
         memory.images.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if !fresh(at)));
         memory.operators.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if !fresh(at)));
+    }
+
+    /// The same for lists of releases.
+    pub fn forget_releases_older_than(&self, age: Duration) {
+        let now = Instant::now();
+        let old = |at: &Instant| now.saturating_duration_since(*at) >= age;
+        lock(&self.memory).releases.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if old(at)));
     }
 
     /// Forgets answers that nothing can be made of, some time after they were given. Whether there are any.
@@ -166,7 +192,7 @@ impl RegistryAnswers {
     }
 
     /// What has to be asked now; it is marked as asked. Another access makes failures and open questions worthless.
-    fn unanswered(&self, questions: &Questions, access: &Access) -> (Vec<Reference>, Vec<Reference>, u64) {
+    fn unanswered(&self, questions: &Questions, access: &Access) -> Unanswered {
         let now = Instant::now();
         let mut memory = lock(&self.memory);
         if memory.access != *access {
@@ -174,10 +200,12 @@ impl RegistryAnswers {
             memory.generation += 1;
             memory.images.retain(|_, entry| matches!(entry, Entry::Known { .. }));
             memory.operators.retain(|_, entry| matches!(entry, Entry::Known { .. }));
+            memory.releases.retain(|_, entry| matches!(entry, Entry::Known { .. }));
         }
         let images = mark(&mut memory.images, questions.images.iter(), now, &questions.hints.platforms);
         let operators = mark(&mut memory.operators, questions.operators.iter(), now, &BTreeSet::new());
-        (images, operators, memory.generation)
+        let releases = mark(&mut memory.releases, questions.releases.iter(), now, &BTreeSet::new());
+        Unanswered { images, operators, releases, generation: memory.generation }
     }
 }
 

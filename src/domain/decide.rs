@@ -13,7 +13,6 @@ use super::assemble::{Assembled, Obstacle, Recipe};
 use super::decision::{
     Action, Decision, Goal, GoalState, Motive, OperatorKnowledge, Precondition, Purpose, StoreImageSet,
 };
-use super::drift;
 use super::finding::{Finding, Reason};
 use super::imageset::{CompleteImageSet, content_digest};
 use super::operator::know_operator;
@@ -22,6 +21,7 @@ use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
+use super::{discovery, drift, retention};
 
 /// A set of ours that was put back this often within ten minutes is contested, and left.
 pub const CONTESTED_AFTER: u32 = 3;
@@ -37,6 +37,10 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     decision.questions.operators = versions.questions;
     decision.findings.extend(versions.findings);
     decision.operator = versions.knowledge;
+    let found = discovery::look(snapshot, &decision.operator);
+    decision.questions.releases.extend(found.question);
+    decision.findings.extend(found.finding);
+    (decision.discovery, decision.discovered) = (found.known, found.candidates);
     let Some(stored) = stored_sets(snapshot, &mut decision.findings) else {
         return finished(blind(decision), snapshot);
     };
@@ -67,7 +71,22 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
         decision.questions.operators = operators;
     }
     decision.findings.extend(gone);
+    keep_the_way_back(snapshot, &mut decision, versions.frozen);
     finished(decision, snapshot)
+}
+
+/// Previous sets: those within the policy's number stay, the others go when nothing is under way.
+fn keep_the_way_back(snapshot: &Snapshot, decision: &mut Decision, frozen: bool) {
+    if frozen {
+        decision.retained.clone_from(&snapshot.remembered.retained);
+        return;
+    }
+    let retained = retention::retained(snapshot, &decision.goals);
+    let quiet = decision.operator.taken_over && decision.questions.holds_nothing() && decision.plan.is_empty();
+    for prune in retention::to_prune(snapshot, &decision.goals, &retained, quiet) {
+        decision.plan.push(Action::PruneImageSet(prune));
+    }
+    decision.retained = retained;
 }
 
 fn blind(decision: Decision) -> Decision {
@@ -159,9 +178,15 @@ impl Desk<'_> {
             let Ok(name) = images.image_set_name(self.installation.variant) else { return };
             orders.push(Order { purpose, images, name });
         };
-        for version in &self.snapshot.settings.prepare {
+        let prepare = &self.snapshot.settings.prepare;
+        for version in prepare {
             if let Some(release) = version.release().filter(|release| !used.contains(release)) {
                 add(Purpose::Prepared(version.clone()), release);
+            }
+        }
+        for release in &self.decision.discovered {
+            if !used.contains(release) && !prepare.iter().any(|version| version.release() == Some(*release)) {
+                add(Purpose::Discovered(*release), *release);
             }
         }
         orders
@@ -187,7 +212,7 @@ impl Desk<'_> {
             if self.decision.goals.is_empty() && worked.state == GoalState::Ready {
                 self.decision.rollouts = pulled.rollouts(workloads);
             }
-            if !matches!(order.purpose, Purpose::Prepared(_)) {
+            if order.purpose.is_wanted_now() {
                 self.decision.adoption = pulled.progress(workloads);
             }
         } else if order.purpose == Purpose::Target {
@@ -252,7 +277,7 @@ impl Desk<'_> {
                 }
             },
         };
-        if !matches!(order.purpose, Purpose::Prepared(_)) {
+        if order.purpose.is_wanted_now() {
             worked.findings.extend(unknown_digests(&recipe));
         }
         let comparable = worked.state == GoalState::Stored && !self.installation_gone;
@@ -471,7 +496,7 @@ fn parsed_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {
 }
 
 /// The entries are not those that we wrote.
-fn edited(set: &StoredImageSet) -> bool {
+pub(super) fn edited(set: &StoredImageSet) -> bool {
     let content = content_digest(set.images.iter().map(|entry| (entry.image.clone(), entry.digest.clone())));
     set.origin.as_ref().is_none_or(|origin| origin.content != content)
 }
@@ -620,7 +645,7 @@ fn finished(mut decision: Decision, snapshot: &Snapshot) -> Decision {
     decision.findings.retain(|finding| seen.insert(finding.clone()));
     let may_write = snapshot.settings.mode == Mode::Apply
         && !snapshot.settings.suspend
-        && decision.questions.is_empty()
+        && decision.questions.holds_nothing()
         && snapshot.records.known().is_some();
     if may_write {
         decision.actions = decision.plan.clone();

@@ -180,6 +180,7 @@ reasons! {
     // Applied
     ImageSetStored, Applied, Normal, "The set of the target version is stored.", "";
     ImageSetPlanned, Applied, Normal, "The set would be stored now, if the policy were in mode Apply.", "review the plan, then set spec.mode: Apply";
+    ImageSetPruned, Applied, Normal, "A set of a previous version was deleted: there were more than spec.retain keeps.", "";
     ForeignImageSetAccepted, Applied, Normal, "Somebody else's ImageSet has the right name and content; it is left as it is.", "";
     ForeignImageSetInvalid, Applied, Blocking, "Somebody else's ImageSet has the name that is needed, and this operator version will refuse it.", "delete it, correct it, or set spec.takeOwnership: true";
     OperatorKindsMissing, Applied, Blocking, "The operator's custom resource definitions are not installed yet.", "install them; work goes on by itself when they appear";
@@ -191,6 +192,7 @@ reasons! {
     // Prepared
     NothingToPrepare, Prepared, Normal, "prepare.versions is empty.", "";
     AllVersionsPrepared, Prepared, Normal, "Every version of prepare.versions is staged, or ready and waiting for its operator.", "";
+    DiscoveryFailed, Prepared, Warning, "Newer operator releases could not be looked for; what was found before still counts.", "see the message; the controller needs to list the tags of the operator image's repository";
     NotPrepared, Prepared, Blocking, "A version of prepare.versions is held.", "see status.prepared and the other conditions";
     WaitingForTakeover, Prepared, Normal, "Its set has the name of the running version's set and other content; it is ready and swapped in when its operator has taken over.", "";
     NeedsInspection, Prepared, Blocking, "The catalogue does not know this operator version.", "update the controller; a build of your own can know more (imageset-controller catalogue add, docs/limits.md)";

@@ -9,6 +9,7 @@ mod conditions;
 pub mod decide;
 pub mod decision;
 pub mod digest;
+pub mod discovery;
 mod drift;
 pub mod finding;
 pub mod image_name;
@@ -23,6 +24,7 @@ pub mod release;
 pub mod report;
 pub mod required;
 pub mod resolution;
+pub mod retention;
 pub mod settings;
 pub mod snapshot;
 

@@ -197,8 +197,8 @@ impl Server {
         format!("{}://{}{path}", if self.tls { "https" } else { "http" }, self.host)
     }
 
-    /// What to answer to requests for this path, for `HEAD /path` or another method only, for `/path?query`, or for `*`: all
-    /// else, which is a 404.
+    /// What to answer to requests for this path, `HEAD /path` for one method only, `/path?query`, or `*` for all else,
+    /// which is a 404.
     pub fn on(&self, path: &str, reply: Reply) -> &Self {
         locked(&self.state.script).insert(path.to_owned(), reply);
         self
@@ -314,8 +314,8 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let mut reply = {
         let script = locked(&state.script);
         let whole = format!("{path}?{}", parts.uri.query().unwrap_or_default());
-        let reply = [own.as_str(), &whole, &path, "*"].into_iter().find_map(|key| script.get(key));
-        reply.cloned().unwrap_or_else(|| Reply::status(404))
+        let of_path = script.get(&own).or_else(|| script.get(&whole)).or_else(|| script.get(&path));
+        of_path.or_else(|| script.get("*")).cloned().unwrap_or_else(|| Reply::status(404))
     };
     if let Some((expected, other)) = reply.to.take()
         && authorization.as_deref() == Some(expected.as_str())

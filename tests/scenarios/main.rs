@@ -88,6 +88,8 @@ struct MadeUpRegistry {
     moved: BTreeSet<Reference>,
     /// Version labels of operator images; `null` for an image without one.
     labels: BTreeMap<Reference, Option<String>>,
+    /// Tags of the operator's repository; without them it cannot be listed.
+    tags: Option<BTreeSet<String>>,
     /// Nobody may ask anything.
     silent: bool,
 }
@@ -123,6 +125,16 @@ impl MadeUpRegistry {
                 digest: reference.digest().copied().unwrap_or_else(|| resolved(reference).digest),
                 version: self.labels.get(reference).cloned().flatten(),
             }),
+        }
+    }
+
+    fn releases(&self, reference: &Reference) -> Answer<BTreeSet<Release>> {
+        match (&self.tags, self.failure(reference)) {
+            (Some(tags), None) => Answer::Known(tags.iter().filter_map(|tag| tag.parse().ok()).collect()),
+            (_, failure) => Answer::Failed(failure.unwrap_or_else(|| {
+                let kind = RegistryFailureKind::Forbidden;
+                RegistryFailure::new(kind, Some(reference.clone()), reference.registry(), "")
+            })),
         }
     }
 
@@ -255,7 +267,7 @@ fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
             return (snapshot, decision, asked);
         }
         let questions = decision.questions;
-        asked += questions.images.len() + questions.operators.len();
+        asked += questions.images.len() + questions.operators.len() + questions.releases.len();
         assert!(!scenario.registry.silent, "the registry was asked: {questions:?}");
         let images = questions
             .images
@@ -265,6 +277,9 @@ fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
         let operators =
             questions.operators.iter().map(|reference| (reference.clone(), scenario.registry.operator(reference)));
         snapshot.answers.operators.extend(operators);
+        let releases =
+            questions.releases.iter().map(|reference| (reference.clone(), scenario.registry.releases(reference)));
+        snapshot.answers.releases.extend(releases);
     }
     panic!("the questions never end");
 }
@@ -331,6 +346,7 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
                 Action::StoreImageSet(store) => {
                     writeln!(text, "  {title}: {:?} {} if {:?}", store.motive, store.set, store.precondition).unwrap();
                 }
+                Action::PruneImageSet(prune) => writeln!(text, "  {title}: delete {}", prune.image_set).unwrap(),
             }
         }
     }
@@ -428,6 +444,7 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
                     records.retain(|one| one.key != record.key);
                     records.push(Record::clone(record));
                 }
+                Action::PruneImageSet(prune) => sets.retain(|one| one.name != prune.image_set),
                 Action::StoreImageSet(store) => {
                     sets.retain(|one| one.name != store.set.name().as_str());
                     let entries = store.set.entries().iter();
