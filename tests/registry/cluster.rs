@@ -292,6 +292,7 @@ fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
                     manager: Some("imageset-controller".to_owned()),
                 }]);
             }
+            other => panic!("nothing is stored yet: {other:?}"),
         }
     }
     snapshot.answers.images.clear();
