@@ -141,8 +141,9 @@ fn one_entry(key: &str, entry: &Value) {
 fn may_fit(key: &str, host: &str) -> bool {
     let key = key.trim();
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    let key = key.split('/').next().unwrap_or_default().to_ascii_lowercase();
-    let host = host.to_ascii_lowercase();
+    // An empty port is none.
+    let plain = |host: &str| host.strip_suffix(':').unwrap_or(host).to_ascii_lowercase();
+    let (key, host) = (plain(key.split('/').next().unwrap_or_default()), plain(host));
     let is_hub = |name: &str| DOCKER_HUB_NAMES.contains(&name);
     let globs = key.contains(['*', '?']) && key.split('.').count() == host.split('.').count();
     let hub_globs = key.contains(['*', '?']) && is_hub(&host);
