@@ -244,11 +244,13 @@ fn digests_in(value: &Value, digests: &mut BTreeSet<String>) {
 /// A reference is asked for at the host and port that it names (Docker Hub apart), or not at all.
 pub fn asked_where_it_says(reference: &Reference) {
     let Ok((endpoint, repository)) = Access::default().endpoint(reference) else { return };
-    assert_eq!(repository, reference.repository());
     if DOCKER_HUB_NAMES.contains(&reference.registry()) {
+        let official = if reference.repository().contains('/') { "" } else { "library/" };
+        assert_eq!(repository, format!("{official}{}", reference.repository()));
         assert_eq!(endpoint.base.as_str(), "https://registry-1.docker.io/");
         return;
     }
+    assert_eq!(repository, reference.repository());
     let registry = reference.registry().to_ascii_lowercase();
     let (name, port) = match registry.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
