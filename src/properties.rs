@@ -42,9 +42,9 @@ fn written_and_read(reference: &Reference) {
 
 /// Placing moves an image and never turns it into another one.
 fn placed(layout: &RegistryLayout, default: &Reference) {
-    let placed = layout.place(default);
-    assert_eq!(layout.normalised().place(default), placed, "{layout:?} and its one spelling");
-    let Ok(placed) = placed else { return };
+    let placed = layout.place(default).ok();
+    assert_eq!(layout.normalised().place(default).ok(), placed, "{layout:?} and its one spelling");
+    let Some(placed) = placed else { return };
     written_and_read(&placed);
     assert_eq!((placed.tag(), placed.digest()), (default.tag(), default.digest()), "{default} {layout:?}");
     if layout.is_default() {

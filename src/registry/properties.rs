@@ -133,7 +133,7 @@ fn one_entry(key: &str, entry: &Value) {
         assert!(matching([&config], &other, &format!("{path}/x")).is_empty(), "{key:?} serves {other:?}");
     }
     if !path.is_empty() {
-        assert!(matching([&config], host, &format!("x{path}")).is_empty(), "{key:?} serves another path");
+        assert!(matching([&config], host, &format!("X{path}")).is_empty(), "{key:?} serves another path");
     }
 }
 
