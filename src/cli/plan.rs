@@ -103,7 +103,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 fn planned_sets(decision: &Decision) -> impl Iterator<Item = &CompleteImageSet> {
     decision.plan.iter().filter_map(|action| match action {
         Action::StoreImageSet(store) => Some(&store.set),
-        Action::WriteRecord(_) => None,
+        Action::WriteRecord(_) | Action::PruneImageSet(_) => None,
     })
 }
 
@@ -127,7 +127,7 @@ async fn from_cluster(arguments: &Arguments) -> Result<Planned, Failure> {
         Some(path) => policy_file(path)?,
         None => stored_policy(&client).await?,
     };
-    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::default()));
+    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::of_environment()));
     let passed = pass::look(client, &policy, arguments.namespace.clone(), &answers).await;
     if let Some(path) = &arguments.record {
         let text = serde_yaml_ng::to_string(&passed.snapshot).context("what was seen cannot be written down")?;

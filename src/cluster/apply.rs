@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use tokio::time::Instant;
 
 use super::observe::{CONTENT_ANNOTATION, OPERATOR_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
@@ -16,7 +16,7 @@ use super::records::{RECORD_KEY, RECORD_LABEL, Records};
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::operator::{ImageEntry, ImageSet};
 use crate::domain::Action;
-use crate::domain::decision::{Motive, Precondition, StoreImageSet};
+use crate::domain::decision::{Motive, Precondition, PruneImageSet, StoreImageSet};
 use crate::domain::record::Record;
 use crate::domain::report::{ActionFailure, Outcome};
 use crate::domain::resolution::escaped;
@@ -80,6 +80,7 @@ impl Applier {
                     }
                     (format!("ImageSet {}", store.set.name()), written)
                 }
+                Action::PruneImageSet(prune) => (format!("ImageSet {}", prune.image_set), self.prune(prune).await),
             };
             if let Err(error) = written {
                 let failure = ActionFailure { conflict: error.is_conflict(), object, message: error.told() };
@@ -123,6 +124,17 @@ impl Applier {
             }
         }
         Ok(())
+    }
+
+    /// Deletes a set if it still is as it was seen; one that is gone already is what was wanted.
+    async fn prune(&self, prune: &PruneImageSet) -> Result<(), WriteError> {
+        let api: Api<ImageSet> = Api::all(self.client.clone());
+        let preconditions = Preconditions { resource_version: Some(prune.resource_version.clone()), uid: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match tokio::time::timeout(WRITE_DEADLINE, api.delete(&prune.image_set, &parameters)).await? {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            deleted => Ok(deleted.map(drop)?),
+        }
     }
 
     async fn store(&self, store: &StoreImageSet) -> Result<(), WriteError> {

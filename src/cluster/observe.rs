@@ -21,9 +21,11 @@ use super::records::Records;
 use super::settings;
 use crate::api::operator::{FEATURE_KINDS, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
 use crate::api::{self, ImageSetPolicy};
+use crate::domain::discovery::Discovery;
 use crate::domain::imageset::Origin;
 use crate::domain::report::{Condition, Status};
 use crate::domain::resolution::escaped;
+use crate::domain::retention::Retained;
 use crate::domain::settings::{InstallationSettings, OperatorLocation};
 use crate::domain::snapshot::{
     ComponentStatus, Degraded, Installation, OperatorDeployment, OperatorPod, Read, ReadFailure, Remembered,
@@ -429,6 +431,23 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
         target_version: operator.target,
         last_verified: current.as_ref().and_then(|current| current.last_verified_time.as_ref().map(|time| time.0)),
         current_image_set: current.map(|current| current.image_set),
+        retained: status
+            .retained
+            .iter()
+            .filter_map(|retained| {
+                Some(Retained {
+                    image_set: retained.image_set.clone(),
+                    operator: retained.operator_version.parse().ok()?,
+                })
+            })
+            .collect(),
+        discovery: status.discovery.as_ref().and_then(|discovery| {
+            Some(Discovery {
+                asked_at: discovery.last_checked_time.0,
+                operator: discovery.operator_version.parse().ok()?,
+                releases: discovery.releases.iter().filter_map(|release| release.parse().ok()).collect(),
+            })
+        }),
         conditions: status.conditions.iter().filter_map(condition).collect(),
     }
 }

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::{
-    CurrentSet, Finding, FindingObject, ImageSetPolicy, ImageSetPolicyStatus, OperatorStatus, Plan, PlanAction,
-    PlannedChange, PreparedSet, PreparedState, WorkloadProgress,
+    CurrentSet, DiscoveryStatus, Finding, FindingObject, ImageSetPolicy, ImageSetPolicyStatus, OperatorStatus, Plan,
+    PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet, WorkloadProgress,
 };
 use crate::domain::decision::{Action, GoalState, Motive};
 use crate::domain::report::Report;
@@ -118,7 +118,14 @@ pub fn of_report(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> 
         return status;
     }
     let before = before.clone();
-    ImageSetPolicyStatus { operator: before.operator, current: before.current, prepared: before.prepared, ..status }
+    ImageSetPolicyStatus {
+        operator: before.operator,
+        current: before.current,
+        prepared: before.prepared,
+        discovery: before.discovery,
+        retained: before.retained,
+        ..status
+    }
 }
 
 /// As [`of_report`], of what this report says alone.
@@ -149,7 +156,19 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
             last_verified_time: current.last_verified.map(|at| seconds(&Time(at))),
         }),
         prepared: report.prepared.iter().map(prepared).collect(),
-        retained: before.retained.clone(),
+        discovery: report.discovery.as_ref().map(|discovery| DiscoveryStatus {
+            last_checked_time: seconds(&Time(discovery.asked_at)),
+            operator_version: discovery.operator.to_string(),
+            releases: discovery.releases.iter().map(ToString::to_string).collect(),
+        }),
+        retained: report
+            .retained
+            .iter()
+            .map(|retained| RetainedSet {
+                image_set: retained.image_set.clone(),
+                operator_version: retained.operator.to_string(),
+            })
+            .collect(),
         plan: plan(report),
         gate: before.gate.clone(),
         findings: report.findings.iter().take(MOST_FINDINGS).map(|one| finding(before, one, now)).collect(),
@@ -178,7 +197,7 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
             Some(GoalState::Resolving | GoalState::Held) => PreparedState::Held,
         },
         images: (report.images > 0).then(|| count(report.images)),
-        discovered: false,
+        discovered: report.discovered,
         message: report.message.clone(),
     }
 }
@@ -186,6 +205,11 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
 fn plan(report: &Report) -> Option<Plan> {
     let change = |action: &Action| match action {
         Action::WriteRecord(_) => None,
+        Action::PruneImageSet(prune) => Some(PlannedChange {
+            action: PlanAction::Delete,
+            image_set: prune.image_set.clone(),
+            message: Some("more previous sets than spec.retain keeps".to_owned()),
+        }),
         Action::StoreImageSet(store) => Some(PlannedChange {
             action: match store.motive {
                 Motive::Create => PlanAction::Create,

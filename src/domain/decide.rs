@@ -8,12 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::adoption::PulledFrom;
-use super::answer::Answer;
+use super::answer::{Answer, Hints};
 use super::assemble::{Assembled, Obstacle, Recipe};
 use super::decision::{
     Action, Decision, Goal, GoalState, Motive, OperatorKnowledge, Precondition, Purpose, StoreImageSet,
 };
-use super::drift;
 use super::finding::{Finding, Reason};
 use super::imageset::{CompleteImageSet, content_digest};
 use super::operator::know_operator;
@@ -21,7 +20,8 @@ use super::record::RecordKey;
 use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
-use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Release, Snapshot, Variant};
+use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
+use super::{discovery, drift, retention};
 
 /// A set of ours that was put back this often within ten minutes is contested, and left.
 pub const CONTESTED_AFTER: u32 = 3;
@@ -37,6 +37,10 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     decision.questions.operators = versions.questions;
     decision.findings.extend(versions.findings);
     decision.operator = versions.knowledge;
+    let found = discovery::look(snapshot, &decision.operator);
+    decision.questions.releases.extend(found.question);
+    decision.findings.extend(found.finding);
+    (decision.discovery, decision.discovered) = (found.known, found.candidates);
     let Some(stored) = stored_sets(snapshot, &mut decision.findings) else {
         return finished(blind(decision), snapshot);
     };
@@ -67,7 +71,22 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
         decision.questions.operators = operators;
     }
     decision.findings.extend(gone);
+    keep_the_way_back(snapshot, &mut decision, versions.frozen);
     finished(decision, snapshot)
+}
+
+/// Previous sets: those within the policy's number stay, the others go when nothing is under way.
+fn keep_the_way_back(snapshot: &Snapshot, decision: &mut Decision, frozen: bool) {
+    if frozen {
+        decision.retained.clone_from(&snapshot.remembered.retained);
+        return;
+    }
+    let retained = retention::retained(snapshot, &decision.goals);
+    let quiet = decision.operator.taken_over && decision.questions.holds_nothing() && decision.plan.is_empty();
+    for prune in retention::to_prune(snapshot, &decision.goals, &retained, quiet) {
+        decision.plan.push(Action::PruneImageSet(prune));
+    }
+    decision.retained = retained;
 }
 
 fn blind(decision: Decision) -> Decision {
@@ -159,9 +178,15 @@ impl Desk<'_> {
             let Ok(name) = images.image_set_name(self.installation.variant) else { return };
             orders.push(Order { purpose, images, name });
         };
-        for version in &self.snapshot.settings.prepare {
+        let prepare = &self.snapshot.settings.prepare;
+        for version in prepare {
             if let Some(release) = version.release().filter(|release| !used.contains(release)) {
                 add(Purpose::Prepared(version.clone()), release);
+            }
+        }
+        for release in &self.decision.discovered {
+            if !used.contains(release) && !prepare.iter().any(|version| version.release() == Some(*release)) {
+                add(Purpose::Discovered(*release), *release);
             }
         }
         orders
@@ -187,7 +212,7 @@ impl Desk<'_> {
             if self.decision.goals.is_empty() && worked.state == GoalState::Ready {
                 self.decision.rollouts = pulled.rollouts(workloads);
             }
-            if !matches!(order.purpose, Purpose::Prepared(_)) {
+            if order.purpose.is_wanted_now() {
                 self.decision.adoption = pulled.progress(workloads);
             }
         } else if order.purpose == Purpose::Target {
@@ -243,13 +268,16 @@ impl Desk<'_> {
                     self.decision.unsuitable.extend(recipe.unsuitable());
                     standing_while_held(standing, &recipe, findings)
                 }
-                Ok(assembled) => match claimed {
-                    Some(claim) => same_name(assembled, &claim),
-                    None => self.compare(existing, assembled, &recipe),
-                },
+                Ok(mut assembled) => {
+                    self.decision.questions.images.append(&mut assembled.ask);
+                    match claimed {
+                        Some(claim) => same_name(assembled, &claim),
+                        None => self.compare(existing, assembled, &recipe),
+                    }
+                }
             },
         };
-        if !matches!(order.purpose, Purpose::Prepared(_)) {
+        if order.purpose.is_wanted_now() {
             worked.findings.extend(unknown_digests(&recipe));
         }
         let comparable = worked.state == GoalState::Stored && !self.installation_gone;
@@ -261,10 +289,10 @@ impl Desk<'_> {
 
     /// The stored object against the set that it should be.
     fn compare(&self, existing: Option<&StoredImageSet>, assembled: Assembled, recipe: &Recipe<'_>) -> Worked {
-        let Assembled { set, record, omitted, resolved_at } = assembled;
+        let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
         let entries = Some(set.entries().clone());
         let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
-        let mut findings = Vec::new();
+        let mut findings = warnings;
         let object = format!("ImageSet {}", set.name());
         let (precondition, motive) = match existing {
             None => (Precondition::Absent, Motive::Create),
@@ -468,7 +496,7 @@ fn parsed_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {
 }
 
 /// The entries are not those that we wrote.
-fn edited(set: &StoredImageSet) -> bool {
+pub(super) fn edited(set: &StoredImageSet) -> bool {
     let content = content_digest(set.images.iter().map(|entry| (entry.image.clone(), entry.digest.clone())));
     set.origin.as_ref().is_none_or(|origin| origin.content != content)
 }
@@ -494,19 +522,20 @@ fn edit_told(stored: &StoredImageSet, set: &CompleteImageSet) -> String {
 
 /// The second set under one name: content that already stands there serves both; other content waits for its operator.
 fn same_name(assembled: Assembled, claim: &Claim) -> Worked {
-    let Assembled { set, record, omitted, resolved_at } = assembled;
+    let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
     let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
     let entries = Some(set.entries().clone());
     let Claim { release, content, state } = claim;
     if content.as_ref() == Some(set.entries()) {
-        return Worked { state: *state, entries, omitted, resolved_at, actions, findings: Vec::new() };
+        return Worked { state: *state, entries, omitted, resolved_at, actions, findings: warnings };
     }
     let next = set.origin().operator;
     let message = format!(
         "operator {release} runs with other content of this name; that of {next} is swapped in after the take-over"
     );
     let finding = Finding::new(Reason::WaitingForTakeover, format!("ImageSet {}", set.name()), message);
-    Worked { state: GoalState::Waiting, entries, omitted, resolved_at, actions, findings: vec![finding] }
+    let findings = warnings.into_iter().chain([finding]).collect();
+    Worked { state: GoalState::Waiting, entries, omitted, resolved_at, actions, findings }
 }
 
 /// The Installation's settings, or the policy's stand-in; `None` while it cannot be told which holds.
@@ -594,15 +623,29 @@ pub(super) fn read_finding(failure: &ReadFailure) -> Finding {
     Finding::new(reason, failure.what.clone(), failure.message.clone())
 }
 
+/// What those who ask should know: what the references resolved to before, and for which nodes.
+fn hints(snapshot: &Snapshot, questions: &BTreeSet<Reference>) -> Hints {
+    if questions.is_empty() {
+        return Hints::default();
+    }
+    let recorded = |reference: &Reference| {
+        let image = snapshot.records.known()?.iter().find_map(|record| record.images.get(reference))?;
+        Some((reference.clone(), image.clone()))
+    };
+    let platforms = snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform.clone());
+    Hints { known: questions.iter().filter_map(recorded).collect(), platforms: platforms.collect() }
+}
+
 /// Sorts the findings and releases the plan for action where the policy says so.
 fn finished(mut decision: Decision, snapshot: &Snapshot) -> Decision {
+    decision.questions.hints = hints(snapshot, &decision.questions.images);
     decision.findings.extend(decision.goals.iter().flat_map(|goal| goal.findings.clone()));
     decision.findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
     let mut seen = BTreeSet::new();
     decision.findings.retain(|finding| seen.insert(finding.clone()));
     let may_write = snapshot.settings.mode == Mode::Apply
         && !snapshot.settings.suspend
-        && decision.questions.is_empty()
+        && decision.questions.holds_nothing()
         && snapshot.records.known().is_some();
     if may_write {
         decision.actions = decision.plan.clone();

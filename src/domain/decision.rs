@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::answer::Questions;
+use super::discovery::Discovery;
 use super::finding::Finding;
 use super::imageset::CompleteImageSet;
 use super::record::Record;
 use super::report::Progress;
+use super::retention::Retained;
 use super::settings::PrepareVersion;
 use super::{Digest, ImageName, ImageSetName, ProductVersion, Reference, Release};
 
@@ -42,6 +44,12 @@ pub struct Decision {
     pub blind: bool,
     /// All digests of the target's set were compared with the registry in this pass.
     pub verified: bool,
+    /// Sets of previous versions, the one used last in front.
+    pub retained: Vec<Retained>,
+    /// What is known of newer releases.
+    pub discovery: Option<Discovery>,
+    /// Newer releases that are staged, as far as they are known to the catalogue.
+    pub discovered: Vec<Release>,
 }
 
 /// The operator versions that count (`domain.md`, "Which version is the right one?").
@@ -104,6 +112,16 @@ pub enum Purpose {
     Target,
     /// An entry of `prepare.versions`.
     Prepared(PrepareVersion),
+    /// A newer version that was found in the operator image's repository.
+    Discovered(Release),
+}
+
+impl Purpose {
+    /// It is for an operator that runs or is to run, not for one that may come.
+    #[must_use]
+    pub const fn is_wanted_now(&self) -> bool {
+        matches!(self, Self::Running | Self::Target)
+    }
 }
 
 impl std::fmt::Display for Purpose {
@@ -112,6 +130,7 @@ impl std::fmt::Display for Purpose {
             Self::Running => formatter.write_str("running"),
             Self::Target => formatter.write_str("target"),
             Self::Prepared(version) => write!(formatter, "prepared {version}"),
+            Self::Discovered(release) => write!(formatter, "discovered {release}"),
         }
     }
 }
@@ -139,6 +158,18 @@ pub enum Action {
     WriteRecord(Box<Record>),
     /// Create or replace an ImageSet by one server-side apply.
     StoreImageSet(Box<StoreImageSet>),
+    /// Delete a set of ours that is one too many.
+    PruneImageSet(PruneImageSet),
+}
+
+/// A set of a previous version that is given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PruneImageSet {
+    /// Its name.
+    pub image_set: String,
+    /// It is deleted only if it still is as it was seen.
+    pub resource_version: String,
 }
 
 /// The apply of one complete set.

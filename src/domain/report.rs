@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use super::conditions::{self, Facts};
-use super::decision::{Action, Decision, Goal, GoalState, Motive, Purpose, StoreImageSet};
+use super::decision::{Action, Decision, Goal, GoalState, Motive, PruneImageSet, Purpose, StoreImageSet};
+use super::discovery::Discovery;
 use super::finding::{ConditionType, Finding, Reason, Severity};
+use super::retention::Retained;
 use super::settings::PrepareVersion;
 use super::{Digest, Reference, Release, Snapshot};
 
@@ -24,8 +26,12 @@ pub struct Report {
     pub operator: OperatorReport,
     /// The target version's set.
     pub current: Option<CurrentReport>,
-    /// One entry per version of `prepare.versions`.
+    /// One entry per version of `prepare.versions`, then those that were discovered.
     pub prepared: Vec<PreparedReport>,
+    /// Sets of previous versions that are kept, the one used last in front.
+    pub retained: Vec<Retained>,
+    /// What is known of newer releases.
+    pub discovery: Option<Discovery>,
     /// What would be done, or waits to be done.
     pub plan: PlanReport,
     /// What a person should know, the worst first; normal news are left out.
@@ -101,6 +107,8 @@ pub struct PreparedReport {
     pub state: Option<GoalState>,
     /// Why it is not stored.
     pub message: Option<String>,
+    /// It was found in the operator image's repository; the policy does not name it.
+    pub discovered: bool,
 }
 
 /// What would be done, or waits to be done.
@@ -225,6 +233,8 @@ impl Report {
             operator: operator(snapshot, decision),
             current,
             prepared,
+            retained: kept(decision, outcome),
+            discovery: decision.discovery.clone(),
             plan,
             findings,
             conditions,
@@ -254,7 +264,21 @@ fn after(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
 fn stored_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a StoreImageSet> {
     decision.actions.iter().take(outcome.done).filter_map(|action| match action {
         Action::StoreImageSet(store) => Some(store.as_ref()),
-        Action::WriteRecord(_) => None,
+        Action::WriteRecord(_) | Action::PruneImageSet(_) => None,
+    })
+}
+
+/// The previous sets that are still there after the writes.
+fn kept(decision: &Decision, outcome: &Outcome) -> Vec<Retained> {
+    let pruned: BTreeSet<&str> = pruned_by(decision, outcome).map(|prune| prune.image_set.as_str()).collect();
+    let there = |retained: &&Retained| !pruned.contains(retained.image_set.as_str());
+    decision.retained.iter().filter(there).cloned().collect()
+}
+
+fn pruned_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a PruneImageSet> {
+    decision.actions.iter().take(outcome.done).filter_map(|action| match action {
+        Action::PruneImageSet(prune) => Some(prune),
+        Action::WriteRecord(_) | Action::StoreImageSet(_) => None,
     })
 }
 
@@ -335,8 +359,9 @@ fn last_verified(snapshot: &Snapshot, decision: &Decision, goal: &Goal) -> Optio
 }
 
 fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<PreparedReport> {
-    let one = |version: &PrepareVersion| {
-        let goal = goals.iter().find(|goal| goal.purpose == Purpose::Prepared(version.clone())).or_else(|| {
+    let one = |version: &PrepareVersion, found: Option<&Goal>| {
+        let own = Purpose::Prepared(version.clone());
+        let goal = found.or_else(|| goals.iter().find(|goal| goal.purpose == own)).or_else(|| {
             // A version that runs or is the target is prepared by that.
             goals.iter().find(|goal| version.release() == Some(goal.release))
         });
@@ -357,14 +382,32 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
                 }
                 Some(_) => message,
             },
+            discovered: false,
         }
     };
-    snapshot.settings.prepare.iter().map(one).collect()
+    let prepare = &snapshot.settings.prepare;
+    let new = decision.discovered.iter().map(|release| PrepareVersion::Release(*release));
+    let found = new.filter(|version| !prepare.iter().any(|named| named.release() == version.release()));
+    let found = found.filter_map(|version| {
+        let purpose = Purpose::Discovered(version.release()?);
+        let goal = goals.iter().find(|goal| goal.purpose == purpose);
+        Some(PreparedReport { discovered: true, ..one(&version, goal) })
+    });
+    prepare.iter().map(|version| one(version, None)).chain(found).collect()
 }
 
 /// What is new: writes that were made, and conditions whose answer or reason changed for the worse or back.
 fn events(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome, conditions: &[Condition]) -> Vec<Event> {
     let mut events: Vec<Event> = stored_by(decision, outcome).map(write_event).collect();
+    events.extend(pruned_by(decision, outcome).map(|prune| Event {
+        warning: false,
+        reason: Reason::ImageSetPruned.as_str().to_owned(),
+        note: format!(
+            "deleted ImageSet {}: spec.retain keeps {} previous sets",
+            prune.image_set, snapshot.settings.retain
+        ),
+        image_set: None,
+    }));
     let before = &snapshot.remembered.conditions;
     for condition in conditions {
         let was = before.iter().find(|was| was.r#type == condition.r#type);

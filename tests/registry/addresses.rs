@@ -30,7 +30,7 @@ async fn a_registry_at_an_ipv6_address_gets_the_credentials_of_its_port() {
         other.on_manifest("calico/node", Reply::challenge("Basic"));
         let access = Access { credentials, ..plain(&[&other]) };
         let failure = ask(&patient(), &access, &reference(&other, "calico/node")).await.unwrap_err();
-        assert_eq!(failure.kind, RegistryFailureKind::Unauthorized, "{failure}");
+        assert_eq!(failure.kind, RegistryFailureKind::CredentialsMissing, "{failure}");
         assert!(!was_shown_secret(&other), "{key}");
     }
 }

@@ -27,6 +27,9 @@ pub fn violations(snapshot: &Snapshot, decision: &Decision) -> Vec<String> {
         wanted_by(&set.name).is_some_and(|rules| set.ours || problems(snapshot, rules, &stored(set)).is_empty())
     });
     for action in &decision.plan {
+        if let Action::PruneImageSet(prune) = action {
+            found.extend(wrongly_pruned(snapshot, &prune.image_set, wanted_by(&prune.image_set).is_some()));
+        }
         let Action::StoreImageSet(store) = action else { continue };
         let (name, entries) = (store.set.name().to_string(), store.set.entries());
         let entries: Entries = entries.iter().map(|(name, digest)| (name.to_string(), digest.to_string())).collect();
@@ -46,6 +49,20 @@ pub fn violations(snapshot: &Snapshot, decision: &Decision) -> Vec<String> {
         }
     }
     found
+}
+
+/// Sets of others, of the operator that runs, and of versions that are to run are never deleted (S5).
+fn wrongly_pruned(snapshot: &Snapshot, name: &str, of_running: bool) -> Option<String> {
+    let ours = snapshot.image_sets.known().into_iter().flatten().any(|set| set.name == name && set.ours);
+    let target = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
+    let mut to_run: Vec<String> = target.iter().filter_map(|image| version_of(snapshot, image)).collect();
+    to_run.extend(
+        snapshot.settings.prepare.iter().filter_map(PrepareVersion::release).map(|release| release.to_string()),
+    );
+    let variant = variant(snapshot);
+    let rules = to_run.iter().filter_map(|version| OperatorRules::for_version(version).ok());
+    let needed = of_running || rules.into_iter().any(|rules| rules.expected_set_name(variant) == name);
+    (needed || !ours).then(|| format!("{name} would be deleted, which somebody needs or which is not ours"))
 }
 
 /// What is wrong with a set for this operator, given the objects of the story.
@@ -164,7 +181,7 @@ mod tests {
     fn stores(decision: &Decision) -> impl Iterator<Item = &StoreImageSet> {
         decision.plan.iter().filter_map(|action| match action {
             Action::StoreImageSet(store) => Some(&**store),
-            Action::WriteRecord(_) => None,
+            Action::WriteRecord(_) | Action::PruneImageSet(_) => None,
         })
     }
 

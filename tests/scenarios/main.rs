@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use imageset_controller::domain::answer::Answer;
+use imageset_controller::domain::answer::{Answer, Hints};
 use imageset_controller::domain::decision::{Action, Decision};
 use imageset_controller::domain::imageset::{Origin, content_digest};
 use imageset_controller::domain::record::{Record, RecordKey};
@@ -16,8 +16,8 @@ use imageset_controller::domain::report::{Outcome, Report};
 use imageset_controller::domain::settings::{InstallationSettings, Mode};
 use imageset_controller::domain::snapshot::{Read, StoredImage, StoredImageSet, Workload};
 use imageset_controller::domain::{
-    Catalogue, Content, Digest, Platform, Reference, RegistryFailure, RegistryFailureKind, Release, ResolvedImage,
-    Snapshot, decide,
+    Catalogue, Child, Content, Digest, Platform, Presence, Reference, RegistryFailure, RegistryFailureKind, Release,
+    ResolvedImage, Snapshot, decide,
 };
 use serde::Deserialize;
 
@@ -46,6 +46,9 @@ struct Scenario {
     /// References that were of one platform only when they were recorded.
     #[serde(default)]
     recorded_single: BTreeMap<Reference, Platform>,
+    /// They were recorded before there were nodes: nobody asked for platform manifests.
+    #[serde(default)]
+    recorded_without_nodes: bool,
     /// The registry that answers the questions.
     #[serde(default)]
     registry: MadeUpRegistry,
@@ -79,16 +82,20 @@ struct MadeUpRegistry {
     fails: BTreeMap<String, RegistryFailureKind>,
     /// References that are of one platform only.
     single: BTreeMap<Reference, Platform>,
+    /// References whose index lists these platforms, while the registry does not have their manifests.
+    sparse: BTreeMap<Reference, BTreeSet<Platform>>,
     /// References that resolve to other bytes than they did.
     moved: BTreeSet<Reference>,
     /// Version labels of operator images; `null` for an image without one.
     labels: BTreeMap<Reference, Option<String>>,
+    /// Tags of the operator's repository; without them it cannot be listed.
+    tags: Option<BTreeSet<String>>,
     /// Nobody may ask anything.
     silent: bool,
 }
 
 impl MadeUpRegistry {
-    fn image(&self, reference: &Reference) -> Answer<ResolvedImage> {
+    fn image(&self, reference: &Reference, hints: &Hints) -> Answer<ResolvedImage> {
         if let Some(failure) = self.failure(reference) {
             return Answer::Failed(failure);
         }
@@ -98,6 +105,15 @@ impl MadeUpRegistry {
         }
         if let Some(platform) = self.single.get(reference) {
             image.content = Content::Manifest { platform: platform.clone() };
+        }
+        let sparse = self.sparse.iter().find(|(listed, _)| listed.repository() == reference.repository());
+        if let Content::Index { children } = &mut image.content {
+            for child in
+                children.iter_mut().filter(|child| hints.platforms.iter().any(|node| child.platform.runs_on(node)))
+            {
+                let absent = sparse.is_some_and(|(_, platforms)| platforms.contains(&child.platform));
+                child.presence = if absent { Presence::Absent } else { Presence::Present };
+            }
         }
         Answer::Known(image)
     }
@@ -109,6 +125,16 @@ impl MadeUpRegistry {
                 digest: reference.digest().copied().unwrap_or_else(|| resolved(reference).digest),
                 version: self.labels.get(reference).cloned().flatten(),
             }),
+        }
+    }
+
+    fn releases(&self, reference: &Reference) -> Answer<BTreeSet<Release>> {
+        match (&self.tags, self.failure(reference)) {
+            (Some(tags), None) => Answer::Known(tags.iter().filter_map(|tag| tag.parse().ok()).collect()),
+            (_, failure) => Answer::Failed(failure.unwrap_or_else(|| {
+                let kind = RegistryFailureKind::Forbidden;
+                RegistryFailure::new(kind, Some(reference.clone()), reference.registry(), "")
+            })),
         }
     }
 
@@ -130,7 +156,16 @@ fn resolved(reference: &Reference) -> ResolvedImage {
         reference: reference.clone(),
         digest: reference.digest().copied().unwrap_or_else(|| Digest::of(reference.to_string().as_bytes())),
         media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
-        content: Content::Index { platforms: platforms.iter().map(|platform| platform.parse().unwrap()).collect() },
+        content: Content::Index {
+            children: platforms
+                .iter()
+                .map(|platform| Child {
+                    platform: platform.parse().unwrap(),
+                    digest: Digest::of(format!("{} for {platform}", reference.repository()).as_bytes()),
+                    presence: Presence::Unasked,
+                })
+                .collect(),
+        },
         size: 1,
     }
 }
@@ -203,6 +238,9 @@ fn expand(scenario: &Scenario) -> Snapshot {
             let images = references(release, &installation).into_values();
             let recorded = |reference: &Reference| {
                 let mut image = resolved(reference);
+                if let (Content::Index { children }, false) = (&mut image.content, scenario.recorded_without_nodes) {
+                    children.iter_mut().for_each(|child| child.presence = Presence::Present);
+                }
                 if let Some(platform) = scenario.recorded_single.get(reference) {
                     image.content = Content::Manifest { platform: platform.clone() };
                 }
@@ -229,13 +267,19 @@ fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
             return (snapshot, decision, asked);
         }
         let questions = decision.questions;
-        asked += questions.images.len() + questions.operators.len();
+        asked += questions.images.len() + questions.operators.len() + questions.releases.len();
         assert!(!scenario.registry.silent, "the registry was asked: {questions:?}");
-        let images = questions.images.iter().map(|reference| (reference.clone(), scenario.registry.image(reference)));
+        let images = questions
+            .images
+            .iter()
+            .map(|reference| (reference.clone(), scenario.registry.image(reference, &questions.hints)));
         snapshot.answers.images.extend(images);
         let operators =
             questions.operators.iter().map(|reference| (reference.clone(), scenario.registry.operator(reference)));
         snapshot.answers.operators.extend(operators);
+        let releases =
+            questions.releases.iter().map(|reference| (reference.clone(), scenario.registry.releases(reference)));
+        snapshot.answers.releases.extend(releases);
     }
     panic!("the questions never end");
 }
@@ -302,6 +346,7 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
                 Action::StoreImageSet(store) => {
                     writeln!(text, "  {title}: {:?} {} if {:?}", store.motive, store.set, store.precondition).unwrap();
                 }
+                Action::PruneImageSet(prune) => writeln!(text, "  {title}: delete {}", prune.image_set).unwrap(),
             }
         }
     }
@@ -399,6 +444,7 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
                     records.retain(|one| one.key != record.key);
                     records.push(Record::clone(record));
                 }
+                Action::PruneImageSet(prune) => sets.retain(|one| one.name != prune.image_set),
                 Action::StoreImageSet(store) => {
                     sets.retain(|one| one.name != store.set.name().as_str());
                     let entries = store.set.entries().iter();
