@@ -13,7 +13,7 @@ use crate::api::{
     CurrentSet, Finding, FindingObject, ImageSetPolicy, ImageSetPolicyStatus, OperatorStatus, Plan, PlanAction,
     PlannedChange, PreparedSet, PreparedState, WorkloadProgress,
 };
-use crate::domain::decision::{Action, GoalState, Motive};
+use crate::domain::decision::{Action, GoalState, Motive, StoreImageSet};
 use crate::domain::report::Report;
 
 /// The most findings that a status holds.
@@ -184,20 +184,17 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
 }
 
 fn plan(report: &Report) -> Option<Plan> {
-    let change = |action: &Action| match action {
-        Action::WriteRecord(_) => None,
-        Action::StoreImageSet(store) => Some(PlannedChange {
-            action: match store.motive {
-                Motive::Create => PlanAction::Create,
-                Motive::Update | Motive::PutBack => PlanAction::Update,
-                Motive::TakeOver => PlanAction::TakeOver,
-            },
-            image_set: store.set.name().to_string(),
-            message: Some(format!("{} images for operator {}", store.set.entries().len(), store.set.origin().operator)),
-        }),
+    let change = |store: &StoreImageSet| PlannedChange {
+        action: match store.motive {
+            Motive::Create => PlanAction::Create,
+            Motive::Update | Motive::PutBack => PlanAction::Update,
+            Motive::TakeOver => PlanAction::TakeOver,
+        },
+        image_set: store.set.name().to_string(),
+        message: Some(format!("{} images for operator {}", store.set.entries().len(), store.set.origin().operator)),
     };
     let plan = Plan {
-        changes: report.plan.changes.iter().filter_map(change).collect(),
+        changes: report.plan.changes.iter().filter_map(Action::image_set).map(change).collect(),
         rollouts: report.plan.rollouts.iter().take(MOST_FINDINGS).cloned().collect(),
         waits_for: report.plan.waits_for.clone(),
     };

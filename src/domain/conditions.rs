@@ -58,6 +58,9 @@ impl Facts<'_> {
             .any(|prepared| matches!(prepared.state, None | Some(GoalState::Held | GoalState::Resolving)));
         let resolving =
             self.goals.iter().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.is_empty();
+        if let Some(finding) = self.inspecting().next() {
+            return (Status::False, finding.reason, finding.sentence());
+        }
         let Some(current) = self.current else {
             return (Status::False, Reason::Progressing, "the operator's version is being found out".to_owned());
         };
@@ -106,6 +109,8 @@ impl Facts<'_> {
         let conflict = self.outcome.failure.as_ref().is_some_and(|failure| failure.conflict);
         if resolving {
             (Status::True, Reason::Progressing, "registries are being asked".to_owned())
+        } else if let Some(finding) = self.inspecting().next() {
+            (Status::True, Reason::Progressing, finding.sentence())
         } else if conflict {
             (
                 Status::True,
@@ -126,12 +131,14 @@ impl Facts<'_> {
 
     fn version_known(&self) -> Answer {
         let concern = ConditionType::VersionKnown;
-        if let Some(finding) = self.of(concern).find(|finding| finding.blocks()) {
+        let of_operators = || self.of(concern).filter(|finding| !self.only_prepared(finding));
+        if let Some(finding) = of_operators().find(|finding| finding.blocks()) {
             return (Status::False, finding.reason, finding.sentence());
         }
         let knowledge = &self.decision.operator;
-        if let Some(finding) = self.of(concern).next() {
-            return (Status::True, finding.reason, finding.sentence());
+        if let Some(finding) = of_operators().next() {
+            let known = if finding.reason == Reason::InspectionRunning { Status::Unknown } else { Status::True };
+            return (known, finding.reason, finding.sentence());
         }
         match (&knowledge.running, &knowledge.target) {
             (_, Some(target)) if knowledge.first_install => (
@@ -221,9 +228,11 @@ impl Facts<'_> {
                 if unmakeable {
                     return (Status::False, Reason::PreReleaseMarker, message.to_owned());
                 }
+                let unknown = self.decision.unknown.iter().any(|(one, _)| one.to_string() == prepared.version);
                 let reason = match prepared.state {
+                    None if unknown => Reason::NeedsInspection,
                     None if self.goals.is_empty() => Reason::NotPrepared,
-                    None => Reason::NeedsInspection,
+                    None => Reason::Resolving,
                     Some(GoalState::Resolving) => Reason::Resolving,
                     _ => Reason::NotPrepared,
                 };
@@ -305,7 +314,13 @@ impl Facts<'_> {
                 .iter()
                 .any(|goal| matches!(goal.purpose, Purpose::Prepared(_)) == prepared && goal.findings.contains(finding))
         };
-        in_goals(true) && !in_goals(false)
+        let unknown = || self.decision.unknown.iter().any(|(_, one)| one == finding);
+        (in_goals(true) || unknown()) && !in_goals(false)
+    }
+
+    /// Operator images that are being asked.
+    fn inspecting(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.reason == Reason::InspectionRunning)
     }
 
     fn waiting_told(&self) -> String {
@@ -314,15 +329,8 @@ impl Facts<'_> {
     }
 
     fn plan_told(&self) -> String {
-        let stores: Vec<String> = self
-            .decision
-            .plan
-            .iter()
-            .filter_map(|action| match action {
-                super::Action::StoreImageSet(store) => Some(store.set.to_string()),
-                super::Action::WriteRecord(_) => None,
-            })
-            .collect();
+        let stores = self.decision.plan.iter().filter_map(super::Action::image_set);
+        let stores: Vec<String> = stores.map(|store| store.set.to_string()).collect();
         let rolls = match self.decision.rollouts.as_slice() {
             [] => String::new(),
             rollouts => format!("; these roll: {}", rollouts.join(", ")),

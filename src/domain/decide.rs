@@ -10,13 +10,15 @@ use jiff::Timestamp;
 use super::adoption::PulledFrom;
 use super::answer::Answer;
 use super::assemble::{Assembled, Obstacle, Recipe};
+use super::builds::Builds;
 use super::decision::{
     Action, Decision, Goal, GoalState, Motive, OperatorKnowledge, Precondition, Purpose, StoreImageSet,
 };
 use super::drift;
 use super::finding::{Finding, Reason};
-use super::imageset::{CompleteImageSet, content_digest};
-use super::operator::know_operator;
+use super::imageset::{CompleteImageSet, Origin, content_digest};
+use super::inspection;
+use super::operator::{know_operator, know_prepared};
 use super::record::RecordKey;
 use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
@@ -33,19 +35,31 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     decision.findings.extend(failed_reads(snapshot));
     let Some(installation) = effective_installation(snapshot) else { return finished(blind(decision), snapshot) };
 
-    let versions = know_operator(snapshot, catalogue, installation.variant);
+    let builds = Builds::new(snapshot, catalogue);
+    let catalogue = builds.catalogue();
+    let versions = know_operator(snapshot, &builds, installation.variant);
+    let mut wanted = versions.wanted;
     decision.questions.operators = versions.questions;
     decision.findings.extend(versions.findings);
     decision.operator = versions.knowledge;
+    let prepared = know_prepared(snapshot, &builds, installation.variant);
+    if !decision.operator.first_install {
+        // Before the first install the one entry is the target.
+        decision.questions.operators.extend(prepared.questions);
+        wanted.extend(prepared.wanted);
+        decision.unknown = prepared.unknown;
+    }
+    decision.releases = prepared.releases;
     let Some(stored) = stored_sets(snapshot, &mut decision.findings) else {
         return finished(blind(decision), snapshot);
     };
 
     let unmakeable = no_running_set(&decision.operator, catalogue, installation.variant);
-    let gone = installation_gone(snapshot, &installation, &decision.operator);
+    let gone = installation_gone(snapshot, &installation, &decision.operator, &builds);
     let mut desk = Desk {
         snapshot,
         installation: &installation,
+        builds: &builds,
         stored,
         decision,
         claimed: BTreeMap::new(),
@@ -57,7 +71,7 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
         desk.work_on(order);
     }
     let mut decision = desk.decision;
-    decision.unmakeable = pre_release_markers(snapshot, catalogue, installation.variant);
+    decision.unmakeable = pre_release_markers(&decision, catalogue, installation.variant);
     decision.findings.extend(cluster_findings(snapshot, &installation, &decision, versions.frozen));
     if versions.frozen {
         freeze(&mut decision);
@@ -67,6 +81,8 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
         decision.questions.operators = operators;
     }
     decision.findings.extend(gone);
+    // Whatever else is held: an answer is kept, and without one nothing would ever go on.
+    inspection::plan(snapshot, wanted).add_to(&mut decision);
     finished(decision, snapshot)
 }
 
@@ -85,6 +101,7 @@ struct Order {
 struct Desk<'a> {
     snapshot: &'a Snapshot,
     installation: &'a InstallationSettings,
+    builds: &'a Builds<'a>,
     stored: &'a [StoredImageSet],
     decision: Decision,
     /// Names that an earlier goal uses, with that goal's release and content.
@@ -160,7 +177,7 @@ impl Desk<'_> {
             orders.push(Order { purpose, images, name });
         };
         for version in &self.snapshot.settings.prepare {
-            if let Some(release) = version.release().filter(|release| !used.contains(release)) {
+            if let Some(release) = self.decision.release_of(version).filter(|release| !used.contains(release)) {
                 add(Purpose::Prepared(version.clone()), release);
             }
         }
@@ -213,7 +230,7 @@ impl Desk<'_> {
     }
 
     fn work(&mut self, order: &Order) -> Worked {
-        let key = RecordKey::new(order.images.release(), self.installation);
+        let key = self.builds.record_key(order.images.release(), self.installation);
         let snapshot = self.snapshot;
         let existing = self.stored.iter().find(|set| set.name == order.name.as_str());
         let recipe = Recipe {
@@ -339,13 +356,15 @@ fn installation_gone(
     snapshot: &Snapshot,
     installation: &InstallationSettings,
     operator: &OperatorKnowledge,
+    builds: &Builds<'_>,
 ) -> Vec<Finding> {
     if matches!(snapshot.installation, Read::Known(Some(_)) | Read::Failed(_)) || operator.running.is_none() {
         return Vec::new();
     }
     let sets = snapshot.image_sets.known().into_iter().flatten().filter(|set| set.ours);
     let other = sets.filter(|set| {
-        set.origin.as_ref().is_some_and(|origin| origin.record != RecordKey::new(origin.operator, installation).name())
+        let made_from = |origin: &Origin| builds.record_names(origin.operator, installation).contains(&origin.record);
+        set.origin.as_ref().is_some_and(|origin| !made_from(origin))
     });
     let told = other.map(|set| {
         let message = "it was made from an Installation that is gone; it stays as it is, and nothing else is stored";
@@ -520,18 +539,18 @@ fn effective_installation(snapshot: &Snapshot) -> Option<InstallationSettings> {
 
 /// Versions to prepare that deploy no release: no set will ever be made for them.
 fn pre_release_markers(
-    snapshot: &Snapshot,
+    decision: &Decision,
     catalogue: &Catalogue<'_>,
     variant: Variant,
 ) -> Vec<(PrepareVersion, Finding)> {
-    let marker = |version: &PrepareVersion| {
-        let images = catalogue.get(&version.release()?)?;
+    let marker = |(version, release): &(PrepareVersion, Release)| {
+        let images = catalogue.get(release)?;
         let product = images.product_version(variant);
         let message = format!("it deploys {variant} {:?}", product.as_str());
         let finding = || Finding::new(Reason::PreReleaseMarker, format!("operator {version}"), message);
         product.is_pre_release_marker().then(|| (version.clone(), finding()))
     };
-    snapshot.settings.prepare.iter().filter_map(marker).collect()
+    decision.releases.iter().filter_map(marker).collect()
 }
 
 fn stored_sets<'a>(snapshot: &'a Snapshot, findings: &mut Vec<Finding>) -> Option<&'a [StoredImageSet]> {

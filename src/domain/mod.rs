@@ -4,6 +4,7 @@
 mod adoption;
 pub mod answer;
 mod assemble;
+mod builds;
 pub mod catalogue;
 mod conditions;
 pub mod decide;
@@ -13,6 +14,7 @@ mod drift;
 pub mod finding;
 pub mod image_name;
 pub mod imageset;
+pub mod inspection;
 pub mod layout;
 mod operator;
 pub mod operator_images;

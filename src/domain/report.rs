@@ -252,15 +252,17 @@ fn after(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
 }
 
 fn stored_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a StoreImageSet> {
-    decision.actions.iter().take(outcome.done).filter_map(|action| match action {
-        Action::StoreImageSet(store) => Some(store.as_ref()),
-        Action::WriteRecord(_) => None,
-    })
+    decision.actions.iter().take(outcome.done).filter_map(Action::image_set)
 }
 
 fn write_finding(outcome: &Outcome) -> Option<Finding> {
     let failure = outcome.failure.as_ref()?;
-    let reason = if failure.conflict { Reason::WriteConflict } else { Reason::WriteRefused };
+    let reason = match failure.conflict {
+        true => Reason::WriteConflict,
+        // The sets are written by then.
+        false if failure.object.starts_with("Job ") => Reason::InspectionNotStarted,
+        false => Reason::WriteRefused,
+    };
     Some(Finding::new(reason, failure.object.clone(), failure.message.clone()))
 }
 
@@ -338,10 +340,11 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
     let one = |version: &PrepareVersion| {
         let goal = goals.iter().find(|goal| goal.purpose == Purpose::Prepared(version.clone())).or_else(|| {
             // A version that runs or is the target is prepared by that.
-            goals.iter().find(|goal| version.release() == Some(goal.release))
+            goals.iter().find(|goal| decision.release_of(version) == Some(goal.release))
         });
         let message = goal.and_then(|goal| goal.findings.first().map(Finding::sentence));
-        let unmakeable = decision.unmakeable.iter().find(|(one, _)| one == version).map(|(_, why)| why.sentence());
+        let known = decision.unmakeable.iter().chain(&decision.unknown);
+        let unmakeable = known.into_iter().find(|(one, _)| one == version).map(|(_, why)| why.sentence());
         PreparedReport {
             version: version.to_string(),
             image_set: goal.map(|goal| goal.name.to_string()),
@@ -350,7 +353,7 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
             message: match goal {
                 None if unmakeable.is_some() => unmakeable,
                 None if goals.is_empty() => Some("no operator version is known that could be prepared from".to_owned()),
-                None => Some(Reason::NeedsInspection.meaning().to_owned()),
+                None => Some("the version label of its image is being asked for".to_owned()),
                 Some(goal) if goal.state == GoalState::Stored => None,
                 Some(goal) if goal.state == GoalState::Ready => {
                     message.or_else(|| Some("it is ready to be stored".to_owned()))

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Answers;
 use super::finding::Finding;
+use super::inspection::Inspections;
 use super::record::Record;
 use super::required::Feature;
 use super::settings::{InstallationSettings, Settings};
-use super::{Digest, Platform};
+use super::{Digest, Platform, Release};
 
 /// One look at the cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub struct Snapshot {
     pub workloads: Read<Vec<Workload>>,
     /// What was resolved before, and kept.
     pub records: Read<Vec<Record>>,
+    /// What operator images said of themselves, and who is being asked.
+    pub inspections: Inspections,
     /// What the registries answered.
     pub answers: Answers,
     /// Whether the pinned digests are to be compared with the registry in this pass.
@@ -71,6 +74,7 @@ impl Default for Snapshot {
             nodes: Read::default(),
             workloads: Read::default(),
             records: Read::default(),
+            inspections: Inspections::default(),
             answers: Answers::default(),
             recheck_due: false,
             put_back: BTreeMap::new(),
@@ -144,6 +148,16 @@ pub struct Remembered {
     pub last_verified: Option<Timestamp>,
     /// The conditions as they stand, for telling what is new.
     pub conditions: Vec<super::report::Condition>,
+}
+
+impl Remembered {
+    /// The version of this image, if it ran or was to run.
+    #[must_use]
+    pub fn version_of(&self, image: &str) -> Option<Release> {
+        let pairs = [(&self.running_image, &self.running_version), (&self.target_image, &self.target_version)];
+        let known = pairs.into_iter().find(|(known, _)| known.as_deref() == Some(image));
+        known.and_then(|(_, version)| version.as_ref()).and_then(|version| version.parse().ok())
+    }
 }
 
 /// The operator Deployment's template.
