@@ -19,7 +19,7 @@ pub(super) struct Builds<'a> {
     /// Where it differs from the catalogue.
     effective: Option<Catalogue<'a>>,
     inspected: Vec<Cow<'a, Inspected>>,
-    /// Image digests of the versions whose list is not the catalogue's.
+    /// Digests of the images whose own word counts, by the version that they are.
     own: BTreeMap<Release, Digest>,
 }
 
@@ -32,10 +32,11 @@ impl<'a> Builds<'a> {
         for (release, position) in builds.claims() {
             let Some(inspected) = position.and_then(|position| builds.inspected.get(position)) else { continue };
             let images = inspected.images.clone().of_release(release);
+            // Also where the catalogue has learned it since: its sets were made from the record of this image.
+            builds.own.insert(release, inspected.digest);
             if embedded.get(&release).as_ref() == Some(&images) {
                 continue;
             }
-            builds.own.insert(release, inspected.digest);
             let mut catalogue = builds.catalogue().clone().without(&release);
             // Nothing is there that it could contradict.
             let _ = catalogue.add(&images);

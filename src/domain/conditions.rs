@@ -228,9 +228,13 @@ impl Facts<'_> {
                 if unmakeable {
                     return (Status::False, Reason::PreReleaseMarker, message.to_owned());
                 }
-                let unknown = self.decision.unknown.iter().any(|(one, _)| one.to_string() == prepared.version);
+                let mut unknown = self.decision.unknown.iter();
+                if let Some((_, finding)) = unknown.find(|(version, _)| version.to_string() == prepared.version) {
+                    let needs =
+                        if finding.reason.is_of_inspection() { Reason::NeedsInspection } else { Reason::NotPrepared };
+                    return (Status::False, needs, message.to_owned());
+                }
                 let reason = match prepared.state {
-                    None if unknown => Reason::NeedsInspection,
                     None if self.goals.is_empty() => Reason::NotPrepared,
                     None => Reason::Resolving,
                     Some(GoalState::Resolving) => Reason::Resolving,

@@ -384,7 +384,7 @@ fn no_running_set(operator: &OperatorKnowledge, catalogue: &Catalogue<'_>, varia
     let why = match catalogue.get(&release).map(|images| images.image_set_name(variant)) {
         Some(Ok(_)) => return None,
         Some(Err(_)) => "it deploys no Calico release",
-        None => "the catalogue does not know it",
+        None => "its images are not known",
     };
     Some(format!("it waits until operator {release} runs no longer: no set can be made for that one ({why})"))
 }

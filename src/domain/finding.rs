@@ -221,6 +221,21 @@ reasons! {
     ComponentDegraded, OperatorDegraded, Warning, "A TigeraStatus says Degraded.", "read its message; kubectl get tigerastatus";
 }
 
+impl Reason {
+    /// Whether it is about an operator image that only running it can tell of.
+    #[must_use]
+    pub const fn is_of_inspection(self) -> bool {
+        matches!(
+            self,
+            Self::InspectionRunning
+                | Self::InspectionPlanned
+                | Self::InspectionDisabled
+                | Self::InspectionFailed
+                | Self::InspectionOutputInvalid
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(self.as_str())

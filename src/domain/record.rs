@@ -22,7 +22,7 @@ pub struct RecordKey {
     pub fips: bool,
     /// Where they are pulled from.
     pub layout: RegistryLayout,
-    /// Digest of the operator image, where the list is its own and not the catalogue's for this version.
+    /// Digest of the operator image, where the list is its own word and not the catalogue's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Digest>,
 }

@@ -128,7 +128,7 @@ impl Drop for TokenService {
     }
 }
 
-fn tls_acceptor(certificate: &ServerCertificate) -> Result<TlsAcceptor> {
+pub(super) fn tls_acceptor(certificate: &ServerCertificate) -> Result<TlsAcceptor> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
     let chain = vec![CertificateDer::from_pem_slice(certificate.certificate_pem.as_bytes())?];
     let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes())?;
