@@ -27,16 +27,31 @@ impl<'a> Builds<'a> {
     /// Of several images of one version the one that runs wins, then the one that is to run.
     pub fn new(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>) -> Self {
         let kept = snapshot.inspections.kept.iter().map(Cow::Borrowed);
-        let inspected: Vec<_> = kept.chain(fresh_answers(snapshot).into_iter().map(Cow::Owned)).collect();
+        Self::of(snapshot, embedded, kept.chain(fresh_answers(snapshot).into_iter().map(Cow::Owned)).collect())
+    }
+
+    /// The same with an answer of which more is known now.
+    pub fn with(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>, learned: Inspected) -> Self {
+        let mut inspected = Self::new(snapshot, embedded).inspected;
+        inspected.retain(|one| one.digest != learned.digest);
+        inspected.push(Cow::Owned(learned));
+        Self::of(snapshot, embedded, inspected)
+    }
+
+    fn of(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>, inspected: Vec<Cow<'a, Inspected>>) -> Self {
         let mut builds = Self { snapshot, embedded, effective: None, inspected, own: BTreeMap::new() };
         for (release, position) in builds.claims() {
             let Some(inspected) = position.and_then(|position| builds.inspected.get(position)) else { continue };
-            let images = inspected.images.clone().of_release(release);
-            // Also where the catalogue has learned it since: its sets were made from the record of this image.
-            builds.own.insert(release, inspected.digest);
+            let images = inspected.list(release);
+            let digest = inspected.digest;
             if embedded.get(&release).as_ref() == Some(&images) {
+                // The catalogue has learned it since: sets that were made from the record of this image stay with it.
+                if builds.has_record(release, digest) {
+                    builds.own.insert(release, digest);
+                }
                 continue;
             }
+            builds.own.insert(release, digest);
             let mut catalogue = builds.catalogue().clone().without(&release);
             // Nothing is there that it could contradict.
             let _ = catalogue.add(&images);
@@ -84,6 +99,11 @@ impl<'a> Builds<'a> {
         self.position(reference).and_then(|position| self.inspected.get(position)).map(AsRef::as_ref)
     }
 
+    /// What the image with this digest said.
+    pub fn inspected(&self, digest: &Digest) -> Option<&Inspected> {
+        self.inspected.iter().find(|one| one.digest == *digest).map(AsRef::as_ref)
+    }
+
     /// The record of a version's set.
     pub fn record_key(&self, release: Release, installation: &InstallationSettings) -> RecordKey {
         RecordKey { build: self.own.get(&release).copied(), ..RecordKey::new(release, installation) }
@@ -94,6 +114,11 @@ impl<'a> Builds<'a> {
         let key = RecordKey::new(release, installation);
         let builds = self.inspected.iter().map(|one| Some(one.digest));
         builds.chain([None]).map(|build| RecordKey { build, ..key.clone() }.name()).collect()
+    }
+
+    fn has_record(&self, release: Release, digest: Digest) -> bool {
+        let mut records = self.snapshot.records.known().into_iter().flatten();
+        records.any(|record| record.key.operator == release && record.key.build == Some(digest))
     }
 
     fn position(&self, reference: &Reference) -> Option<usize> {

@@ -20,6 +20,7 @@ use super::imageset::{CompleteImageSet, Origin, content_digest};
 use super::inspection;
 use super::operator::{know_operator, know_prepared};
 use super::record::RecordKey;
+use super::refusal;
 use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
@@ -30,18 +31,24 @@ pub const CONTESTED_AFTER: u32 = 3;
 
 /// Decides.
 #[must_use]
-pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
+pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     let mut decision = Decision { findings: snapshot.objections.clone(), ..Decision::default() };
     decision.findings.extend(failed_reads(snapshot));
     let Some(installation) = effective_installation(snapshot) else { return finished(blind(decision), snapshot) };
 
-    let builds = Builds::new(snapshot, catalogue);
-    let catalogue = builds.catalogue();
+    let builds = Builds::new(snapshot, embedded);
     let versions = know_operator(snapshot, &builds, installation.variant);
     let mut wanted = versions.wanted;
     decision.questions.operators = versions.questions;
     decision.findings.extend(versions.findings);
     decision.operator = versions.knowledge;
+    let refused = refusal::consequence(snapshot, &builds, &installation, decision.operator.running.as_ref());
+    decision.findings.extend(refused.finding);
+    decision.questions.operators.extend(refused.question);
+    wanted.extend(refused.wanted);
+    let learned = refused.learned;
+    let builds = learned.clone().map_or(builds, |learned| Builds::with(snapshot, embedded, learned));
+    let catalogue = builds.catalogue();
     let prepared = know_prepared(snapshot, &builds, installation.variant);
     if !decision.operator.first_install {
         // Before the first install the one entry is the target.
@@ -82,7 +89,7 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     }
     decision.findings.extend(gone);
     // Whatever else is held: an answer is kept, and without one nothing would ever go on.
-    inspection::plan(snapshot, wanted).add_to(&mut decision);
+    inspection::plan(snapshot, wanted, learned).add_to(&mut decision);
     finished(decision, snapshot)
 }
 
@@ -487,7 +494,7 @@ fn parsed_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {
 }
 
 /// The entries are not those that we wrote.
-fn edited(set: &StoredImageSet) -> bool {
+pub(super) fn edited(set: &StoredImageSet) -> bool {
     let content = content_digest(set.images.iter().map(|entry| (entry.image.clone(), entry.digest.clone())));
     set.origin.as_ref().is_none_or(|origin| origin.content != content)
 }

@@ -218,6 +218,7 @@ reasons! {
 
     // OperatorDegraded
     NotDegraded, OperatorDegraded, Normal, "No TigeraStatus says Degraded.", "";
+    ImageSetRefused, OperatorDegraded, Warning, "The operator refuses a set of ours that is right for its version, as a vendor's build under an upstream tag may do.", "its image is asked and the set made anew by its own word; if that does not help, name the image by a tag of its own in the Deployment";
     ComponentDegraded, OperatorDegraded, Warning, "A TigeraStatus says Degraded.", "read its message; kubectl get tigerastatus";
 }
 

@@ -11,7 +11,7 @@ use super::decision::{Action, Decision, StartInspection};
 use super::finding::{Finding, Reason};
 use super::settings::{Mode, PrepareVersion};
 use super::snapshot::Read;
-use super::{Digest, OperatorImages, Reference, Release, Snapshot};
+use super::{Digest, ImageName, OperatorImages, Reference, Release, Snapshot};
 
 /// The pause before an image is run again that did not answer at first.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
@@ -33,9 +33,18 @@ pub struct Inspected {
     pub answered_at: Timestamp,
     /// What it printed.
     pub images: OperatorImages,
+    /// Names that it printed and then refused in a set of ours.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub refused: BTreeSet<ImageName>,
 }
 
 impl Inspected {
+    /// Its list as that of the version that it counts as.
+    #[must_use]
+    pub fn list(&self, release: Release) -> OperatorImages {
+        self.images.clone().of_release(release).rejecting(&self.refused)
+    }
+
     /// Name of the ConfigMap.
     #[must_use]
     pub fn name(&self) -> String {
@@ -189,18 +198,20 @@ pub(super) fn fresh_answers(snapshot: &Snapshot) -> Vec<Inspected> {
             label: job.label.clone(),
             answered_at: *at,
             images: OperatorImages::clone(images),
+            refused: BTreeSet::new(),
         }),
         _ => None,
     });
     answers.collect()
 }
 
-/// Keeps what was answered, ends Jobs that are of no more use, and starts those that are wanted.
-pub(super) fn plan(snapshot: &Snapshot, wanted: Vec<Wanted>) -> InspectionPlan {
+/// Keeps what was answered and `learned`, ends Jobs that are of no more use, and starts those that are wanted.
+pub(super) fn plan(snapshot: &Snapshot, wanted: Vec<Wanted>, learned: Option<Inspected>) -> InspectionPlan {
     let mut plan = InspectionPlan::default();
-    for answer in fresh_answers(snapshot) {
-        plan.first.push(Action::KeepInspection(Box::new(answer)));
-    }
+    let is_learned = |answer: &Inspected| learned.as_ref().is_some_and(|learned| learned.digest == answer.digest);
+    let fresh = fresh_answers(snapshot).into_iter().filter(|answer| !is_learned(answer));
+    let keep = |answer: Inspected| Action::KeepInspection(Box::new(answer));
+    plan.first.extend(fresh.chain(learned.clone()).map(keep));
     for job in snapshot.inspections.jobs.known().into_iter().flatten() {
         let is_kept = snapshot.inspections.kept.iter().any(|one| one.digest == job.digest);
         let has_ended = !matches!(job.state, JobState::Running { .. });
@@ -319,6 +330,7 @@ mod tests {
                 label: label.map(str::to_owned),
                 answered_at: Timestamp::UNIX_EPOCH,
                 images: images.clone(),
+                refused: BTreeSet::new(),
             };
             inspected.release().map(|release| release.to_string())
         };

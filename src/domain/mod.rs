@@ -21,6 +21,7 @@ pub mod operator_images;
 pub mod platform;
 pub mod record;
 pub mod reference;
+mod refusal;
 pub mod release;
 pub mod report;
 pub mod required;

@@ -132,6 +132,13 @@ impl OperatorImages {
         Self(PrintedImages { release, ..self.0 })
     }
 
+    /// The same lists with more names that this build refuses in an ImageSet.
+    #[must_use]
+    pub fn rejecting(mut self, names: &BTreeSet<ImageName>) -> Self {
+        self.0.rejected.extend(names.iter().cloned());
+        self
+    }
+
     /// The Calico or Enterprise version that this build deploys; it may be a pre-release marker.
     #[must_use]
     pub const fn product_version(&self, variant: Variant) -> &ProductVersion {

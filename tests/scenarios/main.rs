@@ -17,8 +17,8 @@ use imageset_controller::domain::report::{Outcome, Report};
 use imageset_controller::domain::settings::{InstallationSettings, Mode};
 use imageset_controller::domain::snapshot::{Read, StoredImage, StoredImageSet, Workload};
 use imageset_controller::domain::{
-    Catalogue, Content, Digest, OperatorImages, Platform, Reference, RegistryFailure, RegistryFailureKind, Release,
-    ResolvedImage, Snapshot, decide,
+    Catalogue, Content, Digest, ImageName, OperatorImages, Platform, Reference, RegistryFailure, RegistryFailureKind,
+    Release, ResolvedImage, Snapshot, decide,
 };
 use imageset_controller::inspection::output;
 use serde::Deserialize;
@@ -73,6 +73,11 @@ struct BuildInShort {
     /// Its answer is kept.
     #[serde(default)]
     kept: bool,
+    /// Names that it prints and refuses, and that this is kept of.
+    #[serde(default)]
+    rejects: BTreeSet<ImageName>,
+    #[serde(default)]
+    refused: BTreeSet<ImageName>,
     /// Its Job.
     #[serde(default)]
     job: Option<JobInShort>,
@@ -108,7 +113,8 @@ impl BuildInShort {
     }
 
     fn rules(&self) -> OperatorRules {
-        OperatorRules::unpublished(&self.like.to_string(), &self.version, &self.calico).unwrap()
+        let rules = OperatorRules::unpublished(&self.like.to_string(), &self.version, &self.calico).unwrap();
+        self.rejects.iter().fold(rules, |rules, name| rules.refusing(name.as_str()))
     }
 
     /// As the product reads what it prints.
@@ -272,7 +278,8 @@ fn expand(scenario: &Scenario) -> Snapshot {
         let at = jiff::Timestamp::UNIX_EPOCH;
         if build.kept {
             let (image, label, images) = (image.clone(), label.clone(), images.clone());
-            snapshot.inspections.kept.push(Inspected { image, digest, label, answered_at: at, images });
+            let refused = build.refused.clone();
+            snapshot.inspections.kept.push(Inspected { image, digest, label, answered_at: at, images, refused });
         }
         if let (Some(job), Read::Known(jobs)) = (&build.job, &mut snapshot.inspections.jobs) {
             jobs.push(InspectionJob {
@@ -404,7 +411,12 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
                 }
                 Action::KeepInspection(inspected) => {
                     let printed = inspected.images.release();
-                    writeln!(text, "  {title}: keep what {} says, {printed}", inspected.image).unwrap();
+                    let refused: Vec<&str> = inspected.refused.iter().map(ImageName::as_str).collect();
+                    let refused = match refused.as_slice() {
+                        [] => String::new(),
+                        names => format!(", and that it refuses {}", names.join(" ")),
+                    };
+                    writeln!(text, "  {title}: keep what {} says, {printed}{refused}", inspected.image).unwrap();
                 }
                 Action::StartInspection(start) => {
                     let before = start.failed_before.as_ref().map(|why| format!(" after {why:?}")).unwrap_or_default();
@@ -509,7 +521,10 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
         };
         for action in &decision.actions {
             match action {
-                Action::KeepInspection(inspected) => snapshot.inspections.kept.push(Inspected::clone(inspected)),
+                Action::KeepInspection(inspected) => {
+                    snapshot.inspections.kept.retain(|one| one.digest != inspected.digest);
+                    snapshot.inspections.kept.push(Inspected::clone(inspected));
+                }
                 Action::StartInspection(start) => {
                     let Read::Known(jobs) = &mut snapshot.inspections.jobs else { continue };
                     jobs.push(InspectionJob {
