@@ -44,7 +44,7 @@ struct Seen {
 /// One record.
 enum Kept {
     Images(Record),
-    Inspection(Inspected),
+    Inspection(Box<Inspected>),
 }
 
 impl Records {
@@ -103,7 +103,7 @@ impl Records {
         for kept in seen.parsed.values() {
             match kept {
                 Kept::Images(record) => records.push(record.clone()),
-                Kept::Inspection(one) => inspected.push(one.clone()),
+                Kept::Inspection(one) => inspected.push(Inspected::clone(one)),
             }
         }
         (records, inspected, findings)
@@ -114,7 +114,7 @@ fn kept(map: &ConfigMap) -> Result<Kept, String> {
     let text =
         map.data.as_ref().and_then(|data| data.get(RECORD_KEY)).ok_or_else(|| format!("it has no key {RECORD_KEY}"))?;
     match map.labels().get(RECORD_LABEL).map(String::as_str) {
-        Some(OF_INSPECTION) => inspected(map, text).map(Kept::Inspection),
+        Some(OF_INSPECTION) => inspected(map, text).map(Box::new).map(Kept::Inspection),
         _ => record(map, text).map(Kept::Images),
     }
 }

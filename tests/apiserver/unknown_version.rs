@@ -175,6 +175,41 @@ async fn what_goes_wrong_with_an_inspection_is_told_and_nothing_is_guessed() {
     world.finish(&[&controller]).await;
 }
 
+/// A vendor's build under an upstream tag: it prints a name, and refuses it in a set.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_that_refuses_the_set_of_its_version_gets_its_own() {
+    let upstream = OperatorRules::for_version("v1.43.0").unwrap();
+    let fork = upstream.clone().refusing("calico/webhooks");
+    let operators = OperatorImages::new().with_tag("v1.43.0", fork.clone());
+    let world = World::start(Scenery { operators, ..scenery("fork") }).await;
+    let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE).await.unwrap();
+    world.installation(json!({})).await;
+    world.operator("v1.43.0").await;
+    let double = world.double(|_| {});
+    world.policy(json!({ "mode": "Apply" })).await;
+    let controller = world.controller("first").await;
+    let words = ["operator v1.43.0 refuses a set", "it rejects calico/webhooks", "is asked by Job"];
+    world.until_told("VersionKnown", "Unknown", "InspectionRunning", &words).await;
+    kubelet.play("/operator@sha256:", prints(upstream.printed_version(), upstream.printed_list()));
+    double.wait_adopted("calico-v3.32.0", SOON).await.unwrap();
+    world.until("Adopted", "True", "AdoptionComplete").await;
+    let wanted = world.mirror.wanted_by(&fork, false).unwrap();
+    assert_eq!(world.stored("calico-v3.32.0").await.unwrap(), wanted);
+    no_job_and_no_pod_is_left(&world).await;
+
+    // Known for good: what it refused is not written again, whoever throws the set away.
+    world.recorder.allow_delete("calico-v3.32.0");
+    world.delete_set("calico-v3.32.0").await;
+    eventually("the set to be back", async || world.stored("calico-v3.32.0").await).await;
+    assert_eq!(world.stored("calico-v3.32.0").await.unwrap(), wanted);
+    assert_eq!(kubelet.started().len(), 1);
+    drop(controller);
+    // That it refuses something could only be found out by one set that it refuses.
+    let violations = world.recorder.finish().await.unwrap().violations;
+    assert_eq!(violations.len(), 1, "{violations:#?}");
+    assert!(violations[0].rule == "S2" && violations[0].text.contains("calico/webhooks"), "{violations:#?}");
+}
+
 /// As conditions show it: nothing beyond ASCII.
 fn imageset_words(text: &str) -> String {
     text.replace('…', "\\u{2026}")
