@@ -2,9 +2,11 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 KEEP ?=
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help demo test check lint bench needs-rust needs-go
+.PHONY: help demo test check lint bench fuzz needs-rust needs-go needs-fuzz
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "} {printf "  make %-8s %s\n", $$1, $$2}'
@@ -16,7 +18,9 @@ demo: needs-rust needs-go ## Tell the main job as a story on a real control plan
 
 test: needs-rust needs-go ## Run every test: lints' cheap part, units, scenarios, and all that needs the box
 	@tests/controlplane/build.sh >/dev/null
+	@tests/peers/tools.sh >/dev/null
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) test --locked
 
 check: needs-rust ## Format, clippy, units and scenarios: under a minute when warm
@@ -34,9 +38,21 @@ lint: needs-rust ## Format, clippy, docs and cargo deny (where it is installed)
 # The binary as the Dockerfile builds it: glibc linked in, with the processor's own target named.
 bench: needs-rust needs-go ## Measure against the limits of the product; fails over a limit
 	@tests/controlplane/build.sh >/dev/null
+	@tests/peers/tools.sh >/dev/null
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --bin imageset-controller --target $(HOST)
 	@$(CARGO) build --quiet --locked --example limits
 	@$(CARGO) run --quiet --locked --example limits -- target/$(HOST)/release/imageset-controller
+
+# There is no unsafe code to look for with sanitizers, so that a stable compiler will do. What is found on the way goes to
+# target/fuzz-corpus, what breaks to fuzz/artifacts; the committed corpora are only read.
+fuzz: needs-rust needs-fuzz ## Run each fuzz target for FUZZ_SECONDS (60) on top of its corpus
+	@$(CARGO) fuzz build --sanitizer none --target-dir target/fuzz
+	@for target in $(FUZZ_TARGETS); do \
+		echo "== $$target, $(FUZZ_SECONDS) seconds"; \
+		mkdir -p target/fuzz-corpus/$$target; \
+		$(CARGO) fuzz run --sanitizer none --target-dir target/fuzz $$target target/fuzz-corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0 || exit 1; \
+	done
 
 needs-rust:
 	@command -v $(CARGO) >/dev/null || { echo "error: cargo is missing; install Rust 1.90 or newer" >&2; exit 1; }
@@ -44,3 +60,7 @@ needs-rust:
 needs-go:
 	@test -n "$$KUBEBUILDER_ASSETS" || command -v go >/dev/null || \
 	{ echo "error: go is missing; install Go 1.26 or newer (the control plane of the tests is built from Go modules)" >&2; exit 1; }
+
+needs-fuzz:
+	@command -v cargo-fuzz >/dev/null || { echo "error: cargo-fuzz is missing; cargo install cargo-fuzz" >&2; exit 1; }
+	@command -v c++ >/dev/null || { echo "error: a C++ compiler (c++) is missing; libFuzzer is built with it" >&2; exit 1; }

@@ -10,5 +10,7 @@ pub mod domain;
 pub mod http;
 pub mod inspection;
 pub mod metrics;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod registry;
 pub mod telemetry;

@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::output::{Answer, Failure, Progress};
 use super::{VariantArgument, image_set, known_images, runtime};
-use crate::domain::finding::Reason;
+use crate::domain::finding::{Reason, Severity};
 use crate::domain::imageset::CompleteImageSet;
 use crate::domain::settings::{InstallationSettings, Mode, PrepareVersion, Settings};
 use crate::domain::snapshot::Read;
@@ -95,7 +95,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let credentials = arguments.registry.credentials()?;
     let authorities = arguments.registry.authorities()?;
     let runtime = runtime()?;
-    let client = RegistryClient::new(RegistryClientSettings::default());
+    let client = RegistryClient::new(RegistryClientSettings::of_environment());
     let mut sets = Vec::new();
     for release in releases {
         let access = |references: &BTreeSet<Reference>| Access {
@@ -136,10 +136,10 @@ async fn generate(
         if decision.questions.is_empty() {
             break;
         }
-        let asked = &decision.questions.images;
+        let (asked, hints) = (&decision.questions.images, &decision.questions.hints);
         let references: Vec<Reference> = asked.iter().cloned().collect();
         let progress = Progress::start(&format!("operator {release}"), references.len());
-        let answers = client.resolve(&access(asked), &references, |done| progress.reached(done)).await;
+        let answers = client.resolve(&access(asked), &references, hints, |done| progress.reached(done)).await;
         progress.end();
         let answers = answers.into_iter().map(|answer| answer.map_or_else(Of::Failed, Of::Known));
         snapshot.answers.images.extend(references.into_iter().zip(answers));
@@ -149,6 +149,9 @@ async fn generate(
 }
 
 fn complete_set(decision: Decision, release: Release) -> Result<CompleteImageSet, Failure> {
+    for finding in decision.findings.iter().filter(|finding| finding.reason.severity() == Severity::Warning) {
+        super::output::note(&format!("warning: {}", finding.sentence()));
+    }
     let blocking = decision.findings.iter().filter(|finding| finding.blocks());
     let failures = blocking.map(|finding| {
         Failure::new(format!("{}: {}", finding.object, finding.message))
@@ -172,7 +175,9 @@ const fn hint(reason: Reason) -> &'static str {
         Reason::LayoutInvalid => {
             "correct --registry, --image-path and --image-prefix; the registry is a host, without scheme"
         }
-        Reason::RegistryUnauthorized => "log in to the registry, or give its credentials with --docker-config FILE",
+        Reason::RegistryUnauthorized | Reason::NodeCredentialsOnly => {
+            "log in to the registry, or give its credentials with --docker-config FILE"
+        }
         Reason::RegistryCertificateInvalid => "give the registry's certificate authority with --ca-file FILE",
         Reason::RegistryUnreachable => {
             "check the registry's name and port; a registry without TLS needs --plain-http HOST"

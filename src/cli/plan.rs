@@ -124,7 +124,7 @@ async fn from_cluster(arguments: &Arguments) -> Result<Planned, Failure> {
         Some(path) => policy_file(path)?,
         None => stored_policy(&client).await?,
     };
-    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::default()));
+    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::of_environment()));
     let passed = pass::look(client, &policy, arguments.namespace.clone(), &answers).await;
     if let Some(path) = &arguments.record {
         let text = serde_yaml_ng::to_string(&passed.snapshot).context("what was seen cannot be written down")?;

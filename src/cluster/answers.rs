@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::domain::answer::{Answer, Answers, OperatorImage, Questions};
 use crate::domain::resolution::Retry;
-use crate::domain::{Reference, RegistryFailure, ResolvedImage};
+use crate::domain::{Platform, Reference, RegistryFailure, ResolvedImage};
 use crate::registry::{Access, RegistryClient};
 
 /// The first and the longest pause before a failure is asked again.
@@ -39,7 +39,7 @@ struct Memory {
 
 enum Entry<T> {
     Asked { attempts: u32 },
-    Known { answer: T, at: Instant },
+    Known { answer: T, at: Instant, platforms: BTreeSet<Platform> },
     Failed { failure: Box<RegistryFailure>, again: Instant, attempts: u32 },
 }
 
@@ -52,8 +52,13 @@ impl<T: Clone> Entry<T> {
         }
     }
 
-    fn is_due(&self, now: Instant) -> bool {
-        matches!(self, Self::Failed { again, .. } if *again <= now)
+    /// Whether it has to be asked again: a failure after its pause, an answer that was given for fewer platforms.
+    fn is_due(&self, now: Instant, wanted: &BTreeSet<Platform>) -> bool {
+        match self {
+            Self::Asked { .. } => false,
+            Self::Failed { again, .. } => *again <= now,
+            Self::Known { platforms, .. } => !wanted.is_subset(platforms),
+        }
     }
 
     const fn attempts(&self) -> u32 {
@@ -83,17 +88,17 @@ impl RegistryAnswers {
         if !images.is_empty() || !operators.is_empty() {
             let (memory, client, late) = (self.memory.clone(), self.client.clone(), self.late.clone());
             let done = Arc::new(Notify::new());
-            let finished = done.clone();
+            let (finished, hints) = (done.clone(), questions.hints.clone());
             let task = async move {
-                let resolving = client.resolve(&access, &images, |_| {});
+                let resolving = client.resolve(&access, &images, &hints, |_| {});
                 let reading = futures::future::join_all(
                     operators.iter().map(|reference| client.operator_version_label(&access, reference)),
                 );
                 let (resolved, labelled) = futures::join!(resolving, reading);
                 let mut memory = lock(&memory);
                 if memory.generation == generation {
-                    keep(&mut memory.images, images, resolved);
-                    keep(&mut memory.operators, operators, labelled);
+                    keep(&mut memory.images, images, resolved, &hints.platforms);
+                    keep(&mut memory.operators, operators, labelled, &BTreeSet::new());
                 }
                 drop(memory);
                 finished.notify_one();
@@ -153,8 +158,8 @@ impl RegistryAnswers {
             memory.images.retain(|_, entry| matches!(entry, Entry::Known { .. }));
             memory.operators.retain(|_, entry| matches!(entry, Entry::Known { .. }));
         }
-        let images = mark(&mut memory.images, questions.images.iter(), now);
-        let operators = mark(&mut memory.operators, questions.operators.iter(), now);
+        let images = mark(&mut memory.images, questions.images.iter(), now, &questions.hints.platforms);
+        let operators = mark(&mut memory.operators, questions.operators.iter(), now, &BTreeSet::new());
         (images, operators, memory.generation)
     }
 }
@@ -174,12 +179,13 @@ fn mark<'a, T: Clone>(
     entries: &mut BTreeMap<Reference, Entry<T>>,
     questions: impl Iterator<Item = &'a Reference>,
     now: Instant,
+    platforms: &BTreeSet<Platform>,
 ) -> Vec<Reference> {
     let mut ask = Vec::new();
     for reference in questions {
         let attempts = match entries.get(reference) {
             None => 0,
-            Some(entry) if entry.is_due(now) => entry.attempts(),
+            Some(entry) if entry.is_due(now, platforms) => entry.attempts(),
             Some(_) => continue,
         };
         entries.insert(reference.clone(), Entry::Asked { attempts });
@@ -188,15 +194,17 @@ fn mark<'a, T: Clone>(
     ask
 }
 
-fn keep<T>(entries: &mut BTreeMap<Reference, Entry<T>>, asked: Vec<Reference>, answers: Vec<Result<T, RegistryFailure>>)
-where
-    T: Clone,
-{
+fn keep<T: Clone>(
+    entries: &mut BTreeMap<Reference, Entry<T>>,
+    asked: Vec<Reference>,
+    answers: Vec<Result<T, RegistryFailure>>,
+    platforms: &BTreeSet<Platform>,
+) {
     let now = Instant::now();
     for (reference, answer) in asked.into_iter().zip(answers) {
         let attempts = entries.get(&reference).map_or(0, Entry::attempts) + 1;
         let entry = match answer {
-            Ok(answer) => Entry::Known { answer, at: now },
+            Ok(answer) => Entry::Known { answer, at: now, platforms: platforms.clone() },
             Err(failure) => {
                 Entry::Failed { again: now + pause(&failure, attempts), failure: Box::new(failure), attempts }
             }

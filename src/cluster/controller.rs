@@ -54,7 +54,7 @@ enum PassError {
 pub async fn run(client: Client, own_namespace: String, instance: Option<String>, metrics: Arc<Metrics>) {
     let nodes = NodePlatforms::default();
     let (watches, due) = Watches::start(client.clone(), &nodes);
-    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::default()));
+    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::of_environment()));
     let late = answers.late.clone();
     let late = futures::stream::unfold(late, |late| async move {
         late.notified().await;

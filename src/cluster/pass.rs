@@ -149,7 +149,8 @@ impl Passes {
 
         let mut next = pause.unwrap_or_else(|| self.next(&snapshot, due));
         // A person may be mending it now, in the registry or in a Secret, which nobody watches.
-        if self.answers.doubt(&decision.unsuitable) || snapshot.objections.iter().any(is_of_an_object) {
+        let mendable = snapshot.objections.iter().chain(&decision.findings).any(is_mended_elsewhere);
+        if self.answers.doubt(&decision.unsuitable) || mendable {
             next = next.min(MENDING);
         }
         if let Some(due) = decision.look_again {
@@ -194,9 +195,18 @@ impl Passes {
     }
 }
 
-/// Whether an objection is about a Secret or a CA bundle.
-fn is_of_an_object(objection: &Finding) -> bool {
-    matches!(objection.reason, Reason::PullSecretMissing | Reason::PullSecretInvalid | Reason::CaBundleInvalid)
+/// Whether something is mended in a Secret, a ConfigMap or the registry's accounts. What is read of these is compared with
+/// every pass, and a change makes failures worth asking again at once.
+fn is_mended_elsewhere(finding: &Finding) -> bool {
+    matches!(
+        finding.reason,
+        Reason::PullSecretMissing
+            | Reason::PullSecretInvalid
+            | Reason::CaBundleInvalid
+            | Reason::RegistryUnauthorized
+            | Reason::NodeCredentialsOnly
+            | Reason::RegistryCertificateInvalid
+    )
 }
 
 /// The settings that decide where images are pulled from.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::resolution::{RegistryFailure, ResolvedImage};
-use super::{Digest, Reference};
+use super::{Digest, Platform, Reference};
 
 /// What a decision still needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -14,6 +14,17 @@ pub struct Questions {
     pub images: BTreeSet<Reference>,
     /// Operator images whose `version` label is wanted.
     pub operators: BTreeSet<Reference>,
+    /// What makes the answers cheaper or better; no question by itself.
+    pub hints: Hints,
+}
+
+/// What those who ask registries should know beside the references.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Hints {
+    /// What some references resolved to before: where the registry still names that digest, nothing is fetched again.
+    pub known: BTreeMap<Reference, ResolvedImage>,
+    /// The nodes' platforms: of an index, the manifests for these have to be there.
+    pub platforms: BTreeSet<Platform>,
 }
 
 impl Questions {

@@ -11,10 +11,10 @@ use super::finding::{Finding, Reason};
 use super::imageset::CompleteImageSet;
 use super::record::{Record, RecordKey};
 use super::required::Feature;
-use super::resolution::{RegistryFailure, ResolvedImage};
+use super::resolution::{Content, Coverage, Presence, RegistryFailure, RegistryFailureKind, ResolvedImage};
 use super::settings::{InstallationSettings, OnMissing, TagMoved};
 use super::snapshot::StoredImageSet;
-use super::{Digest, ImageName, ImageSetName, OperatorImages, Reference, Snapshot};
+use super::{Digest, ImageName, ImageSetName, OperatorImages, Platform, Reference, Snapshot};
 
 /// How many references a grouped message names.
 const NAMED: usize = 5;
@@ -26,6 +26,10 @@ pub(super) struct Assembled {
     /// The record as it should be; `None` where the stored one is right already.
     pub record: Option<Record>,
     pub omitted: Vec<ImageName>,
+    /// What is not in the way, but should be known.
+    pub warnings: Vec<Finding>,
+    /// What should be asked for beside, of a set that is stored already.
+    pub ask: BTreeSet<Reference>,
     /// When its digests were asked for; for a set from the stored record that may be long ago. Not known where no
     /// record tells.
     pub resolved_at: Option<Timestamp>,
@@ -53,6 +57,14 @@ pub(super) struct Recipe<'a> {
     pub pinned: BTreeMap<ImageName, Digest>,
     /// Every image counts as required: nothing in the cluster says otherwise yet.
     pub everything_required: bool,
+}
+
+/// Whether the manifests for the nodes are known to be there.
+enum Known<'a> {
+    Yes,
+    Failed(&'a RegistryFailure),
+    Pending,
+    Unasked(Reference),
 }
 
 /// What is known of one reference.
@@ -130,7 +142,8 @@ impl Recipe<'_> {
         let mut omitted = Vec::new();
         let mut ask = BTreeSet::new();
         let mut pending = false;
-        let mut troubles = Troubles::default();
+        let (mut single, mut beside) = (Vec::new(), BTreeSet::new());
+        let mut troubles = self.troubles();
         for (name, reference) in &references {
             let may_omit = !required.contains(name) && self.snapshot.settings.on_missing == OnMissing::OmitUnneeded;
             match self.pin(name, reference, may_omit) {
@@ -152,20 +165,36 @@ impl Recipe<'_> {
                     omitted.push(name.clone());
                 }
                 Pin::Missing(failure) => troubles.missing(name, reference, required.contains(name), failure),
-                Pin::Resolved(image) => match self.uncovered(name, image) {
-                    uncovered if uncovered.is_empty() => {
-                        record.missing.remove(reference);
-                        record.images.insert(reference.clone(), image.clone());
-                        entries.insert(name.clone(), image.digest);
+                Pin::Resolved(image) => {
+                    let image = self.with_presence(reference, image);
+                    let uncovered = self.uncovered(name, &image);
+                    match self.presence(name, reference, &image) {
+                        _ if !uncovered.is_empty() && may_omit => {
+                            // Remembered like one that is not there, so that no restart asks for it again.
+                            record.images.remove(reference);
+                            record.missing.insert(reference.clone());
+                            omitted.push(name.clone());
+                        }
+                        _ if !uncovered.is_empty() => troubles.uncovered(reference, &image, &uncovered),
+                        Known::Failed(failure) => troubles.failed(failure),
+                        Known::Unasked(by_digest) if !self.is_pinned(name, &image) => {
+                            ask.insert(by_digest);
+                        }
+                        Known::Pending if !self.is_pinned(name, &image) => pending = true,
+                        known => {
+                            // What is stored is no less stored while nodes that joined since are asked for.
+                            if let Known::Unasked(by_digest) = known {
+                                beside.insert(by_digest);
+                            }
+                            if !image.is_index() {
+                                single.push(reference.clone());
+                            }
+                            record.missing.remove(reference);
+                            entries.insert(name.clone(), image.digest);
+                            record.images.insert(reference.clone(), image);
+                        }
                     }
-                    _ if may_omit => {
-                        // Remembered like one that is not there, so that no restart asks for it again.
-                        record.images.remove(reference);
-                        record.missing.insert(reference.clone());
-                        omitted.push(name.clone());
-                    }
-                    uncovered => troubles.uncovered(reference, image, &uncovered),
-                },
+                }
             }
         }
         if let Some(failure) = self.snapshot.nodes.failure() {
@@ -195,7 +224,8 @@ impl Recipe<'_> {
             record.resolved_at = self.snapshot.observed_at;
         }
         let resolved_at = (own.is_some() || !unchanged).then_some(record.resolved_at);
-        Ok(Assembled { set, record: (!unchanged).then_some(record), omitted, resolved_at })
+        let warnings = self.single_platform(&single);
+        Ok(Assembled { set, record: (!unchanged).then_some(record), omitted, warnings, ask: beside, resolved_at })
     }
 
     /// This recipe's record, if it is kept already.
@@ -226,7 +256,8 @@ impl Recipe<'_> {
         }
         let others = self.snapshot.records.known().into_iter().flatten();
         let recorded = own.or_else(|| others.into_iter().find_map(|record| record.images.get(reference)));
-        let unsuited = recorded.filter(|image| !self.uncovered(name, image).is_empty());
+        let lacks = |image: &ResolvedImage| !self.uncovered(name, &self.with_presence(reference, image)).is_empty();
+        let unsuited = recorded.filter(|image| lacks(image));
         match (recorded, answer) {
             (Some(_), Some(Answer::Known(image))) if repin => Pin::Resolved(image),
             // Nodes of a further platform came: the registry may have more by now.
@@ -281,11 +312,70 @@ impl Recipe<'_> {
         })
     }
 
-    /// The nodes' platforms that this image should run on and cannot.
-    fn uncovered(&self, name: &ImageName, image: &ResolvedImage) -> Vec<String> {
+    /// The platforms of the nodes that an image of this name is for: Windows images for Windows nodes, all others for the rest.
+    fn nodes(&self, name: &ImageName) -> impl Iterator<Item = &Platform> {
         let nodes = self.snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform);
-        let relevant = nodes.filter(|node| node.is_windows() == name.is_windows());
-        relevant.filter(|node| !image.covers(node)).map(ToString::to_string).collect()
+        let windows = name.is_windows();
+        nodes.filter(move |node| node.is_windows() == windows)
+    }
+
+    /// The nodes' platforms that this image should run on and cannot.
+    fn uncovered(&self, name: &ImageName, image: &ResolvedImage) -> Vec<Platform> {
+        let lacks = |node: &&Platform| matches!(image.coverage(node), Coverage::None | Coverage::Absent);
+        self.nodes(name).filter(lacks).cloned().collect()
+    }
+
+    /// The image with what the registry said since of the manifests that its index lists.
+    fn with_presence(&self, reference: &Reference, image: &ResolvedImage) -> ResolvedImage {
+        let mut image = image.clone();
+        for asked in [reference.clone(), reference.with_digest(image.digest)] {
+            if let Some(Answer::Known(now)) = self.snapshot.answers.images.get(&asked)
+                && now.digest == image.digest
+                && let (Content::Index { children }, Content::Index { children: seen }) =
+                    (&mut image.content, &now.content)
+            {
+                for child in children {
+                    let seen = seen.iter().find(|seen| seen.digest == child.digest);
+                    child.presence = match seen.map(|seen| seen.presence) {
+                        Some(presence) if presence != Presence::Unasked => presence,
+                        _ => child.presence,
+                    };
+                }
+            }
+        }
+        image
+    }
+
+    /// Whether it is known that the registry has the manifests that the nodes will pull. An image whose nodes joined after it
+    /// was resolved is asked for again, by the digest that is pinned.
+    fn presence(&self, name: &ImageName, reference: &Reference, image: &ResolvedImage) -> Known<'_> {
+        if !self.nodes(name).any(|node| image.coverage(node) == Coverage::Unasked) {
+            return Known::Yes;
+        }
+        let pinned = reference.with_digest(image.digest);
+        match self.snapshot.answers.images.get(&pinned) {
+            None => Known::Unasked(pinned),
+            Some(Answer::Failed(failure)) => Known::Failed(failure),
+            // An answer that was asked for with fewer nodes in mind is asked for again by those who keep answers.
+            Some(Answer::Pending | Answer::Known(_)) => Known::Pending,
+        }
+    }
+
+    fn is_pinned(&self, name: &ImageName, image: &ResolvedImage) -> bool {
+        self.pinned.get(name) == Some(&image.digest)
+    }
+
+    fn single_platform(&self, single: &[Reference]) -> Vec<Finding> {
+        if single.is_empty() {
+            return Vec::new();
+        }
+        let message = format!("a single manifest, not an index: {}", listed(single));
+        vec![Finding::new(Reason::SinglePlatformImage, self.object(), message)]
+    }
+
+    fn troubles(&self) -> Troubles {
+        let no_secrets = self.installation.image_pull_secrets.is_empty();
+        Troubles { no_secrets, ..Troubles::default() }
     }
 
     /// References whose answer lacks a platform of the nodes, as does what is recorded, if anything is.
@@ -311,6 +401,8 @@ impl Recipe<'_> {
 /// What went wrong, gathered so that many images on one broken registry make one finding.
 #[derive(Default)]
 struct Troubles {
+    /// The Installation names no pull secret.
+    no_secrets: bool,
     failures: BTreeMap<(Reason, String), Vec<String>>,
     missing: BTreeMap<bool, Vec<Reference>>,
     missing_at: String,
@@ -320,15 +412,16 @@ struct Troubles {
 
 impl Troubles {
     fn failed(&mut self, failure: &RegistryFailure) {
-        let group = self.failures.entry((Reason::from(failure.kind), failure.registry.clone())).or_default();
+        let reason = match failure.kind {
+            // Nodes pull with a credential provider then, or the cluster could not run.
+            RegistryFailureKind::CredentialsMissing if self.no_secrets => Reason::NodeCredentialsOnly,
+            kind => kind.into(),
+        };
+        let group = self.failures.entry((reason, failure.registry.clone())).or_default();
         if failure.reference.is_some() {
             group.push(failure.summary());
         } else if group.is_empty() {
-            self.other.push(Finding::new(
-                Reason::from(failure.kind),
-                format!("registry {}", failure.registry),
-                failure.summary(),
-            ));
+            self.other.push(Finding::new(reason, format!("registry {}", failure.registry), failure.summary()));
         }
     }
 
@@ -339,9 +432,19 @@ impl Troubles {
         self.missing.entry(required).or_default().push(reference.clone());
     }
 
-    fn uncovered(&mut self, reference: &Reference, image: &ResolvedImage, platforms: &[String]) {
-        let has = image.content.platforms().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        self.uncovered.push(format!("{reference} has no manifest for {} (it has {has})", platforms.join(", ")));
+    fn uncovered(&mut self, reference: &Reference, image: &ResolvedImage, platforms: &[Platform]) {
+        let texts =
+            |platforms: Vec<&Platform>| platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let (absent, none): (Vec<&Platform>, Vec<&Platform>) =
+            platforms.iter().partition(|node| image.coverage(node) == Coverage::Absent);
+        if !absent.is_empty() {
+            let absent = texts(absent);
+            self.uncovered.push(format!("{reference} lists {absent}, but the registry does not have that manifest"));
+        }
+        if !none.is_empty() {
+            let (none, has) = (texts(none), texts(image.platforms().into_iter().collect()));
+            self.uncovered.push(format!("{reference} has no manifest for {none} (it has {has})"));
+        }
     }
 
     fn into_findings(self, object: &str) -> Vec<Finding> {

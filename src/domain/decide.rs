@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::adoption::PulledFrom;
-use super::answer::Answer;
+use super::answer::{Answer, Hints};
 use super::assemble::{Assembled, Obstacle, Recipe};
 use super::builds::Builds;
 use super::decision::{
@@ -24,7 +24,7 @@ use super::refusal;
 use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
-use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Release, Snapshot, Variant};
+use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
 
 /// A set of ours that was put back this often within ten minutes is contested, and left.
 pub const CONTESTED_AFTER: u32 = 3;
@@ -267,10 +267,13 @@ impl Desk<'_> {
                     self.decision.unsuitable.extend(recipe.unsuitable());
                     standing_while_held(standing, &recipe, findings)
                 }
-                Ok(assembled) => match claimed {
-                    Some(claim) => same_name(assembled, &claim),
-                    None => self.compare(existing, assembled, &recipe),
-                },
+                Ok(mut assembled) => {
+                    self.decision.questions.images.append(&mut assembled.ask);
+                    match claimed {
+                        Some(claim) => same_name(assembled, &claim),
+                        None => self.compare(existing, assembled, &recipe),
+                    }
+                }
             },
         };
         if !matches!(order.purpose, Purpose::Prepared(_)) {
@@ -285,10 +288,10 @@ impl Desk<'_> {
 
     /// The stored object against the set that it should be.
     fn compare(&self, existing: Option<&StoredImageSet>, assembled: Assembled, recipe: &Recipe<'_>) -> Worked {
-        let Assembled { set, record, omitted, resolved_at } = assembled;
+        let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
         let entries = Some(set.entries().clone());
         let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
-        let mut findings = Vec::new();
+        let mut findings = warnings;
         let object = format!("ImageSet {}", set.name());
         let (precondition, motive) = match existing {
             None => (Precondition::Absent, Motive::Create),
@@ -520,19 +523,20 @@ fn edit_told(stored: &StoredImageSet, set: &CompleteImageSet) -> String {
 
 /// The second set under one name: content that already stands there serves both; other content waits for its operator.
 fn same_name(assembled: Assembled, claim: &Claim) -> Worked {
-    let Assembled { set, record, omitted, resolved_at } = assembled;
+    let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
     let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
     let entries = Some(set.entries().clone());
     let Claim { release, content, state } = claim;
     if content.as_ref() == Some(set.entries()) {
-        return Worked { state: *state, entries, omitted, resolved_at, actions, findings: Vec::new() };
+        return Worked { state: *state, entries, omitted, resolved_at, actions, findings: warnings };
     }
     let next = set.origin().operator;
     let message = format!(
         "operator {release} runs with other content of this name; that of {next} is swapped in after the take-over"
     );
     let finding = Finding::new(Reason::WaitingForTakeover, format!("ImageSet {}", set.name()), message);
-    Worked { state: GoalState::Waiting, entries, omitted, resolved_at, actions, findings: vec![finding] }
+    let findings = warnings.into_iter().chain([finding]).collect();
+    Worked { state: GoalState::Waiting, entries, omitted, resolved_at, actions, findings }
 }
 
 /// The Installation's settings, or the policy's stand-in; `None` while it cannot be told which holds.
@@ -620,8 +624,22 @@ pub(super) fn read_finding(failure: &ReadFailure) -> Finding {
     Finding::new(reason, failure.what.clone(), failure.message.clone())
 }
 
+/// What those who ask should know: what the references resolved to before, and for which nodes.
+fn hints(snapshot: &Snapshot, questions: &BTreeSet<Reference>) -> Hints {
+    if questions.is_empty() {
+        return Hints::default();
+    }
+    let recorded = |reference: &Reference| {
+        let image = snapshot.records.known()?.iter().find_map(|record| record.images.get(reference))?;
+        Some((reference.clone(), image.clone()))
+    };
+    let platforms = snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform.clone());
+    Hints { known: questions.iter().filter_map(recorded).collect(), platforms: platforms.collect() }
+}
+
 /// Sorts the findings and releases the plan for action where the policy says so.
 fn finished(mut decision: Decision, snapshot: &Snapshot) -> Decision {
+    decision.questions.hints = hints(snapshot, &decision.questions.images);
     decision.findings.extend(decision.goals.iter().flat_map(|goal| goal.findings.clone()));
     decision.findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
     let mut seen = BTreeSet::new();

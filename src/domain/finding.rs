@@ -167,13 +167,15 @@ reasons! {
     Resolving, Resolved, Waiting, "Registries are being asked.", "";
     NothingToResolve, Resolved, Normal, "No set is wanted yet.", "";
     ImageMissing, Resolved, Blocking, "The registry does not have an image of the set.", "push or mirror the image; if nothing in the cluster needs it, set spec.images.onMissing: OmitUnneeded";
-    PlatformMissing, Resolved, Blocking, "An image has no manifest for a platform of the cluster's nodes.", "mirror the whole index (crane copy, skopeo copy --all), not one platform of it";
+    SinglePlatformImage, Resolved, Warning, "An image is a single manifest where an index is expected: it serves the nodes that there are, and none of another platform.", "mirror the whole index (crane copy, skopeo copy --all) before nodes of another platform join";
+    PlatformMissing, Resolved, Blocking, "An image has no manifest for a platform of the cluster's nodes, or its index lists one that the registry does not have.", "mirror the whole index (crane copy, skopeo copy --all), not one platform of it";
     ContentUnsupported, Resolved, Blocking, "The registry serves something that nodes cannot run, such as a schema 1 manifest or an artifact.", "push the image again as an OCI or Docker schema 2 image or index";
     ExcludedImageRequired, Resolved, Blocking, "spec.images.exclude names an image that this operator version insists on.", "remove it from spec.images.exclude";
     DigestForUnknownImage, Resolved, Warning, "spec.images.digests names an image that this operator version does not know; the entry is not used.", "remove it from spec.images.digests or correct its name";
     LayoutInvalid, Resolved, Blocking, "registry, imagePath and imagePrefix do not make an image reference.", "correct them in the Installation, or in spec.installation where there is none";
     RegistryUnauthorized, Resolved, Blocking, "The registry refuses the credentials, or asks for some.", "check the Installation's imagePullSecrets, or set spec.registries[].credentials";
-    RegistryRateLimited, Resolved, Blocking, "The registry's rate limit is used up; it is asked again when it says so.", "pull with credentials, or from a mirror";
+    NodeCredentialsOnly, Resolved, Blocking, "The registry wants credentials and the Installation names no pull secret: the nodes have credentials of their own (a credential provider), which the controller cannot use.", "give the controller credentials in spec.registries[].credentials for this host";
+    RegistryRateLimited, Resolved, Blocking, "The registry's rate limit is used up, or only the half of it is left that is kept for the nodes; it is asked again when it says so.", "pull with credentials, or from a mirror";
     RegistryCertificateInvalid, Resolved, Blocking, "The registry's certificate is not trusted.", "give its certificate authority in spec.registries[].caBundle";
     RegistryUnreachable, Resolved, Blocking, "The registry cannot be reached.", "check the network policy, the DNS name and the port; plain HTTP needs spec.registries[].plainHttp";
     RegistryAnswerInvalid, Resolved, Blocking, "The registry's answer cannot be trusted or understood.", "look at the registry, or at the proxy in front of it";
@@ -248,6 +250,7 @@ impl From<RegistryFailureKind> for Reason {
         match kind {
             RegistryFailureKind::NotFound => Self::ImageMissing,
             RegistryFailureKind::Unauthorized
+            | RegistryFailureKind::CredentialsMissing
             | RegistryFailureKind::Forbidden
             | RegistryFailureKind::CredentialsInvalid => Self::RegistryUnauthorized,
             RegistryFailureKind::RateLimited { .. } => Self::RegistryRateLimited,

@@ -35,7 +35,12 @@ impl RegistryLayout {
     /// The same layout in its one spelling: defaults empty, no slashes at the ends.
     #[must_use]
     pub fn normalised(&self) -> Self {
-        let setting = |text: &str| if is_default(text) { String::new() } else { text.trim_matches('/').to_owned() };
+        // A setting of nothing but slashes is wrong and stays so.
+        let setting = |text: &str| match text.trim_matches('/') {
+            _ if is_default(text) => String::new(),
+            "" => "/".to_owned(),
+            trimmed => trimmed.to_owned(),
+        };
         Self {
             registry: setting(&self.registry),
             image_path: setting(&self.image_path),
@@ -54,14 +59,18 @@ impl RegistryLayout {
         // The operator keeps `<organisation>/<image>` as the name; all before it counts as the default registry.
         let whole = default.name();
         let (rest, image) = whole.rsplit_once('/').unwrap_or(("", &whole));
-        let (default_registry, organisation) = rest.rsplit_once('/').unwrap_or((rest, ""));
-        let registry = if is_default(&self.registry) { default_registry } else { self.registry.trim_end_matches('/') };
-        let path = if is_default(&self.image_path) { organisation } else { self.image_path.trim_matches('/') };
+        let (default_registry, organisation) = match rest.rsplit_once('/') {
+            Some((registry, organisation)) => (registry, Some(organisation)),
+            None => (rest, None),
+        };
+        let registry = if is_default(&self.registry) { default_registry } else { self.registry.trim_matches('/') };
+        let path = if is_default(&self.image_path) { organisation } else { Some(self.image_path.trim_matches('/')) };
         let prefix = if is_default(&self.image_prefix) { "" } else { self.image_prefix.as_str() };
-        let separator = if path.is_empty() { "" } else { "/" };
-        let tag = default.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
-        let digest = default.digest().map(|digest| format!("@{digest}")).unwrap_or_default();
-        format!("{registry}/{path}{separator}{prefix}{image}{tag}{digest}").parse()
+        // Tag and digest are not written into the text: no setting can bring one of its own.
+        default.renamed(&match path {
+            Some(path) => format!("{registry}/{path}/{prefix}{image}"),
+            None => format!("{registry}/{prefix}{image}"),
+        })
     }
 }
 
@@ -102,5 +111,30 @@ mod tests {
     fn a_registry_with_a_scheme_is_refused() {
         let layout = RegistryLayout { registry: "https://reg.example".into(), ..RegistryLayout::default() };
         assert!(layout.place(&"quay.io/calico/node:v1".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_setting_that_would_make_another_image_is_refused() {
+        let digest = super::super::Digest::of(b"x");
+        for (registry, image_path, image_prefix) in [
+            ("//", "", ""),
+            ("", "//", ""),
+            ("", "a:b", ""),
+            ("", "", "x:"),
+            ("", "", "x@"),
+            ("", "", "x:y@"),
+            ("reg.example/a:v1", "", ""),
+        ] {
+            let layout = RegistryLayout {
+                registry: registry.to_owned(),
+                image_path: image_path.to_owned(),
+                image_prefix: image_prefix.to_owned(),
+            };
+            for default in [format!("quay.io/calico/node@{digest}"), "quay.io/calico/node:v1".to_owned()] {
+                let default = default.parse().unwrap();
+                assert!(layout.place(&default).is_err(), "{layout:?} {default}");
+                assert_eq!(layout.normalised().place(&default), layout.place(&default));
+            }
+        }
     }
 }

@@ -42,6 +42,6 @@ pub use reference::Reference;
 pub use release::{ImageSetName, ProductVersion, Release, Variant};
 pub use report::Report;
 pub use required::Feature;
-pub use resolution::{Content, RegistryFailure, RegistryFailureKind, ResolvedImage};
+pub use resolution::{Child, Content, Coverage, Presence, RegistryFailure, RegistryFailureKind, ResolvedImage};
 pub use settings::Settings;
 pub use snapshot::Snapshot;

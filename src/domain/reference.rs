@@ -72,6 +72,16 @@ impl Reference {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
+    /// The same tag and digest under another `registry/repository`.
+    ///
+    /// # Errors
+    /// The text is no such name, for instance because it brings a tag of its own.
+    pub fn renamed(&self, name: &str) -> Result<Self, InvalidReference> {
+        let (registry, repository) =
+            parse_name(name).map_err(|cause| InvalidReference { text: name.chars().take(300).collect(), cause })?;
+        Ok(Self { registry, repository, ..self.clone() })
+    }
+
     /// `registry/repository`, without tag and digest.
     #[must_use]
     pub fn name(&self) -> String {
@@ -96,21 +106,9 @@ impl FromStr for Reference {
         if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
             return Err(invalid(format!("{tag:?} is not a tag")));
         }
-        let (registry, repository) = split_registry(name);
-        if !is_host(registry) {
-            return Err(invalid(format!("{registry:?} is not a host with optional port")));
-        }
-        let repository = match repository.contains('/') || registry != DOCKER_HUB {
-            true => repository.to_owned(),
-            false => format!("{OFFICIAL_IMAGES}/{repository}"),
-        };
-        if repository.len() > LONGEST_REPOSITORY || !repository.split('/').all(is_segment) {
-            return Err(invalid(format!(
-                "{repository:?} is not a repository: lower-case letters, digits and . _ - only"
-            )));
-        }
+        let (registry, repository) = parse_name(name).map_err(invalid)?;
         let tag = tag.or(digest.is_none().then_some(DEFAULT_TAG)).map(str::to_owned);
-        Ok(Self { registry: registry.to_owned(), repository, tag, digest })
+        Ok(Self { registry, repository, tag, digest })
     }
 }
 
@@ -123,6 +121,22 @@ const OFFICIAL_IMAGES: &str = "library";
 const DEFAULT_TAG: &str = "latest";
 /// The longest repository, in characters (`distribution/reference`: NameTotalLengthMax).
 const LONGEST_REPOSITORY: usize = 255;
+
+/// Registry and repository of a text without tag and digest, or what is wrong with it.
+fn parse_name(name: &str) -> Result<(String, String), String> {
+    let (registry, repository) = split_registry(name);
+    if !is_host(registry) {
+        return Err(format!("{registry:?} is not a host with optional port"));
+    }
+    let repository = match repository.contains('/') || registry != DOCKER_HUB {
+        true => repository.to_owned(),
+        false => format!("{OFFICIAL_IMAGES}/{repository}"),
+    };
+    if repository.len() > LONGEST_REPOSITORY || !repository.split('/').all(is_segment) {
+        return Err(format!("{repository:?} is not a repository: lower-case letters, digits and . _ - only"));
+    }
+    Ok((registry.to_owned(), repository))
+}
 
 /// The first segment is a registry if it looks like a host: with a dot, a port or as `localhost`; else it is Docker Hub's
 /// (`distribution/reference`: `splitDockerDomain`).
@@ -138,9 +152,7 @@ fn split_registry(name: &str) -> (&str, &str) {
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => {
-            let is_address = !address.is_empty()
-                && address.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
-            if !is_address {
+            if address.is_empty() || !address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':') {
                 return false;
             }
             ("", rest)
@@ -296,10 +308,21 @@ mod tests {
     fn where_the_library_differs() {
         // It knows no IPv6 hosts, and takes letters of any script in tags, upper case in the first segment of a path, and hosts
         // that no DNS has.
-        assert_eq!("[::1]:5000/calico/node:v1".parse::<Reference>().unwrap().registry(), "[::1]:5000");
-        for text in
-            ["[::1/calico/node", "[]/calico/node", "[::1]x/calico/node", "[::1]:/a/b", "quay.io/a/b:vé", "Foo/bar"]
-        {
+        for host in ["[::1]:5000", "[2001:DB8::1]", "[2001:db8::1]:443"] {
+            let reference: Reference = format!("{host}/calico/node:v1").parse().unwrap();
+            assert_eq!((reference.registry(), reference.repository()), (host, "calico/node"));
+        }
+        for text in [
+            "[::1/calico/node",
+            "[]/calico/node",
+            "[::1]x/calico/node",
+            "[::1]:/a/b",
+            "[::ffff:1.2.3.4]/a/b",
+            "[fe80::1%25eth0]/a/b",
+            "::1/a/b",
+            "quay.io/a/b:vé",
+            "Foo/bar",
+        ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
     }

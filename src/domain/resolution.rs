@@ -1,6 +1,7 @@
 //! What a registry said of an image: which bytes a reference stands for, or why that could not be found out. Pure values
 //! with words for the person on call; how they are obtained is the `registry` module's business.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -36,8 +37,8 @@ pub struct ResolvedImage {
 pub enum Content {
     /// An index (or Docker manifest list): one image per platform. Attestations are left out.
     Index {
-        /// The platforms that have an image, sorted, each once.
-        platforms: Vec<Platform>,
+        /// The images for platforms, in order of platform.
+        children: Vec<Child>,
     },
     /// A single image.
     Manifest {
@@ -46,27 +47,87 @@ pub enum Content {
     },
 }
 
-impl Content {
-    /// The platforms that have an image.
-    #[must_use]
-    pub fn platforms(&self) -> &[Platform] {
-        match self {
-            Self::Index { platforms } => platforms,
-            Self::Manifest { platform } => std::slice::from_ref(platform),
-        }
+/// An entry of an index: the image for one platform.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Child {
+    /// What it runs on.
+    pub platform: Platform,
+    /// The digest of its manifest, which a node of that platform pulls.
+    pub digest: Digest,
+    /// Whether the registry has that manifest.
+    #[serde(default, skip_serializing_if = "Presence::is_unasked")]
+    pub presence: Presence,
+}
+
+/// Whether a registry has what its index lists. Sparse mirrors and pull-through caches often do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Presence {
+    /// Nobody asked: no node needed it.
+    #[default]
+    Unasked,
+    /// It is there.
+    Present,
+    /// It is not there.
+    Absent,
+}
+
+impl Presence {
+    // serde hands over a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_unasked(&self) -> bool {
+        *self == Self::Unasked
     }
 }
 
+/// How an image serves a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coverage {
+    /// The node can run it, and its manifest is there.
+    Covered,
+    /// The node could run it; whether its manifest is there was not asked.
+    Unasked,
+    /// The index lists an image for the node that the registry does not have.
+    Absent,
+    /// There is no image for the node.
+    None,
+}
+
 impl ResolvedImage {
-    /// Whether a node of this platform can run the image.
+    /// The platforms that have an image, each once.
     #[must_use]
-    pub fn covers(&self, node: &Platform) -> bool {
-        self.content.platforms().iter().any(|platform| platform.runs_on(node))
+    pub fn platforms(&self) -> BTreeSet<&Platform> {
+        match &self.content {
+            Content::Index { children } => children.iter().map(|child| &child.platform).collect(),
+            Content::Manifest { platform } => BTreeSet::from([platform]),
+        }
+    }
+
+    /// How the image serves a node of this platform. Where several entries would do, as with CPU variants, one that is
+    /// there is enough.
+    #[must_use]
+    pub fn coverage(&self, node: &Platform) -> Coverage {
+        let children = match &self.content {
+            Content::Manifest { platform } if platform.runs_on(node) => return Coverage::Covered,
+            Content::Manifest { .. } => return Coverage::None,
+            Content::Index { children } => children.iter().filter(|child| child.platform.runs_on(node)),
+        };
+        let mut best = Coverage::None;
+        for child in children {
+            match child.presence {
+                Presence::Present => return Coverage::Covered,
+                Presence::Unasked => best = Coverage::Unasked,
+                Presence::Absent if best == Coverage::None => best = Coverage::Absent,
+                Presence::Absent => {}
+            }
+        }
+        best
     }
 
     /// Whether the digest names an index, which lets every node pick its own image.
     #[must_use]
-    pub fn is_index(&self) -> bool {
+    pub const fn is_index(&self) -> bool {
         matches!(self.content, Content::Index { .. })
     }
 }
@@ -77,8 +138,10 @@ impl ResolvedImage {
 pub enum RegistryFailureKind {
     /// The registry does not have the image.
     NotFound,
-    /// The registry wants credentials and has none from us, or does not take those that it got.
+    /// The registry does not take the credentials that it got.
     Unauthorized,
+    /// The registry wants credentials, and nothing that we were given names it.
+    CredentialsMissing,
     /// The registry knows us and refuses.
     Forbidden,
     /// The registry asks to be asked later.
@@ -132,6 +195,7 @@ impl RegistryFailureKind {
             | Self::Timeout => Retry::Backoff,
             Self::NotFound
             | Self::Unauthorized
+            | Self::CredentialsMissing
             | Self::Forbidden
             | Self::TooLarge
             | Self::InvalidAnswer
@@ -157,6 +221,7 @@ impl RegistryFailureKind {
         match self {
             Self::NotFound => "NotFound",
             Self::Unauthorized => "Unauthorized",
+            Self::CredentialsMissing => "CredentialsMissing",
             Self::Forbidden => "Forbidden",
             Self::RateLimited { .. } => "RateLimited",
             Self::Unreachable => "Unreachable",
@@ -180,6 +245,10 @@ impl RegistryFailureKind {
                 "push or mirror this image there, or correct registry, imagePath and imagePrefix of the Installation"
             }
             Self::Unauthorized => "check the pull secrets named in the Installation's imagePullSecrets",
+            Self::CredentialsMissing => {
+                "name a pull secret for this registry in the Installation, or registries[].credentials in the policy where \
+                 nodes use a credential provider"
+            }
             Self::Forbidden => "grant the account of the pull secret the right to pull this repository",
             Self::RateLimited { .. } => {
                 "nothing; it is asked again later, or use a pull secret or a mirror with a higher limit"
@@ -259,6 +328,9 @@ impl fmt::Display for Summary<'_> {
         match failure.kind {
             RegistryFailureKind::NotFound => write!(formatter, "registry {registry} does not have it")?,
             RegistryFailureKind::Unauthorized => write!(formatter, "registry {registry} does not let us in")?,
+            RegistryFailureKind::CredentialsMissing => {
+                write!(formatter, "registry {registry} wants credentials and nothing that we have names it")?;
+            }
             RegistryFailureKind::Forbidden => write!(formatter, "registry {registry} forbids it")?,
             RegistryFailureKind::RateLimited { retry_after_seconds: Some(seconds) } => {
                 write!(formatter, "registry {registry} limits the rate and asks to wait {seconds} s")?;
@@ -327,11 +399,27 @@ mod tests {
 
     #[test]
     fn an_index_covers_what_it_lists_and_a_manifest_its_one_platform() {
-        let (amd64, arm64) = (Platform::new("linux", "amd64"), Platform::new("linux", "arm64"));
-        let index = image(Content::Index { platforms: vec![amd64.clone(), arm64.clone()] });
-        let single = image(Content::Manifest { platform: amd64.clone() });
-        assert!(index.covers(&amd64) && index.covers(&arm64) && index.is_index());
-        assert!(single.covers(&amd64) && !single.covers(&arm64) && !single.is_index());
+        let platform = |text: &str| text.parse::<Platform>().unwrap();
+        let child = |text: &str, presence| Child { platform: platform(text), digest: Digest::of(b"y"), presence };
+        let index = image(Content::Index {
+            children: vec![
+                child("linux/amd64", Presence::Unasked),
+                child("linux/arm/v6", Presence::Absent),
+                child("linux/arm/v7", Presence::Present),
+                child("linux/arm64", Presence::Absent),
+            ],
+        });
+        let single = image(Content::Manifest { platform: platform("linux/amd64") });
+        for (node, of_index, of_single) in [
+            ("linux/amd64", Coverage::Unasked, Coverage::Covered),
+            ("linux/arm", Coverage::Covered, Coverage::None),
+            ("linux/arm64", Coverage::Absent, Coverage::None),
+            ("linux/s390x", Coverage::None, Coverage::None),
+        ] {
+            let node = platform(node);
+            assert_eq!((index.coverage(&node), single.coverage(&node)), (of_index, of_single), "{node}");
+        }
+        assert!(index.is_index() && !single.is_index());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How registries are reached, as the caller gathered it from pull secrets and the policy's `registries[]`: where a reference
 //! really goes to, with which trust and which credentials. Pure.
 
-use url::Url;
+use url::{Host, Url};
 
 use super::credentials::{Credential, DOCKER_HUB_NAMES, DockerConfig, matching};
 use super::failure::Trouble;
@@ -50,6 +50,13 @@ pub(super) struct Endpoint {
     /// See [`RegistrySettings::plain_http`].
     pub plain_http: bool,
     own_credentials: Option<DockerConfig>,
+}
+
+impl Endpoint {
+    /// Whether this is Docker Hub itself.
+    pub(super) fn is_docker_hub(&self) -> bool {
+        self.host == DOCKER_HUB_ENDPOINT
+    }
 }
 
 impl Access {
@@ -117,7 +124,13 @@ fn base(host: &str, plain_http: bool) -> Result<Url, Trouble> {
         return Err(unusable());
     }
     let scheme = if plain_http { "http" } else { "https" };
-    Url::parse(&format!("{scheme}://{host}/")).map_err(|_| unusable())
+    let url = Url::parse(&format!("{scheme}://{host}/")).map_err(|_| unusable())?;
+    // `1.2.3` and `0x7f.1` are other spellings of addresses for a URL parser, and names for everybody else.
+    let name = host.split(':').next().unwrap_or_default();
+    match url.host() {
+        Some(Host::Ipv4(address)) if address.to_string() != name => Err(unusable()),
+        _ => Ok(url),
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +153,9 @@ mod tests {
             ("registry-1.docker.io/busybox:1", "https://registry-1.docker.io/v2/library/busybox"),
             ("quay.io/node:v1", "https://quay.io/v2/node"),
             ("reg.example:5000/a/b:v1", "https://reg.example:5000/v2/a/b"),
+            ("10.0.0.1:5000/a/b:v1", "https://10.0.0.1:5000/v2/a/b"),
+            ("[2001:db8::1]:5000/a/b:v1", "https://[2001:db8::1]:5000/v2/a/b"),
+            ("[2001:DB8:0::1]/a/b:v1", "https://[2001:db8::1]/v2/a/b"),
         ] {
             assert_eq!(place(&access, reference), expected, "{reference}");
         }
@@ -176,7 +192,17 @@ mod tests {
 
     #[test]
     fn a_mirror_that_is_no_host_is_refused() {
-        for mirror in ["https://mirror.example", "user:password@mirror.example", "", "mirror.example?x", "a b"] {
+        for mirror in [
+            "https://mirror.example",
+            "user:password@mirror.example",
+            "",
+            "mirror.example?x",
+            "a b",
+            "1.2.3",
+            "0x7f.1:5000",
+            "[::1",
+            "[:::1]:5000",
+        ] {
             let settings =
                 RegistrySettings { host: "quay.io".into(), mirror: Some(mirror.into()), ..RegistrySettings::default() };
             let access = Access { registries: vec![settings], ..Access::default() };

@@ -76,8 +76,9 @@ fn read_one(text: &str, challenges: &mut Vec<Challenge>) {
 
 fn push(scheme: &str, parameters: &mut Vec<(String, String)>, challenges: &mut Vec<Challenge>) {
     let mut parameter = |name: &str| {
+        // The first of two counts; a parameter that comes twice is against the rules anyway.
         let position = parameters.iter().position(|(key, _)| key == name)?;
-        Some(parameters.swap_remove(position).1)
+        Some(parameters.remove(position).1)
     };
     match scheme.to_ascii_lowercase().as_str() {
         "" => {}
@@ -191,6 +192,12 @@ mod tests {
         assert!(one(&"a,".repeat(1000)).len() <= MOST_ITEMS);
         let _ = read([&[0xff, 0xfe, b'='][..]]);
         assert_eq!(one(r#"Bearer realm="a\"b""#), [bearer("a\"b", None, None)]);
+    }
+
+    #[test]
+    fn the_first_of_two_equal_parameters_counts() {
+        let twice = r#"Bearer realm="a",service="b",scope="c",scope="d",service="e",realm="f""#;
+        assert_eq!(one(twice), [bearer("a", Some("b"), Some("c"))]);
     }
 
     #[test]

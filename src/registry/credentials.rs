@@ -114,7 +114,7 @@ pub enum InvalidDockerConfig {
 /// The credentials of one pull secret, by registry host and path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DockerConfig {
-    /// Key as the kubelet normalises it (no scheme, no `/v1/`, no trailing slash) and credential, in order of the text.
+    /// Key as the kubelet normalises it (no scheme, no `/v1/`) and credential, in order of the text.
     entries: Vec<(String, Credential)>,
 }
 
@@ -183,7 +183,7 @@ impl DockerConfig {
     }
 }
 
-/// The credentials of several configurations that fit a repository, the longest key first and in order of the
+/// The credentials of several configurations that fit a repository, the more specific key first and in order of the
 /// configurations where keys are equal. The kubelet tries them all in this order.
 #[must_use]
 pub fn matching<'a>(
@@ -197,7 +197,9 @@ pub fn matching<'a>(
         .filter(|(key, _)| fits(key, host, repository))
         .map(|(key, credential)| (key.as_str(), credential))
         .collect();
-    found.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
+    // Not by length: the kubelet sorts the texts backwards, so a key with a path comes before the host alone, and names
+    // before globs.
+    found.sort_by(|(one, _), (other, _)| other.cmp(one));
     let mut credentials: Vec<&Credential> = Vec::new();
     for (_, credential) in found {
         if !credentials.contains(&credential) {
@@ -261,13 +263,13 @@ fn decoded(auth: &Secret) -> Option<(Secret, Secret)> {
         .then(|| (Secret::new(username.to_owned()), Secret::new(password.to_owned())))
 }
 
-/// A key without scheme, API version and trailing slash, as the kubelet keeps it; Docker Hub under its one name.
+/// A key without scheme and API version, as the kubelet keeps it; Docker Hub under its one name. Like the kubelet: `/v1` is
+/// an API version only with a slash behind it, and a slash behind a path belongs to the path.
 fn normalised(key: &str) -> String {
     let key = key.trim();
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let (host, path) = key.split_once('/').unwrap_or((key, ""));
     let path = path.strip_prefix("v1/").or_else(|| path.strip_prefix("v2/")).unwrap_or(path);
-    let path = if matches!(path, "v1" | "v2") { "" } else { path.trim_end_matches('/') };
     let host = canonical(host);
     if path.is_empty() { host } else { format!("{host}/{path}") }
 }
@@ -376,6 +378,36 @@ mod tests {
         assert_eq!(users(&both, "reg.example:5000", "calico/node"), ["port:4"]);
         assert!(users(&both, "a.b.example", "calico/node").is_empty());
         assert!(users(&both, "evil-reg.example.com", "calico/node").is_empty());
+    }
+
+    /// The rest of `TestUrlsMatch` and of the sorting of `BasicDockerKeyring.Add`.
+    #[test]
+    fn keys_are_read_and_sorted_as_the_kubelet_does() {
+        let one = config(
+            r#"{"auths": {"*.reg.example/calico/node": {"username": "glob", "password": "1"},
+                          "a.reg.example": {"username": "host", "password": "2"},
+                          "a.reg.example/calico/": {"username": "folder", "password": "3"},
+                          "a.reg.example/v2": {"username": "v2", "password": "4"}}}"#,
+        );
+        let one = [one];
+        assert_eq!(users(&one, "a.reg.example", "calico/node"), ["folder:3", "host:2", "glob:1"]);
+        assert_eq!(users(&one, "a.reg.example", "calico-enterprise/node"), ["host:2"]);
+        assert_eq!(users(&one, "a.reg.example", "v2/node"), ["v2:4", "host:2"]);
+    }
+
+    #[test]
+    fn ipv6_hosts_are_told_from_their_ports() {
+        let one = config(
+            r#"{"auths": {"[2001:db8::1]:5000": {"username": "port", "password": "1"},
+                          "https://[2001:DB8::1]:5000/v2/calico": {"username": "path", "password": "2"},
+                          "[2001:db8::1]": {"username": "bare", "password": "3"},
+                          "[2001:db8::15]:5000": {"username": "other", "password": "4"}}}"#,
+        );
+        let one = [one];
+        assert_eq!(users(&one, "[2001:db8::1]:5000", "calico/node"), ["path:2", "port:1"]);
+        assert_eq!(users(&one, "[2001:db8::1]:5000", "x"), ["port:1"]);
+        assert_eq!(users(&one, "[2001:db8::1]", "x"), ["bare:3"]);
+        assert!(users(&one, "[2001:db8::1]:5001", "x").is_empty());
     }
 
     #[test]

@@ -2,24 +2,22 @@
 //! schema 2). Pure: the caller has bounded and hashed the bytes. Unknown fields are tolerated, contradictions are not: what two
 //! readers could read differently is refused.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use oci_distribution::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use crate::domain::{Digest, Platform};
+use crate::domain::{Child, Digest, Platform, Presence};
 
 /// What we ask for, in the order in which we like it best.
 pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
-/// The most platforms that an index may list; real ones have less than 20.
-const MOST_PLATFORMS: usize = 256;
+/// The most entries that an index may list; real ones have less than 20, attestations included.
+const MOST_ENTRIES: usize = 512;
 
 /// A manifest that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +26,7 @@ pub enum Manifest {
     Index {
         /// Media type of the index.
         media_type: String,
-        /// The entries that a node can run, in order.
+        /// The entries that a node can run, in order of platform.
         children: Vec<Child>,
     },
     /// A single image; its configuration tells the platform.
@@ -40,22 +38,13 @@ pub enum Manifest {
     },
 }
 
-/// An entry of an index that a node can run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Child {
-    /// What it runs on.
-    pub platform: Platform,
-    /// Its manifest.
-    pub digest: Digest,
-}
-
 /// What an image's configuration says that matters to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageConfiguration {
     /// What it runs on.
     pub platform: Platform,
-    /// The image's labels.
-    pub labels: BTreeMap<String, String>,
+    /// The image's label `version`, which the operator's Dockerfile sets.
+    pub version: Option<String>,
 }
 
 /// Why bytes were not understood. The text is foreign in parts and not yet escaped.
@@ -74,12 +63,40 @@ pub enum ManifestProblem {
 struct Document {
     schema_version: Option<u64>,
     media_type: Option<String>,
-    manifests: Option<Vec<Entry>>,
+    manifests: Option<Entries>,
     config: Option<Descriptor>,
     layers: Option<Vec<IgnoredAny>>,
     artifact_type: Option<String>,
     fs_layers: Option<IgnoredAny>,
     signatures: Option<IgnoredAny>,
+}
+
+/// The entries of an index. A text of millions of them is let go at the first one too many.
+struct Entries(Vec<Entry>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded;
+        impl<'de> Visitor<'de> for Bounded {
+            type Value = Entries;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(formatter, "at most {MOST_ENTRIES} entries")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Entries, A::Error> {
+                let mut kept = Vec::new();
+                while let Some(entry) = entries.next_element()? {
+                    if kept.len() == MOST_ENTRIES {
+                        return Err(serde::de::Error::invalid_length(MOST_ENTRIES + 1, &self));
+                    }
+                    kept.push(entry);
+                }
+                Ok(Entries(kept))
+            }
+        }
+        deserializer.deserialize_seq(Bounded)
+    }
 }
 
 #[derive(Deserialize)]
@@ -106,17 +123,26 @@ struct EntryPlatform {
     variant: Option<String>,
 }
 
+/// Only what is needed: a flattened struct or a map of all labels would take many times the text's own memory.
 #[derive(Deserialize)]
 struct ConfigDocument {
-    #[serde(flatten)]
-    platform: Option<EntryPlatform>,
+    architecture: Option<String>,
+    os: Option<String>,
+    #[serde(rename = "os.version")]
+    os_version: Option<String>,
+    variant: Option<String>,
     config: Option<ConfigSection>,
 }
 
 #[derive(Deserialize)]
 struct ConfigSection {
     #[serde(rename = "Labels")]
-    labels: Option<BTreeMap<String, String>>,
+    labels: Option<Labels>,
+}
+
+#[derive(Deserialize)]
+struct Labels {
+    version: Option<String>,
 }
 
 fn invalid(text: impl Into<String>) -> ManifestProblem {
@@ -150,7 +176,7 @@ pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest, Manife
         (index, _) => index,
     };
     let media_type = media_type(kind, document.media_type.as_deref(), header.as_deref())?;
-    if let Some(entries) = document.manifests {
+    if let Some(Entries(entries)) = document.manifests {
         return Ok(Manifest::Index { children: children(&entries)?, media_type });
     }
     let config = document.config.ok_or_else(|| invalid("an image without configuration"))?;
@@ -177,9 +203,12 @@ pub fn read_configuration(bytes: &[u8]) -> Result<ImageConfiguration, ManifestPr
             error.column()
         ))
     })?;
-    let platform = document.platform.ok_or_else(|| invalid("an image configuration that names no platform"))?;
-    let labels = document.config.and_then(|config| config.labels).unwrap_or_default();
-    Ok(ImageConfiguration { platform: platform.narrowed()?, labels })
+    let (Some(os), Some(architecture)) = (document.os, document.architecture) else {
+        return Err(invalid("an image configuration that names no platform"));
+    };
+    let platform = EntryPlatform { architecture, os, os_version: document.os_version, variant: document.variant };
+    let version = document.config.and_then(|config| config.labels).and_then(|labels| labels.version);
+    Ok(ImageConfiguration { platform: platform.narrowed()?, version })
 }
 
 /// A media type without its parameters.
@@ -217,7 +246,6 @@ fn media_type(index: bool, body: Option<&str>, header: Option<&str>) -> Result<S
 fn children(entries: &[Entry]) -> Result<Vec<Child>, ManifestProblem> {
     let mut children = Vec::new();
     let (mut attestations, mut nested, mut nameless) = (0_usize, 0_usize, 0_usize);
-    let mut platforms = BTreeSet::new();
     for entry in entries {
         let entry_digest = digest(&entry.digest)?;
         match (entry.media_type.as_deref(), &entry.platform) {
@@ -228,15 +256,13 @@ fn children(entries: &[Entry]) -> Result<Vec<Child>, ManifestProblem> {
                 if platform.is_unknown() {
                     attestations += 1;
                 } else {
-                    platforms.insert(platform.clone());
-                    children.push(Child { platform, digest: entry_digest });
+                    children.push(Child { platform, digest: entry_digest, presence: Presence::Unasked });
                 }
             }
         }
-        if platforms.len() > MOST_PLATFORMS {
-            return Err(invalid(format!("an index of more than {MOST_PLATFORMS} platforms")));
-        }
     }
+    children.sort();
+    children.dedup();
     if children.is_empty() {
         return Err(unsupported(format!(
             "an index without an image for any platform ({attestations} attestations, {nested} nested indexes, \
@@ -327,8 +353,8 @@ mod tests {
                             "config": {"Labels": {"version": "v1"}, "Env": []}});
         let read = read_configuration(&serde_json::to_vec(&config).unwrap()).unwrap();
         assert_eq!(
-            (read.platform.to_string().as_str(), read.labels["version"].as_str()),
-            ("windows/amd64/10.0.20348.1", "v1")
+            (read.platform.to_string().as_str(), read.version.as_deref()),
+            ("windows/amd64/10.0.20348.1", Some("v1"))
         );
         assert!(read_configuration(b"{}").is_err());
     }
@@ -389,8 +415,8 @@ mod tests {
     }
 
     #[test]
-    fn too_many_platforms_are_refused() {
-        let entries: Vec<_> = (0..=MOST_PLATFORMS).map(|number| entry("linux", &format!("a{number}"))).collect();
+    fn too_many_entries_are_refused() {
+        let entries: Vec<_> = (0..=MOST_ENTRIES).map(|number| entry("linux", &format!("a{number}"))).collect();
         assert!(matches!(read_json(&index(&entries), None), Err(ManifestProblem::Invalid(_))));
     }
 }

@@ -2,16 +2,18 @@
 //! that it is told: a digest is the SHA-256 of the bytes received, bodies, redirects, tokens and waits are bounded, and
 //! credentials go to their registry or its own token service only.
 //!
-//! `access` says how to reach a registry, `session` holds the conversation with one, `transport` moves bytes; `challenge`,
-//! `credentials`, `manifest` and `address` are pure.
+//! `access` says how to reach a registry, `session` holds the conversation with one, `memory` keeps what was learnt of it,
+//! `transport` moves bytes, through a `tunnel` where the environment names a `proxy`; `challenge`, `credentials`, `manifest`,
+//! `rate` and `address` are pure.
 
-use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use futures::future::join_all;
+use futures::future::{Either, join_all, select};
 use tokio::time::Instant;
 
 mod access;
@@ -20,29 +22,41 @@ mod challenge;
 mod credentials;
 mod failure;
 mod manifest;
+mod memory;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
+mod proxy;
+mod rate;
+mod redaction;
 mod session;
+mod tags;
 mod token;
 mod transport;
+mod tunnel;
 
 pub use access::{Access, RegistrySettings};
 pub use credentials::{DockerConfig, InvalidDockerConfig};
+pub use proxy::Proxies;
 
-use crate::domain::answer::OperatorImage;
-use crate::domain::{Content, Digest, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage};
+use crate::domain::answer::{Hints, OperatorImage};
+use crate::domain::{
+    Child, Content, Digest, Presence, Reference, RegistryFailure, RegistryFailureKind, Release, ResolvedImage,
+};
 use access::Endpoint;
 use failure::Trouble;
 use manifest::{ImageConfiguration, Manifest};
-use session::Session;
+use memory::Memory;
+use session::{Question, Session};
 use transport::{Answer, Transport};
 
 /// The largest manifest that is read, in bytes; distribution itself takes at most 4 MiB.
 const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
 /// The largest image configuration that is read, in bytes.
 const LARGEST_CONFIGURATION: usize = 4 * 1024 * 1024;
-/// The label of an operator image that holds its version (`LABEL version=` in the operator's Dockerfile).
-const VERSION_LABEL: &str = "version";
 /// The longest version label that is believed, in characters.
 const LONGEST_VERSION: usize = 128;
+/// The most registries that something is remembered of.
+const MOST_MEMORIES: usize = 32;
 
 /// Limits of the client. The defaults are those of the product.
 #[derive(Debug, Clone)]
@@ -57,6 +71,16 @@ pub struct RegistryClientSettings {
     pub parallel_streams: usize,
     /// Images at a time from one registry over HTTP/1.1, each on its own connection.
     pub parallel_connections: usize,
+    /// Proxies to go through; by default none, whatever the environment says.
+    pub proxies: Proxies,
+}
+
+impl RegistryClientSettings {
+    /// The defaults, with the proxies of this process's environment.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        Self { proxies: Proxies::of_environment(), ..Self::default() }
+    }
 }
 
 impl Default for RegistryClientSettings {
@@ -67,14 +91,16 @@ impl Default for RegistryClientSettings {
             set_deadline: Duration::from_secs(120),
             parallel_streams: 32,
             parallel_connections: 8,
+            proxies: Proxies::default(),
         }
     }
 }
 
-/// Asks registries. Keeps connections between calls; made once per process.
+/// Asks registries. Keeps connections, tokens and what registries demand between calls; made once per process.
 pub struct RegistryClient {
     settings: RegistryClientSettings,
     transport: Transport,
+    memories: Mutex<Vec<(Endpoint, Arc<Memory>)>>,
 }
 
 /// What the manifest of a reference turned out to be.
@@ -91,26 +117,37 @@ struct Wanted<'a> {
     repository: String,
 }
 
+/// What all images of one call have in common.
+struct Call<'a> {
+    hints: &'a Hints,
+    deadline: Instant,
+    tick: &'a (dyn Fn() + Send + Sync),
+}
+
 type Outcome = (usize, Result<ResolvedImage, RegistryFailure>);
+type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 impl RegistryClient {
     /// A client with these limits.
     #[must_use]
     pub fn new(settings: RegistryClientSettings) -> Self {
-        Self { transport: Transport::new(settings.connect_deadline), settings }
+        let transport = Transport::new(settings.connect_deadline, settings.proxies.clone());
+        Self { transport, settings, memories: Mutex::default() }
     }
 
     /// Resolves all references; the answers come in the order of `references`. Registries are asked side by side, so that a
-    /// broken one delays no other. `progress` is told how many are done, whether they succeeded or not.
+    /// broken one delays no other. Of what the hints know, only the digest is asked for (HEAD); it is fetched and hashed where
+    /// the registry names another. `progress` is told how many are done, whether they succeeded or not.
     pub async fn resolve(
         &self,
         access: &Access,
         references: &[Reference],
+        hints: &Hints,
         progress: impl Fn(usize) + Send + Sync,
     ) -> Vec<Result<ResolvedImage, RegistryFailure>> {
-        let deadline = Instant::now() + self.settings.set_deadline;
         let done = AtomicUsize::new(0);
         let tick = || progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        let call = Call { hints, deadline: Instant::now() + self.settings.set_deadline, tick: &tick };
         let mut outcomes: BTreeMap<usize, Result<ResolvedImage, RegistryFailure>> = BTreeMap::new();
         let mut groups: Vec<(Endpoint, Vec<Wanted<'_>>)> = Vec::new();
         for (position, reference) in references.iter().enumerate() {
@@ -128,9 +165,7 @@ impl RegistryClient {
                 }
             }
         }
-        let tick: &(dyn Fn() + Send + Sync) = &tick;
-        let running =
-            groups.iter().map(|(endpoint, group)| self.resolve_group(access, endpoint, group, deadline, tick));
+        let running = groups.iter().map(|(endpoint, group)| self.resolve_group(access, endpoint, group, &call));
         for answered in join_all(running).await {
             outcomes.extend(answered);
         }
@@ -148,7 +183,8 @@ impl RegistryClient {
         reference: &Reference,
     ) -> Result<OperatorImage, RegistryFailure> {
         let (endpoint, repository) = access.endpoint(reference).map_err(|trouble| unreached(&trouble, reference))?;
-        let session = Session::new(&self.transport, access, &endpoint, vec![repository.clone()]);
+        let memory = self.memory(&endpoint);
+        let session = Session::new(&self.transport, access, &endpoint, &memory, vec![repository.clone()]);
         let deadline = Instant::now() + self.settings.image_deadline;
         let asked = async {
             let fetched = fetch_manifest(&session, &repository, reference).await?;
@@ -158,7 +194,7 @@ impl RegistryClient {
                     linux_configuration(&session, &repository, reference, children).await?
                 }
             };
-            let version = fetch_configuration(&session, &repository, &config).await?.labels.remove(VERSION_LABEL);
+            let version = fetch_configuration(&session, &repository, &config).await?.version;
             let shown =
                 |text: &String| text.len() <= LONGEST_VERSION && text.bytes().all(|byte| byte.is_ascii_graphic());
             Ok(OperatorImage { digest: fetched.digest, version: version.filter(shown) })
@@ -168,54 +204,76 @@ impl RegistryClient {
         outcome.map_err(|trouble| session.failure(&trouble, reference, &repository))
     }
 
-    /// All images of one registry: the first alone, which finds out what the registry demands and whether it is there at all;
-    /// then the others side by side.
+    /// The releases among the tags of this reference's repository.
+    ///
+    /// # Errors
+    /// The list could not be had as a whole: a part of it would hide releases.
+    pub async fn releases(&self, access: &Access, reference: &Reference) -> Result<BTreeSet<Release>, RegistryFailure> {
+        let (endpoint, repository) = access.endpoint(reference).map_err(|trouble| unreached(&trouble, reference))?;
+        let memory = self.memory(&endpoint);
+        let session = Session::new(&self.transport, access, &endpoint, &memory, vec![repository.clone()]);
+        let outcome = tokio::time::timeout(self.settings.set_deadline, tags::releases(&session, &repository)).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(late(self.settings.set_deadline)));
+        outcome.map_err(|trouble| session.failure(&trouble, reference, &repository))
+    }
+
+    /// All images of one registry. Of one that was never asked, the first goes ahead until it is known what the registry
+    /// demands and whether it is there at all; then all go side by side.
     async fn resolve_group(
         &self,
         access: &Access,
         endpoint: &Endpoint,
         group: &[Wanted<'_>],
-        deadline: Instant,
-        tick: &(dyn Fn() + Send + Sync),
+        call: &Call<'_>,
     ) -> Vec<Outcome> {
         let repositories = group.iter().map(|wanted| wanted.repository.clone()).collect();
-        let session = Session::new(&self.transport, access, endpoint, repositories);
-        let Some((first, others)) = group.split_first() else { return Vec::new() };
-        let mut outcomes = vec![self.resolve_one(&session, first, deadline, true, tick).await];
+        let memory = self.memory(endpoint);
+        let session = Session::new(&self.transport, access, endpoint, &memory, repositories);
+        let mut images = group.iter().map(|wanted| Box::pin(self.resolve_one(&session, wanted, call)) as Running<'_>);
+        let Some(first) = images.next() else { return Vec::new() };
+        let mut outcomes = Vec::new();
+        let mut running = Vec::new();
+        match select(first, pin!(session.opened())).await {
+            Either::Left((outcome, _)) => outcomes.push(outcome),
+            Either::Right(((), first)) => running.push(first),
+        }
+        running.extend(images);
         let parallel = match session.version() {
             Some(http::Version::HTTP_2) => self.settings.parallel_streams,
             _ => self.settings.parallel_connections,
         };
-        type Running<'b> = Pin<Box<dyn Future<Output = Outcome> + Send + 'b>>;
-        let running: Vec<Running<'_>> = others
-            .iter()
-            .map(|wanted| Box::pin(self.resolve_one(&session, wanted, deadline, false, tick)) as Running<'_>)
-            .collect();
-        outcomes.extend(futures::stream::iter(running).buffer_unordered(parallel.max(1)).collect::<Vec<_>>().await);
+        let all = futures::stream::iter(running).buffer_unordered(parallel.max(1)).collect::<Vec<_>>();
+        let (all, ()) = futures::join!(all, session.knock_early());
+        outcomes.extend(all);
         outcomes
     }
 
-    async fn resolve_one(
-        &self,
-        session: &Session<'_>,
-        wanted: &Wanted<'_>,
-        set_deadline: Instant,
-        alone: bool,
-        tick: &(dyn Fn() + Send + Sync),
-    ) -> Outcome {
+    async fn resolve_one(&self, session: &Session<'_>, wanted: &Wanted<'_>, call: &Call<'_>) -> Outcome {
         let Wanted { position, reference, repository } = wanted;
         let started = Instant::now();
-        let deadline = set_deadline.min(started + self.settings.image_deadline);
-        let outcome = tokio::time::timeout_at(deadline, resolve_image(session, reference, repository)).await;
-        let outcome = outcome.unwrap_or_else(|_| Err(late(deadline - started)));
-        if let Err(trouble) = &outcome
-            && alone
-            && trouble.whole_registry
-        {
-            session.halt(trouble);
-        }
-        tick();
+        let deadline = call.deadline.min(started + self.settings.image_deadline);
+        let resolving = resolve_image(session, repository, reference, call.hints);
+        let outcome = tokio::time::timeout_at(deadline, resolving).await.unwrap_or_else(|_| {
+            let trouble = late(deadline - started);
+            session.gave_up(started, &trouble);
+            Err(trouble)
+        });
+        (call.tick)();
         (*position, outcome.map_err(|trouble| session.failure(&trouble, reference, repository)))
+    }
+
+    /// What is remembered of a registry.
+    fn memory(&self, endpoint: &Endpoint) -> Arc<Memory> {
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, memory)) = memories.iter().find(|(other, _)| other == endpoint) {
+            return memory.clone();
+        }
+        if memories.len() >= MOST_MEMORIES {
+            memories.clear();
+        }
+        let memory = Arc::new(Memory::default());
+        memories.push((endpoint.clone(), memory.clone()));
+        memory
     }
 }
 
@@ -227,17 +285,76 @@ impl std::fmt::Debug for RegistryClient {
 
 async fn resolve_image(
     session: &Session<'_>,
-    reference: &Reference,
     repository: &str,
+    reference: &Reference,
+    hints: &Hints,
 ) -> Result<ResolvedImage, Trouble> {
+    let mut image = match hints.known.get(reference) {
+        Some(known) if is_unchanged(session, repository, reference, known).await? => known.clone(),
+        _ => fetch_image(session, repository, reference).await?,
+    };
+    if let Content::Index { children } = &mut image.content {
+        let needed = |child: &&mut Child| {
+            child.presence != Presence::Present && hints.platforms.iter().any(|node| child.platform.runs_on(node))
+        };
+        let asking = children.iter_mut().filter(needed).map(|child| note_presence(session, repository, child));
+        if session.version() == Some(http::Version::HTTP_2) {
+            futures::future::try_join_all(asking).await?;
+        } else {
+            // Each would open a connection of its own.
+            for one in asking {
+                one.await?;
+            }
+        }
+    }
+    Ok(image)
+}
+
+/// Whether the registry still names the digest that is known. Anything else than a plain yes is no: then the bytes decide.
+async fn is_unchanged(
+    session: &Session<'_>,
+    repository: &str,
+    reference: &Reference,
+    known: &ResolvedImage,
+) -> Result<bool, Trouble> {
+    let path = manifest_path(reference);
+    let question = Question { repository, path: &path, accept: manifest::ACCEPT, limit: LARGEST_MANIFEST, head: true };
+    match session.ask(question).await {
+        Ok(answer) => Ok(claimed_digest(&answer).is_some_and(|claimed| claimed == known.digest.to_string())),
+        // Some registries know no HEAD, or hide things from it.
+        Err(trouble) if matches!(trouble.kind, RegistryFailureKind::NotFound | RegistryFailureKind::InvalidAnswer) => {
+            Ok(false)
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// Asks whether the manifest that an index lists is there.
+async fn note_presence(session: &Session<'_>, repository: &str, child: &mut Child) -> Result<(), Trouble> {
+    let path = format!("manifests/{}", child.digest);
+    let mut question =
+        Question { repository, path: &path, accept: manifest::ACCEPT, limit: LARGEST_MANIFEST, head: true };
+    let mut answer = session.ask(question).await;
+    // A registry that knows no HEAD is asked for the bytes.
+    if answer.as_ref().is_err_and(|trouble| trouble.kind == RegistryFailureKind::InvalidAnswer) {
+        question.head = false;
+        answer = session.ask(question).await;
+        if let Ok(answer) = &answer {
+            check_digest(answer, Some(&child.digest))?;
+        }
+    }
+    child.presence = match answer {
+        Ok(_) => Presence::Present,
+        Err(trouble) if trouble.kind == RegistryFailureKind::NotFound => Presence::Absent,
+        Err(trouble) => return Err(trouble),
+    };
+    Ok(())
+}
+
+async fn fetch_image(session: &Session<'_>, repository: &str, reference: &Reference) -> Result<ResolvedImage, Trouble> {
     let Fetched { manifest, digest, size } = fetch_manifest(session, repository, reference).await?;
     let (media_type, content) = match manifest {
-        Manifest::Index { media_type, children } => {
-            let mut platforms: Vec<_> = children.into_iter().map(|child| child.platform).collect();
-            platforms.sort();
-            platforms.dedup();
-            (media_type, Content::Index { platforms })
-        }
+        Manifest::Index { media_type, children } => (media_type, Content::Index { children }),
         Manifest::Image { media_type, config } => {
             let platform = fetch_configuration(session, repository, &config).await?.platform;
             (media_type, Content::Manifest { platform })
@@ -248,15 +365,20 @@ async fn resolve_image(
 
 /// Gets and reads a manifest. A digest in the reference decides, and must be that of the bytes.
 async fn fetch_manifest(session: &Session<'_>, repository: &str, reference: &Reference) -> Result<Fetched, Trouble> {
-    let name = match reference.digest() {
-        Some(digest) => digest.to_string(),
-        None => reference.tag().unwrap_or("latest").to_owned(),
-    };
-    let answer = session.get(repository, &format!("manifests/{name}"), manifest::ACCEPT, LARGEST_MANIFEST).await?;
+    let path = manifest_path(reference);
+    let question = Question { repository, path: &path, accept: manifest::ACCEPT, limit: LARGEST_MANIFEST, head: false };
+    let answer = session.ask(question).await?;
     check_digest(&answer, reference.digest())?;
     let content_type = answer.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let manifest = manifest::read(&answer.body, content_type)?;
     Ok(Fetched { manifest, digest: answer.digest, size: answer.body.len() as u64 })
+}
+
+fn manifest_path(reference: &Reference) -> String {
+    match reference.digest() {
+        Some(digest) => format!("manifests/{digest}"),
+        None => format!("manifests/{}", reference.tag().unwrap_or("latest")),
+    }
 }
 
 async fn fetch_configuration(
@@ -264,7 +386,9 @@ async fn fetch_configuration(
     repository: &str,
     digest: &Digest,
 ) -> Result<ImageConfiguration, Trouble> {
-    let answer = session.get(repository, &format!("blobs/{digest}"), "*/*", LARGEST_CONFIGURATION).await?;
+    let path = format!("blobs/{digest}");
+    let question = Question { repository, path: &path, accept: "*/*", limit: LARGEST_CONFIGURATION, head: false };
+    let answer = session.ask(question).await?;
     check_digest(&answer, Some(digest))?;
     Ok(manifest::read_configuration(&answer.body)?)
 }
@@ -273,9 +397,9 @@ async fn linux_configuration(
     session: &Session<'_>,
     repository: &str,
     reference: &Reference,
-    children: &[manifest::Child],
+    children: &[Child],
 ) -> Result<Digest, Trouble> {
-    let linux = |child: &&manifest::Child| child.platform.os == "linux";
+    let linux = |child: &&Child| child.platform.os == "linux";
     let preferred = children.iter().filter(linux).find(|child| child.platform.architecture == "amd64");
     let Some(child) = preferred.or_else(|| children.iter().find(linux)) else {
         return Err(Trouble::new(RegistryFailureKind::UnsupportedContent, "an index without an image for Linux"));
@@ -293,13 +417,18 @@ fn check_digest(answer: &Answer, expected: Option<&Digest>) -> Result<(), Troubl
     {
         return Err(Trouble::invalid(format!("asked for {expected}, got the bytes of {}", answer.digest)));
     }
-    let Some(header) = answer.headers.get("docker-content-digest") else { return Ok(()) };
-    let claimed = header.to_str().unwrap_or("unreadable bytes");
+    let Some(claimed) = claimed_digest(answer) else { return Ok(()) };
     // Another algorithm can be neither checked nor pinned; ours is computed anyway.
     if claimed == answer.digest.to_string() || claimed.starts_with("sha512:") {
         return Ok(());
     }
     Err(Trouble::invalid(format!("header Docker-Content-Digest {claimed:?} with the bytes of {}", answer.digest)))
+}
+
+/// What a header says. Never pinned; compared only.
+fn claimed_digest(answer: &Answer) -> Option<&str> {
+    let header = answer.headers.get("docker-content-digest")?;
+    Some(header.to_str().unwrap_or("unreadable bytes"))
 }
 
 fn late(after: Duration) -> Trouble {

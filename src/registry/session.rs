@@ -1,18 +1,21 @@
 //! The conversation with one registry for one set of images: what it demands is learnt once and used for all, a token is
 //! asked once for all repositories where the service allows it, and a registry that cannot serve is left alone.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
 
 use http::{HeaderValue, StatusCode, Version, header};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::access::{Access, Endpoint};
 use super::address::AddressClass;
 use super::challenge::{self, BearerChallenge, Challenge};
-use super::credentials::{Credential, Secret};
+use super::credentials::Credential;
 use super::failure::Trouble;
+use super::memory::{Authorization, Demand, Memory};
+use super::rate::RateLimit;
+use super::redaction::without_secret;
 use super::token;
 use super::transport::{Answer, Ask, Transport};
 use crate::domain::{Reference, RegistryFailure, RegistryFailureKind};
@@ -25,40 +28,35 @@ pub(super) struct Session<'a> {
     transport: &'a Transport,
     access: &'a Access,
     endpoint: &'a Endpoint,
+    memory: &'a Memory,
     repositories: Vec<String>,
-    state: Mutex<State>,
+    standing: watch::Sender<Standing>,
 }
 
+/// How it stands with the registry, in this conversation.
 #[derive(Default)]
-struct State {
-    demanded: Option<Demand>,
-    /// What worked for a repository.
-    authorizations: HashMap<String, HeaderValue>,
-    shared: Shared,
-    version: Option<Version>,
-    class: Option<AddressClass>,
+struct Standing {
+    /// It is known what it demands, or that it does not serve at all: any number of questions may follow.
+    open: bool,
+    /// When it last gave a whole answer.
+    answered: Option<Instant>,
+    /// Nothing more is asked.
     halted: Option<Trouble>,
-    /// Tokens and the like that were received, so that they can be taken out of messages.
-    received: Vec<Secret>,
 }
 
-#[derive(Clone)]
-enum Demand {
-    Basic,
-    Bearer(BearerChallenge),
-}
-
-/// The token for many repositories.
-#[derive(Default)]
-enum Shared {
-    #[default]
-    NotTried,
-    Refused,
-    Token {
-        credential: Option<Credential>,
-        repositories: HashSet<String>,
-        header: HeaderValue,
-    },
+/// What is asked of a repository.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    /// The repository.
+    pub repository: &'a str,
+    /// What follows it: `manifests/<reference>` or `blobs/<digest>`.
+    pub path: &'a str,
+    /// Media types that are understood.
+    pub accept: &'static str,
+    /// The longest body that is taken, in bytes.
+    pub limit: usize,
+    /// Only the headers are wanted.
+    pub head: bool,
 }
 
 impl<'a> Session<'a> {
@@ -66,28 +64,60 @@ impl<'a> Session<'a> {
         transport: &'a Transport,
         access: &'a Access,
         endpoint: &'a Endpoint,
+        memory: &'a Memory,
         repositories: Vec<String>,
     ) -> Self {
-        Self { transport, access, endpoint, repositories, state: Mutex::default() }
+        memory.belong_to(&access.credentials);
+        let open = memory.state().version.is_some() && !awaits_limit(endpoint, memory);
+        let standing = watch::Sender::new(Standing { open, ..Standing::default() });
+        Self { transport, access, endpoint, memory, repositories, standing }
     }
 
     /// The HTTP version that the registry was seen to speak.
     pub(super) fn version(&self) -> Option<Version> {
-        self.state().version
+        self.memory.state().version
     }
 
-    /// Gets `/v2/<repository>/<path>` with whatever credentials it takes; only a 200 is a success.
-    pub(super) async fn get(
-        &self,
-        repository: &str,
-        path: &str,
-        accept: &'static str,
-        limit: usize,
-    ) -> Result<Answer, Trouble> {
-        if let Some(halted) = self.state().halted.clone() {
-            return Err(halted);
+    /// Waits until more than one question may be asked at a time.
+    pub(super) async fn opened(&self) {
+        // The sender is ours, so this ends by the condition only.
+        let _ = self.standing.subscribe().wait_for(|standing| standing.open).await;
+    }
+
+    /// Opens the connection to the registry while a token is fetched elsewhere, so that the images need not wait for it.
+    /// Only where it is known that a token of another host will be needed.
+    pub(super) async fn knock_early(&self) {
+        let elsewhere = match &self.memory.state().demand {
+            Some((Demand::Bearer(challenge), _)) => {
+                Url::parse(&challenge.realm).is_ok_and(|realm| realm.origin() != self.endpoint.base.origin())
+            }
+            _ => false,
+        };
+        let needed = |repository: &String| self.memory.state().authorization(repository).is_none();
+        let http2 = self.version() == Some(Version::HTTP_2);
+        if !elsewhere || !http2 || !self.repositories.iter().any(needed) {
+            return;
         }
-        let outcome = self.get_authorized(repository, path, accept, limit).await;
+        if let Ok(url) = self.endpoint.base.join("v2/") {
+            // What it says does not matter: if it does not serve, the questions will find out.
+            let _ = self.transport.ask(self.endpoint, Ask { redirects: false, ..Ask::get(url) }).await;
+        }
+    }
+
+    /// Asks with whatever credentials the registry takes; only a 200 is a success.
+    pub(super) async fn ask(&self, question: Question<'_>) -> Result<Answer, Trouble> {
+        let halted = |standing: &Standing| standing.halted.clone();
+        if let Some(trouble) = halted(&self.standing.borrow()) {
+            return Err(trouble);
+        }
+        let mut standing = self.standing.subscribe();
+        // Nobody waits for a registry that never answered anything, once somebody found out that it will not.
+        let dead = standing.wait_for(|standing| standing.halted.is_some() && standing.answered.is_none());
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.ask_authorized(question) => outcome,
+            Ok(dead) = dead => return Err(halted(&dead).unwrap_or_else(|| unauthorized(None))),
+        };
         if let Err(trouble) = &outcome
             && trouble.whole_registry
             && trouble.kind != RegistryFailureKind::Timeout
@@ -97,59 +127,71 @@ impl<'a> Session<'a> {
         outcome
     }
 
+    /// An image was given up after its deadline, which began at `since`. If the registry gave nobody a whole answer in all
+    /// that time, it is not asked again.
+    pub(super) fn gave_up(&self, since: Instant, trouble: &Trouble) {
+        let silent = self.standing.borrow().answered.is_none_or(|answered| answered < since);
+        if silent {
+            self.halt(trouble);
+        }
+    }
+
     /// Asks nothing more of this registry: every further question is answered with this.
-    pub(super) fn halt(&self, trouble: &Trouble) {
-        self.state().halted.get_or_insert_with(|| trouble.clone());
+    fn halt(&self, trouble: &Trouble) {
+        self.standing.send_modify(|standing| {
+            standing.halted.get_or_insert_with(|| trouble.clone());
+            standing.open = true;
+        });
     }
 
     /// Makes a failure of it, with every secret that this session knows taken out of the text.
     pub(super) fn failure(&self, trouble: &Trouble, reference: &Reference, repository: &str) -> RegistryFailure {
         let mut answer = trouble.answer.clone();
         let credentials = self.access.credentials(self.endpoint, repository);
-        let received = self.state().received.clone();
-        for secret in credentials.iter().flat_map(Credential::secrets).chain(received) {
+        let (received, proxies) = (self.memory.state().received(), self.transport.proxy_secrets());
+        for secret in credentials.iter().flat_map(Credential::secrets).chain(received).chain(proxies) {
             answer = without_secret(answer, &secret);
         }
         RegistryFailure::new(trouble.kind, Some(reference.clone()), &self.endpoint.host, &answer)
     }
 
-    async fn get_authorized(
-        &self,
-        repository: &str,
-        path: &str,
-        accept: &'static str,
-        limit: usize,
-    ) -> Result<Answer, Trouble> {
-        let url = self.endpoint.base.join(&format!("v2/{repository}/{path}"));
+    async fn ask_authorized(&self, question: Question<'_>) -> Result<Answer, Trouble> {
+        let repository = question.repository;
+        let url = self.endpoint.base.join(&format!("v2/{repository}/{}", question.path));
         let url = url.map_err(|_| Trouble::invalid("a repository that no address can be made of"))?;
-        let known = self.known_authorization(repository);
-        let demanded = self.state().demanded.clone();
-        let mut class = AddressClass::Public;
-        let mut refusal = None;
-        // Without a known demand the first question goes out bare: the registry then says what it wants, and from where.
-        if known.is_some() || demanded.is_none() {
-            let answer = self.ask(&url, accept, limit, known).await?;
-            class = answer.class;
-            let demand = demand(&answer);
-            if answer.status != StatusCode::UNAUTHORIZED {
-                return accepted(answer);
+        let (known, demanded) = {
+            let state = self.memory.state();
+            (state.authorization(repository), state.demand.clone())
+        };
+        let (demand, class, mut refusal) = match (known, demanded) {
+            // The demand was made for another repository: its scope is not ours.
+            (None, Some((Demand::Bearer(challenge), class))) => {
+                (Demand::Bearer(BearerChallenge { scope: None, ..challenge }), class, None)
             }
-            refusal = Some(answer.trouble());
-            self.state().authorizations.remove(repository);
-            let Some(demand) = demand else { return Err(answer.trouble()) };
-            self.state().demanded = Some(demand);
-        }
-        let Some(mut demand) = self.state().demanded.clone() else { return Err(unauthorized(refusal)) };
-        if refusal.is_none() {
-            // The demand was made for another repository: neither its scope nor its address class is ours.
-            if let Demand::Bearer(challenge) = &mut demand {
-                challenge.scope = None;
+            (None, Some((demand, class))) => (demand, class, None),
+            // Without a known demand the first question goes out bare: the registry then says what it wants, and from where.
+            (known, _) => {
+                let answer = self.send(&url, question, known.clone()).await?;
+                if answer.status != StatusCode::UNAUTHORIZED {
+                    self.open();
+                    return accepted(answer);
+                }
+                let mut state = self.memory.state();
+                if let Some(refused) = &known {
+                    state.forget(repository, refused);
+                }
+                let Some(demand) = demand(&answer) else { return Err(answer.trouble()) };
+                state.demand = Some((demand.clone(), answer.class));
+                drop(state);
+                (demand, answer.class, Some(answer.trouble()))
             }
-            class = self.class_of_registry();
+        };
+        if !awaits_limit(self.endpoint, self.memory) {
+            self.open();
         }
-        self.set_class(class);
         for candidate in self.candidates(repository, &demand) {
-            let authorization = match self.authorize(&demand, repository, candidate.as_ref(), class).await {
+            let credential = candidate.as_ref();
+            let authorization = match self.authorize(&demand, repository, credential, class).await {
                 Ok(Some(authorization)) => authorization,
                 Ok(None) => continue,
                 Err(trouble) if may_try_next(trouble.kind) => {
@@ -158,11 +200,12 @@ impl<'a> Session<'a> {
                 }
                 Err(trouble) => return Err(trouble),
             };
-            let mut answer = self.ask(&url, accept, limit, Some(authorization.clone())).await?;
+            let mut answer = self.send(&url, question, Some(authorization.header.clone())).await?;
             let mut used = authorization;
-            if answer.status == StatusCode::UNAUTHORIZED && self.is_shared(&used) {
+            if answer.status == StatusCode::UNAUTHORIZED && self.memory.state().is_shared(&used.header) {
                 // The shared token does not hold for this repository: one of its own.
-                used = match self.own_token(&demand, repository, candidate.as_ref(), class).await {
+                self.memory.state().forget(repository, &used.header);
+                used = match self.own_token(&demand, repository, credential, class).await {
                     Ok(own) => own,
                     Err(trouble) if may_try_next(trouble.kind) => {
                         refusal = Some(trouble);
@@ -170,31 +213,63 @@ impl<'a> Session<'a> {
                     }
                     Err(trouble) => return Err(trouble),
                 };
-                answer = self.ask(&url, accept, limit, Some(used.clone())).await?;
+                answer = self.send(&url, question, Some(used.header.clone())).await?;
             }
             match accepted(answer) {
                 Ok(answer) => {
-                    self.state().authorizations.insert(repository.to_owned(), used);
+                    self.memory.state().keep(repository, used);
+                    self.open();
                     return Ok(answer);
                 }
                 Err(trouble) if may_try_next(trouble.kind) => refusal = Some(trouble),
                 Err(trouble) => return Err(trouble),
             }
         }
-        Err(unauthorized(refusal))
+        let trouble = unauthorized(refusal);
+        let nameless = self.access.credentials(self.endpoint, repository).is_empty();
+        match trouble.kind {
+            RegistryFailureKind::Unauthorized if nameless => {
+                Err(Trouble { kind: RegistryFailureKind::CredentialsMissing, ..trouble })
+            }
+            _ => Err(trouble),
+        }
     }
 
-    async fn ask(
+    /// One exchange, within what the registry lets us ask.
+    async fn send(
         &self,
         url: &Url,
-        accept: &'static str,
-        limit: usize,
+        question: Question<'_>,
         authorization: Option<HeaderValue>,
     ) -> Result<Answer, Trouble> {
-        let ask = Ask { accept, authorization, limit, ..Ask::get(url.clone()) };
-        let answer = self.transport.ask(self.endpoint, ask).await?;
-        self.state().version = Some(answer.version);
+        let counted = {
+            let mut state = self.memory.state();
+            state.rate.take_if(|rate| rate.is_over(Instant::now()));
+            state.rate.as_mut().map(RateLimit::take).transpose()?.is_some()
+        };
+        let Question { accept, limit, head, .. } = question;
+        let large_body = Some(&self.memory.large_body);
+        let ask = Ask { accept, authorization, limit, head, large_body, ..Ask::get(url.clone()) };
+        // Given back however this ends: a deadline drops the exchange in its middle.
+        let under_way = counted.then(|| UnderWay(self.memory));
+        let answer = self.transport.ask(self.endpoint, ask).await;
+        drop(under_way);
+        let answer = answer?;
+        let mut state = self.memory.state();
+        state.version = Some(answer.version);
+        if let Some(announced) = RateLimit::read(&answer.headers, Instant::now()) {
+            match &mut state.rate {
+                Some(rate) => rate.update(announced),
+                rate => *rate = Some(announced),
+            }
+        }
+        drop(state);
+        self.standing.send_modify(|standing| standing.answered = Some(Instant::now()));
         Ok(answer)
+    }
+
+    fn open(&self) {
+        self.standing.send_if_modified(|standing| !std::mem::replace(&mut standing.open, true));
     }
 
     /// What to try, in order, as the kubelet does: every matching credential; nothing but a token for nobody without one.
@@ -213,11 +288,12 @@ impl<'a> Session<'a> {
         repository: &str,
         credential: Option<&Credential>,
         class: AddressClass,
-    ) -> Result<Option<HeaderValue>, Trouble> {
+    ) -> Result<Option<Authorization>, Trouble> {
+        let lasting = |header| Authorization { header, until: None };
         match (demand, credential) {
-            (_, Some(Credential::RegistryToken(token))) => token::header("Bearer", token).map(Some),
+            (_, Some(Credential::RegistryToken(token))) => token::header("Bearer", token).map(lasting).map(Some),
             (Demand::Basic, Some(credential)) => {
-                credential.basic().map(|basic| token::header("Basic", &basic)).transpose()
+                credential.basic().map(|basic| token::header("Basic", &basic).map(lasting)).transpose()
             }
             (Demand::Basic, None) => Ok(None),
             (Demand::Bearer(challenge), credential) => {
@@ -236,14 +312,17 @@ impl<'a> Session<'a> {
         repository: &str,
         credential: Option<&Credential>,
         class: AddressClass,
-    ) -> Result<Option<HeaderValue>, Trouble> {
-        match &self.state().shared {
-            Shared::Token { credential: owner, repositories, header } => {
-                let fits = owner.as_ref() == credential && repositories.contains(repository);
-                return Ok(fits.then(|| header.clone()));
+    ) -> Result<Option<Authorization>, Trouble> {
+        let _turn = self.memory.fetching.lock().await;
+        if let Some(trouble) = self.standing.borrow().halted.clone() {
+            return Err(trouble);
+        }
+        {
+            let state = self.memory.state();
+            let found = state.shared_token(credential, repository);
+            if found.is_some() || state.has_single_scopes() {
+                return Ok(found);
             }
-            Shared::Refused => return Ok(None),
-            Shared::NotTried => {}
         }
         let same = |other: &&String| self.access.credentials(self.endpoint, other).first() == credential;
         let mut repositories: Vec<&String> = self.repositories.iter().filter(same).collect();
@@ -253,22 +332,26 @@ impl<'a> Session<'a> {
         if repositories.len() < 2 || !repositories.iter().any(|other| *other == repository) {
             return Ok(None);
         }
-        // Set beforehand: whoever comes meanwhile asks for one of its own rather than for a second shared one.
-        self.state().shared = Shared::Refused;
         let scope = |other: &&String| token::scope((other.as_str() == repository).then_some(challenge), other);
         let scopes: Vec<String> = repositories.iter().map(scope).collect();
         match token::fetch(self.transport, self.endpoint, class, challenge, &scopes, credential).await {
             Ok(token) => {
-                let header = token::header("Bearer", &token)?;
-                let repositories = repositories.into_iter().cloned().collect();
-                let mut state = self.state();
-                state.received.push(token);
-                state.shared = Shared::Token { credential: credential.cloned(), repositories, header: header.clone() };
-                Ok(Some(header))
+                let authorization = token.authorization()?;
+                let repositories = repositories.into_iter().cloned().collect::<HashSet<String>>();
+                let mut state = self.memory.state();
+                state.note_received(token.secret);
+                state.keep_shared(credential, repositories, authorization.clone());
+                Ok(Some(authorization))
             }
-            Err(trouble) if trouble.whole_registry => Err(trouble),
+            Err(trouble) if trouble.whole_registry => {
+                self.halt(&trouble);
+                Err(trouble)
+            }
             // A service that knows no multiple scopes, or refuses them all for one: each repository on its own.
-            Err(_) => Ok(None),
+            Err(_) => {
+                self.memory.state().note_single_scopes();
+                Ok(None)
+            }
         }
     }
 
@@ -278,34 +361,30 @@ impl<'a> Session<'a> {
         repository: &str,
         credential: Option<&Credential>,
         class: AddressClass,
-    ) -> Result<HeaderValue, Trouble> {
+    ) -> Result<Authorization, Trouble> {
         let Demand::Bearer(challenge) = demand else { return Err(unauthorized(None)) };
         let scopes = [token::scope(Some(challenge), repository)];
         let token = token::fetch(self.transport, self.endpoint, class, challenge, &scopes, credential).await?;
-        let header = token::header("Bearer", &token)?;
-        self.state().received.push(token);
-        Ok(header)
+        let authorization = token.authorization()?;
+        self.memory.state().note_received(token.secret);
+        Ok(authorization)
     }
+}
 
-    fn known_authorization(&self, repository: &str) -> Option<HeaderValue> {
-        self.state().authorizations.get(repository).cloned()
-    }
+/// A request that a rate limit counts.
+struct UnderWay<'a>(&'a Memory);
 
-    fn is_shared(&self, authorization: &HeaderValue) -> bool {
-        matches!(&self.state().shared, Shared::Token { header, .. } if header == authorization)
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(rate) = &mut self.0.state().rate {
+            rate.give_back();
+        }
     }
+}
 
-    fn class_of_registry(&self) -> AddressClass {
-        self.state().class.unwrap_or(AddressClass::Public)
-    }
-
-    fn set_class(&self, class: AddressClass) {
-        self.state().class = Some(class);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Docker Hub has limits and tells them with the first image only: that one goes alone, so that half is left for the nodes.
+fn awaits_limit(endpoint: &Endpoint, memory: &Memory) -> bool {
+    endpoint.is_docker_hub() && memory.state().rate.as_ref().is_none_or(|rate| rate.is_over(Instant::now()))
 }
 
 /// What the registry wants: a token if it offers that way, else user and password.
@@ -322,33 +401,6 @@ fn demand(answer: &Answer) -> Option<Demand> {
 /// Only a 200 is a success: partial content, no content and late answers are not what was asked for.
 fn accepted(answer: Answer) -> Result<Answer, Trouble> {
     if answer.status == StatusCode::OK { Ok(answer) } else { Err(answer.trouble()) }
-}
-
-/// Takes a secret out of a text: as it is, form-encoded, and as `Debug` quotes it (our messages quote headers so). Letter case
-/// does not count, for media types and hosts are folded before they are quoted.
-fn without_secret(mut text: String, secret: &Secret) -> String {
-    let encoded: Zeroizing<String> =
-        Zeroizing::new(url::form_urlencoded::byte_serialize(secret.expose().as_bytes()).collect());
-    let quoted = Zeroizing::new(format!("{:?}", secret.expose()));
-    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
-    for form in [secret.expose(), encoded.as_str(), inner] {
-        let form = Zeroizing::new(form.to_ascii_lowercase());
-        if form.is_empty() {
-            continue;
-        }
-        let mut kept = String::new();
-        let mut from = 0;
-        // Folding ASCII letters moves no byte, so positions are the same in both.
-        let folded = text.to_ascii_lowercase();
-        for (at, found) in folded.match_indices(form.as_str()) {
-            kept.push_str(&text[from..at]);
-            kept.push_str("[redacted]");
-            from = at + found.len();
-        }
-        kept.push_str(&text[from..]);
-        text = kept;
-    }
-    text
 }
 
 /// Whether another credential might fare better; registries hide what one may not see behind a 404.

@@ -2,9 +2,11 @@
 //! registry's own host, a token service of the same owner, or the one that the policy names. Nobody else, never by fallback.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::HeaderValue;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use tokio::time::Instant;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
@@ -13,6 +15,7 @@ use super::address::{AddressClass, same_owner};
 use super::challenge::BearerChallenge;
 use super::credentials::{Credential, Secret};
 use super::failure::Trouble;
+use super::memory::Authorization;
 use super::transport::{Ask, Reach, Transport};
 use crate::domain::RegistryFailureKind;
 
@@ -21,10 +24,41 @@ const LONGEST_TOKEN: usize = 64 * 1024;
 /// The longest answer of a token service that is read, in bytes: two spellings of the token and some more.
 const LONGEST_ANSWER: usize = 2 * LONGEST_TOKEN + 8 * 1024;
 
+/// How long a token holds where the service does not say (Docker's token specification), in seconds.
+const USUAL_LIFE_SECONDS: u64 = 60;
+/// The longest that a token is kept, in seconds.
+const LONGEST_LIFE_SECONDS: u64 = 3600;
+/// A token is used up to this long before its end, in seconds (and at most half of its life): it has to hold when it arrives.
+const BEFORE_THE_END_SECONDS: u64 = 10;
+/// A token is used at least this long, in seconds, whatever its service says: those who waited for it share it.
+const SHORTEST_LIFE_SECONDS: u64 = 1;
+
 #[derive(Deserialize)]
 struct TokenAnswer {
     token: Option<Secret>,
     access_token: Option<Secret>,
+    #[serde(default, deserialize_with = "seconds")]
+    expires_in: Option<u64>,
+}
+
+/// A life that is no number of seconds says nothing; the token may be good all the same.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(serde_json::Value::deserialize(deserializer)?.as_u64())
+}
+
+/// A token as its service gave it.
+#[derive(Debug)]
+pub(super) struct Token {
+    pub secret: Secret,
+    /// How long it may be used from now on.
+    pub life: Duration,
+}
+
+impl Token {
+    /// The header that carries it, and until when.
+    pub(super) fn authorization(&self) -> Result<Authorization, Trouble> {
+        Ok(Authorization { header: header("Bearer", &self.secret)?, until: Some(Instant::now() + self.life) })
+    }
 }
 
 /// Asks the token service of `challenge` for a token with these scopes.
@@ -35,7 +69,7 @@ pub(super) async fn fetch(
     challenge: &BearerChallenge,
     scopes: &[String],
     credential: Option<&Credential>,
-) -> Result<Secret, Trouble> {
+) -> Result<Token, Trouble> {
     let mut url = realm(endpoint, challenge, credential.is_some())?;
     let own_host = url.host_str() == endpoint.base.host_str();
     let reach = if own_host { Reach::Registry } else { Reach::SentBy(registry_class) };
@@ -70,7 +104,7 @@ pub(super) async fn fetch(
 }
 
 /// The token service's address, if the rules let us go there (and with credentials, if there are some).
-fn realm(endpoint: &Endpoint, challenge: &BearerChallenge, with_credentials: bool) -> Result<Url, Trouble> {
+pub(super) fn realm(endpoint: &Endpoint, challenge: &BearerChallenge, with_credentials: bool) -> Result<Url, Trouble> {
     let whole = |kind, text: String| Err(Trouble::new(kind, text).of_whole_registry());
     let Ok(url) = Url::parse(&challenge.realm) else {
         return whole(RegistryFailureKind::InvalidAnswer, format!("token realm {:?}", challenge.realm));
@@ -108,7 +142,7 @@ fn refresh_form(challenge: &BearerChallenge, scopes: &[String], token: &Secret) 
 }
 
 /// The token in a token service's answer.
-fn read(body: &[u8]) -> Result<Secret, Trouble> {
+fn read(body: &[u8]) -> Result<Token, Trouble> {
     let answer: TokenAnswer = serde_json::from_slice(body)
         .map_err(|_| Trouble::invalid("the token service answered something that is no token").of_whole_registry())?;
     let given = |token: Option<Secret>| token.filter(|token| !token.expose().is_empty());
@@ -119,7 +153,11 @@ fn read(body: &[u8]) -> Result<Secret, Trouble> {
         return Err(Trouble::new(RegistryFailureKind::TooLarge, "a token of more than 64 KiB").of_whole_registry());
     }
     header("Bearer", &token)?;
-    Ok(token)
+    let life = answer.expires_in.unwrap_or(USUAL_LIFE_SECONDS).min(LONGEST_LIFE_SECONDS);
+    Ok(Token {
+        secret: token,
+        life: Duration::from_secs((life - BEFORE_THE_END_SECONDS.min(life / 2)).max(SHORTEST_LIFE_SECONDS)),
+    })
 }
 
 /// An `Authorization` value, marked sensitive. What cannot be a header is refused; the bytes are not quoted.
@@ -201,9 +239,15 @@ mod tests {
 
     #[test]
     fn tokens_are_bounded_and_fit_a_header() {
-        let token = |body: &str| read(body.as_bytes()).map(|token| token.expose().to_owned());
+        let token = |body: &str| read(body.as_bytes()).map(|token| token.secret.expose().to_owned());
         assert_eq!(token(r#"{"token": "abc", "access_token": "def", "expires_in": 60}"#), Ok("abc".to_owned()));
         assert_eq!(token(r#"{"access_token": "def"}"#), Ok("def".to_owned()));
+        for (expires, life) in
+            [("300", 290), ("5", 3), ("0", 1), ("9e99", 50), ("\"soon\"", 50), ("-1", 50), ("1000000", 3590)]
+        {
+            let body = format!(r#"{{"token": "abc", "expires_in": {expires}}}"#);
+            assert_eq!(read(body.as_bytes()).unwrap().life, Duration::from_secs(life), "{expires}");
+        }
         for body in ["", "{}", r#"{"token": ""}"#, r#"{"token": "a\nb"}"#, r#"{"token": "é"}"#, r#"{"token": 1}"#] {
             assert_eq!(token(body).unwrap_err().kind, RegistryFailureKind::InvalidAnswer, "{body}");
         }

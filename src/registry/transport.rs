@@ -2,7 +2,7 @@
 //! they arrive, and redirects only as far as the rules allow. Knows neither manifests nor tokens. Deadlines for whole
 //! exchanges are the caller's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::io;
 use std::iter::successors;
@@ -13,25 +13,29 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
+use hyper_util::client::legacy::connect::{Connection, HttpConnector, HttpInfo};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::access::Endpoint;
 use super::address::AddressClass;
+use super::credentials::Secret;
 use super::failure::Trouble;
+use super::proxy::{Proxies, ProxyFailed};
 use super::token::literal_address;
+use super::tunnel::{Connector, Via, checked};
 use crate::domain::{Digest, RegistryFailureKind};
 
 /// The most redirects that are followed for one request.
@@ -40,8 +44,19 @@ const MOST_REDIRECTS: usize = 3;
 const REFUSAL_LIMIT: usize = 16 * 1024;
 /// The most bytes that an answer's headers may take.
 const HEADER_LIMIT: u32 = 64 * 1024;
-/// The most clients that are kept; one per trust setting and reach.
+/// The most clients that are kept; one per trust setting, reach and protocol.
 const MOST_CLIENTS: usize = 32;
+/// The most origins that are remembered to speak HTTP/1.1 only.
+const MOST_ORIGINS: usize = 64;
+/// What any body may take in memory, in bytes. Real manifests have some ten KiB; for more than this, bodies of one registry
+/// take turns, so that many endless ones together stay below twice the largest.
+const SMALL_BODY: usize = 128 * 1024;
+/// How much of one body may be under way unread, in bytes.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for a connection: more than all its streams together, for one that waits for its turn must not starve others.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// How often a connection in use is pinged, and how long an answer may take, before it counts as dead.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
 
 /// From where to where a request goes, which decides what addresses it may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,7 +68,7 @@ pub(super) enum Reach {
 }
 
 /// A request.
-pub(super) struct Ask {
+pub(super) struct Ask<'a> {
     /// Where to.
     pub url: Url,
     /// Media types that are understood.
@@ -62,19 +77,32 @@ pub(super) struct Ask {
     pub authorization: Option<HeaderValue>,
     /// A form makes it a POST, which is never redirected.
     pub form: Option<Zeroizing<String>>,
+    /// Only the headers are wanted (HEAD).
+    pub head: bool,
     /// The longest body that is taken, in bytes.
     pub limit: usize,
     /// See [`Reach`].
     pub reach: Reach,
     /// Whether redirects are followed.
     pub redirects: bool,
+    /// Who holds this may read a body beyond [`SMALL_BODY`]; one at a time for one registry.
+    pub large_body: Option<&'a Semaphore>,
 }
 
-impl Ask {
+impl Ask<'_> {
     /// A plain GET without credentials.
     pub(super) fn get(url: Url) -> Self {
-        let (limit, reach) = (REFUSAL_LIMIT, Reach::Registry);
-        Self { url, accept: "application/json", authorization: None, form: None, limit, reach, redirects: true }
+        Self {
+            url,
+            accept: "application/json",
+            authorization: None,
+            form: None,
+            head: false,
+            limit: REFUSAL_LIMIT,
+            reach: Reach::Registry,
+            redirects: true,
+            large_body: None,
+        }
     }
 }
 
@@ -98,45 +126,58 @@ impl Answer {
     }
 }
 
-type HttpClient = Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>;
+type HttpClient = Client<Negotiating<HttpsConnector<Connector<HttpConnector<GuardedResolver>>>>, Full<Bytes>>;
 
 #[derive(PartialEq, Eq, Hash)]
 struct ClientKey {
     authorities: Option<Digest>,
     plain_http: bool,
     reach: Reach,
+    protocol: Protocol,
+}
+
+/// What a client speaks. A client that knows beforehand that it speaks HTTP/2 opens one connection for any number of
+/// requests that start together; one that finds out while connecting would open one for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Protocol {
+    Http1,
+    Http2,
 }
 
 /// Keeps connections per trust setting, so that credentials and trust of one registry never serve another.
 pub(super) struct Transport {
     user_agent: HeaderValue,
     connect_deadline: Duration,
+    proxies: Arc<Proxies>,
     system_authorities: OnceLock<Vec<CertificateDer<'static>>>,
     clients: Mutex<HashMap<ClientKey, HttpClient>>,
+    /// Origins that chose HTTP/1.1 when they were offered both.
+    http1_only: Mutex<HashSet<String>>,
 }
 
 impl Transport {
-    pub(super) fn new(connect_deadline: Duration) -> Self {
+    pub(super) fn new(connect_deadline: Duration, proxies: Proxies) -> Self {
         Self {
             user_agent: HeaderValue::from_static(concat!("imageset-controller/", env!("CARGO_PKG_VERSION"))),
             connect_deadline,
+            proxies: Arc::new(proxies),
             system_authorities: OnceLock::new(),
             clients: Mutex::default(),
+            http1_only: Mutex::default(),
         }
     }
 
     /// Sends a request, follows redirects where allowed, and reads the whole answer.
-    pub(super) async fn ask(&self, endpoint: &Endpoint, mut ask: Ask) -> Result<Answer, Trouble> {
+    pub(super) async fn ask(&self, endpoint: &Endpoint, mut ask: Ask<'_>) -> Result<Answer, Trouble> {
         let first = ask.url.clone();
         let mut first_class = None;
         for _ in 0..=MOST_REDIRECTS {
             let response = self.send(endpoint, &ask).await?;
-            let info: Option<&HttpInfo> = response.extensions().get();
-            let class = info.map_or(AddressClass::Public, |info| AddressClass::of(info.remote_addr().ip()));
+            let class = class_of_server(&response, &ask.url);
             let class = *first_class.get_or_insert(class);
             let location = is_redirect(response.status()).then(|| response.headers().get(header::LOCATION)).flatten();
             let (Some(location), true, None) = (location, ask.redirects, &ask.form) else {
-                return answer(response, class, ask.limit).await;
+                return answer(response, class, &ask).await;
             };
             let target = location.to_str().ok().and_then(|location| ask.url.join(location).ok());
             let target = target.ok_or_else(|| Trouble::invalid("a redirect to nowhere"))?;
@@ -145,13 +186,17 @@ impl Transport {
         Err(Trouble::new(RegistryFailureKind::RefusedTarget, format!("more than {MOST_REDIRECTS} redirects")))
     }
 
-    async fn send(&self, endpoint: &Endpoint, ask: &Ask) -> Result<http::Response<Incoming>, Trouble> {
+    async fn send(&self, endpoint: &Endpoint, ask: &Ask<'_>) -> Result<http::Response<Incoming>, Trouble> {
         if let (Reach::SentBy(class), Some(address)) = (ask.reach, literal_address(&ask.url))
             && !class.may_send_to(AddressClass::of(address))
         {
             return Err(Trouble::new(RegistryFailureKind::RefusedTarget, format!("sent to {address}")));
         }
-        let method = if ask.form.is_some() { Method::POST } else { Method::GET };
+        let method = match (&ask.form, ask.head) {
+            (Some(_), _) => Method::POST,
+            (None, true) => Method::HEAD,
+            (None, false) => Method::GET,
+        };
         let mut request = Request::builder()
             .method(method)
             .uri(ask.url.as_str())
@@ -165,20 +210,61 @@ impl Transport {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
         let body = ask.form.as_ref().map(|form| Bytes::copy_from_slice(form.as_bytes())).unwrap_or_default();
-        let request = request
+        let mut request = request
             .body(Full::new(body))
             .map_err(|_| Trouble::invalid("an address that no request can be made for"))?;
-        self.client(endpoint, ask.reach)?.request(request).await.map_err(|error| explained(&error))
+        self.proxies.authorize(&mut request);
+        if ask.url.scheme() == "https" && self.speaks_http2(&ask.url) {
+            let again = request.clone();
+            match self.client(endpoint, ask.reach, Protocol::Http2)?.request(request).await {
+                Ok(response) => return Ok(response),
+                Err(error) if is_http1_only(&error) => {
+                    self.note_http1(&ask.url);
+                    return self.exchange(endpoint, ask, again).await;
+                }
+                Err(error) => return Err(explained(&error)),
+            }
+        }
+        self.exchange(endpoint, ask, request).await
     }
 
-    fn client(&self, endpoint: &Endpoint, reach: Reach) -> Result<HttpClient, Trouble> {
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        ask: &Ask<'_>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<http::Response<Incoming>, Trouble> {
+        let client = self.client(endpoint, ask.reach, Protocol::Http1)?;
+        let response = client.request(request).await.map_err(|error| explained(&error))?;
+        Ok(checked(response, ask.url.host_str().unwrap_or_default())?)
+    }
+
+    /// What must not be written anywhere of the proxies' settings.
+    pub(super) fn proxy_secrets(&self) -> Vec<Secret> {
+        self.proxies.secrets()
+    }
+
+    fn speaks_http2(&self, url: &Url) -> bool {
+        let known = self.http1_only.lock().unwrap_or_else(PoisonError::into_inner);
+        !known.contains(&url.origin().ascii_serialization())
+    }
+
+    fn note_http1(&self, url: &Url) {
+        let mut known = self.http1_only.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_ORIGINS {
+            known.clear();
+        }
+        known.insert(url.origin().ascii_serialization());
+    }
+
+    fn client(&self, endpoint: &Endpoint, reach: Reach, protocol: Protocol) -> Result<HttpClient, Trouble> {
         let authorities = endpoint.ca_pem.as_deref().map(Digest::of);
-        let key = ClientKey { authorities, plain_http: endpoint.plain_http, reach };
+        let key = ClientKey { authorities, plain_http: endpoint.plain_http, reach, protocol };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = self.new_client(endpoint, reach)?;
+        let client = self.new_client(endpoint, reach, protocol)?;
         if clients.len() >= MOST_CLIENTS {
             // Authorities rotate; connections in use live on until they are done.
             clients.clear();
@@ -187,31 +273,45 @@ impl Transport {
         Ok(client)
     }
 
-    fn new_client(&self, endpoint: &Endpoint, reach: Reach) -> Result<HttpClient, Trouble> {
-        let mut connector = HttpConnector::new_with_resolver(GuardedResolver(reach));
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(self.connect_deadline));
-        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(self.tls(endpoint)?);
+    fn new_client(&self, endpoint: &Endpoint, reach: Reach, protocol: Protocol) -> Result<HttpClient, Trouble> {
+        let tcp = |reach| {
+            let mut connector = HttpConnector::new_with_resolver(GuardedResolver(reach));
+            connector.enforce_http(false);
+            connector.set_nodelay(true);
+            connector.set_connect_timeout(Some(self.connect_deadline));
+            connector
+        };
+        // The proxy is not chosen by a registry, so it may stand anywhere, and is trusted by the system's authorities.
+        let to_proxies = tcp(Reach::Registry);
+        let (proxies, deadline) = (Arc::clone(&self.proxies), self.connect_deadline);
+        let connector = Connector::new(tcp(reach), to_proxies, proxies, deadline, || self.tls(None))?;
+        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(self.tls(endpoint.ca_pem.as_deref())?);
         let builder = if endpoint.plain_http { builder.https_or_http() } else { builder.https_only() };
-        let connector = builder.enable_all_versions().wrap_connector(connector);
+        let connector = match protocol {
+            Protocol::Http1 => builder.enable_http1().wrap_connector(connector),
+            Protocol::Http2 => builder.enable_all_versions().wrap_connector(connector),
+        };
+        let connector = Negotiating { connector, protocol };
         Ok(Client::builder(TokioExecutor::new())
+            .http2_only(protocol == Protocol::Http2)
+            .http2_keep_alive_interval(KEEP_ALIVE.0)
+            .http2_keep_alive_timeout(KEEP_ALIVE.1)
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .http1_max_buf_size(HEADER_LIMIT as usize)
             .http2_max_header_list_size(HEADER_LIMIT)
-            .http2_initial_stream_window_size(256 * 1024)
-            .http2_initial_connection_window_size(1024 * 1024)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .build(connector))
     }
 
-    fn tls(&self, endpoint: &Endpoint) -> Result<rustls::ClientConfig, Trouble> {
+    fn tls(&self, authorities: Option<&[u8]>) -> Result<rustls::ClientConfig, Trouble> {
         let unusable = |text: String| Trouble::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry();
         let mut roots = RootCertStore::empty();
         let system = self.system_authorities.get_or_init(|| rustls_native_certs::load_native_certs().certs);
         roots.add_parsable_certificates(system.iter().cloned());
-        if let Some(pem) = &endpoint.ca_pem {
+        if let Some(pem) = authorities {
             let before = roots.len();
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 let certificate = certificate.map_err(|error| unusable(format!("CA bundle: {error}")))?;
@@ -230,7 +330,13 @@ impl Transport {
 
 /// Points `ask` at a redirect's target, by the rules: no plain HTTP after HTTPS, no credentials for another origin, nobody
 /// sent further in than the registry stands.
-fn follow(endpoint: &Endpoint, first: &Url, class: AddressClass, ask: &mut Ask, target: Url) -> Result<(), Trouble> {
+fn follow(
+    endpoint: &Endpoint,
+    first: &Url,
+    class: AddressClass,
+    ask: &mut Ask<'_>,
+    target: Url,
+) -> Result<(), Trouble> {
     let refused = |text: String| Err(Trouble::new(RegistryFailureKind::RefusedTarget, text));
     let host = target.host_str().unwrap_or_default();
     let plain = target.scheme() == "http" && ask.url.scheme() == "http" && endpoint.plain_http;
@@ -258,19 +364,20 @@ fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// Reads the body, bounded and hashed piece by piece. Of a refusal only the beginning is of interest.
-async fn answer(response: http::Response<Incoming>, class: AddressClass, limit: usize) -> Result<Answer, Trouble> {
+async fn answer(response: http::Response<Incoming>, class: AddressClass, ask: &Ask<'_>) -> Result<Answer, Trouble> {
     let (parts, mut incoming) = response.into_parts();
-    let wanted = parts.status.is_success();
-    let too_large = || Trouble::new(RegistryFailureKind::TooLarge, format!("more than {limit} bytes"));
+    let wanted = parts.status.is_success() && !ask.head;
+    let too_large = || Trouble::new(RegistryFailureKind::TooLarge, format!("more than {} bytes", ask.limit));
     if wanted && parts.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Trouble::invalid("a compressed body, whose digest would not be that of the content"));
     }
-    if wanted && incoming.size_hint().lower() > limit as u64 {
+    if wanted && incoming.size_hint().lower() > ask.limit as u64 {
         return Err(too_large());
     }
-    let limit = if wanted { limit } else { REFUSAL_LIMIT };
+    let limit = if wanted { ask.limit } else { REFUSAL_LIMIT };
     let mut hasher = Sha256::new();
     let mut body = Vec::new();
+    let mut turn = None;
     while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame.map_err(|error| explained(&error))?.into_data() else { continue };
         if body.len() + data.len() > limit {
@@ -281,9 +388,23 @@ async fn answer(response: http::Response<Incoming>, class: AddressClass, limit: 
         }
         hasher.update(&data);
         body.extend_from_slice(&data);
+        if let (Some(semaphore), None, true) = (ask.large_body, &turn, body.len() > SMALL_BODY) {
+            turn = semaphore.acquire().await.ok();
+        }
     }
     let digest = Digest::of_stream(hasher);
     Ok(Answer { status: parts.status, headers: parts.headers, version: parts.version, class, body, digest })
+}
+
+/// Of where the answer came from. A proxy's address says nothing of the registry behind it, whose name may stand for any
+/// address: the strictest is taken.
+fn class_of_server(response: &http::Response<Incoming>, url: &Url) -> AddressClass {
+    let info: Option<&HttpInfo> = response.extensions().get();
+    let address = match response.extensions().get::<Via>() {
+        Some(_) => literal_address(url),
+        None => info.map(|info| info.remote_addr().ip()),
+    };
+    address.map_or(AddressClass::Public, AddressClass::of)
 }
 
 /// What a failed exchange means: the innermost cause that tells.
@@ -292,6 +413,9 @@ fn explained(error: &(dyn Error + 'static)) -> Trouble {
     for cause in successors(Some(error), |cause| cause_of(*cause)) {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return Trouble::new(RegistryFailureKind::Tls, tls.to_string());
+        }
+        if let Some(failed) = cause.downcast_ref::<ProxyFailed>() {
+            return failed.clone().into();
         }
         if let Some(refused) = cause.downcast_ref::<AddressRefused>() {
             return Trouble::new(RegistryFailureKind::RefusedTarget, refused.to_string());
@@ -307,10 +431,53 @@ fn explained(error: &(dyn Error + 'static)) -> Trouble {
 }
 
 /// The next cause; `io::Error::source` would skip the error that it wraps.
-fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+pub(super) fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>() {
         Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
         None => error.source(),
+    }
+}
+
+/// Whether a connection failed only because the server speaks HTTP/1.1.
+fn is_http1_only(error: &(dyn Error + 'static)) -> bool {
+    successors(Some(error), |cause| cause_of(*cause)).any(|cause| cause.is::<Http1Only>())
+}
+
+/// The server was offered HTTP/2 and chose HTTP/1.1.
+#[derive(Debug, thiserror::Error)]
+#[error("it speaks HTTP/1.1 only")]
+struct Http1Only;
+
+/// Connects, and for a client that will speak HTTP/2 sees to it that this was agreed upon.
+#[derive(Clone)]
+struct Negotiating<C> {
+    connector: C,
+    protocol: Protocol,
+}
+
+impl<C> tower_service::Service<Uri> for Negotiating<C>
+where
+    C: tower_service::Service<Uri, Error = Box<dyn Error + Send + Sync>>,
+    C::Response: Connection,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = C::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.connector.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, protocol) = (self.connector.call(uri), self.protocol);
+        Box::pin(async move {
+            let connection = connecting.await?;
+            match protocol {
+                Protocol::Http2 if !connection.connected().is_negotiated_h2() => Err(Http1Only.into()),
+                _ => Ok(connection),
+            }
+        })
     }
 }
 

@@ -112,6 +112,40 @@ async fn pull_secrets_and_outages_are_told_and_survived() {
     world.finish(&[&controller]).await;
 }
 
+/// Nodes with a credential provider need no pull secret; the controller does. A mirror that lost a platform is seen, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_the_policy_serve_where_nodes_have_their_own() {
+    let kind = Kind::Htpasswd { user: USER.to_owned(), password: CANARY.to_owned() };
+    let scenery = Scenery { name: "node-credentials", kind, tls: true, releases: &["v1.40.15"], ..Scenery::default() };
+    let world = World::start(scenery).await;
+    let access = world.mirror.registry.access().unwrap();
+    let node = Image::of_reference("quay.io/calico/node:v3.31.7").unwrap();
+    let arm64 = node.manifests.iter().find(|manifest| manifest.platform == "linux/arm64").unwrap();
+    let repository = world.mirror.repository("calico/node");
+    images::delete(&access, &repository, &arm64.digest).await.unwrap();
+    world.installation(json!({ "imagePullSecrets": [] })).await;
+    world.operator("v1.40.15").await;
+    world.policy(json!({ "mode": "Apply" })).await;
+    let controller = world.controller("first").await;
+    let host = world.mirror.registry.host();
+    let words = [host.as_str(), "wants credentials", "spec.registries[].credentials"];
+    world.until_told("Resolved", "False", "NodeCredentialsOnly", &words).await;
+
+    world.pull_secret().await;
+    let secret = json!({ "secretRef": { "namespace": "tigera-operator", "name": PULL_SECRET } });
+    let mut policy = world.policies().get("default").await.unwrap().data["spec"].clone();
+    policy["registries"][0]["credentials"] = secret;
+    world.policy_as(policy).await.unwrap();
+    let words = ["calico/node:v3.31.7 lists linux/arm64", "does not have that manifest", "mirror the whole index"];
+    world.until_told("Resolved", "False", "PlatformMissing", &words).await;
+    world.assert_nothing_written();
+
+    world.push(&repository, "v3.31.7", &node).await;
+    world.until("Applied", "True", "ImageSetStored").await;
+    world.until("Ready", "True", "Succeeded").await;
+    world.finish(&[&controller]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_mirror_lacks_holds_the_set_unless_nothing_needs_it() {
     let world = World::start(Scenery { name: "bad-mirror", releases: &["v1.42.4"], ..Scenery::default() }).await;

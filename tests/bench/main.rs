@@ -2,8 +2,16 @@
 //! code 1 if a limit is passed. Real parts (the box), no timed assertion anywhere else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod far_registry;
+mod front;
+mod generate;
+mod hostile;
+mod latency;
+mod memory;
 mod proxy;
 mod reaction;
+mod round_trips;
+mod statistics;
 
 #[path = "../testbox/mod.rs"]
 mod testbox;
@@ -11,13 +19,30 @@ mod testbox;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use far_registry::FarRegistry;
+
 /// One measured value.
 pub struct Measured {
     name: &'static str,
     value: f64,
-    /// The most that it may be.
-    limit: f64,
+    /// The most that it may be; none for what is there to compare with.
+    limit: Option<f64>,
     unit: &'static str,
+}
+
+impl Measured {
+    fn limited(name: &'static str, value: f64, limit: f64, unit: &'static str) -> Self {
+        Self { name, value, limit: Some(limit), unit }
+    }
+
+    fn beside(name: &'static str, value: f64, unit: &'static str) -> Self {
+        Self { name, value, limit: None, unit }
+    }
+
+    /// A value that is no number is over every limit.
+    fn is_over(&self) -> bool {
+        self.limit.is_some_and(|limit| self.value.is_nan() || self.value > limit)
+    }
 }
 
 #[tokio::main]
@@ -27,13 +52,18 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let file = std::fs::metadata(&binary).unwrap();
-    let megabytes = file.len() as f64 / 1e6;
-    let mut measured = vec![Measured { name: "release_binary", value: megabytes, limit: 12.0, unit: "MB" }];
+    let mut measured = vec![Measured::limited("release_binary", file.len() as f64 / 1e6, 12.0, "MB")];
+    let far = FarRegistry::start().await.unwrap();
+    measured.extend(round_trips::measure(&far).await.unwrap());
+    measured.extend(generate::measure(&binary, &far).await.unwrap());
+    drop(far);
+    measured.extend(hostile::measure(&binary).await.unwrap());
     measured.extend(reaction::measure(&binary).await.unwrap());
-    for one in &measured {
-        println!("BENCH {} {:.1} {} {}", one.name, one.value, one.limit, one.unit);
+    for Measured { name, value, limit, unit } in &measured {
+        let limit = limit.map_or("-".to_owned(), |limit| limit.to_string());
+        println!("BENCH {name} {value:.2} {limit} {unit}");
     }
-    let over: Vec<&str> = measured.iter().filter(|one| one.value > one.limit).map(|one| one.name).collect();
+    let over: Vec<&str> = measured.iter().filter(|one| one.is_over()).map(|one| one.name).collect();
     if over.is_empty() {
         return ExitCode::SUCCESS;
     }

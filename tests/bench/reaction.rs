@@ -13,7 +13,9 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use crate::Measured;
+use crate::memory::mebibytes;
 use crate::proxy::Proxy;
+use crate::statistics::median;
 use crate::testbox::crds::{self, Kind};
 use crate::testbox::process::{Folders, Process};
 use crate::testbox::rules::{OperatorRules, Variant, all_versions};
@@ -95,11 +97,12 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
         reactions.iter().copied().fold(0.0, f64::max),
         median(&mut resolving)
     );
+    let memory = mebibytes(controller.id(), "VmRSS").context("no VmRSS")?;
     Ok(vec![
-        Measured { name: "reaction_less_resolving", value: median(&mut reactions), limit: 50.0, unit: "ms" },
-        Measured { name: "idle_memory", value: resident_mebibytes(controller.id())?, limit: 13.0, unit: "MiB" },
+        Measured::limited("reaction_less_resolving", median(&mut reactions), 50.0, "ms"),
+        Measured::limited("idle_memory", memory, 13.0, "MiB"),
         // The Lease is renewed; nothing else is written.
-        Measured { name: "steady_state_writes", value: writes as f64, limit: 0.0, unit: "writes" },
+        Measured::limited("steady_state_writes", writes as f64, 0.0, "writes"),
     ])
 }
 
@@ -184,20 +187,4 @@ async fn revision(client: &Client) -> Result<u64> {
         }
     }
     Ok(sum)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        length if length % 2 == 1 => values[length / 2],
-        length => f64::midpoint(values[length / 2 - 1], values[length / 2]),
-    }
-}
-
-fn resident_mebibytes(process: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes / 1024.0)
 }

@@ -10,6 +10,11 @@ use imageset_controller::domain::{Catalogue, ImageName, OperatorImages, Release,
 use imageset_controller::inspection::output;
 use serde::Deserialize;
 
+mod layouts;
+#[allow(dead_code, missing_docs, unused_imports)]
+#[path = "../testbox/rules/mod.rs"]
+mod rules;
+
 const DATA: &str = include_str!("../../data/operator-releases.txt");
 const VARIANTS: [Variant; 2] = [Variant::Calico, Variant::Enterprise];
 

@@ -26,8 +26,7 @@ fn files(wanted: impl Fn(&Path) -> bool) -> Vec<(PathBuf, String)> {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy();
-            let built = folder == root() && name == "target";
-            if built || name.starts_with('.') {
+            if name == "target" || name.starts_with('.') {
                 continue;
             }
             if path.is_dir() {

@@ -40,7 +40,7 @@ async fn basic_is_shown_only_when_asked_for() {
     assert_eq!(server.schemes(), [None, scheme("Basic")]);
 
     let failure = ask(&patient(), &plain(&[&server]), &node).await.unwrap_err();
-    assert_eq!((failure.kind, server.seen().len()), (RegistryFailureKind::Unauthorized, 3), "{failure}");
+    assert_eq!((failure.kind, server.seen().len()), (RegistryFailureKind::CredentialsMissing, 3), "{failure}");
     let wrong =
         Access { credentials: vec![DockerConfig::of_password(server.host(), USER, "old")], ..plain(&[&server]) };
     assert_eq!(ask(&patient(), &wrong, &node).await.unwrap_err().kind, RegistryFailureKind::Unauthorized);
@@ -59,7 +59,8 @@ async fn a_token_is_fetched_and_shown() {
     );
 
     // Without credentials the service refuses; a service that serves anybody does so.
-    assert_eq!(ask(&patient(), &plain(&[&server]), &node).await.unwrap_err().kind, RegistryFailureKind::Unauthorized);
+    let refused = ask(&patient(), &plain(&[&server]), &node).await.unwrap_err();
+    assert_eq!(refused.kind, RegistryFailureKind::CredentialsMissing, "{refused}");
     server.on("/token", token("good-token"));
     ask(&patient(), &plain(&[&server]), &node).await.unwrap();
 }

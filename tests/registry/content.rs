@@ -28,7 +28,7 @@ async fn the_digest_is_the_hash_of_the_bytes() {
         server.on_manifest("calico/node", reply);
         let image = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap();
         assert_eq!((image.digest, image.size, image.media_type.as_str()), (true_digest, bytes.len() as u64, INDEX));
-        assert_eq!(image.content.platforms().len(), 2);
+        assert_eq!(image.platforms().len(), 2);
     }
     assert!(server.schemes().iter().all(Option::is_none), "nobody asked for credentials");
 }

@@ -6,17 +6,25 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use imageset_controller::domain::answer::Hints;
 use imageset_controller::domain::{Digest, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage};
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
 use serde_json::json;
 
+mod addresses;
+mod again;
 mod authentication;
 #[allow(missing_docs)]
 #[path = "../testbox/certificates.rs"]
 mod certificates;
 mod content;
+mod platforms;
+mod proxies;
+mod proxy;
 mod redirects;
 mod server;
+mod tags;
+mod transcripts;
 mod trouble;
 
 use server::{Reply, Server};
@@ -39,11 +47,15 @@ fn patient() -> RegistryClient {
 
 /// Limits for registries that never answer.
 fn hurried() -> RegistryClient {
-    RegistryClient::new(RegistryClientSettings {
+    RegistryClient::new(hurried_settings())
+}
+
+fn hurried_settings() -> RegistryClientSettings {
+    RegistryClientSettings {
         connect_deadline: Duration::from_secs(1),
         image_deadline: Duration::from_secs(1),
         ..RegistryClientSettings::default()
-    })
+    }
 }
 
 /// Plain HTTP for these servers, no credentials.
@@ -100,7 +112,12 @@ fn good(name: &str) -> Reply {
 
 /// Resolves, and looks for the planted secret in all that comes back.
 async fn ask_all(client: &RegistryClient, access: &Access, references: &[Reference]) -> Vec<Outcome> {
-    let outcomes = client.resolve(access, references, |_| {}).await;
+    ask_with(client, access, references, &Hints::default()).await
+}
+
+/// The same with hints.
+async fn ask_with(client: &RegistryClient, access: &Access, references: &[Reference], hints: &Hints) -> Vec<Outcome> {
+    let outcomes = client.resolve(access, references, hints, |_| {}).await;
     assert_eq!(outcomes.len(), references.len());
     for outcome in &outcomes {
         secret_free(&format!("{outcome:?} {client:?} {access:?}"));
@@ -127,6 +144,16 @@ async fn failure_of(reply: Reply) -> RegistryFailure {
     let server = Server::start().await;
     server.on_manifest("calico/node", reply);
     ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.expect_err("it should fail")
+}
+
+/// TLS by the authority of this certificate.
+fn trusting(server: &Server, certificate: &certificates::ServerCertificate) -> Access {
+    let settings = RegistrySettings {
+        host: server.host().to_owned(),
+        ca_pem: Some(certificate.authority_pem.clone().into_bytes()),
+        ..RegistrySettings::default()
+    };
+    Access { registries: vec![settings], ..Access::default() }
 }
 
 /// The kinds of failures, for comparing.

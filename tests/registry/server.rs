@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::unfold;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -28,13 +28,19 @@ const PIECE: u64 = 64 * 1024;
 /// One request as it came in.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// `GET`, `HEAD`, …
+    pub method: String,
     /// The path, without the query.
     pub path: String,
     /// The query, empty if there was none.
     pub query: String,
     /// `Basic`, `Bearer`, …; `None` for a request without `Authorization`.
     pub scheme: Option<String>,
-    /// Everything else that could carry a secret: all headers and the body.
+    /// HTTP's version.
+    pub version: Version,
+    /// What came after the headers.
+    pub body: String,
+    /// All headers, which could carry a secret.
     rest: String,
 }
 
@@ -54,7 +60,7 @@ enum Content {
 #[derive(Clone, Debug)]
 pub struct Reply {
     status: u16,
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<(String, String)>,
     content: Content,
     /// What to answer instead to a request with exactly this `Authorization`.
     to: Option<(String, Box<Reply>)>,
@@ -66,8 +72,13 @@ pub struct Reply {
 impl Reply {
     /// A status with a body and its content type.
     pub fn new(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
-        let headers = vec![("content-type", content_type.to_owned())];
-        Self { status, headers, content: Content::Bytes(body.into()), to: None, gate: None, silent: false }
+        Self::bare(status, body).with("content-type", content_type)
+    }
+
+    /// A status and a body, without any header of ours.
+    pub fn bare(status: u16, body: impl Into<Bytes>) -> Self {
+        let content = Content::Bytes(body.into());
+        Self { status, headers: Vec::new(), content, to: None, gate: None, silent: false }
     }
 
     /// An empty answer.
@@ -86,8 +97,8 @@ impl Reply {
     }
 
     /// One more header.
-    pub fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, value.to_owned()));
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -145,6 +156,7 @@ struct State {
 /// A running server; ends on drop, with its connections.
 pub struct Server {
     host: String,
+    tls: bool,
     state: Arc<State>,
     task: JoinHandle<()>,
 }
@@ -155,14 +167,24 @@ impl Server {
         Self::start_at("127.0.0.1", None).await
     }
 
-    /// On a free port of this loopback address; with a certificate it speaks HTTPS.
+    /// On a free port of this loopback address; with a certificate it speaks HTTPS, with HTTP/1.1.
     pub async fn start_at(address: &str, certificate: Option<&ServerCertificate>) -> Self {
-        let acceptor = certificate.map(acceptor);
+        Self::start_with(address, certificate.map(|certificate| acceptor(certificate, &[]))).await
+    }
+
+    /// HTTPS on 127.0.0.1, with HTTP/2 for those who can.
+    pub async fn start_http2(certificate: &ServerCertificate) -> Self {
+        Self::start_with("127.0.0.1", Some(acceptor(certificate, &[b"h2", b"http/1.1"]))).await
+    }
+
+    async fn start_with(address: &str, acceptor: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind((address, 0)).await.unwrap();
-        let host = format!("{address}:{}", listener.local_addr().unwrap().port());
+        let port = listener.local_addr().unwrap().port();
+        let host = if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
         let state = Arc::new(State::default());
+        let tls = acceptor.is_some();
         let task = tokio::spawn(serve(listener, acceptor, Arc::clone(&state)));
-        Self { host, state, task }
+        Self { host, tls, state, task }
     }
 
     /// Host and port, as references name it.
@@ -172,10 +194,10 @@ impl Server {
 
     /// A path of this server as an address.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.host)
+        format!("{}://{}{path}", if self.tls { "https" } else { "http" }, self.host)
     }
 
-    /// What to answer to requests for this path; everything else is a 404.
+    /// What to answer to requests for this path, or `HEAD /path` for one method only, or `/path?query`; everything else is a 404.
     pub fn on(&self, path: &str, reply: Reply) -> &Self {
         locked(&self.state.script).insert(path.to_owned(), reply);
         self
@@ -196,9 +218,16 @@ impl Server {
         self.seen().into_iter().map(|seen| seen.scheme).collect()
     }
 
+    /// `METHOD path` of each request so far, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.seen().into_iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect()
+    }
+
     /// Whether this text came in anywhere in a request.
     pub fn received(&self, text: &str) -> bool {
-        self.seen().iter().any(|seen| [&seen.path, &seen.query, &seen.rest].iter().any(|part| part.contains(text)))
+        self.seen()
+            .iter()
+            .any(|seen| [&seen.path, &seen.query, &seen.body, &seen.rest].iter().any(|part| part.contains(text)))
     }
 
     /// Connections that were accepted.
@@ -225,13 +254,16 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn acceptor(certificate: &ServerCertificate) -> TlsAcceptor {
+/// Takes TLS connections with this certificate, and offers these protocols.
+pub fn acceptor(certificate: &ServerCertificate, protocols: &[&[u8]]) -> TlsAcceptor {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
     let chain = vec![CertificateDer::from_pem_slice(certificate.certificate_pem.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()))
+    let mut config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
@@ -247,7 +279,11 @@ async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<
             match acceptor {
                 None => drop(builder.serve_connection(TokioIo::new(stream), service).await),
                 Some(acceptor) => {
-                    if let Ok(stream) = acceptor.accept(stream).await {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                        drop(builder.serve_connection(TokioIo::new(stream), service).await);
+                    } else {
                         drop(builder.serve_connection(TokioIo::new(stream), service).await);
                     }
                 }
@@ -265,12 +301,25 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let authorization = parts.headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
     let path = parts.uri.path().to_owned();
     locked(&state.seen).push(Seen {
+        method: parts.method.to_string(),
         path: path.clone(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
+        version: parts.version,
         scheme: authorization.as_deref().map(|text| text.split(' ').next().unwrap_or_default().to_owned()),
-        rest: format!("{:?} {authorization:?} {}", parts.headers, String::from_utf8_lossy(&body)),
+        body: String::from_utf8_lossy(&body).into_owned(),
+        rest: format!("{:?} {authorization:?}", parts.headers),
     });
-    let mut reply = locked(&state.script).get(&path).cloned().unwrap_or_else(|| Reply::status(404));
+    let own = format!("{} {path}", parts.method);
+    let mut reply = {
+        let script = locked(&state.script);
+        let whole = format!("{path}?{}", parts.uri.query().unwrap_or_default());
+        script
+            .get(&own)
+            .or_else(|| script.get(&whole))
+            .or_else(|| script.get(&path))
+            .cloned()
+            .unwrap_or_else(|| Reply::status(404))
+    };
     if let Some((expected, other)) = reply.to.take()
         && authorization.as_deref() == Some(expected.as_str())
     {
@@ -284,7 +333,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     }
     let mut response = Response::builder().status(StatusCode::from_u16(reply.status).unwrap());
     for (name, value) in &reply.headers {
-        response = response.header(*name, value);
+        response = response.header(name, value);
     }
     Ok(response.body(sent(state, reply.content)).unwrap())
 }

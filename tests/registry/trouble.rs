@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use imageset_controller::domain::answer::Hints;
 use imageset_controller::domain::{Reference, RegistryFailureKind};
+use imageset_controller::registry::{RegistryClient, RegistryClientSettings};
 use tokio::sync::watch;
 
 use crate::server::{Reply, Server};
-use crate::{ask, ask_all, failure_of, good, hurried, kinds, patient, plain, reference};
+use crate::{ask, ask_all, failure_of, good, hurried, hurried_settings, kinds, patient, plain, reference};
 
 /// How many images a set has in these tests.
 const IMAGES: usize = 23;
@@ -18,13 +20,15 @@ fn set_of(server: &Server) -> Vec<Reference> {
 
 #[tokio::test]
 async fn refusals_are_told_apart() {
-    use RegistryFailureKind::{Forbidden, NotFound, RateLimited, ServerError, Timeout, Unauthorized};
+    use RegistryFailureKind::{
+        CredentialsMissing, Forbidden, NotFound, RateLimited, ServerError, Timeout, Unauthorized,
+    };
     let limited = |seconds| RateLimited { retry_after_seconds: seconds };
     let unknown = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
     for (reply, kind, words) in [
         (Reply::new(404, "application/json", unknown), NotFound, "404 MANIFEST_UNKNOWN manifest unknown"),
         (Reply::status(410), NotFound, "410"),
-        (Reply::challenge(r#"Basic realm="x""#), Unauthorized, "401"),
+        (Reply::challenge(r#"Basic realm="x""#), CredentialsMissing, "401"),
         (Reply::status(401), Unauthorized, "401"),
         (Reply::status(403), Forbidden, "403"),
         (Reply::status(429), limited(None), "429"),
@@ -83,6 +87,22 @@ async fn a_set_on_a_silent_registry_takes_one_deadline() {
         assert_eq!(outcome.as_ref().unwrap_err().reference.as_ref(), Some(image), "each is told for itself");
     }
     assert_eq!((server.seen().len(), server.connections()), (1, 1));
+}
+
+/// Silence after a first answer is silence as well: whoever waited for nothing speaks for all that were not asked yet.
+#[tokio::test]
+async fn a_registry_that_falls_silent_costs_one_more_deadline() {
+    let server = Server::start().await;
+    let images = set_of(&server);
+    server.on_manifest("calico/image-0", good("0"));
+    for number in 1..IMAGES {
+        server.on_manifest(&format!("calico/image-{number}"), Reply::silence());
+    }
+    let client = RegistryClient::new(RegistryClientSettings { parallel_connections: 2, ..hurried_settings() });
+    let outcomes = ask_all(&client, &plain(&[&server]), &images).await;
+    assert_eq!(kinds(&outcomes)[0], None);
+    assert_eq!(kinds(&outcomes)[1..], vec![Some(RegistryFailureKind::Timeout); IMAGES - 1]);
+    assert_eq!(server.seen().len(), 3, "the first, and two that waited for their deadline together");
 }
 
 /// A listener that takes connections and never reads: not even a request gets through.
@@ -162,7 +182,7 @@ async fn a_slow_registry_does_not_delay_another() {
             open.send_replace(true);
         }
     };
-    let outcomes = patient().resolve(&plain(&[&slow, &quick]), &images, opened).await;
+    let outcomes = patient().resolve(&plain(&[&slow, &quick]), &images, &Hints::default(), opened).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     let places: Vec<&Reference> = outcomes.iter().map(|outcome| &outcome.as_ref().unwrap().reference).collect();
     assert_eq!(places, images.iter().collect::<Vec<_>>(), "in the order of the questions");

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use imageset_controller::domain::answer::{Answer, OperatorImage};
+use imageset_controller::domain::answer::{Answer, Hints, OperatorImage};
 use imageset_controller::domain::decision::{Action, Decision};
 use imageset_controller::domain::imageset::{Origin, content_digest};
 use imageset_controller::domain::inspection::{Inspected, InspectionJob, JobState};
@@ -17,8 +17,8 @@ use imageset_controller::domain::report::{Outcome, Report};
 use imageset_controller::domain::settings::{InstallationSettings, Mode};
 use imageset_controller::domain::snapshot::{Read, StoredImage, StoredImageSet, Workload};
 use imageset_controller::domain::{
-    Catalogue, Content, Digest, ImageName, OperatorImages, Platform, Reference, RegistryFailure, RegistryFailureKind,
-    Release, ResolvedImage, Snapshot, decide,
+    Catalogue, Child, Content, Digest, ImageName, OperatorImages, Platform, Presence, Reference, RegistryFailure,
+    RegistryFailureKind, Release, ResolvedImage, Snapshot, decide,
 };
 use imageset_controller::inspection::output;
 use serde::Deserialize;
@@ -50,6 +50,9 @@ struct Scenario {
     /// References that were of one platform only when they were recorded.
     #[serde(default)]
     recorded_single: BTreeMap<Reference, Platform>,
+    /// They were recorded before there were nodes: nobody asked for platform manifests.
+    #[serde(default)]
+    recorded_without_nodes: bool,
     /// The registry that answers the questions.
     #[serde(default)]
     registry: MadeUpRegistry,
@@ -151,6 +154,8 @@ struct MadeUpRegistry {
     fails: BTreeMap<String, RegistryFailureKind>,
     /// References that are of one platform only.
     single: BTreeMap<Reference, Platform>,
+    /// References whose index lists these platforms, while the registry does not have their manifests.
+    sparse: BTreeMap<Reference, BTreeSet<Platform>>,
     /// References that resolve to other bytes than they did.
     moved: BTreeSet<Reference>,
     /// Version labels of operator images; `null` for an image without one.
@@ -160,7 +165,7 @@ struct MadeUpRegistry {
 }
 
 impl MadeUpRegistry {
-    fn image(&self, reference: &Reference) -> Answer<ResolvedImage> {
+    fn image(&self, reference: &Reference, hints: &Hints) -> Answer<ResolvedImage> {
         if let Some(failure) = self.failure(reference) {
             return Answer::Failed(failure);
         }
@@ -170,6 +175,15 @@ impl MadeUpRegistry {
         }
         if let Some(platform) = self.single.get(reference) {
             image.content = Content::Manifest { platform: platform.clone() };
+        }
+        let sparse = self.sparse.iter().find(|(listed, _)| listed.repository() == reference.repository());
+        if let Content::Index { children } = &mut image.content {
+            for child in
+                children.iter_mut().filter(|child| hints.platforms.iter().any(|node| child.platform.runs_on(node)))
+            {
+                let absent = sparse.is_some_and(|(_, platforms)| platforms.contains(&child.platform));
+                child.presence = if absent { Presence::Absent } else { Presence::Present };
+            }
         }
         Answer::Known(image)
     }
@@ -203,7 +217,16 @@ fn resolved(reference: &Reference) -> ResolvedImage {
         reference: reference.clone(),
         digest: reference.digest().copied().unwrap_or_else(|| Digest::of(reference.to_string().as_bytes())),
         media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
-        content: Content::Index { platforms: platforms.iter().map(|platform| platform.parse().unwrap()).collect() },
+        content: Content::Index {
+            children: platforms
+                .iter()
+                .map(|platform| Child {
+                    platform: platform.parse().unwrap(),
+                    digest: Digest::of(format!("{} for {platform}", reference.repository()).as_bytes()),
+                    presence: Presence::Unasked,
+                })
+                .collect(),
+        },
         size: 1,
     }
 }
@@ -304,6 +327,9 @@ fn expand(scenario: &Scenario) -> Snapshot {
             let images = references(release, &installation).into_values();
             let recorded = |reference: &Reference| {
                 let mut image = resolved(reference);
+                if let (Content::Index { children }, false) = (&mut image.content, scenario.recorded_without_nodes) {
+                    children.iter_mut().for_each(|child| child.presence = Presence::Present);
+                }
                 if let Some(platform) = scenario.recorded_single.get(reference) {
                     image.content = Content::Manifest { platform: platform.clone() };
                 }
@@ -332,7 +358,10 @@ fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
         let questions = decision.questions;
         asked += questions.images.len() + questions.operators.len();
         assert!(!scenario.registry.silent, "the registry was asked: {questions:?}");
-        let images = questions.images.iter().map(|reference| (reference.clone(), scenario.registry.image(reference)));
+        let images = questions
+            .images
+            .iter()
+            .map(|reference| (reference.clone(), scenario.registry.image(reference, &questions.hints)));
         snapshot.answers.images.extend(images);
         let operators =
             questions.operators.iter().map(|reference| (reference.clone(), scenario.registry.operator(reference)));

@@ -5,7 +5,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
-/// PEM texts for one server on `127.0.0.1` and `localhost`, signed by an authority that nobody else knows.
+/// PEM texts for one server on `127.0.0.1`, `::1` and `localhost`, signed by an authority that nobody else knows.
 #[derive(Clone, Debug)]
 pub struct ServerCertificate {
     /// The authority's certificate: what a client has to trust.
@@ -19,6 +19,11 @@ pub struct ServerCertificate {
 impl ServerCertificate {
     /// A new authority with the given common name and a certificate of it.
     pub fn create(authority: &str) -> Result<Self> {
+        Self::create_for(authority, &["127.0.0.1", "::1", "localhost"])
+    }
+
+    /// The same for a server with these names.
+    pub fn create_for(authority: &str, names: &[&str]) -> Result<Self> {
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -26,8 +31,8 @@ impl ServerCertificate {
         let ca_key = KeyPair::generate()?;
         let ca_certificate = ca.self_signed(&ca_key)?;
 
-        let mut server = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
-        server.distinguished_name.push(DnType::CommonName, "127.0.0.1");
+        let mut server = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+        server.distinguished_name.push(DnType::CommonName, names.first().copied().unwrap_or_default());
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate()?;
         let certificate = server.signed_by(&key, &Issuer::new(ca, ca_key))?;

@@ -10,18 +10,15 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
+use tokio::task::JoinHandle;
 
 use super::certificates::ServerCertificate;
-use super::token_service::tls_acceptor;
+use super::server::{self, Server};
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -48,7 +45,8 @@ struct State {
 /// A running kubelet; ends on drop.
 pub struct Kubelet {
     state: Arc<Mutex<State>>,
-    tasks: Vec<JoinHandle<()>>,
+    pods: JoinHandle<()>,
+    _logs: Server,
 }
 
 impl Kubelet {
@@ -57,11 +55,15 @@ impl Kubelet {
     /// # Errors
     /// No free port, or the API server refuses the node.
     pub async fn start(client: Client, node: &str, namespace: &str) -> Result<Self> {
-        let acceptor = tls_acceptor(&ServerCertificate::create("testbox kubelet")?)?;
+        let acceptor = server::acceptor(&ServerCertificate::create("testbox kubelet")?, &[])?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         register(&client, node, listener.local_addr()?.port()).await?;
         let state = Arc::new(Mutex::new(State::default()));
-        let logs = tokio::spawn(serve(listener, acceptor, state.clone()));
+        let shared = state.clone();
+        let logs = server::serve(listener, Some(acceptor), move |request| {
+            let answer = answer(&shared, &request);
+            async move { answer }
+        });
         let (node, namespace, played) = (node.to_owned(), namespace.to_owned(), state.clone());
         let pods = tokio::spawn(async move {
             let pods: Api<Pod> = Api::namespaced(client, &namespace);
@@ -71,7 +73,7 @@ impl Kubelet {
                 tokio::time::sleep(POLL).await;
             }
         });
-        Ok(Self { state, tasks: vec![logs, pods] })
+        Ok(Self { state, pods, _logs: logs })
     }
 
     /// From now on pods whose image contains this text do this.
@@ -87,7 +89,7 @@ impl Kubelet {
 
 impl Drop for Kubelet {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.pods.abort();
     }
 }
 
@@ -171,24 +173,6 @@ fn play(pod: &str, containers: &[(String, String)], state: &Mutex<State>) -> Opt
             let phase = if code == 0 { "Succeeded" } else { "Failed" };
             Some(json!({ "phase": phase, "startTime": now, "containerStatuses": status(&ended) }))
         }
-    }
-}
-
-async fn serve(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<Mutex<State>>) {
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, state) = (acceptor.clone(), state.clone());
-        connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = answer(&state, &request);
-                async move { answer }
-            });
-            if let Ok(stream) = acceptor.accept(stream).await {
-                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                drop(builder.serve_connection(TokioIo::new(stream), service).await);
-            }
-        });
-        while connections.try_join_next().is_some() {}
     }
 }
 

@@ -18,12 +18,14 @@ pub mod kubelet;
 pub mod mirror;
 pub mod operator_double;
 pub mod operator_images;
+pub mod peers;
 pub mod process;
 pub mod recorder;
 pub mod registry;
 pub mod registry_client;
 pub mod rights;
 pub mod rules;
+pub mod server;
 pub mod token_service;
 
 pub use apply::apply_yaml;

@@ -24,21 +24,34 @@ pub fn box_folder() -> PathBuf {
 /// The reason is on standard error already: no Go, or a build that failed.
 pub async fn controlplane_binary() -> Result<PathBuf> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built =
-        tokio::task::spawn_blocking(|| BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}"))).clone())
-            .await?;
+    built_once(&BINARY, "tests/controlplane/build.sh").await
+}
+
+/// The folder of the tools that others resolve digests with (see [`super::peers`]), built on first use.
+///
+/// # Errors
+/// As [`controlplane_binary`].
+pub async fn tools_folder() -> Result<PathBuf> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built_once(&FOLDER, "tests/peers/tools.sh").await
+}
+
+async fn built_once(place: &'static OnceLock<Result<PathBuf, String>>, script: &'static str) -> Result<PathBuf> {
+    let build = move || build(script).map_err(|error| format!("{error:#}"));
+    let built = tokio::task::spawn_blocking(move || place.get_or_init(build).clone()).await?;
     built.map_err(|reason| anyhow!(reason))
 }
 
-fn build() -> Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/build.sh");
+/// Runs a script of this package that builds something and prints its path.
+fn build(name: &str) -> Result<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let output = Command::new(&script)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("can't run {}", script.display()))?;
     if !output.status.success() {
-        bail!("tests/controlplane/build.sh ended with {}; its message is above", output.status);
+        bail!("{name} ended with {}; its message is above", output.status);
     }
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }

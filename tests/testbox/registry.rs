@@ -39,6 +39,7 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Registry {
     process: Option<Process>,
+    name: &'static str,
     port: u16,
     kind: Kind,
     certificate: Option<ServerCertificate>,
@@ -53,7 +54,7 @@ impl Registry {
     /// # Errors
     /// The binary can't be built, or the registry does not listen; the message has the end of its log.
     pub async fn start(kind: Kind) -> Result<Self> {
-        Self::start_with(kind, None).await
+        Self::start_with(kind, None, "127.0.0.1").await
     }
 
     /// HTTPS by a private authority of its own, see [`Self::ca_pem`]; the token service of [`Kind::Token`] too.
@@ -61,13 +62,22 @@ impl Registry {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_tls(kind: Kind) -> Result<Self> {
-        Self::start_with(kind, Some(ServerCertificate::create("testbox registry")?)).await
+        Self::start_with(kind, Some(ServerCertificate::create("testbox registry")?), "127.0.0.1").await
     }
 
-    async fn start_with(kind: Kind, certificate: Option<ServerCertificate>) -> Result<Self> {
+    /// Either, under the name `localhost`, the token service too: crane takes no token service at a private IP address.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_as_localhost(kind: Kind, tls: bool) -> Result<Self> {
+        let certificate = if tls { Some(ServerCertificate::create("testbox registry")?) } else { None };
+        Self::start_with(kind, certificate, "localhost").await
+    }
+
+    async fn start_with(kind: Kind, certificate: Option<ServerCertificate>, name: &'static str) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            match Self::start_once(kind.clone(), certificate.clone()).await {
+            match Self::start_once(kind.clone(), certificate.clone(), name).await {
                 Ok(started) => return Ok(started),
                 // Another process may have taken the port between our choice and the bind.
                 Err(error) if attempt < ATTEMPTS && is_port_taken(&error) => attempt += 1,
@@ -76,7 +86,7 @@ impl Registry {
         }
     }
 
-    async fn start_once(kind: Kind, certificate: Option<ServerCertificate>) -> Result<Self> {
+    async fn start_once(kind: Kind, certificate: Option<ServerCertificate>, name: &'static str) -> Result<Self> {
         let folders = Folders::create("registry")?;
         let port = free_port()?;
         let mut token_service = None;
@@ -87,7 +97,7 @@ impl Registry {
                 json!({"htpasswd": {"realm": "testbox", "path": file}})
             }
             Kind::Token { user, password, anonymous_pull } => {
-                let service = TokenService::start(user, password, *anonymous_pull, certificate.as_ref()).await?;
+                let service = TokenService::start(user, password, *anonymous_pull, certificate.as_ref(), name).await?;
                 let jwks = folders.write("jwks.json", service.jwks())?;
                 let realm = service.realm().to_owned();
                 token_service = Some(service);
@@ -116,7 +126,7 @@ impl Registry {
         }
         // JSON is YAML.
         let configuration = folders.write("registry.yaml", configuration.to_string())?;
-        let mut registry = Self { process: None, port, kind, certificate, token_service, configuration, folders };
+        let mut registry = Self { process: None, name, port, kind, certificate, token_service, configuration, folders };
         registry.start_again().await?;
         Ok(registry)
     }
@@ -148,9 +158,9 @@ impl Registry {
         self.process = None;
     }
 
-    /// `127.0.0.1:PORT`.
+    /// `127.0.0.1:PORT`, or `localhost:PORT` after [`Self::start_as_localhost`].
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.name, self.port)
     }
 
     /// The authority that a client has to trust; none for plain HTTP.

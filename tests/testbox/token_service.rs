@@ -4,6 +4,7 @@
 //! (each may hold several scopes, separated by spaces), Basic credentials or none.
 
 use super::certificates::ServerCertificate;
+use super::server::{self, Server};
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -11,16 +12,12 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{KeyPair, PublicKeyData, SigningKey};
 use serde_json::json;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
 
 /// `service` of the challenge and audience of the tokens.
 pub const SERVICE: &str = "testbox-registry";
@@ -54,7 +51,7 @@ struct State {
 pub struct TokenService {
     realm: String,
     state: Arc<State>,
-    server: JoinHandle<()>,
+    _server: Server,
 }
 
 impl std::fmt::Debug for TokenService {
@@ -64,18 +61,19 @@ impl std::fmt::Debug for TokenService {
 }
 
 impl TokenService {
-    /// Listens on a free port; with a certificate it speaks HTTPS. The user may pull, push and delete everywhere;
+    /// Listens on a free loopback port; with a certificate it speaks HTTPS. `name` is the host of its realm. The user may pull, push and delete everywhere;
     /// with `anonymous_pull` requests without credentials get tokens that allow to pull, else 401.
     pub async fn start(
         user: &str,
         password: &str,
         anonymous_pull: bool,
         tls: Option<&ServerCertificate>,
+        name: &str,
     ) -> Result<Self> {
-        let acceptor = tls.map(tls_acceptor).transpose()?;
+        let acceptor = tls.map(|certificate| server::acceptor(certificate, &[])).transpose()?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let realm = format!("{scheme}://127.0.0.1:{}/token", listener.local_addr()?.port());
+        let realm = format!("{scheme}://{name}:{}/token", listener.local_addr()?.port());
         let state = Arc::new(State {
             key: KeyPair::generate_for(&rcgen::PKCS_ED25519)?,
             user: user.to_owned(),
@@ -85,8 +83,9 @@ impl TokenService {
             failing: AtomicU16::new(0),
             seen: Mutex::default(),
         });
-        let server = tokio::spawn(serve(listener, acceptor, Arc::clone(&state)));
-        Ok(Self { realm, state, server })
+        let shared = Arc::clone(&state);
+        let server = server::serve(listener, acceptor, move |request| answer(Arc::clone(&shared), request));
+        Ok(Self { realm, state, _server: server })
     }
 
     /// The URL of the challenge's `realm`.
@@ -119,47 +118,6 @@ impl TokenService {
     /// `expires_in` of later tokens, in seconds (300 at first). The registry accepts a token 60 s longer.
     pub fn set_lifetime(&self, seconds: u64) {
         self.state.lifetime_seconds.store(seconds, Ordering::Relaxed);
-    }
-}
-
-impl Drop for TokenService {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-pub(super) fn tls_acceptor(certificate: &ServerCertificate) -> Result<TlsAcceptor> {
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-    let chain = vec![CertificateDer::from_pem_slice(certificate.certificate_pem.as_bytes())?];
-    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
-    // Owned by this task, so that its end (abort on drop) ends the connections as well.
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let acceptor = acceptor.clone();
-        let state = Arc::clone(&state);
-        connections.spawn(async move {
-            let service = service_fn(move |request| answer(Arc::clone(&state), request));
-            let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            // A client that goes away is no business of ours.
-            match acceptor {
-                None => drop(builder.serve_connection(TokioIo::new(stream), service).await),
-                Some(acceptor) => {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        drop(builder.serve_connection(TokioIo::new(stream), service).await);
-                    }
-                }
-            }
-        });
-        while connections.try_join_next().is_some() {}
     }
 }
 

@@ -1,0 +1,152 @@
+//! What must hold for whatever foreign bytes come in: one function for each parser, which panics where a property is broken.
+//! The fuzz targets (`fuzz/`) and the test that replays their committed corpora both call these. Compiled for tests and
+//! fuzzing only; decides nothing and is no part of the product.
+
+use std::collections::BTreeSet;
+
+pub use crate::registry::properties::{challenge, docker_config, manifest};
+
+use crate::domain::{Catalogue, Reference, RegistryLayout};
+use crate::inspection::output;
+use crate::registry::properties::asked_where_it_says;
+
+/// A reference reads back as it was written, goes to the host that it names, and is placed as the operator does it. The first
+/// line is the reference, the next three are `registry`, `imagePath` and `imagePrefix`.
+pub fn reference(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut lines = text.split('\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let parsed: Result<Reference, _> = line().parse();
+    let layout =
+        RegistryLayout { registry: line().to_owned(), image_path: line().to_owned(), image_prefix: line().to_owned() };
+    match parsed {
+        Ok(reference) => {
+            written_and_read(&reference);
+            asked_where_it_says(&reference);
+            placed(&layout, &reference);
+        }
+        Err(error) => assert!(error.to_string().len() < 8 * 1024, "an error that grows with the text"),
+    }
+}
+
+fn written_and_read(reference: &Reference) {
+    let text = reference.to_string();
+    assert_eq!(text.parse().as_ref(), Ok(reference), "{text}");
+    assert!(reference.tag().is_some() || reference.digest().is_some(), "{text} is neither tag nor digest");
+    assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{text:?}");
+    assert!(text.starts_with(&reference.name()), "{text}");
+    if let Ok(name) = reference.image_name() {
+        assert!(reference.repository().ends_with(name.as_str()), "{text}: {name}");
+    }
+}
+
+/// Placing moves an image and never turns it into another one.
+fn placed(layout: &RegistryLayout, default: &Reference) {
+    let placed = layout.place(default);
+    assert_eq!(layout.normalised().place(default), placed, "{layout:?} and its one spelling");
+    let Ok(placed) = placed else { return };
+    written_and_read(&placed);
+    assert_eq!((placed.tag(), placed.digest()), (default.tag(), default.digest()), "{default} {layout:?}");
+    if layout.is_default() {
+        assert_eq!(placed, *default);
+        return;
+    }
+    let wanted = by_the_operator(layout, default);
+    assert_eq!(wanted.parse().as_ref(), Ok(&placed), "{default} {layout:?}: the operator writes {wanted}");
+}
+
+/// The text that the operator makes, by its own way of making it (`pkg/components/references.go`: the prefix goes in front of
+/// the last segment, then the path replaces all before the first slash). Slashes at the ends of settings do not count.
+fn by_the_operator(layout: &RegistryLayout, default: &Reference) -> String {
+    let set = |setting: &'_ str| !setting.is_empty() && setting != "UseDefault";
+    let name = default.name();
+    let mut segments: Vec<&str> = name.split('/').collect();
+    let image = segments.pop().unwrap_or_default();
+    // What the operator compiles in as the name is organisation/image; all before it is the registry.
+    let organisation = if segments.len() > 1 { segments.pop() } else { None };
+    let mut registry = segments.join("/");
+    if set(&layout.registry) {
+        registry = layout.registry.trim_matches('/').to_owned();
+    }
+    let prefix = if set(&layout.image_prefix) { &layout.image_prefix } else { "" };
+    let image = format!("{prefix}{image}");
+    let image = match (organisation, set(&layout.image_path)) {
+        (_, true) => format!("{}/{image}", layout.image_path.trim_matches('/')),
+        (Some(organisation), false) => format!("{organisation}/{image}"),
+        (None, false) => image,
+    };
+    let tag = default.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
+    let digest = default.digest().map(|digest| format!("@{digest}")).unwrap_or_default();
+    format!("{registry}/{image}{tag}{digest}")
+}
+
+/// A log that was understood has every image in it and no other, whatever stands between its lines.
+pub fn operator_output(data: &[u8]) {
+    let Ok(log) = std::str::from_utf8(data) else { return };
+    let read = output::parse(log, log);
+    if let Err(error) = &read {
+        assert!(error.to_string().len() < 8 * 1024, "an error that grows with the text");
+    }
+    let Ok(images) = read else { return };
+    let written_out = |line: &&str| line.parse::<Reference>().is_ok_and(|reference| reference.to_string() == **line);
+    let lines: BTreeSet<&str> = log.lines().map(str::trim).filter(written_out).collect();
+    let printed = images.as_printed();
+    let lists = [&printed.calico_images, &printed.enterprise_images, &printed.common_images];
+    let listed: BTreeSet<String> =
+        lists.into_iter().flatten().chain([&printed.own_image]).map(ToString::to_string).collect();
+    assert!(lines.iter().copied().eq(listed.iter().map(String::as_str)), "{lines:?} {listed:?}");
+    assert_eq!(printed.own_image.tag(), Some(printed.release.to_string().as_str()));
+
+    let noise =
+        "\r\n2026/11/24 02:41:57 [ERROR] Failed to read namespace file: open quay.io/calico/x:v1: no such file\r\n";
+    let noisy = log.lines().collect::<Vec<_>>().join(noise) + noise;
+    assert_eq!(output::parse(&noisy, &noisy).as_ref().ok(), (noisy.len() <= output::LIMIT).then_some(&images));
+
+    let mut catalogue = Catalogue::default();
+    assert!(catalogue.add(&images).is_ok());
+    let text = catalogue.to_text();
+    let again = Catalogue::parse(&text);
+    let again = again.as_ref().map(|catalogue| catalogue.get(&printed.release));
+    assert_eq!(again, Ok(Some(images)).as_ref().cloned(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// What fuzzing found once, and what real registries, secrets and operators say, goes through the same functions in
+    /// every run of the tests.
+    #[test]
+    fn every_corpus_holds_the_properties() {
+        type Property = fn(&[u8]);
+        let targets: [(&str, Property); 5] = [
+            ("challenge", challenge),
+            ("docker_config", docker_config),
+            ("manifest", manifest),
+            ("operator_output", operator_output),
+            ("reference", reference),
+        ];
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+        let fuzzed = fs::read_dir(root.join("fuzz_targets")).unwrap().map(|entry| entry.unwrap().path());
+        let fuzzed: BTreeSet<String> =
+            fuzzed.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+        assert!(fuzzed.iter().map(String::as_str).eq(targets.iter().map(|(name, _)| *name)), "{fuzzed:?}");
+        let mut broken = Vec::new();
+        for (target, property) in targets {
+            let folder = root.join("corpus").join(target);
+            let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+            files.sort();
+            assert!(files.len() >= 20, "{target} has {} files only", files.len());
+            for file in files {
+                let data = fs::read(&file).unwrap();
+                if std::panic::catch_unwind(|| property(&data)).is_err() {
+                    broken.push(file);
+                }
+            }
+        }
+        assert!(broken.is_empty(), "{broken:#?}");
+    }
+}

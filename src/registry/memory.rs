@@ -1,0 +1,174 @@
+//! What was learnt of one registry and is worth keeping between questions: how it wants us to prove who we are, the tokens
+//! that still hold, and what it lets us ask. Kept in memory only; another set of pull secrets forgets all that came of the old.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderValue, Version};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::address::AddressClass;
+use super::challenge::BearerChallenge;
+use super::credentials::{Credential, DockerConfig, Secret};
+use super::rate::RateLimit;
+
+/// The most tokens and the like that are remembered for taking them out of messages.
+const MOST_RECEIVED: usize = 256;
+/// How long a token service that refused several scopes is not asked for several again.
+const SINGLE_SCOPES: Duration = Duration::from_secs(3600);
+
+/// What a registry wants before it serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// User and password.
+    Basic,
+    /// A token. Its scope is that of the refused request and holds for no other.
+    Bearer(BearerChallenge),
+}
+
+/// See the module. One per registry and way of reaching it.
+pub(super) struct Memory {
+    state: Mutex<State>,
+    /// Held while a token for many repositories is asked for, so that all others wait for that one.
+    pub fetching: tokio::sync::Mutex<()>,
+    /// Held while a body beyond the usual size is read.
+    pub large_body: Semaphore,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// The pull secrets that all below came of.
+    credentials: Vec<DockerConfig>,
+    /// What it wants, and where it stood when it said so.
+    pub demand: Option<(Demand, AddressClass)>,
+    /// What it speaks; known as soon as it answered anything.
+    pub version: Option<Version>,
+    /// Its announced limit.
+    pub rate: Option<RateLimit>,
+    /// The token service was seen to refuse several scopes at a time, until then it is asked for one at a time.
+    single_scopes: Option<Instant>,
+    /// What worked for a repository, and until when.
+    authorizations: HashMap<String, Authorization>,
+    /// Tokens for many repositories.
+    shared: Vec<SharedToken>,
+    received: VecDeque<Secret>,
+}
+
+/// A header that a registry took.
+#[derive(Clone)]
+pub(super) struct Authorization {
+    /// Marked sensitive.
+    pub header: HeaderValue,
+    /// `None` where it does not run out.
+    pub until: Option<Instant>,
+}
+
+struct SharedToken {
+    credential: Option<Credential>,
+    repositories: HashSet<String>,
+    authorization: Authorization,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { state: Mutex::default(), fetching: tokio::sync::Mutex::default(), large_body: Semaphore::new(1) }
+    }
+}
+
+impl Memory {
+    /// What is known.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets all authorizations if they came of other pull secrets.
+    pub(super) fn belong_to(&self, credentials: &[DockerConfig]) {
+        let mut state = self.state();
+        if state.credentials != credentials {
+            state.credentials = credentials.to_vec();
+            state.authorizations.clear();
+            state.shared.clear();
+            state.single_scopes = None;
+        }
+    }
+}
+
+impl State {
+    /// What worked for a repository and still holds.
+    pub(super) fn authorization(&self, repository: &str) -> Option<HeaderValue> {
+        self.authorizations.get(repository).filter(|known| known.holds()).map(|known| known.header.clone())
+    }
+
+    /// Keeps what worked for a repository.
+    pub(super) fn keep(&mut self, repository: &str, authorization: Authorization) {
+        self.authorizations.retain(|_, known| known.holds());
+        self.authorizations.insert(repository.to_owned(), authorization);
+    }
+
+    /// This header was refused for a repository.
+    pub(super) fn forget(&mut self, repository: &str, refused: &HeaderValue) {
+        self.authorizations.remove(repository);
+        for token in &mut self.shared {
+            if token.authorization.header == *refused {
+                token.repositories.remove(repository);
+            }
+        }
+    }
+
+    /// The token for many repositories that holds for this one.
+    pub(super) fn shared_token(&self, credential: Option<&Credential>, repository: &str) -> Option<Authorization> {
+        let fits = |token: &&SharedToken| {
+            token.credential.as_ref() == credential
+                && token.repositories.contains(repository)
+                && token.authorization.holds()
+        };
+        self.shared.iter().find(fits).map(|token| token.authorization.clone())
+    }
+
+    /// Keeps a token for many repositories.
+    pub(super) fn keep_shared(
+        &mut self,
+        credential: Option<&Credential>,
+        repositories: HashSet<String>,
+        authorization: Authorization,
+    ) {
+        self.shared.retain(|token| token.authorization.holds() && token.credential.as_ref() != credential);
+        self.shared.push(SharedToken { credential: credential.cloned(), repositories, authorization });
+    }
+
+    /// Notes that a token for several repositories is not to be had.
+    pub(super) fn note_single_scopes(&mut self) {
+        self.single_scopes = Some(Instant::now() + SINGLE_SCOPES);
+    }
+
+    /// See [`State::note_single_scopes`].
+    pub(super) fn has_single_scopes(&self) -> bool {
+        self.single_scopes.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether a header is that of a token for many repositories.
+    pub(super) fn is_shared(&self, header: &HeaderValue) -> bool {
+        self.shared.iter().any(|token| token.authorization.header == *header)
+    }
+
+    /// Notes a secret that came in, so that it can be taken out of messages.
+    pub(super) fn note_received(&mut self, secret: Secret) {
+        if self.received.len() == MOST_RECEIVED {
+            self.received.pop_front();
+        }
+        self.received.push_back(secret);
+    }
+
+    /// See [`State::note_received`].
+    pub(super) fn received(&self) -> Vec<Secret> {
+        self.received.iter().cloned().collect()
+    }
+}
+
+impl Authorization {
+    fn holds(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() < until)
+    }
+}

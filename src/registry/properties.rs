@@ -1,0 +1,269 @@
+//! The properties (see `crate::properties`) of the parsers that are private to this module, and the only door to them:
+//! challenges, pull secrets, manifests. Compiled for tests and fuzzing only.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::access::Access;
+use super::challenge::{self, BearerChallenge, Challenge};
+use super::credentials::{DOCKER_HUB_NAMES, DockerConfig, InvalidDockerConfig, matching};
+use super::manifest::{self, Manifest};
+use super::token;
+use crate::domain::resolution::escaped;
+use crate::domain::{Platform, Reference};
+
+/// Media types that a manifest may have.
+const INDEXES: [&str; 2] =
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+const IMAGES: [&str; 2] =
+    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+
+/// Headers are read one by one and bounded, a token challenge survives being written down, the first of two equal parameters
+/// counts, and whatever a challenge says: credentials stay with the owner and a scope only asks for pulling.
+pub fn challenge(data: &[u8]) {
+    let headers: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
+    let challenges = challenge::read(headers.iter().copied());
+    assert!(challenges.len() <= 16);
+    let mut apart: Vec<Challenge> = headers.iter().take(16).flat_map(|header| challenge::read([*header])).collect();
+    apart.truncate(16);
+    assert_eq!(challenges, apart, "read together and one by one");
+    for challenge in &challenges {
+        if let Challenge::Bearer(bearer) = challenge {
+            bearer_challenge(bearer);
+        }
+    }
+}
+
+fn bearer_challenge(bearer: &BearerChallenge) {
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let mut header = format!("Bearer realm=\"{}\"", quoted(&bearer.realm));
+    for (name, value) in [("service", &bearer.service), ("scope", &bearer.scope)] {
+        header.extend(value.iter().map(|value| format!(",{name}=\"{}\"", quoted(value))));
+    }
+    let again: String = ["realm", "service", "scope"].iter().map(|name| format!(",{name}=\"other\"")).collect();
+    let doubled = match (&bearer.service, &bearer.scope) {
+        (Some(_), Some(_)) => format!("{header}{again}"),
+        _ => header.clone(),
+    };
+    for text in [&header, &doubled] {
+        if text.len() <= 8 * 1024 {
+            assert_eq!(challenge::read([text.as_bytes()]), [Challenge::Bearer(bearer.clone())], "{text}");
+        }
+    }
+
+    let scope = token::scope(Some(bearer), "calico/node");
+    let name = scope.strip_prefix("repository:").and_then(|rest| rest.strip_suffix(":pull")).unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
+    assert!(!name.is_empty() && name.len() <= 256 && name.bytes().all(plain), "{scope:?}");
+
+    let Ok(hub) = "docker.io/calico/node:v1".parse::<Reference>() else { return };
+    let Ok((endpoint, _)) = Access::default().endpoint(&hub) else { return };
+    if let Ok(url) = token::realm(&endpoint, bearer, true) {
+        let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+        assert!(url.scheme() == "https" && (host == "docker.io" || host.ends_with(".docker.io")), "{url}");
+        assert!(url.username().is_empty() && url.password().is_none(), "{url}");
+    }
+}
+
+/// Neither `Debug` nor an error depends on a secret, and credentials are found for the hosts that their keys name and for no
+/// other. The first line is `host/repository`, the rest the configuration.
+pub fn docker_config(data: &[u8]) {
+    let (place, text) = first_line(data);
+    let place = String::from_utf8_lossy(place);
+    let (host, repository) = place.split_once('/').unwrap_or((&place, ""));
+    let json: Option<Value> = serde_json::from_slice(text).ok();
+    let entries = json.as_ref().and_then(|json| json.get("auths")).and_then(Value::as_object);
+    pull_secret(&DockerConfig::parse_dockerconfigjson(text), entries, host, repository);
+    let entries = json.as_ref().and_then(Value::as_object);
+    pull_secret(&DockerConfig::parse_dockercfg(text), entries, host, repository);
+}
+
+type Entries = serde_json::Map<String, Value>;
+
+fn pull_secret(
+    parsed: &Result<DockerConfig, InvalidDockerConfig>,
+    entries: Option<&Entries>,
+    host: &str,
+    repository: &str,
+) {
+    let config = match parsed {
+        Ok(config) => config,
+        Err(InvalidDockerConfig::Malformed { category, .. }) => {
+            assert!(["syntax", "data", "end of file"].contains(category));
+            return;
+        }
+        Err(InvalidDockerConfig::InvalidAuth { host }) => {
+            let named = |entries: &Entries| entries.keys().any(|key| key.starts_with(host.as_str()));
+            assert!(host.chars().count() <= 100 && entries.is_none_or(named), "{host:?} is no key");
+            return;
+        }
+        Err(_) => return,
+    };
+    let found = matching([config], host, repository);
+    assert_eq!(found, matching([config, config], host, repository), "the same credentials twice");
+    for (position, credential) in found.iter().enumerate() {
+        assert!(!found[..position].contains(credential), "one credential twice");
+        if let Some(basic) = credential.basic() {
+            assert!(token::header("Basic", &basic).is_ok(), "what is read can be shown");
+        }
+    }
+    // Numbers that no reader of ours can hold are skipped in fields that do not matter.
+    let Some(entries) = entries else { return };
+    assert!(found.is_empty() || entries.keys().any(|key| may_fit(key, host)), "{host:?} has no key: {config:?}");
+    let Ok(other) = with_other_secrets(entries) else { return };
+    assert_eq!(format!("{config:?}"), format!("{other:?}"), "Debug depends on a secret");
+    for (key, entry) in entries {
+        one_entry(key, entry);
+    }
+}
+
+/// A credential under a plain key serves that key and no name that only looks like it.
+fn one_entry(key: &str, entry: &Value) {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".:-/".contains(&byte);
+    let Ok(config) = parsed(&[(key.to_owned(), entry.clone())].into_iter().collect()) else { return };
+    let (host, path) = key.split_once('/').unwrap_or((key, ""));
+    if host.is_empty() || path.starts_with(['/', 'v']) || !key.bytes().all(plain) {
+        return;
+    }
+    assert_eq!(matching([&config], host, &format!("{path}/x")).len(), 1, "{key:?} does not serve its own host");
+    for other in [format!("{host}.evil.example"), format!("evil-{host}"), format!("{host}0"), format!("x.{host}")] {
+        assert!(matching([&config], &other, &format!("{path}/x")).is_empty(), "{key:?} serves {other:?}");
+    }
+    if !path.is_empty() {
+        assert!(matching([&config], host, &format!("x{path}")).is_empty(), "{key:?} serves another path");
+    }
+}
+
+/// The kubelet's rule in a coarse form: as many name parts, and the same host where there is no glob.
+fn may_fit(key: &str, host: &str) -> bool {
+    let key = key.trim();
+    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let key = key.split('/').next().unwrap_or_default().to_ascii_lowercase();
+    let host = host.to_ascii_lowercase();
+    let is_hub = |name: &str| DOCKER_HUB_NAMES.contains(&name);
+    let globs = key.contains(['*', '?']) && key.split('.').count() == host.split('.').count();
+    let hub_globs = key.contains(['*', '?']) && is_hub(&host);
+    key == host || (is_hub(&key) && is_hub(&host)) || globs || hub_globs
+}
+
+fn parsed(entries: &Entries) -> Result<DockerConfig, InvalidDockerConfig> {
+    let text = serde_json::to_vec(entries).unwrap_or_default();
+    DockerConfig::parse_dockercfg(&text)
+}
+
+/// The same configuration with other users, passwords and tokens.
+fn with_other_secrets(entries: &Entries) -> Result<DockerConfig, InvalidDockerConfig> {
+    let mut entries = entries.clone();
+    for entry in entries.values_mut().filter_map(Value::as_object_mut) {
+        for (field, other) in [
+            ("auth", STANDARD.encode("somebody:else")),
+            ("username", "somebody".to_owned()),
+            ("password", "else".to_owned()),
+            ("identitytoken", "other".to_owned()),
+            ("registrytoken", "other".to_owned()),
+        ] {
+            if let Some(Value::String(text)) = entry.get_mut(field)
+                && !text.is_empty()
+            {
+                *text = other;
+            }
+        }
+    }
+    parsed(&entries)
+}
+
+/// What was understood is in the bytes: digests that the body names, platforms that read back, one media type, and the same
+/// meaning with and without the header. The first line is the `Content-Type`, the rest the body.
+pub fn manifest(data: &[u8]) {
+    let (header, body) = first_line(data);
+    let header = std::str::from_utf8(header).ok().map(str::trim);
+    let read = manifest::read(body, header);
+    if let (Ok(with), Ok(without)) = (&read, manifest::read(body, None)) {
+        assert_eq!(*with, without, "read in two ways");
+    }
+    let named = serde_json::from_slice(body).ok().map(|value| {
+        let mut digests = BTreeSet::new();
+        digests_in(&value, &mut digests);
+        digests
+    });
+    let is_named = |digest: String| {
+        let plain = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let hexadecimal = digest.strip_prefix("sha256:").unwrap_or_default();
+        assert!(hexadecimal.len() == 64 && hexadecimal.bytes().all(plain), "{digest}");
+        assert!(named.as_ref().is_none_or(|named| named.contains(&digest)), "{digest} is not in the body");
+    };
+    match &read {
+        Ok(Manifest::Index { media_type, children, .. }) => {
+            assert!(INDEXES.contains(&media_type.as_str()), "{media_type}");
+            let platforms: BTreeSet<&Platform> = children.iter().map(|child| &child.platform).collect();
+            assert!(!platforms.is_empty() && platforms.len() <= 256, "{} platforms", platforms.len());
+            for child in children {
+                is_named(child.digest.to_string());
+                reads_back(&child.platform);
+                assert!(!child.platform.is_unknown());
+            }
+        }
+        Ok(Manifest::Image { media_type, config, .. }) => {
+            assert!(IMAGES.contains(&media_type.as_str()), "{media_type}");
+            is_named(config.to_string());
+        }
+        Err(problem) => shown_safely(&problem.to_string()),
+    }
+    match manifest::read_configuration(body) {
+        Ok(configuration) => reads_back(&configuration.platform),
+        Err(problem) => shown_safely(&problem.to_string()),
+    }
+}
+
+fn reads_back(platform: &Platform) {
+    assert_eq!(platform.to_string().parse().as_ref(), Ok(platform));
+}
+
+fn shown_safely(text: &str) {
+    let shown = escaped(text);
+    assert!(shown.len() <= 1024 && shown.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{shown:?}");
+}
+
+fn digests_in(value: &Value, digests: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(digest)) = fields.get("digest") {
+                digests.insert(digest.clone());
+            }
+            fields.values().for_each(|value| digests_in(value, digests));
+        }
+        Value::Array(values) => values.iter().for_each(|value| digests_in(value, digests)),
+        _ => {}
+    }
+}
+
+/// A reference is asked for at the host and port that it names (Docker Hub apart), or not at all.
+pub fn asked_where_it_says(reference: &Reference) {
+    let Ok((endpoint, repository)) = Access::default().endpoint(reference) else { return };
+    assert_eq!(repository, reference.repository());
+    if DOCKER_HUB_NAMES.contains(&reference.registry()) {
+        assert_eq!(endpoint.base.as_str(), "https://registry-1.docker.io/");
+        return;
+    }
+    let registry = reference.registry().to_ascii_lowercase();
+    let (name, port) = match registry.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+        _ => (registry.as_str(), Some(443)),
+    };
+    let same_address = |asked: &str| {
+        let address = |text: &str| text.trim_matches(['[', ']']).parse::<std::net::Ipv6Addr>();
+        address(asked).is_ok() && address(asked) == address(name)
+    };
+    let asked = endpoint.base.host_str().unwrap_or_default();
+    assert!(asked == name || same_address(asked), "{reference} is asked for at {asked}");
+    assert_eq!(endpoint.base.port_or_known_default(), port, "{reference}");
+    assert_eq!((endpoint.base.scheme(), endpoint.base.path()), ("https", "/"));
+}
+
+fn first_line(data: &[u8]) -> (&[u8], &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    (&data[..end], data.get(end + 1..).unwrap_or_default())
+}

@@ -1,0 +1,266 @@
+//! Proxies between us and registries, as the environment names them: which target goes through which. Never shows a proxy's
+//! user or password, and never goes past a proxy because it cannot be used. Pure but for one reading of the environment.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, Request, Uri, header};
+use hyper_util::client::proxy::matcher::Matcher;
+use zeroize::Zeroizing;
+
+use super::address::AddressClass;
+use super::credentials::Secret;
+use super::failure::Trouble;
+use crate::domain::RegistryFailureKind;
+
+/// Which proxies to go through, by the rules that curl and Go share. `HTTPS_PROXY` is for targets with TLS, `HTTP_PROXY` for
+/// those without, `ALL_PROXY` for both where the other is not set; each in upper or lower case, empty as if not set.
+/// `NO_PROXY` lists what is reached directly: hosts and domains with all below them, addresses, networks (`10.0.0.0/8`),
+/// each but the last with `:port` if wanted, or `*`. `localhost` and loopback addresses are always reached directly, as in
+/// Go. `Debug` shows no user or password.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    https: Option<Variable>,
+    http: Option<Variable>,
+    direct: Vec<Exception>,
+}
+
+/// A variable that is set.
+#[derive(Debug, Clone)]
+struct Variable(Result<Arc<Proxy>, ProxyFailed>);
+
+/// One proxy.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    variable: &'static str,
+    /// `http://host:port/` or `https://host:port/`, without user and password.
+    pub address: Uri,
+    /// What it wants to see in `Proxy-Authorization`, marked sensitive.
+    pub authorization: Option<HeaderValue>,
+}
+
+/// One entry of `NO_PROXY`.
+#[derive(Debug, Clone)]
+struct Exception {
+    host: String,
+    port: Option<u16>,
+}
+
+/// A proxy could not be used. Names it without user and password.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct ProxyFailed(pub String);
+
+impl Proxies {
+    /// As this process's environment has them.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        Self::of_variables(|name| std::env::var_os(name))
+    }
+
+    /// As these variables have them. One that names no usable proxy is told when a registry would be reached through it.
+    #[must_use]
+    pub fn of_variables(value: impl Fn(&str) -> Option<OsString>) -> Self {
+        let first = |names: [&'static str; 2]| {
+            names.into_iter().find_map(|name| value(name).filter(|value| !value.is_empty()).map(|value| (name, value)))
+        };
+        let all = first(["ALL_PROXY", "all_proxy"]);
+        let variable = |names| first(names).or_else(|| all.clone()).map(|(name, value)| Variable(proxy(name, value)));
+        let direct = first(["NO_PROXY", "no_proxy"]).map(|(_, value)| value).unwrap_or_default();
+        let separators = |character: char| character == ',' || character.is_whitespace();
+        let entries = direct.to_string_lossy();
+        Self {
+            https: variable(["HTTPS_PROXY", "https_proxy"]),
+            http: variable(["HTTP_PROXY", "http_proxy"]),
+            direct: entries.split(separators).filter(|entry| !entry.is_empty()).map(exception).collect(),
+        }
+    }
+
+    /// The proxy to go through; `None` for targets that are reached directly.
+    pub(super) fn to(&self, target: &Uri) -> Result<Option<&Arc<Proxy>>, ProxyFailed> {
+        let (variable, port) = match target.scheme_str() {
+            Some("https") => (&self.https, 443),
+            _ => (&self.http, 80),
+        };
+        let (Some(Variable(proxy)), Some(host)) = (variable, target.host()) else { return Ok(None) };
+        if is_this_machine(host) || self.is_excepted(target, target.port_u16().unwrap_or(port)) {
+            return Ok(None);
+        }
+        proxy.as_ref().map(Some).map_err(ProxyFailed::clone)
+    }
+
+    fn is_excepted(&self, target: &Uri, port: u16) -> bool {
+        let here = |exception: &&Exception| exception.port.is_none_or(|own| own == port);
+        let hosts: Vec<&str> = self.direct.iter().filter(here).map(|exception| exception.host.as_str()).collect();
+        // hyper-util's matcher knows domains and networks, but no ports.
+        Matcher::builder().all("http://proxy").no(hosts.join(",")).build().intercept(target).is_none()
+    }
+
+    /// Adds what the proxy wants to see, where the request itself goes to one: to registries without TLS.
+    pub(super) fn authorize<B>(&self, request: &mut Request<B>) {
+        if request.uri().scheme_str() == Some("http")
+            && let Ok(Some(proxy)) = self.to(request.uri())
+            && let Some(authorization) = &proxy.authorization
+        {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization.clone());
+        }
+    }
+
+    /// Every text of them that must never be written anywhere.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        self.usable().filter_map(|proxy| proxy.authorization.as_ref()).flat_map(secrets).collect()
+    }
+
+    /// Whether one of them is itself reached by TLS.
+    pub(super) fn speak_tls(&self) -> bool {
+        self.usable().any(Proxy::speaks_tls)
+    }
+
+    fn usable(&self) -> impl Iterator<Item = &Proxy> {
+        [&self.https, &self.http].into_iter().flatten().filter_map(|Variable(proxy)| proxy.as_deref().ok())
+    }
+}
+
+impl Proxy {
+    /// Whether it is itself reached by TLS.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.address.scheme_str() == Some("https")
+    }
+
+    /// What a refusing status of it means.
+    pub(super) fn refusal(&self, status: u16, target: &str) -> ProxyFailed {
+        let advice = match status {
+            407 => format!("; {} needs the user and password that it takes", self.variable),
+            _ => String::new(),
+        };
+        ProxyFailed(format!("{self} answered {status} for {target}{advice}"))
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, authority) = (self.address.scheme_str(), self.address.authority());
+        let authority = authority.map(http::uri::Authority::as_str).unwrap_or_default();
+        write!(formatter, "the proxy {}://{authority} of {}", scheme.unwrap_or_default(), self.variable)
+    }
+}
+
+impl From<ProxyFailed> for Trouble {
+    fn from(failed: ProxyFailed) -> Self {
+        Self::new(RegistryFailureKind::Unreachable, failed.0)
+    }
+}
+
+/// Reads a variable's value. What is wrong with it is told without quoting it: there may be a password in it.
+fn proxy(variable: &'static str, value: OsString) -> Result<Arc<Proxy>, ProxyFailed> {
+    let unusable = || ProxyFailed(format!("{variable} is not the address of a proxy: http://HOST:PORT or https://…"));
+    let value = Zeroizing::new(value.into_string().map_err(|_| unusable())?);
+    let matcher = Matcher::builder().all(value.trim()).build();
+    let found = matcher.intercept(&Uri::from_static("http://registry.invalid/")).ok_or_else(unusable)?;
+    let scheme = found.uri().scheme_str().unwrap_or_default();
+    if !matches!(scheme, "http" | "https") {
+        return Err(ProxyFailed(format!(
+            "{variable} names a {scheme} proxy; http:// and https:// are understood here"
+        )));
+    }
+    // A second @ would leave a piece of the password in the host.
+    let plain = |authority: &http::uri::Authority| !authority.host().is_empty() && !authority.as_str().contains('@');
+    if !found.uri().authority().is_some_and(plain) {
+        return Err(unusable());
+    }
+    Ok(Arc::new(Proxy { variable, address: found.uri().clone(), authorization: found.basic_auth().cloned() }))
+}
+
+/// Reads an entry of `NO_PROXY`: `host`, `host:port`, `[address]:port`. An IPv6 address alone has colons of its own.
+fn exception(entry: &str) -> Exception {
+    let with_port = entry.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
+    let with_port = with_port.and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (host, port) = with_port.map_or((entry, None), |(host, port)| (host, Some(port)));
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let host = if host.starts_with("*.") { &host[1..] } else { host };
+    Exception { host: host.to_owned(), port }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    address.map_or_else(|_| host == "localhost", |address| AddressClass::of(address) == AddressClass::Loopback)
+}
+
+/// The header's base64, and the password in it.
+fn secrets(authorization: &HeaderValue) -> Vec<Secret> {
+    let encoded = authorization.to_str().ok().and_then(|text| text.strip_prefix("Basic ")).unwrap_or_default();
+    let pair = Zeroizing::new(STANDARD.decode(encoded).unwrap_or_default());
+    let pair = Zeroizing::new(String::from_utf8_lossy(&pair).into_owned());
+    let password = pair.split_once(':').map(|(_, password)| password).filter(|password| !password.is_empty());
+    [Some(encoded), password].into_iter().flatten().map(|text| Secret::new(text.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxies(variables: &[(&str, &str)]) -> Proxies {
+        Proxies::of_variables(|name| {
+            variables.iter().find(|(other, _)| *other == name).map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    fn through(variables: &[(&str, &str)], target: &str) -> Option<String> {
+        proxies(variables).to(&target.parse().unwrap()).unwrap().map(|proxy| proxy.address.to_string())
+    }
+
+    #[test]
+    fn exceptions_are_hosts_domains_addresses_and_networks_with_ports() {
+        for (exceptions, target, direct) in [
+            ("", "https://quay.io/", false),
+            ("*", "https://quay.io/", true),
+            ("quay.io", "https://quay.io/", true),
+            ("quay.io", "https://cdn01.quay.io/", true),
+            (".quay.io", "https://cdn01.quay.io/", true),
+            ("*.quay.io", "https://cdn01.quay.io/", true),
+            ("QUAY.io", "https://quay.io/", true),
+            ("quay.io", "https://notquay.io/", false),
+            ("quay.io:443", "https://quay.io/", true),
+            ("quay.io:80", "https://quay.io/", false),
+            ("quay.io:8443", "https://quay.io:8443/", true),
+            ("quay.io:word", "https://quay.io/", false),
+            ("a.example, quay.io", "https://quay.io/", true),
+            ("a.example quay.io", "https://quay.io/", true),
+            ("10.1.2.3", "https://10.1.2.3:5000/", true),
+            ("10.1.2.3:5000", "https://10.1.2.3:5000/", true),
+            ("10.1.2.3:5001", "https://10.1.2.3:5000/", false),
+            ("10.0.0.0/8", "https://10.1.2.3:5000/", true),
+            ("10.0.0.0/8", "https://11.1.2.3:5000/", false),
+            ("fd00::/8", "https://[fd00::1]:5000/", true),
+            ("fd00::1", "https://[fd00::1]:5000/", true),
+            ("[fd00::1]:5000", "https://[fd00::1]:5000/", true),
+            ("[fd00::1]:5001", "https://[fd00::1]:5000/", false),
+        ] {
+            let variables = [("HTTPS_PROXY", "proxy.example:3128"), ("no_proxy", exceptions)];
+            let expected = (!direct).then(|| "http://proxy.example:3128/".to_owned());
+            assert_eq!(through(&variables, target), expected, "{exceptions} {target}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_always_reached_directly() {
+        for target in ["https://localhost/", "https://127.9.9.9:1/", "https://[::1]/", "https://[::ffff:127.0.0.1]/"] {
+            assert_eq!(through(&[("ALL_PROXY", "proxy.example:3128")], target), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn user_and_password_are_kept_and_not_shown() {
+        let proxies = proxies(&[("HTTPS_PROXY", "https://robot:se%22cr%40et@proxy.example:3129/path\n")]);
+        let proxy = proxies.to(&"https://quay.io/".parse().unwrap()).unwrap().unwrap();
+        assert_eq!(proxy.to_string(), "the proxy https://proxy.example:3129 of HTTPS_PROXY");
+        assert_eq!(proxy.authorization.as_ref().unwrap(), &format!("Basic {}", STANDARD.encode("robot:se\"cr@et")));
+        let secrets: Vec<String> = proxies.secrets().iter().map(|secret| secret.expose().to_owned()).collect();
+        assert_eq!(secrets, [STANDARD.encode("robot:se\"cr@et"), "se\"cr@et".to_owned()]);
+        let shown = format!("{proxies:?}");
+        assert!(!shown.contains("cr%40et") && !shown.contains("cr@et") && !shown.contains(&secrets[0]), "{shown}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Lists the tags of a repository that are releases, page by page (OCI distribution specification 1.1, "Listing Tags").
+//! Bounded: pages, their size and what is kept of them. Where the next page is, is believed within the same list only.
+
+use std::collections::BTreeSet;
+
+use http::header;
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+
+use super::failure::Trouble;
+use super::session::{Question, Session};
+use crate::domain::{RegistryFailureKind, Release};
+
+/// The most pages that are read.
+const MOST_PAGES: usize = 100;
+/// The largest page that is read, in bytes; a thousand tags have some 30 KiB.
+const LARGEST_PAGE: usize = 1024 * 1024;
+/// How many tags we ask for at a time; registries may give fewer.
+const TAGS_OF_A_PAGE: usize = 1000;
+/// The most releases that are kept; the newest count.
+const MOST_RELEASES: usize = 2000;
+
+#[derive(Deserialize)]
+struct Page {
+    /// `null` for a repository without tags, as some registries write it.
+    tags: Option<Releases>,
+}
+
+/// The tags that are releases; others are not even kept in memory.
+struct Releases(BTreeSet<Release>);
+
+impl<'de> Deserialize<'de> for Releases {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tags;
+        impl<'de> Visitor<'de> for Tags {
+            type Value = Releases;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a list of tags")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut tags: A) -> Result<Releases, A::Error> {
+                let mut releases = BTreeSet::new();
+                while let Some(tag) = tags.next_element::<String>()? {
+                    releases.extend(tag.parse::<Release>());
+                }
+                Ok(Releases(releases))
+            }
+        }
+        deserializer.deserialize_seq(Tags)
+    }
+}
+
+/// The releases among the tags of this repository. Alpha, beta and release candidates, and tags for one architecture, are
+/// none by [`Release`]'s own rules; a rebuild (`v1.38.2-1`) is one.
+pub(super) async fn releases(session: &Session<'_>, repository: &str) -> Result<BTreeSet<Release>, Trouble> {
+    let mut found = BTreeSet::new();
+    let mut path = format!("tags/list?n={TAGS_OF_A_PAGE}");
+    for _ in 0..MOST_PAGES {
+        let question =
+            Question { repository, path: &path, accept: "application/json", limit: LARGEST_PAGE, head: false };
+        let answer = session.ask(question).await?;
+        let page: Page =
+            serde_json::from_slice(&answer.body).map_err(|_| Trouble::invalid("a list of tags that cannot be read"))?;
+        found.extend(page.tags.map(|Releases(releases)| releases).unwrap_or_default());
+        while found.len() > MOST_RELEASES {
+            found.pop_first();
+        }
+        let link = answer.headers.get(header::LINK).and_then(|link| link.to_str().ok());
+        match link.and_then(|link| next_page(link, repository)) {
+            Some(next) if next == path => return Err(Trouble::invalid("a page of tags that leads to itself")),
+            Some(next) => path = next,
+            None => return Ok(found),
+        }
+    }
+    Err(Trouble::new(RegistryFailureKind::TooLarge, format!("more than {MOST_PAGES} pages of tags")))
+}
+
+/// The query of `</v2/REPOSITORY/tags/list?…>; rel="next"` (RFC 8288), put behind our own path: only what the list is
+/// continued with is taken from the registry, never where to.
+fn next_page(link: &str, repository: &str) -> Option<String> {
+    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    if !parameters.split(';').any(|parameter| matches!(parameter.trim(), "rel=\"next\"" | "rel=next")) {
+        return None;
+    }
+    let (place, query) = target.split_once('?')?;
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\' | b'<' | b'>');
+    let same_list = place.ends_with(&format!("/v2/{repository}/tags/list"));
+    (same_list && query.len() <= 2048 && query.bytes().all(plain)).then(|| format!("tags/list?{query}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_of_the_same_list() {
+        let next = |link: &str| next_page(link, "tigera/operator");
+        let path = "tags/list?n=2&last=v1.40.1".to_owned();
+        assert_eq!(next("</v2/tigera/operator/tags/list?n=2&last=v1.40.1>; rel=\"next\""), Some(path.clone()));
+        assert_eq!(next("<https://quay.io/v2/tigera/operator/tags/list?n=2&last=v1.40.1>; rel=next"), Some(path));
+        for strange in [
+            "",
+            "</v2/tigera/operator/tags/list?n=2>",
+            "</v2/tigera/operator/tags/list?n=2>; rel=\"prev\"",
+            "</v2/other/tags/list?n=2>; rel=\"next\"",
+            "</v2/tigera/operator/tags/list>; rel=\"next\"",
+            "</v2/tigera/operator/tags/list?n=2#x>; rel=\"next\"",
+        ] {
+            assert_eq!(next(strange), None, "{strange}");
+        }
+    }
+
+    #[test]
+    fn only_releases_are_kept() {
+        let read = |text: &str| serde_json::from_str::<Page>(text).map(|page| page.tags.map(|tags| tags.0));
+        let tags = read(r#"{"name": "x", "tags": ["v1.42.4", "v1.42.4-amd64", "v1.43.0-rc1", "latest", "v1.38.2-1"]}"#);
+        let tags: Vec<String> = tags.unwrap().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(tags, ["v1.38.2-1", "v1.42.4"]);
+        assert_eq!(read(r#"{"tags": null}"#).unwrap(), None);
+        assert!(read(r#"{"tags": "v1.42.4"}"#).is_err());
+    }
+}

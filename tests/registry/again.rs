@@ -1,0 +1,205 @@
+//! What a client keeps between questions: digests that are only confirmed, tokens, what a registry demands and what it lets us
+//! ask. And what it forgets.
+
+use imageset_controller::domain::answer::Hints;
+use imageset_controller::domain::{Digest, Reference, RegistryFailureKind, ResolvedImage};
+use imageset_controller::registry::{Access, DockerConfig, RegistryClient};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::certificates::ServerCertificate;
+use crate::server::{Reply, Server};
+use crate::{
+    CANARY, USER, ask, ask_all, ask_with, basic, good, index, kinds, patient, plain, reference, trusting, with_secret,
+};
+
+/// As many images as the newest releases have.
+const IMAGES: usize = 23;
+
+fn images(server: &Server, count: usize) -> Vec<Reference> {
+    (0..count).map(|number| reference(server, &format!("calico/image-{number}"))).collect()
+}
+
+fn token(text: &str, seconds: u64) -> Reply {
+    Reply::new(200, "application/json", json!({"token": text, "expires_in": seconds}).to_string())
+}
+
+/// Serves all images to those who show this token of the server's own token service.
+fn serve_for_token(server: &Server, images: &[Reference], token: &str) {
+    for image in images {
+        let scope = format!("repository:{}:pull", image.repository());
+        let realm = format!(r#"Bearer realm="{}",service="reg",scope="{scope}""#, server.url("/token"));
+        let served = good(image.repository()).with("docker-content-digest", &digest_of(image).to_string());
+        server.on_manifest(image.repository(), Reply::challenge(&realm).but_to(&format!("Bearer {token}"), served));
+    }
+}
+
+fn digest_of(image: &Reference) -> Digest {
+    Digest::of(&index(image.repository()))
+}
+
+fn known(images: &[ResolvedImage]) -> Hints {
+    Hints { known: images.iter().map(|image| (image.reference.clone(), image.clone())).collect(), ..Hints::default() }
+}
+
+async fn resolved(client: &RegistryClient, access: &Access, images: &[Reference]) -> Vec<ResolvedImage> {
+    ask_all(client, access, images).await.into_iter().map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn a_known_digest_is_confirmed_by_one_head_for_each() {
+    let server = Server::start().await;
+    let images = images(&server, 5);
+    serve_for_token(&server, &images, "good-token");
+    server.on("/token", token("good-token", 300));
+    let (client, access) = (patient(), with_secret(&[&server]));
+    let first = resolved(&client, &access, &images).await;
+    let before = server.asked().len();
+    let again = ask_with(&client, &access, &images, &known(&first)).await;
+    assert_eq!(again.into_iter().map(Result::unwrap).collect::<Vec<_>>(), first);
+    let asked = &server.asked()[before..];
+    assert!(asked.len() == 5 && asked.iter().all(|asked| asked.starts_with("HEAD ")), "{asked:?}");
+}
+
+/// A header is a reason to look, never a digest to believe.
+#[tokio::test]
+async fn whatever_else_a_head_says_the_bytes_decide() {
+    let server = Server::start().await;
+    let node = reference(&server, "calico/node");
+    server.on_manifest("calico/node", good("node"));
+    let (client, access) = (patient(), plain(&[&server]));
+    let first = resolved(&client, &access, std::slice::from_ref(&node)).await;
+    let true_digest = Digest::of(&index("node"));
+    for head in [
+        good("node"),
+        good("node").with("docker-content-digest", "sha256:../../etc/passwd"),
+        good("node").with("docker-content-digest", &Digest::of(b"moved").to_string()),
+        Reply::status(404),
+        Reply::status(405),
+        Reply::status(400),
+    ] {
+        server.on("HEAD /v2/calico/node/manifests/v1", head);
+        let before = server.asked().len();
+        let image = ask_with(&client, &access, std::slice::from_ref(&node), &known(&first)).await.remove(0).unwrap();
+        assert_eq!(image.digest, true_digest);
+        let path = "/v2/calico/node/manifests/v1";
+        assert_eq!(server.asked()[before..], [format!("HEAD {path}"), format!("GET {path}")]);
+    }
+    // The tag has moved, and HEAD and GET agree.
+    server.on_manifest(
+        "calico/node",
+        good("moved").with("docker-content-digest", &Digest::of(&index("moved")).to_string()),
+    );
+    server.on("HEAD /v2/calico/node/manifests/v1", Reply::status(405));
+    let image = ask_with(&client, &access, std::slice::from_ref(&node), &known(&first)).await.remove(0).unwrap();
+    assert_eq!(image.digest, Digest::of(&index("moved")));
+    // A registry that is in trouble is not asked a second time for the same.
+    server.on("HEAD /v2/calico/node/manifests/v1", Reply::status(429).with("retry-after", "5"));
+    let before = server.asked().len();
+    let failure = ask_with(&client, &access, &[node], &known(&first)).await.remove(0).unwrap_err();
+    assert_eq!(failure.kind, RegistryFailureKind::RateLimited { retry_after_seconds: Some(5) });
+    assert_eq!(server.asked().len(), before + 1);
+}
+
+#[tokio::test]
+async fn tokens_are_kept_while_they_hold_and_asked_for_again_after() {
+    let server = Server::start().await;
+    let images = images(&server, 3);
+    serve_for_token(&server, &images, "good-token");
+    server.on("/token", token("good-token", 300));
+    let (client, access) = (patient(), with_secret(&[&server]));
+    let tokens = || server.asked().iter().filter(|asked| asked.as_str() == "GET /token").count();
+    for _ in 0..3 {
+        resolved(&client, &access, &images).await;
+        assert_eq!(tokens(), 1);
+    }
+    // It was taken back: one refusal for each, one new token for all.
+    serve_for_token(&server, &images, "next-token");
+    server.on("/token", token("next-token", 300));
+    let before = server.asked().len();
+    resolved(&client, &access, &images).await;
+    assert_eq!((tokens(), server.asked().len() - before), (2, 3 + 1 + 3));
+    // Another secret has tokens of its own. What the registry demands is known: nothing goes out bare.
+    let other = Access { credentials: vec![DockerConfig::of_password(server.host(), USER, "other")], ..access };
+    let before = server.asked().len();
+    resolved(&client, &other, &images).await;
+    assert_eq!((tokens(), server.asked().len() - before), (3, 1 + 3));
+}
+
+/// What came of a pull secret goes with it: another one has its own rights.
+#[tokio::test]
+async fn a_rotated_secret_takes_effect_at_once() {
+    let server = Server::start().await;
+    let images = images(&server, 2);
+    serve_for_token(&server, &images, "good-token");
+    server.on("/token", Reply::status(401).but_to(&basic(), token("good-token", 300)));
+    let client = patient();
+    let old = Access { credentials: vec![DockerConfig::of_password(server.host(), USER, "old")], ..plain(&[&server]) };
+    let refused = ask_all(&client, &old, &images).await;
+    assert_eq!(kinds(&refused), vec![Some(RegistryFailureKind::Unauthorized); 2]);
+    resolved(&client, &with_secret(&[&server]), &images).await;
+    // And back: the token of the good secret is not used for the old one.
+    let refused = ask_all(&client, &old, &images).await;
+    assert_eq!(kinds(&refused), vec![Some(RegistryFailureKind::Unauthorized); 2]);
+}
+
+/// The kubelet tries all that match; the first that is let in counts.
+#[tokio::test]
+async fn several_secrets_are_tried_in_order() {
+    let server = Server::start().await;
+    server.on_manifest("calico/node", Reply::challenge(r#"Basic realm="reg""#).but_to(&basic(), good("node")));
+    let secret = |user: &str, password: &str| DockerConfig::of_password(server.host(), user, password);
+    let credentials = vec![secret("first", "1"), secret("second", "2"), secret(USER, CANARY), secret("last", "4")];
+    let access = Access { credentials, ..plain(&[&server]) };
+    ask(&patient(), &access, &reference(&server, "calico/node")).await.unwrap();
+    assert_eq!(server.asked().len(), 1 + 3, "bare, two that are refused, the one that is let in");
+}
+
+/// One refusal, one token, then all images at a time: the first is not answered before the last was asked.
+#[tokio::test]
+async fn a_set_behind_a_token_is_asked_all_at_once_over_one_connection() {
+    let certificate = ServerCertificate::create("an authority").unwrap();
+    let server = Server::start_http2(&certificate).await;
+    let images = images(&server, IMAGES);
+    let (open, gate) = watch::channel(false);
+    for image in &images {
+        let realm = format!(r#"Bearer realm="{}",service="reg""#, server.url("/token"));
+        let served = good(image.repository()).after(gate.clone());
+        server.on_manifest(image.repository(), Reply::challenge(&realm).but_to("Bearer good-token", served));
+    }
+    server.on("/token", token("good-token", 300));
+    let (client, access) = (patient(), trusting(&server, &certificate));
+    let all_there = async {
+        while server.asked().len() < IMAGES + 2 {
+            tokio::task::yield_now().await;
+        }
+        open.send_replace(true);
+    };
+    let (outcomes, ()) = futures::join!(ask_all(&client, &access, &images), all_there);
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!((server.asked().len(), server.connections()), (IMAGES + 2, 1));
+    // Known and warm: no question but the images.
+    let again = resolved(&client, &access, &images).await;
+    assert_eq!((again.len(), server.asked().len(), server.connections()), (IMAGES, 2 * IMAGES + 2, 1));
+}
+
+/// Docker Hub's headers. The nodes share the limit.
+#[tokio::test]
+async fn half_of_an_announced_limit_is_left_for_the_nodes() {
+    let server = Server::start().await;
+    let images = images(&server, IMAGES);
+    for (number, image) in images.iter().enumerate() {
+        let remaining = format!("{};w=21600", 60 - number);
+        let announced = good(image.repository()).with("ratelimit-limit", "100;w=21600");
+        server.on_manifest(image.repository(), announced.with("ratelimit-remaining", &remaining));
+    }
+    let client = patient();
+    let outcomes = ask_all(&client, &plain(&[&server]), &images).await;
+    let served = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert!((2..=11).contains(&served), "60 of 100 were left after the first, and 50 are for the nodes: {served}");
+    assert_eq!(server.asked().len(), served, "the others were not asked for");
+    let failure = outcomes[IMAGES - 1].as_ref().unwrap_err();
+    assert_eq!(failure.kind, RegistryFailureKind::RateLimited { retry_after_seconds: Some(3600) });
+    assert!(failure.answer.contains("of 100 requests are left, and half is kept for the nodes"), "{failure}");
+    assert_eq!(ask(&client, &plain(&[&server]), &images[0]).await.unwrap_err().kind, failure.kind, "it is remembered");
+}

@@ -1,0 +1,314 @@
+//! Registries behind proxies from the environment: tunnels for TLS, absolute form without, exceptions as curl and Go have
+//! them, and a proxy that refuses is named. Its password is looked for wherever something can be read.
+
+use std::ffi::OsString;
+use std::process::Command;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use imageset_controller::domain::{Digest, Reference, RegistryFailureKind};
+use imageset_controller::registry::{Access, Proxies, RegistryClient, RegistryClientSettings, RegistrySettings};
+use tokio::net::TcpListener;
+
+use crate::certificates::ServerCertificate;
+use crate::proxy::{Asked, Manner, Proxy};
+use crate::server::{Reply, Server};
+use crate::{CANARY, USER, ask, ask_all, good, index, plain, reference, secret_free, with_secret};
+
+/// A name that no name server knows: only a proxy leads there.
+const NAME: &str = "registry.example";
+
+/// A proxy's address with the planted user and password, as one writes it into a variable.
+fn with_password(proxy: &Proxy) -> String {
+    let password: String = url::form_urlencoded::byte_serialize(CANARY.as_bytes()).collect();
+    format!("http://{USER}:{password}@{}", proxy.host())
+}
+
+/// What the proxy should be shown then.
+fn shown() -> Option<String> {
+    Some(format!("Basic {}", STANDARD.encode(format!("{USER}:{CANARY}"))))
+}
+
+/// A client with these variables.
+fn client(variables: &[(&'static str, &str)]) -> RegistryClient {
+    let value = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| OsString::from(value));
+    let settings =
+        RegistryClientSettings { proxies: Proxies::of_variables(value), ..RegistryClientSettings::default() };
+    secret_free(&format!("{settings:?}"));
+    RegistryClient::new(settings)
+}
+
+fn certificate() -> ServerCertificate {
+    ServerCertificate::create_for("an authority of nobody", &[NAME]).unwrap()
+}
+
+/// A registry that is known as [`NAME`], with TLS, and how to trust it.
+async fn registry(certificate: &ServerCertificate) -> (Server, Access) {
+    let server = Server::start_http2(certificate).await;
+    let settings = RegistrySettings {
+        host: NAME.to_owned(),
+        ca_pem: Some(certificate.authority_pem.clone().into_bytes()),
+        ..RegistrySettings::default()
+    };
+    (server, Access { registries: vec![settings], ..Access::default() })
+}
+
+/// Asked for without TLS.
+fn in_the_clear(hosts: &[&str]) -> Access {
+    let settings =
+        |host: &&str| RegistrySettings { host: (*host).to_owned(), plain_http: true, ..RegistrySettings::default() };
+    Access { registries: hosts.iter().map(settings).collect(), ..Access::default() }
+}
+
+fn node(host: &str) -> Reference {
+    format!("{host}/calico/node:v1").parse().unwrap()
+}
+
+fn asked(what: &str) -> Asked {
+    Asked { what: what.to_owned(), shown: shown() }
+}
+
+#[tokio::test]
+async fn a_set_goes_through_one_tunnel_with_http_2_in_it() {
+    let (server, access) = registry(&certificate()).await;
+    let proxy = Proxy::start(&server, Manner::Wants(shown().unwrap()), None).await;
+    let images: Vec<Reference> =
+        (0..23).map(|number| format!("{NAME}/calico/image-{number}:v1").parse().unwrap()).collect();
+    for image in &images {
+        server.on_manifest(image.repository(), good(image.repository()));
+    }
+    let outcomes = ask_all(&client(&[("HTTPS_PROXY", &with_password(&proxy))]), &access, &images).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(proxy.asked(), [asked("CONNECT registry.example:443")]);
+    assert_eq!(server.connections(), 1);
+    assert!(server.seen().iter().all(|seen| seen.version == http::Version::HTTP_2), "{:?}", server.seen());
+    assert!(!crate::was_shown_secret(&server), "the proxy's password is for the proxy");
+}
+
+#[tokio::test]
+async fn a_registry_without_tls_is_asked_in_absolute_form() {
+    let server = Server::start().await;
+    server.on_manifest("calico/node", good("node"));
+    let proxy = Proxy::start(&server, Manner::Wants(shown().unwrap()), None).await;
+    let client = client(&[("http_proxy", &with_password(&proxy))]);
+    let host = "registry.example:5000";
+    let image = ask(&client, &in_the_clear(&[host]), &node(host)).await.unwrap();
+    assert_eq!(image.digest, Digest::of(&index("node")));
+    assert_eq!(proxy.asked(), [asked("GET http://registry.example:5000/v2/calico/node/manifests/v1")]);
+    assert_eq!(server.seen().len(), 1);
+}
+
+/// Which variable counts, and what `NO_PROXY` keeps away from the proxy. The names lead nowhere without one.
+#[tokio::test]
+async fn the_environment_says_what_goes_through_a_proxy() {
+    let server = Server::start().await;
+    server.on_manifest("calico/node", good("node"));
+    let proxy = Proxy::start(&server, Manner::Open, None).await;
+    let address = format!("http://{}", proxy.host());
+    for (host, variables, through) in [
+        ("registry.example", vec![("HTTP_PROXY", address.as_str())], true),
+        ("registry.example", vec![("ALL_PROXY", &address)], true),
+        ("registry.example", vec![("all_proxy", proxy.host())], true),
+        ("registry.example", vec![("HTTP_PROXY", ""), ("all_proxy", &address)], true),
+        ("registry.example", vec![("HTTP_PROXY", &address), ("ALL_PROXY", "socks5://127.0.0.1:1")], true),
+        ("registry.example", vec![("HTTPS_PROXY", &address)], false),
+        ("registry.example", vec![("HTTP_PROXY", &address), ("NO_PROXY", "*")], false),
+        ("registry.example", vec![("HTTP_PROXY", &address), ("no_proxy", "example")], false),
+        ("registry.example", vec![("HTTP_PROXY", &address), ("NO_PROXY", "other, registry.example")], false),
+        ("registry.example", vec![("HTTP_PROXY", &address), ("NO_PROXY", "*.example")], false),
+        ("registry.example", vec![("HTTP_PROXY", &address), ("NO_PROXY", "registry.example:80")], false),
+        (
+            "registry.example",
+            vec![("HTTP_PROXY", &address), ("NO_PROXY", "registry.example:5000,gistry.example")],
+            true,
+        ),
+        ("registry.example:5000", vec![("HTTP_PROXY", &address), ("NO_PROXY", "registry.example:5000")], false),
+        ("192.0.2.7:5000", vec![("HTTP_PROXY", &address)], true),
+        ("192.0.2.7:5000", vec![("HTTP_PROXY", &address), ("NO_PROXY", "192.0.3.0/24")], true),
+        ("localhost:1", vec![("HTTP_PROXY", &address)], false),
+        ("127.3.2.1:1", vec![("HTTP_PROXY", &address)], false),
+        ("[::1]:1", vec![("HTTP_PROXY", &address)], false),
+    ] {
+        let before = proxy.asked().len();
+        let outcome = ask(&client(&variables), &in_the_clear(&[host]), &node(host)).await;
+        assert_eq!(outcome.is_ok(), through, "{host} {variables:?}: {outcome:?}");
+        assert_eq!(proxy.asked().len() - before, usize::from(through), "{host} {variables:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_named_and_asked_once_for_a_set() {
+    let (server, with_tls) = registry(&certificate()).await;
+    let cases = [
+        (Manner::Wants("Basic other".to_owned()), "answered 407 for registry.example:443; HTTPS_PROXY needs the user"),
+        (Manner::Refuses(502, format!("{CANARY} is wrong")), "answered 502 for registry.example:443"),
+        (Manner::Refuses(403, shown().unwrap()), "answered 403 for registry.example:443"),
+    ];
+    for (manner, words) in cases {
+        let proxy = Proxy::start(&server, manner, None).await;
+        let images: Vec<Reference> =
+            (0..5).map(|number| format!("{NAME}/calico/image-{number}:v1").parse().unwrap()).collect();
+        let outcomes = ask_all(&client(&[("HTTPS_PROXY", &with_password(&proxy))]), &with_tls, &images).await;
+        for outcome in outcomes {
+            let failure = outcome.unwrap_err();
+            let expected = format!("the proxy http://{} of HTTPS_PROXY {words}", proxy.host());
+            assert_eq!(failure.kind, RegistryFailureKind::Unreachable, "{failure}");
+            assert!(failure.answer.contains(&expected), "{failure}");
+        }
+        assert_eq!(proxy.asked().len(), 1);
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+/// Without a tunnel the proxy's answers look like the registry's. Its password is not to be seen in them either.
+#[tokio::test]
+async fn a_proxy_that_refuses_a_request_in_absolute_form() {
+    use RegistryFailureKind::{Forbidden, ServerError, Unreachable};
+    let server = Server::start().await;
+    for (manner, kind, words) in [
+        (Manner::Wants("Basic other".to_owned()), Unreachable, "of HTTP_PROXY answered 407 for registry.example; "),
+        (Manner::Refuses(502, format!("{CANARY} is wrong")), ServerError, "502 [redacted] is wrong"),
+        (Manner::Refuses(403, shown().unwrap()), Forbidden, "403 Basic [redacted]"),
+    ] {
+        let proxy = Proxy::start(&server, manner, None).await;
+        let client = client(&[("HTTP_PROXY", &with_password(&proxy))]);
+        let failure = ask(&client, &in_the_clear(&[NAME]), &node(NAME)).await.unwrap_err();
+        assert_eq!(failure.kind, kind, "{failure}");
+        assert!(failure.answer.contains(words), "{failure}");
+        assert_eq!(proxy.asked().len(), 1);
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_or_says_nothing_is_named() {
+    let (server, access) = registry(&certificate()).await;
+    let proxy = Proxy::start(&server, Manner::Silent, None).await;
+    let value = |name: &str| (name == "HTTPS_PROXY").then(|| OsString::from(with_password(&proxy)));
+    let hurried = RegistryClient::new(RegistryClientSettings {
+        connect_deadline: Duration::from_millis(300),
+        proxies: Proxies::of_variables(value),
+        ..RegistryClientSettings::default()
+    });
+    let failure = ask(&hurried, &access, &node(NAME)).await.unwrap_err();
+    let expected = format!("the proxy http://{} of HTTPS_PROXY did not answer within 300ms", proxy.host());
+    assert_eq!((failure.kind, failure.answer.as_str()), (RegistryFailureKind::Unreachable, expected.as_str()));
+
+    let gone = with_password(&proxy);
+    let host = proxy.host().to_owned();
+    drop(proxy);
+    for (access, variable) in [(&access, "HTTPS_PROXY"), (&in_the_clear(&[NAME]), "HTTP_PROXY")] {
+        let failure = ask(&client(&[(variable, &gone)]), access, &node(NAME)).await.unwrap_err();
+        let expected = format!("the proxy http://{host} of {variable} cannot be reached: ");
+        assert!(failure.kind == RegistryFailureKind::Unreachable && failure.answer.starts_with(&expected), "{failure}");
+    }
+}
+
+/// What cannot be used is never gone past, and never quoted.
+#[tokio::test]
+async fn a_variable_that_names_no_usable_proxy_is_an_error_where_it_counts() {
+    let server = Server::start().await;
+    server.on_manifest("calico/node", good("node"));
+    let password: String = url::form_urlencoded::byte_serialize(CANARY.as_bytes()).collect();
+    for (value, words) in [
+        (format!("socks5://{USER}:{password}@127.0.0.1:1080"), "ALL_PROXY names a socks5 proxy; http:// and"),
+        (format!("socks5h://{password}@127.0.0.1:1080"), "ALL_PROXY names a socks5h proxy; http:// and"),
+        (format!("ftp://{USER}:{password}@127.0.0.1"), "ALL_PROXY is not the address of a proxy"),
+        (format!("http://{USER}:{CANARY}@127.0.0.1:3128"), "ALL_PROXY is not the address of a proxy"),
+        (format!("http://{USER}:x@{password}@127.0.0.1:3128"), "ALL_PROXY is not the address of a proxy"),
+        ("http://:3128".to_owned(), "ALL_PROXY is not the address of a proxy"),
+        ("two words".to_owned(), "ALL_PROXY is not the address of a proxy"),
+    ] {
+        let client = client(&[("ALL_PROXY", &value)]);
+        for access in [Access::default(), in_the_clear(&[NAME])] {
+            let failure = ask(&client, &access, &node(NAME)).await.unwrap_err();
+            assert_eq!(failure.kind, RegistryFailureKind::Unreachable, "{failure}");
+            assert!(failure.answer.starts_with(words), "{failure}");
+        }
+        ask(&client, &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap();
+    }
+}
+
+/// A proxy's address is not the registry's: behind a name there may be anything, so nothing inside may be named by it.
+#[tokio::test]
+async fn nobody_is_sent_further_in_by_way_of_a_proxy() {
+    let server = Server::start().await;
+    let proxy = Proxy::start(&server, Manner::Open, None).await;
+    let client = client(&[("ALL_PROXY", &format!("http://{}", proxy.host()))]);
+    for (host, location, refused) in [
+        (NAME, "http://127.0.0.1:1/x", true),
+        (NAME, "http://10.0.0.1/x", true),
+        (NAME, "http://169.254.169.254/latest/meta-data", true),
+        (NAME, "http://localhost:1/x", true),
+        ("10.0.0.1:5000", "http://169.254.169.254/latest/meta-data", true),
+        ("10.0.0.1:5000", "http://10.0.0.2/found", false),
+        (NAME, "http://192.0.2.1/found", false),
+        (NAME, "http://elsewhere.example/found", false),
+    ] {
+        server.on_manifest("calico/node", Reply::status(307).with("location", location)).on("/found", good("node"));
+        let before = proxy.asked().len();
+        let outcome = ask(&client, &in_the_clear(&[host]), &node(host)).await;
+        let kind = outcome.as_ref().err().map(|failure| failure.kind);
+        assert_eq!(kind, refused.then_some(RegistryFailureKind::RefusedTarget), "{host} to {location}: {outcome:?}");
+        assert_eq!(proxy.asked().len() - before, if refused { 1 } else { 2 }, "{host} to {location}");
+    }
+}
+
+/// The command itself, with the variables of its process, for a whole release; the proxy wants TLS and has its certificate
+/// from an authority of the system.
+#[tokio::test]
+async fn generate_takes_its_proxy_from_the_environment() {
+    let certificate = certificate();
+    let (server, _) = registry(&certificate).await;
+    let of_proxy = ServerCertificate::create("an authority of the system").unwrap();
+    let proxy = Proxy::start(&server, Manner::Wants(shown().unwrap()), Some(&of_proxy)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (own, system) = (folder.path().join("own.crt"), folder.path().join("system.crt"));
+    std::fs::write(&own, &certificate.authority_pem).unwrap();
+    std::fs::write(&system, &of_proxy.authority_pem).unwrap();
+    let binary = env!("CARGO_BIN_EXE_imageset-controller");
+    let images = Command::new(binary).args(["images", "v1.42.4"]).output().unwrap();
+    for image in String::from_utf8(images.stdout).unwrap().lines() {
+        let image: Reference = image.parse().unwrap();
+        let path = format!("/v2/{}/manifests/{}", image.repository(), image.tag().unwrap());
+        server.on(&path, good(image.repository()));
+    }
+    let run = |proxy: String| {
+        let mut command = tokio::process::Command::new(binary);
+        command.args(["generate", "v1.42.4", "--registry", NAME, "--ca-file"]).arg(&own);
+        command.env_clear().env("SSL_CERT_FILE", &system).env("https_proxy", proxy).output()
+    };
+    let output = run(with_password(&proxy).replace("http://", "https://")).await.unwrap();
+    let (text, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("kind: ImageSet"), "{text}{notes}");
+    assert_eq!(proxy.asked(), [asked("CONNECT registry.example:443")]);
+    secret_free(&format!("{text}{notes}"));
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = listener.local_addr().unwrap();
+    drop(listener);
+    let output = run(with_password(&proxy).replace(proxy.host(), &nobody.to_string())).await.unwrap();
+    let (text, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let named = format!("the proxy http://{nobody} of https_proxy cannot be reached");
+    assert!(!output.status.success() && notes.contains(&named), "{text}{notes}");
+    secret_free(&format!("{text}{notes}"));
+}
+
+/// Both have a password; each is shown its own.
+#[tokio::test]
+async fn the_registrys_password_and_the_proxys_go_their_own_ways() {
+    let server = Server::start().await;
+    server.on_manifest("calico/node", Reply::challenge("Basic").but_to(&crate::basic(), good("node")));
+    let proxy = Proxy::start(&server, Manner::Wants("Basic cHJveHk6aXRz".to_owned()), None).await;
+    let address = format!("http://proxy:its@{}", proxy.host());
+    let mut access = with_secret(&[&server]);
+    access.registries[0].mirror = Some(NAME.to_owned());
+    access.registries.extend(in_the_clear(&[NAME]).registries);
+    access.credentials = vec![imageset_controller::registry::DockerConfig::of_password(NAME, USER, CANARY)];
+    ask(&client(&[("HTTP_PROXY", &address)]), &access, &reference(&server, "calico/node")).await.unwrap();
+    let shown: Vec<_> = proxy.asked().into_iter().map(|asked| asked.shown).collect();
+    assert_eq!(shown, vec![Some("Basic cHJveHk6aXRz".to_owned()); 2]);
+    assert_eq!(server.schemes(), [None, Some("Basic".to_owned())]);
+    assert!(!server.received("cHJveHk6aXRz"));
+}
