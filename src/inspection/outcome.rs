@@ -152,7 +152,8 @@ mod tests {
     }
 
     fn waits(reason: &str, message: &str) -> Pod {
-        let state = format!("{{waiting: {{reason: {reason}, message: '{message}'}}}}");
+        let message = serde_json::to_string(message).unwrap();
+        let state = format!("{{waiting: {{reason: {reason}, message: {message}}}}}");
         let rest = "image: i, imageID: '', ready: false, restartCount: 0";
         pod(&format!("{{phase: Pending, containerStatuses: [{{name: version, {rest}, state: {state}}}]}}"))
     }
