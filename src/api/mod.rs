@@ -16,8 +16,8 @@ pub use image_set_policy::{
 };
 pub use interval::Interval;
 pub use policy_status::{
-    CurrentSet, Finding, FindingObject, GateStatus, ImageSetPolicyStatus, OperatorStatus, Plan, PlanAction,
-    PlannedChange, PreparedSet, PreparedState, RetainedSet, WorkloadProgress,
+    CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicyStatus, OperatorStatus, Plan,
+    PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet, WorkloadProgress,
 };
 
 /// API group of our kinds and prefix of our labels and annotations.

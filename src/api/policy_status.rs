@@ -23,6 +23,9 @@ pub struct ImageSetPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub prepared: Vec<PreparedSet>,
+    /// What the last look for newer operator releases found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<DiscoveryStatus>,
     /// ImageSets of previous versions that are kept for a rollback, the latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -149,6 +152,20 @@ pub enum PreparedState {
     Held,
     /// The version is not known; it needs to be listed in the policy to be inspected.
     NeedsInspection,
+}
+
+/// What the last look for newer operator releases found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiscoveryStatus {
+    /// When the registry was asked for the tags of the operator image's repository.
+    pub last_checked_time: Time,
+    /// The operator version from which it was looked.
+    pub operator_version: String,
+    /// Newer releases of the channel, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub releases: Vec<String>,
 }
 
 /// A set that is kept for a rollback.

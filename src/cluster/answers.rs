@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::domain::answer::{Answer, Answers, OperatorImage, Questions};
 use crate::domain::resolution::Retry;
-use crate::domain::{Platform, Reference, RegistryFailure, ResolvedImage};
+use crate::domain::{Platform, Reference, RegistryFailure, Release, ResolvedImage};
 use crate::registry::{Access, RegistryClient};
 
 /// The first and the longest pause before a failure is asked again.
@@ -35,6 +35,16 @@ struct Memory {
     generation: u64,
     images: BTreeMap<Reference, Entry<ResolvedImage>>,
     operators: BTreeMap<Reference, Entry<OperatorImage>>,
+    /// By operator image.
+    releases: BTreeMap<Reference, Entry<BTreeSet<Release>>>,
+}
+
+/// What has to be asked now, and for which access.
+struct Unanswered {
+    images: Vec<Reference>,
+    operators: Vec<Reference>,
+    releases: Vec<Reference>,
+    generation: u64,
 }
 
 enum Entry<T> {
@@ -82,40 +92,65 @@ impl RegistryAnswers {
     }
 
     /// Answers from memory; asks what is not there, waiting at most `patience`. What has no answer by then is
-    /// [`Answer::Pending`], and `late` is notified when it has one.
+    /// [`Answer::Pending`], and `late` is notified when it has one. Each registry is asked on its own and its answers are kept
+    /// when it is done: one that is slow or silent delays no other.
     pub async fn ask(&self, questions: &Questions, access: Access, patience: Duration) -> Answers {
-        let (images, operators, generation) = self.unanswered(questions, &access);
-        if !images.is_empty() || !operators.is_empty() {
-            let (memory, client, late) = (self.memory.clone(), self.client.clone(), self.late.clone());
-            let done = Arc::new(Notify::new());
-            let (finished, hints) = (done.clone(), questions.hints.clone());
-            let task = async move {
-                let resolving = client.resolve(&access, &images, &hints, |_| {});
-                let reading = futures::future::join_all(
-                    operators.iter().map(|reference| client.operator_version_label(&access, reference)),
-                );
-                let (resolved, labelled) = futures::join!(resolving, reading);
-                let mut memory = lock(&memory);
-                if memory.generation == generation {
-                    keep(&mut memory.images, images, resolved, &hints.platforms);
-                    keep(&mut memory.operators, operators, labelled, &BTreeSet::new());
-                }
-                drop(memory);
-                finished.notify_one();
-                late.notify_one();
-            };
-            {
-                let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-                while asking.try_join_next().is_some() {}
-                asking.spawn(task);
-            }
-            let _ = tokio::time::timeout(patience, done.notified()).await;
+        let Unanswered { images, operators, releases, generation } = self.unanswered(questions, &access);
+        let access = Arc::new(access);
+        let mut answered = Vec::new();
+        for images in access.by_registry(images) {
+            let (client, access, hints) = (self.client.clone(), access.clone(), questions.hints.clone());
+            answered.push(self.spawn(generation, async move {
+                let resolved = client.resolve(&access, &images, &hints, |_| {}).await;
+                move |memory: &mut Memory| keep(&mut memory.images, images, resolved, &hints.platforms)
+            }));
         }
+        for operator in operators {
+            let (client, access) = (self.client.clone(), access.clone());
+            answered.push(self.spawn(generation, async move {
+                let read = client.operator_version_label(&access, &operator).await;
+                move |memory: &mut Memory| keep(&mut memory.operators, vec![operator], vec![read], &BTreeSet::new())
+            }));
+        }
+        for operator in releases {
+            let (client, access) = (self.client.clone(), access.clone());
+            answered.push(self.spawn(generation, async move {
+                let listed = client.releases(&access, &operator).await;
+                move |memory: &mut Memory| keep(&mut memory.releases, vec![operator], vec![listed], &BTreeSet::new())
+            }));
+        }
+        let _ = tokio::time::timeout(patience, futures::future::join_all(answered)).await;
         let memory = lock(&self.memory);
         Answers {
             images: answers(&memory.images, questions.images.iter()),
             operators: answers(&memory.operators, questions.operators.iter()),
+            releases: answers(&memory.releases, questions.releases.iter()),
         }
+    }
+
+    /// Asks in the background, and keeps what comes of it if the access is still the same by then. The receiver tells the end.
+    fn spawn<K: FnOnce(&mut Memory) + Send>(
+        &self,
+        generation: u64,
+        asking: impl Future<Output = K> + Send + 'static,
+    ) -> oneshot::Receiver<()> {
+        let (memory, late) = (self.memory.clone(), self.late.clone());
+        let (done, end) = oneshot::channel();
+        let task = async move {
+            let keep = asking.await;
+            let mut memory = lock(&memory);
+            if memory.generation == generation {
+                keep(&mut memory);
+            }
+            drop(memory);
+            // Nobody waits for it any more if it is late.
+            let _ = done.send(());
+            late.notify_one();
+        };
+        let mut running = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        running.spawn(task);
+        end
     }
 
     /// When the first failure among these answers may be asked again. Failures that nobody asks for any more do not count.
@@ -124,7 +159,8 @@ impl RegistryAnswers {
         let memory = lock(&self.memory);
         let images = asked.images.keys().filter_map(|image| memory.images.get(image).and_then(retry_at));
         let operators = asked.operators.keys().filter_map(|image| memory.operators.get(image).and_then(retry_at));
-        let first = images.chain(operators).min()?;
+        let releases = asked.releases.keys().filter_map(|image| memory.releases.get(image).and_then(retry_at));
+        let first = images.chain(operators).chain(releases).min()?;
         Some(first.saturating_duration_since(Instant::now()))
     }
 
@@ -135,6 +171,13 @@ impl RegistryAnswers {
         let fresh = |at: &Instant| now.saturating_duration_since(*at) < age;
         memory.images.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if !fresh(at)));
         memory.operators.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if !fresh(at)));
+    }
+
+    /// The same for lists of releases.
+    pub fn forget_releases_older_than(&self, age: Duration) {
+        let now = Instant::now();
+        let old = |at: &Instant| now.saturating_duration_since(*at) >= age;
+        lock(&self.memory).releases.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if old(at)));
     }
 
     /// Forgets answers that nothing can be made of, some time after they were given. Whether there are any.
@@ -149,7 +192,7 @@ impl RegistryAnswers {
     }
 
     /// What has to be asked now; it is marked as asked. Another access makes failures and open questions worthless.
-    fn unanswered(&self, questions: &Questions, access: &Access) -> (Vec<Reference>, Vec<Reference>, u64) {
+    fn unanswered(&self, questions: &Questions, access: &Access) -> Unanswered {
         let now = Instant::now();
         let mut memory = lock(&self.memory);
         if memory.access != *access {
@@ -157,10 +200,12 @@ impl RegistryAnswers {
             memory.generation += 1;
             memory.images.retain(|_, entry| matches!(entry, Entry::Known { .. }));
             memory.operators.retain(|_, entry| matches!(entry, Entry::Known { .. }));
+            memory.releases.retain(|_, entry| matches!(entry, Entry::Known { .. }));
         }
         let images = mark(&mut memory.images, questions.images.iter(), now, &questions.hints.platforms);
         let operators = mark(&mut memory.operators, questions.operators.iter(), now, &BTreeSet::new());
-        (images, operators, memory.generation)
+        let releases = mark(&mut memory.releases, questions.releases.iter(), now, &BTreeSet::new());
+        Unanswered { images, operators, releases, generation: memory.generation }
     }
 }
 

@@ -22,6 +22,7 @@ use super::records::Records;
 use super::settings;
 use crate::api::operator::{FEATURE_KINDS, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
 use crate::api::{self, ImageSetPolicy};
+use crate::domain::discovery::Discovery;
 use crate::domain::imageset::Origin;
 use crate::domain::inspection::Inspections;
 use crate::domain::report::{Condition, Status};
@@ -444,6 +445,13 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
         target_version: operator.target,
         last_verified: current.as_ref().and_then(|current| current.last_verified_time.as_ref().map(|time| time.0)),
         current_image_set: current.map(|current| current.image_set),
+        discovery: status.discovery.as_ref().and_then(|discovery| {
+            Some(Discovery {
+                asked_at: discovery.last_checked_time.0,
+                operator: discovery.operator_version.parse().ok()?,
+                releases: discovery.releases.iter().filter_map(|release| release.parse().ok()).collect(),
+            })
+        }),
         conditions: status.conditions.iter().filter_map(condition).collect(),
     }
 }

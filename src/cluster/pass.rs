@@ -75,6 +75,7 @@ async fn plan(
         let answered = answers.ask(&decision.questions, access, patience).await;
         snapshot.answers.images.extend(answered.images);
         snapshot.answers.operators.extend(answered.operators);
+        snapshot.answers.releases.extend(answered.releases);
         let new = objections.into_iter().filter(|one| !snapshot.objections.contains(one)).collect::<Vec<_>>();
         snapshot.objections.extend(new);
         decision = decide(&snapshot, catalogue);
@@ -139,6 +140,12 @@ impl Passes {
             self.answers.forget_older_than(snapshot.settings.recheck_interval / 2);
         }
 
+        let discovery_due = discovery_due_in(policy, &snapshot);
+        snapshot.discovery_due = discovery_due.is_some_and(|due| due.is_zero());
+        if let (true, Some(discover)) = (snapshot.discovery_due, &snapshot.settings.discover) {
+            self.answers.forget_releases_older_than(discover.interval / 2);
+        }
+
         let (snapshot, decision, asking) = plan(&self.client, policy, snapshot, &self.answers, PATIENCE).await;
         if asking > FRESH && !decision.actions.is_empty() {
             return Ok(None);
@@ -147,7 +154,7 @@ impl Passes {
         let report = Report::new(&snapshot, &decision, &outcome);
         self.status.write(policy, &report).await?;
 
-        let mut next = pause.unwrap_or_else(|| self.next(&snapshot, due));
+        let mut next = pause.unwrap_or_else(|| self.next(&snapshot, due, discovery_due));
         // A person may be mending it now, in the registry or in a Secret, which nobody watches.
         let mendable = snapshot.objections.iter().chain(&decision.findings).any(is_mended_elsewhere);
         if self.answers.doubt(&decision.unsuitable) || mendable {
@@ -188,8 +195,9 @@ impl Passes {
         (outcome, Some(pause))
     }
 
-    fn next(&self, snapshot: &Snapshot, due: Duration) -> Duration {
-        let due = if due.is_zero() { AT_LEAST_EVERY } else { due };
+    fn next(&self, snapshot: &Snapshot, recheck: Duration, discovery: Option<Duration>) -> Duration {
+        let to_come = [Some(recheck), discovery].into_iter().flatten().filter(|due| !due.is_zero());
+        let due = to_come.min().unwrap_or(AT_LEAST_EVERY);
         let retry = self.answers.next_retry(&snapshot.answers).unwrap_or(AT_LEAST_EVERY);
         due.min(retry).clamp(Duration::from_millis(500), AT_LEAST_EVERY)
     }
@@ -217,14 +225,28 @@ fn effective(snapshot: &Snapshot) -> InstallationSettings {
     }
 }
 
-/// When the pinned digests are to be compared with the registry again; zero is now. Jitter of up to a tenth of the
-/// interval comes from the policy's UID, so that clusters do not ask in step and a restart changes nothing.
+/// When the pinned digests are to be compared with the registry again; zero is now.
 fn recheck_due_in(policy: &ImageSetPolicy, snapshot: &Snapshot) -> Duration {
     let Some(verified) = snapshot.remembered.last_verified else { return Duration::ZERO };
-    let interval = snapshot.settings.recheck_interval;
+    due_in(policy, verified, snapshot.settings.recheck_interval)
+}
+
+/// When newer releases are to be looked for; zero is now, `None` is never.
+fn discovery_due_in(policy: &ImageSetPolicy, snapshot: &Snapshot) -> Option<Duration> {
+    let discover = snapshot.settings.discover.as_ref()?;
+    let last = snapshot.remembered.discovery.as_ref().map(|discovery| discovery.asked_at);
+    // Another policy may name another channel.
+    let observed = policy.status.as_ref().and_then(|status| status.observed_generation);
+    let last = last.filter(|_| observed == policy.metadata.generation);
+    Some(last.map_or(Duration::ZERO, |last| due_in(policy, last, discover.interval)))
+}
+
+/// When something that was done then is due again. Jitter of up to a tenth of the interval comes from the policy's UID,
+/// so that clusters do not ask in step and a restart changes nothing.
+fn due_in(policy: &ImageSetPolicy, last: Timestamp, interval: Duration) -> Duration {
     let uid = Digest::of(policy.uid().unwrap_or_default().as_bytes()).to_string();
     let tenths = uid.bytes().last().map_or(0, |digit| u32::from(digit) % 16);
     let due = interval + interval / 160 * tenths;
-    let elapsed = Timestamp::now().duration_since(verified);
+    let elapsed = Timestamp::now().duration_since(last);
     due.saturating_sub(Duration::try_from(elapsed).unwrap_or_default())
 }

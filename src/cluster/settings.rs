@@ -4,7 +4,7 @@
 use crate::api::{self, ImageSetPolicySpec};
 use crate::domain::finding::{Finding, Reason};
 use crate::domain::settings::{
-    InstallationSettings, Mode, OnMissing, OperatorLocation, PrepareVersion, Settings, TagMoved,
+    Channel, Discover, InstallationSettings, Mode, OnMissing, OperatorLocation, PrepareVersion, Settings, TagMoved,
 };
 use crate::domain::{RegistryLayout, Variant};
 
@@ -39,6 +39,7 @@ pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
         },
         installation: installation_settings(&spec.installation),
         prepare,
+        discover: discover(&spec.prepare.discover),
         on_missing: match spec.images.on_missing {
             api::OnMissing::Hold => OnMissing::Hold,
             api::OnMissing::OmitUnneeded => OnMissing::OmitUnneeded,
@@ -101,6 +102,16 @@ fn installation_settings(defaults: &api::InstallationDefaults) -> InstallationSe
     }
 }
 
+fn discover(spec: &api::Discover) -> Option<Discover> {
+    let channel = match spec.channel {
+        api::Channel::Disabled => return None,
+        api::Channel::Patch => Channel::Patch,
+        api::Channel::Minor => Channel::Minor,
+    };
+    let limit = usize::try_from(spec.limit).unwrap_or_default();
+    Some(Discover { channel, limit, interval: spec.interval.duration() })
+}
+
 /// What the API knows already and this version does not do yet: said, so that nobody relies on it.
 fn not_available(spec: &ImageSetPolicySpec) -> Vec<Finding> {
     let told = |field: &str| {
@@ -109,9 +120,6 @@ fn not_available(spec: &ImageSetPolicySpec) -> Vec<Finding> {
     let mut findings = Vec::new();
     if spec.gate != api::Gate::Disabled {
         findings.push(told(&format!("spec.gate: {:?}", spec.gate)));
-    }
-    if spec.prepare.discover.channel != api::Channel::Disabled {
-        findings.push(told(&format!("spec.prepare.discover.channel: {:?}", spec.prepare.discover.channel)));
     }
     findings
 }

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::{
-    CurrentSet, Finding, FindingObject, ImageSetPolicy, ImageSetPolicyStatus, OperatorStatus, Plan, PlanAction,
-    PlannedChange, PreparedSet, PreparedState, WorkloadProgress,
+    CurrentSet, DiscoveryStatus, Finding, FindingObject, ImageSetPolicy, ImageSetPolicyStatus, OperatorStatus, Plan,
+    PlanAction, PlannedChange, PreparedSet, PreparedState, WorkloadProgress,
 };
 use crate::domain::decision::{Action, GoalState, Motive, StoreImageSet};
 use crate::domain::report::Report;
@@ -118,7 +118,13 @@ pub fn of_report(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> 
         return status;
     }
     let before = before.clone();
-    ImageSetPolicyStatus { operator: before.operator, current: before.current, prepared: before.prepared, ..status }
+    ImageSetPolicyStatus {
+        operator: before.operator,
+        current: before.current,
+        prepared: before.prepared,
+        discovery: before.discovery,
+        ..status
+    }
 }
 
 /// As [`of_report`], of what this report says alone.
@@ -149,6 +155,11 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
             last_verified_time: current.last_verified.map(|at| seconds(&Time(at))),
         }),
         prepared: report.prepared.iter().map(prepared).collect(),
+        discovery: report.discovery.as_ref().map(|discovery| DiscoveryStatus {
+            last_checked_time: seconds(&Time(discovery.asked_at)),
+            operator_version: discovery.operator.to_string(),
+            releases: discovery.releases.iter().map(ToString::to_string).collect(),
+        }),
         retained: before.retained.clone(),
         plan: plan(report),
         gate: before.gate.clone(),
@@ -178,7 +189,7 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
             Some(GoalState::Resolving | GoalState::Held) => PreparedState::Held,
         },
         images: (report.images > 0).then(|| count(report.images)),
-        discovered: false,
+        discovered: report.discovered,
         message: report.message.clone(),
     }
 }

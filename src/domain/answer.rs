@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::resolution::{RegistryFailure, ResolvedImage};
-use super::{Digest, Platform, Reference};
+use super::{Digest, Platform, Reference, Release};
 
 /// What a decision still needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub struct Questions {
     pub images: BTreeSet<Reference>,
     /// Operator images whose `version` label is wanted.
     pub operators: BTreeSet<Reference>,
+    /// Operator images whose repository's releases are wanted. Nothing waits for these.
+    pub releases: BTreeSet<Reference>,
     /// What makes the answers cheaper or better; no question by itself.
     pub hints: Hints,
 }
@@ -31,6 +33,12 @@ impl Questions {
     /// Nothing is asked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
+        self.holds_nothing() && self.releases.is_empty()
+    }
+
+    /// Nothing is asked that a write would have to wait for.
+    #[must_use]
+    pub fn holds_nothing(&self) -> bool {
         self.images.is_empty() && self.operators.is_empty()
     }
 }
@@ -43,6 +51,9 @@ pub struct Answers {
     pub images: BTreeMap<Reference, Answer<ResolvedImage>>,
     /// By the operator reference that was asked for.
     pub operators: BTreeMap<Reference, Answer<OperatorImage>>,
+    /// By the operator reference whose repository was asked.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub releases: BTreeMap<Reference, Answer<BTreeSet<Release>>>,
 }
 
 /// The answer to one question.

@@ -476,7 +476,8 @@ impl Troubles {
     }
 }
 
-fn listed(references: &[Reference]) -> String {
+/// The first few of them, and how many more there are.
+pub(super) fn listed(references: &[Reference]) -> String {
     let mut text = references.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if let Some(more) = references.len().checked_sub(NAMED).filter(|more| *more > 0) {
         text.push_str(&format!(" and {more} more"));

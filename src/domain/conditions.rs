@@ -52,12 +52,12 @@ impl Facts<'_> {
         if let Some(finding) = self.findings.iter().find(|finding| self.holds_ready(finding)) {
             return (Status::False, finding.reason, finding.sentence());
         }
-        let prepared_waits = self
-            .prepared
-            .iter()
-            .any(|prepared| matches!(prepared.state, None | Some(GoalState::Held | GoalState::Resolving)));
+        let waits = |prepared: &PreparedReport| {
+            matches!(prepared.state, None | Some(GoalState::Held | GoalState::Resolving)) && !prepared.discovered
+        };
+        let prepared_waits = self.prepared.iter().any(waits);
         let resolving =
-            self.goals.iter().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.is_empty();
+            self.asked_for().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.holds_nothing();
         if let Some(finding) = self.inspecting().next() {
             return (Status::False, finding.reason, finding.sentence());
         }
@@ -95,17 +95,18 @@ impl Facts<'_> {
         (Status::False, Reason::Progressing, format!("ImageSet {name} is being stored"))
     }
 
-    /// Whether a finding keeps Ready from being True: drift, adoption and Degraded never do, so that GitOps health
+    /// Whether a finding keeps Ready from being True: drift, adoption, Degraded and discovered versions never do, so that GitOps health
     /// waits for exactly what it should.
     fn holds_ready(&self, finding: &Finding) -> bool {
         let concern = finding.reason.condition();
         finding.blocks()
             && !matches!(concern, ConditionType::Adopted | ConditionType::Drifted | ConditionType::OperatorDegraded)
+            && !self.concerns_only(finding, |purpose| matches!(purpose, Purpose::Discovered(_)))
     }
 
     fn reconciling(&self) -> Answer {
         let resolving =
-            self.goals.iter().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.is_empty();
+            self.asked_for().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.holds_nothing();
         let conflict = self.outcome.failure.as_ref().is_some_and(|failure| failure.conflict);
         if resolving {
             (Status::True, Reason::Progressing, "registries are being asked".to_owned())
@@ -131,7 +132,7 @@ impl Facts<'_> {
 
     fn version_known(&self) -> Answer {
         let concern = ConditionType::VersionKnown;
-        let of_operators = || self.of(concern).filter(|finding| !self.only_prepared(finding));
+        let of_operators = || self.of(concern).filter(|finding| !self.only_ahead(finding));
         if let Some(finding) = of_operators().find(|finding| finding.blocks()) {
             return (Status::False, finding.reason, finding.sentence());
         }
@@ -156,12 +157,12 @@ impl Facts<'_> {
     }
 
     fn resolved(&self) -> Answer {
-        let mine = |finding: &&Finding| finding.blocks() && !self.only_prepared(finding);
+        let mine = |finding: &&Finding| finding.blocks() && !self.only_ahead(finding);
         if let Some(finding) = self.of(ConditionType::Resolved).find(mine) {
             return (Status::False, finding.reason, finding.sentence());
         }
         let wanted: Vec<&Goal> = self.wanted().collect();
-        if wanted.iter().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.is_empty() {
+        if wanted.iter().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.holds_nothing() {
             return (Status::Unknown, Reason::Resolving, "registries are being asked".to_owned());
         }
         match wanted.last() {
@@ -174,7 +175,7 @@ impl Facts<'_> {
     }
 
     fn applied(&self) -> Answer {
-        let mine = |finding: &&Finding| !self.only_prepared(finding);
+        let mine = |finding: &&Finding| !self.only_ahead(finding);
         if let Some(finding) = self.of(ConditionType::Applied).find(mine) {
             return (Status::False, finding.reason, finding.sentence());
         }
@@ -220,7 +221,7 @@ impl Facts<'_> {
             Some(GoalState::Ready) => observe,
             _ => false,
         };
-        match self.prepared.iter().find(|prepared| !done(prepared)) {
+        match self.prepared.iter().find(|prepared| !prepared.discovered && !done(prepared)) {
             Some(prepared) => {
                 let message = prepared.message.as_deref().unwrap_or("it is not stored yet");
                 let unmakeable =
@@ -243,7 +244,8 @@ impl Facts<'_> {
                 (Status::False, reason, format!("operator {}: {message}", prepared.version))
             }
             None => {
-                let versions: Vec<&str> = self.prepared.iter().map(|prepared| prepared.version.as_str()).collect();
+                let asked_for = self.prepared.iter().filter(|prepared| !prepared.discovered);
+                let versions: Vec<&str> = asked_for.map(|prepared| prepared.version.as_str()).collect();
                 (Status::True, Reason::AllVersionsPrepared, versions.join(", "))
             }
         }
@@ -308,18 +310,24 @@ impl Facts<'_> {
 
     /// The sets of the running and the target version.
     fn wanted(&self) -> impl Iterator<Item = &Goal> {
-        self.goals.iter().filter(|goal| !matches!(goal.purpose, Purpose::Prepared(_)))
+        self.goals.iter().filter(|goal| goal.purpose.is_wanted_now())
     }
 
-    /// Whether a finding concerns versions that are only prepared.
-    fn only_prepared(&self, finding: &Finding) -> bool {
-        let in_goals = |prepared: bool| {
-            self.goals
-                .iter()
-                .any(|goal| matches!(goal.purpose, Purpose::Prepared(_)) == prepared && goal.findings.contains(finding))
-        };
-        let unknown = || self.decision.unknown.iter().any(|(_, one)| one == finding);
-        (in_goals(true) || unknown()) && !in_goals(false)
+    /// The sets that the policy asks for: all but those of versions that were only discovered.
+    fn asked_for(&self) -> impl Iterator<Item = &Goal> {
+        self.goals.iter().filter(|goal| !matches!(goal.purpose, Purpose::Discovered(_)))
+    }
+
+    /// Whether a finding concerns versions that are only prepared or discovered.
+    fn only_ahead(&self, finding: &Finding) -> bool {
+        let unknown = self.decision.unknown.iter().any(|(_, one)| one == finding);
+        unknown || self.concerns_only(finding, |purpose| !purpose.is_wanted_now())
+    }
+
+    /// Whether a finding belongs to sets of such purposes and to no other.
+    fn concerns_only(&self, finding: &Finding, such: impl Fn(&Purpose) -> bool) -> bool {
+        let mut concerned = self.goals.iter().filter(|goal| goal.findings.contains(finding)).peekable();
+        concerned.peek().is_some() && concerned.all(|goal| such(&goal.purpose))
     }
 
     /// Operator images that are being asked.

@@ -14,7 +14,6 @@ use super::builds::Builds;
 use super::decision::{
     Action, Decision, Goal, GoalState, Motive, OperatorKnowledge, Precondition, Purpose, StoreImageSet,
 };
-use super::drift;
 use super::finding::{Finding, Reason};
 use super::imageset::{CompleteImageSet, Origin, content_digest};
 use super::inspection;
@@ -25,6 +24,7 @@ use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
+use super::{discovery, drift};
 
 /// A set of ours that was put back this often within ten minutes is contested, and left.
 pub const CONTESTED_AFTER: u32 = 3;
@@ -57,6 +57,10 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
         decision.unknown = prepared.unknown;
     }
     decision.releases = prepared.releases;
+    let found = discovery::look(snapshot, &decision.operator);
+    decision.questions.releases.extend(found.question);
+    decision.findings.extend(found.finding);
+    (decision.discovery, decision.discovered) = (found.known, found.candidates);
     let Some(stored) = stored_sets(snapshot, &mut decision.findings) else {
         return finished(blind(decision), snapshot);
     };
@@ -183,9 +187,15 @@ impl Desk<'_> {
             let Ok(name) = images.image_set_name(self.installation.variant) else { return };
             orders.push(Order { purpose, images, name });
         };
-        for version in &self.snapshot.settings.prepare {
+        let prepare = &self.snapshot.settings.prepare;
+        for version in prepare {
             if let Some(release) = self.decision.release_of(version).filter(|release| !used.contains(release)) {
                 add(Purpose::Prepared(version.clone()), release);
+            }
+        }
+        for release in &self.decision.discovered {
+            if !used.contains(release) && !prepare.iter().any(|version| version.release() == Some(*release)) {
+                add(Purpose::Discovered(*release), *release);
             }
         }
         orders
@@ -211,7 +221,7 @@ impl Desk<'_> {
             if self.decision.goals.is_empty() && worked.state == GoalState::Ready {
                 self.decision.rollouts = pulled.rollouts(workloads);
             }
-            if !matches!(order.purpose, Purpose::Prepared(_)) {
+            if order.purpose.is_wanted_now() {
                 self.decision.adoption = pulled.progress(workloads);
             }
         } else if order.purpose == Purpose::Target {
@@ -276,7 +286,7 @@ impl Desk<'_> {
                 }
             },
         };
-        if !matches!(order.purpose, Purpose::Prepared(_)) {
+        if order.purpose.is_wanted_now() {
             worked.findings.extend(unknown_digests(&recipe));
         }
         let comparable = worked.state == GoalState::Stored && !self.installation_gone;
@@ -646,7 +656,7 @@ fn finished(mut decision: Decision, snapshot: &Snapshot) -> Decision {
     decision.findings.retain(|finding| seen.insert(finding.clone()));
     let may_write = snapshot.settings.mode == Mode::Apply
         && !snapshot.settings.suspend
-        && decision.questions.is_empty()
+        && decision.questions.holds_nothing()
         && snapshot.records.known().is_some();
     if may_write {
         decision.actions = decision.plan.clone();

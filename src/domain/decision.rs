@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::answer::Questions;
+use super::discovery::Discovery;
 use super::finding::Finding;
 use super::imageset::CompleteImageSet;
 use super::inspection::{Inspected, object_name};
@@ -49,6 +50,10 @@ pub struct Decision {
     pub verified: bool,
     /// When something is due that nothing in the cluster tells.
     pub look_again: Option<Timestamp>,
+    /// What is known of newer releases.
+    pub discovery: Option<Discovery>,
+    /// Newer releases that are staged, as far as they are known to the catalogue.
+    pub discovered: Vec<Release>,
 }
 
 impl Decision {
@@ -119,6 +124,16 @@ pub enum Purpose {
     Target,
     /// An entry of `prepare.versions`.
     Prepared(PrepareVersion),
+    /// A newer version that was found in the operator image's repository.
+    Discovered(Release),
+}
+
+impl Purpose {
+    /// It is for an operator that runs or is to run, not for one that may come.
+    #[must_use]
+    pub const fn is_wanted_now(&self) -> bool {
+        matches!(self, Self::Running | Self::Target)
+    }
 }
 
 impl std::fmt::Display for Purpose {
@@ -127,6 +142,7 @@ impl std::fmt::Display for Purpose {
             Self::Running => formatter.write_str("running"),
             Self::Target => formatter.write_str("target"),
             Self::Prepared(version) => write!(formatter, "prepared {version}"),
+            Self::Discovered(release) => write!(formatter, "discovered {release}"),
         }
     }
 }

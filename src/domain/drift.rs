@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::answer::Answer;
+use super::assemble::listed;
 use super::finding::{Finding, Reason};
 use super::settings::{InstallationSettings, TagMoved};
 use super::snapshot::StoredImageSet;
@@ -19,17 +20,16 @@ pub(super) fn moved_tags(
     pinned: &BTreeMap<ImageName, Digest>,
 ) -> Vec<Finding> {
     let object = format!("ImageSet {set}");
-    let mut findings = Vec::new();
+    let (mut moved, mut gone) = (Vec::new(), Vec::new());
     let mut failures: BTreeMap<String, String> = BTreeMap::new();
     for (name, digest) in pinned {
         let Some(reference) = references.get(name) else { continue };
         match snapshot.answers.images.get(reference) {
             Some(Answer::Known(image)) if image.digest != *digest && snapshot.settings.tag_moved == TagMoved::Hold => {
-                findings.push(tag_moved(object.clone(), reference, *digest, image.digest));
+                moved.push(tag_moved(object.clone(), reference, *digest, image.digest));
             }
             Some(Answer::Failed(failure)) if Reason::from(failure.kind) == Reason::ImageMissing => {
-                let message = format!("{reference} is no longer in the registry; pinned is {}", digest.short());
-                findings.push(Finding::new(Reason::ImageGone, object.clone(), message));
+                gone.push((reference, *digest));
             }
             Some(Answer::Failed(failure)) => {
                 failures.entry(failure.registry.clone()).or_insert_with(|| failure.summary());
@@ -40,8 +40,20 @@ pub(super) fn moved_tags(
     let failed = failures
         .into_iter()
         .map(|(registry, words)| Finding::new(Reason::RecheckFailed, format!("registry {registry}"), words));
-    findings.extend(failed);
-    findings
+    image_gone(&object, &gone).into_iter().chain(moved).chain(failed).collect()
+}
+
+/// One finding, however many are gone.
+fn image_gone(object: &str, gone: &[(&Reference, Digest)]) -> Option<Finding> {
+    let message = match gone {
+        [] => return None,
+        [(reference, digest)] => format!("{reference} is no longer in the registry; pinned is {}", digest.short()),
+        several => {
+            let references: Vec<Reference> = several.iter().map(|(reference, _)| (*reference).clone()).collect();
+            format!("{} are no longer in the registry, and pinned", listed(&references))
+        }
+    };
+    Some(Finding::new(Reason::ImageGone, object, message))
 }
 
 /// A tag that resolves to something else now.

@@ -10,6 +10,7 @@ mod conditions;
 pub mod decide;
 pub mod decision;
 pub mod digest;
+pub mod discovery;
 mod drift;
 pub mod finding;
 pub mod image_name;

@@ -29,6 +29,12 @@ impl Release {
         Self { major, minor, patch, rebuild: None }
     }
 
+    /// Major version.
+    #[must_use]
+    pub const fn major(&self) -> u16 {
+        self.major
+    }
+
     /// `(major, minor)`: patch channel neighbours share it.
     #[must_use]
     pub const fn series(&self) -> (u16, u16) {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::conditions::{self, Facts};
 use super::decision::{Action, Decision, Goal, GoalState, Motive, Purpose, StoreImageSet};
+use super::discovery::Discovery;
 use super::finding::{ConditionType, Finding, Reason, Severity};
 use super::settings::PrepareVersion;
 use super::{Digest, Reference, Release, Snapshot};
@@ -24,8 +25,10 @@ pub struct Report {
     pub operator: OperatorReport,
     /// The target version's set.
     pub current: Option<CurrentReport>,
-    /// One entry per version of `prepare.versions`.
+    /// One entry per version of `prepare.versions`, then those that were discovered.
     pub prepared: Vec<PreparedReport>,
+    /// What is known of newer releases.
+    pub discovery: Option<Discovery>,
     /// What would be done, or waits to be done.
     pub plan: PlanReport,
     /// What a person should know, the worst first; normal news are left out.
@@ -101,6 +104,8 @@ pub struct PreparedReport {
     pub state: Option<GoalState>,
     /// Why it is not stored.
     pub message: Option<String>,
+    /// It was found in the operator image's repository; the policy does not name it.
+    pub discovered: bool,
 }
 
 /// What would be done, or waits to be done.
@@ -225,6 +230,7 @@ impl Report {
             operator: operator(snapshot, decision),
             current,
             prepared,
+            discovery: decision.discovery.clone(),
             plan,
             findings,
             conditions,
@@ -337,8 +343,9 @@ fn last_verified(snapshot: &Snapshot, decision: &Decision, goal: &Goal) -> Optio
 }
 
 fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<PreparedReport> {
-    let one = |version: &PrepareVersion| {
-        let goal = goals.iter().find(|goal| goal.purpose == Purpose::Prepared(version.clone())).or_else(|| {
+    let one = |version: &PrepareVersion, found: Option<&Goal>| {
+        let own = Purpose::Prepared(version.clone());
+        let goal = found.or_else(|| goals.iter().find(|goal| goal.purpose == own)).or_else(|| {
             // A version that runs or is the target is prepared by that.
             goals.iter().find(|goal| decision.release_of(version) == Some(goal.release))
         });
@@ -360,9 +367,21 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
                 }
                 Some(_) => message,
             },
+            discovered: false,
         }
     };
-    snapshot.settings.prepare.iter().map(one).collect()
+    let prepare = &snapshot.settings.prepare;
+    let new = decision.discovered.iter().map(|release| PrepareVersion::Release(*release));
+    let found = new.filter(|version| !prepare.iter().any(|named| named.release() == version.release()));
+    let found = found.filter_map(|version| {
+        let purpose = Purpose::Discovered(version.release()?);
+        let goal = goals.iter().find(|goal| goal.purpose == purpose);
+        let report = PreparedReport { discovered: true, ..one(&version, goal) };
+        // Nobody runs an image that was only discovered.
+        let needs = goal.is_none().then(|| Reason::NeedsInspection.meaning().to_owned());
+        Some(PreparedReport { message: needs.or(report.message.clone()), ..report })
+    });
+    prepare.iter().map(|version| one(version, None)).chain(found).collect()
 }
 
 /// What is new: writes that were made, and conditions whose answer or reason changed for the worse or back.

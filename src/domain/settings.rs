@@ -22,6 +22,9 @@ pub struct Settings {
     pub installation: InstallationSettings,
     /// Operator versions to stage ahead.
     pub prepare: Vec<PrepareVersion>,
+    /// The search for newer versions to stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discover: Option<Discover>,
     /// What a missing, unneeded image does to its set.
     pub on_missing: OnMissing,
     /// Names to leave out; ignored where a release does not know them, refused where it requires them.
@@ -51,6 +54,7 @@ impl Default for Settings {
             operator: OperatorLocation::default(),
             installation: InstallationSettings::default(),
             prepare: Vec::new(),
+            discover: None,
             on_missing: OnMissing::default(),
             exclude: BTreeSet::new(),
             digests: BTreeMap::new(),
@@ -72,6 +76,28 @@ pub enum Mode {
     Observe,
     /// Sets and records are written.
     Apply,
+}
+
+/// The search for newer operator releases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Discover {
+    /// Which newer versions are meant.
+    pub channel: Channel,
+    /// How many of the newest are staged.
+    pub limit: usize,
+    /// How often the tags are listed. Jitter is added by the edge.
+    #[serde(with = "seconds")]
+    pub interval: Duration,
+}
+
+/// Which newer versions are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Channel {
+    /// Of the same minor version.
+    Patch,
+    /// Of the same major version.
+    Minor,
 }
 
 /// What an image that the registry lacks does to its set.

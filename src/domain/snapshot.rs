@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answers;
+use super::discovery::Discovery;
 use super::finding::Finding;
 use super::inspection::Inspections;
 use super::record::Record;
@@ -53,6 +54,8 @@ pub struct Snapshot {
     pub answers: Answers,
     /// Whether the pinned digests are to be compared with the registry in this pass.
     pub recheck_due: bool,
+    /// Whether newer releases are to be looked for in this pass.
+    pub discovery_due: bool,
     /// How often sets of ours were put back in the last ten minutes, by name.
     pub put_back: BTreeMap<String, u32>,
 }
@@ -77,6 +80,7 @@ impl Default for Snapshot {
             inspections: Inspections::default(),
             answers: Answers::default(),
             recheck_due: false,
+            discovery_due: false,
             put_back: BTreeMap::new(),
         }
     }
@@ -146,6 +150,9 @@ pub struct Remembered {
     pub current_image_set: Option<String>,
     /// When all digests of the current set were last compared with the registry.
     pub last_verified: Option<Timestamp>,
+    /// What the last look for newer releases found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Discovery>,
     /// The conditions as they stand, for telling what is new.
     pub conditions: Vec<super::report::Condition>,
 }

@@ -60,6 +60,21 @@ impl Endpoint {
 }
 
 impl Access {
+    /// The references by the registry that is asked for them, each list in the given order.
+    #[must_use]
+    pub fn by_registry(&self, references: Vec<Reference>) -> Vec<Vec<Reference>> {
+        let mut groups: Vec<(Option<Endpoint>, Vec<Reference>)> = Vec::new();
+        for reference in references {
+            // Those that cannot be asked for are answered together.
+            let endpoint = self.endpoint(&reference).ok().map(|(endpoint, _)| endpoint);
+            match groups.iter_mut().find(|(other, _)| *other == endpoint) {
+                Some((_, group)) => group.push(reference),
+                None => groups.push((endpoint, vec![reference])),
+            }
+        }
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
+
     /// Where a reference is really asked for: the endpoint and the repository there.
     pub(super) fn endpoint(&self, reference: &Reference) -> Result<(Endpoint, String), Trouble> {
         let entry = self.entry(reference.registry());

@@ -89,7 +89,8 @@ pub(super) async fn fetch(
         ask.url = url;
         ask.authorization = credential.and_then(Credential::basic).map(|basic| header("Basic", &basic)).transpose()?;
     }
-    let answer = transport.ask(endpoint, ask).await?;
+    // Where there is no answer to be had, no other image's token fares better.
+    let answer = transport.ask(endpoint, ask).await.map_err(Trouble::of_whole_registry)?;
     if answer.status.is_redirection() {
         return Err(Trouble::invalid("the token service redirects").of_whole_registry());
     }

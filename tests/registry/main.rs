@@ -17,7 +17,9 @@ mod authentication;
 #[allow(missing_docs)]
 #[path = "../testbox/certificates.rs"]
 mod certificates;
+mod cluster;
 mod content;
+mod faults;
 mod platforms;
 mod proxies;
 mod proxy;

@@ -40,7 +40,7 @@ fn client(variables: &[(&'static str, &str)]) -> RegistryClient {
 }
 
 fn certificate() -> ServerCertificate {
-    ServerCertificate::create_for("an authority of nobody", &[NAME]).unwrap()
+    ServerCertificate::create_with("an authority of nobody", &[NAME], |_| {}).unwrap()
 }
 
 /// A registry that is known as [`NAME`], with TLS, and how to trust it.

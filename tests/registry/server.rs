@@ -197,7 +197,8 @@ impl Server {
         format!("{}://{}{path}", if self.tls { "https" } else { "http" }, self.host)
     }
 
-    /// What to answer to requests for this path, or `HEAD /path` for one method only, or `/path?query`; everything else is a 404.
+    /// What to answer to requests for this path, `HEAD /path` for one method only, `/path?query`, or `*` for all else,
+    /// which is a 404.
     pub fn on(&self, path: &str, reply: Reply) -> &Self {
         locked(&self.state.script).insert(path.to_owned(), reply);
         self
@@ -313,12 +314,8 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let mut reply = {
         let script = locked(&state.script);
         let whole = format!("{path}?{}", parts.uri.query().unwrap_or_default());
-        script
-            .get(&own)
-            .or_else(|| script.get(&whole))
-            .or_else(|| script.get(&path))
-            .cloned()
-            .unwrap_or_else(|| Reply::status(404))
+        let of_path = script.get(&own).or_else(|| script.get(&whole)).or_else(|| script.get(&path));
+        of_path.or_else(|| script.get("*")).cloned().unwrap_or_else(|| Reply::status(404))
     };
     if let Some((expected, other)) = reply.to.take()
         && authorization.as_deref() == Some(expected.as_str())

@@ -160,6 +160,8 @@ struct MadeUpRegistry {
     moved: BTreeSet<Reference>,
     /// Version labels of operator images; `null` for an image without one.
     labels: BTreeMap<Reference, Option<String>>,
+    /// Tags of the operator's repository; without them it cannot be listed.
+    tags: Option<BTreeSet<String>>,
     /// Nobody may ask anything.
     silent: bool,
 }
@@ -197,6 +199,16 @@ impl MadeUpRegistry {
 
     fn operator_image(&self, reference: &Reference) -> OperatorImage {
         OperatorImage { digest: resolved(reference).digest, version: self.labels.get(reference).cloned().flatten() }
+    }
+
+    fn releases(&self, reference: &Reference) -> Answer<BTreeSet<Release>> {
+        match (&self.tags, self.failure(reference)) {
+            (Some(tags), None) => Answer::Known(tags.iter().filter_map(|tag| tag.parse().ok()).collect()),
+            (_, failure) => Answer::Failed(failure.unwrap_or_else(|| {
+                let kind = RegistryFailureKind::Forbidden;
+                RegistryFailure::new(kind, Some(reference.clone()), reference.registry(), "")
+            })),
+        }
     }
 
     fn failure(&self, reference: &Reference) -> Option<RegistryFailure> {
@@ -356,7 +368,7 @@ fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
             return (snapshot, decision, asked);
         }
         let questions = decision.questions;
-        asked += questions.images.len() + questions.operators.len();
+        asked += questions.images.len() + questions.operators.len() + questions.releases.len();
         assert!(!scenario.registry.silent, "the registry was asked: {questions:?}");
         let images = questions
             .images
@@ -366,6 +378,9 @@ fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
         let operators =
             questions.operators.iter().map(|reference| (reference.clone(), scenario.registry.operator(reference)));
         snapshot.answers.operators.extend(operators);
+        let releases =
+            questions.releases.iter().map(|reference| (reference.clone(), scenario.registry.releases(reference)));
+        snapshot.answers.releases.extend(releases);
     }
     panic!("the questions never end");
 }

@@ -19,11 +19,11 @@ pub struct ServerCertificate {
 impl ServerCertificate {
     /// A new authority with the given common name and a certificate of it.
     pub fn create(authority: &str) -> Result<Self> {
-        Self::create_for(authority, &["127.0.0.1", "::1", "localhost"])
+        Self::create_with(authority, &["127.0.0.1", "::1", "localhost"], |_| {})
     }
 
-    /// The same for a server with these names.
-    pub fn create_for(authority: &str, names: &[&str]) -> Result<Self> {
+    /// The same for a server with these names, and with what `change` does to its certificate.
+    pub fn create_with(authority: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Result<Self> {
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -34,6 +34,7 @@ impl ServerCertificate {
         let mut server = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
         server.distinguished_name.push(DnType::CommonName, names.first().copied().unwrap_or_default());
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut server);
         let key = KeyPair::generate()?;
         let certificate = server.signed_by(&key, &Issuer::new(ca, ca_key))?;
         Ok(Self {

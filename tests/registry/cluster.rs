@@ -1,0 +1,313 @@
+//! A cluster in front of a failing registry, without an API server: snapshots go through the product's own decisions and its
+//! memory of answers as in a pass of the controller. A set is pinned and due for its check, another one is to be prepared.
+//! Whatever the fault, nothing pinned changes, one finding tells of it, a second pass asks nothing, and the planted secret
+//! is nowhere: not in findings, conditions, events, and not in the log at its finest.
+
+use std::fmt::Write as _;
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use imageset_controller::cluster::answers::RegistryAnswers;
+use imageset_controller::domain::answer::Answer;
+use imageset_controller::domain::decision::GoalState;
+use imageset_controller::domain::finding::{Finding, Reason};
+use imageset_controller::domain::report::Outcome;
+use imageset_controller::domain::settings::{Mode, PrepareVersion};
+use imageset_controller::domain::snapshot::{
+    Installation, OperatorDeployment, OperatorPod, Read, StoredImage, StoredImageSet,
+};
+use imageset_controller::domain::{
+    Action, Catalogue, Child, Content, Decision, Digest, Presence, Reference, RegistryFailureKind, Report,
+    ResolvedImage, Snapshot, decide,
+};
+use imageset_controller::registry::{Access, RegistryClient};
+
+use crate::server::Server;
+use crate::{INDEX, index, secret_free};
+
+/// The operator that runs; its set is stored.
+const RUNNING: &str = "v1.40.15";
+/// The operator that is to come; its set is wanted.
+const PREPARED: &str = "v1.42.4";
+/// An operator whose images are elsewhere than those of the others.
+const ON_DOCKER_HUB: &str = "v1.38.0";
+/// Longer than any test.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What must come of a fault.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    /// The registry client's word for it.
+    pub kind: RegistryFailureKind,
+    /// Of the finding about the set that is to be prepared.
+    pub reason: Reason,
+    /// In its message.
+    pub words: &'static str,
+    /// Requests that came in.
+    pub asked: Asked,
+}
+
+/// How often a failing registry is asked for both sets together.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked {
+    /// There is nobody to ask, or no trust.
+    Never,
+    /// One answer is enough for all images.
+    Once,
+    /// So often for all images.
+    Exactly(usize),
+    /// Once for each image.
+    Each,
+    /// Once for each image, and so many times before.
+    EachAfter(usize),
+    /// So often for each image.
+    EachTimes(usize),
+    /// Not oftener than so for each image.
+    AtMostEachTimes(usize),
+    /// Not oftener than so: they are asked side by side until one of them finds out.
+    AtMost(usize),
+    /// Once for each image; those that are pinned again, with GET, for a HEAD decides nothing.
+    EachAndAgainIfPinned,
+}
+
+/// See the module.
+pub struct Cluster {
+    snapshot: Snapshot,
+    pinned: Vec<Reference>,
+    wanted: Vec<Reference>,
+}
+
+/// What one pass came to.
+pub struct Pass {
+    /// With the answers.
+    pub snapshot: Snapshot,
+    /// What was decided.
+    pub decision: Decision,
+    /// What is told of it.
+    pub report: Report,
+}
+
+/// What an honest registry serves for a reference.
+fn resolved(reference: &Reference) -> ResolvedImage {
+    let bytes = index(reference.repository());
+    let child = |architecture: &str| Child {
+        platform: format!("linux/{architecture}").parse().unwrap(),
+        digest: Digest::of(format!("{} {architecture}", reference.repository()).as_bytes()),
+        presence: Presence::Present,
+    };
+    ResolvedImage {
+        reference: reference.clone(),
+        digest: Digest::of(&bytes),
+        media_type: INDEX.to_owned(),
+        content: Content::Index { children: vec![child("amd64"), child("arm64")] },
+        size: bytes.len() as u64,
+    }
+}
+
+impl Cluster {
+    /// All its images come from this registry. What is pinned was made by the product itself, from good answers.
+    pub fn pinned_to(registry: &str) -> Self {
+        let mut snapshot = snapshot(registry);
+        let pinned = store_first_set(&mut snapshot);
+        snapshot.settings.prepare = vec![PrepareVersion::Release(PREPARED.parse().unwrap())];
+        let wanted = decide(&snapshot, Catalogue::embedded()).questions.images.into_iter().collect();
+        snapshot.recheck_due = true;
+        Self { snapshot, pinned, wanted }
+    }
+
+    /// Nothing is stored yet. The running operator's images are on quay.io, those of the prepared one on docker.io.
+    pub fn of_two_registries() -> Self {
+        let mut snapshot = snapshot("");
+        snapshot.settings.prepare = vec![PrepareVersion::Release(ON_DOCKER_HUB.parse().unwrap())];
+        Self { snapshot, pinned: Vec::new(), wanted: Vec::new() }
+    }
+
+    /// The Installation names no pull secret.
+    pub fn without_pull_secrets(mut self) -> Self {
+        let Read::Known(Some(installation)) = &mut self.snapshot.installation else { panic!("no Installation") };
+        installation.settings.image_pull_secrets.clear();
+        self
+    }
+
+    /// Two passes against a registry that fails in this way, and all that must hold.
+    pub async fn meets(
+        &self,
+        fault: &str,
+        client: RegistryClient,
+        access: Access,
+        servers: &[&Server],
+        expected: Expected,
+    ) {
+        let fault: String = fault.chars().take(300).collect();
+        let requests = || servers.iter().map(|server| server.seen().len()).sum::<usize>();
+        let answers = RegistryAnswers::new(client);
+        let pass = self.pass(&answers, &access, PATIENCE).await;
+        self.nothing_pinned_changed(&fault, &pass);
+        self.one_finding_tells(&fault, &pass, expected);
+        let asked = requests();
+        assert!(self.bounds(expected.asked).contains(&asked), "{fault}: {asked} requests, not {:?}", expected.asked);
+
+        // Time stands still, so that no failure is due again.
+        tokio::time::pause();
+        let again = self.pass(&answers, &access, PATIENCE).await;
+        tokio::time::resume();
+        assert_eq!(again.decision, pass.decision, "{fault}: a second pass");
+        assert_eq!(requests(), asked, "{fault}: a second pass asks nothing");
+    }
+
+    /// One pass as the controller makes it. Everything that it writes is searched for the planted secret.
+    pub async fn pass(&self, answers: &RegistryAnswers, access: &Access, patience: Duration) -> Pass {
+        let log = Log::start();
+        let mut snapshot = self.snapshot.clone();
+        let mut decision = decide(&snapshot, Catalogue::embedded());
+        while !decision.questions.is_empty() {
+            let answered = answers.ask(&decision.questions, access.clone(), patience).await;
+            snapshot.answers.images.extend(answered.images);
+            decision = decide(&snapshot, Catalogue::embedded());
+        }
+        let report = Report::new(&snapshot, &decision, &Outcome::default());
+        let mut written = format!("{snapshot:?} {decision:?} {report:?} {access:?} {}", log.text());
+        write!(written, " {}", serde_json::to_string(&report).unwrap()).unwrap();
+        for finding in &decision.findings {
+            write!(written, " {}", finding.sentence()).unwrap();
+        }
+        secret_free(&written);
+        Pass { snapshot, decision, report }
+    }
+
+    fn nothing_pinned_changed(&self, fault: &str, pass: &Pass) {
+        let Pass { decision, report, .. } = pass;
+        assert!(decision.actions.is_empty() && decision.plan.is_empty(), "{fault}: {:?}", decision.plan);
+        let goals: Vec<_> = decision.goals.iter().map(|goal| (goal.state, goal.images)).collect();
+        assert_eq!(goals, [(GoalState::Stored, self.pinned.len()), (GoalState::Held, 0)], "{fault}");
+        let current = report.current.as_ref().unwrap();
+        assert_eq!(current.image_set, "calico-v3.31.7", "{fault}");
+        let told = decision.findings.iter().any(|finding| finding.reason == Reason::ImageGone);
+        assert_eq!(decision.verified, told, "{fault}: verified means that the registry gave an answer for each");
+    }
+
+    fn one_finding_tells(&self, fault: &str, pass: &Pass, expected: Expected) {
+        for reference in self.wanted.iter().chain(&self.pinned) {
+            let kind = match pass.snapshot.answers.images.get(reference) {
+                Some(Answer::Failed(failure)) => Some(failure.kind),
+                _ => None,
+            };
+            assert_eq!(kind, Some(expected.kind), "{fault}: {reference}");
+        }
+        let (of_check, of_set): (Vec<&Finding>, Vec<&Finding>) = pass
+            .decision
+            .findings
+            .iter()
+            .partition(|finding| matches!(finding.reason, Reason::RecheckFailed | Reason::ImageGone));
+        let reasons: Vec<Reason> = of_set.iter().map(|finding| finding.reason).collect();
+        // What the operator insists on is told apart from what nothing needs.
+        let told = if expected.reason == Reason::ImageMissing { 2 } else { 1 };
+        assert_eq!(reasons, vec![expected.reason; told], "{fault}: {of_set:?}");
+        assert!(of_set[0].message.contains(expected.words), "{fault}: {}", of_set[0].sentence());
+        let lost =
+            if expected.kind == RegistryFailureKind::NotFound { Reason::ImageGone } else { Reason::RecheckFailed };
+        let reasons: Vec<Reason> = of_check.iter().map(|finding| finding.reason).collect();
+        assert_eq!(reasons, [lost], "{fault}: {of_check:?}");
+    }
+
+    fn bounds(&self, asked: Asked) -> RangeInclusive<usize> {
+        let images = self.pinned.len() + self.wanted.len();
+        let times = match asked {
+            Asked::Never => 0,
+            Asked::Once => 1,
+            Asked::Exactly(times) => times,
+            Asked::AtMost(times) => return 1..=times,
+            Asked::Each => images,
+            Asked::EachAfter(times) => times + images,
+            Asked::EachTimes(times) => times * images,
+            Asked::AtMostEachTimes(times) => return images..=times * images,
+            Asked::EachAndAgainIfPinned => images + self.pinned.len(),
+        };
+        times..=times
+    }
+}
+
+/// The operator runs, nothing is stored.
+fn snapshot(registry: &str) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    snapshot.settings.mode = Mode::Apply;
+    let image = format!("quay.io/tigera/operator:{RUNNING}");
+    let template = OperatorDeployment { image: Some(image.clone()), init_image_version: None };
+    snapshot.operator = Read::Known(Some(template));
+    let pod = OperatorPod { name: "operator-1".to_owned(), image, image_digest: None, ready: true };
+    snapshot.operator_pods = Read::Known(vec![pod]);
+    let mut installation = Installation::default();
+    installation.settings.layout.registry = registry.to_owned();
+    installation.settings.image_pull_secrets = vec!["tigera-pull-secret".to_owned()];
+    snapshot.installation = Read::Known(Some(installation));
+    let nodes = [("linux/amd64", 3), ("linux/arm64", 1)];
+    snapshot.nodes = Read::Known(nodes.into_iter().map(|(node, count)| (node.parse().unwrap(), count)).collect());
+    snapshot
+}
+
+/// Stores what the product would store, with good answers for all its questions; these are returned.
+fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
+    let asked: Vec<Reference> = decide(snapshot, Catalogue::embedded()).questions.images.into_iter().collect();
+    let known = |reference: &Reference| (reference.clone(), Answer::Known(resolved(reference)));
+    snapshot.answers.images = asked.iter().map(known).collect();
+    for action in decide(snapshot, Catalogue::embedded()).actions {
+        match action {
+            Action::WriteRecord(record) => snapshot.records = Read::Known(vec![*record]),
+            Action::StoreImageSet(store) => {
+                let entry = |(name, digest): (&_, &Digest)| StoredImage {
+                    image: format!("{name}"),
+                    digest: digest.to_string(),
+                };
+                snapshot.image_sets = Read::Known(vec![StoredImageSet {
+                    name: store.set.name().to_string(),
+                    resource_version: "7".to_owned(),
+                    ours: true,
+                    origin: Some(store.set.origin().clone()),
+                    images: store.set.entries().iter().map(entry).collect(),
+                    manager: Some("imageset-controller".to_owned()),
+                }]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    snapshot.answers.images.clear();
+    asked
+}
+
+/// All that is logged on this thread while it lives, the finest included.
+struct Log {
+    lines: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    fn start() -> Self {
+        let lines = Arc::<Mutex<Vec<u8>>>::default();
+        let kept = Arc::clone(&lines);
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || Kept(Arc::clone(&kept)))
+            .finish();
+        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.lines.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

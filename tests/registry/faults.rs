@@ -1,0 +1,421 @@
+//! Every way in which a registry fails, seen from the cluster: a set is pinned and due for its check, another one is to be
+//! prepared, and the registry does its worst. A fault is a row: what is scripted, what the client makes of it, which finding
+//! a person reads, a few of its words, and how often the registry was asked. What holds for all of them is in `cluster`.
+
+use std::time::Duration;
+
+use imageset_controller::cluster::answers::RegistryAnswers;
+use imageset_controller::domain::decision::GoalState;
+use imageset_controller::domain::finding::Reason;
+use imageset_controller::domain::{Digest, RegistryFailureKind};
+use imageset_controller::registry::{Access, RegistryClient, RegistryClientSettings, RegistrySettings};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::certificates::ServerCertificate;
+use crate::cluster::{Asked, Cluster, Expected, PATIENCE};
+use crate::server::{Reply, Server};
+use crate::{IMAGE, INDEX, basic, good, index, patient, plain, trusting, was_shown_secret, with_secret};
+
+use Asked::{Each, EachAndAgainIfPinned, Exactly, Never, Once};
+use Reason::{
+    ContentUnsupported, ImageMissing, NodeCredentialsOnly, RegistryAnswerInvalid, RegistryCertificateInvalid,
+    RegistryRateLimited, RegistryUnauthorized, RegistryUnreachable,
+};
+use RegistryFailureKind::{
+    CredentialsMissing, Forbidden, ForeignTokenService, InvalidAnswer, NotFound, RefusedTarget, ServerError, Timeout,
+    Tls, TooLarge, Unauthorized, Unreachable, UnsupportedContent,
+};
+
+type Row<Script> = (Script, RegistryFailureKind, Reason, &'static str, Asked);
+
+fn rate_limited(seconds: impl Into<Option<u64>>) -> RegistryFailureKind {
+    RegistryFailureKind::RateLimited { retry_after_seconds: seconds.into() }
+}
+
+/// Each question is answered in the same way, whatever it is.
+async fn all_answered(rows: Vec<Row<Reply>>, client: impl Fn() -> RegistryClient) {
+    for (script, kind, reason, words, asked) in rows {
+        let server = Server::start().await;
+        server.on("*", script.clone());
+        let cluster = Cluster::pinned_to(server.host());
+        let expected = Expected { kind, reason, words, asked };
+        cluster.meets(&format!("{script:?}"), client(), with_secret(&[&server]), &[&server], expected).await;
+    }
+}
+
+#[tokio::test]
+async fn refusals() {
+    let wait = |text: &str| Reply::status(429).with("retry-after", text);
+    let rows = vec![
+        (Reply::status(401), Unauthorized, RegistryUnauthorized, "does not let us in (401)", Each),
+        (Reply::status(403), Forbidden, RegistryUnauthorized, "forbids it (403)", Each),
+        (Reply::status(404), NotFound, ImageMissing, "does not have", EachAndAgainIfPinned),
+        (Reply::status(410), NotFound, ImageMissing, "does not have", EachAndAgainIfPinned),
+        (wait("7"), rate_limited(7), RegistryRateLimited, "asks to wait 7 s", Once),
+        (wait("Tue, 31 Dec 2999 23:59:59 GMT"), rate_limited(3600), RegistryRateLimited, "to wait 3600 s", Once),
+        (wait("99999999999999999999"), rate_limited(3600), RegistryRateLimited, "to wait 3600 s", Once),
+        (wait("-1"), rate_limited(None), RegistryRateLimited, "limits the rate (429)", Once),
+        (wait("soon"), rate_limited(None), RegistryRateLimited, "limits the rate (429)", Once),
+        (Reply::status(429), rate_limited(None), RegistryRateLimited, "limits the rate (429)", Once),
+        (Reply::status(503).with("retry-after", "9"), rate_limited(9), RegistryRateLimited, "to wait 9 s", Once),
+        (Reply::status(500), ServerError, RegistryUnreachable, "failed (500)", Each),
+        (Reply::status(502), ServerError, RegistryUnreachable, "failed (502)", Each),
+        (Reply::status(503), ServerError, RegistryUnreachable, "failed (503)", Each),
+    ];
+    all_answered(rows, patient).await;
+}
+
+/// What is served for every image, whole and quickly, and is none.
+#[tokio::test]
+async fn contents() {
+    let whole = index("node");
+    let typed = |content_type: &str, body: String| Reply::new(200, content_type, body);
+    let list = |entries: &[&str]| {
+        format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{}]}}"#, entries.join(","))
+    };
+    let artifact = json!({"schemaVersion": 2, "mediaType": IMAGE, "layers": [], "artifactType": "application/spdx",
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::of(b"{}").to_string(), "size": 2}});
+    let both =
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "layers": [], "config": {"digest": "x"}});
+    let schema_1 = json!({"schemaVersion": 1, "name": "calico/node", "tag": "v1", "fsLayers": [], "signatures": []});
+    let claiming = |digest: &str| good("node").with("docker-content-digest", digest);
+    let entry = format!(r#"{{"mediaType":"{IMAGE}","digest":"{}","size":1}}"#, Digest::of(b"x"));
+    let rows = vec![
+        (
+            Reply::new(200, INDEX, whole[..200].to_vec()),
+            InvalidAnswer,
+            RegistryAnswerInvalid,
+            "no manifest",
+            EachAndAgainIfPinned,
+        ),
+        (
+            typed("text/html", "<html>Log in</html>".to_owned()),
+            InvalidAnswer,
+            RegistryAnswerInvalid,
+            "text/html",
+            EachAndAgainIfPinned,
+        ),
+        (Reply::status(200), InvalidAnswer, RegistryAnswerInvalid, "no manifest", EachAndAgainIfPinned),
+        (Reply::status(204), InvalidAnswer, RegistryAnswerInvalid, "204", EachAndAgainIfPinned),
+        (
+            claiming(&Digest::of(b"other").to_string()),
+            InvalidAnswer,
+            RegistryAnswerInvalid,
+            "Docker-Content-Digest",
+            EachAndAgainIfPinned,
+        ),
+        (
+            claiming("sha256:../../etc/passwd"),
+            InvalidAnswer,
+            RegistryAnswerInvalid,
+            "Docker-Content-Digest",
+            EachAndAgainIfPinned,
+        ),
+        (
+            typed(INDEX, both.to_string()),
+            InvalidAnswer,
+            RegistryAnswerInvalid,
+            "both an index and an image",
+            EachAndAgainIfPinned,
+        ),
+        (typed(IMAGE, schema_1.to_string()), UnsupportedContent, ContentUnsupported, "schema 1", EachAndAgainIfPinned),
+        (
+            typed(IMAGE, artifact.to_string()),
+            UnsupportedContent,
+            ContentUnsupported,
+            "application/spdx",
+            EachAndAgainIfPinned,
+        ),
+        (
+            typed(INDEX, list(&[entry.as_str(); 500])),
+            UnsupportedContent,
+            ContentUnsupported,
+            "500 entries without platform",
+            EachAndAgainIfPinned,
+        ),
+        (
+            typed(INDEX, list(&["{}"; 1_000_000])),
+            InvalidAnswer,
+            RegistryAnswerInvalid,
+            "no manifest",
+            EachAndAgainIfPinned,
+        ),
+        (
+            typed(INDEX, list(&[r#"{"digest":""}"#; 1_000_000])),
+            TooLarge,
+            RegistryAnswerInvalid,
+            "answered too much",
+            EachAndAgainIfPinned,
+        ),
+        (
+            Reply::flood(INDEX, 1 << 40, true),
+            TooLarge,
+            RegistryAnswerInvalid,
+            "answered too much",
+            EachAndAgainIfPinned,
+        ),
+        (
+            Reply::flood(INDEX, 1 << 40, false),
+            TooLarge,
+            RegistryAnswerInvalid,
+            "answered too much",
+            EachAndAgainIfPinned,
+        ),
+        (
+            Reply::flood("text/html", 1 << 40, false).refusing(500),
+            ServerError,
+            RegistryUnreachable,
+            "failed (500",
+            Each,
+        ),
+    ];
+    all_answered(rows, patient).await;
+}
+
+/// Nobody waits for each image in turn.
+#[tokio::test]
+async fn silence_and_dripping() {
+    let hurried = || {
+        let quickly = Duration::from_millis(300);
+        let settings = RegistryClientSettings {
+            image_deadline: quickly,
+            connect_deadline: quickly,
+            ..RegistryClientSettings::default()
+        };
+        RegistryClient::new(settings)
+    };
+    let drip = good("node").dripping(Duration::from_millis(200));
+    let rows = vec![
+        (Reply::silence(), Timeout, RegistryUnreachable, "no whole answer within", Once),
+        (drip, Timeout, RegistryUnreachable, "no whole answer within", EachAndAgainIfPinned),
+        (good("node").cut_off(), Unreachable, RegistryUnreachable, "cannot be reached", Asked::AtMost(16)),
+    ];
+    all_answered(rows, hurried).await;
+}
+
+#[tokio::test]
+async fn redirects() {
+    let to = |location: &str| Reply::status(307).with("location", location);
+    let rows = vec![
+        (to("http://169.254.169.254/latest"), RefusedTarget, RegistryAnswerInvalid, "sent to 169.254.169.254", Each),
+        (to("http://[::ffff:169.254.169.254]/"), RefusedTarget, RegistryAnswerInvalid, "sent to ::ffff:169.254", Each),
+        (to("http://robot:x@127.0.0.2/"), RefusedTarget, RegistryAnswerInvalid, "with credentials in the", Each),
+        (to("file:///etc/passwd"), RefusedTarget, RegistryAnswerInvalid, "redirected to file://", Each),
+        (to("/again"), RefusedTarget, RegistryAnswerInvalid, "more than 3 redirects", Asked::EachTimes(4)),
+        (to("http://"), InvalidAnswer, RegistryAnswerInvalid, "a redirect to nowhere", EachAndAgainIfPinned),
+    ];
+    all_answered(rows, patient).await;
+}
+
+/// A stranger refuses, too; he is shown nothing.
+#[tokio::test]
+async fn a_redirect_to_another_host_or_port() {
+    for address in ["127.0.0.1", "127.0.0.2"] {
+        let (server, other) = (Server::start().await, Server::start_at(address, None).await);
+        other.on("*", Reply::challenge("Basic"));
+        server
+            .on("*", Reply::challenge("Basic").but_to(&basic(), Reply::status(307).with("location", &other.url("/"))));
+        let expected = Expected {
+            kind: Unauthorized,
+            reason: RegistryUnauthorized,
+            words: "does not let us in",
+            asked: Asked::EachAfter(1),
+        };
+        let cluster = Cluster::pinned_to(server.host());
+        cluster.meets(address, patient(), with_secret(&[&server]), &[&server], expected).await;
+        assert!(was_shown_secret(&server) && !was_shown_secret(&other));
+    }
+}
+
+fn bearer(realm: &str) -> Reply {
+    Reply::challenge(&format!(r#"Bearer realm="{realm}",service="reg""#))
+}
+
+fn token(text: &str) -> Reply {
+    Reply::new(200, "application/json", json!({"token": text}).to_string())
+}
+
+/// The registry wants a token of its own token service, which fails.
+#[tokio::test]
+async fn token_services() {
+    let rows = vec![
+        (Reply::status(500), ServerError, RegistryUnreachable, "token service: 500", Exactly(2)),
+        (Reply::status(503), ServerError, RegistryUnreachable, "token service: 503", Exactly(2)),
+        (
+            Reply::status(429).with("retry-after", "11"),
+            rate_limited(11),
+            RegistryRateLimited,
+            "to wait 11 s",
+            Exactly(2),
+        ),
+        (Reply::status(401), Unauthorized, RegistryUnauthorized, "token service: 401", Asked::EachAfter(2)),
+        (Reply::status(403), Forbidden, RegistryUnauthorized, "token service: 403", Asked::EachAfter(2)),
+        (token("good\nX-Injected: yes"), InvalidAnswer, RegistryAnswerInvalid, "no header can carry", Exactly(2)),
+        (token("good\r\n"), InvalidAnswer, RegistryAnswerInvalid, "no header can carry", Exactly(2)),
+        (token(&"x".repeat(70_000)), TooLarge, RegistryAnswerInvalid, "more than 64 KiB", Exactly(2)),
+        (Reply::flood("application/json", 1 << 40, false), TooLarge, RegistryAnswerInvalid, "too much", Exactly(2)),
+        (
+            Reply::new(200, "text/html", "<html>"),
+            InvalidAnswer,
+            RegistryAnswerInvalid,
+            "something that is no token",
+            Exactly(2),
+        ),
+        (token("x").cut_off(), Unreachable, RegistryUnreachable, "cannot be reached", Exactly(2)),
+        (Reply::status(307).with("location", "/other"), InvalidAnswer, RegistryAnswerInvalid, "redirects", Exactly(2)),
+        (token("wrong"), Unauthorized, RegistryUnauthorized, "does not let us in (401)", Asked::AtMostEachTimes(4)),
+    ];
+    for (script, kind, reason, words, asked) in rows {
+        let server = Server::start().await;
+        server.on("*", bearer(&server.url("/token"))).on("/token", script.clone());
+        let cluster = Cluster::pinned_to(server.host());
+        let expected = Expected { kind, reason, words, asked };
+        cluster.meets(&format!("{script:?}"), patient(), with_secret(&[&server]), &[&server], expected).await;
+        assert!(was_shown_secret(&server), "the token service is the registry's own");
+    }
+}
+
+/// Realms where credentials, or we at all, have no business.
+#[tokio::test]
+async fn realms() {
+    let stranger = Server::start_at("127.0.0.2", None).await;
+    let rows: Vec<Row<(String, bool)>> = vec![
+        ((stranger.url("/token"), true), ForeignTokenService, RegistryAnswerInvalid, "token service 127.0.0.2", Once),
+        (("http://169.254.169.254/".to_owned(), true), ForeignTokenService, RegistryAnswerInvalid, "169.254", Once),
+        (("http://169.254.169.254/".to_owned(), false), RefusedTarget, RegistryAnswerInvalid, "169.254", Once),
+        (("http://0.0.0.0:1/token".to_owned(), false), RefusedTarget, RegistryAnswerInvalid, "0.0.0.0", Once),
+        (("file:///etc/passwd".to_owned(), true), InvalidAnswer, RegistryAnswerInvalid, "token realm", Once),
+        (("".to_owned(), true), InvalidAnswer, RegistryAnswerInvalid, "token realm", Once),
+    ];
+    for ((realm, secret), kind, reason, words, asked) in rows {
+        let server = Server::start().await;
+        server.on("*", bearer(&realm));
+        let access = if secret { with_secret(&[&server]) } else { plain(&[&server]) };
+        let expected = Expected { kind, reason, words, asked };
+        Cluster::pinned_to(server.host()).meets(&realm, patient(), access, &[&server, &stranger], expected).await;
+        assert!(!was_shown_secret(&server));
+    }
+    assert_eq!(stranger.connections(), 0);
+}
+
+/// The registry wants credentials: none at all, none that fit, or others than ours.
+#[tokio::test]
+async fn credentials() {
+    let server = Server::start().await;
+    server.on("*", Reply::challenge("Basic"));
+    let cluster = || Cluster::pinned_to(server.host());
+    let missing = |reason, words| Expected { kind: CredentialsMissing, reason, words, asked: Once };
+    let none = missing(NodeCredentialsOnly, "wants credentials");
+    cluster().without_pull_secrets().meets("no secret", patient(), plain(&[&server]), &[&server], none).await;
+
+    let server = Server::start().await;
+    server.on("*", Reply::challenge("Basic"));
+    let cluster = Cluster::pinned_to(server.host());
+    let unfit = missing(RegistryUnauthorized, "wants credentials");
+    cluster.meets("no secret that fits", patient(), plain(&[&server]), &[&server], unfit).await;
+
+    let server = Server::start().await;
+    server.on("*", Reply::challenge("Basic"));
+    let refused = Expected {
+        kind: Unauthorized,
+        reason: RegistryUnauthorized,
+        words: "does not let us in (401)",
+        asked: Asked::EachAfter(1),
+    };
+    let cluster = Cluster::pinned_to(server.host());
+    cluster.meets("another secret", patient(), with_secret(&[&server]), &[&server], refused).await;
+    assert!(was_shown_secret(&server));
+}
+
+/// The authority's own certificate, which names the server as well: trusted, and not for this.
+fn authority_as_server() -> ServerCertificate {
+    let mut authority = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let pem = authority.self_signed(&key).unwrap().pem();
+    ServerCertificate { authority_pem: pem.clone(), certificate_pem: pem, key_pem: key.serialize_pem() }
+}
+
+#[tokio::test]
+async fn certificates() {
+    let right = || ServerCertificate::create("an authority").unwrap();
+    let (own, authority) = (right(), authority_as_server());
+    let other = ServerCertificate::create("another authority").unwrap();
+    let end = |certificate: &mut CertificateParams| certificate.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let expired = ServerCertificate::create_with("an authority", &["127.0.0.1"], end).unwrap();
+    let elsewhere = ServerCertificate::create_with("an authority", &["registry.example"], |_| {}).unwrap();
+    for (fault, certificate, trusted, words) in [
+        ("expired", &expired, &expired, "expired"),
+        ("another name", &elsewhere, &elsewhere, "not valid for name"),
+        ("unknown authority", &own, &other, "UnknownIssuer"),
+        ("an authority in the place of a server", &authority, &authority, "CaUsedAsEndEntity"),
+    ] {
+        let server = Server::start_at("127.0.0.1", Some(certificate)).await;
+        server.on("*", good("node"));
+        let expected = Expected { kind: Tls, reason: RegistryCertificateInvalid, words, asked: Never };
+        let cluster = Cluster::pinned_to(server.host());
+        cluster.meets(fault, patient(), trusting(&server, trusted), &[&server], expected).await;
+        assert_eq!(server.connections(), 1, "{fault}");
+    }
+    let clear = Server::start().await;
+    let expected = Expected { kind: Tls, reason: RegistryCertificateInvalid, words: "is not trusted", asked: Never };
+    let access = Access { credentials: with_secret(&[&clear]).credentials, ..Access::default() };
+    Cluster::pinned_to(clear.host()).meets("no TLS at all", patient(), access, &[&clear], expected).await;
+}
+
+/// TLS is not left for a redirect.
+#[tokio::test]
+async fn a_redirect_from_https_to_http() {
+    let certificate = ServerCertificate::create("an authority").unwrap();
+    let (server, clear) = (Server::start_http2(&certificate).await, Server::start().await);
+    server.on("*", Reply::status(307).with("location", &clear.url("/")));
+    let words = "redirected to http://127.0.0.1";
+    let expected = Expected { kind: RefusedTarget, reason: RegistryAnswerInvalid, words, asked: Each };
+    let cluster = Cluster::pinned_to(server.host());
+    cluster.meets("downgrade", patient(), trusting(&server, &certificate), &[&server, &clear], expected).await;
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let server = Server::start().await;
+    let (host, access) = (server.host().to_owned(), with_secret(&[&server]));
+    drop(server);
+    let expected =
+        Expected { kind: Unreachable, reason: RegistryUnreachable, words: "cannot be reached", asked: Never };
+    Cluster::pinned_to(&host).meets("refused", patient(), access, &[], expected).await;
+    Cluster::pinned_to("registry.invalid").meets("no such name", patient(), Access::default(), &[], expected).await;
+}
+
+/// The silent registry is released only when the other one's set is there; waiting for it would never end.
+#[tokio::test]
+async fn a_broken_registry_holds_up_no_other() {
+    let (quick, silent) = (Server::start().await, Server::start().await);
+    let (open, gate) = watch::channel(false);
+    quick.on("*", good("node"));
+    silent.on("*", good("node").after(gate));
+    let mut access = plain(&[&quick, &silent]);
+    for (host, server) in [("quay.io", &quick), ("docker.io", &silent)] {
+        let mirror = Some(server.host().to_owned());
+        access.registries.push(RegistrySettings { host: host.to_owned(), mirror, ..RegistrySettings::default() });
+    }
+    let cluster = Cluster::of_two_registries();
+    let answers = RegistryAnswers::new(patient());
+    let states = async |running: GoalState, prepared: GoalState| {
+        let wanted = [running, prepared];
+        loop {
+            let pass = cluster.pass(&answers, &access, Duration::ZERO).await;
+            let states: Vec<GoalState> = pass.decision.goals.iter().map(|goal| goal.state).collect();
+            if states == wanted {
+                return;
+            }
+            let late = tokio::time::timeout(PATIENCE, answers.late.notified()).await;
+            assert!(late.is_ok(), "{states:?} is all that came, not {wanted:?}");
+        }
+    };
+    states(GoalState::Ready, GoalState::Resolving).await;
+    assert_eq!(silent.seen().len(), 1, "it was asked, and holds the first answer back");
+    open.send_replace(true);
+    states(GoalState::Ready, GoalState::Ready).await;
+}
