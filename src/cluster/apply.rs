@@ -18,7 +18,7 @@ use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::Inspection;
 use crate::api::operator::{ImageEntry, ImageSet};
 use crate::domain::Action;
-use crate::domain::decision::{Motive, Precondition, StartInspection, StoreImageSet};
+use crate::domain::decision::{Motive, Precondition, PruneImageSet, StartInspection, StoreImageSet};
 use crate::domain::report::{ActionFailure, Outcome};
 use crate::domain::resolution::escaped;
 use crate::inspection::job;
@@ -93,6 +93,7 @@ impl Applier {
                     }
                     (format!("ImageSet {}", store.set.name()), written)
                 }
+                Action::PruneImageSet(prune) => (format!("ImageSet {}", prune.image_set), self.prune(prune).await),
             };
             if let Err(error) = written {
                 let failure = ActionFailure { conflict: error.is_conflict(), object, message: error.told() };
@@ -166,6 +167,17 @@ impl Applier {
         match tokio::time::timeout(WRITE_DEADLINE, api.delete(name, &parameters)).await? {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             other => Ok(other.map(|_| ())?),
+        }
+    }
+
+    /// Deletes a set if it still is as it was seen; one that is gone already is what was wanted.
+    async fn prune(&self, prune: &PruneImageSet) -> Result<(), WriteError> {
+        let api: Api<ImageSet> = Api::all(self.client.clone());
+        let preconditions = Preconditions { resource_version: Some(prune.resource_version.clone()), uid: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match tokio::time::timeout(WRITE_DEADLINE, api.delete(&prune.image_set, &parameters)).await? {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            deleted => Ok(deleted.map(drop)?),
         }
     }
 

@@ -27,6 +27,7 @@ use crate::domain::imageset::Origin;
 use crate::domain::inspection::Inspections;
 use crate::domain::report::{Condition, Status};
 use crate::domain::resolution::escaped;
+use crate::domain::retention::Retained;
 use crate::domain::settings::{InstallationSettings, OperatorLocation, Settings};
 use crate::domain::snapshot::{
     ComponentStatus, Degraded, Installation, OperatorDeployment, OperatorPod, Read, ReadFailure, Remembered,
@@ -445,6 +446,16 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
         target_version: operator.target,
         last_verified: current.as_ref().and_then(|current| current.last_verified_time.as_ref().map(|time| time.0)),
         current_image_set: current.map(|current| current.image_set),
+        retained: status
+            .retained
+            .iter()
+            .filter_map(|retained| {
+                Some(Retained {
+                    image_set: retained.image_set.clone(),
+                    operator: retained.operator_version.parse().ok()?,
+                })
+            })
+            .collect(),
         discovery: status.discovery.as_ref().and_then(|discovery| {
             Some(Discovery {
                 asked_at: discovery.last_checked_time.0,

@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::{
     CurrentSet, DiscoveryStatus, Finding, FindingObject, ImageSetPolicy, ImageSetPolicyStatus, OperatorStatus, Plan,
-    PlanAction, PlannedChange, PreparedSet, PreparedState, WorkloadProgress,
+    PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet, WorkloadProgress,
 };
-use crate::domain::decision::{Action, GoalState, Motive, StoreImageSet};
+use crate::domain::decision::{Action, GoalState, Motive};
 use crate::domain::report::Report;
 
 /// The most findings that a status holds.
@@ -123,6 +123,7 @@ pub fn of_report(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> 
         current: before.current,
         prepared: before.prepared,
         discovery: before.discovery,
+        retained: before.retained,
         ..status
     }
 }
@@ -160,7 +161,14 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
             operator_version: discovery.operator.to_string(),
             releases: discovery.releases.iter().map(ToString::to_string).collect(),
         }),
-        retained: before.retained.clone(),
+        retained: report
+            .retained
+            .iter()
+            .map(|retained| RetainedSet {
+                image_set: retained.image_set.clone(),
+                operator_version: retained.operator.to_string(),
+            })
+            .collect(),
         plan: plan(report),
         gate: before.gate.clone(),
         findings: report.findings.iter().take(MOST_FINDINGS).map(|one| finding(before, one, now)).collect(),
@@ -195,17 +203,28 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
 }
 
 fn plan(report: &Report) -> Option<Plan> {
-    let change = |store: &StoreImageSet| PlannedChange {
-        action: match store.motive {
-            Motive::Create => PlanAction::Create,
-            Motive::Update | Motive::PutBack => PlanAction::Update,
-            Motive::TakeOver => PlanAction::TakeOver,
-        },
-        image_set: store.set.name().to_string(),
-        message: Some(format!("{} images for operator {}", store.set.entries().len(), store.set.origin().operator)),
+    let change = |action: &Action| match action {
+        Action::WriteRecord(_)
+        | Action::KeepInspection(_)
+        | Action::StartInspection(_)
+        | Action::EndInspection { .. } => None,
+        Action::PruneImageSet(prune) => Some(PlannedChange {
+            action: PlanAction::Delete,
+            image_set: prune.image_set.clone(),
+            message: Some("more previous sets than spec.retain keeps".to_owned()),
+        }),
+        Action::StoreImageSet(store) => Some(PlannedChange {
+            action: match store.motive {
+                Motive::Create => PlanAction::Create,
+                Motive::Update | Motive::PutBack => PlanAction::Update,
+                Motive::TakeOver => PlanAction::TakeOver,
+            },
+            image_set: store.set.name().to_string(),
+            message: Some(format!("{} images for operator {}", store.set.entries().len(), store.set.origin().operator)),
+        }),
     };
     let plan = Plan {
-        changes: report.plan.changes.iter().filter_map(Action::image_set).map(change).collect(),
+        changes: report.plan.changes.iter().filter_map(change).collect(),
         rollouts: report.plan.rollouts.iter().take(MOST_FINDINGS).cloned().collect(),
         waits_for: report.plan.waits_for.clone(),
     };

@@ -24,7 +24,7 @@ use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
-use super::{discovery, drift};
+use super::{discovery, drift, retention};
 
 /// A set of ours that was put back this often within ten minutes is contested, and left.
 pub const CONTESTED_AFTER: u32 = 3;
@@ -92,9 +92,27 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
         decision.questions.operators = operators;
     }
     decision.findings.extend(gone);
+    keep_the_way_back(snapshot, &mut decision, versions.frozen);
     // Whatever else is held: an answer is kept, and without one nothing would ever go on.
     inspection::plan(snapshot, wanted, learned).add_to(&mut decision);
     finished(decision, snapshot)
+}
+
+/// Previous sets: those within the policy's number stay, the others go when nothing is under way.
+fn keep_the_way_back(snapshot: &Snapshot, decision: &mut Decision, frozen: bool) {
+    if frozen {
+        decision.retained.clone_from(&snapshot.remembered.retained);
+        return;
+    }
+    let retained = retention::retained(snapshot, &decision.goals);
+    // What is not known may need any of them.
+    let known = |version: &PrepareVersion| decision.release_of(version).is_some();
+    let known = decision.operator.target.is_some() && snapshot.settings.prepare.iter().all(known);
+    let quiet = decision.operator.taken_over && decision.questions.holds_nothing() && decision.plan.is_empty() && known;
+    for prune in retention::to_prune(snapshot, &decision.goals, &retained, quiet) {
+        decision.plan.push(Action::PruneImageSet(prune));
+    }
+    decision.retained = retained;
 }
 
 fn blind(decision: Decision) -> Decision {

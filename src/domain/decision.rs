@@ -13,6 +13,7 @@ use super::imageset::CompleteImageSet;
 use super::inspection::{Inspected, object_name};
 use super::record::Record;
 use super::report::Progress;
+use super::retention::Retained;
 use super::settings::PrepareVersion;
 use super::{Digest, ImageName, ImageSetName, ProductVersion, Reference, Release};
 
@@ -50,6 +51,8 @@ pub struct Decision {
     pub verified: bool,
     /// When something is due that nothing in the cluster tells.
     pub look_again: Option<Timestamp>,
+    /// Sets of previous versions, the one used last in front.
+    pub retained: Vec<Retained>,
     /// What is known of newer releases.
     pub discovery: Option<Discovery>,
     /// Newer releases that are staged, as far as they are known to the catalogue.
@@ -181,6 +184,8 @@ pub enum Action {
         /// Its uid: no other Job of this name is deleted.
         uid: String,
     },
+    /// Delete a set of ours that is one too many.
+    PruneImageSet(PruneImageSet),
 }
 
 impl Action {
@@ -189,9 +194,11 @@ impl Action {
     pub fn image_set(&self) -> Option<&StoreImageSet> {
         match self {
             Self::StoreImageSet(store) => Some(store),
-            Self::WriteRecord(_) | Self::KeepInspection(_) | Self::StartInspection(_) | Self::EndInspection { .. } => {
-                None
-            }
+            Self::WriteRecord(_)
+            | Self::KeepInspection(_)
+            | Self::StartInspection(_)
+            | Self::EndInspection { .. }
+            | Self::PruneImageSet(_) => None,
         }
     }
 }
@@ -218,6 +225,16 @@ impl StartInspection {
     pub fn name(&self) -> String {
         object_name(&self.digest)
     }
+}
+
+/// A set of a previous version that is given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PruneImageSet {
+    /// Its name.
+    pub image_set: String,
+    /// It is deleted only if it still is as it was seen.
+    pub resource_version: String,
 }
 
 /// The apply of one complete set.

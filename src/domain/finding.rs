@@ -186,6 +186,7 @@ reasons! {
     // Applied
     ImageSetStored, Applied, Normal, "The set of the target version is stored.", "";
     ImageSetPlanned, Applied, Normal, "The set would be stored now, if the policy were in mode Apply.", "review the plan, then set spec.mode: Apply";
+    ImageSetPruned, Applied, Normal, "A set of a previous version was deleted: there were more than spec.retain keeps.", "";
     ForeignImageSetAccepted, Applied, Normal, "Somebody else's ImageSet has the right name and content; it is left as it is.", "";
     ForeignImageSetInvalid, Applied, Blocking, "Somebody else's ImageSet has the name that is needed, and this operator version will refuse it.", "delete it, correct it, or set spec.takeOwnership: true";
     OperatorKindsMissing, Applied, Blocking, "The operator's custom resource definitions are not installed yet.", "install them; work goes on by itself when they appear";

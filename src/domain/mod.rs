@@ -27,6 +27,7 @@ pub mod release;
 pub mod report;
 pub mod required;
 pub mod resolution;
+pub mod retention;
 pub mod settings;
 pub mod snapshot;
 

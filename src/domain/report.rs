@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use super::conditions::{self, Facts};
-use super::decision::{Action, Decision, Goal, GoalState, Motive, Purpose, StoreImageSet};
+use super::decision::{Action, Decision, Goal, GoalState, Motive, PruneImageSet, Purpose, StoreImageSet};
 use super::discovery::Discovery;
 use super::finding::{ConditionType, Finding, Reason, Severity};
+use super::retention::Retained;
 use super::settings::PrepareVersion;
 use super::{Digest, Reference, Release, Snapshot};
 
@@ -27,6 +28,8 @@ pub struct Report {
     pub current: Option<CurrentReport>,
     /// One entry per version of `prepare.versions`, then those that were discovered.
     pub prepared: Vec<PreparedReport>,
+    /// Sets of previous versions that are kept, the one used last in front.
+    pub retained: Vec<Retained>,
     /// What is known of newer releases.
     pub discovery: Option<Discovery>,
     /// What would be done, or waits to be done.
@@ -230,6 +233,7 @@ impl Report {
             operator: operator(snapshot, decision),
             current,
             prepared,
+            retained: kept(decision, outcome),
             discovery: decision.discovery.clone(),
             plan,
             findings,
@@ -259,6 +263,20 @@ fn after(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
 
 fn stored_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a StoreImageSet> {
     decision.actions.iter().take(outcome.done).filter_map(Action::image_set)
+}
+
+/// The previous sets that are still there after the writes.
+fn kept(decision: &Decision, outcome: &Outcome) -> Vec<Retained> {
+    let pruned: BTreeSet<&str> = pruned_by(decision, outcome).map(|prune| prune.image_set.as_str()).collect();
+    let there = |retained: &&Retained| !pruned.contains(retained.image_set.as_str());
+    decision.retained.iter().filter(there).cloned().collect()
+}
+
+fn pruned_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a PruneImageSet> {
+    decision.actions.iter().take(outcome.done).filter_map(|action| match action {
+        Action::PruneImageSet(prune) => Some(prune),
+        _ => None,
+    })
 }
 
 fn write_finding(outcome: &Outcome) -> Option<Finding> {
@@ -387,6 +405,15 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
 /// What is new: writes that were made, and conditions whose answer or reason changed for the worse or back.
 fn events(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome, conditions: &[Condition]) -> Vec<Event> {
     let mut events: Vec<Event> = stored_by(decision, outcome).map(write_event).collect();
+    events.extend(pruned_by(decision, outcome).map(|prune| Event {
+        warning: false,
+        reason: Reason::ImageSetPruned.as_str().to_owned(),
+        note: format!(
+            "deleted ImageSet {}: spec.retain keeps {} previous sets",
+            prune.image_set, snapshot.settings.retain
+        ),
+        image_set: None,
+    }));
     let before = &snapshot.remembered.conditions;
     for condition in conditions {
         let was = before.iter().find(|was| was.r#type == condition.r#type);

@@ -12,6 +12,7 @@ use super::finding::Finding;
 use super::inspection::Inspections;
 use super::record::Record;
 use super::required::Feature;
+use super::retention::Retained;
 use super::settings::{InstallationSettings, Settings};
 use super::{Digest, Platform, Release};
 
@@ -150,6 +151,9 @@ pub struct Remembered {
     pub current_image_set: Option<String>,
     /// When all digests of the current set were last compared with the registry.
     pub last_verified: Option<Timestamp>,
+    /// Sets of previous versions, the one used last in front.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retained: Vec<Retained>,
     /// What the last look for newer releases found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,

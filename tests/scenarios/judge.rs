@@ -27,22 +27,22 @@ pub struct Unpublished {
 
 /// The same where there are such builds.
 pub fn violations_with(snapshot: &Snapshot, decision: &Decision, builds: &[Unpublished]) -> Vec<String> {
-    let rules_of = |version: &str| {
-        let own = builds.iter().find(|build| build.version == version).map(|build| build.rules.clone());
-        own.map_or_else(|| OperatorRules::for_version(version), Ok)
-    };
+    let rules_of = |version: &str| rules_of(version, builds);
     let mut found = Vec::new();
     if !decision.actions.is_empty() && decision.actions != decision.plan {
         found.push("what is done is not what is planned".to_owned());
     }
     let variant = variant(snapshot);
     let operating = operating(snapshot, builds);
-    let first: Vec<OperatorRules> = operating.iter().flatten().filter_map(|version| rules_of(version).ok()).collect();
+    let first: Vec<OperatorRules> = operating.iter().flatten().filter_map(|version| rules_of(version)).collect();
     let wanted_by = |name: &str| first.iter().find(|rules| rules.expected_set_name(variant) == name);
     let mut armed = snapshot.image_sets.known().into_iter().flatten().any(|set| {
         wanted_by(&set.name).is_some_and(|rules| set.ours || problems(snapshot, rules, &stored(set)).is_empty())
     });
     for action in &decision.plan {
+        if let Action::PruneImageSet(prune) = action {
+            found.extend(wrongly_pruned(snapshot, &prune.image_set, wanted_by(&prune.image_set).is_some(), builds));
+        }
         let Action::StoreImageSet(store) = action else { continue };
         let (name, entries) = (store.set.name().to_string(), store.set.entries());
         let entries: Entries = entries.iter().map(|(name, digest)| (name.to_string(), digest.to_string())).collect();
@@ -62,6 +62,25 @@ pub fn violations_with(snapshot: &Snapshot, decision: &Decision, builds: &[Unpub
         }
     }
     found
+}
+
+fn rules_of(version: &str, builds: &[Unpublished]) -> Option<OperatorRules> {
+    let own = builds.iter().find(|build| build.version == version).map(|build| build.rules.clone());
+    own.or_else(|| OperatorRules::for_version(version).ok())
+}
+
+/// Sets of others, of the operator that runs, and of versions that are to run are never deleted (S5).
+fn wrongly_pruned(snapshot: &Snapshot, name: &str, of_running: bool, builds: &[Unpublished]) -> Option<String> {
+    let ours = snapshot.image_sets.known().into_iter().flatten().any(|set| set.name == name && set.ours);
+    let target = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
+    let mut to_run: Vec<String> = target.iter().filter_map(|image| version_of(snapshot, image, builds)).collect();
+    to_run.extend(
+        snapshot.settings.prepare.iter().filter_map(PrepareVersion::release).map(|release| release.to_string()),
+    );
+    let variant = variant(snapshot);
+    let rules = to_run.iter().filter_map(|version| rules_of(version, builds));
+    let needed = of_running || rules.into_iter().any(|rules| rules.expected_set_name(variant) == name);
+    (needed || !ours).then(|| format!("{name} would be deleted, which somebody needs or which is not ours"))
 }
 
 /// What is wrong with a set for this operator, given the objects of the story.

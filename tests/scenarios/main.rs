@@ -469,6 +469,7 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
                 Action::EndInspection { name, .. } => {
                     writeln!(text, "  {title}: delete Job {}", &name[..15]).unwrap();
                 }
+                Action::PruneImageSet(prune) => writeln!(text, "  {title}: delete {}", prune.image_set).unwrap(),
             }
         }
     }
@@ -589,6 +590,7 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
                     records.retain(|one| one.key != record.key);
                     records.push(Record::clone(record));
                 }
+                Action::PruneImageSet(prune) => sets.retain(|one| one.name != prune.image_set),
                 Action::StoreImageSet(store) => {
                     sets.retain(|one| one.name != store.set.name().as_str());
                     let entries = store.set.entries().iter();
