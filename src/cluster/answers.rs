@@ -18,6 +18,8 @@ use crate::registry::{Access, RegistryClient};
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 /// The same for failures that a person has to mend.
 const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+/// How often an answer of which nothing can be made is asked for again before the pause doubles.
+const DOUBTS_OF_A_PAUSE: u32 = 4;
 
 /// What registries said, and who is asking.
 pub struct RegistryAnswers {
@@ -37,6 +39,8 @@ struct Memory {
     operators: BTreeMap<Reference, Entry<OperatorImage>>,
     /// By operator image.
     releases: BTreeMap<Reference, Entry<BTreeSet<Release>>>,
+    /// How often an answer was forgotten because nothing could be made of it.
+    doubts: BTreeMap<Reference, u32>,
 }
 
 /// What has to be asked now, and for which access.
@@ -180,14 +184,22 @@ impl RegistryAnswers {
         lock(&self.memory).releases.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if old(at)));
     }
 
-    /// Forgets answers that nothing can be made of, some time after they were given. Whether there are any.
+    /// Forgets answers that nothing can be made of, some time after they were given; the longer, the more often that was
+    /// done already. Whether there are any.
     pub fn doubt(&self, unsuitable: &BTreeSet<Reference>) -> bool {
         let now = Instant::now();
         let mut memory = lock(&self.memory);
-        let old = |at: &Instant| now.saturating_duration_since(*at) >= SLOW_BACKOFF.0;
-        memory
-            .images
-            .retain(|image, entry| !matches!(entry, Entry::Known { at, .. } if unsuitable.contains(image) && old(at)));
+        let Memory { images, doubts, .. } = &mut *memory;
+        doubts.retain(|image, _| unsuitable.contains(image));
+        for image in unsuitable {
+            let Some(Entry::Known { at, .. }) = images.get(image) else { continue };
+            let times = doubts.entry(image.clone()).or_default();
+            let pause = SLOW_BACKOFF.0.saturating_mul(1 << (*times / DOUBTS_OF_A_PAUSE).min(10)).min(SLOW_BACKOFF.1);
+            if now.saturating_duration_since(*at) >= pause {
+                *times += 1;
+                images.remove(image);
+            }
+        }
         !unsuitable.is_empty()
     }
 
@@ -196,11 +208,14 @@ impl RegistryAnswers {
         let now = Instant::now();
         let mut memory = lock(&self.memory);
         if memory.access != *access {
+            // Credentials change who may see something, not what it is; another place can hold something else.
+            let same_places = memory.access.has_same_places(access);
+            let stays = |known: bool| known && same_places;
             memory.access = access.clone();
             memory.generation += 1;
-            memory.images.retain(|_, entry| matches!(entry, Entry::Known { .. }));
-            memory.operators.retain(|_, entry| matches!(entry, Entry::Known { .. }));
-            memory.releases.retain(|_, entry| matches!(entry, Entry::Known { .. }));
+            memory.images.retain(|_, entry| stays(matches!(entry, Entry::Known { .. })));
+            memory.operators.retain(|_, entry| stays(matches!(entry, Entry::Known { .. })));
+            memory.releases.retain(|_, entry| stays(matches!(entry, Entry::Known { .. })));
         }
         let images = mark(&mut memory.images, questions.images.iter(), now, &questions.hints.platforms);
         let operators = mark(&mut memory.operators, questions.operators.iter(), now, &BTreeSet::new());

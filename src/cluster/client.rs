@@ -61,7 +61,18 @@ pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result
     of_config(config)
 }
 
+/// Whether a proxy is one that kube took from the environment, not from the kubeconfig (`proxy-url`).
+fn is_of_environment(proxy: Option<&http::Uri>) -> bool {
+    let variables = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+    let values = variables.iter().filter_map(|variable| std::env::var(variable).ok());
+    proxy.is_some_and(|proxy| values.filter_map(|value| value.parse::<http::Uri>().ok()).any(|value| value == *proxy))
+}
+
 fn of_config(mut config: Config) -> Result<Client, ConnectError> {
+    if is_of_environment(config.proxy_url.as_ref()) {
+        // These variables are for registries; kube takes them for the API server as well, NO_PROXY or not.
+        config.proxy_url = None;
+    }
     if config.proxy_url.is_some() {
         // kube says that proxies are not built in, in its own words.
         return Ok(Client::try_from(config)?);

@@ -328,19 +328,28 @@ impl Recipe<'_> {
     /// The image with what the registry said since of the manifests that its index lists.
     fn with_presence(&self, reference: &Reference, image: &ResolvedImage) -> ResolvedImage {
         let mut image = image.clone();
+        // Asked by tag and by digest: what was found in either way is there.
+        let mut said: Vec<(Digest, Presence)> = Vec::new();
         for asked in [reference.clone(), reference.with_digest(image.digest)] {
             if let Some(Answer::Known(now)) = self.snapshot.answers.images.get(&asked)
                 && now.digest == image.digest
-                && let (Content::Index { children }, Content::Index { children: seen }) =
-                    (&mut image.content, &now.content)
+                && let (Content::Index { children }, Content::Index { children: seen }) = (&image.content, &now.content)
             {
                 for child in children {
                     let seen = seen.iter().find(|seen| seen.digest == child.digest);
-                    child.presence = match seen.map(|seen| seen.presence) {
-                        Some(presence) if presence != Presence::Unasked => presence,
-                        _ => child.presence,
-                    };
+                    said.extend(seen.map(|seen| (child.digest, seen.presence)));
                 }
+            }
+        }
+        if let Content::Index { children } = &mut image.content {
+            for child in children {
+                let said = said.iter().filter(|(digest, _)| *digest == child.digest).map(|(_, presence)| *presence);
+                let said: Vec<Presence> = said.filter(|presence| *presence != Presence::Unasked).collect();
+                child.presence = match said.first() {
+                    Some(_) if said.contains(&Presence::Present) => Presence::Present,
+                    Some(absent) => *absent,
+                    None => child.presence,
+                };
             }
         }
         image
@@ -378,19 +387,27 @@ impl Recipe<'_> {
         Troubles { no_secrets, ..Troubles::default() }
     }
 
-    /// References whose answer lacks a platform of the nodes, as does what is recorded, if anything is.
+    /// References, by tag and by digest, whose answer lacks a platform of the nodes, as does what is recorded, if anything is.
     pub fn unsuitable(&self) -> BTreeSet<Reference> {
         let suited = |name: &ImageName, reference: &Reference| {
             let records = self.snapshot.records.known().into_iter().flatten();
             let mut recorded = records.filter_map(|record| record.images.get(reference));
-            recorded.any(|image| self.uncovered(name, image).is_empty())
+            recorded.any(|image| self.uncovered(name, &self.with_presence(reference, image)).is_empty())
         };
-        let lacks = |(name, reference): &(ImageName, Reference)| match self.snapshot.answers.images.get(reference) {
-            Some(Answer::Known(image)) => !suited(name, reference) && !self.uncovered(name, image).is_empty(),
+        let lacks = |name: &ImageName, asked: &Reference| match self.snapshot.answers.images.get(asked) {
+            Some(Answer::Known(image)) => !self.uncovered(name, image).is_empty(),
             _ => false,
         };
-        let references = self.references().unwrap_or_default().into_iter();
-        references.filter(lacks).map(|(_, reference)| reference).collect()
+        let mut unsuitable = BTreeSet::new();
+        for (name, reference) in self.references().unwrap_or_default() {
+            if suited(&name, &reference) {
+                continue;
+            }
+            let same_repository = |asked: &&Reference| asked.name() == reference.name();
+            let asked = self.snapshot.answers.images.keys().filter(same_repository);
+            unsuitable.extend(asked.filter(|asked| lacks(&name, asked)).cloned());
+        }
+        unsuitable
     }
 
     fn object(&self) -> String {

@@ -108,6 +108,23 @@ impl Access {
         Ok((endpoint, repository))
     }
 
+    /// Whether references lead to the same places as with another access, whatever the credentials.
+    #[must_use]
+    pub fn has_same_places(&self, other: &Self) -> bool {
+        let places = |access: &Self| -> Vec<RegistrySettings> {
+            let without_credentials =
+                |settings: &RegistrySettings| RegistrySettings { credentials: None, ..settings.clone() };
+            access.registries.iter().map(without_credentials).collect()
+        };
+        places(self) == places(other)
+    }
+
+    /// All credentials that a conversation with this endpoint may know, whatever the repository.
+    pub(super) fn all_credentials<'a>(&'a self, endpoint: &'a Endpoint) -> impl Iterator<Item = &'a Credential> {
+        // What is sent for one repository can be answered for another.
+        self.credentials.iter().chain(&endpoint.own_credentials).flat_map(DockerConfig::credentials)
+    }
+
     /// The credentials to try for a repository of this endpoint, in order.
     pub(super) fn credentials(&self, endpoint: &Endpoint, repository: &str) -> Vec<Credential> {
         let own = matching(&endpoint.own_credentials, &endpoint.host, repository);

@@ -168,6 +168,11 @@ impl DockerConfig {
         Self::of_entries(parse(text)?, false)
     }
 
+    /// All of them, whatever they are for.
+    pub fn credentials(&self) -> impl Iterator<Item = &Credential> {
+        self.entries.iter().map(|(_, credential)| credential)
+    }
+
     fn of_entries(parsed: BTreeMap<String, Entry>, helpers: bool) -> Result<Self, InvalidDockerConfig> {
         let mut entries = Vec::new();
         for (host, entry) in parsed {

@@ -18,11 +18,13 @@ pub(super) struct Trouble {
     pub answer: String,
     /// Every other image of this registry would meet the same.
     pub whole_registry: bool,
+    /// It is the token service that it happened at.
+    pub of_token_service: bool,
 }
 
 impl Trouble {
     pub(super) fn new(kind: RegistryFailureKind, answer: impl Into<String>) -> Self {
-        Self { kind, answer: answer.into(), whole_registry: kind.concerns_whole_registry() }
+        Self { kind, answer: answer.into(), whole_registry: kind.concerns_whole_registry(), of_token_service: false }
     }
 
     pub(super) fn invalid(answer: impl Into<String>) -> Self {

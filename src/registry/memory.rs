@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderValue, Version};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::address::AddressClass;
@@ -28,6 +28,27 @@ pub(super) enum Demand {
     Bearer(BearerChallenge),
 }
 
+impl Demand {
+    /// Whether meeting this would be what meeting the other was, for this repository.
+    pub(super) fn asks_the_same_as(&self, other: &Self, repository: &str) -> bool {
+        let usual = match self {
+            Self::Basic => true,
+            Self::Bearer(challenge) => {
+                super::token::scope(Some(challenge), repository) == super::token::scope(None, repository)
+            }
+        };
+        usual && self.of_another_question() == other.of_another_question()
+    }
+
+    /// The same without what held for one repository only.
+    pub(super) fn of_another_question(&self) -> Self {
+        match self {
+            Self::Basic => Self::Basic,
+            Self::Bearer(challenge) => Self::Bearer(BearerChallenge { scope: None, ..challenge.clone() }),
+        }
+    }
+}
+
 /// See the module. One per registry and way of reaching it.
 pub(super) struct Memory {
     state: Mutex<State>,
@@ -35,6 +56,8 @@ pub(super) struct Memory {
     pub fetching: tokio::sync::Mutex<()>,
     /// Held while a body beyond the usual size is read.
     pub large_body: Semaphore,
+    /// Told whenever a request that a rate limit counts has ended.
+    pub given_back: Notify,
 }
 
 #[derive(Default)]
@@ -42,7 +65,9 @@ pub(super) struct State {
     /// The pull secrets that all below came of.
     credentials: Vec<DockerConfig>,
     /// What it wants, and where it stood when it said so.
-    pub demand: Option<(Demand, AddressClass)>,
+    demand: Option<(Demand, AddressClass)>,
+    /// That may be outdated: the next conversation asks anew.
+    doubted: bool,
     /// What it speaks; known as soon as it answered anything.
     pub version: Option<Version>,
     /// Its announced limit.
@@ -73,7 +98,12 @@ struct SharedToken {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { state: Mutex::default(), fetching: tokio::sync::Mutex::default(), large_body: Semaphore::new(1) }
+        Self {
+            state: Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
+            large_body: Semaphore::new(1),
+            given_back: Notify::new(),
+        }
     }
 }
 
@@ -83,9 +113,32 @@ impl Memory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the registry wanted last, and where it stood when it said so.
+    pub(super) fn demand(&self) -> Option<(Demand, AddressClass)> {
+        self.state().demand.clone()
+    }
+
+    /// Keeps what it wants.
+    pub(super) fn keep_demand(&self, demand: &Demand, class: AddressClass) {
+        self.state().demand = Some((demand.clone(), class));
+    }
+
+    /// What it wanted is for this conversation only.
+    pub(super) fn doubt_demand(&self) {
+        self.state().doubted = true;
+    }
+
+    /// Forgets what it wanted, unless it has said something else since.
+    pub(super) fn forget_demand(&self, old: &Demand) {
+        self.state().demand.take_if(|(demand, _)| demand == old);
+    }
+
     /// Forgets all authorizations if they came of other pull secrets.
     pub(super) fn belong_to(&self, credentials: &[DockerConfig]) {
         let mut state = self.state();
+        if std::mem::take(&mut state.doubted) {
+            state.demand = None;
+        }
         if state.credentials != credentials {
             state.credentials = credentials.to_vec();
             state.authorizations.clear();

@@ -201,7 +201,7 @@ impl RegistryClient {
         };
         let outcome = tokio::time::timeout_at(deadline, asked).await;
         let outcome = outcome.unwrap_or_else(|_| Err(late(self.settings.image_deadline)));
-        outcome.map_err(|trouble| session.failure(&trouble, reference, &repository))
+        outcome.map_err(|trouble| session.failure(&trouble, reference))
     }
 
     /// The releases among the tags of this reference's repository.
@@ -214,7 +214,7 @@ impl RegistryClient {
         let session = Session::new(&self.transport, access, &endpoint, &memory, vec![repository.clone()]);
         let outcome = tokio::time::timeout(self.settings.set_deadline, tags::releases(&session, &repository)).await;
         let outcome = outcome.unwrap_or_else(|_| Err(late(self.settings.set_deadline)));
-        outcome.map_err(|trouble| session.failure(&trouble, reference, &repository))
+        outcome.map_err(|trouble| session.failure(&trouble, reference))
     }
 
     /// All images of one registry. Of one that was never asked, the first goes ahead until it is known what the registry
@@ -243,8 +243,11 @@ impl RegistryClient {
             _ => self.settings.parallel_connections,
         };
         let all = futures::stream::iter(running).buffer_unordered(parallel.max(1)).collect::<Vec<_>>();
-        let (all, ()) = futures::join!(all, session.knock_early());
-        outcomes.extend(all);
+        // A knock that is never answered holds nobody up.
+        outcomes.extend(match select(pin!(all), pin!(session.knock_early())).await {
+            Either::Left((all, _)) => all,
+            Either::Right(((), all)) => all.await,
+        });
         outcomes
     }
 
@@ -259,7 +262,7 @@ impl RegistryClient {
             Err(trouble)
         });
         (call.tick)();
-        (*position, outcome.map_err(|trouble| session.failure(&trouble, reference, repository)))
+        (*position, outcome.map_err(|trouble| session.failure(&trouble, reference)))
     }
 
     /// What is remembered of a registry.
@@ -335,8 +338,12 @@ async fn note_presence(session: &Session<'_>, repository: &str, child: &mut Chil
     let mut question =
         Question { repository, path: &path, accept: manifest::ACCEPT, limit: LARGEST_MANIFEST, head: true };
     let mut answer = session.ask(question).await;
-    // A registry that knows no HEAD is asked for the bytes.
-    if answer.as_ref().is_err_and(|trouble| trouble.kind == RegistryFailureKind::InvalidAnswer) {
+    // A registry that knows no HEAD is asked for the bytes, as is one whose answer is that of something else.
+    let doubtful = match &answer {
+        Ok(answer) => !is_of_manifest(answer, &child.digest),
+        Err(trouble) => trouble.kind == RegistryFailureKind::InvalidAnswer,
+    };
+    if doubtful {
         question.head = false;
         answer = session.ask(question).await;
         if let Ok(answer) = &answer {
@@ -349,6 +356,13 @@ async fn note_presence(session: &Session<'_>, repository: &str, child: &mut Chil
         Err(trouble) => return Err(trouble),
     };
     Ok(())
+}
+
+/// Whether the headers are those of this manifest, or do not say otherwise.
+fn is_of_manifest(answer: &Answer, digest: &Digest) -> bool {
+    let content_type = answer.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let text = content_type.is_some_and(|content_type| content_type.starts_with("text/html"));
+    !text && claimed_digest(answer).is_none_or(|claimed| claimed == digest.to_string())
 }
 
 async fn fetch_image(session: &Session<'_>, repository: &str, reference: &Reference) -> Result<ResolvedImage, Trouble> {

@@ -12,7 +12,7 @@ use crate::domain::RegistryFailureKind;
 use crate::domain::resolution::LONGEST_RETRY_AFTER_SECONDS;
 
 /// The window that counts where the registry names none, in seconds.
-const USUAL_WINDOW_SECONDS: u64 = 3600;
+const USUAL_WINDOW_SECONDS: u64 = 60;
 
 /// A registry's announced limit, as the latest answers have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +25,24 @@ pub(super) struct RateLimit {
     under_way: u64,
 }
 
+/// What comes of wanting to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Ask.
+    Taken,
+    /// What is under way may not be counted after all: wait for the next of its answers.
+    Later,
+}
+
 impl RateLimit {
     /// Reads the headers of an answer; `None` without them, or with nonsense in them.
     pub(super) fn read(headers: &HeaderMap, now: Instant) -> Option<Self> {
         let text = |name: &str| headers.get(name)?.to_str().ok();
         let (limit, window) = quota(text("ratelimit-limit")?)?;
         let (remaining, other_window) = quota(text("ratelimit-remaining")?)?;
-        let window_seconds =
-            window.or(other_window).unwrap_or(USUAL_WINDOW_SECONDS).clamp(1, LONGEST_RETRY_AFTER_SECONDS);
+        let reset = text("ratelimit-reset").and_then(|seconds| seconds.trim().parse().ok());
+        let window_seconds = reset.or(window).or(other_window).unwrap_or(USUAL_WINDOW_SECONDS);
+        let window_seconds = window_seconds.clamp(1, LONGEST_RETRY_AFTER_SECONDS);
         Some(Self { limit, remaining, window_seconds, announced: now, under_way: 0 })
     }
 
@@ -43,12 +53,15 @@ impl RateLimit {
         *self = Self { remaining, under_way: self.under_way, ..later };
     }
 
-    /// Counts one request in, or refuses it because less than half of the limit would be left for the nodes.
-    pub(super) fn take(&mut self) -> Result<(), Trouble> {
+    /// Counts one request in, if at least half of the limit is left for the nodes whatever becomes of it.
+    pub(super) fn take(&mut self) -> Result<Turn, Trouble> {
         let kept = self.limit.div_ceil(2);
         if self.remaining.saturating_sub(self.under_way) > kept {
             self.under_way += 1;
-            return Ok(());
+            return Ok(Turn::Taken);
+        }
+        if self.remaining > kept && self.under_way > 0 {
+            return Ok(Turn::Later);
         }
         let (limit, remaining) = (self.limit, self.remaining);
         let kind = RegistryFailureKind::RateLimited { retry_after_seconds: Some(self.window_seconds) };
@@ -99,15 +112,17 @@ mod tests {
     #[test]
     fn half_is_left_whatever_is_under_way() {
         let mut limit = announced("100;w=60", "53").unwrap();
-        assert!((0..3).all(|_| limit.take().is_ok()));
-        let refused = limit.take().unwrap_err();
-        assert_eq!(refused.kind, RegistryFailureKind::RateLimited { retry_after_seconds: Some(60) });
+        assert!((0..3).all(|_| limit.take() == Ok(Turn::Taken)));
+        assert_eq!(limit.take(), Ok(Turn::Later));
         // The answer to one of them arrives, then an older one.
         limit.give_back();
         limit.update(announced("100;w=60", "52").unwrap());
         limit.update(announced("100;w=60", "53").unwrap());
         assert_eq!((limit.remaining, limit.under_way), (52, 2));
-        assert!(limit.take().is_err());
+        assert_eq!(limit.take(), Ok(Turn::Later));
+        limit.update(announced("100;w=60", "50").unwrap());
+        let refused = limit.take().unwrap_err();
+        assert_eq!(refused.kind, RegistryFailureKind::RateLimited { retry_after_seconds: Some(60) });
         for (limit, remaining) in [("1", "1"), ("0", "0"), ("7", "4")] {
             assert!(announced(limit, remaining).unwrap().take().is_err(), "{remaining} of {limit}");
         }

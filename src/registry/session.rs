@@ -2,6 +2,7 @@
 //! asked once for all repositories where the service allows it, and a registry that cannot serve is left alone.
 
 use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderValue, StatusCode, Version, header};
 use tokio::sync::watch;
@@ -14,7 +15,7 @@ use super::challenge::{self, BearerChallenge, Challenge};
 use super::credentials::Credential;
 use super::failure::Trouble;
 use super::memory::{Authorization, Demand, Memory};
-use super::rate::RateLimit;
+use super::rate::{RateLimit, Turn};
 use super::redaction::without_secret;
 use super::token;
 use super::transport::{Answer, Ask, Transport};
@@ -31,6 +32,7 @@ pub(super) struct Session<'a> {
     memory: &'a Memory,
     repositories: Vec<String>,
     standing: watch::Sender<Standing>,
+    logins: Mutex<Logins>,
 }
 
 /// How it stands with the registry, in this conversation.
@@ -70,7 +72,7 @@ impl<'a> Session<'a> {
         memory.belong_to(&access.credentials);
         let open = memory.state().version.is_some() && !awaits_limit(endpoint, memory);
         let standing = watch::Sender::new(Standing { open, ..Standing::default() });
-        Self { transport, access, endpoint, memory, repositories, standing }
+        Self { transport, access, endpoint, memory, repositories, standing, logins: Mutex::default() }
     }
 
     /// The HTTP version that the registry was seen to speak.
@@ -87,7 +89,7 @@ impl<'a> Session<'a> {
     /// Opens the connection to the registry while a token is fetched elsewhere, so that the images need not wait for it.
     /// Only where it is known that a token of another host will be needed.
     pub(super) async fn knock_early(&self) {
-        let elsewhere = match &self.memory.state().demand {
+        let elsewhere = match self.memory.demand() {
             Some((Demand::Bearer(challenge), _)) => {
                 Url::parse(&challenge.realm).is_ok_and(|realm| realm.origin() != self.endpoint.base.origin())
             }
@@ -145,79 +147,86 @@ impl<'a> Session<'a> {
     }
 
     /// Makes a failure of it, with every secret that this session knows taken out of the text.
-    pub(super) fn failure(&self, trouble: &Trouble, reference: &Reference, repository: &str) -> RegistryFailure {
+    pub(super) fn failure(&self, trouble: &Trouble, reference: &Reference) -> RegistryFailure {
         let mut answer = trouble.answer.clone();
-        let credentials = self.access.credentials(self.endpoint, repository);
+        let secrets = self.access.all_credentials(self.endpoint).flat_map(Credential::secrets);
         let (received, proxies) = (self.memory.state().received(), self.transport.proxy_secrets());
-        for secret in credentials.iter().flat_map(Credential::secrets).chain(received).chain(proxies) {
+        for secret in secrets.chain(received).chain(proxies) {
             answer = without_secret(answer, &secret);
         }
         RegistryFailure::new(trouble.kind, Some(reference.clone()), &self.endpoint.host, &answer)
     }
 
+    /// By what is known of the registry; where that leads to nothing, the registry is asked what it wants now.
     async fn ask_authorized(&self, question: Question<'_>) -> Result<Answer, Trouble> {
-        let repository = question.repository;
-        let url = self.endpoint.base.join(&format!("v2/{repository}/{}", question.path));
+        let url = self.endpoint.base.join(&format!("v2/{}/{}", question.repository, question.path));
         let url = url.map_err(|_| Trouble::invalid("a repository that no address can be made of"))?;
-        let (known, demanded) = {
-            let state = self.memory.state();
-            (state.authorization(repository), state.demand.clone())
-        };
-        let (demand, class, mut refusal) = match (known, demanded) {
-            // The demand was made for another repository: its scope is not ours.
-            (None, Some((Demand::Bearer(challenge), class))) => {
-                (Demand::Bearer(BearerChallenge { scope: None, ..challenge }), class, None)
-            }
-            (None, Some((demand, class))) => (demand, class, None),
-            // Without a known demand the first question goes out bare: the registry then says what it wants, and from where.
-            (known, _) => {
-                let answer = self.send(&url, question, known.clone()).await?;
-                if answer.status != StatusCode::UNAUTHORIZED {
-                    self.open();
-                    return accepted(answer);
+        let mut failed = None;
+        if let Some((demand, class)) = self.memory.demand() {
+            let remembered = Meeting { demand: demand.of_another_question(), class, remembered: true };
+            match self.meet(question, &url, &remembered, None).await {
+                Err(trouble) if self.is_settled(question.repository) => return Err(trouble),
+                Err(trouble) if trouble.of_token_service && is_no_proof(trouble.kind) && !trouble.whole_registry => {
+                    // Very likely what it says; if the service has moved, the next conversation finds out.
+                    self.memory.doubt_demand();
+                    return Err(trouble);
                 }
-                let mut state = self.memory.state();
-                if let Some(refused) = &known {
-                    state.forget(repository, refused);
+                // What another repository, or an earlier time, was asked for is no word about this one.
+                Err(trouble) if is_no_proof(trouble.kind) || trouble.of_token_service => {
+                    self.memory.forget_demand(&demand);
+                    failed = Some((demand, trouble));
                 }
-                let Some(demand) = demand(&answer) else { return Err(answer.trouble()) };
-                state.demand = Some((demand.clone(), answer.class));
-                drop(state);
-                (demand, answer.class, Some(answer.trouble()))
+                outcome => return outcome,
             }
-        };
-        if !awaits_limit(self.endpoint, self.memory) {
+        }
+        let answer = self.send(&url, question, None).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            self.open();
+            return accepted(answer);
+        }
+        let Some(demand) = demand(&answer) else { return Err(answer.trouble()) };
+        self.memory.keep_demand(&demand, answer.class);
+        // The same was met just now, with credentials to show.
+        if let Some((old, trouble)) = failed
+            && demand.asks_the_same_as(&old, question.repository)
+            && !self.access.credentials(self.endpoint, question.repository).is_empty()
+        {
+            return Err(trouble);
+        }
+        let asked = Meeting { demand, class: answer.class, remembered: false };
+        self.meet(question, &url, &asked, Some(answer.trouble())).await
+    }
+
+    /// Asks with what meets the demand: what worked before, then each credential that fits, in order.
+    async fn meet(
+        &self,
+        question: Question<'_>,
+        url: &Url,
+        meeting: &Meeting,
+        mut refusal: Option<Trouble>,
+    ) -> Result<Answer, Trouble> {
+        let repository = question.repository;
+        let candidates = self.candidates(repository, &meeting.demand);
+        let known = self.memory.state().authorization(repository);
+        if let Some(known) = known {
+            let answer = self.send(url, question, Some(known.clone())).await?;
+            let refused = may_try_next(answer.trouble_kind()) && answer.status != StatusCode::OK;
+            let other = answer.status == StatusCode::UNAUTHORIZED || candidates.len() > 1;
+            if !(refused && other) {
+                self.open();
+                return accepted(answer);
+            }
+            self.memory.state().forget(repository, &known);
+            refusal = Some(answer.trouble());
+        }
+        // A wrong password is found out by one image: all of them at once would look like an attack. A token is asked for by
+        // one at a time anyway.
+        if matches!(meeting.demand, Demand::Bearer(_)) && !awaits_limit(self.endpoint, self.memory) {
             self.open();
         }
-        for candidate in self.candidates(repository, &demand) {
-            let credential = candidate.as_ref();
-            let authorization = match self.authorize(&demand, repository, credential, class).await {
-                Ok(Some(authorization)) => authorization,
-                Ok(None) => continue,
-                Err(trouble) if may_try_next(trouble.kind) => {
-                    refusal = Some(trouble);
-                    continue;
-                }
-                Err(trouble) => return Err(trouble),
-            };
-            let mut answer = self.send(&url, question, Some(authorization.header.clone())).await?;
-            let mut used = authorization;
-            if answer.status == StatusCode::UNAUTHORIZED && self.memory.state().is_shared(&used.header) {
-                // The shared token does not hold for this repository: one of its own.
-                self.memory.state().forget(repository, &used.header);
-                used = match self.own_token(&demand, repository, credential, class).await {
-                    Ok(own) => own,
-                    Err(trouble) if may_try_next(trouble.kind) => {
-                        refusal = Some(trouble);
-                        continue;
-                    }
-                    Err(trouble) => return Err(trouble),
-                };
-                answer = self.send(&url, question, Some(used.header.clone())).await?;
-            }
-            match accepted(answer) {
+        for candidate in candidates {
+            match self.try_credential(question, url, meeting, candidate.as_ref()).await {
                 Ok(answer) => {
-                    self.memory.state().keep(repository, used);
                     self.open();
                     return Ok(answer);
                 }
@@ -227,12 +236,42 @@ impl<'a> Session<'a> {
         }
         let trouble = unauthorized(refusal);
         let nameless = self.access.credentials(self.endpoint, repository).is_empty();
+        if nameless && !meeting.remembered && is_no_proof(trouble.kind) {
+            self.note_refused(None, &trouble);
+        }
         match trouble.kind {
-            RegistryFailureKind::Unauthorized if nameless => {
+            // Some token services forbid what they should ask credentials for.
+            RegistryFailureKind::Unauthorized | RegistryFailureKind::Forbidden if nameless => {
                 Err(Trouble { kind: RegistryFailureKind::CredentialsMissing, ..trouble })
             }
             _ => Err(trouble),
         }
+    }
+
+    async fn try_credential(
+        &self,
+        question: Question<'_>,
+        url: &Url,
+        meeting: &Meeting,
+        credential: Option<&Credential>,
+    ) -> Result<Answer, Trouble> {
+        let repository = question.repository;
+        self.refused_before(credential)?;
+        let mut used = self.authorize(meeting, repository, credential).await?;
+        let mut answer = self.send(url, question, Some(used.header.clone())).await?;
+        if answer.status == StatusCode::UNAUTHORIZED && self.memory.state().is_shared(&used.header) {
+            // The shared token does not hold for this repository: one of its own.
+            self.memory.state().forget(repository, &used.header);
+            used = self.own_token(meeting, repository, credential).await?;
+            answer = self.send(url, question, Some(used.header.clone())).await?;
+        }
+        if answer.status == StatusCode::UNAUTHORIZED && meeting.demand == Demand::Basic {
+            self.note_refused(credential, &answer.trouble());
+        }
+        let answer = accepted(answer)?;
+        self.note_taken(credential);
+        self.memory.state().keep(repository, used);
+        Ok(answer)
     }
 
     /// One exchange, within what the registry lets us ask.
@@ -242,11 +281,8 @@ impl<'a> Session<'a> {
         question: Question<'_>,
         authorization: Option<HeaderValue>,
     ) -> Result<Answer, Trouble> {
-        let counted = {
-            let mut state = self.memory.state();
-            state.rate.take_if(|rate| rate.is_over(Instant::now()));
-            state.rate.as_mut().map(RateLimit::take).transpose()?.is_some()
-        };
+        // Docker Hub does not count HEADs.
+        let counted = !(question.head && self.endpoint.is_docker_hub()) && self.take_turn().await?;
         let Question { accept, limit, head, .. } = question;
         let large_body = Some(&self.memory.large_body);
         let ask = Ask { accept, authorization, limit, head, large_body, ..Ask::get(url.clone()) };
@@ -268,6 +304,61 @@ impl<'a> Session<'a> {
         Ok(answer)
     }
 
+    /// Waits until another request leaves half of an announced limit. Whether there is one.
+    async fn take_turn(&self) -> Result<bool, Trouble> {
+        loop {
+            let given_back = self.memory.given_back.notified();
+            {
+                let mut state = self.memory.state();
+                state.rate.take_if(|rate| rate.is_over(Instant::now()));
+                match state.rate.as_mut().map(RateLimit::take).transpose()? {
+                    None => return Ok(false),
+                    Some(Turn::Taken) => return Ok(true),
+                    Some(Turn::Later) => {}
+                }
+            }
+            given_back.await;
+        }
+    }
+
+    /// What became of a credential that was refused here, and by which nobody was let in.
+    fn refused_before(&self, credential: Option<&Credential>) -> Result<(), Trouble> {
+        let logins = self.logins();
+        let refused = logins.refused.iter().find(|(refused, _)| refused.as_ref() == credential);
+        refused.map_or(Ok(()), |(_, trouble)| Err(trouble.clone()))
+    }
+
+    /// Whether asking on for this repository is pointless: nothing more is asked of the registry, or all that could be shown
+    /// to it was refused in this conversation.
+    fn is_settled(&self, repository: &str) -> bool {
+        let credentials = self.access.credentials(self.endpoint, repository);
+        let nobody = credentials.is_empty() && self.refused_before(None).is_err();
+        let all = credentials.iter().all(|credential| self.refused_before(Some(credential)).is_err());
+        self.standing.borrow().halted.is_some() || nobody || (!credentials.is_empty() && all)
+    }
+
+    fn note_refused(&self, credential: Option<&Credential>, trouble: &Trouble) {
+        let mut logins = self.logins();
+        let credential = credential.cloned();
+        let known = logins.refused.iter().any(|(refused, _)| *refused == credential);
+        if !known && !logins.taken.contains(&credential) {
+            logins.refused.push((credential, trouble.clone()));
+        }
+    }
+
+    fn note_taken(&self, credential: Option<&Credential>) {
+        let mut logins = self.logins();
+        let credential = credential.cloned();
+        logins.refused.retain(|(refused, _)| *refused != credential);
+        if !logins.taken.contains(&credential) {
+            logins.taken.push(credential);
+        }
+    }
+
+    fn logins(&self) -> MutexGuard<'_, Logins> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn open(&self) {
         self.standing.send_if_modified(|standing| !std::mem::replace(&mut standing.open, true));
     }
@@ -281,26 +372,26 @@ impl<'a> Session<'a> {
         credentials.into_iter().map(Some).collect()
     }
 
-    /// The header that meets the demand; `None` where this credential cannot.
+    /// The header that meets the demand.
     async fn authorize(
         &self,
-        demand: &Demand,
+        meeting: &Meeting,
         repository: &str,
         credential: Option<&Credential>,
-        class: AddressClass,
-    ) -> Result<Option<Authorization>, Trouble> {
+    ) -> Result<Authorization, Trouble> {
         let lasting = |header| Authorization { header, until: None };
-        match (demand, credential) {
-            (_, Some(Credential::RegistryToken(token))) => token::header("Bearer", token).map(lasting).map(Some),
-            (Demand::Basic, Some(credential)) => {
-                credential.basic().map(|basic| token::header("Basic", &basic).map(lasting)).transpose()
-            }
-            (Demand::Basic, None) => Ok(None),
+        match (&meeting.demand, credential) {
+            (_, Some(Credential::RegistryToken(token))) => token::header("Bearer", token).map(lasting),
+            (Demand::Basic, credential) => match credential.and_then(Credential::basic) {
+                Some(basic) => token::header("Basic", &basic).map(lasting),
+                // An identity token is of no use to a registry that wants user and password.
+                None => Err(unauthorized(None)),
+            },
             (Demand::Bearer(challenge), credential) => {
-                if let Some(shared) = self.shared_token(challenge, repository, credential, class).await? {
-                    return Ok(Some(shared));
+                match self.shared_token(challenge, meeting, repository, credential).await? {
+                    Some(shared) => Ok(shared),
+                    None => self.own_token(meeting, repository, credential).await,
                 }
-                self.own_token(demand, repository, credential, class).await.map(Some)
             }
         }
     }
@@ -309,13 +400,17 @@ impl<'a> Session<'a> {
     async fn shared_token(
         &self,
         challenge: &BearerChallenge,
+        meeting: &Meeting,
         repository: &str,
         credential: Option<&Credential>,
-        class: AddressClass,
     ) -> Result<Option<Authorization>, Trouble> {
         let _turn = self.memory.fetching.lock().await;
         if let Some(trouble) = self.standing.borrow().halted.clone() {
             return Err(trouble);
+        }
+        self.refused_before(credential)?;
+        if meeting.remembered && self.memory.demand().is_none() {
+            return Err(unauthorized(None));
         }
         {
             let state = self.memory.state();
@@ -334,7 +429,7 @@ impl<'a> Session<'a> {
         }
         let scope = |other: &&String| token::scope((other.as_str() == repository).then_some(challenge), other);
         let scopes: Vec<String> = repositories.iter().map(scope).collect();
-        match token::fetch(self.transport, self.endpoint, class, challenge, &scopes, credential).await {
+        match token::fetch(self.transport, self.endpoint, meeting.class, challenge, &scopes, credential).await {
             Ok(token) => {
                 let authorization = token.authorization()?;
                 let repositories = repositories.into_iter().cloned().collect::<HashSet<String>>();
@@ -344,31 +439,62 @@ impl<'a> Session<'a> {
                 Ok(Some(authorization))
             }
             Err(trouble) if trouble.whole_registry => {
-                self.halt(&trouble);
+                // By an old demand nothing is proved.
+                if !meeting.remembered {
+                    self.halt(&trouble);
+                }
                 Err(trouble)
             }
-            // A service that knows no multiple scopes, or refuses them all for one: each repository on its own.
-            Err(_) => {
-                self.memory.state().note_single_scopes();
-                Ok(None)
+            // A service that knows no multiple scopes, or refuses them all for one: each repository on its own. Whether it
+            // is the login that was refused, one of them finds out before all others try.
+            Err(refusal) => {
+                let own = self.own_token(meeting, repository, credential).await;
+                match &own {
+                    Ok(_) => self.memory.state().note_single_scopes(),
+                    Err(trouble) if trouble.kind == RegistryFailureKind::Forbidden => {
+                        self.memory.state().note_single_scopes();
+                    }
+                    Err(trouble)
+                        if refusal.kind == RegistryFailureKind::Unauthorized && trouble.kind == refusal.kind =>
+                    {
+                        self.note_refused(credential, trouble);
+                    }
+                    Err(_) => {}
+                }
+                own.map(Some)
             }
         }
     }
 
     async fn own_token(
         &self,
-        demand: &Demand,
+        meeting: &Meeting,
         repository: &str,
         credential: Option<&Credential>,
-        class: AddressClass,
     ) -> Result<Authorization, Trouble> {
-        let Demand::Bearer(challenge) = demand else { return Err(unauthorized(None)) };
+        let Demand::Bearer(challenge) = &meeting.demand else { return Err(unauthorized(None)) };
         let scopes = [token::scope(Some(challenge), repository)];
-        let token = token::fetch(self.transport, self.endpoint, class, challenge, &scopes, credential).await?;
+        let token = token::fetch(self.transport, self.endpoint, meeting.class, challenge, &scopes, credential).await?;
         let authorization = token.authorization()?;
         self.memory.state().note_received(token.secret);
         Ok(authorization)
     }
+}
+
+/// What a registry wants, and how we know.
+struct Meeting {
+    demand: Demand,
+    /// Where the registry stood when it said so.
+    class: AddressClass,
+    /// It was said for another question.
+    remembered: bool,
+}
+
+/// Which credentials were let in during this conversation, and which were not.
+#[derive(Default)]
+struct Logins {
+    taken: Vec<Option<Credential>>,
+    refused: Vec<(Option<Credential>, Trouble)>,
 }
 
 /// A request that a rate limit counts.
@@ -379,12 +505,21 @@ impl Drop for UnderWay<'_> {
         if let Some(rate) = &mut self.0.state().rate {
             rate.give_back();
         }
+        self.0.given_back.notify_waiters();
     }
 }
 
 /// Docker Hub has limits and tells them with the first image only: that one goes alone, so that half is left for the nodes.
 fn awaits_limit(endpoint: &Endpoint, memory: &Memory) -> bool {
     endpoint.is_docker_hub() && memory.state().rate.as_ref().is_none_or(|rate| rate.is_over(Instant::now()))
+}
+
+/// Whether a failure says no more than that this demand, or this credential, did not do.
+const fn is_no_proof(kind: RegistryFailureKind) -> bool {
+    matches!(
+        kind,
+        RegistryFailureKind::Unauthorized | RegistryFailureKind::Forbidden | RegistryFailureKind::CredentialsMissing
+    )
 }
 
 /// What the registry wants: a token if it offers that way, else user and password.

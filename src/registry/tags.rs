@@ -67,7 +67,8 @@ pub(super) async fn releases(session: &Session<'_>, repository: &str) -> Result<
             found.pop_first();
         }
         let link = answer.headers.get(header::LINK).and_then(|link| link.to_str().ok());
-        match link.and_then(|link| next_page(link, repository)) {
+        let next = link.map_or(Ok(None), |link| next_page(link, repository))?;
+        match next {
             Some(next) if next == path => return Err(Trouble::invalid("a page of tags that leads to itself")),
             Some(next) => path = next,
             None => return Ok(found),
@@ -78,15 +79,27 @@ pub(super) async fn releases(session: &Session<'_>, repository: &str) -> Result<
 
 /// The query of `</v2/REPOSITORY/tags/list?…>; rel="next"` (RFC 8288), put behind our own path: only what the list is
 /// continued with is taken from the registry, never where to.
-fn next_page(link: &str, repository: &str) -> Option<String> {
-    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+///
+/// # Errors
+/// There is more, and where it is cannot be believed: what was read so far is not the list.
+fn next_page(link: &str, repository: &str) -> Result<Option<String>, Trouble> {
+    let Some((target, parameters)) = link.trim().strip_prefix('<').and_then(|link| link.split_once('>')) else {
+        return Err(Trouble::invalid("a Link that cannot be read beside a list of tags"));
+    };
     if !parameters.split(';').any(|parameter| matches!(parameter.trim(), "rel=\"next\"" | "rel=next")) {
-        return None;
+        return Ok(None);
     }
-    let (place, query) = target.split_once('?')?;
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\' | b'<' | b'>');
-    let same_list = place.ends_with(&format!("/v2/{repository}/tags/list"));
-    (same_list && query.len() <= 2048 && query.bytes().all(plain)).then(|| format!("tags/list?{query}"))
+    match target.split_once('?') {
+        Some((place, query))
+            if place.ends_with(&format!("/v2/{repository}/tags/list"))
+                && query.len() <= 2048
+                && query.bytes().all(plain) =>
+        {
+            Ok(Some(format!("tags/list?{query}")))
+        }
+        _ => Err(Trouble::invalid("a next page of tags that is not of the same list")),
+    }
 }
 
 #[cfg(test)]
@@ -95,19 +108,19 @@ mod tests {
 
     #[test]
     fn the_next_page_is_of_the_same_list() {
-        let next = |link: &str| next_page(link, "tigera/operator");
+        let next = |link: &str| next_page(link, "tigera/operator").map_err(|trouble| trouble.kind);
         let path = "tags/list?n=2&last=v1.40.1".to_owned();
-        assert_eq!(next("</v2/tigera/operator/tags/list?n=2&last=v1.40.1>; rel=\"next\""), Some(path.clone()));
-        assert_eq!(next("<https://quay.io/v2/tigera/operator/tags/list?n=2&last=v1.40.1>; rel=next"), Some(path));
+        assert_eq!(next("</v2/tigera/operator/tags/list?n=2&last=v1.40.1>; rel=\"next\""), Ok(Some(path.clone())));
+        assert_eq!(next("<https://quay.io/v2/tigera/operator/tags/list?n=2&last=v1.40.1>; rel=next"), Ok(Some(path)));
+        assert_eq!(next("</v2/tigera/operator/tags/list?n=2>"), Ok(None));
+        assert_eq!(next("</v2/tigera/operator/tags/list?n=2>; rel=\"prev\""), Ok(None));
         for strange in [
             "",
-            "</v2/tigera/operator/tags/list?n=2>",
-            "</v2/tigera/operator/tags/list?n=2>; rel=\"prev\"",
             "</v2/other/tags/list?n=2>; rel=\"next\"",
             "</v2/tigera/operator/tags/list>; rel=\"next\"",
             "</v2/tigera/operator/tags/list?n=2#x>; rel=\"next\"",
         ] {
-            assert_eq!(next(strange), None, "{strange}");
+            assert_eq!(next(strange), Err(RegistryFailureKind::InvalidAnswer), "{strange}");
         }
     }
 

@@ -70,6 +70,18 @@ pub(super) async fn fetch(
     scopes: &[String],
     credential: Option<&Credential>,
 ) -> Result<Token, Trouble> {
+    let fetched = ask(transport, endpoint, registry_class, challenge, scopes, credential).await;
+    fetched.map_err(|trouble| Trouble { of_token_service: true, ..trouble })
+}
+
+async fn ask(
+    transport: &Transport,
+    endpoint: &Endpoint,
+    registry_class: AddressClass,
+    challenge: &BearerChallenge,
+    scopes: &[String],
+    credential: Option<&Credential>,
+) -> Result<Token, Trouble> {
     let mut url = realm(endpoint, challenge, credential.is_some())?;
     let own_host = url.host_str() == endpoint.base.host_str();
     let reach = if own_host { Reach::Registry } else { Reach::SentBy(registry_class) };

@@ -120,6 +120,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// What kind of refusal it is, if it is one.
+    pub(super) fn trouble_kind(&self) -> RegistryFailureKind {
+        self.trouble().kind
+    }
+
     /// What a refusal means.
     pub(super) fn trouble(&self) -> Trouble {
         Trouble::of_status(self.status, &self.headers, &self.body, jiff::Timestamp::now().as_second())

@@ -255,6 +255,7 @@ fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
     for action in decide(snapshot, Catalogue::embedded()).actions {
         match action {
             Action::WriteRecord(record) => snapshot.records = Read::Known(vec![*record]),
+            Action::PruneImageSet(_) => unreachable!("there is no set before the first"),
             Action::StoreImageSet(store) => {
                 let entry = |(name, digest): (&_, &Digest)| StoredImage {
                     image: format!("{name}"),

@@ -24,6 +24,7 @@ mod platforms;
 mod proxies;
 mod proxy;
 mod redirects;
+mod remembered;
 mod server;
 mod tags;
 mod transcripts;
