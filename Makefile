@@ -48,10 +48,12 @@ bench: needs-rust needs-go ## Measure against the limits of the product; fails o
 fuzz: needs-rust needs-fuzz ## Run each fuzz target for FUZZ_SECONDS (60) on top of its corpus
 	@$(CARGO) fuzz build --sanitizer none --target-dir target/fuzz
 	@for target in $(FUZZ_TARGETS); do \
-		echo "== $$target, $(FUZZ_SECONDS) seconds"; \
+		log=target/fuzz-corpus/$$target.log; \
 		mkdir -p target/fuzz-corpus/$$target; \
 		$(CARGO) fuzz run --sanitizer none --target-dir target/fuzz $$target target/fuzz-corpus/$$target fuzz/corpus/$$target -- \
-			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0 || exit 1; \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 >$$log 2>&1 \
+			|| { tail -n 80 $$log >&2; echo "error: $$target broke a property; all of it is in $$log" >&2; exit 1; }; \
+		echo "$$target: $$(grep -E 'DONE' $$log)"; \
 	done
 
 needs-rust:

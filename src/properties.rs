@@ -42,9 +42,9 @@ fn written_and_read(reference: &Reference) {
 
 /// Placing moves an image and never turns it into another one.
 fn placed(layout: &RegistryLayout, default: &Reference) {
-    let placed = layout.place(default);
-    assert_eq!(layout.normalised().place(default), placed, "{layout:?} and its one spelling");
-    let Ok(placed) = placed else { return };
+    let placed = layout.place(default).ok();
+    assert_eq!(layout.normalised().place(default).ok(), placed, "{layout:?} and its one spelling");
+    let Some(placed) = placed else { return };
     written_and_read(&placed);
     assert_eq!((placed.tag(), placed.digest()), (default.tag(), default.digest()), "{default} {layout:?}");
     if layout.is_default() {
@@ -88,7 +88,10 @@ pub fn operator_output(data: &[u8]) {
         assert!(error.to_string().len() < 8 * 1024, "an error that grows with the text");
     }
     let Ok(images) = read else { return };
-    let written_out = |line: &&str| line.parse::<Reference>().is_ok_and(|reference| reference.to_string() == **line);
+    // What begins with a bracket is a log line; no operator is built for a registry at an IPv6 address.
+    let written_out = |line: &&str| {
+        !line.starts_with('[') && line.parse::<Reference>().is_ok_and(|reference| reference.to_string() == **line)
+    };
     let lines: BTreeSet<&str> = log.lines().map(str::trim).filter(written_out).collect();
     let printed = images.as_printed();
     let lists = [&printed.calico_images, &printed.enterprise_images, &printed.common_images];

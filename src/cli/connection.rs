@@ -57,9 +57,14 @@ pub(super) async fn policy(client: &Client) -> Result<Found, Failure> {
         Ok(Err(kube::Error::Api(status))) => {
             Err(Failure::new(format!("ImageSetPolicy {POLICY_NAME} cannot be read: {}", status.message)))
         }
-        Ok(Err(error)) => Err(Failure::new(format!("the API server cannot be asked: {error}"))
+        Ok(Err(error)) => Err(Failure::new(format!("the API server cannot be asked: {}", root_cause(error)))
             .hint("check the kubeconfig and that the cluster can be reached: kubectl version")),
         Err(_) => Err(Failure::new(format!("the API server did not answer within {} s", DEADLINE.as_secs()))
             .hint("check the kubeconfig and that the cluster can be reached: kubectl version")),
     }
+}
+
+/// What really happened: what stands in front of it says `client error (Connect)` only.
+fn root_cause(error: kube::Error) -> String {
+    anyhow::Error::new(error).root_cause().to_string()
 }

@@ -1,7 +1,10 @@
 //! A connection to the API server. Where the server speaks HTTP/2, and every kube-apiserver does, one connection carries all
-//! watches and reads; kube's own client opens one per watch, each with its buffers (docs/adr/0009). Every wait has an end.
+//! watches and reads; kube's own client opens one per watch, each with its buffers (docs/adr/0009). Proxies are those that
+//! kubectl would use. Every wait has an end.
 
+use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::client::legacy::Client as HttpClient;
@@ -13,6 +16,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
+
+use crate::registry::{Connector, Proxies};
 
 /// For a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,6 +46,9 @@ pub enum ConnectError {
     /// The name of the server in its certificate cannot be one.
     #[error("tls-server-name {0:?} is not a name")]
     ServerName(String),
+    /// TLS to a proxy cannot be had at all.
+    #[error("TLS to a proxy: {0}")]
+    Tls(#[from] rustls::Error),
     /// Our own retry settings contradict each other.
     #[error("{0}")]
     Retry(#[from] InvalidBackoff),
@@ -61,22 +69,19 @@ pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result
     of_config(config)
 }
 
-/// Whether a proxy is one that kube took from the environment, not from the kubeconfig (`proxy-url`).
-fn is_of_environment(proxy: Option<&http::Uri>) -> bool {
-    let variables = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
-    let values = variables.iter().filter_map(|variable| std::env::var(variable).ok());
-    proxy.is_some_and(|proxy| values.filter_map(|value| value.parse::<http::Uri>().ok()).any(|value| value == *proxy))
+/// The proxies for an address that kube found: in the kubeconfig, or else in `HTTPS_PROXY`, where it knows half of the rules.
+fn proxies(found: &http::Uri, variable: impl Fn(&str) -> Option<OsString>) -> Proxies {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    let of_environment = set("HTTPS_PROXY").or_else(|| set("https_proxy")).and_then(|value| value.into_string().ok());
+    let same = |value: String| value.parse::<http::Uri>().is_ok_and(|value| value == *found);
+    if of_environment.is_some_and(same) {
+        return Proxies::of_variables(variable);
+    }
+    Proxies::only("the kubeconfig's proxy-url", &found.to_string())
 }
 
 fn of_config(mut config: Config) -> Result<Client, ConnectError> {
-    if is_of_environment(config.proxy_url.as_ref()) {
-        // These variables are for registries; kube takes them for the API server as well, NO_PROXY or not.
-        config.proxy_url = None;
-    }
-    if config.proxy_url.is_some() {
-        // kube says that proxies are not built in, in its own words.
-        return Ok(Client::try_from(config)?);
-    }
+    let proxies = config.proxy_url.take().map(|url| proxies(&url, |name| std::env::var_os(name)));
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -85,6 +90,7 @@ fn of_config(mut config: Config) -> Result<Client, ConnectError> {
     tcp.set_keepalive(Some(PING_AFTER));
     tcp.set_keepalive_interval(Some(PING_AFTER));
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let tcp = Connector::new(tcp.clone(), tcp, Arc::new(proxies.unwrap_or_default()), CONNECT_TIMEOUT)?;
     let tls =
         hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();
     let connector = match &config.tls_server_name {

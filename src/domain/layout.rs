@@ -35,10 +35,10 @@ impl RegistryLayout {
     /// The same layout in its one spelling: defaults empty, no slashes at the ends.
     #[must_use]
     pub fn normalised(&self) -> Self {
-        // A setting of nothing but slashes is wrong and stays so.
+        // What is only nothing or the default without its slashes is wrong, and stays so.
         let setting = |text: &str| match text.trim_matches('/') {
             _ if is_default(text) => String::new(),
-            "" => "/".to_owned(),
+            "" | USE_DEFAULT => "/".to_owned(),
             trimmed => trimmed.to_owned(),
         };
         Self {
@@ -119,6 +119,8 @@ mod tests {
         for (registry, image_path, image_prefix) in [
             ("//", "", ""),
             ("", "//", ""),
+            ("", "/UseDefault", ""),
+            ("UseDefault/", "", ""),
             ("", "a:b", ""),
             ("", "", "x:"),
             ("", "", "x@"),
@@ -133,7 +135,7 @@ mod tests {
             for default in [format!("quay.io/calico/node@{digest}"), "quay.io/calico/node:v1".to_owned()] {
                 let default = default.parse().unwrap();
                 assert!(layout.place(&default).is_err(), "{layout:?} {default}");
-                assert_eq!(layout.normalised().place(&default), layout.place(&default));
+                assert!(layout.normalised().place(&default).is_err(), "{layout:?} {default}");
             }
         }
     }

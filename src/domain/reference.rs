@@ -150,24 +150,23 @@ fn split_registry(name: &str) -> (&str, &str) {
 
 /// A DNS name or an IPv4 address, or an IPv6 address in brackets, with an optional port.
 fn is_host(text: &str) -> bool {
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, rest)) => {
-            if address.is_empty() || !address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':') {
-                return false;
-            }
-            ("", rest)
-        }
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
-    };
+    let is_digits = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = |port: &str| port.is_empty() || port.strip_prefix(':').is_some_and(is_digits);
     let is_label = |label: &str| {
         let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         ends(label.as_bytes().first())
             && ends(label.as_bytes().last())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    let is_port = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    (text.starts_with('[') || host.split('.').all(is_label))
-        && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+    let is_address =
+        |address: &str| !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
+    match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').is_some_and(|(address, port)| is_address(address) && is_port(port)),
+        None => {
+            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            host.split('.').all(is_label) && is_port(port)
+        }
+    }
 }
 
 /// Lower-case letters and digits, separated by `.`, `_`, `__` or any number of `-`.
@@ -314,6 +313,8 @@ mod tests {
         }
         for text in [
             "[::1/calico/node",
+            "[quay.io/calico/node",
+            "[a b.c/calico/node",
             "[]/calico/node",
             "[::1]x/calico/node",
             "[::1]:/a/b",

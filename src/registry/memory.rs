@@ -66,10 +66,11 @@ pub(super) struct State {
     credentials: Vec<DockerConfig>,
     /// What it wants, and where it stood when it said so.
     demand: Option<(Demand, AddressClass)>,
-    /// That may be outdated: the next conversation asks anew.
-    doubted: bool,
     /// What it speaks; known as soon as it answered anything.
     pub version: Option<Version>,
+    /// It did not serve when it was asked last. What it demands may be another thing by now, and one question is enough to find
+    /// out whether it serves again.
+    doubted: bool,
     /// Its announced limit.
     pub rate: Option<RateLimit>,
     /// The token service was seen to refuse several scopes at a time, until then it is asked for one at a time.
@@ -123,9 +124,17 @@ impl Memory {
         self.state().demand = Some((demand.clone(), class));
     }
 
-    /// What it wanted is for this conversation only.
-    pub(super) fn doubt_demand(&self) {
+    /// What it wanted is for this conversation only, and the next one begins with one question.
+    pub(super) fn doubt(&self) {
         self.state().doubted = true;
+    }
+
+    /// Begins a conversation: whether the registry was doubted. What it wanted is forgotten then.
+    pub(super) fn begin(&self) -> bool {
+        let mut state = self.state();
+        let doubted = std::mem::take(&mut state.doubted);
+        state.demand.take_if(|_| doubted);
+        doubted
     }
 
     /// Forgets what it wanted, unless it has said something else since.
@@ -136,9 +145,6 @@ impl Memory {
     /// Forgets all authorizations if they came of other pull secrets.
     pub(super) fn belong_to(&self, credentials: &[DockerConfig]) {
         let mut state = self.state();
-        if std::mem::take(&mut state.doubted) {
-            state.demand = None;
-        }
         if state.credentials != credentials {
             state.credentials = credentials.to_vec();
             state.authorizations.clear();

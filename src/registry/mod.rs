@@ -37,6 +37,7 @@ mod tunnel;
 pub use access::{Access, RegistrySettings};
 pub use credentials::{DockerConfig, InvalidDockerConfig};
 pub use proxy::Proxies;
+pub use tunnel::Connector;
 
 use crate::domain::answer::{Hints, OperatorImage};
 use crate::domain::{

@@ -133,7 +133,7 @@ fn one_entry(key: &str, entry: &Value) {
         assert!(matching([&config], &other, &format!("{path}/x")).is_empty(), "{key:?} serves {other:?}");
     }
     if !path.is_empty() {
-        assert!(matching([&config], host, &format!("x{path}")).is_empty(), "{key:?} serves another path");
+        assert!(matching([&config], host, &format!("X{path}")).is_empty(), "{key:?} serves another path");
     }
 }
 
@@ -141,8 +141,9 @@ fn one_entry(key: &str, entry: &Value) {
 fn may_fit(key: &str, host: &str) -> bool {
     let key = key.trim();
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    let key = key.split('/').next().unwrap_or_default().to_ascii_lowercase();
-    let host = host.to_ascii_lowercase();
+    // An empty port is none.
+    let plain = |host: &str| host.strip_suffix(':').unwrap_or(host).to_ascii_lowercase();
+    let (key, host) = (plain(key.split('/').next().unwrap_or_default()), plain(host));
     let is_hub = |name: &str| DOCKER_HUB_NAMES.contains(&name);
     let globs = key.contains(['*', '?']) && key.split('.').count() == host.split('.').count();
     let hub_globs = key.contains(['*', '?']) && is_hub(&host);
@@ -243,11 +244,13 @@ fn digests_in(value: &Value, digests: &mut BTreeSet<String>) {
 /// A reference is asked for at the host and port that it names (Docker Hub apart), or not at all.
 pub fn asked_where_it_says(reference: &Reference) {
     let Ok((endpoint, repository)) = Access::default().endpoint(reference) else { return };
-    assert_eq!(repository, reference.repository());
     if DOCKER_HUB_NAMES.contains(&reference.registry()) {
+        let official = if reference.repository().contains('/') { "" } else { "library/" };
+        assert_eq!(repository, format!("{official}{}", reference.repository()));
         assert_eq!(endpoint.base.as_str(), "https://registry-1.docker.io/");
         return;
     }
+    assert_eq!(repository, reference.repository());
     let registry = reference.registry().to_ascii_lowercase();
     let (name, port) = match registry.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),

@@ -79,6 +79,13 @@ impl Proxies {
         }
     }
 
+    /// This one for all targets but loopback ones. `name` says in messages who named it.
+    #[must_use]
+    pub fn only(name: &'static str, value: &str) -> Self {
+        let variable = Variable(proxy(name, value.into()));
+        Self { https: Some(variable.clone()), http: Some(variable), direct: Vec::new() }
+    }
+
     /// The proxy to go through; `None` for targets that are reached directly.
     pub(super) fn to(&self, target: &Uri) -> Result<Option<&Arc<Proxy>>, ProxyFailed> {
         let (variable, port) = match target.scheme_str() {

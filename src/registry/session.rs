@@ -70,7 +70,8 @@ impl<'a> Session<'a> {
         repositories: Vec<String>,
     ) -> Self {
         memory.belong_to(&access.credentials);
-        let open = memory.state().version.is_some() && !awaits_limit(endpoint, memory);
+        let doubted = memory.begin();
+        let open = memory.state().version.is_some() && !doubted && !awaits_limit(endpoint, memory);
         let standing = watch::Sender::new(Standing { open, ..Standing::default() });
         Self { transport, access, endpoint, memory, repositories, standing, logins: Mutex::default() }
     }
@@ -126,6 +127,9 @@ impl<'a> Session<'a> {
         {
             self.halt(trouble);
         }
+        if outcome.as_ref().is_err_and(|trouble| is_of_credentials(trouble.kind)) {
+            self.memory.doubt();
+        }
         outcome
     }
 
@@ -140,6 +144,7 @@ impl<'a> Session<'a> {
 
     /// Asks nothing more of this registry: every further question is answered with this.
     fn halt(&self, trouble: &Trouble) {
+        self.memory.doubt();
         self.standing.send_modify(|standing| {
             standing.halted.get_or_insert_with(|| trouble.clone());
             standing.open = true;
@@ -166,13 +171,14 @@ impl<'a> Session<'a> {
             let remembered = Meeting { demand: demand.of_another_question(), class, remembered: true };
             match self.meet(question, &url, &remembered, None).await {
                 Err(trouble) if self.is_settled(question.repository) => return Err(trouble),
-                Err(trouble) if trouble.of_token_service && is_no_proof(trouble.kind) && !trouble.whole_registry => {
+                Err(trouble)
+                    if trouble.of_token_service && is_of_credentials(trouble.kind) && !trouble.whole_registry =>
+                {
                     // Very likely what it says; if the service has moved, the next conversation finds out.
-                    self.memory.doubt_demand();
                     return Err(trouble);
                 }
                 // What another repository, or an earlier time, was asked for is no word about this one.
-                Err(trouble) if is_no_proof(trouble.kind) || trouble.of_token_service => {
+                Err(trouble) if is_of_credentials(trouble.kind) || trouble.of_token_service => {
                     self.memory.forget_demand(&demand);
                     failed = Some((demand, trouble));
                 }
@@ -236,7 +242,7 @@ impl<'a> Session<'a> {
         }
         let trouble = unauthorized(refusal);
         let nameless = self.access.credentials(self.endpoint, repository).is_empty();
-        if nameless && !meeting.remembered && is_no_proof(trouble.kind) {
+        if nameless && !meeting.remembered && is_of_credentials(trouble.kind) {
             self.note_refused(None, &trouble);
         }
         match trouble.kind {
@@ -514,14 +520,6 @@ fn awaits_limit(endpoint: &Endpoint, memory: &Memory) -> bool {
     endpoint.is_docker_hub() && memory.state().rate.as_ref().is_none_or(|rate| rate.is_over(Instant::now()))
 }
 
-/// Whether a failure says no more than that this demand, or this credential, did not do.
-const fn is_no_proof(kind: RegistryFailureKind) -> bool {
-    matches!(
-        kind,
-        RegistryFailureKind::Unauthorized | RegistryFailureKind::Forbidden | RegistryFailureKind::CredentialsMissing
-    )
-}
-
 /// What the registry wants: a token if it offers that way, else user and password.
 fn demand(answer: &Answer) -> Option<Demand> {
     let values = answer.headers.get_all(header::WWW_AUTHENTICATE);
@@ -541,6 +539,14 @@ fn accepted(answer: Answer) -> Result<Answer, Trouble> {
 /// Whether another credential might fare better; registries hide what one may not see behind a 404.
 fn may_try_next(kind: RegistryFailureKind) -> bool {
     matches!(kind, RegistryFailureKind::Unauthorized | RegistryFailureKind::Forbidden | RegistryFailureKind::NotFound)
+}
+
+/// Whether the registry did not let us in.
+fn is_of_credentials(kind: RegistryFailureKind) -> bool {
+    matches!(
+        kind,
+        RegistryFailureKind::Unauthorized | RegistryFailureKind::Forbidden | RegistryFailureKind::CredentialsMissing
+    )
 }
 
 fn unauthorized(refusal: Option<Trouble>) -> Trouble {

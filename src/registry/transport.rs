@@ -286,11 +286,12 @@ impl Transport {
             connector.set_connect_timeout(Some(self.connect_deadline));
             connector
         };
-        // The proxy is not chosen by a registry, so it may stand anywhere, and is trusted by the system's authorities.
+        // The proxy is not chosen by a registry, so it may stand anywhere.
         let to_proxies = tcp(Reach::Registry);
         let (proxies, deadline) = (Arc::clone(&self.proxies), self.connect_deadline);
-        let connector = Connector::new(tcp(reach), to_proxies, proxies, deadline, || self.tls(None))?;
-        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(self.tls(endpoint.ca_pem.as_deref())?);
+        let connector = Connector::new(tcp(reach), to_proxies, proxies, deadline);
+        let connector = connector.map_err(|error| Trouble::new(RegistryFailureKind::Tls, error.to_string()))?;
+        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(self.tls(endpoint)?);
         let builder = if endpoint.plain_http { builder.https_or_http() } else { builder.https_only() };
         let connector = match protocol {
             Protocol::Http1 => builder.enable_http1().wrap_connector(connector),
@@ -311,12 +312,12 @@ impl Transport {
             .build(connector))
     }
 
-    fn tls(&self, authorities: Option<&[u8]>) -> Result<rustls::ClientConfig, Trouble> {
+    fn tls(&self, endpoint: &Endpoint) -> Result<rustls::ClientConfig, Trouble> {
         let unusable = |text: String| Trouble::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry();
         let mut roots = RootCertStore::empty();
         let system = self.system_authorities.get_or_init(|| rustls_native_certs::load_native_certs().certs);
         roots.add_parsable_certificates(system.iter().cloned());
-        if let Some(pem) = authorities {
+        if let Some(pem) = &endpoint.ca_pem {
             let before = roots.len();
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 let certificate = certificate.map_err(|error| unusable(format!("CA bundle: {error}")))?;

@@ -47,7 +47,7 @@ type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
 /// Connects to targets, through their proxies where there are some.
 #[derive(Clone)]
-pub(super) struct Connector<C> {
+pub struct Connector<C> {
     direct: C,
     to_proxies: C,
     to_tls_proxies: Option<HttpsConnector<C>>,
@@ -56,23 +56,29 @@ pub(super) struct Connector<C> {
 }
 
 impl<C: Clone> Connector<C> {
-    /// `direct` connects to targets, `to_proxies` to proxies, which may be anywhere; `tls` says whom proxies with TLS must
-    /// have their certificates from. `deadline` is for a tunnel, from the connection to the proxy's answer.
-    pub(super) fn new<E>(
-        direct: C,
-        to_proxies: C,
-        proxies: Arc<Proxies>,
-        deadline: Duration,
-        tls: impl FnOnce() -> Result<rustls::ClientConfig, E>,
-    ) -> Result<Self, E> {
+    /// `direct` connects to targets, `to_proxies` to proxies, which may be anywhere. `deadline` is for a tunnel, from the
+    /// connection to the proxy's answer.
+    ///
+    /// # Errors
+    /// TLS cannot be had at all.
+    pub fn new(direct: C, to_proxies: C, proxies: Arc<Proxies>, deadline: Duration) -> Result<Self, rustls::Error> {
         let to_tls_proxies = if proxies.speak_tls() {
-            let builder = HttpsConnectorBuilder::new().with_tls_config(tls()?).https_only();
+            let builder = HttpsConnectorBuilder::new().with_tls_config(system_tls()?).https_only();
             Some(builder.enable_http1().wrap_connector(to_proxies.clone()))
         } else {
             None
         };
         Ok(Self { direct, to_proxies, to_tls_proxies, proxies, deadline })
     }
+}
+
+/// Proxies are not chosen by registries: the system's authorities are trusted, and no registry's.
+fn system_tls() -> Result<rustls::ClientConfig, rustls::Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 impl<C> Service<Uri> for Connector<C>
@@ -165,7 +171,7 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// A connection to a target, or to the proxy in front of it.
-pub(super) struct Proxied {
+pub struct Proxied {
     stream: Stream,
     via: Option<Via>,
 }

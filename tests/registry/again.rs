@@ -203,3 +203,34 @@ async fn half_of_an_announced_limit_is_left_for_the_nodes() {
     assert!(failure.answer.contains("of 100 requests are left, and half is kept for the nodes"), "{failure}");
     assert_eq!(ask(&client, &plain(&[&server]), &images[0]).await.unwrap_err().kind, failure.kind, "it is remembered");
 }
+
+/// A registry that was mended is let serve, whatever it demanded before; one question finds out.
+#[tokio::test]
+async fn a_demand_that_changed_is_noticed() {
+    let foreign = r#"Bearer realm="http://127.0.0.2:1/token""#;
+    let kinds_before = [
+        (Reply::challenge(foreign), RegistryFailureKind::ForeignTokenService),
+        (Reply::challenge("Basic"), RegistryFailureKind::Unauthorized),
+        (
+            Reply::status(429).with("retry-after", "1"),
+            RegistryFailureKind::RateLimited { retry_after_seconds: Some(1) },
+        ),
+    ];
+    for (before, kind) in kinds_before {
+        let server = Server::start().await;
+        let images = images(&server, 5);
+        server.on("*", before);
+        let (client, access) = (patient(), with_secret(&[&server]));
+        assert_eq!(kinds(&ask_all(&client, &access, &images).await), vec![Some(kind); 5]);
+        let asked = server.asked().len();
+        assert_eq!(kinds(&ask_all(&client, &access, &images).await), vec![Some(kind); 5]);
+        assert_eq!(
+            server.asked().len(),
+            2 * asked,
+            "the same again, and no oftener than by somebody who knows nothing"
+        );
+        server.on("*", good("node"));
+        resolved(&client, &access, &images).await;
+        assert_eq!(server.asked().len(), 2 * asked + 5, "nothing but the images");
+    }
+}

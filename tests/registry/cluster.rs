@@ -1,7 +1,7 @@
 //! A cluster in front of a failing registry, without an API server: snapshots go through the product's own decisions and its
 //! memory of answers as in a pass of the controller. A set is pinned and due for its check, another one is to be prepared.
-//! Whatever the fault, nothing pinned changes, one finding tells of it, a second pass asks nothing, and the planted secret
-//! is nowhere: not in findings, conditions, events, and not in the log at its finest.
+//! Whatever the fault, nothing pinned changes, one finding tells of it, nothing is asked before its time, and the planted
+//! secret is nowhere: not in findings, conditions, events, and not in the log at its finest.
 
 use std::fmt::Write as _;
 use std::io;
@@ -69,7 +69,7 @@ pub enum Asked {
     /// Not oftener than so: they are asked side by side until one of them finds out.
     AtMost(usize),
     /// Once for each image; those that are pinned again, with GET, for a HEAD decides nothing.
-    EachAndAgainIfPinned,
+    HeadThenGet,
 }
 
 /// See the module.
@@ -87,6 +87,7 @@ pub struct Pass {
     pub decision: Decision,
     /// What is told of it.
     pub report: Report,
+    logged: String,
 }
 
 /// What an honest registry serves for a reference.
@@ -124,6 +125,18 @@ impl Cluster {
         Self { snapshot, pinned: Vec::new(), wanted: Vec::new() }
     }
 
+    /// Nothing is to be prepared: the check is all that there is.
+    pub fn only_pinned(mut self) -> Self {
+        self.snapshot.settings.prepare.clear();
+        self.wanted.clear();
+        self
+    }
+
+    /// The images that are pinned.
+    pub fn pinned(&self) -> &[Reference] {
+        &self.pinned
+    }
+
     /// The Installation names no pull secret.
     pub fn without_pull_secrets(mut self) -> Self {
         let Read::Known(Some(installation)) = &mut self.snapshot.installation else { panic!("no Installation") };
@@ -131,7 +144,7 @@ impl Cluster {
         self
     }
 
-    /// Two passes against a registry that fails in this way, and all that must hold.
+    /// Passes against a registry that fails in this way, and all that must hold.
     pub async fn meets(
         &self,
         fault: &str,
@@ -144,17 +157,24 @@ impl Cluster {
         let requests = || servers.iter().map(|server| server.seen().len()).sum::<usize>();
         let answers = RegistryAnswers::new(client);
         let pass = self.pass(&answers, &access, PATIENCE).await;
+        assert!(pass.logged.contains("hyper_util"), "{fault}: the log was not kept");
         self.nothing_pinned_changed(&fault, &pass);
         self.one_finding_tells(&fault, &pass, expected);
         let asked = requests();
         assert!(self.bounds(expected.asked).contains(&asked), "{fault}: {asked} requests, not {:?}", expected.asked);
 
-        // Time stands still, so that no failure is due again.
+        // Time stands still: nothing is asked before it is due, whatever wakes a pass, and then no oftener than at first.
         tokio::time::pause();
-        let again = self.pass(&answers, &access, PATIENCE).await;
+        let due = answers.next_retry(&pass.snapshot.answers).expect("a failure is asked again");
+        tokio::time::advance(due.saturating_sub(Duration::from_millis(1))).await;
+        let early = self.pass(&answers, &access, PATIENCE).await;
+        assert_eq!((early.decision, requests()), (pass.decision, asked), "{fault}: {due:?} are to be waited");
+        tokio::time::advance(Duration::from_millis(2)).await;
         tokio::time::resume();
-        assert_eq!(again.decision, pass.decision, "{fault}: a second pass");
-        assert_eq!(requests(), asked, "{fault}: a second pass asks nothing");
+        let late = self.pass(&answers, &access, PATIENCE).await;
+        self.nothing_pinned_changed(&fault, &late);
+        let (again, most) = (requests() - asked, *self.bounds(expected.asked).end());
+        assert!((most.min(1)..=most).contains(&again), "{fault}: {again} requests when it was due again");
     }
 
     /// One pass as the controller makes it. Everything that it writes is searched for the planted secret.
@@ -168,24 +188,25 @@ impl Cluster {
             decision = decide(&snapshot, Catalogue::embedded());
         }
         let report = Report::new(&snapshot, &decision, &Outcome::default());
-        let mut written = format!("{snapshot:?} {decision:?} {report:?} {access:?} {}", log.text());
+        let logged = log.text();
+        let mut written = format!("{snapshot:?} {decision:?} {report:?} {access:?} {logged}");
         write!(written, " {}", serde_json::to_string(&report).unwrap()).unwrap();
         for finding in &decision.findings {
             write!(written, " {}", finding.sentence()).unwrap();
         }
         secret_free(&written);
-        Pass { snapshot, decision, report }
+        Pass { snapshot, decision, report, logged }
     }
 
-    fn nothing_pinned_changed(&self, fault: &str, pass: &Pass) {
+    /// No write of any kind, and the pinned set is as far as it was.
+    pub fn nothing_pinned_changed(&self, fault: &str, pass: &Pass) {
         let Pass { decision, report, .. } = pass;
         assert!(decision.actions.is_empty() && decision.plan.is_empty(), "{fault}: {:?}", decision.plan);
         let goals: Vec<_> = decision.goals.iter().map(|goal| (goal.state, goal.images)).collect();
-        assert_eq!(goals, [(GoalState::Stored, self.pinned.len()), (GoalState::Held, 0)], "{fault}");
+        assert_eq!(goals[0], (GoalState::Stored, self.pinned.len()), "{fault}");
+        assert!(goals[1..].iter().all(|goal| *goal == (GoalState::Held, 0)), "{fault}: {goals:?}");
         let current = report.current.as_ref().unwrap();
         assert_eq!(current.image_set, "calico-v3.31.7", "{fault}");
-        let told = decision.findings.iter().any(|finding| finding.reason == Reason::ImageGone);
-        assert_eq!(decision.verified, told, "{fault}: verified means that the registry gave an answer for each");
     }
 
     fn one_finding_tells(&self, fault: &str, pass: &Pass, expected: Expected) {
@@ -208,6 +229,8 @@ impl Cluster {
         assert!(of_set[0].message.contains(expected.words), "{fault}: {}", of_set[0].sentence());
         let lost =
             if expected.kind == RegistryFailureKind::NotFound { Reason::ImageGone } else { Reason::RecheckFailed };
+        let answered = lost == Reason::ImageGone;
+        assert_eq!(pass.decision.verified, answered, "{fault}: verified is what had an answer");
         let reasons: Vec<Reason> = of_check.iter().map(|finding| finding.reason).collect();
         assert_eq!(reasons, [lost], "{fault}: {of_check:?}");
     }
@@ -222,8 +245,8 @@ impl Cluster {
             Asked::Each => images,
             Asked::EachAfter(times) => times + images,
             Asked::EachTimes(times) => times * images,
-            Asked::AtMostEachTimes(times) => return images..=times * images,
-            Asked::EachAndAgainIfPinned => images + self.pinned.len(),
+            Asked::AtMostEachTimes(times) => return 1..=times * images,
+            Asked::HeadThenGet => images + self.pinned.len(),
         };
         times..=times
     }
@@ -255,7 +278,6 @@ fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
     for action in decide(snapshot, Catalogue::embedded()).actions {
         match action {
             Action::WriteRecord(record) => snapshot.records = Read::Known(vec![*record]),
-            Action::PruneImageSet(_) => unreachable!("there is no set before the first"),
             Action::StoreImageSet(store) => {
                 let entry = |(name, digest): (&_, &Digest)| StoredImage {
                     image: format!("{name}"),
@@ -270,6 +292,7 @@ fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
                     manager: Some("imageset-controller".to_owned()),
                 }]);
             }
+            other => panic!("nothing is stored yet: {other:?}"),
         }
     }
     snapshot.answers.images.clear();

@@ -4,21 +4,20 @@
 
 use std::time::Duration;
 
-use imageset_controller::cluster::answers::RegistryAnswers;
-use imageset_controller::domain::decision::GoalState;
 use imageset_controller::domain::finding::Reason;
 use imageset_controller::domain::{Digest, RegistryFailureKind};
-use imageset_controller::registry::{Access, RegistryClient, RegistryClientSettings, RegistrySettings};
+use imageset_controller::registry::{Access, RegistryClient, RegistryClientSettings};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::json;
-use tokio::sync::watch;
 
 use crate::certificates::ServerCertificate;
-use crate::cluster::{Asked, Cluster, Expected, PATIENCE};
+use crate::cluster::{Asked, Cluster, Expected};
 use crate::server::{Reply, Server};
-use crate::{IMAGE, INDEX, basic, good, index, patient, plain, trusting, was_shown_secret, with_secret};
+use crate::{
+    IMAGE, INDEX, basic, good, hurried_settings, index, patient, plain, trusting, was_shown_secret, with_secret,
+};
 
-use Asked::{Each, EachAndAgainIfPinned, Exactly, Never, Once};
+use Asked::{AtMost, AtMostEachTimes, Each, EachAfter, EachTimes, Exactly, HeadThenGet, Never, Once};
 use Reason::{
     ContentUnsupported, ImageMissing, NodeCredentialsOnly, RegistryAnswerInvalid, RegistryCertificateInvalid,
     RegistryRateLimited, RegistryUnauthorized, RegistryUnreachable,
@@ -51,8 +50,8 @@ async fn refusals() {
     let rows = vec![
         (Reply::status(401), Unauthorized, RegistryUnauthorized, "does not let us in (401)", Each),
         (Reply::status(403), Forbidden, RegistryUnauthorized, "forbids it (403)", Each),
-        (Reply::status(404), NotFound, ImageMissing, "does not have", EachAndAgainIfPinned),
-        (Reply::status(410), NotFound, ImageMissing, "does not have", EachAndAgainIfPinned),
+        (Reply::status(404), NotFound, ImageMissing, "does not have", HeadThenGet),
+        (Reply::status(410), NotFound, ImageMissing, "does not have", HeadThenGet),
         (wait("7"), rate_limited(7), RegistryRateLimited, "asks to wait 7 s", Once),
         (wait("Tue, 31 Dec 2999 23:59:59 GMT"), rate_limited(3600), RegistryRateLimited, "to wait 3600 s", Once),
         (wait("99999999999999999999"), rate_limited(3600), RegistryRateLimited, "to wait 3600 s", Once),
@@ -70,127 +69,57 @@ async fn refusals() {
 /// What is served for every image, whole and quickly, and is none.
 #[tokio::test]
 async fn contents() {
-    let whole = index("node");
-    let typed = |content_type: &str, body: String| Reply::new(200, content_type, body);
-    let list = |entries: &[&str]| {
-        format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{}]}}"#, entries.join(","))
-    };
-    let artifact = json!({"schemaVersion": 2, "mediaType": IMAGE, "layers": [], "artifactType": "application/spdx",
-        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::of(b"{}").to_string(), "size": 2}});
-    let both =
-        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "layers": [], "config": {"digest": "x"}});
-    let schema_1 = json!({"schemaVersion": 1, "name": "calico/node", "tag": "v1", "fsLayers": [], "signatures": []});
+    let half = Reply::new(200, INDEX, index("node")[..200].to_vec());
+    let html = Reply::new(200, "text/html", "<html>Log in</html>");
     let claiming = |digest: &str| good("node").with("docker-content-digest", digest);
-    let entry = format!(r#"{{"mediaType":"{IMAGE}","digest":"{}","size":1}}"#, Digest::of(b"x"));
+    let (other, garbage) = (claiming(&Digest::of(b"other").to_string()), claiming("sha256:../../etc/passwd"));
+    let both = json!({"schemaVersion": 2, "manifests": [], "layers": [], "config": {"digest": "x"}});
+    let both = Reply::new(200, INDEX, both.to_string());
+    let schema_1 = json!({"schemaVersion": 1, "name": "calico/node", "tag": "v1", "fsLayers": [], "signatures": []});
+    let schema_1 = Reply::new(200, IMAGE, schema_1.to_string());
+    let empty = json!({"mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::of(b"{}"), "size": 2});
+    let artifact = json!({"schemaVersion": 2, "layers": [], "artifactType": "application/spdx", "config": empty});
+    let artifact = Reply::new(200, IMAGE, artifact.to_string());
+    let list = |entry: &str, count: usize| {
+        let entries = vec![entry; count].join(",");
+        Reply::new(200, INDEX, format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#))
+    };
+    let nameless = list(&format!(r#"{{"digest":"{}","size":1}}"#, Digest::of(b"x")), 500);
+    let (million, long_million) = (list("{}", 1_000_000), list(r#"{"digest":""}"#, 1_000_000));
+    let endless = |announced| Reply::flood(INDEX, 1 << 40, announced);
     let rows = vec![
-        (
-            Reply::new(200, INDEX, whole[..200].to_vec()),
-            InvalidAnswer,
-            RegistryAnswerInvalid,
-            "no manifest",
-            EachAndAgainIfPinned,
-        ),
-        (
-            typed("text/html", "<html>Log in</html>".to_owned()),
-            InvalidAnswer,
-            RegistryAnswerInvalid,
-            "text/html",
-            EachAndAgainIfPinned,
-        ),
-        (Reply::status(200), InvalidAnswer, RegistryAnswerInvalid, "no manifest", EachAndAgainIfPinned),
-        (Reply::status(204), InvalidAnswer, RegistryAnswerInvalid, "204", EachAndAgainIfPinned),
-        (
-            claiming(&Digest::of(b"other").to_string()),
-            InvalidAnswer,
-            RegistryAnswerInvalid,
-            "Docker-Content-Digest",
-            EachAndAgainIfPinned,
-        ),
-        (
-            claiming("sha256:../../etc/passwd"),
-            InvalidAnswer,
-            RegistryAnswerInvalid,
-            "Docker-Content-Digest",
-            EachAndAgainIfPinned,
-        ),
-        (
-            typed(INDEX, both.to_string()),
-            InvalidAnswer,
-            RegistryAnswerInvalid,
-            "both an index and an image",
-            EachAndAgainIfPinned,
-        ),
-        (typed(IMAGE, schema_1.to_string()), UnsupportedContent, ContentUnsupported, "schema 1", EachAndAgainIfPinned),
-        (
-            typed(IMAGE, artifact.to_string()),
-            UnsupportedContent,
-            ContentUnsupported,
-            "application/spdx",
-            EachAndAgainIfPinned,
-        ),
-        (
-            typed(INDEX, list(&[entry.as_str(); 500])),
-            UnsupportedContent,
-            ContentUnsupported,
-            "500 entries without platform",
-            EachAndAgainIfPinned,
-        ),
-        (
-            typed(INDEX, list(&["{}"; 1_000_000])),
-            InvalidAnswer,
-            RegistryAnswerInvalid,
-            "no manifest",
-            EachAndAgainIfPinned,
-        ),
-        (
-            typed(INDEX, list(&[r#"{"digest":""}"#; 1_000_000])),
-            TooLarge,
-            RegistryAnswerInvalid,
-            "answered too much",
-            EachAndAgainIfPinned,
-        ),
-        (
-            Reply::flood(INDEX, 1 << 40, true),
-            TooLarge,
-            RegistryAnswerInvalid,
-            "answered too much",
-            EachAndAgainIfPinned,
-        ),
-        (
-            Reply::flood(INDEX, 1 << 40, false),
-            TooLarge,
-            RegistryAnswerInvalid,
-            "answered too much",
-            EachAndAgainIfPinned,
-        ),
-        (
-            Reply::flood("text/html", 1 << 40, false).refusing(500),
-            ServerError,
-            RegistryUnreachable,
-            "failed (500",
-            Each,
-        ),
+        (half, InvalidAnswer, RegistryAnswerInvalid, "no manifest", HeadThenGet),
+        (html, InvalidAnswer, RegistryAnswerInvalid, "text/html", HeadThenGet),
+        (Reply::status(200), InvalidAnswer, RegistryAnswerInvalid, "no manifest", HeadThenGet),
+        (Reply::status(204), InvalidAnswer, RegistryAnswerInvalid, "204", HeadThenGet),
+        (other, InvalidAnswer, RegistryAnswerInvalid, "Docker-Content-Digest", HeadThenGet),
+        (garbage, InvalidAnswer, RegistryAnswerInvalid, "sha256:../../etc/passwd", HeadThenGet),
+        (both, InvalidAnswer, RegistryAnswerInvalid, "both an index and an image", HeadThenGet),
+        (schema_1, UnsupportedContent, ContentUnsupported, "schema 1", HeadThenGet),
+        (artifact, UnsupportedContent, ContentUnsupported, "application/spdx", HeadThenGet),
+        (nameless, UnsupportedContent, ContentUnsupported, "500 entries without platform", HeadThenGet),
+        (million, InvalidAnswer, RegistryAnswerInvalid, "no manifest", HeadThenGet),
+        (long_million, TooLarge, RegistryAnswerInvalid, "answered too much", HeadThenGet),
+        (endless(true), TooLarge, RegistryAnswerInvalid, "answered too much", HeadThenGet),
+        (endless(false), TooLarge, RegistryAnswerInvalid, "answered too much", HeadThenGet),
+        (endless(false).refusing(500), ServerError, RegistryUnreachable, "failed (500", Each),
+        // Side by side until the first connection breaks, which is one for all.
+        (good("node").cut_off(), Unreachable, RegistryUnreachable, "cannot be reached", AtMost(16)),
     ];
     all_answered(rows, patient).await;
 }
 
-/// Nobody waits for each image in turn.
+/// All wait together, and nobody asks a second time.
 #[tokio::test]
 async fn silence_and_dripping() {
     let hurried = || {
-        let quickly = Duration::from_millis(300);
-        let settings = RegistryClientSettings {
-            image_deadline: quickly,
-            connect_deadline: quickly,
-            ..RegistryClientSettings::default()
-        };
+        let settings = RegistryClientSettings { parallel_connections: 64, ..hurried_settings() };
         RegistryClient::new(settings)
     };
     let drip = good("node").dripping(Duration::from_millis(200));
     let rows = vec![
-        (Reply::silence(), Timeout, RegistryUnreachable, "no whole answer within", Once),
-        (drip, Timeout, RegistryUnreachable, "no whole answer within", EachAndAgainIfPinned),
-        (good("node").cut_off(), Unreachable, RegistryUnreachable, "cannot be reached", Asked::AtMost(16)),
+        (Reply::silence(), Timeout, RegistryUnreachable, "no whole answer within 1s", Once),
+        (drip, Timeout, RegistryUnreachable, "no whole answer within 1s", AtMostEachTimes(2)),
     ];
     all_answered(rows, hurried).await;
 }
@@ -203,8 +132,8 @@ async fn redirects() {
         (to("http://[::ffff:169.254.169.254]/"), RefusedTarget, RegistryAnswerInvalid, "sent to ::ffff:169.254", Each),
         (to("http://robot:x@127.0.0.2/"), RefusedTarget, RegistryAnswerInvalid, "with credentials in the", Each),
         (to("file:///etc/passwd"), RefusedTarget, RegistryAnswerInvalid, "redirected to file://", Each),
-        (to("/again"), RefusedTarget, RegistryAnswerInvalid, "more than 3 redirects", Asked::EachTimes(4)),
-        (to("http://"), InvalidAnswer, RegistryAnswerInvalid, "a redirect to nowhere", EachAndAgainIfPinned),
+        (to("/again"), RefusedTarget, RegistryAnswerInvalid, "more than 3 redirects", EachTimes(4)),
+        (to("http://"), InvalidAnswer, RegistryAnswerInvalid, "a redirect to nowhere", HeadThenGet),
     ];
     all_answered(rows, patient).await;
 }
@@ -252,7 +181,7 @@ async fn token_services() {
             Exactly(2),
         ),
         (Reply::status(401), Unauthorized, RegistryUnauthorized, "token service: 401", Exactly(3)),
-        (Reply::status(403), Forbidden, RegistryUnauthorized, "token service: 403", Asked::EachAfter(2)),
+        (Reply::status(403), Forbidden, RegistryUnauthorized, "token service: 403", EachAfter(2)),
         (token("good\nX-Injected: yes"), InvalidAnswer, RegistryAnswerInvalid, "no header can carry", Exactly(2)),
         (token("good\r\n"), InvalidAnswer, RegistryAnswerInvalid, "no header can carry", Exactly(2)),
         (token(&"x".repeat(70_000)), TooLarge, RegistryAnswerInvalid, "more than 64 KiB", Exactly(2)),
@@ -266,7 +195,7 @@ async fn token_services() {
         ),
         (token("x").cut_off(), Unreachable, RegistryUnreachable, "cannot be reached", Exactly(2)),
         (Reply::status(307).with("location", "/other"), InvalidAnswer, RegistryAnswerInvalid, "redirects", Exactly(2)),
-        (token("wrong"), Unauthorized, RegistryUnauthorized, "does not let us in (401)", Asked::AtMostEachTimes(4)),
+        (token("wrong"), Unauthorized, RegistryUnauthorized, "does not let us in (401)", AtMostEachTimes(4)),
     ];
     for (script, kind, reason, words, asked) in rows {
         let server = Server::start().await;
@@ -358,7 +287,7 @@ async fn certificates() {
         let expected = Expected { kind: Tls, reason: RegistryCertificateInvalid, words, asked: Never };
         let cluster = Cluster::pinned_to(server.host());
         cluster.meets(fault, patient(), trusting(&server, trusted), &[&server], expected).await;
-        assert_eq!(server.connections(), 1, "{fault}");
+        assert_eq!(server.connections(), 2, "{fault}: one for all images, and one when it was due again");
     }
     let clear = Server::start().await;
     let expected = Expected { kind: Tls, reason: RegistryCertificateInvalid, words: "is not trusted", asked: Never };
@@ -387,36 +316,4 @@ async fn nobody_there() {
         Expected { kind: Unreachable, reason: RegistryUnreachable, words: "cannot be reached", asked: Never };
     Cluster::pinned_to(&host).meets("refused", patient(), access, &[], expected).await;
     Cluster::pinned_to("registry.invalid").meets("no such name", patient(), Access::default(), &[], expected).await;
-}
-
-/// The silent registry is released only when the other one's set is there; waiting for it would never end.
-#[tokio::test]
-async fn a_broken_registry_holds_up_no_other() {
-    let (quick, silent) = (Server::start().await, Server::start().await);
-    let (open, gate) = watch::channel(false);
-    quick.on("*", good("node"));
-    silent.on("*", good("node").after(gate));
-    let mut access = plain(&[&quick, &silent]);
-    for (host, server) in [("quay.io", &quick), ("docker.io", &silent)] {
-        let mirror = Some(server.host().to_owned());
-        access.registries.push(RegistrySettings { host: host.to_owned(), mirror, ..RegistrySettings::default() });
-    }
-    let cluster = Cluster::of_two_registries();
-    let answers = RegistryAnswers::new(patient());
-    let states = async |running: GoalState, prepared: GoalState| {
-        let wanted = [running, prepared];
-        loop {
-            let pass = cluster.pass(&answers, &access, Duration::ZERO).await;
-            let states: Vec<GoalState> = pass.decision.goals.iter().map(|goal| goal.state).collect();
-            if states == wanted {
-                return;
-            }
-            let late = tokio::time::timeout(PATIENCE, answers.late.notified()).await;
-            assert!(late.is_ok(), "{states:?} is all that came, not {wanted:?}");
-        }
-    };
-    states(GoalState::Ready, GoalState::Resolving).await;
-    assert_eq!(silent.seen().len(), 1, "it was asked, and holds the first answer back");
-    open.send_replace(true);
-    states(GoalState::Ready, GoalState::Ready).await;
 }

@@ -17,6 +17,7 @@ mod authentication;
 #[allow(missing_docs)]
 #[path = "../testbox/certificates.rs"]
 mod certificates;
+mod checks;
 mod cluster;
 mod content;
 mod faults;

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use imageset_controller::domain::{Digest, Reference, RegistryFailureKind};
 use imageset_controller::registry::{Access, Proxies, RegistryClient, RegistryClientSettings, RegistrySettings};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::certificates::ServerCertificate;
@@ -311,4 +312,54 @@ async fn the_registrys_password_and_the_proxys_go_their_own_ways() {
     assert_eq!(shown, vec![Some("Basic cHJveHk6aXRz".to_owned()); 2]);
     assert_eq!(server.schemes(), [None, Some("Basic".to_owned())]);
     assert!(!server.received("cHJveHk6aXRz"));
+}
+
+/// The address of a kubeconfig's cluster, as kubectl would reach it: by the environment's proxy and its exceptions, or by the
+/// kubeconfig's own. The server behind it is none; that it was asked is enough.
+#[tokio::test]
+async fn the_api_server_is_reached_as_kubectl_would() {
+    let certificate = certificate();
+    let (server, _) = registry(&certificate).await;
+    let proxy = Proxy::start(&server, Manner::Wants(shown().unwrap()), None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = async |proxy_url: Option<String>, variables: Vec<(&str, String)>| {
+        let cluster = json!({"server": format!("https://{NAME}:6443"), "proxy-url": proxy_url,
+            "certificate-authority-data": STANDARD.encode(&certificate.authority_pem)});
+        let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "c", "user": {"token": "t"}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}]});
+        let path = folder.path().join("config");
+        std::fs::write(&path, config.to_string()).unwrap();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_imageset-controller"));
+        command.args(["status", "--kubeconfig"]).arg(path).env_clear().envs(variables);
+        let output = command.output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        secret_free(&String::from_utf8_lossy(&text));
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let address = with_password(&proxy);
+    run(None, vec![("HTTPS_PROXY", address.clone())]).await;
+    assert_eq!(proxy.asked().first(), Some(&asked("CONNECT registry.example:6443")));
+    let seen = server.seen().len();
+    assert!(seen > 0, "the server behind it was asked");
+
+    run(Some(address.clone()), vec![("NO_PROXY", NAME.to_owned())]).await;
+    assert!(server.seen().len() > seen, "what the kubeconfig names is meant");
+
+    let (questions, excepted) = (proxy.asked().len(), ("NO_PROXY", ".example".to_owned()));
+    run(None, vec![("https_proxy", address.clone()), excepted]).await;
+    assert_eq!(proxy.asked().len(), questions);
+
+    let gone = proxy.host().to_owned();
+    drop(proxy);
+    let text = run(None, vec![("HTTPS_PROXY", address.clone())]).await;
+    assert!(text.contains(&format!("the proxy http://{gone} of HTTPS_PROXY cannot be reached")), "{text}");
+    let text = run(Some(address), Vec::new()).await;
+    assert!(text.contains(&format!("the proxy http://{gone} of the kubeconfig's proxy-url cannot be")), "{text}");
+    let socks = format!(
+        "socks5://{}@127.0.0.1:1080",
+        url::form_urlencoded::byte_serialize(CANARY.as_bytes()).collect::<String>()
+    );
+    let text = run(None, vec![("HTTPS_PROXY", socks)]).await;
+    assert!(text.contains("HTTPS_PROXY names a socks5 proxy"), "{text}");
 }

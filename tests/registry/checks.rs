@@ -1,0 +1,101 @@
+//! What comes of registries that disagree with themselves or keep others waiting, seen from the cluster.
+
+use std::time::Duration;
+
+use imageset_controller::cluster::answers::RegistryAnswers;
+use imageset_controller::domain::decision::GoalState;
+use imageset_controller::domain::finding::Reason;
+use imageset_controller::domain::{ConditionType, Digest};
+use imageset_controller::registry::RegistrySettings;
+use tokio::sync::watch;
+
+use crate::cluster::{Cluster, PATIENCE};
+use crate::server::{Reply, Server};
+use crate::{good, index, patient, plain, with_secret};
+
+use Reason::{ImageGone, RecheckFailed, TagMoved};
+
+/// The silent registry is released only when the other one's set is there; waiting for it would never end.
+#[tokio::test]
+async fn a_broken_registry_holds_up_no_other() {
+    let (quick, silent) = (Server::start().await, Server::start().await);
+    let (open, gate) = watch::channel(false);
+    quick.on("*", good("node"));
+    silent.on("*", good("node").after(gate));
+    let mut access = plain(&[&quick, &silent]);
+    for (host, server) in [("quay.io", &quick), ("docker.io", &silent)] {
+        let mirror = Some(server.host().to_owned());
+        access.registries.push(RegistrySettings { host: host.to_owned(), mirror, ..RegistrySettings::default() });
+    }
+    let cluster = Cluster::of_two_registries();
+    let answers = RegistryAnswers::new(patient());
+    let states = async |running: GoalState, prepared: GoalState| {
+        let wanted = [running, prepared];
+        loop {
+            let pass = cluster.pass(&answers, &access, Duration::ZERO).await;
+            let states: Vec<GoalState> = pass.decision.goals.iter().map(|goal| goal.state).collect();
+            if states == wanted {
+                return;
+            }
+            let late = tokio::time::timeout(PATIENCE, answers.late.notified()).await;
+            assert!(late.is_ok(), "{states:?} is all that came, not {wanted:?}");
+        }
+    };
+    states(GoalState::Ready, GoalState::Resolving).await;
+    assert_eq!(silent.seen().len(), 1, "it was asked, and holds the first answer back");
+    open.send_replace(true);
+    states(GoalState::Ready, GoalState::Ready).await;
+}
+
+/// HEAD and GET disagree, or the tag moves between the two. What HEAD says is a reason to look, the bytes decide, and even
+/// they change nothing that is pinned.
+#[tokio::test]
+async fn head_and_get_disagree() {
+    let (name, other) = ("calico/node", Digest::of(b"other").to_string());
+    let (pinned, moved) = (Digest::of(&index(name)), Digest::of(&index("moved")));
+    let head = |digest: &str| Reply::status(200).with("docker-content-digest", digest);
+    let drift = |reason: Reason, words: &str| Some((reason, words.to_owned()));
+    let is_now = format!("is {} now, pinned is {}", moved.short(), pinned.short());
+    // One GET, and one HEAD for each platform of what it brought.
+    let (nothing, refused, fetched) = (0, 1, 3);
+    for (head, get, drift, more) in [
+        (head(&pinned.to_string()), good("moved"), None, nothing),
+        (head(&other), good(name), None, fetched),
+        (Reply::status(200), good(name), None, fetched),
+        (head("sha256:../../etc/passwd"), good(name), None, fetched),
+        (Reply::status(404), good(name), None, fetched),
+        (Reply::status(405), good("moved"), drift(TagMoved, &is_now), fetched),
+        (head(&other), good("moved"), drift(TagMoved, &is_now), fetched),
+        (head(&other), Reply::status(404), drift(ImageGone, "no longer in the registry"), refused),
+        (
+            head(&other),
+            good("moved").with("docker-content-digest", &other),
+            drift(RecheckFailed, &other[..20]),
+            refused,
+        ),
+        (head(&other), Reply::status(503), drift(RecheckFailed, "failed (503)"), refused),
+        (Reply::status(503), good("moved"), drift(RecheckFailed, "failed (503)"), nothing),
+    ] {
+        let fault = format!("{head:?} {get:?}");
+        let server = Server::start().await;
+        server.on("*", Reply::status(200));
+        let cluster = Cluster::pinned_to(server.host()).only_pinned();
+        for image in cluster.pinned() {
+            let path = format!("/v2/{}/manifests/{}", image.repository(), image.tag().unwrap());
+            let reply = good(image.repository());
+            server.on(&path, reply.with("docker-content-digest", &Digest::of(&index(image.repository())).to_string()));
+            if image.repository() == name {
+                server.on(&format!("HEAD {path}"), head.clone()).on(&path, get.clone());
+            }
+        }
+        let answers = RegistryAnswers::new(patient());
+        let pass = cluster.pass(&answers, &with_secret(&[&server]), PATIENCE).await;
+        cluster.nothing_pinned_changed(&fault, &pass);
+        let told = pass.report.findings.iter().find(|finding| finding.reason.condition() == ConditionType::Drifted);
+        assert_eq!(told.map(|finding| finding.reason), drift.as_ref().map(|(reason, _)| *reason), "{fault}: {told:?}");
+        if let (Some(finding), Some((_, words))) = (told, drift) {
+            assert!(finding.message.contains(&words), "{fault}: {}", finding.message);
+        }
+        assert_eq!(server.seen().len(), cluster.pinned().len() + more, "{fault}");
+    }
+}
