@@ -155,7 +155,7 @@ fn complete_set(decision: Decision, release: Release) -> Result<CompleteImageSet
     let blocking = decision.findings.iter().filter(|finding| finding.blocks());
     let failures = blocking.map(|finding| {
         Failure::new(format!("{}: {}", finding.object, finding.message))
-            .reason(finding.reason.as_str())
+            .reason(of_command_line(finding.reason).as_str())
             .hint(hint(finding.reason))
     });
     if let Some(failure) = failures.reduce(Failure::and) {
@@ -163,6 +163,14 @@ fn complete_set(decision: Decision, release: Release) -> Result<CompleteImageSet
     }
     let stored = decision.plan.iter().find_map(Action::image_set).map(|store| store.set.clone());
     stored.ok_or_else(|| Failure::new(format!("no ImageSet came out for operator {release}")))
+}
+
+/// Where there is no cluster there are no credentials of its nodes.
+const fn of_command_line(reason: Reason) -> Reason {
+    match reason {
+        Reason::NodeCredentialsOnly => Reason::RegistryUnauthorized,
+        other => other,
+    }
 }
 
 /// The next step for somebody at a terminal, where the policy's fields are no help.

@@ -127,7 +127,7 @@ impl RegistryAnswers {
         let memory = lock(&self.memory);
         Answers {
             images: answers(&memory.images, questions.images.iter()),
-            operators: answers(&memory.operators, questions.operators.iter()),
+            operators: answers(&memory.operators, questions.operators.union(&questions.digests)),
             releases: answers(&memory.releases, questions.releases.iter()),
         }
     }
@@ -218,7 +218,8 @@ impl RegistryAnswers {
             memory.releases.retain(|_, entry| stays(matches!(entry, Entry::Known { .. })));
         }
         let images = mark(&mut memory.images, questions.images.iter(), now, &questions.hints.platforms);
-        let operators = mark(&mut memory.operators, questions.operators.iter(), now, &BTreeSet::new());
+        let operators =
+            mark(&mut memory.operators, questions.operators.union(&questions.digests), now, &BTreeSet::new());
         let releases = mark(&mut memory.releases, questions.releases.iter(), now, &BTreeSet::new());
         Unanswered { images, operators, releases, generation: memory.generation }
     }

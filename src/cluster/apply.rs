@@ -12,6 +12,7 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use tokio::time::Instant;
 
+use super::gate;
 use super::observe::{CONTENT_ANNOTATION, OPERATOR_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
 use super::records::{OF_IMAGES, OF_INSPECTION, RECORD_KEY, RECORD_LABEL, Records};
 use super::{FIELD_MANAGER, POLICY_NAME};
@@ -92,6 +93,10 @@ impl Applier {
                         self.count_put_back(store.set.name().as_str());
                     }
                     (format!("ImageSet {}", store.set.name()), written)
+                }
+                Action::SetGate(enforcement) => {
+                    let written = tokio::time::timeout(WRITE_DEADLINE, gate::set(&self.client, *enforcement)).await;
+                    ("ValidatingAdmissionPolicy imageset-controller-gate".to_owned(), written_in_time(written))
                 }
                 Action::PruneImageSet(prune) => (format!("ImageSet {}", prune.image_set), self.prune(prune).await),
             };
@@ -199,6 +204,10 @@ impl Applier {
         }
         Ok(())
     }
+}
+
+fn written_in_time(written: Result<Result<(), kube::Error>, tokio::time::error::Elapsed>) -> Result<(), WriteError> {
+    Ok(written??)
 }
 
 fn image_set_object(store: &StoreImageSet) -> ImageSet {

@@ -17,6 +17,7 @@ use kube::api::{Api, ListParams};
 use kube::core::{DynamicObject, Resource};
 use kube::{Client, ResourceExt};
 
+use super::gate;
 use super::inspections::{InspectionJobs, Listed};
 use super::records::Records;
 use super::settings;
@@ -50,6 +51,8 @@ const READ_DEADLINE: Duration = Duration::from_secs(10);
 const LONGEST_MESSAGE: usize = 1024;
 /// Namespaces in which the operator keeps its workloads.
 pub const MANAGED_NAMESPACES: [&str; 2] = ["calico-system", "calico-apiserver"];
+/// On the operator's Deployment: admits the one operator image that is its value, whatever the gate says.
+const BREAK_GLASS_ANNOTATION: &str = "imageset-controller.io/break-glass";
 /// The variable with which upstream manifests tell the operator's version.
 const VERSION_VARIABLE: &str = "TIGERA_OPERATOR_INIT_IMAGE_VERSION";
 
@@ -71,7 +74,7 @@ impl Observer {
     pub async fn observe(&self, policy: &ImageSetPolicy) -> Snapshot {
         let (settings, mut objections) = settings::parse(&policy.spec);
         let location = settings.operator.clone();
-        let (operator, installations, image_sets, component_statuses, features, workloads, records, jobs) = futures::join!(
+        let (operator, installations, image_sets, component_statuses, features, workloads, records, jobs, gate) = futures::join!(
             self.operator(&location),
             self.installations(),
             self.image_sets(),
@@ -80,6 +83,7 @@ impl Observer {
             self.workloads(),
             self.records.read(),
             self.inspection_jobs(&settings),
+            gate::seen(&self.client),
         );
         let (operator, operator_pods) = operator;
         let (installation, windows) = split(installations);
@@ -98,6 +102,7 @@ impl Observer {
             operator_pods,
             installation,
             image_sets,
+            gate,
             component_statuses,
             features,
             workloads,
@@ -246,6 +251,7 @@ fn operator_deployment(deployment: &Deployment, container: &str) -> OperatorDepl
     OperatorDeployment {
         image: container.map(|one| one.image.clone().unwrap_or_default()),
         init_image_version: variable.and_then(|variable| variable.value.clone()),
+        break_glass: deployment.annotations().get(BREAK_GLASS_ANNOTATION).cloned(),
     }
 }
 
@@ -446,6 +452,7 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
         target_version: operator.target,
         last_verified: current.as_ref().and_then(|current| current.last_verified_time.as_ref().map(|time| time.0)),
         current_image_set: current.map(|current| current.image_set),
+        admitted_images: status.gate.as_ref().map(|gate| gate.admitted_images.clone()),
         retained: status
             .retained
             .iter()

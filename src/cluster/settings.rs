@@ -4,7 +4,8 @@
 use crate::api::{self, ImageSetPolicySpec};
 use crate::domain::finding::{Finding, Reason};
 use crate::domain::settings::{
-    Channel, Discover, InstallationSettings, Mode, OnMissing, OperatorLocation, PrepareVersion, Settings, TagMoved,
+    Channel, Discover, Gate, InstallationSettings, Mode, OnMissing, OperatorLocation, PrepareVersion, Settings,
+    TagMoved,
 };
 use crate::domain::{RegistryLayout, Variant};
 
@@ -39,6 +40,11 @@ pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
         },
         installation: installation_settings(&spec.installation),
         prepare,
+        gate: match spec.gate {
+            api::Gate::Disabled => Gate::Disabled,
+            api::Gate::Warn => Gate::Warn,
+            api::Gate::Deny => Gate::Deny,
+        },
         discover: discover(&spec.prepare.discover),
         on_missing: match spec.images.on_missing {
             api::OnMissing::Hold => OnMissing::Hold,
@@ -72,7 +78,6 @@ pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
             (_, Err(error)) => objections(format!("spec.images.digests[{name}]"), format!("{error}")),
         }
     }
-    findings.extend(not_available(spec));
     (settings, findings)
 }
 
@@ -112,18 +117,6 @@ fn discover(spec: &api::Discover) -> Option<Discover> {
     Some(Discover { channel, limit, interval: spec.interval.duration() })
 }
 
-/// What the API knows already and this version does not do yet: said, so that nobody relies on it.
-fn not_available(spec: &ImageSetPolicySpec) -> Vec<Finding> {
-    let told = |field: &str| {
-        Finding::new(Reason::FeatureNotAvailable, POLICY_OBJECT, format!("{field} is not carried out by this version"))
-    };
-    let mut findings = Vec::new();
-    if spec.gate != api::Gate::Disabled {
-        findings.push(told(&format!("spec.gate: {:?}", spec.gate)));
-    }
-    findings
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,10 +131,9 @@ mod tests {
         let mut spec = ImageSetPolicySpec::default();
         spec.prepare.versions = vec!["v1.42.4".into(), "v1.42.4".into(), "latest".into()];
         spec.images.digests.insert("calico/node".into(), "sha256:nonsense".into());
-        spec.gate = api::Gate::Deny;
         let (settings, findings) = parse(&spec);
         assert_eq!(settings.prepare.len(), 1);
         let told: Vec<&str> = findings.iter().map(|finding| finding.message.split(':').next().unwrap()).collect();
-        assert_eq!(told, ["spec.prepare.versions[2]", "spec.images.digests[calico/node]", "spec.gate"]);
+        assert_eq!(told, ["spec.prepare.versions[2]", "spec.images.digests[calico/node]"]);
     }
 }

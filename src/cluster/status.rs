@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::{
-    CurrentSet, DiscoveryStatus, Finding, FindingObject, ImageSetPolicy, ImageSetPolicyStatus, OperatorStatus, Plan,
-    PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet, WorkloadProgress,
+    CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicy, ImageSetPolicyStatus,
+    OperatorStatus, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet, WorkloadProgress,
 };
 use crate::domain::decision::{Action, GoalState, Motive};
 use crate::domain::report::Report;
@@ -170,7 +170,7 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
             })
             .collect(),
         plan: plan(report),
-        gate: before.gate.clone(),
+        gate: report.admitted_images.as_ref().map(|admitted| GateStatus { admitted_images: admitted.clone() }),
         findings: report.findings.iter().take(MOST_FINDINGS).map(|one| finding(before, one, now)).collect(),
         last_handled_refresh: before.last_handled_refresh.clone(),
         conditions: report.conditions.iter().map(|one| condition(before, one, report.generation, now)).collect(),
@@ -207,7 +207,8 @@ fn plan(report: &Report) -> Option<Plan> {
         Action::WriteRecord(_)
         | Action::KeepInspection(_)
         | Action::StartInspection(_)
-        | Action::EndInspection { .. } => None,
+        | Action::EndInspection { .. }
+        | Action::SetGate(_) => None,
         Action::PruneImageSet(prune) => Some(PlannedChange {
             action: PlanAction::Delete,
             image_set: prune.image_set.clone(),

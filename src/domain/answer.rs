@@ -16,6 +16,8 @@ pub struct Questions {
     pub operators: BTreeSet<Reference>,
     /// Operator images whose repository's releases are wanted. Nothing waits for these.
     pub releases: BTreeSet<Reference>,
+    /// Operator images whose digest the gate wants; answered with [`Answers::operators`]. Nothing waits for these.
+    pub digests: BTreeSet<Reference>,
     /// What makes the answers cheaper or better; no question by itself.
     pub hints: Hints,
 }
@@ -33,7 +35,7 @@ impl Questions {
     /// Nothing is asked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.holds_nothing() && self.releases.is_empty()
+        self.holds_nothing() && self.releases.is_empty() && self.digests.is_empty()
     }
 
     /// Nothing is asked that a write would have to wait for.

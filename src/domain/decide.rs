@@ -24,7 +24,7 @@ use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
-use super::{discovery, drift, retention};
+use super::{discovery, drift, gate, retention};
 
 /// A set of ours that was put back this often within ten minutes is contested, and left.
 pub const CONTESTED_AFTER: u32 = 3;
@@ -93,6 +93,11 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     }
     decision.findings.extend(gone);
     keep_the_way_back(snapshot, &mut decision, versions.frozen);
+    let gate = gate::plan(snapshot, &decision);
+    decision.questions.digests = gate.questions;
+    decision.findings.extend(gate.findings);
+    // In front of all others: it waits for nothing, and in Observe it is the only one that is carried out.
+    decision.plan.splice(0..0, gate.action);
     // Whatever else is held: an answer is kept, and without one nothing would ever go on.
     inspection::plan(snapshot, wanted, learned).add_to(&mut decision);
     finished(decision, snapshot)
@@ -678,6 +683,9 @@ fn finished(mut decision: Decision, snapshot: &Snapshot) -> Decision {
         && snapshot.records.known().is_some();
     if may_write {
         decision.actions = decision.plan.clone();
+    } else if !snapshot.settings.suspend {
+        let gate = |action: &&Action| matches!(action, Action::SetGate(_));
+        decision.actions = decision.plan.iter().take_while(gate).cloned().collect();
     }
     decision
 }

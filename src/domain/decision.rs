@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::answer::Questions;
 use super::discovery::Discovery;
 use super::finding::Finding;
+use super::gate::Enforcement;
 use super::imageset::CompleteImageSet;
 use super::inspection::{Inspected, object_name};
 use super::record::Record;
@@ -186,6 +187,8 @@ pub enum Action {
     },
     /// Delete a set of ours that is one too many.
     PruneImageSet(PruneImageSet),
+    /// Install or change the upgrade gate, or take it away.
+    SetGate(Option<Enforcement>),
 }
 
 impl Action {
@@ -198,7 +201,8 @@ impl Action {
             | Self::KeepInspection(_)
             | Self::StartInspection(_)
             | Self::EndInspection { .. }
-            | Self::PruneImageSet(_) => None,
+            | Self::PruneImageSet(_)
+            | Self::SetGate(_) => None,
         }
     }
 }

@@ -139,7 +139,6 @@ reasons! {
     NotStalled, Stalled, Normal, "No person is needed.", "";
     PolicyInvalid, Stalled, Stalled, "A field of the policy cannot be understood.", "correct the field that the message names";
     ContestedOwnership, Stalled, Stalled, "A set of ours was changed by somebody else again and again, and we stopped putting it back.", "find the other writer (metadata.managedFields of the set) and stop it, or put its digests into spec.images.digests; writing resumes ten minutes after the first of these changes";
-    FeatureNotAvailable, Ready, Warning, "The policy asks for something that this version of the controller cannot do yet.", "read the CHANGELOG for the version that brings it";
     ReadForbidden, Ready, Blocking, "The apiserver denied a read that a decision needs.", "give the controller's role this right; deploy/base has all that it needs";
     RecordUnreadable, Ready, Warning, "A record of resolved digests is damaged; it is not used.", "delete the ConfigMap; its digests are taken from the stored ImageSet, or resolved again";
     InspectionNotStarted, Ready, Blocking, "The Job that would ask an operator image cannot be made.", "the message says why; deploy/base has the namespace, the account and the rights";
@@ -198,6 +197,8 @@ reasons! {
     // Prepared
     NothingToPrepare, Prepared, Normal, "prepare.versions is empty.", "";
     AllVersionsPrepared, Prepared, Normal, "Every version of prepare.versions is staged, or ready and waiting for its operator.", "";
+    GateUnsupported, Prepared, Warning, "spec.gate is set, and this Kubernetes has no ValidatingAdmissionPolicy.", "use Kubernetes 1.30 or newer, or set spec.gate: Disabled";
+    GlassBroken, Prepared, Warning, "An operator image passed the gate by the annotation imageset-controller.io/break-glass.", "take the annotation off when its set is stored";
     DiscoveryFailed, Prepared, Warning, "Newer operator releases could not be looked for; what was found before still counts.", "see the message; the controller needs to list the tags of the operator image's repository";
     NotPrepared, Prepared, Blocking, "A version of prepare.versions is held.", "see status.prepared and the other conditions";
     WaitingForTakeover, Prepared, Normal, "Its set has the name of the running version's set and other content; it is ready and swapped in when its operator has taken over.", "";

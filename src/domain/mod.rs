@@ -13,6 +13,7 @@ pub mod digest;
 pub mod discovery;
 mod drift;
 pub mod finding;
+pub mod gate;
 pub mod image_name;
 pub mod imageset;
 pub mod inspection;

@@ -10,6 +10,7 @@ use super::conditions::{self, Facts};
 use super::decision::{Action, Decision, Goal, GoalState, Motive, PruneImageSet, Purpose, StoreImageSet};
 use super::discovery::Discovery;
 use super::finding::{ConditionType, Finding, Reason, Severity};
+use super::gate;
 use super::retention::Retained;
 use super::settings::PrepareVersion;
 use super::{Digest, Reference, Release, Snapshot};
@@ -28,6 +29,8 @@ pub struct Report {
     pub current: Option<CurrentReport>,
     /// One entry per version of `prepare.versions`, then those that were discovered.
     pub prepared: Vec<PreparedReport>,
+    /// Operator images that the gate admits; `None` without a gate.
+    pub admitted_images: Option<Vec<String>>,
     /// Sets of previous versions that are kept, the one used last in front.
     pub retained: Vec<Retained>,
     /// What is known of newer releases.
@@ -233,6 +236,7 @@ impl Report {
             operator: operator(snapshot, decision),
             current,
             prepared,
+            admitted_images: gate::admitted(snapshot, decision, &goals),
             retained: kept(decision, outcome),
             discovery: decision.discovery.clone(),
             plan,

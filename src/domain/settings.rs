@@ -25,6 +25,8 @@ pub struct Settings {
     /// The search for newer versions to stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discover: Option<Discover>,
+    /// What an operator image meets that no set is ready for.
+    pub gate: Gate,
     /// What a missing, unneeded image does to its set.
     pub on_missing: OnMissing,
     /// Names to leave out; ignored where a release does not know them, refused where it requires them.
@@ -55,6 +57,7 @@ impl Default for Settings {
             installation: InstallationSettings::default(),
             prepare: Vec::new(),
             discover: None,
+            gate: Gate::default(),
             on_missing: OnMissing::default(),
             exclude: BTreeSet::new(),
             digests: BTreeMap::new(),
@@ -98,6 +101,18 @@ pub enum Channel {
     Patch,
     /// Of the same major version.
     Minor,
+}
+
+/// What an operator image meets that no set is ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Gate {
+    /// Nothing.
+    #[default]
+    Disabled,
+    /// A warning.
+    Warn,
+    /// A refusal; a warning while the policy only observes.
+    Deny,
 }
 
 /// What an image that the registry lacks does to its set.

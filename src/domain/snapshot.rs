@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::Answers;
 use super::discovery::Discovery;
 use super::finding::Finding;
+use super::gate::SeenGate;
 use super::inspection::Inspections;
 use super::record::Record;
 use super::required::Feature;
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub nodes: Read<BTreeMap<Platform, u32>>,
     /// DaemonSets and Deployments that the operator manages.
     pub workloads: Read<Vec<Workload>>,
+    /// The upgrade gate as it stands.
+    pub gate: Read<SeenGate>,
     /// What was resolved before, and kept.
     pub records: Read<Vec<Record>>,
     /// What operator images said of themselves, and who is being asked.
@@ -77,6 +80,7 @@ impl Default for Snapshot {
             features: Read::default(),
             nodes: Read::default(),
             workloads: Read::default(),
+            gate: Read::default(),
             records: Read::default(),
             inspections: Inspections::default(),
             answers: Answers::default(),
@@ -151,6 +155,9 @@ pub struct Remembered {
     pub current_image_set: Option<String>,
     /// When all digests of the current set were last compared with the registry.
     pub last_verified: Option<Timestamp>,
+    /// What the gate admits; `None` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admitted_images: Option<Vec<String>>,
     /// Sets of previous versions, the one used last in front.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retained: Vec<Retained>,
@@ -180,6 +187,9 @@ pub struct OperatorDeployment {
     /// `TIGERA_OPERATOR_INIT_IMAGE_VERSION`, a hint that never decides alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_image_version: Option<String>,
+    /// The annotation that breaks the gate's glass; its value is the image that it admits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<String>,
 }
 
 /// An operator pod.

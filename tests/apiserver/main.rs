@@ -10,6 +10,7 @@ mod world;
 mod bad_input;
 mod documented_bugs;
 mod first_install;
+mod gate;
 mod refused;
 mod restart;
 mod same_name;

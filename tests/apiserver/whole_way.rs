@@ -17,7 +17,8 @@ async fn from_tags_to_digests_through_an_upgrade_and_back() {
     world.installation(json!({})).await;
     world.pull_secret().await;
     world.operator("v1.40.15").await;
-    let double = world.double(|_| {});
+    // A pod takes seconds to start; the set has to be there by then, also on a busy machine.
+    let double = world.double(|options| options.pod_start = Duration::from_secs(3));
     double.wait_for("tags", SOON, |what| *what == What::UsesTags).await.unwrap();
     let rolled_out = |what: &What| matches!(what, What::RolledOut { workload } if workload.ends_with("/calico-node"));
     double.wait_for("the first roll-out", SOON, rolled_out).await.unwrap();

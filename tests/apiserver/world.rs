@@ -313,7 +313,8 @@ impl World {
     /// Manifests that the registry has served since its requests were forgotten; each must have been asked for once.
     pub fn served_once(&self) -> usize {
         let requests = self.mirror.registry.requests().unwrap();
-        let served = requests.iter().filter(|one| one.path.contains("/manifests/") && one.status == 200);
+        let served =
+            requests.iter().filter(|one| one.method == "GET" && one.path.contains("/manifests/") && one.status == 200);
         let mut paths: Vec<&str> = served.map(|one| one.path.as_str()).collect();
         let all = paths.len();
         paths.sort_unstable();

@@ -47,7 +47,7 @@ fn troubles(yaml: &str) -> Vec<String> {
         troubles.push("its name is not default".to_owned());
     }
     let (_, findings) = settings::parse(&policy.spec);
-    let wrong = [Reason::PolicyInvalid, Reason::FeatureNotAvailable];
+    let wrong = [Reason::PolicyInvalid];
     troubles.extend(findings.iter().filter(|one| wrong.contains(&one.reason)).map(ToString::to_string));
     troubles
 }
@@ -79,6 +79,6 @@ fn what_is_wrong_with_a_policy_is_found() {
     assert_eq!(policy("{mode: Apply, prepare: {versions: [v1.42.4]}}"), Vec::<String>::new());
     assert_eq!(policy("{prepare: {version: [v1.42.4]}}"), [".spec.prepare.version"]);
     assert_eq!(policy("{mode: Off}").len(), 1);
-    assert_eq!(policy("{gate: Deny}").len(), 1);
+    assert_eq!(policy("{gate: Deny}"), Vec::<String>::new());
     assert_eq!(policy("{prepare: {versions: [latest]}}").len(), 1);
 }

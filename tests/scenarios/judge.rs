@@ -29,7 +29,7 @@ pub struct Unpublished {
 pub fn violations_with(snapshot: &Snapshot, decision: &Decision, builds: &[Unpublished]) -> Vec<String> {
     let rules_of = |version: &str| rules_of(version, builds);
     let mut found = Vec::new();
-    if !decision.actions.is_empty() && decision.actions != decision.plan {
+    if !decision.plan.starts_with(&decision.actions) {
         found.push("what is done is not what is planned".to_owned());
     }
     let variant = variant(snapshot);
@@ -165,7 +165,11 @@ fn version_of(snapshot: &Snapshot, image: &str, builds: &[Unpublished]) -> Optio
     if let Some(build) = builds.iter().find(|build| build.image == reference) {
         return Some(build.version.clone());
     }
-    if let Some(Answer::Known(operator)) = snapshot.answers.operators.get(&reference) {
+    let released = reference.tag().is_some_and(|tag| OperatorRules::for_version(tag).is_ok());
+    // A released tag says so itself; its label may have been asked for the digest's sake.
+    if let (Some(Answer::Known(operator)), false) =
+        (snapshot.answers.operators.get(&reference), released && reference.digest().is_none())
+    {
         return operator.version.clone();
     }
     let remembered = &snapshot.remembered;

@@ -368,15 +368,18 @@ fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
             return (snapshot, decision, asked);
         }
         let questions = decision.questions;
-        asked += questions.images.len() + questions.operators.len() + questions.releases.len();
+        asked +=
+            questions.images.len() + questions.operators.len() + questions.digests.len() + questions.releases.len();
         assert!(!scenario.registry.silent, "the registry was asked: {questions:?}");
         let images = questions
             .images
             .iter()
             .map(|reference| (reference.clone(), scenario.registry.image(reference, &questions.hints)));
         snapshot.answers.images.extend(images);
-        let operators =
-            questions.operators.iter().map(|reference| (reference.clone(), scenario.registry.operator(reference)));
+        let operators = questions
+            .operators
+            .union(&questions.digests)
+            .map(|reference| (reference.clone(), scenario.registry.operator(reference)));
         snapshot.answers.operators.extend(operators);
         let releases =
             questions.releases.iter().map(|reference| (reference.clone(), scenario.registry.releases(reference)));
@@ -469,6 +472,7 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
                 Action::EndInspection { name, .. } => {
                     writeln!(text, "  {title}: delete Job {}", &name[..15]).unwrap();
                 }
+                Action::SetGate(enforcement) => writeln!(text, "  {title}: gate {enforcement:?}").unwrap(),
                 Action::PruneImageSet(prune) => writeln!(text, "  {title}: delete {}", prune.image_set).unwrap(),
             }
         }
@@ -489,6 +493,10 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
     }
     if let Some(at) = decision.look_again {
         writeln!(text, "  to be looked at again at {at}").unwrap();
+    }
+    if let Some(admitted) = &report.admitted_images {
+        writeln!(text, "\nadmitted:").unwrap();
+        admitted.iter().for_each(|image| writeln!(text, "  {image}").unwrap());
     }
     if decision.verified {
         writeln!(text, "  every pinned digest was compared").unwrap();
@@ -589,6 +597,9 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
                 Action::WriteRecord(record) => {
                     records.retain(|one| one.key != record.key);
                     records.push(Record::clone(record));
+                }
+                Action::SetGate(enforcement) => {
+                    snapshot.gate = Read::Known((*enforcement).into());
                 }
                 Action::PruneImageSet(prune) => sets.retain(|one| one.name != prune.image_set),
                 Action::StoreImageSet(store) => {
