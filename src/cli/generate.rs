@@ -164,10 +164,7 @@ fn complete_set(decision: Decision, release: Release) -> Result<CompleteImageSet
     if let Some(failure) = failures.reduce(Failure::and) {
         return Err(failure);
     }
-    let stored = decision.plan.into_iter().find_map(|action| match action {
-        Action::StoreImageSet(store) => Some(store.set),
-        Action::WriteRecord(_) | Action::PruneImageSet(_) => None,
-    });
+    let stored = decision.plan.iter().find_map(Action::image_set).map(|store| store.set.clone());
     stored.ok_or_else(|| Failure::new(format!("no ImageSet came out for operator {release}")))
 }
 

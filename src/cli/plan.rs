@@ -101,10 +101,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 }
 
 fn planned_sets(decision: &Decision) -> impl Iterator<Item = &CompleteImageSet> {
-    decision.plan.iter().filter_map(|action| match action {
-        Action::StoreImageSet(store) => Some(&store.set),
-        Action::WriteRecord(_) | Action::PruneImageSet(_) => None,
-    })
+    decision.plan.iter().filter_map(Action::image_set).map(|store| &store.set)
 }
 
 fn from_snapshot(path: &Path) -> Result<Planned, Failure> {

@@ -1,10 +1,11 @@
-//! The only writer of ImageSets and records. It carries out what was decided, in order, and stops at the first failure;
+//! The only writer of ImageSets, records and inspection Jobs. It carries out what was decided, in order, and stops at the first failure;
 //! every write says what it was decided upon, so that a write on an outdated look fails instead of doing harm.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
@@ -12,14 +13,15 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 use tokio::time::Instant;
 
 use super::observe::{CONTENT_ANNOTATION, OPERATOR_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
-use super::records::{RECORD_KEY, RECORD_LABEL, Records};
+use super::records::{OF_IMAGES, OF_INSPECTION, RECORD_KEY, RECORD_LABEL, Records};
 use super::{FIELD_MANAGER, POLICY_NAME};
+use crate::api::Inspection;
 use crate::api::operator::{ImageEntry, ImageSet};
 use crate::domain::Action;
-use crate::domain::decision::{Motive, Precondition, PruneImageSet, StoreImageSet};
-use crate::domain::record::Record;
+use crate::domain::decision::{Motive, Precondition, PruneImageSet, StartInspection, StoreImageSet};
 use crate::domain::report::{ActionFailure, Outcome};
 use crate::domain::resolution::escaped;
+use crate::inspection::job;
 
 /// The longest that one write may take.
 const WRITE_DEADLINE: Duration = Duration::from_secs(15);
@@ -65,13 +67,24 @@ impl Applier {
         Self { client, records, put_back: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Carries out the actions in their order, up to the first failure.
-    pub async fn apply(&self, actions: &[Action]) -> Outcome {
+    /// Carries out the actions in their order, up to the first failure. `inspection` says where operator images are run.
+    pub async fn apply(&self, actions: &[Action], inspection: &Inspection) -> Outcome {
         for (done, action) in actions.iter().enumerate() {
             let (object, written) = match action {
                 Action::WriteRecord(record) => {
-                    let object = format!("ConfigMap {}/{}", self.records.namespace(), record.key.name());
-                    (object, self.write_record(record).await)
+                    let text = serde_yaml_ng::to_string(record);
+                    self.write_record(record.key.name(), OF_IMAGES, text).await
+                }
+                Action::KeepInspection(inspected) => {
+                    let text = serde_yaml_ng::to_string(inspected);
+                    self.write_record(inspected.name(), OF_INSPECTION, text).await
+                }
+                Action::StartInspection(start) => {
+                    let object = format!("Job {}/{}", inspection.namespace, start.name());
+                    (object, self.start(start, inspection).await)
+                }
+                Action::EndInspection { name, uid } => {
+                    (format!("Job {}/{name}", inspection.namespace), self.end(&inspection.namespace, name, uid).await)
                 }
                 Action::StoreImageSet(store) => {
                     let written = self.store(store).await;
@@ -107,12 +120,23 @@ impl Applier {
     }
 
     /// As sets are: only if it still is as it was seen. Somebody who led before and was held up changes nothing.
-    async fn write_record(&self, record: &Record) -> Result<(), WriteError> {
-        let namespace = self.records.namespace();
-        let mut map = record_object(record, namespace)?;
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let name = record.key.name();
-        match self.records.version_of(&name) {
+    async fn write_record(
+        &self,
+        name: String,
+        kind: &str,
+        text: Result<String, serde_yaml_ng::Error>,
+    ) -> (String, Result<(), WriteError>) {
+        let object = format!("ConfigMap {}/{name}", self.records.namespace());
+        let written = match text {
+            Ok(text) => self.write_map(record_object(&name, kind, text, self.records.namespace()), &name).await,
+            Err(error) => Err(error.into()),
+        };
+        (object, written)
+    }
+
+    async fn write_map(&self, mut map: ConfigMap, name: &str) -> Result<(), WriteError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.records.namespace());
+        match self.records.version_of(name) {
             None => {
                 let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
                 tokio::time::timeout(WRITE_DEADLINE, api.create(&parameters, &map)).await??;
@@ -120,10 +144,30 @@ impl Applier {
             Some(version) => {
                 map.metadata.resource_version = Some(version);
                 let parameters = PatchParams::apply(FIELD_MANAGER).force();
-                tokio::time::timeout(WRITE_DEADLINE, api.patch(&name, &parameters, &Patch::Apply(&map))).await??;
+                tokio::time::timeout(WRITE_DEADLINE, api.patch(name, &parameters, &Patch::Apply(&map))).await??;
             }
         }
         Ok(())
+    }
+
+    /// A create: where a Job of this name is there already, the image is being asked.
+    async fn start(&self, start: &StartInspection, inspection: &Inspection) -> Result<(), WriteError> {
+        let api: Api<Job> = Api::namespaced(self.client.clone(), &inspection.namespace);
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let made = job::build(start, inspection);
+        tokio::time::timeout(WRITE_DEADLINE, api.create(&parameters, &made)).await??;
+        Ok(())
+    }
+
+    /// With its pod. That it is gone already is as good.
+    async fn end(&self, namespace: &str, name: &str, uid: &str) -> Result<(), WriteError> {
+        let api: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+        let this_one = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
+        let parameters = DeleteParams::background().preconditions(this_one);
+        match tokio::time::timeout(WRITE_DEADLINE, api.delete(name, &parameters)).await? {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            other => Ok(other.map(|_| ())?),
+        }
     }
 
     /// Deletes a set if it still is as it was seen; one that is gone already is what was wanted.
@@ -177,19 +221,19 @@ fn image_set_object(store: &StoreImageSet) -> ImageSet {
     object
 }
 
-fn record_object(record: &Record, namespace: &str) -> Result<ConfigMap, serde_yaml_ng::Error> {
+fn record_object(name: &str, kind: &str, text: String, namespace: &str) -> ConfigMap {
     let pair = |key: &str, value: String| (key.to_owned(), value);
-    Ok(ConfigMap {
+    ConfigMap {
         metadata: ObjectMeta {
-            name: Some(record.key.name()),
+            name: Some(name.to_owned()),
             namespace: Some(namespace.to_owned()),
             labels: Some(BTreeMap::from([
                 pair("app.kubernetes.io/managed-by", FIELD_MANAGER.to_owned()),
-                pair(RECORD_LABEL, "true".to_owned()),
+                pair(RECORD_LABEL, kind.to_owned()),
             ])),
             ..ObjectMeta::default()
         },
-        data: Some(BTreeMap::from([pair(RECORD_KEY, serde_yaml_ng::to_string(record)?)])),
+        data: Some(BTreeMap::from([pair(RECORD_KEY, text)])),
         ..ConfigMap::default()
-    })
+    }
 }

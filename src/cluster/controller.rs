@@ -21,6 +21,7 @@ use super::records::Records;
 use super::status::StatusWriter;
 use super::watches::Watches;
 use crate::api::ImageSetPolicy;
+use crate::domain::inspection;
 use crate::metrics::Metrics;
 use crate::registry::{RegistryClient, RegistryClientSettings};
 
@@ -122,6 +123,9 @@ async fn reconcile(policy: Arc<ImageSetPolicy>, context: Arc<Context>) -> Result
     let seconds = started.elapsed().as_secs_f64();
     tracing::debug!(seconds, actions = passed.decision.actions.len(), "a pass is done");
     context.metrics.report(&passed.report);
+    let settings = &passed.snapshot.settings;
+    let inspects = inspection::is_under_way(&passed.snapshot, &passed.decision);
+    context.watches.watch_inspections_in(if inspects { &settings.inspection_namespace } else { "" });
     context.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
     Ok(Action::requeue(next))
 }

@@ -3,9 +3,9 @@
 //! | room | does |
 //! |---|---|
 //! | `client` | connects, with deadlines |
-//! | `observe`, `records`, `nodes`, `registry_access` | read; a failed read is a value |
+//! | `observe`, `records`, `inspections`, `nodes`, `registry_access` | read; a failed read is a value |
 //! | `answers` | asks registries and remembers what they said |
-//! | `apply` | the only writer of ImageSets and records |
+//! | `apply` | the only writer of ImageSets, records and Jobs |
 //! | `status` | the only writer of our status and events |
 //! | `pass` | one reconcile, as a table of contents |
 //! | `watches`, `controller` | say when a pass is due |
@@ -15,6 +15,7 @@ pub mod answers;
 pub mod apply;
 pub mod client;
 pub mod controller;
+pub mod inspections;
 pub mod lease;
 pub mod nodes;
 pub mod observe;

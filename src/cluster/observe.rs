@@ -17,16 +17,18 @@ use kube::api::{Api, ListParams};
 use kube::core::{DynamicObject, Resource};
 use kube::{Client, ResourceExt};
 
+use super::inspections::{InspectionJobs, Listed};
 use super::records::Records;
 use super::settings;
 use crate::api::operator::{FEATURE_KINDS, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
 use crate::api::{self, ImageSetPolicy};
 use crate::domain::discovery::Discovery;
 use crate::domain::imageset::Origin;
+use crate::domain::inspection::Inspections;
 use crate::domain::report::{Condition, Status};
 use crate::domain::resolution::escaped;
 use crate::domain::retention::Retained;
-use crate::domain::settings::{InstallationSettings, OperatorLocation};
+use crate::domain::settings::{InstallationSettings, OperatorLocation, Settings};
 use crate::domain::snapshot::{
     ComponentStatus, Degraded, Installation, OperatorDeployment, OperatorPod, Read, ReadFailure, Remembered,
     StoredImage, StoredImageSet, Workload,
@@ -55,20 +57,21 @@ const VERSION_VARIABLE: &str = "TIGERA_OPERATOR_INIT_IMAGE_VERSION";
 pub struct Observer {
     client: Client,
     records: Arc<Records>,
+    jobs: InspectionJobs,
 }
 
 impl Observer {
     /// An observer that reads these records.
     #[must_use]
-    pub const fn new(client: Client, records: Arc<Records>) -> Self {
-        Self { client, records }
+    pub fn new(client: Client, records: Arc<Records>) -> Self {
+        Self { jobs: InspectionJobs::new(client.clone()), client, records }
     }
 
     /// Looks at everything but the nodes, the registries and what this process remembers.
     pub async fn observe(&self, policy: &ImageSetPolicy) -> Snapshot {
         let (settings, mut objections) = settings::parse(&policy.spec);
         let location = settings.operator.clone();
-        let (operator, installations, image_sets, component_statuses, features, workloads, records) = futures::join!(
+        let (operator, installations, image_sets, component_statuses, features, workloads, records, jobs) = futures::join!(
             self.operator(&location),
             self.installations(),
             self.image_sets(),
@@ -76,12 +79,15 @@ impl Observer {
             self.features(),
             self.workloads(),
             self.records.read(),
+            self.inspection_jobs(&settings),
         );
         let (operator, operator_pods) = operator;
         let (installation, windows) = split(installations);
         let features = with_windows(features, windows);
-        let (records, broken) = records;
+        let (records, kept, broken) = records;
         objections.extend(broken);
+        let known: BTreeSet<Digest> = kept.iter().map(|inspected| inspected.digest).collect();
+        let inspections = Inspections { jobs: self.jobs.states(jobs, &known).await, kept };
         Snapshot {
             observed_at: Timestamp::now(),
             generation: policy.metadata.generation.unwrap_or_default(),
@@ -96,6 +102,7 @@ impl Observer {
             features,
             workloads,
             records,
+            inspections,
             ..Snapshot::default()
         }
     }
@@ -120,6 +127,14 @@ impl Observer {
         let pods = read(&what, api.list(&ListParams::default().labels(&selector(&deployment)))).await;
         let pods = map(pods, |pods| pods.iter().filter_map(|pod| operator_pod(pod, &location.container)).collect());
         (Read::Known(Some(operator_deployment(&deployment, &location.container))), pods)
+    }
+
+    /// Without the permission to run operator images nobody looks whether one runs.
+    async fn inspection_jobs(&self, settings: &Settings) -> Read<Listed> {
+        match settings.inspection_enabled {
+            true => self.jobs.list(&settings.inspection_namespace).await,
+            false => Read::KindMissing,
+        }
     }
 
     async fn installations(&self) -> Read<Vec<api::operator::Installation>> {

@@ -14,7 +14,7 @@ use super::observe::Observer;
 use super::records::Records;
 use super::registry_access::registry_access;
 use super::status::StatusWriter;
-use crate::api::ImageSetPolicy;
+use crate::api::{ImageSetPolicy, Inspection};
 use crate::domain::decision::Decision;
 use crate::domain::finding::{Finding, Reason};
 use crate::domain::report::{Outcome, Report};
@@ -150,7 +150,7 @@ impl Passes {
         if asking > FRESH && !decision.actions.is_empty() {
             return Ok(None);
         }
-        let (outcome, pause) = self.apply(&decision.actions).await;
+        let (outcome, pause) = self.apply(&decision.actions, &policy.spec.inspection).await;
         let report = Report::new(&snapshot, &decision, &outcome);
         self.status.write(policy, &report).await?;
 
@@ -160,11 +160,15 @@ impl Passes {
         if self.answers.doubt(&decision.unsuitable) || mendable {
             next = next.min(MENDING);
         }
+        if let Some(due) = decision.look_again {
+            let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+            next = next.min(left.max(Duration::from_secs(1)));
+        }
         Ok(Some((Passed { snapshot, decision, report }, next)))
     }
 
     /// Carries out what was decided, or waits for the end of a pause after a failure. The second value is that pause.
-    async fn apply(&self, actions: &[Action]) -> (Outcome, Option<Duration>) {
+    async fn apply(&self, actions: &[Action], inspection: &Inspection) -> (Outcome, Option<Duration>) {
         let now = Instant::now();
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
         let failures = refused.as_ref().map_or(0, |refused| refused.failures);
@@ -173,7 +177,10 @@ impl Passes {
             *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
             return (outcome, Some(pause));
         }
-        let outcome = if actions.is_empty() { Outcome::default() } else { self.applier.apply(actions).await };
+        let outcome = match actions {
+            [] => Outcome::default(),
+            actions => self.applier.apply(actions, inspection).await,
+        };
         let Some(failure) = &outcome.failure else { return (outcome, None) };
         let first = if failure.conflict { CONFLICT_PAUSE } else { REFUSAL_PAUSE };
         let pause = first.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);

@@ -11,12 +11,17 @@ use kube::{Client, ResourceExt};
 use super::observe::read;
 use crate::domain::Reference;
 use crate::domain::finding::{Finding, Reason};
+use crate::domain::inspection::Inspected;
 use crate::domain::record::Record;
 use crate::domain::resolution::escaped;
 use crate::domain::snapshot::Read;
 
-/// Label of a ConfigMap that holds a record.
+/// Label of a ConfigMap that holds a record; its value is one of the two below.
 pub const RECORD_LABEL: &str = "imageset-controller.io/record";
+/// What images resolved to.
+pub const OF_IMAGES: &str = "true";
+/// What an operator image said of itself.
+pub const OF_INSPECTION: &str = "inspection";
 /// Key of the record in its ConfigMap.
 pub const RECORD_KEY: &str = "record.yaml";
 
@@ -31,9 +36,15 @@ pub struct Records {
 #[derive(Default)]
 struct Seen {
     /// What was parsed, by name and resourceVersion.
-    parsed: BTreeMap<(String, String), Record>,
+    parsed: BTreeMap<(String, String), Kept>,
     /// Of all records by name, the damaged ones too.
     versions: BTreeMap<String, String>,
+}
+
+/// One record.
+enum Kept {
+    Images(Record),
+    Inspection(Box<Inspected>),
 }
 
 impl Records {
@@ -56,30 +67,30 @@ impl Records {
     }
 
     /// The records that can be read; a corrupted one is told and not believed.
-    pub async fn read(&self) -> (Read<Vec<Record>>, Vec<Finding>) {
+    pub async fn read(&self) -> (Read<Vec<Record>>, Vec<Inspected>, Vec<Finding>) {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let what = format!("list configmaps in {}", self.namespace);
-        let labelled = ListParams::default().labels(&format!("{RECORD_LABEL}=true"));
+        let labelled = ListParams::default().labels(&format!("{RECORD_LABEL} in ({OF_IMAGES},{OF_INSPECTION})"));
         match read(&what, api.list(&labelled)).await {
             Read::Known(list) => {
-                let (records, findings) = self.readable(&list.items);
-                (Read::Known(records), findings)
+                let (records, inspected, findings) = self.readable(&list.items);
+                (Read::Known(records), inspected, findings)
             }
-            Read::KindMissing => (Read::KindMissing, Vec::new()),
-            Read::Failed(failure) => (Read::Failed(failure), Vec::new()),
+            Read::KindMissing => (Read::KindMissing, Vec::new(), Vec::new()),
+            Read::Failed(failure) => (Read::Failed(failure), Vec::new(), Vec::new()),
         }
     }
 
-    fn readable(&self, maps: &[ConfigMap]) -> (Vec<Record>, Vec<Finding>) {
+    fn readable(&self, maps: &[ConfigMap]) -> (Vec<Record>, Vec<Inspected>, Vec<Finding>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut now = Seen::default();
         let mut findings = Vec::new();
         for map in maps {
             let key = (map.name_any(), map.resource_version().unwrap_or_default());
             now.versions.insert(key.0.clone(), key.1.clone());
-            match seen.parsed.remove(&key).map_or_else(|| record(map), Ok) {
-                Ok(record) => {
-                    now.parsed.insert(key, record);
+            match seen.parsed.remove(&key).map_or_else(|| kept(map), Ok) {
+                Ok(kept) => {
+                    now.parsed.insert(key, kept);
                 }
                 Err(error) => {
                     let object = format!("ConfigMap {}/{}", map.namespace().unwrap_or_default(), map.name_any());
@@ -88,13 +99,35 @@ impl Records {
             }
         }
         *seen = now;
-        (seen.parsed.values().cloned().collect(), findings)
+        let (mut records, mut inspected) = (Vec::new(), Vec::new());
+        for kept in seen.parsed.values() {
+            match kept {
+                Kept::Images(record) => records.push(record.clone()),
+                Kept::Inspection(one) => inspected.push(Inspected::clone(one)),
+            }
+        }
+        (records, inspected, findings)
     }
 }
 
-fn record(map: &ConfigMap) -> Result<Record, String> {
+fn kept(map: &ConfigMap) -> Result<Kept, String> {
     let text =
         map.data.as_ref().and_then(|data| data.get(RECORD_KEY)).ok_or_else(|| format!("it has no key {RECORD_KEY}"))?;
+    match map.labels().get(RECORD_LABEL).map(String::as_str) {
+        Some(OF_INSPECTION) => inspected(map, text).map(Box::new).map(Kept::Inspection),
+        _ => record(map, text).map(Kept::Images),
+    }
+}
+
+fn inspected(map: &ConfigMap, text: &str) -> Result<Inspected, String> {
+    let inspected: Inspected = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+    match inspected.name() {
+        name if name == map.name_any() => Ok(inspected),
+        name => Err(format!("it holds the record {name}")),
+    }
+}
+
+fn record(map: &ConfigMap, text: &str) -> Result<Record, String> {
     let record: Record = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
     if record.key.name() != map.name_any() {
         return Err(format!("it holds the record {}", record.key.name()));

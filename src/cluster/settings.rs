@@ -52,6 +52,7 @@ pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
         retain: u32::try_from(spec.retain).unwrap_or_default(),
         recheck_interval: spec.recheck.interval.duration(),
         inspection_enabled: spec.inspection.enabled,
+        inspection_namespace: spec.inspection.namespace.clone(),
         ..Settings::default()
     };
     for (index, name) in spec.images.exclude.iter().enumerate() {

@@ -204,7 +204,10 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
 
 fn plan(report: &Report) -> Option<Plan> {
     let change = |action: &Action| match action {
-        Action::WriteRecord(_) => None,
+        Action::WriteRecord(_)
+        | Action::KeepInspection(_)
+        | Action::StartInspection(_)
+        | Action::EndInspection { .. } => None,
         Action::PruneImageSet(prune) => Some(PlannedChange {
             action: PlanAction::Delete,
             image_set: prune.image_set.clone(),

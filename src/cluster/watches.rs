@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 use super::nodes::NodePlatforms;
 use super::observe::MANAGED_NAMESPACES;
 use crate::api::operator::{FEATURE_KINDS, GROUP, VERSION};
+use crate::inspection::job::LABEL;
 
 /// Pauses of a watch that fails: from 100 ms, doubling, to 5 s.
 #[derive(Debug, Default)]
@@ -59,6 +61,8 @@ pub struct Watches {
     everywhere: Mutex<JoinSet<()>>,
     /// The operator's namespace, which the policy names, and the watches in it.
     operator: Mutex<(String, JoinSet<()>)>,
+    /// The namespace in which operator images are asked, and the watches in it, while there is something to see.
+    inspections: Mutex<(String, JoinSet<()>)>,
 }
 
 impl Watches {
@@ -87,8 +91,8 @@ impl Watches {
                 let _ = woken_by_nodes.try_send(());
             }
         });
-        let watches =
-            Self { client, wake, everywhere: Mutex::new(tasks), operator: Mutex::new((String::new(), JoinSet::new())) };
+        let (operator, inspections) = (Mutex::default(), Mutex::default());
+        let watches = Self { client, wake, everywhere: Mutex::new(tasks), operator, inspections };
         (watches, futures::stream::poll_fn(move |context| woken.poll_recv(context)))
     }
 
@@ -107,6 +111,24 @@ impl Watches {
         *operator = (namespace.to_owned(), tasks);
     }
 
+    /// Watches our Jobs and their pods in this namespace; with an empty one nothing.
+    pub fn watch_inspections_in(&self, namespace: &str) {
+        let mut inspections = self.inspections.lock().unwrap_or_else(PoisonError::into_inner);
+        if inspections.0 == namespace {
+            return;
+        }
+        let mut tasks = JoinSet::new();
+        if !namespace.is_empty() {
+            let jobs: Api<PartialObjectMeta<Job>> = Api::namespaced(self.client.clone(), namespace);
+            let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.client.clone(), namespace);
+            let (_, installed) = watch::channel(0);
+            let ours = || watcher::Config::default().labels(LABEL);
+            tasks.spawn(follow_some(jobs, ours(), "jobs", installed.clone(), self.wake.clone()));
+            tasks.spawn(follow_some(pods, ours(), "pods", installed, self.wake.clone()));
+        }
+        *inspections = (namespace.to_owned(), tasks);
+    }
+
     /// How many watches run; for tests and logs.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -115,13 +137,26 @@ impl Watches {
 }
 
 /// Wakes whenever an object of one kind changes.
-async fn follow<K>(api: Api<K>, resource: &'static str, mut installed: watch::Receiver<u64>, wake: mpsc::Sender<()>)
+async fn follow<K>(api: Api<K>, resource: &'static str, installed: watch::Receiver<u64>, wake: mpsc::Sender<()>)
 where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    follow_some(api, watcher::Config::default(), resource, installed, wake).await;
+}
+
+/// The same for the objects that `which` selects.
+async fn follow_some<K>(
+    api: Api<K>,
+    which: watcher::Config,
+    resource: &'static str,
+    mut installed: watch::Receiver<u64>,
+    wake: mpsc::Sender<()>,
+) where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let mut tries = AFTER_DEFINITION.iter();
     loop {
-        let mut events = watcher(api.clone(), watcher::Config::default()).backoff(WatchBackoff::default()).boxed();
+        let mut events = watcher(api.clone(), which.clone()).backoff(WatchBackoff::default()).boxed();
         while let Some(event) = events.next().await {
             match event {
                 Ok(_) => {

@@ -58,6 +58,9 @@ impl Facts<'_> {
         let prepared_waits = self.prepared.iter().any(waits);
         let resolving =
             self.asked_for().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.holds_nothing();
+        if let Some(finding) = self.inspecting().next() {
+            return (Status::False, finding.reason, finding.sentence());
+        }
         let Some(current) = self.current else {
             return (Status::False, Reason::Progressing, "the operator's version is being found out".to_owned());
         };
@@ -107,6 +110,8 @@ impl Facts<'_> {
         let conflict = self.outcome.failure.as_ref().is_some_and(|failure| failure.conflict);
         if resolving {
             (Status::True, Reason::Progressing, "registries are being asked".to_owned())
+        } else if let Some(finding) = self.inspecting().next() {
+            (Status::True, Reason::Progressing, finding.sentence())
         } else if conflict {
             (
                 Status::True,
@@ -127,12 +132,14 @@ impl Facts<'_> {
 
     fn version_known(&self) -> Answer {
         let concern = ConditionType::VersionKnown;
-        if let Some(finding) = self.of(concern).find(|finding| finding.blocks()) {
+        let of_operators = || self.of(concern).filter(|finding| !self.only_ahead(finding));
+        if let Some(finding) = of_operators().find(|finding| finding.blocks()) {
             return (Status::False, finding.reason, finding.sentence());
         }
         let knowledge = &self.decision.operator;
-        if let Some(finding) = self.of(concern).next() {
-            return (Status::True, finding.reason, finding.sentence());
+        if let Some(finding) = of_operators().next() {
+            let known = if finding.reason == Reason::InspectionRunning { Status::Unknown } else { Status::True };
+            return (known, finding.reason, finding.sentence());
         }
         match (&knowledge.running, &knowledge.target) {
             (_, Some(target)) if knowledge.first_install => (
@@ -222,9 +229,15 @@ impl Facts<'_> {
                 if unmakeable {
                     return (Status::False, Reason::PreReleaseMarker, message.to_owned());
                 }
+                let mut unknown = self.decision.unknown.iter();
+                if let Some((_, finding)) = unknown.find(|(version, _)| version.to_string() == prepared.version) {
+                    let needs =
+                        if finding.reason.is_of_inspection() { Reason::NeedsInspection } else { Reason::NotPrepared };
+                    return (Status::False, needs, message.to_owned());
+                }
                 let reason = match prepared.state {
                     None if self.goals.is_empty() => Reason::NotPrepared,
-                    None => Reason::NeedsInspection,
+                    None => Reason::Resolving,
                     Some(GoalState::Resolving) => Reason::Resolving,
                     _ => Reason::NotPrepared,
                 };
@@ -307,7 +320,8 @@ impl Facts<'_> {
 
     /// Whether a finding concerns versions that are only prepared or discovered.
     fn only_ahead(&self, finding: &Finding) -> bool {
-        self.concerns_only(finding, |purpose| !purpose.is_wanted_now())
+        let unknown = self.decision.unknown.iter().any(|(_, one)| one == finding);
+        unknown || self.concerns_only(finding, |purpose| !purpose.is_wanted_now())
     }
 
     /// Whether a finding belongs to sets of such purposes and to no other.
@@ -316,21 +330,19 @@ impl Facts<'_> {
         concerned.peek().is_some() && concerned.all(|goal| such(&goal.purpose))
     }
 
+    /// Operator images that are being asked.
+    fn inspecting(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.reason == Reason::InspectionRunning)
+    }
+
     fn waiting_told(&self) -> String {
         let finding = self.decision.findings.iter().find(|finding| finding.reason == Reason::WaitingForTakeover);
         finding.map(Finding::sentence).unwrap_or_default()
     }
 
     fn plan_told(&self) -> String {
-        let stores: Vec<String> = self
-            .decision
-            .plan
-            .iter()
-            .filter_map(|action| match action {
-                super::Action::StoreImageSet(store) => Some(store.set.to_string()),
-                super::Action::WriteRecord(_) | super::Action::PruneImageSet(_) => None,
-            })
-            .collect();
+        let stores = self.decision.plan.iter().filter_map(super::Action::image_set);
+        let stores: Vec<String> = stores.map(|store| store.set.to_string()).collect();
         let rolls = match self.decision.rollouts.as_slice() {
             [] => String::new(),
             rollouts => format!("; these roll: {}", rollouts.join(", ")),

@@ -10,13 +10,16 @@ use jiff::Timestamp;
 use super::adoption::PulledFrom;
 use super::answer::{Answer, Hints};
 use super::assemble::{Assembled, Obstacle, Recipe};
+use super::builds::Builds;
 use super::decision::{
     Action, Decision, Goal, GoalState, Motive, OperatorKnowledge, Precondition, Purpose, StoreImageSet,
 };
 use super::finding::{Finding, Reason};
-use super::imageset::{CompleteImageSet, content_digest};
-use super::operator::know_operator;
+use super::imageset::{CompleteImageSet, Origin, content_digest};
+use super::inspection;
+use super::operator::{know_operator, know_prepared};
 use super::record::RecordKey;
+use super::refusal;
 use super::report::Progress;
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
@@ -28,15 +31,32 @@ pub const CONTESTED_AFTER: u32 = 3;
 
 /// Decides.
 #[must_use]
-pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
+pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     let mut decision = Decision { findings: snapshot.objections.clone(), ..Decision::default() };
     decision.findings.extend(failed_reads(snapshot));
     let Some(installation) = effective_installation(snapshot) else { return finished(blind(decision), snapshot) };
 
-    let versions = know_operator(snapshot, catalogue, installation.variant);
+    let builds = Builds::new(snapshot, embedded);
+    let versions = know_operator(snapshot, &builds, installation.variant);
+    let mut wanted = versions.wanted;
     decision.questions.operators = versions.questions;
     decision.findings.extend(versions.findings);
     decision.operator = versions.knowledge;
+    let refused = refusal::consequence(snapshot, &builds, &installation, decision.operator.running.as_ref());
+    decision.findings.extend(refused.finding);
+    decision.questions.operators.extend(refused.question);
+    wanted.extend(refused.wanted);
+    let learned = refused.learned;
+    let builds = learned.clone().map_or(builds, |learned| Builds::with(snapshot, embedded, learned));
+    let catalogue = builds.catalogue();
+    let prepared = know_prepared(snapshot, &builds, installation.variant);
+    if !decision.operator.first_install {
+        // Before the first install the one entry is the target.
+        decision.questions.operators.extend(prepared.questions);
+        wanted.extend(prepared.wanted);
+        decision.unknown = prepared.unknown;
+    }
+    decision.releases = prepared.releases;
     let found = discovery::look(snapshot, &decision.operator);
     decision.questions.releases.extend(found.question);
     decision.findings.extend(found.finding);
@@ -46,10 +66,11 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     };
 
     let unmakeable = no_running_set(&decision.operator, catalogue, installation.variant);
-    let gone = installation_gone(snapshot, &installation, &decision.operator);
+    let gone = installation_gone(snapshot, &installation, &decision.operator, &builds);
     let mut desk = Desk {
         snapshot,
         installation: &installation,
+        builds: &builds,
         stored,
         decision,
         claimed: BTreeMap::new(),
@@ -61,7 +82,7 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
         desk.work_on(order);
     }
     let mut decision = desk.decision;
-    decision.unmakeable = pre_release_markers(snapshot, catalogue, installation.variant);
+    decision.unmakeable = pre_release_markers(&decision, catalogue, installation.variant);
     decision.findings.extend(cluster_findings(snapshot, &installation, &decision, versions.frozen));
     if versions.frozen {
         freeze(&mut decision);
@@ -72,6 +93,8 @@ pub fn decide(snapshot: &Snapshot, catalogue: &Catalogue<'_>) -> Decision {
     }
     decision.findings.extend(gone);
     keep_the_way_back(snapshot, &mut decision, versions.frozen);
+    // Whatever else is held: an answer is kept, and without one nothing would ever go on.
+    inspection::plan(snapshot, wanted, learned).add_to(&mut decision);
     finished(decision, snapshot)
 }
 
@@ -82,7 +105,10 @@ fn keep_the_way_back(snapshot: &Snapshot, decision: &mut Decision, frozen: bool)
         return;
     }
     let retained = retention::retained(snapshot, &decision.goals);
-    let quiet = decision.operator.taken_over && decision.questions.holds_nothing() && decision.plan.is_empty();
+    // What is not known may need any of them.
+    let known = |version: &PrepareVersion| decision.release_of(version).is_some();
+    let known = decision.operator.target.is_some() && snapshot.settings.prepare.iter().all(known);
+    let quiet = decision.operator.taken_over && decision.questions.holds_nothing() && decision.plan.is_empty() && known;
     for prune in retention::to_prune(snapshot, &decision.goals, &retained, quiet) {
         decision.plan.push(Action::PruneImageSet(prune));
     }
@@ -104,6 +130,7 @@ struct Order {
 struct Desk<'a> {
     snapshot: &'a Snapshot,
     installation: &'a InstallationSettings,
+    builds: &'a Builds<'a>,
     stored: &'a [StoredImageSet],
     decision: Decision,
     /// Names that an earlier goal uses, with that goal's release and content.
@@ -180,7 +207,7 @@ impl Desk<'_> {
         };
         let prepare = &self.snapshot.settings.prepare;
         for version in prepare {
-            if let Some(release) = version.release().filter(|release| !used.contains(release)) {
+            if let Some(release) = self.decision.release_of(version).filter(|release| !used.contains(release)) {
                 add(Purpose::Prepared(version.clone()), release);
             }
         }
@@ -238,7 +265,7 @@ impl Desk<'_> {
     }
 
     fn work(&mut self, order: &Order) -> Worked {
-        let key = RecordKey::new(order.images.release(), self.installation);
+        let key = self.builds.record_key(order.images.release(), self.installation);
         let snapshot = self.snapshot;
         let existing = self.stored.iter().find(|set| set.name == order.name.as_str());
         let recipe = Recipe {
@@ -367,13 +394,15 @@ fn installation_gone(
     snapshot: &Snapshot,
     installation: &InstallationSettings,
     operator: &OperatorKnowledge,
+    builds: &Builds<'_>,
 ) -> Vec<Finding> {
     if matches!(snapshot.installation, Read::Known(Some(_)) | Read::Failed(_)) || operator.running.is_none() {
         return Vec::new();
     }
     let sets = snapshot.image_sets.known().into_iter().flatten().filter(|set| set.ours);
     let other = sets.filter(|set| {
-        set.origin.as_ref().is_some_and(|origin| origin.record != RecordKey::new(origin.operator, installation).name())
+        let made_from = |origin: &Origin| builds.record_names(origin.operator, installation).contains(&origin.record);
+        set.origin.as_ref().is_some_and(|origin| !made_from(origin))
     });
     let told = other.map(|set| {
         let message = "it was made from an Installation that is gone; it stays as it is, and nothing else is stored";
@@ -393,7 +422,7 @@ fn no_running_set(operator: &OperatorKnowledge, catalogue: &Catalogue<'_>, varia
     let why = match catalogue.get(&release).map(|images| images.image_set_name(variant)) {
         Some(Ok(_)) => return None,
         Some(Err(_)) => "it deploys no Calico release",
-        None => "the catalogue does not know it",
+        None => "its images are not known",
     };
     Some(format!("it waits until operator {release} runs no longer: no set can be made for that one ({why})"))
 }
@@ -549,18 +578,18 @@ fn effective_installation(snapshot: &Snapshot) -> Option<InstallationSettings> {
 
 /// Versions to prepare that deploy no release: no set will ever be made for them.
 fn pre_release_markers(
-    snapshot: &Snapshot,
+    decision: &Decision,
     catalogue: &Catalogue<'_>,
     variant: Variant,
 ) -> Vec<(PrepareVersion, Finding)> {
-    let marker = |version: &PrepareVersion| {
-        let images = catalogue.get(&version.release()?)?;
+    let marker = |(version, release): &(PrepareVersion, Release)| {
+        let images = catalogue.get(release)?;
         let product = images.product_version(variant);
         let message = format!("it deploys {variant} {:?}", product.as_str());
         let finding = || Finding::new(Reason::PreReleaseMarker, format!("operator {version}"), message);
         product.is_pre_release_marker().then(|| (version.clone(), finding()))
     };
-    snapshot.settings.prepare.iter().filter_map(marker).collect()
+    decision.releases.iter().filter_map(marker).collect()
 }
 
 fn stored_sets<'a>(snapshot: &'a Snapshot, findings: &mut Vec<Finding>) -> Option<&'a [StoredImageSet]> {

@@ -10,6 +10,7 @@ use super::answer::Questions;
 use super::discovery::Discovery;
 use super::finding::Finding;
 use super::imageset::CompleteImageSet;
+use super::inspection::{Inspected, object_name};
 use super::record::Record;
 use super::report::Progress;
 use super::retention::Retained;
@@ -32,6 +33,10 @@ pub struct Decision {
     pub plan: Vec<Action>,
     /// Versions of `prepare.versions` for which no set can ever be made, and why.
     pub unmakeable: Vec<(PrepareVersion, Finding)>,
+    /// Versions of `prepare.versions` whose list is not known, and why.
+    pub unknown: Vec<(PrepareVersion, Finding)>,
+    /// What the entries of `prepare.versions` are, as far as that is known.
+    pub releases: Vec<(PrepareVersion, Release)>,
     /// Workloads (`DaemonSet calico-system/calico-node`) whose pods the operator would roll because of the plan.
     pub rollouts: Vec<String>,
     /// How far the workloads are that run images of the target's stored set.
@@ -44,12 +49,22 @@ pub struct Decision {
     pub blind: bool,
     /// All digests of the target's set were compared with the registry in this pass.
     pub verified: bool,
+    /// When something is due that nothing in the cluster tells.
+    pub look_again: Option<Timestamp>,
     /// Sets of previous versions, the one used last in front.
     pub retained: Vec<Retained>,
     /// What is known of newer releases.
     pub discovery: Option<Discovery>,
     /// Newer releases that are staged, as far as they are known to the catalogue.
     pub discovered: Vec<Release>,
+}
+
+impl Decision {
+    /// The release that an entry of `prepare.versions` is.
+    #[must_use]
+    pub fn release_of(&self, version: &PrepareVersion) -> Option<Release> {
+        self.releases.iter().find(|(one, _)| one == version).map(|(_, release)| *release)
+    }
 }
 
 /// The operator versions that count (`domain.md`, "Which version is the right one?").
@@ -158,8 +173,58 @@ pub enum Action {
     WriteRecord(Box<Record>),
     /// Create or replace an ImageSet by one server-side apply.
     StoreImageSet(Box<StoreImageSet>),
+    /// Keep what an operator image said of itself (a ConfigMap in our namespace).
+    KeepInspection(Box<Inspected>),
+    /// Run an operator image and ask it for its version and images (a Job in the inspection namespace).
+    StartInspection(Box<StartInspection>),
+    /// Delete a Job that has answered or failed.
+    EndInspection {
+        /// Its name.
+        name: String,
+        /// Its uid: no other Job of this name is deleted.
+        uid: String,
+    },
     /// Delete a set of ours that is one too many.
     PruneImageSet(PruneImageSet),
+}
+
+impl Action {
+    /// The apply of an ImageSet, if it is one.
+    #[must_use]
+    pub fn image_set(&self) -> Option<&StoreImageSet> {
+        match self {
+            Self::StoreImageSet(store) => Some(store),
+            Self::WriteRecord(_)
+            | Self::KeepInspection(_)
+            | Self::StartInspection(_)
+            | Self::EndInspection { .. }
+            | Self::PruneImageSet(_) => None,
+        }
+    }
+}
+
+/// The Job that asks one operator image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartInspection {
+    /// The image as it is written where it was found.
+    pub image: Reference,
+    /// Its digest, which is run.
+    pub digest: Digest,
+    /// Its version label.
+    pub label: Option<String>,
+    /// The how-manieth attempt it is, from 1.
+    pub attempt: u32,
+    /// Why the attempt before did not bring an answer.
+    pub failed_before: Option<String>,
+}
+
+impl StartInspection {
+    /// Name of the Job.
+    #[must_use]
+    pub fn name(&self) -> String {
+        object_name(&self.digest)
+    }
 }
 
 /// A set of a previous version that is given up.

@@ -142,6 +142,7 @@ reasons! {
     FeatureNotAvailable, Ready, Warning, "The policy asks for something that this version of the controller cannot do yet.", "read the CHANGELOG for the version that brings it";
     ReadForbidden, Ready, Blocking, "The apiserver denied a read that a decision needs.", "give the controller's role this right; deploy/base has all that it needs";
     RecordUnreadable, Ready, Warning, "A record of resolved digests is damaged; it is not used.", "delete the ConfigMap; its digests are taken from the stored ImageSet, or resolved again";
+    InspectionNotStarted, Ready, Blocking, "The Job that would ask an operator image cannot be made.", "the message says why; deploy/base has the namespace, the account and the rights";
     ReadFailed, Ready, Blocking, "A read from the apiserver failed.", "it is retried; look at the apiserver if it lasts";
 
     // VersionKnown
@@ -154,6 +155,11 @@ reasons! {
     OperatorImageInvalid, VersionKnown, Blocking, "The operator's image is not a reference that a node can pull.", "correct the image of the operator Deployment";
     OperatorVersionUnknown, VersionKnown, Blocking, "The version of the operator image cannot be told.", "use a released operator image by tag, or one with a version label by digest; a release that this controller does not know needs a newer controller";
     OperatorVersionAmbiguous, VersionKnown, Blocking, "The sources for the operator's version disagree; nothing is done on a guess.", "make the image tag and the image's version label agree, pin the operator by digest, or see that one of the pods gets Ready";
+    InspectionRunning, VersionKnown, Waiting, "The catalogue does not know this operator image; it is run to ask it for its version and its images.", "";
+    InspectionPlanned, VersionKnown, Blocking, "The catalogue does not know this operator image, and it is not run in mode Observe or while suspended.", "set spec.mode: Apply (and spec.suspend: false) to have it asked, or use a newer controller that knows it";
+    InspectionDisabled, VersionKnown, Blocking, "The catalogue does not know this operator image, and the policy does not allow to run it.", "set spec.inspection.enabled: true to have it asked, or use a newer controller that knows it";
+    InspectionFailed, VersionKnown, Blocking, "An operator image that the catalogue does not know could not be run to its end.", "it is tried again by itself, and at once when the Job is deleted; see spec.inspection for pull secrets, node selector, tolerations and hostNetwork";
+    InspectionOutputInvalid, VersionKnown, Blocking, "What an operator image prints of itself is not the whole list of an operator.", "run the image with --version and --print-images=list to see why; imageset-controller catalogue add takes a list by hand";
     PreReleaseMarker, VersionKnown, Blocking, "This operator version was built before its Calico release: its images are not releases and no ImageSet can be made.", "use another operator version";
 
     // Resolved
@@ -195,7 +201,7 @@ reasons! {
     DiscoveryFailed, Prepared, Warning, "Newer operator releases could not be looked for; what was found before still counts.", "see the message; the controller needs to list the tags of the operator image's repository";
     NotPrepared, Prepared, Blocking, "A version of prepare.versions is held.", "see status.prepared and the other conditions";
     WaitingForTakeover, Prepared, Normal, "Its set has the name of the running version's set and other content; it is ready and swapped in when its operator has taken over.", "";
-    NeedsInspection, Prepared, Blocking, "The catalogue does not know this operator version.", "update the controller; a build of your own can know more (imageset-controller catalogue add, docs/limits.md)";
+    NeedsInspection, Prepared, Blocking, "The catalogue does not know this operator version, and its image has not told (yet).", "name it in spec.prepare.versions to have its image asked; or update the controller; a build of your own can know more (imageset-controller catalogue add, docs/limits.md)";
 
     // Adopted
     AdoptionComplete, Adopted, Normal, "The operator selected the set and every workload runs it.", "";
@@ -216,7 +222,23 @@ reasons! {
 
     // OperatorDegraded
     NotDegraded, OperatorDegraded, Normal, "No TigeraStatus says Degraded.", "";
+    ImageSetRefused, OperatorDegraded, Warning, "The operator refuses a set of ours that is right for its version, as a vendor's build under an upstream tag may do.", "its image is asked and the set made anew by its own word; if that does not help, name the image by a tag of its own in the Deployment";
     ComponentDegraded, OperatorDegraded, Warning, "A TigeraStatus says Degraded.", "read its message; kubectl get tigerastatus";
+}
+
+impl Reason {
+    /// Whether it is about an operator image that only running it can tell of.
+    #[must_use]
+    pub const fn is_of_inspection(self) -> bool {
+        matches!(
+            self,
+            Self::InspectionRunning
+                | Self::InspectionPlanned
+                | Self::InspectionDisabled
+                | Self::InspectionFailed
+                | Self::InspectionOutputInvalid
+        )
+    }
 }
 
 impl fmt::Display for Reason {

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::answer::Answer;
+use super::builds::Builds;
 use super::decision::{KnownOperator, OperatorKnowledge};
 use super::finding::{Finding, Reason};
+use super::inspection::{Inspected, Wanted};
 use super::settings::PrepareVersion;
 use super::snapshot::{OperatorDeployment, OperatorPod, Read};
-use super::{Catalogue, Reference, Release, Snapshot, Variant};
+use super::{Digest, Reference, Release, Snapshot, Variant};
 
 /// What was found out, and what has to be asked to find out more.
 #[derive(Debug, Default)]
@@ -16,6 +18,8 @@ pub(super) struct OperatorVersions {
     pub knowledge: OperatorKnowledge,
     /// Operator images whose version label decides.
     pub questions: BTreeSet<Reference>,
+    /// Operator images that only running them can tell of.
+    pub wanted: Vec<Wanted>,
     /// Answers are outstanding.
     pub pending: bool,
     pub findings: Vec<Finding>,
@@ -26,14 +30,16 @@ pub(super) struct OperatorVersions {
 /// The version of one image.
 enum ImageVersion {
     Known(Box<KnownOperator>),
+    /// Its list is not known, and maybe not even its version.
+    Unlisted(Option<Box<KnownOperator>>, Box<Wanted>),
     Pending,
     Unknown(Finding),
 }
 
 /// Finds out what can be found out.
-pub(super) fn know_operator(snapshot: &Snapshot, catalogue: &Catalogue<'_>, variant: Variant) -> OperatorVersions {
+pub(super) fn know_operator(snapshot: &Snapshot, builds: &Builds<'_>, variant: Variant) -> OperatorVersions {
     let mut versions = OperatorVersions::default();
-    let look = Look { snapshot, catalogue, variant };
+    let look = Look { snapshot, builds, variant };
     let location = &snapshot.settings.operator;
     let object = format!("Deployment {}/{}", location.namespace, location.deployment);
     match &snapshot.operator {
@@ -49,6 +55,33 @@ pub(super) fn know_operator(snapshot: &Snapshot, catalogue: &Catalogue<'_>, vari
     versions
 }
 
+/// What the entries of `prepare.versions` are.
+#[derive(Debug, Default)]
+pub(super) struct PreparedVersions {
+    pub releases: Vec<(PrepareVersion, Release)>,
+    pub questions: BTreeSet<Reference>,
+    pub wanted: Vec<Wanted>,
+    pub unknown: Vec<(PrepareVersion, Finding)>,
+}
+
+/// Finds out which versions are to be prepared.
+pub(super) fn know_prepared(snapshot: &Snapshot, builds: &Builds<'_>, variant: Variant) -> PreparedVersions {
+    let mut versions = PreparedVersions::default();
+    let look = Look { snapshot, builds, variant };
+    for version in &snapshot.settings.prepare {
+        let object = format!("operator {version}");
+        match look.prepared_version(version, &object, &mut versions.questions) {
+            ImageVersion::Known(operator) => versions.releases.push((version.clone(), operator.release)),
+            ImageVersion::Unlisted(_, wanted) => {
+                versions.wanted.push(Wanted { prepared: Some(version.clone()), ..*wanted });
+            }
+            ImageVersion::Pending => {}
+            ImageVersion::Unknown(finding) => versions.unknown.push((version.clone(), finding)),
+        }
+    }
+    versions
+}
+
 /// One Ready pod per image, where there are several images.
 fn several_lead<'a>(old: &[&'a OperatorPod]) -> Option<Vec<&'a OperatorPod>> {
     let by_image: BTreeMap<&str, &OperatorPod> =
@@ -58,7 +91,7 @@ fn several_lead<'a>(old: &[&'a OperatorPod]) -> Option<Vec<&'a OperatorPod>> {
 
 struct Look<'a> {
     snapshot: &'a Snapshot,
-    catalogue: &'a Catalogue<'a>,
+    builds: &'a Builds<'a>,
     variant: Variant,
 }
 
@@ -123,7 +156,7 @@ impl Look<'_> {
     }
 
     fn is_stored(&self, release: Release) -> bool {
-        let name = self.catalogue.get(&release).and_then(|images| images.image_set_name(self.variant).ok());
+        let name = self.builds.catalogue().get(&release).and_then(|images| images.image_set_name(self.variant).ok());
         let mut sets = self.snapshot.image_sets.known().into_iter().flatten();
         name.is_some_and(|name| {
             sets.any(|set| {
@@ -163,9 +196,11 @@ impl Look<'_> {
         match self.snapshot.settings.prepare.as_slice() {
             [only] => {
                 versions.knowledge.first_install = true;
+                let version = self.prepared_version(only, object, &mut versions.questions);
+                let target = self.noted(versions, version, object);
                 versions.knowledge.target = match only {
-                    PrepareVersion::Release(release) => self.released(*release, object, versions),
-                    PrepareVersion::Operator(reference) => self.note(versions, &reference.to_string(), object),
+                    PrepareVersion::Release(_) => target.map(|target| KnownOperator { image: None, ..target }),
+                    PrepareVersion::Operator(_) => target,
                 };
             }
             [] => {
@@ -203,10 +238,19 @@ impl Look<'_> {
 
     /// The version of `image`; questions and findings go to `versions`.
     fn note(&self, versions: &mut OperatorVersions, image: &str, object: &str) -> Option<KnownOperator> {
-        match self.version_of(image, object, &mut versions.questions) {
+        let version = self.version_of(image, object, &mut versions.questions);
+        self.noted(versions, version, object)
+    }
+
+    fn noted(&self, versions: &mut OperatorVersions, version: ImageVersion, object: &str) -> Option<KnownOperator> {
+        match version {
             ImageVersion::Known(operator) => {
                 versions.findings.extend(self.objection(&operator, object));
                 Some(*operator)
+            }
+            ImageVersion::Unlisted(operator, wanted) => {
+                versions.wanted.push(*wanted);
+                operator.map(|operator| *operator)
             }
             ImageVersion::Pending => {
                 versions.pending = true;
@@ -221,7 +265,8 @@ impl Look<'_> {
         }
     }
 
-    /// By tag where the catalogue knows it; everything else by the label of the bytes that run.
+    /// By its own word where the image was inspected; by tag where the catalogue knows it; everything else by the label
+    /// of the bytes that run.
     fn version_of(&self, image: &str, object: &str, questions: &mut BTreeSet<Reference>) -> ImageVersion {
         let reference: Reference = match image.parse() {
             Ok(reference) => reference,
@@ -229,23 +274,21 @@ impl Look<'_> {
                 return ImageVersion::Unknown(Finding::new(Reason::OperatorImageInvalid, object, error.to_string()));
             }
         };
-        let tagged: Option<Release> = reference.tag().and_then(|tag| tag.parse().ok());
-        let known = |release: Release, digest| {
-            let product = self.catalogue.get(&release).map(|images| images.product_version(self.variant).clone());
-            ImageVersion::Known(Box::new(KnownOperator { image: Some(image.to_owned()), digest, release, product }))
-        };
-        if reference.digest().is_none()
-            && let Some(release) = tagged.filter(|release| self.catalogue.get(release).is_some())
-        {
-            return known(release, None);
+        let tag = reference.tag().filter(|_| reference.digest().is_none());
+        let tagged: Option<Release> = tag.and_then(|tag| tag.parse().ok());
+        if let Some(inspected) = self.builds.of_image(&reference) {
+            return self.own_word(image, object, tagged, inspected);
+        }
+        if let Some(release) = tagged.filter(|release| self.builds.is_released(release)) {
+            return self.known(image, release, None);
         }
         // The label of a digest, once known, is known for good: the status remembers it. A tag can move.
-        let pinned = reference.digest().is_some();
-        if let Some(release) = self.remembered_version_of(image).filter(|_| pinned) {
-            return known(release, reference.digest().copied());
+        if let Some(digest) = reference.digest()
+            && let Some(release) = self.snapshot.remembered.version_of(image)
+            && self.builds.is_released(&release)
+        {
+            return self.known(image, release, Some(*digest));
         }
-        let unknown =
-            |message: String| ImageVersion::Unknown(Finding::new(Reason::OperatorVersionUnknown, object, message));
         match self.snapshot.answers.operators.get(&reference) {
             None => {
                 questions.insert(reference);
@@ -253,51 +296,97 @@ impl Look<'_> {
             }
             Some(Answer::Pending) => ImageVersion::Pending,
             Some(Answer::Failed(failure)) => {
-                unknown(format!("the version label of its image cannot be read: {}", failure.summary()))
+                let message = format!("the version label of its image cannot be read: {}", failure.summary());
+                ImageVersion::Unknown(Finding::new(Reason::OperatorVersionUnknown, object, message))
             }
-            Some(Answer::Known(answer)) => match answer.version.as_deref().map(str::parse::<Release>) {
-                Some(Ok(labelled)) => match tagged.filter(|_| reference.digest().is_none()) {
-                    Some(tagged) if tagged.base() != labelled.base() => {
-                        let message = format!("image {image} is tagged {tagged} and labelled {labelled}");
+            Some(Answer::Known(answer)) => {
+                let label = answer.version.as_deref().map(str::parse::<Release>);
+                let wanted = |why: String| {
+                    let (image, label) = (reference.clone(), answer.version.clone());
+                    let object = object.to_owned();
+                    Box::new(Wanted { image, digest: answer.digest, label, object, why, prepared: None })
+                };
+                match label {
+                    Some(Ok(labelled)) if tagged.is_some_and(|tagged| tagged.base() != labelled.base()) => {
+                        let tag = tag.unwrap_or_default();
+                        let message = format!("image {image} is tagged {tag} and labelled {labelled}");
                         ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, object, message))
                     }
-                    _ => known(labelled, Some(answer.digest)),
-                },
-                Some(Err(error)) => unknown(format!("the version label of image {image} is no release: {error}")),
-                None => unknown(format!("image {image} has no version label")),
-            },
+                    Some(Ok(labelled)) if self.builds.is_released(&labelled) => {
+                        self.known(image, labelled, Some(answer.digest))
+                    }
+                    Some(Ok(labelled)) => {
+                        let (image, digest) = (Some(image.to_owned()), Some(answer.digest));
+                        let operator = KnownOperator { image, digest, release: labelled, product: None };
+                        ImageVersion::Unlisted(Some(Box::new(operator)), wanted(self.not_listed(labelled)))
+                    }
+                    Some(Err(error)) => {
+                        let why = format!("the version label of image {image} is no release: {error}");
+                        ImageVersion::Unlisted(None, wanted(why))
+                    }
+                    None => ImageVersion::Unlisted(None, wanted(format!("image {image} has no version label"))),
+                }
+            }
         }
     }
 
-    fn remembered_version_of(&self, image: &str) -> Option<Release> {
-        let remembered = &self.snapshot.remembered;
-        let pairs = [
-            (&remembered.running_image, &remembered.running_version),
-            (&remembered.target_image, &remembered.target_version),
-        ];
-        let version = pairs
-            .into_iter()
-            .find(|(known, _)| known.as_deref() == Some(image))
-            .and_then(|(_, version)| version.as_ref());
-        version.and_then(|version| version.parse().ok())
+    /// The version of an image that was inspected.
+    fn own_word(&self, image: &str, object: &str, tagged: Option<Release>, inspected: &Inspected) -> ImageVersion {
+        let ambiguous =
+            |message: String| ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, object, message));
+        match (inspected.release(), tagged) {
+            (Err(message), _) => ambiguous(message),
+            (Ok(release), Some(tagged)) if tagged.base() != release.base() => {
+                ambiguous(format!("image {image} is tagged {tagged} and says that it is {release}"))
+            }
+            (Ok(release), _) => self.known(image, release, Some(inspected.digest)),
+        }
     }
 
-    fn released(&self, release: Release, object: &str, versions: &mut OperatorVersions) -> Option<KnownOperator> {
-        let product = self.catalogue.get(&release).map(|images| images.product_version(self.variant).clone());
-        let operator = KnownOperator { image: None, digest: None, release, product };
-        versions.findings.extend(self.objection(&operator, object));
-        Some(operator)
+    fn known(&self, image: &str, release: Release, digest: Option<Digest>) -> ImageVersion {
+        let image = Some(image.to_owned());
+        ImageVersion::Known(Box::new(KnownOperator { image, digest, release, product: self.product(release) }))
+    }
+
+    fn product(&self, release: Release) -> Option<super::ProductVersion> {
+        self.builds.catalogue().get(&release).map(|images| images.product_version(self.variant).clone())
+    }
+
+    /// What an entry of `prepare.versions` is: a release is pulled from where the operator is pulled from.
+    fn prepared_version(
+        &self,
+        version: &PrepareVersion,
+        object: &str,
+        questions: &mut BTreeSet<Reference>,
+    ) -> ImageVersion {
+        let reference = match version {
+            PrepareVersion::Operator(reference) => Some(reference.clone()),
+            PrepareVersion::Release(release) => self.builds.reference_of(*release),
+        };
+        match (reference, version) {
+            (Some(reference), _) => self.version_of(&reference.to_string(), object, questions),
+            (None, PrepareVersion::Release(release)) if self.builds.is_released(release) => {
+                self.known("", *release, None)
+            }
+            (None, _) => {
+                let name_it = "name its whole image reference in spec.prepare.versions to have it asked";
+                let why = version.release().map(|release| self.not_listed(release)).unwrap_or_default();
+                let finding = Finding::new(Reason::OperatorVersionUnknown, object, format!("{why}; {name_it}"));
+                ImageVersion::Unknown(finding)
+            }
+        }
+    }
+
+    fn not_listed(&self, release: Release) -> String {
+        let newest = self.builds.newest().map(|newest| format!(" (newest: {newest})")).unwrap_or_default();
+        format!("operator version {release} is not in the catalogue{newest}")
     }
 
     /// What stands against making a set for a version that is known.
     fn objection(&self, operator: &KnownOperator, object: &str) -> Option<Finding> {
         let release = operator.release;
         match &operator.product {
-            None => {
-                let newest = self.catalogue.newest().map(|newest| format!(" (newest: {newest})")).unwrap_or_default();
-                let message = format!("operator version {release} is not in the catalogue{newest}");
-                Some(Finding::new(Reason::OperatorVersionUnknown, object, message))
-            }
+            None => Some(Finding::new(Reason::OperatorVersionUnknown, object, self.not_listed(release))),
             Some(product) if product.is_pre_release_marker() => {
                 let message = format!("operator version {release} deploys {} {:?}", self.variant, product.as_str());
                 Some(Finding::new(Reason::PreReleaseMarker, object, message))
@@ -318,7 +407,7 @@ impl Look<'_> {
 
     fn recalled(&self, image: Option<&str>, version: Option<&str>) -> Option<KnownOperator> {
         let release: Release = version?.parse().ok()?;
-        let product = self.catalogue.get(&release).map(|images| images.product_version(self.variant).clone());
+        let product = self.product(release);
         Some(KnownOperator { image: image.map(str::to_owned), digest: None, release, product })
     }
 }

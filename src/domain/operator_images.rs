@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::image_name::InvalidImageName;
 use super::{ImageName, ImageSetName, ProductVersion, Reference, Release, Variant};
 
@@ -10,7 +12,8 @@ use super::{ImageName, ImageSetName, ProductVersion, Reference, Release, Variant
 const FIPS_SUFFIX: &str = "-fips";
 
 /// The printed output of one operator build, taken apart: what `--version` and `--print-images=list` say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PrintedImages {
     /// After `Operator:`.
     pub release: Release,
@@ -32,8 +35,23 @@ pub struct PrintedImages {
 
 /// The image lists of one operator build, checked: every reference has a tag and a key, and of several tags for one
 /// key exactly one is that of the release.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "PrintedImages", into = "PrintedImages")]
 pub struct OperatorImages(PrintedImages);
+
+impl TryFrom<PrintedImages> for OperatorImages {
+    type Error = InvalidOperatorImages;
+
+    fn try_from(printed: PrintedImages) -> Result<Self, Self::Error> {
+        Self::new(printed)
+    }
+}
+
+impl From<OperatorImages> for PrintedImages {
+    fn from(images: OperatorImages) -> Self {
+        images.0
+    }
+}
 
 /// The lists contradict themselves, so that no ImageSet could be made from them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +124,19 @@ impl OperatorImages {
     #[must_use]
     pub const fn release(&self) -> Release {
         self.0.release
+    }
+
+    /// The same lists under another version of the operator, for a rebuild that prints the version of its base.
+    #[must_use]
+    pub fn of_release(self, release: Release) -> Self {
+        Self(PrintedImages { release, ..self.0 })
+    }
+
+    /// The same lists with more names that this build refuses in an ImageSet.
+    #[must_use]
+    pub fn rejecting(mut self, names: &BTreeSet<ImageName>) -> Self {
+        self.0.rejected.extend(names.iter().cloned());
+        self
     }
 
     /// The Calico or Enterprise version that this build deploys; it may be a pre-release marker.

@@ -22,19 +22,24 @@ pub struct RecordKey {
     pub fips: bool,
     /// Where they are pulled from.
     pub layout: RegistryLayout,
+    /// Digest of the operator image, where the list is its own word and not the catalogue's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Digest>,
 }
 
 impl RecordKey {
     /// The record for this operator version in a cluster with these settings.
     #[must_use]
     pub fn new(operator: Release, installation: &InstallationSettings) -> Self {
-        Self { operator, variant: installation.variant, fips: installation.fips, layout: installation.layout.clone() }
+        let layout = installation.layout.clone();
+        Self { operator, variant: installation.variant, fips: installation.fips, layout, build: None }
     }
 
     /// Name of the ConfigMap: readable, and different for every key.
     #[must_use]
     pub fn name(&self) -> String {
-        let parts = format!("{:?}", (self.variant, self.fips, &self.layout));
+        let build = self.build.map(|digest| digest.to_string()).unwrap_or_default();
+        let parts = format!("{:?}{build}", (self.variant, self.fips, &self.layout));
         let hash: String = Digest::of(parts.as_bytes()).to_string().chars().skip("sha256:".len()).take(10).collect();
         format!("record-{}-{}-{hash}", self.operator, self.variant.image_set_prefix())
     }

@@ -262,10 +262,7 @@ fn after(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
 }
 
 fn stored_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a StoreImageSet> {
-    decision.actions.iter().take(outcome.done).filter_map(|action| match action {
-        Action::StoreImageSet(store) => Some(store.as_ref()),
-        Action::WriteRecord(_) | Action::PruneImageSet(_) => None,
-    })
+    decision.actions.iter().take(outcome.done).filter_map(Action::image_set)
 }
 
 /// The previous sets that are still there after the writes.
@@ -278,13 +275,18 @@ fn kept(decision: &Decision, outcome: &Outcome) -> Vec<Retained> {
 fn pruned_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a PruneImageSet> {
     decision.actions.iter().take(outcome.done).filter_map(|action| match action {
         Action::PruneImageSet(prune) => Some(prune),
-        Action::WriteRecord(_) | Action::StoreImageSet(_) => None,
+        _ => None,
     })
 }
 
 fn write_finding(outcome: &Outcome) -> Option<Finding> {
     let failure = outcome.failure.as_ref()?;
-    let reason = if failure.conflict { Reason::WriteConflict } else { Reason::WriteRefused };
+    let reason = match failure.conflict {
+        true => Reason::WriteConflict,
+        // The sets are written by then.
+        false if failure.object.starts_with("Job ") => Reason::InspectionNotStarted,
+        false => Reason::WriteRefused,
+    };
     Some(Finding::new(reason, failure.object.clone(), failure.message.clone()))
 }
 
@@ -363,10 +365,11 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
         let own = Purpose::Prepared(version.clone());
         let goal = found.or_else(|| goals.iter().find(|goal| goal.purpose == own)).or_else(|| {
             // A version that runs or is the target is prepared by that.
-            goals.iter().find(|goal| version.release() == Some(goal.release))
+            goals.iter().find(|goal| decision.release_of(version) == Some(goal.release))
         });
         let message = goal.and_then(|goal| goal.findings.first().map(Finding::sentence));
-        let unmakeable = decision.unmakeable.iter().find(|(one, _)| one == version).map(|(_, why)| why.sentence());
+        let known = decision.unmakeable.iter().chain(&decision.unknown);
+        let unmakeable = known.into_iter().find(|(one, _)| one == version).map(|(_, why)| why.sentence());
         PreparedReport {
             version: version.to_string(),
             image_set: goal.map(|goal| goal.name.to_string()),
@@ -375,7 +378,7 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
             message: match goal {
                 None if unmakeable.is_some() => unmakeable,
                 None if goals.is_empty() => Some("no operator version is known that could be prepared from".to_owned()),
-                None => Some(Reason::NeedsInspection.meaning().to_owned()),
+                None => Some("the version label of its image is being asked for".to_owned()),
                 Some(goal) if goal.state == GoalState::Stored => None,
                 Some(goal) if goal.state == GoalState::Ready => {
                     message.or_else(|| Some("it is ready to be stored".to_owned()))
@@ -391,7 +394,10 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
     let found = found.filter_map(|version| {
         let purpose = Purpose::Discovered(version.release()?);
         let goal = goals.iter().find(|goal| goal.purpose == purpose);
-        Some(PreparedReport { discovered: true, ..one(&version, goal) })
+        let report = PreparedReport { discovered: true, ..one(&version, goal) };
+        // Nobody runs an image that was only discovered.
+        let needs = goal.is_none().then(|| Reason::NeedsInspection.meaning().to_owned());
+        Some(PreparedReport { message: needs.or(report.message.clone()), ..report })
     });
     prepare.iter().map(|version| one(version, None)).chain(found).collect()
 }

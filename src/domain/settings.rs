@@ -42,6 +42,8 @@ pub struct Settings {
     pub recheck_interval: Duration,
     /// May an unknown operator image be run to ask it for its list?
     pub inspection_enabled: bool,
+    /// Where it is run.
+    pub inspection_namespace: String,
 }
 
 impl Default for Settings {
@@ -61,6 +63,7 @@ impl Default for Settings {
             retain: 3,
             recheck_interval: Duration::from_secs(60 * 60),
             inspection_enabled: true,
+            inspection_namespace: "imageset-inspection".to_owned(),
         }
     }
 }
@@ -161,11 +164,12 @@ pub enum PrepareVersion {
 }
 
 impl PrepareVersion {
-    /// The release that is meant; for a full reference its tag says so.
+    /// The release that is meant, where that is written; beside a digest a tag says nothing.
     #[must_use]
     pub fn release(&self) -> Option<Release> {
         match self {
             Self::Release(release) => Some(*release),
+            Self::Operator(reference) if reference.digest().is_some() => None,
             Self::Operator(reference) => reference.tag().and_then(|tag| tag.parse().ok()),
         }
     }

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::answer::Answers;
 use super::discovery::Discovery;
 use super::finding::Finding;
+use super::inspection::Inspections;
 use super::record::Record;
 use super::required::Feature;
 use super::retention::Retained;
 use super::settings::{InstallationSettings, Settings};
-use super::{Digest, Platform};
+use super::{Digest, Platform, Release};
 
 /// One look at the cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,8 @@ pub struct Snapshot {
     pub workloads: Read<Vec<Workload>>,
     /// What was resolved before, and kept.
     pub records: Read<Vec<Record>>,
+    /// What operator images said of themselves, and who is being asked.
+    pub inspections: Inspections,
     /// What the registries answered.
     pub answers: Answers,
     /// Whether the pinned digests are to be compared with the registry in this pass.
@@ -75,6 +78,7 @@ impl Default for Snapshot {
             nodes: Read::default(),
             workloads: Read::default(),
             records: Read::default(),
+            inspections: Inspections::default(),
             answers: Answers::default(),
             recheck_due: false,
             discovery_due: false,
@@ -155,6 +159,16 @@ pub struct Remembered {
     pub discovery: Option<Discovery>,
     /// The conditions as they stand, for telling what is new.
     pub conditions: Vec<super::report::Condition>,
+}
+
+impl Remembered {
+    /// The version of this image, if it ran or was to run.
+    #[must_use]
+    pub fn version_of(&self, image: &str) -> Option<Release> {
+        let pairs = [(&self.running_image, &self.running_version), (&self.target_image, &self.target_version)];
+        let known = pairs.into_iter().find(|(known, _)| known.as_deref() == Some(image));
+        known.and_then(|(_, version)| version.as_ref()).and_then(|version| version.parse().ok())
+    }
 }
 
 /// The operator Deployment's template.

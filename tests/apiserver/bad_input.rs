@@ -27,14 +27,14 @@ async fn a_version_that_cannot_be_told_is_never_guessed() {
     world.push(&operators, "future", &labelled("v9.9.9")).await;
     let rebuilt = world.push(&operators, "rebuilt", &labelled("v1.40.15")).await;
     world.installation(json!({})).await;
-    world.policy(json!({ "mode": "Apply" })).await;
+    world.policy(json!({ "mode": "Apply", "inspection": { "enabled": false } })).await;
     let object = "Deployment tigera-operator/tigera-operator";
     let custom = world.mirror.operator_image("custom");
     world.operator_at(&custom).await;
     let controller = world.controller("first").await;
-    let words = [object, &custom, "no version label", "use a released operator image"];
-    world.until_told("VersionKnown", "False", "OperatorVersionUnknown", &words).await;
-    world.until("Ready", "False", "OperatorVersionUnknown").await;
+    let words = [object, &custom, "no version label", "set spec.inspection.enabled: true"];
+    world.until_told("VersionKnown", "False", "InspectionDisabled", &words).await;
+    world.until("Ready", "False", "InspectionDisabled").await;
     world.until("Applied", "False", "NothingToApply").await;
 
     world.operator("v1.42.4-1").await;
@@ -60,7 +60,7 @@ async fn a_version_that_cannot_be_told_is_never_guessed() {
     assert!(world.stored("calico-v3.31.7").await.is_some() && world.stored("calico-v3.32.1").await.is_none());
     let events = world.events("ImageSetPolicy", "default").await;
     let told: Vec<&str> = events.iter().map(|(reason, ..)| reason.as_str()).collect();
-    for reason in ["OperatorVersionUnknown", "OperatorVersionAmbiguous", "OperatorImageInvalid", "ImageSetStored"] {
+    for reason in ["InspectionDisabled", "OperatorVersionAmbiguous", "OperatorImageInvalid", "ImageSetStored"] {
         assert!(told.contains(&reason), "no event {reason}: {told:?}");
     }
     world.finish(&[&controller]).await;

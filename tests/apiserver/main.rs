@@ -13,4 +13,5 @@ mod first_install;
 mod refused;
 mod restart;
 mod same_name;
+mod unknown_version;
 mod whole_way;

@@ -48,6 +48,8 @@ pub struct Scenery {
     pub operator_kinds: bool,
     /// Which operator image is which build, where its tag does not say so.
     pub operators: OperatorImages,
+    /// Whether Jobs are made into pods.
+    pub jobs: bool,
 }
 
 impl Default for Scenery {
@@ -59,6 +61,7 @@ impl Default for Scenery {
             releases: &["v1.40.15", "v1.42.4"],
             operator_kinds: true,
             operators: OperatorImages::new(),
+            jobs: false,
         }
     }
 }
@@ -83,7 +86,8 @@ impl World {
                 false => Registry::start(scenery.kind.clone()).await.unwrap(),
             }
         };
-        let (control_plane, registry) = tokio::join!(ControlPlane::start(scenery.name), start_registry);
+        let builder = ControlPlane::builder(scenery.name).jobs(scenery.jobs);
+        let (control_plane, registry) = tokio::join!(builder.start(), start_registry);
         let control_plane = control_plane.unwrap();
         let client = control_plane.client();
         rights::install(&client).await.unwrap();

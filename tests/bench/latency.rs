@@ -15,6 +15,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+/// Timers fire up to a millisecond late.
+const MEAN_LATENESS: Duration = Duration::from_micros(500);
+
 /// Bytes and when they are let out; no bytes are the end.
 type Chunk = (Instant, Vec<u8>);
 
@@ -113,7 +116,7 @@ async fn take_in(mut from: OwnedReadHalf, queue: UnboundedSender<Chunk>, line: &
 async fn let_out(mut queue: UnboundedReceiver<Chunk>, mut to: OwnedWriteHalf) {
     while let Some((due, bytes)) = queue.recv().await {
         if due > Instant::now() {
-            tokio::time::sleep_until(due).await;
+            tokio::time::sleep_until(due - MEAN_LATENESS).await;
         }
         if bytes.is_empty() || to.write_all(&bytes).await.is_err() {
             break;

@@ -8,6 +8,7 @@ mod generate;
 mod hostile;
 mod latency;
 mod memory;
+mod others;
 mod proxy;
 mod reaction;
 mod round_trips;
@@ -55,6 +56,7 @@ async fn main() -> ExitCode {
     let mut measured = vec![Measured::limited("release_binary", file.len() as f64 / 1e6, 12.0, "MB")];
     let far = FarRegistry::start().await.unwrap();
     measured.extend(round_trips::measure(&far).await.unwrap());
+    measured.extend(others::measure(&far).await.unwrap());
     measured.extend(generate::measure(&binary, &far).await.unwrap());
     drop(far);
     measured.extend(hostile::measure(&binary).await.unwrap());

@@ -1,23 +1,21 @@
-//! How many round trips resolving takes: the slope of wall time over round-trip time, for our client and, on the same list
-//! through the same proxy, for crane and skopeo. Slopes are steady where seconds are not.
+//! How many round trips our client takes: the slope of wall time over round-trip time, which is steady where seconds are
+//! not.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use imageset_controller::domain::Reference;
 use imageset_controller::domain::answer::Hints;
+use imageset_controller::domain::{Content, Presence, Reference, ResolvedImage};
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
 
 use crate::Measured;
 use crate::far_registry::{FarRegistry, TokenServiceAt, Traffic};
 use crate::statistics::{median, slope};
-use crate::testbox::peers::{Peer, Peers};
 
 /// Round-trip times, in milliseconds.
 const DISTANCES: [u64; 4] = [0, 20, 50, 100];
 /// How often each is measured; the median counts.
-const RUNS: usize = 5;
+const RUNS: usize = 7;
 /// A token is worth nothing after this; see [`resolve_realm_known`].
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
@@ -50,32 +48,45 @@ pub async fn measure(far: &FarRegistry) -> Result<Vec<Measured>> {
     let known = sloped(far, "resolve_realm_known", RUNS, async || resolve_realm_known(far, same).await);
     measured.push(Measured::limited("resolve_realm_known_slope", known.await?, 4.5, "round trips"));
 
-    // RECHECK: `RegistryClient::recheck` is not there yet; recheck_slope (limit 1.2) belongs here.
+    let known = sloped(far, "resolve_realm_known_other_host", RUNS, async || resolve_realm_known(far, other).await);
+    measured.push(Measured::limited("resolve_realm_known_other_host_slope", known.await?, 4.5, "round trips"));
 
-    for (peer, name) in [(Peer::Crane, "crane"), (Peer::Skopeo, "skopeo")] {
-        measured.extend(measure_peer(far, peer, name).await?);
-    }
+    let platforms = sloped(far, "resolve_cold_platforms", RUNS, async || resolve_with_platforms(far, same).await);
+    measured.push(Measured::limited("resolve_cold_platforms_slope", platforms.await?, 6.5, "round trips"));
+
+    let mut traffic = Traffic::default();
+    let recheck = sloped(far, "recheck", RUNS, async || {
+        let (took, gone_through) = recheck(far, same).await?;
+        traffic = most(traffic, gone_through);
+        Ok(took)
+    });
+    measured.push(Measured::limited("recheck_slope", recheck.await?, 1.2, "round trips"));
+    measured.push(Measured::limited("recheck_requests", traffic.requests as f64, images, "requests"));
+    measured.push(Measured::limited("recheck_connections", traffic.connections as f64, 0.0, "connections"));
+
     Ok(measured)
 }
 
 /// Measures at every distance, says the medians, and gives their slope.
-async fn sloped(
+pub async fn sloped(
     far: &FarRegistry,
     name: &str,
     runs: usize,
     mut run: impl AsyncFnMut() -> Result<Duration>,
 ) -> Result<f64> {
-    let mut points = Vec::new();
-    for distance in DISTANCES {
-        far.set_round_trip(Duration::from_millis(distance));
-        let mut took = Vec::new();
-        for _ in 0..runs {
+    let mut took = DISTANCES.map(|_| Vec::new());
+    for _ in 0..runs {
+        // One distance after the other in each run: what else this machine does meanwhile falls on all of them.
+        for (distance, took) in DISTANCES.iter().zip(&mut took) {
+            far.set_round_trip(Duration::from_millis(*distance));
             far.cut().await;
-            took.push(run().await.with_context(|| format!("{name} at {distance} ms"))?.as_secs_f64() * 1000.0);
+            let one = run().await.with_context(|| format!("{name} at {distance} ms"))?;
+            took.push(one.as_secs_f64() * 1000.0);
         }
-        points.push((distance as f64, median(&mut took)));
     }
     far.set_round_trip(Duration::ZERO);
+    let points: Vec<(f64, f64)> =
+        DISTANCES.iter().zip(&mut took).map(|(distance, took)| (*distance as f64, median(took))).collect();
     let told: Vec<String> = points.iter().map(|(x, y)| format!("{y:.0} ms at {x}")).collect();
     println!("{name}: {}", told.join(", "));
     Ok(slope(&points))
@@ -106,20 +117,44 @@ impl Ours {
         Ok(Self { client, access: Access { credentials, registries: vec![settings] }, references })
     }
 
-    async fn resolve(&self) -> Result<Duration> {
+    async fn resolve(&self, hints: &Hints) -> Result<(Duration, Vec<ResolvedImage>)> {
         let started = Instant::now();
-        let outcomes = self.client.resolve(&self.access, &self.references, &Hints::default(), |_| {}).await;
+        let outcomes = self.client.resolve(&self.access, &self.references, hints, |_| {}).await;
         let took = started.elapsed();
-        for outcome in outcomes {
-            outcome.map_err(|failure| anyhow::anyhow!("{failure}"))?;
-        }
-        Ok(took)
+        let images: Result<_, _> = outcomes.into_iter().collect();
+        Ok((took, images.map_err(|failure| anyhow::anyhow!("{failure}"))?))
     }
 }
 
 /// A client that never asked anything.
 async fn resolve_cold(far: &FarRegistry, at: TokenServiceAt) -> Result<Duration> {
-    Ours::new(far, at)?.resolve().await
+    Ok(Ours::new(far, at)?.resolve(&Hints::default()).await?.0)
+}
+
+/// The same, and the manifests for the nodes' platforms have to be there.
+async fn resolve_with_platforms(far: &FarRegistry, at: TokenServiceAt) -> Result<Duration> {
+    let platforms = ["linux/amd64", "linux/arm64"].map(|platform| platform.parse());
+    let hints = Hints { platforms: platforms.into_iter().collect::<Result<_, _>>()?, ..Hints::default() };
+    let (took, images) = Ours::new(far, at)?.resolve(&hints).await?;
+    let present = |image: &ResolvedImage| match &image.content {
+        Content::Index { children } => children.iter().filter(|child| child.presence == Presence::Present).count(),
+        Content::Manifest { .. } => 0,
+    };
+    let windows = images.iter().filter(|image| image.reference.repository().ends_with("windows")).count();
+    let (seen, wanted) = (images.iter().map(present).sum::<usize>(), 2 * (images.len() - windows));
+    ensure!(seen == wanted, "{seen} platform manifests were looked for, not {wanted}");
+    Ok(took)
+}
+
+/// The same images once more by the same client, which has connection and token: has any tag moved?
+async fn recheck(far: &FarRegistry, at: TokenServiceAt) -> Result<(Duration, Traffic)> {
+    let ours = Ours::new(far, at)?;
+    let (_, images) = ours.resolve(&Hints::default()).await?;
+    far.registry(at).take_traffic();
+    let known = images.iter().map(|image| (image.reference.clone(), image.clone())).collect();
+    let (took, again) = ours.resolve(&Hints { known, ..Hints::default() }).await?;
+    ensure!(again == images, "the second look saw something else");
+    Ok((took, far.registry(at).take_traffic()))
 }
 
 /// A client that resolved before, whose connections are closed and whose token has expired: it may know what the registry
@@ -128,7 +163,7 @@ async fn resolve_realm_known(far: &FarRegistry, at: TokenServiceAt) -> Result<Du
     let ours = Ours::new(far, at)?;
     let token_service = far.token_service()?;
     token_service.set_lifetime(SHORT_LIFE.as_secs());
-    let first = ours.resolve().await;
+    let first = ours.resolve(&Hints::default()).await;
     token_service.set_lifetime(300);
     first?;
     tokio::time::sleep(SHORT_LIFE).await;
@@ -136,38 +171,7 @@ async fn resolve_realm_known(far: &FarRegistry, at: TokenServiceAt) -> Result<Du
     // The client's own tasks learn of the end.
     tokio::time::sleep(Duration::from_millis(20)).await;
     token_service.forget_requests();
-    let took = ours.resolve().await?;
+    let (took, _) = ours.resolve(&Hints::default()).await?;
     ensure!(!token_service.requests().is_empty(), "an expired token was used again: nothing was measured");
     Ok(took)
-}
-
-/// One process an image, as its users run it.
-async fn measure_peer(far: &FarRegistry, peer: Peer, name: &'static str) -> Result<Vec<Measured>> {
-    let at = TokenServiceAt::SameHost;
-    let peers = Peers::new(&far.docker_config_json(), Some(far.ca_pem())).await?;
-    let references = far.references(at);
-    let mut digests = BTreeMap::new();
-    let mut traffic = Traffic::default();
-    let sloped = sloped(far, name, 1, async || {
-        let started = Instant::now();
-        for reference in &references {
-            let os = if reference.contains("windows") { "windows" } else { "linux" };
-            digests.insert(reference.clone(), peers.digest(peer, reference, os).await?);
-        }
-        let took = started.elapsed();
-        traffic = far.registry(at).take_traffic();
-        Ok(took)
-    });
-    let sloped = sloped.await?;
-    ensure!(digests.len() == references.len(), "{name} named {} digests", digests.len());
-    let Traffic { requests, connections } = traffic;
-    let [slope, asked, opened] = match peer {
-        Peer::Crane => ["crane_slope", "crane_requests", "crane_connections"],
-        Peer::Skopeo => ["skopeo_slope", "skopeo_requests", "skopeo_connections"],
-    };
-    Ok(vec![
-        Measured::beside(slope, sloped, "round trips"),
-        Measured::beside(asked, requests as f64, "requests"),
-        Measured::beside(opened, connections as f64, "connections"),
-    ])
 }

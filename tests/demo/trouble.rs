@@ -18,17 +18,20 @@ pub async fn clear_words(story: &mut Story) -> Result<()> {
     tell.chapter("What goes wrong is told, and changes nothing");
     let apply = |versions: &[&str]| json!({ "mode": "Apply", "prepare": { "versions": versions } });
 
-    tell.says("First, an operator that is newer than the catalogue. (Its pod is kept from starting.)");
+    tell.says(
+        "First, an operator that is newer than the catalogue: its image is to be asked, by a Job without any rights. \
+         (Nothing runs pods here, so neither starts.)",
+    );
     let before = cluster.sets().await?;
     let unknown = mirror.operator_image("v1.99.0");
     mirror.push_operator("v1.99.0").await?;
     cluster.double.change(|options| options.unpullable.extend([unknown.clone()]));
     typed(tell, "v1.99.0");
     cluster.operator(&unknown).await?;
-    let waiting = cluster.condition("Ready", "False", "OperatorVersionUnknown");
+    let waiting = cluster.condition("Ready", "False", "InspectionRunning");
     let message = tell.wait("waiting for the condition", waiting).await?;
-    describe(tell, "OperatorVersionUnknown", &message);
-    let promise = "it names the object, the version and what to do; no set has changed";
+    describe(tell, "InspectionRunning", &message);
+    let promise = "it names the object, the version and the Job; no set has changed";
     told_and_unchanged(tell, cluster, promise, &message, &["v1.99.0", "Deployment tigera-operator"], &before).await?;
     cluster.operator(&mirror.operator_image("v1.42.4")).await?;
     let waiting = cluster.condition("Ready", "True", "Succeeded");

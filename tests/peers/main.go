@@ -24,17 +24,26 @@ func main() {
 }
 
 func inspect(ctx context.Context) error {
-	flags := flag.NewFlagSet("inspect", flag.ExitOnError)
 	system := &types.SystemContext{}
-	flags.StringVar(&system.AuthFilePath, "authfile", "", "docker config file")
-	flags.StringVar(&system.DockerCertPath, "cert-dir", "", "folder with *.crt to trust")
-	flags.StringVar(&system.OSChoice, "override-os", "", "operating system of the image that is looked at")
-	verify := flags.Bool("tls-verify", true, "false: plain HTTP is fine")
-	if len(os.Args) < 2 || os.Args[1] != "inspect" {
+	all := flag.NewFlagSet("skopeo", flag.ContinueOnError)
+	all.StringVar(&system.OSChoice, "override-os", "", "operating system of the image that is looked at")
+	if err := all.Parse(os.Args[1:]); err != nil {
+		return err
+	}
+	if all.Arg(0) != "inspect" {
 		return fmt.Errorf("only inspect is known")
 	}
-	if err := flags.Parse(os.Args[2:]); err != nil {
+	flags := flag.NewFlagSet("inspect", flag.ContinueOnError)
+	flags.StringVar(&system.AuthFilePath, "authfile", "", "docker config file")
+	flags.StringVar(&system.DockerCertPath, "cert-dir", "", "folder with *.crt to trust")
+	format := flags.String("format", "", "{{.Digest}} only")
+	raw := flags.Bool("raw", false, "the manifest itself, and nothing else is asked for")
+	verify := flags.Bool("tls-verify", true, "false: plain HTTP is fine")
+	if err := flags.Parse(all.Args()[1:]); err != nil {
 		return err
+	}
+	if !*raw && *format != "{{.Digest}}" {
+		return fmt.Errorf("only the digest is known")
 	}
 	system.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*verify)
 
@@ -49,6 +58,10 @@ func inspect(ctx context.Context) error {
 	defer source.Close()
 	content, _, err := image.UnparsedInstance(source, nil).Manifest(ctx)
 	if err != nil {
+		return err
+	}
+	if *raw {
+		_, err := os.Stdout.Write(content)
 		return err
 	}
 	parsed, err := image.FromUnparsedImage(ctx, system, image.UnparsedInstance(source, nil))

@@ -14,26 +14,39 @@ type Entries = Vec<(String, String)>;
 
 /// Everything about a decision that must never be.
 pub fn violations(snapshot: &Snapshot, decision: &Decision) -> Vec<String> {
+    violations_with(snapshot, decision, &[])
+}
+
+/// An operator build that nobody has published.
+pub struct Unpublished {
+    pub image: Reference,
+    /// The version that it counts as.
+    pub version: String,
+    pub rules: OperatorRules,
+}
+
+/// The same where there are such builds.
+pub fn violations_with(snapshot: &Snapshot, decision: &Decision, builds: &[Unpublished]) -> Vec<String> {
+    let rules_of = |version: &str| rules_of(version, builds);
     let mut found = Vec::new();
     if !decision.actions.is_empty() && decision.actions != decision.plan {
         found.push("what is done is not what is planned".to_owned());
     }
     let variant = variant(snapshot);
-    let operating = operating(snapshot);
-    let first: Vec<OperatorRules> =
-        operating.iter().flatten().filter_map(|version| OperatorRules::for_version(version).ok()).collect();
+    let operating = operating(snapshot, builds);
+    let first: Vec<OperatorRules> = operating.iter().flatten().filter_map(|version| rules_of(version)).collect();
     let wanted_by = |name: &str| first.iter().find(|rules| rules.expected_set_name(variant) == name);
     let mut armed = snapshot.image_sets.known().into_iter().flatten().any(|set| {
         wanted_by(&set.name).is_some_and(|rules| set.ours || problems(snapshot, rules, &stored(set)).is_empty())
     });
     for action in &decision.plan {
         if let Action::PruneImageSet(prune) = action {
-            found.extend(wrongly_pruned(snapshot, &prune.image_set, wanted_by(&prune.image_set).is_some()));
+            found.extend(wrongly_pruned(snapshot, &prune.image_set, wanted_by(&prune.image_set).is_some(), builds));
         }
         let Action::StoreImageSet(store) = action else { continue };
         let (name, entries) = (store.set.name().to_string(), store.set.entries());
         let entries: Entries = entries.iter().map(|(name, digest)| (name.to_string(), digest.to_string())).collect();
-        let maker = OperatorRules::for_version(&store.set.origin().operator.to_string()).unwrap();
+        let maker = rules_of(&store.set.origin().operator.to_string()).unwrap();
         if maker.expected_set_name(variant) != name {
             found.push(format!("operator {} never looks for {name}", maker.version));
         }
@@ -51,16 +64,21 @@ pub fn violations(snapshot: &Snapshot, decision: &Decision) -> Vec<String> {
     found
 }
 
+fn rules_of(version: &str, builds: &[Unpublished]) -> Option<OperatorRules> {
+    let own = builds.iter().find(|build| build.version == version).map(|build| build.rules.clone());
+    own.or_else(|| OperatorRules::for_version(version).ok())
+}
+
 /// Sets of others, of the operator that runs, and of versions that are to run are never deleted (S5).
-fn wrongly_pruned(snapshot: &Snapshot, name: &str, of_running: bool) -> Option<String> {
+fn wrongly_pruned(snapshot: &Snapshot, name: &str, of_running: bool, builds: &[Unpublished]) -> Option<String> {
     let ours = snapshot.image_sets.known().into_iter().flatten().any(|set| set.name == name && set.ours);
     let target = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
-    let mut to_run: Vec<String> = target.iter().filter_map(|image| version_of(snapshot, image)).collect();
+    let mut to_run: Vec<String> = target.iter().filter_map(|image| version_of(snapshot, image, builds)).collect();
     to_run.extend(
         snapshot.settings.prepare.iter().filter_map(PrepareVersion::release).map(|release| release.to_string()),
     );
     let variant = variant(snapshot);
-    let rules = to_run.iter().filter_map(|version| OperatorRules::for_version(version).ok());
+    let rules = to_run.iter().filter_map(|version| rules_of(version, builds));
     let needed = of_running || rules.into_iter().any(|rules| rules.expected_set_name(variant) == name);
     (needed || !ours).then(|| format!("{name} would be deleted, which somebody needs or which is not ours"))
 }
@@ -115,11 +133,11 @@ fn stored(set: &StoredImageSet) -> Entries {
 
 /// The versions of which one needs its set first: of Ready pods (old ones lead until they are gone); else of who was Ready
 /// last; else of old pods, which may be back; else the target. `None` where a version that counts is not known.
-fn operating(snapshot: &Snapshot) -> Option<Vec<String>> {
+fn operating(snapshot: &Snapshot, builds: &[Unpublished]) -> Option<Vec<String>> {
     let pods = snapshot.operator_pods.known()?;
     let target = snapshot.operator.known()?.as_ref().map(|deployment| deployment.image.as_deref());
     let is_old = |pod: &&OperatorPod| target.flatten() != Some(pod.image.as_str());
-    let versions = |pods: Vec<&OperatorPod>| pods.iter().map(|pod| version_of(snapshot, &pod.image)).collect();
+    let versions = |pods: Vec<&OperatorPod>| pods.iter().map(|pod| version_of(snapshot, &pod.image, builds)).collect();
     let (old_ready, ready): (Vec<_>, Vec<_>) = pods.iter().filter(|pod| pod.ready).partition(is_old);
     if !old_ready.is_empty() {
         return versions(old_ready);
@@ -135,15 +153,18 @@ fn operating(snapshot: &Snapshot) -> Option<Vec<String>> {
         return versions(old);
     }
     match (target, snapshot.settings.prepare.as_slice()) {
-        (Some(image), _) => Some(vec![version_of(snapshot, image?)?]),
+        (Some(image), _) => Some(vec![version_of(snapshot, image?, builds)?]),
         (None, [PrepareVersion::Release(only)]) => Some(vec![only.to_string()]),
         (None, _) => None,
     }
 }
 
-/// By the label of the image where that was asked for, else by the tag, else as the status remembers it.
-fn version_of(snapshot: &Snapshot, image: &str) -> Option<String> {
+/// As the story says; by the label of the image where that was asked for, else by the tag, else as the status remembers it.
+fn version_of(snapshot: &Snapshot, image: &str, builds: &[Unpublished]) -> Option<String> {
     let reference: Reference = image.parse().ok()?;
+    if let Some(build) = builds.iter().find(|build| build.image == reference) {
+        return Some(build.version.clone());
+    }
     if let Some(Answer::Known(operator)) = snapshot.answers.operators.get(&reference) {
         return operator.version.clone();
     }
@@ -181,7 +202,7 @@ mod tests {
     fn stores(decision: &Decision) -> impl Iterator<Item = &StoreImageSet> {
         decision.plan.iter().filter_map(|action| match action {
             Action::StoreImageSet(store) => Some(&**store),
-            Action::WriteRecord(_) | Action::PruneImageSet(_) => None,
+            _ => None,
         })
     }
 

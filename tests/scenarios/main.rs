@@ -8,18 +8,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use imageset_controller::domain::answer::{Answer, Hints};
+use imageset_controller::domain::answer::{Answer, Hints, OperatorImage};
 use imageset_controller::domain::decision::{Action, Decision};
 use imageset_controller::domain::imageset::{Origin, content_digest};
+use imageset_controller::domain::inspection::{Inspected, InspectionJob, JobState};
 use imageset_controller::domain::record::{Record, RecordKey};
 use imageset_controller::domain::report::{Outcome, Report};
 use imageset_controller::domain::settings::{InstallationSettings, Mode};
 use imageset_controller::domain::snapshot::{Read, StoredImage, StoredImageSet, Workload};
 use imageset_controller::domain::{
-    Catalogue, Child, Content, Digest, Platform, Presence, Reference, RegistryFailure, RegistryFailureKind, Release,
-    ResolvedImage, Snapshot, decide,
+    Catalogue, Child, Content, Digest, ImageName, OperatorImages, Platform, Presence, Reference, RegistryFailure,
+    RegistryFailureKind, Release, ResolvedImage, Snapshot, decide,
 };
+use imageset_controller::inspection::output;
 use serde::Deserialize;
+
+use rules::OperatorRules;
 
 mod judge;
 #[allow(dead_code, missing_docs, unused_imports)]
@@ -52,6 +56,74 @@ struct Scenario {
     /// The registry that answers the questions.
     #[serde(default)]
     registry: MadeUpRegistry,
+    /// Operator images that nobody has published.
+    #[serde(default)]
+    builds: BTreeMap<Reference, BuildInShort>,
+}
+
+/// A made-up operator build, and how far its inspection is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct BuildInShort {
+    /// The published release that it is like.
+    like: Release,
+    /// What it prints of itself.
+    version: String,
+    calico: String,
+    /// A rebuild that prints the version of its base.
+    #[serde(default)]
+    counts_as: Option<String>,
+    /// Its answer is kept.
+    #[serde(default)]
+    kept: bool,
+    /// Names that it prints and refuses, and that this is kept of.
+    #[serde(default)]
+    rejects: BTreeSet<ImageName>,
+    #[serde(default)]
+    refused: BTreeSet<ImageName>,
+    /// Its Job.
+    #[serde(default)]
+    job: Option<JobInShort>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct JobInShort {
+    attempt: u32,
+    failed_before: Option<String>,
+    state: StateInShort,
+}
+
+impl Default for JobInShort {
+    fn default() -> Self {
+        Self { attempt: 1, failed_before: None, state: StateInShort::Answered }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum StateInShort {
+    Answered,
+    Running,
+    Troubled(String),
+    Failed(String),
+    Unusable(String),
+}
+
+impl BuildInShort {
+    fn counts_as(&self) -> &str {
+        self.counts_as.as_deref().unwrap_or(&self.version)
+    }
+
+    fn rules(&self) -> OperatorRules {
+        let rules = OperatorRules::unpublished(&self.like.to_string(), &self.version, &self.calico).unwrap();
+        self.rejects.iter().fold(rules, |rules, name| rules.refusing(name.as_str()))
+    }
+
+    /// As the product reads what it prints.
+    fn images(&self) -> OperatorImages {
+        output::parse(&self.rules().printed_version(), &self.rules().printed_list()).unwrap()
+    }
 }
 
 #[derive(Deserialize)]
@@ -118,14 +190,15 @@ impl MadeUpRegistry {
         Answer::Known(image)
     }
 
-    fn operator(&self, reference: &Reference) -> Answer<imageset_controller::domain::answer::OperatorImage> {
+    fn operator(&self, reference: &Reference) -> Answer<OperatorImage> {
         match self.failure(reference) {
             Some(failure) => Answer::Failed(failure),
-            None => Answer::Known(imageset_controller::domain::answer::OperatorImage {
-                digest: reference.digest().copied().unwrap_or_else(|| resolved(reference).digest),
-                version: self.labels.get(reference).cloned().flatten(),
-            }),
+            None => Answer::Known(self.operator_image(reference)),
         }
+    }
+
+    fn operator_image(&self, reference: &Reference) -> OperatorImage {
+        OperatorImage { digest: resolved(reference).digest, version: self.labels.get(reference).cloned().flatten() }
     }
 
     fn releases(&self, reference: &Reference) -> Answer<BTreeSet<Release>> {
@@ -233,6 +306,34 @@ fn expand(scenario: &Scenario) -> Snapshot {
             });
         }
     }
+    for (image, build) in &scenario.builds {
+        let digest = scenario.registry.operator_image(image).digest;
+        let label = scenario.registry.labels.get(image).cloned().flatten();
+        let images = build.images();
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        if build.kept {
+            let (image, label, images) = (image.clone(), label.clone(), images.clone());
+            let refused = build.refused.clone();
+            snapshot.inspections.kept.push(Inspected { image, digest, label, answered_at: at, images, refused });
+        }
+        if let (Some(job), Read::Known(jobs)) = (&build.job, &mut snapshot.inspections.jobs) {
+            jobs.push(InspectionJob {
+                uid: "uid".to_owned(),
+                image: image.clone(),
+                digest,
+                label,
+                attempt: job.attempt,
+                failed_before: job.failed_before.clone(),
+                state: match &job.state {
+                    StateInShort::Answered => JobState::Answered { at, images: Box::new(images) },
+                    StateInShort::Running => JobState::Running { trouble: None },
+                    StateInShort::Troubled(told) => JobState::Running { trouble: Some(told.clone()) },
+                    StateInShort::Failed(why) => JobState::Failed { at, why: why.clone() },
+                    StateInShort::Unusable(why) => JobState::Unusable { at, why: why.clone() },
+                },
+            });
+        }
+    }
     if let Read::Known(records) = &mut snapshot.records {
         for release in &scenario.records {
             let images = references(release, &installation).into_values();
@@ -285,8 +386,14 @@ fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
 }
 
 /// Every decision is put before the judge.
-fn judge(story: &str, snapshot: &Snapshot, decision: &Decision) {
-    let found = judge::violations(snapshot, decision);
+fn judge(story: &str, scenario: &Scenario, snapshot: &Snapshot, decision: &Decision) {
+    let builds = scenario.builds.iter().map(|(image, build)| judge::Unpublished {
+        image: image.clone(),
+        version: build.counts_as().to_owned(),
+        rules: build.rules(),
+    });
+    let builds: Vec<judge::Unpublished> = builds.collect();
+    let found = judge::violations_with(snapshot, decision, &builds);
     assert!(found.is_empty(), "{story}:\n{}", found.join("\n"));
 }
 
@@ -346,6 +453,22 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
                 Action::StoreImageSet(store) => {
                     writeln!(text, "  {title}: {:?} {} if {:?}", store.motive, store.set, store.precondition).unwrap();
                 }
+                Action::KeepInspection(inspected) => {
+                    let printed = inspected.images.release();
+                    let refused: Vec<&str> = inspected.refused.iter().map(ImageName::as_str).collect();
+                    let refused = match refused.as_slice() {
+                        [] => String::new(),
+                        names => format!(", and that it refuses {}", names.join(" ")),
+                    };
+                    writeln!(text, "  {title}: keep what {} says, {printed}{refused}", inspected.image).unwrap();
+                }
+                Action::StartInspection(start) => {
+                    let before = start.failed_before.as_ref().map(|why| format!(" after {why:?}")).unwrap_or_default();
+                    writeln!(text, "  {title}: attempt {} to ask {}{before}", start.attempt, start.image).unwrap();
+                }
+                Action::EndInspection { name, .. } => {
+                    writeln!(text, "  {title}: delete Job {}", &name[..15]).unwrap();
+                }
                 Action::PruneImageSet(prune) => writeln!(text, "  {title}: delete {}", prune.image_set).unwrap(),
             }
         }
@@ -363,6 +486,9 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
             goal.purpose, goal.name, goal.release, goal.state, goal.images
         )
         .unwrap();
+    }
+    if let Some(at) = decision.look_again {
+        writeln!(text, "  to be looked at again at {at}").unwrap();
     }
     if decision.verified {
         writeln!(text, "  every pinned digest was compared").unwrap();
@@ -415,7 +541,7 @@ fn every_story_ends_as_its_golden_file_says() {
         let scenario = read(&file);
         assert!(scenario.story.len() > 20, "{}: tell the story", file.display());
         let (snapshot, decision, asked) = pass(&scenario);
-        judge(&file.display().to_string(), &snapshot, &decision);
+        judge(&file.display().to_string(), &scenario, &snapshot, &decision);
         let outcome = Outcome { done: decision.actions.len(), failure: None };
         let text = golden(&decision, &Report::new(&snapshot, &decision, &outcome), asked);
         let path = file.with_extension("golden");
@@ -440,6 +566,26 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
         };
         for action in &decision.actions {
             match action {
+                Action::KeepInspection(inspected) => {
+                    snapshot.inspections.kept.retain(|one| one.digest != inspected.digest);
+                    snapshot.inspections.kept.push(Inspected::clone(inspected));
+                }
+                Action::StartInspection(start) => {
+                    let Read::Known(jobs) = &mut snapshot.inspections.jobs else { continue };
+                    jobs.push(InspectionJob {
+                        uid: "new".to_owned(),
+                        image: start.image.clone(),
+                        digest: start.digest,
+                        label: start.label.clone(),
+                        attempt: start.attempt,
+                        failed_before: start.failed_before.clone(),
+                        state: JobState::Running { trouble: None },
+                    });
+                }
+                Action::EndInspection { uid, .. } => {
+                    let Read::Known(jobs) = &mut snapshot.inspections.jobs else { continue };
+                    jobs.retain(|job| job.uid != *uid);
+                }
                 Action::WriteRecord(record) => {
                     records.retain(|one| one.key != record.key);
                     records.push(Record::clone(record));
@@ -496,7 +642,7 @@ fn every_release_gets_a_set_that_its_operator_accepts() {
         );
         let scenario: Scenario = serde_yaml_ng::from_str(&text).unwrap();
         let (snapshot, decision, _) = pass(&scenario);
-        judge(&release.to_string(), &snapshot, &decision);
+        judge(&release.to_string(), &scenario, &snapshot, &decision);
         let stored = decision.actions.iter().filter(|action| matches!(action, Action::StoreImageSet(_))).count();
         assert_eq!(stored, usize::from(!calico.is_pre_release_marker()), "{release}");
         sets += stored;

@@ -20,11 +20,15 @@ use std::path::{Path, PathBuf};
 /// The admin's bearer token: good for this loopback apiserver and its lifetime only.
 const ADMIN_TOKEN: &str = "testbox-admin";
 
+/// The controllers that make, end and clean up after Jobs.
+const FOR_JOBS: &str = "job-controller,ttl-after-finished-controller,garbage-collector-controller";
+
 /// What to start; see [`ControlPlane::builder`].
 #[derive(Clone, Debug)]
 pub struct Builder {
     name: String,
     controllers: bool,
+    jobs: bool,
     scheduler: bool,
     apiserver_flags: Vec<String>,
 }
@@ -34,6 +38,13 @@ impl Builder {
     #[must_use]
     pub fn controllers(mut self, on: bool) -> Self {
         self.controllers = on;
+        self
+    }
+
+    /// Also runs those controllers of kube-controller-manager that Jobs need, and no others.
+    #[must_use]
+    pub fn jobs(mut self, on: bool) -> Self {
+        self.jobs = on;
         self
     }
 
@@ -93,7 +104,10 @@ impl Builder {
             folders,
         };
         if self.controllers {
-            control_plane.start_controllers().await?;
+            control_plane.start_controllers("*,-node-lifecycle-controller,-node-ipam-controller").await?;
+            control_plane.wait_for_controllers().await?;
+        } else if self.jobs {
+            control_plane.start_controllers(FOR_JOBS).await?;
         }
         if self.scheduler {
             control_plane.start_scheduler().await?;
@@ -172,7 +186,7 @@ impl ControlPlane {
     /// The same with choices.
     #[must_use]
     pub fn builder(name: &str) -> Builder {
-        Builder { name: name.to_owned(), controllers: false, scheduler: false, apiserver_flags: vec![] }
+        Builder { name: name.to_owned(), controllers: false, jobs: false, scheduler: false, apiserver_flags: vec![] }
     }
 
     /// The admin's client. Use it in the tokio runtime that started the control plane.
@@ -261,23 +275,26 @@ impl ControlPlane {
     /// Kills all processes and removes the data; the same as dropping it.
     pub fn stop(self) {}
 
-    async fn start_controllers(&mut self) -> Result<()> {
+    async fn start_controllers(&mut self, which: &str) -> Result<()> {
         let mut command = program("kube-controller-manager").await?;
         command.args([
             format!("--kubeconfig={}", self.kubeconfig.display()),
             format!("--root-ca-file={}", self.folders.data.join("authority.crt").display()),
             format!("--service-account-private-key-file={}", self.folders.data.join("accounts.key").display()),
-            "--controllers=*,-node-lifecycle-controller,-node-ipam-controller".to_owned(),
+            format!("--controllers={which}"),
             "--leader-elect=false".to_owned(),
             "--secure-port=0".to_owned(),
             "--profiling=false".to_owned(),
         ]);
         let log = self.folders.logs.join("kube-controller-manager.log");
-        let mut process = Process::spawn("kube-controller-manager", command, &log)?;
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), "default");
-        process.wait_until_ready(|| async { matches!(accounts.get_opt("default").await, Ok(Some(_))) }).await?;
-        self.children.push(process);
+        self.children.push(Process::spawn("kube-controller-manager", command, &log)?);
         Ok(())
+    }
+
+    async fn wait_for_controllers(&mut self) -> Result<()> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), "default");
+        let Some(process) = self.children.last_mut() else { return Ok(()) };
+        process.wait_until_ready(|| async { matches!(accounts.get_opt("default").await, Ok(Some(_))) }).await
     }
 
     async fn start_scheduler(&mut self) -> Result<()> {

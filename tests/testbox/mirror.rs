@@ -41,8 +41,16 @@ impl Mirror {
     /// # Errors
     /// As [`Self::push_release`].
     pub async fn push_release_without(&mut self, version: &str, left_out: &[&str]) -> Result<usize> {
-        let rules = OperatorRules::for_version(version)?;
+        self.push_build(&OperatorRules::for_version(version)?, left_out).await
+    }
+
+    /// The same for any build.
+    ///
+    /// # Errors
+    /// The registry refused something.
+    pub async fn push_build(&mut self, rules: &OperatorRules, left_out: &[&str]) -> Result<usize> {
         let names = rules.names_of(Variant::Calico);
+        let version = rules.version;
         let references: BTreeSet<String> = names
             .iter()
             .filter(|name| !left_out.contains(&name.as_str()))
@@ -115,7 +123,15 @@ impl Mirror {
     /// # Errors
     /// As [`Self::wanted`].
     pub fn wanted_with(&self, version: &str, fips: bool) -> Result<BTreeMap<String, String>> {
-        let rules = OperatorRules::for_version(version)?;
+        self.wanted_by(&OperatorRules::for_version(version)?, fips)
+    }
+
+    /// The same for any build.
+    ///
+    /// # Errors
+    /// An image of it was not pushed.
+    pub fn wanted_by(&self, rules: &OperatorRules, fips: bool) -> Result<BTreeMap<String, String>> {
+        let version = rules.version;
         let digest = |name: String| {
             let reference = rules.default_reference(Variant::Calico, &name, fips);
             let digest = reference.and_then(|reference| self.pushed.get(&reference));

@@ -10,6 +10,7 @@ use super::rules::OperatorRules;
 pub struct OperatorImages {
     by_digest: BTreeMap<String, Arc<OperatorRules>>,
     digest_of: BTreeMap<String, String>,
+    by_tag: BTreeMap<String, Arc<OperatorRules>>,
 }
 
 impl OperatorImages {
@@ -23,6 +24,18 @@ impl OperatorImages {
     pub fn with(mut self, digest: &str, rules: OperatorRules) -> Self {
         self.by_digest.insert(digest.to_owned(), Arc::new(rules));
         self
+    }
+
+    /// A tag of no released version is a build with these rules, wherever it is pulled from.
+    #[must_use]
+    pub fn with_tag(mut self, tag: &str, rules: OperatorRules) -> Self {
+        self.by_tag.insert(tag.to_owned(), Arc::new(rules));
+        self
+    }
+
+    /// Every build that was told of.
+    pub fn builds(&self) -> impl Iterator<Item = &Arc<OperatorRules>> {
+        self.by_digest.values().chain(self.by_tag.values())
     }
 
     /// A kubelet that pulls this reference finds this digest; it is what a pod's `imageID` will say.
@@ -49,7 +62,7 @@ impl OperatorImages {
             return Some(rules.clone());
         }
         let (_, tag) = rest.rsplit_once(':')?;
-        OperatorRules::for_version(tag).ok().map(Arc::new)
+        self.by_tag.get(tag).cloned().or_else(|| OperatorRules::for_version(tag).ok().map(Arc::new))
     }
 }
 

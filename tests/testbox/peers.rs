@@ -6,19 +6,22 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::process::tools_folder;
+use super::registry_client::digest_of;
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// `crane digest`.
     Crane,
-    /// `skopeo inspect`; where there is no skopeo, the same on its library (tests/peers/main.go).
+    /// `skopeo inspect --format {{.Digest}}`; where there is no skopeo, the same on its library (tests/peers/main.go).
     Skopeo,
+    /// `skopeo inspect --raw`, and the SHA-256 of that: what those do who wish for few requests.
+    SkopeoRaw,
 }
 
 impl Peer {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Crane, Self::Skopeo];
+    pub const ALL: [Self; 3] = [Self::Crane, Self::Skopeo, Self::SkopeoRaw];
 }
 
 /// Both, set up for one registry: a docker config file and an authority in a temporary folder, and nothing of this machine's.
@@ -49,7 +52,8 @@ impl Peers {
     pub async fn digest(&self, peer: Peer, reference: &str, os: &str) -> Result<String> {
         let mut command = match peer {
             Peer::Crane => self.crane(reference),
-            Peer::Skopeo => self.skopeo(reference, os),
+            Peer::Skopeo => self.skopeo(reference, "--format={{.Digest}}", os),
+            Peer::SkopeoRaw => self.skopeo(reference, "--raw", os),
         };
         let home = self.folder.path();
         command.env_clear().env("HOME", home).env("XDG_RUNTIME_DIR", home).env("DOCKER_CONFIG", home);
@@ -60,7 +64,10 @@ impl Peers {
         if !output.status.success() {
             bail!("{peer:?} of {reference} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
         }
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+        match peer {
+            Peer::SkopeoRaw => Ok(digest_of(&output.stdout)),
+            Peer::Crane | Peer::Skopeo => Ok(String::from_utf8(output.stdout)?.trim().to_owned()),
+        }
     }
 
     fn crane(&self, reference: &str) -> Command {
@@ -72,17 +79,10 @@ impl Peers {
         command
     }
 
-    fn skopeo(&self, reference: &str, os: &str) -> Command {
+    fn skopeo(&self, reference: &str, wanted: &str, os: &str) -> Command {
         let real = self.tools.join("skopeo");
-        let is_real = real.exists();
-        let mut command = Command::new(if is_real { real } else { self.tools.join("skopeo-library") });
-        let override_os = format!("--override-os={os}");
-        // A global flag there.
-        if is_real {
-            command.args([&override_os, "inspect", "--format={{.Digest}}"]);
-        } else {
-            command.args(["inspect", &override_os]);
-        }
+        let mut command = Command::new(if real.exists() { real } else { self.tools.join("skopeo-library") });
+        command.args([&format!("--override-os={os}"), "inspect", wanted]);
         let flag = |name: &str, path: &Path| format!("--{name}={}", path.display());
         command.arg(flag("authfile", &self.folder.path().join("config.json")));
         if self.tls {

@@ -11,13 +11,14 @@ use super::apply_yaml;
 /// Namespace and name of the ServiceAccount.
 pub const SERVICE_ACCOUNT: (&str, &str) = ("imageset-controller", "imageset-controller");
 /// In the order in which they can be applied, after the definition of our kind.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "deploy/base/namespace.yaml",
     "deploy/base/service-account.yaml",
     "deploy/base/rights-cluster.yaml",
     "deploy/base/rights-own-namespace.yaml",
     "deploy/base/rights-operator-namespace.yaml",
     "deploy/base/rights-events.yaml",
+    "deploy/base/inspection.yaml",
 ];
 
 /// Applies them, and before them the operator's namespace, in which one Role lives.

@@ -144,9 +144,9 @@ impl Stage {
             "metadata": {
                 "name": name,
                 "labels": labels,
-                // No ReplicaSet of that name exists; nothing in the box follows the reference.
+                // There is no ReplicaSet in between; a garbage collector must find whom the reference names.
                 "ownerReferences": [{
-                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": replica_set,
+                    "apiVersion": "apps/v1", "kind": "Deployment", "name": options.deployment,
                     "uid": deployment.uid().unwrap_or_default(), "controller": true,
                 }],
             },

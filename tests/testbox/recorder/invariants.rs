@@ -190,7 +190,9 @@ impl Judge<'_> {
         let named: BTreeSet<Version> = now.annotations.values().filter_map(|value| value.parse().ok()).collect();
         let annotated: Vec<Version> = wanting.iter().copied().filter(|version| named.contains(version)).collect();
         let chosen = if annotated.is_empty() { wanting } else { annotated };
-        chosen.into_iter().filter_map(|version| OperatorRules::new(version).ok()).map(Arc::new).collect()
+        let published = chosen.into_iter().filter_map(|version| OperatorRules::new(version).ok()).map(Arc::new);
+        // Builds that nobody has published, such as one that is prepared.
+        published.chain(self.config.images.builds().filter(|rules| wants(rules)).cloned()).collect()
     }
 
     fn variant_of(&self, set_name: &str) -> Variant {

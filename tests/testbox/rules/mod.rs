@@ -136,6 +136,36 @@ impl OperatorRules {
         Ok(Self { version, release: release.clone(), also_rejected: BTreeSet::new() })
     }
 
+    /// A build that nobody has published: like `base` in all but its own version and Calico's.
+    ///
+    /// # Errors
+    /// The facts don't know `base`, or `version` is none.
+    pub fn unpublished(base: &str, version: &str, calico: &str) -> Result<Self> {
+        let mut rules = Self::for_version(base)?;
+        rules.version = version.parse().with_context(|| format!("operator version {version:?}"))?;
+        let release = &mut rules.release;
+        let old = std::mem::replace(&mut release.calico, calico.to_owned());
+        let anew = |reference: &mut String, old: &str, new: &str| {
+            if let Some((repository, _)) = reference.rsplit_once(':').filter(|(_, tag)| *tag == old) {
+                *reference = format!("{repository}:{new}");
+            }
+        };
+        release.calico_images.iter_mut().for_each(|reference| anew(reference, &old, calico));
+        release.init_image.iter_mut().for_each(|reference| anew(reference, base, version));
+        Ok(rules)
+    }
+
+    /// What `operator --version` prints.
+    pub fn printed_version(&self) -> String {
+        let Published { calico, enterprise, .. } = &self.release;
+        format!("Operator: {}\nCalico: {calico}\nEnterprise: {enterprise}\n", self.version)
+    }
+
+    /// What `operator --print-images=list` prints.
+    pub fn printed_list(&self) -> String {
+        self.printed_references().map(|reference| format!("{reference}\n")).collect()
+    }
+
     /// A fork under the upstream tag: the same build, but it refuses one more name.
     #[must_use]
     pub fn refusing(mut self, name: &str) -> Self {

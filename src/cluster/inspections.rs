@@ -1,0 +1,178 @@
+//! Reads the Jobs that ask operator images: how far each is, and what its containers printed. Reads only; `apply` makes
+//! and deletes them. What a Job printed is read once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use futures::AsyncReadExt;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, LogParams};
+use kube::{Client, ResourceExt};
+
+use super::observe::read;
+use crate::domain::Digest;
+use crate::domain::inspection::{InspectionJob, JobState};
+use crate::domain::resolution::escaped;
+use crate::domain::snapshot::Read;
+use crate::inspection::job::{self, CONTAINERS, LABEL};
+use crate::inspection::outcome::{self, Progress, Trouble};
+use crate::inspection::output;
+
+/// The Jobs of one cluster.
+pub struct InspectionJobs {
+    client: Client,
+    seen: Mutex<BTreeMap<String, Seen>>,
+}
+
+/// What is remembered of a Job, by its uid.
+#[derive(Default, Clone)]
+struct Seen {
+    /// The best that was told of what keeps its pod from starting. It stays the same as long as the Job is there, however
+    /// often the kubelet changes its words.
+    trouble: Option<Trouble>,
+    /// What it printed, judged.
+    printed: Option<JobState>,
+}
+
+/// Jobs and pods as the API server has them.
+pub struct Listed {
+    namespace: String,
+    jobs: Vec<Job>,
+    pods: Vec<Pod>,
+}
+
+impl InspectionJobs {
+    /// A reader without memory.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, seen: Mutex::default() }
+    }
+
+    /// Our Jobs in `namespace` with their pods.
+    pub async fn list(&self, namespace: &str) -> Read<Listed> {
+        let ours = ListParams::default().labels(LABEL);
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+        let jobs = match read(&format!("list jobs.batch in {namespace}"), jobs.list(&ours)).await {
+            Read::Known(list) => list.items,
+            Read::KindMissing => Vec::new(),
+            Read::Failed(failure) => return Read::Failed(failure),
+        };
+        let mut listed = Listed { namespace: namespace.to_owned(), jobs, pods: Vec::new() };
+        if listed.jobs.is_empty() {
+            return Read::Known(listed);
+        }
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        match read(&format!("list pods in {namespace}"), pods.list(&ours)).await {
+            Read::Known(list) => listed.pods = list.items,
+            Read::KindMissing => {}
+            Read::Failed(failure) => return Read::Failed(failure),
+        }
+        Read::Known(listed)
+    }
+
+    /// How far each Job is. Output is read unless the answer is kept already.
+    pub async fn states(&self, listed: Read<Listed>, kept: &BTreeSet<Digest>) -> Read<Vec<InspectionJob>> {
+        let listed = match listed {
+            Read::Known(listed) => listed,
+            Read::KindMissing => return Read::KindMissing,
+            Read::Failed(failure) => return Read::Failed(failure),
+        };
+        let uids: BTreeSet<String> = listed.jobs.iter().filter_map(ResourceExt::uid).collect();
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| uids.contains(uid));
+        let mut jobs = Vec::new();
+        for made in &listed.jobs {
+            let (Some(asked), Some(uid)) = (job::asked(made), made.uid()) else {
+                tracing::warn!(job = made.name_any(), "this Job has our label and is none of ours");
+                continue;
+            };
+            let is_kept = kept.contains(&asked.digest);
+            jobs.push(InspectionJob {
+                state: self.state(made, &uid, &listed, is_kept).await,
+                uid,
+                image: asked.image,
+                digest: asked.digest,
+                label: asked.label,
+                attempt: asked.attempt,
+                failed_before: asked.failed_before,
+            });
+        }
+        Read::Known(jobs)
+    }
+
+    async fn state(&self, made: &Job, uid: &str, listed: &Listed, is_kept: bool) -> JobState {
+        let pods = outcome::pods_of(made, &listed.pods);
+        match outcome::progress(made) {
+            Progress::Running => {
+                let now = outcome::trouble(&pods);
+                let best = self.remember(uid, now.as_ref());
+                JobState::Running { trouble: now.and(best).map(|trouble| trouble.told) }
+            }
+            Progress::Failed(at) => {
+                JobState::Failed { at, why: outcome::failure(made, &pods, self.remember(uid, None).as_ref()) }
+            }
+            Progress::Complete(at) if is_kept => JobState::Failed { at, why: "its answer is kept".to_owned() },
+            Progress::Complete(at) => self.printed(uid, at, &listed.namespace, outcome::answering(&pods)).await,
+        }
+    }
+
+    /// The trouble to tell from now on.
+    fn remember(&self, uid: &str, now: Option<&Trouble>) -> Option<Trouble> {
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = all.entry(uid.to_owned()).or_default();
+        let better = now.filter(|now| seen.trouble.as_ref().is_none_or(|known| known.repeats && !now.repeats));
+        if let Some(better) = better {
+            seen.trouble = Some(better.clone());
+        }
+        seen.trouble.clone()
+    }
+
+    async fn printed(&self, uid: &str, at: Timestamp, namespace: &str, pod: Option<&Pod>) -> JobState {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default();
+        if let Some(state) = seen.printed {
+            return state;
+        }
+        let Some(pod) = pod else {
+            return JobState::Failed { at, why: "its pod is gone, and with it what it printed".to_owned() };
+        };
+        let (name, [version, images]) = (pod.name_any(), CONTAINERS.map(|(container, _)| container));
+        let read = futures::join!(self.log(namespace, &name, version), self.log(namespace, &name, images));
+        let (version, images) = match read {
+            (Ok(version), Ok(images)) => (version, images),
+            (Err(why), _) | (_, Err(why)) => {
+                return JobState::Failed { at, why: format!("what it printed cannot be read: {why}") };
+            }
+        };
+        let state = match output::parse(&version, &images) {
+            Ok(images) => JobState::Answered { at, images: Box::new(images) },
+            Err(error) => JobState::Unusable { at, why: escaped(&error.to_string()) },
+        };
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(uid.to_owned()).or_default().printed = Some(state.clone());
+        state
+    }
+
+    /// The log of one container; of one that is too long, enough to tell that it is.
+    async fn log(&self, namespace: &str, pod: &str, container: &str) -> Result<String, String> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let longest = output::LIMIT + 1;
+        let parameters = LogParams {
+            container: Some(container.to_owned()),
+            limit_bytes: i64::try_from(longest).ok(),
+            ..LogParams::default()
+        };
+        let reading = async {
+            let stream = pods.log_stream(pod, &parameters).await?;
+            let mut bytes = Vec::new();
+            // Whatever a kubelet makes of the limit.
+            stream.take(longest as u64).read_to_end(&mut bytes).await.map_err(kube::Error::ReadEvents)?;
+            Ok(bytes)
+        };
+        match read(&format!("get pods/log {namespace}/{pod}"), reading).await {
+            Read::Known(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Read::KindMissing => Err("it is gone".to_owned()),
+            Read::Failed(failure) => Err(failure.message),
+        }
+    }
+}

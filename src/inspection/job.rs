@@ -1,0 +1,250 @@
+//! The Job that runs an operator image, and what is read back from one. The image is foreign code: it runs by digest,
+//! under an account without rights, without token, volumes or network names, on a read-only file system, and not for long.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
+    SeccompProfile, SecurityContext,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::api;
+use crate::domain::decision::StartInspection;
+use crate::domain::inspection::object_name;
+use crate::domain::{Digest, Reference};
+
+/// Label of our Jobs and of their pods.
+pub const LABEL: &str = "imageset-controller.io/inspection";
+/// Account of the pods, in the inspection namespace; it has no rights.
+pub const SERVICE_ACCOUNT: &str = "imageset-inspection";
+/// The two containers and the one argument of each.
+pub const CONTAINERS: [(&str, &str); 2] = [("version", "--version"), ("images", "--print-images=list")];
+
+/// As every object of ours says.
+const MANAGED_BY: &str = "imageset-controller";
+/// Annotation: the image as it was written where it was found.
+const IMAGE: &str = "imageset-controller.io/operator-image";
+/// Annotation: the image's version label.
+const VERSION_LABEL: &str = "imageset-controller.io/version-label";
+/// Annotation: the how-manieth attempt it is.
+const ATTEMPT: &str = "imageset-controller.io/attempt";
+/// Annotation: why the attempt before brought no answer.
+const FAILED_BEFORE: &str = "imageset-controller.io/failed-before";
+
+/// For pulling the image and running it. An operator prints at once.
+const DEADLINE_SECONDS: i64 = 600;
+/// How long a Job is kept that has ended and that nobody has deleted.
+const KEPT_SECONDS: i32 = 3600;
+/// Numeric, so that `runAsNonRoot` can be checked whatever the image says.
+const USER: i64 = 65532;
+/// As the operator's own manifests call it. It is in different folders in different releases, and there is no shell.
+const BINARY: &str = "operator";
+
+/// The Job for one image.
+#[must_use]
+pub fn build(start: &StartInspection, inspection: &api::Inspection) -> Job {
+    let labels = BTreeMap::from([
+        ("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned()),
+        (LABEL.to_owned(), "true".to_owned()),
+    ]);
+    let annotations = [
+        (IMAGE, Some(start.image.to_string())),
+        (VERSION_LABEL, start.label.clone()),
+        (ATTEMPT, Some(start.attempt.to_string())),
+        (FAILED_BEFORE, start.failed_before.clone()),
+    ];
+    let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Job {
+        metadata: ObjectMeta {
+            name: Some(start.name()),
+            namespace: Some(inspection.namespace.clone()),
+            labels: Some(labels.clone()),
+            annotations: Some(annotations.collect()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            active_deadline_seconds: Some(DEADLINE_SECONDS),
+            ttl_seconds_after_finished: Some(KEPT_SECONDS),
+            // Tried again by us, with pauses.
+            backoff_limit: Some(0),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+                spec: Some(pod(start, inspection)),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn pod(start: &StartInspection, inspection: &api::Inspection) -> PodSpec {
+    let image = start.image.with_digest(start.digest).to_string();
+    let secrets = inspection.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() });
+    let mut nodes = BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())]);
+    nodes.extend(inspection.node_selector.clone());
+    PodSpec {
+        service_account_name: Some(SERVICE_ACCOUNT.to_owned()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        host_network: inspection.host_network.then_some(true),
+        // Nothing is looked up, and the cluster's own names may not work yet.
+        dns_policy: Some("Default".to_owned()),
+        restart_policy: Some("Never".to_owned()),
+        termination_grace_period_seconds: Some(5),
+        image_pull_secrets: Some(secrets.collect()).filter(|secrets: &Vec<_>| !secrets.is_empty()),
+        node_selector: Some(nodes),
+        tolerations: Some(inspection.tolerations.clone()).filter(|tolerations| !tolerations.is_empty()),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
+            ..PodSecurityContext::default()
+        }),
+        containers: CONTAINERS.iter().map(|(name, argument)| container(name, argument, &image)).collect(),
+        ..PodSpec::default()
+    }
+}
+
+fn container(name: &str, argument: &str, image: &str) -> Container {
+    let quantities = |cpu: &str, memory: &str| {
+        let pairs = [("cpu", cpu), ("memory", memory), ("ephemeral-storage", "16Mi")];
+        Some(pairs.into_iter().map(|(key, value)| (key.to_owned(), Quantity(value.to_owned()))).collect())
+    };
+    Container {
+        name: name.to_owned(),
+        image: Some(image.to_owned()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        command: Some(vec![BINARY.to_owned()]),
+        args: Some(vec![argument.to_owned()]),
+        // Says why it failed, without a look at its log.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        resources: Some(ResourceRequirements {
+            requests: quantities("10m", "64Mi"),
+            limits: quantities("1", "512Mi"),
+            ..ResourceRequirements::default()
+        }),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            privileged: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
+    }
+}
+
+/// What a Job was made for, from the Job itself; `None` where it is not as we make them, so that its answer proves
+/// nothing.
+#[must_use]
+pub fn asked(job: &Job) -> Option<StartInspection> {
+    let annotation = |key: &str| job.metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
+    let image: Reference = annotation(IMAGE)?.parse().ok()?;
+    let pod = job.spec.as_ref()?.template.spec.as_ref()?;
+    let runs: Reference = pod.containers.first()?.image.as_ref()?.parse().ok()?;
+    let digest: Digest = *runs.digest()?;
+    let wanted = image.with_digest(digest).to_string();
+    let as_made = |(name, argument): &(&str, &str)| container(name, argument, &wanted);
+    let is_ours = |(made, found): (Container, &Container)| {
+        (&made.name, &made.image, &made.command, &made.args) == (&found.name, &found.image, &found.command, &found.args)
+    };
+    let ours = pod.containers.len() == CONTAINERS.len()
+        && pod.init_containers.as_ref().is_none_or(Vec::is_empty)
+        && CONTAINERS.iter().map(as_made).zip(&pod.containers).all(is_ours)
+        && job.metadata.name.as_deref() == Some(object_name(&digest).as_str());
+    ours.then(|| StartInspection {
+        image,
+        digest,
+        label: annotation(VERSION_LABEL),
+        attempt: annotation(ATTEMPT).and_then(|attempt| attempt.parse().ok()).unwrap_or(1),
+        failed_before: annotation(FAILED_BEFORE),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Toleration;
+
+    use super::*;
+    use crate::domain::inspection::LONGEST_PAUSE;
+
+    fn start() -> StartInspection {
+        StartInspection {
+            image: "registry.example/oss/tigera/operator:v9.9.9".parse().unwrap(),
+            digest: Digest::of(b"x"),
+            label: Some("v9.9.9".to_owned()),
+            attempt: 3,
+            failed_before: Some("no".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_job_outlives_every_pause() {
+        assert!(i64::from(KEPT_SECONDS) > LONGEST_PAUSE.as_secs());
+    }
+
+    #[test]
+    fn the_image_runs_by_digest_and_with_nothing_that_it_could_misuse() {
+        let job = build(&start(), &api::Inspection::default());
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        let digest = Digest::of(b"x");
+        for container in &pod.containers {
+            let image = format!("registry.example/oss/tigera/operator@{digest}");
+            assert_eq!(container.image.as_deref(), Some(image.as_str()));
+            let security = container.security_context.clone().unwrap();
+            assert_eq!(security.read_only_root_filesystem, Some(true));
+            assert_eq!(security.allow_privilege_escalation, Some(false));
+            assert_eq!(security.capabilities.unwrap().drop.unwrap(), ["ALL"]);
+            assert!(container.volume_mounts.is_none() && container.env.is_none() && container.resources.is_some());
+        }
+        assert_eq!(pod.automount_service_account_token, Some(false));
+        assert_eq!(pod.service_account_name.as_deref(), Some(SERVICE_ACCOUNT));
+        let security = pod.security_context.unwrap();
+        assert_eq!((security.run_as_non_root, security.run_as_user), (Some(true), Some(USER)));
+        assert_eq!(security.seccomp_profile.unwrap().type_, "RuntimeDefault");
+        assert!(pod.volumes.is_none() && pod.host_network.is_none() && pod.host_pid.is_none());
+        assert!(pod.image_pull_secrets.is_none() && pod.tolerations.is_none());
+    }
+
+    #[test]
+    fn the_policy_says_where_it_runs() {
+        let inspection = api::Inspection {
+            namespace: "elsewhere".to_owned(),
+            host_network: true,
+            image_pull_secrets: vec![api::ObjectName { name: "pull".to_owned() }],
+            node_selector: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
+            tolerations: vec![Toleration { operator: Some("Exists".to_owned()), ..Toleration::default() }],
+            ..api::Inspection::default()
+        };
+        let job = build(&start(), &inspection);
+        assert_eq!(job.metadata.namespace.as_deref(), Some("elsewhere"));
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        assert_eq!((pod.host_network, pod.dns_policy.as_deref()), (Some(true), Some("Default")));
+        assert_eq!(pod.image_pull_secrets.unwrap()[0].name, "pull");
+        assert_eq!(pod.node_selector.unwrap().len(), 2);
+        assert_eq!(pod.tolerations.unwrap(), inspection.tolerations);
+    }
+
+    #[test]
+    fn what_is_asked_is_read_back_and_only_from_a_job_as_we_make_them() {
+        let job = build(&start(), &api::Inspection::default());
+        assert_eq!(asked(&job), Some(start()));
+        let changed = |change: &dyn Fn(&mut Job, &mut PodSpec)| {
+            let mut job = job.clone();
+            let mut pod = job.spec.as_mut().unwrap().template.spec.take().unwrap();
+            change(&mut job, &mut pod);
+            job.spec.as_mut().unwrap().template.spec = Some(pod);
+            asked(&job)
+        };
+        assert_eq!(changed(&|_, pod| pod.containers[1].args = Some(vec!["--help".to_owned()])), None);
+        let other = start().image.with_digest(Digest::of(b"y")).to_string();
+        assert_eq!(changed(&|_, pod| pod.containers[1].image = Some(other.clone())), None);
+        assert_eq!(changed(&|_, pod| pod.containers.iter_mut().for_each(|one| one.image = Some(other.clone()))), None);
+        assert_eq!(changed(&|job, _| job.metadata.annotations = None), None);
+        assert_eq!(changed(&|_, pod| pod.containers.push(Container::default())), None);
+    }
+}

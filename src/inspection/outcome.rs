@@ -1,0 +1,214 @@
+//! How far a Job of ours is, from the Job and its pods as the API server has them. What their containers say is foreign
+//! text: it is escaped and cut here.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt;
+
+use super::job::SERVICE_ACCOUNT;
+use crate::domain::resolution::escaped;
+
+/// How far a Job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Not ended, or being deleted.
+    Running,
+    /// Its pod has run to its end, each container with exit code 0.
+    Complete(Timestamp),
+    /// It is given up.
+    Failed(Timestamp),
+}
+
+/// What keeps a pod from starting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// In words.
+    pub told: String,
+    /// It only says that something was tried before and failed; the failure itself says more.
+    pub repeats: bool,
+}
+
+/// How far a Job is, by its own conditions.
+#[must_use]
+pub fn progress(job: &Job) -> Progress {
+    if job.metadata.deletion_timestamp.is_some() {
+        return Progress::Running;
+    }
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let mut ended = conditions.filter(|condition| condition.status == "True");
+    let since = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
+        time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+    };
+    match ended.find(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed")) {
+        Some(condition) if condition.type_ == "Complete" => Progress::Complete(since(&condition.last_transition_time)),
+        Some(condition) => Progress::Failed(since(&condition.last_transition_time)),
+        None => Progress::Running,
+    }
+}
+
+/// The pods that this very Job made.
+#[must_use]
+pub fn pods_of<'a>(job: &Job, pods: &'a [Pod]) -> Vec<&'a Pod> {
+    let Some(uid) = job.uid() else { return Vec::new() };
+    pods.iter().filter(|pod| pod.owner_references().iter().any(|owner| owner.uid == uid)).collect()
+}
+
+/// The pod whose containers have all ended well.
+#[must_use]
+pub fn answering<'a>(pods: &[&'a Pod]) -> Option<&'a Pod> {
+    pods.iter().copied().find(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded"))
+}
+
+/// What keeps these pods from starting now.
+#[must_use]
+pub fn trouble(pods: &[&Pod]) -> Option<Trouble> {
+    pods.iter().find_map(|pod| waiting(pod).or_else(|| unscheduled(pod)))
+}
+
+fn waiting(pod: &Pod) -> Option<Trouble> {
+    containers(pod).find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref()?;
+        let starts = matches!(reason, "ContainerCreating" | "PodInitializing");
+        (!starts).then(|| Trouble {
+            told: escaped(&format!("{reason}: {}", waiting.message.as_deref().unwrap_or("nothing more is told"))),
+            repeats: reason.ends_with("BackOff"),
+        })
+    })
+}
+
+fn unscheduled(pod: &Pod) -> Option<Trouble> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let condition = conditions.iter().find(|one| one.type_ == "PodScheduled" && one.status == "False")?;
+    let message = condition.message.as_deref().unwrap_or_default();
+    Some(Trouble {
+        told: escaped(&format!("{}: {message}", condition.reason.as_deref().unwrap_or("not scheduled"))),
+        repeats: false,
+    })
+}
+
+/// Why a Job failed: by its pods, which know best; else by what kept them from starting when they were seen last, because
+/// the pods of a Job that is too late are gone.
+#[must_use]
+pub fn failure(job: &Job, pods: &[&Pod], seen: Option<&Trouble>) -> String {
+    let status = job.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let condition = conditions.clone().find(|condition| condition.type_ == "Failed" && condition.status == "True");
+    let reason = condition.and_then(|condition| condition.reason.as_deref()).unwrap_or("Failed");
+    let never_made = || {
+        let none = status.and_then(|status| status.failed).unwrap_or_default() == 0;
+        let why = format!(
+            "no pod was made for it; kubectl describe job tells why (does the namespace admit the pod, and is there a \
+             ServiceAccount {SERVICE_ACCOUNT}?)"
+        );
+        none.then_some(why)
+    };
+    let by_pods = pods.iter().find_map(|pod| exited(pod).or_else(|| ended(pod)));
+    let told = by_pods
+        .or_else(|| seen.map(|trouble| trouble.told.clone()))
+        .or_else(|| trouble(pods).map(|trouble| trouble.told))
+        .or_else(|| pods.is_empty().then(never_made).flatten())
+        .or_else(|| condition.and_then(|condition| condition.message.clone()))
+        .unwrap_or_default();
+    escaped(&format!("{reason}: {told}"))
+}
+
+/// A container that ended badly.
+fn exited(pod: &Pod) -> Option<String> {
+    containers(pod).find_map(|container| {
+        let terminated = container.state.as_ref()?.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
+        let reason = terminated.reason.as_deref().unwrap_or("Error");
+        let message = terminated.message.as_deref().unwrap_or_default();
+        let message = message.trim();
+        let said = if message.is_empty() { String::new() } else { format!(" and said: {message}") };
+        Some(format!("container {} ended with exit code {} ({reason}){said}", container.name, terminated.exit_code))
+    })
+}
+
+/// A pod that was ended from outside.
+fn ended(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    Some(format!("{}: {}", status.reason.as_ref()?, status.message.as_deref().unwrap_or_default()))
+}
+
+fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()).into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(status: &str) -> Job {
+        serde_yaml_ng::from_str(&format!("metadata: {{name: j, uid: u}}\nstatus: {status}")).unwrap()
+    }
+
+    fn pod(status: &str) -> Pod {
+        let text = format!(
+            "metadata: {{name: p, ownerReferences: [{{apiVersion: batch/v1, kind: Job, name: j, uid: u}}]}}\nstatus: {status}"
+        );
+        serde_yaml_ng::from_str(&text).unwrap()
+    }
+
+    fn waits(reason: &str, message: &str) -> Pod {
+        let message = serde_json::to_string(message).unwrap();
+        let state = format!("{{waiting: {{reason: {reason}, message: {message}}}}}");
+        let rest = "image: i, imageID: '', ready: false, restartCount: 0";
+        pod(&format!("{{phase: Pending, containerStatuses: [{{name: version, {rest}, state: {state}}}]}}"))
+    }
+
+    const LATE: &str = "{failed: 1, conditions: [{type: Failed, status: 'True', reason: DeadlineExceeded, message: too long, lastTransitionTime: '2026-11-24T00:00:00Z'}]}";
+
+    #[test]
+    fn a_job_has_ended_when_it_says_so_for_good() {
+        assert_eq!(progress(&job("{active: 1}")), Progress::Running);
+        let soon = "{conditions: [{type: SuccessCriteriaMet, status: 'True'}]}";
+        assert_eq!(progress(&job(soon)), Progress::Running);
+        let done = "{conditions: [{type: Complete, status: 'True', lastTransitionTime: '2026-11-24T00:00:00Z'}]}";
+        assert_eq!(progress(&job(done)), Progress::Complete("2026-11-24T00:00:00Z".parse().unwrap()));
+        assert!(matches!(progress(&job(LATE)), Progress::Failed(_)));
+        let mut leaving = job(done);
+        leaving.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+        assert_eq!(progress(&leaving), Progress::Running);
+    }
+
+    #[test]
+    fn a_pod_that_cannot_pull_is_told_with_its_message() {
+        let failing = waits("ErrImagePull", "not\u{7}found");
+        let told = trouble(&[&failing]).unwrap();
+        assert_eq!(told, Trouble { told: "ErrImagePull: not\\u{7}found".to_owned(), repeats: false });
+        assert!(trouble(&[&waits("ImagePullBackOff", "Back-off")]).unwrap().repeats);
+        assert_eq!(trouble(&[&waits("ContainerCreating", "")]), None);
+        let unscheduled = "{phase: Pending, conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, message: no node}]}";
+        assert_eq!(trouble(&[&pod(unscheduled)]).unwrap().told, "Unschedulable: no node");
+        // When it is too late its pod is gone; what was seen last is remembered.
+        assert_eq!(failure(&job(LATE), &[], Some(&told)), "DeadlineExceeded: ErrImagePull: not\\u{7}found");
+        assert_eq!(failure(&job(LATE), &[], None), "DeadlineExceeded: too long");
+        let none = LATE.replace("failed: 1", "failed: 0");
+        assert!(failure(&job(&none), &[], None).contains("no pod was made"));
+    }
+
+    #[test]
+    fn a_container_that_fails_is_told_with_its_last_words() {
+        let limit = "{conditions: [{type: Failed, status: 'True', reason: BackoffLimitExceeded, message: m}]}";
+        let ended = "{phase: Failed, containerStatuses: [{name: images, image: i, imageID: '', ready: false, restartCount: 0, state: {terminated: {exitCode: 1, reason: Error, message: 'flag provided but not defined'}}}]}";
+        let (failed, bad) = (job(limit), pod(ended));
+        assert_eq!(
+            failure(&failed, &pods_of(&failed, std::slice::from_ref(&bad)), None),
+            "BackoffLimitExceeded: container images ended with exit code 1 (Error) and said: flag provided but not defined"
+        );
+        assert!(answering(&[&bad]).is_none());
+        let evicted = pod("{phase: Failed, reason: Evicted, message: low on disk}");
+        assert_eq!(failure(&failed, &[&evicted], None), "BackoffLimitExceeded: Evicted: low on disk");
+    }
+
+    #[test]
+    fn only_pods_of_this_very_job_count() {
+        let (mine, mut other) = (pod("{phase: Succeeded}"), pod("{phase: Succeeded}"));
+        other.metadata.owner_references.as_mut().unwrap()[0].uid = "older".to_owned();
+        let pods = [other, mine.clone()];
+        assert_eq!(pods_of(&job("{}"), &pods), [&mine]);
+    }
+}

@@ -1,0 +1,193 @@
+//! A kubelet for the pods of one namespace: binds them to a node of its own, plays what their image does, and serves
+//! their logs to the API server. The scheduler and the containers are made up; everything else is real.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::certificates::ServerCertificate;
+use super::server::{self, Server};
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// What an image does.
+#[derive(Clone, Debug)]
+pub enum Plays {
+    /// The pod stays as it is, as while an image is pulled.
+    Waits,
+    /// The image can't be pulled; the kubelet says this.
+    CannotPull(String),
+    /// Each container prints something, by its name, and ends with this exit code.
+    Prints(BTreeMap<String, String>, i32),
+}
+
+#[derive(Default)]
+struct State {
+    plays: BTreeMap<String, Plays>,
+    /// By pod and container.
+    logs: BTreeMap<(String, String), String>,
+    /// Images of the pods that were started.
+    started: Vec<String>,
+}
+
+/// A running kubelet; ends on drop.
+pub struct Kubelet {
+    state: Arc<Mutex<State>>,
+    pods: JoinHandle<()>,
+    _logs: Server,
+}
+
+impl Kubelet {
+    /// Registers a node of this name and plays the pods of `namespace`.
+    ///
+    /// # Errors
+    /// No free port, or the API server refuses the node.
+    pub async fn start(client: Client, node: &str, namespace: &str) -> Result<Self> {
+        let acceptor = server::acceptor(&ServerCertificate::create("testbox kubelet")?, &[])?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        register(&client, node, listener.local_addr()?.port()).await?;
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = state.clone();
+        let logs = server::serve(listener, Some(acceptor), move |request| {
+            let answer = answer(&shared, &request);
+            async move { answer }
+        });
+        let (node, namespace, played) = (node.to_owned(), namespace.to_owned(), state.clone());
+        let pods = tokio::spawn(async move {
+            let pods: Api<Pod> = Api::namespaced(client, &namespace);
+            loop {
+                // Another look is all that a conflict needs.
+                let _ = look(&pods, &node, &played).await;
+                tokio::time::sleep(POLL).await;
+            }
+        });
+        Ok(Self { state, pods, _logs: logs })
+    }
+
+    /// From now on pods whose image contains this text do this.
+    pub fn play(&self, image: &str, plays: Plays) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).plays.insert(image.to_owned(), plays);
+    }
+
+    /// Images of the pods that ran, in their order.
+    pub fn started(&self) -> Vec<String> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).started.clone()
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.pods.abort();
+    }
+}
+
+async fn register(client: &Client, name: &str, port: u16) -> Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
+    nodes.patch(name, &PatchParams::apply("testbox"), &Patch::Apply(node)).await?;
+    let status = json!({ "status": {
+        "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }],
+        "daemonEndpoints": { "kubeletEndpoint": { "Port": port } },
+        "nodeInfo": {
+            "operatingSystem": "linux", "architecture": "amd64", "kernelVersion": "6.1", "osImage": "Linux",
+            "containerRuntimeVersion": "containerd://2", "kubeletVersion": "v1.36.3", "kubeProxyVersion": "",
+            "machineID": "", "systemUUID": "", "bootID": "",
+        },
+    } });
+    nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
+    Ok(())
+}
+
+async fn look(pods: &Api<Pod>, node: &str, state: &Mutex<State>) -> Result<()> {
+    for pod in pods.list(&ListParams::default()).await?.items {
+        let name = pod.name_any();
+        if pod.metadata.deletion_timestamp.is_some() {
+            pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+            continue;
+        }
+        let spec = pod.spec.as_ref().context("a pod without spec")?;
+        if spec.node_name.is_none() {
+            let binding = json!({
+                "apiVersion": "v1", "kind": "Binding", "metadata": { "name": name },
+                "target": { "apiVersion": "v1", "kind": "Node", "name": node },
+            });
+            let _: Value = pods.create_subresource("binding", &name, &PostParams::default(), &binding).await?;
+        }
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
+        if phase == "Pending" {
+            let containers: Vec<(String, String)> =
+                spec.containers.iter().map(|one| (one.name.clone(), one.image.clone().unwrap_or_default())).collect();
+            if let Some(status) = play(&name, &containers, state) {
+                pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The status of a pod that waits to be started.
+fn play(pod: &str, containers: &[(String, String)], state: &Mutex<State>) -> Option<Value> {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let image = containers.first().map(|(_, image)| image.clone())?;
+    let plays = state.plays.iter().find(|(text, _)| image.contains(text.as_str())).map(|(_, plays)| plays.clone());
+    let status = |one: &dyn Fn(&str) -> Value| {
+        let all = containers.iter().map(|(name, image)| {
+            json!({
+                "name": name, "image": image, "imageID": image, "ready": false, "restartCount": 0, "state": one(name),
+            })
+        });
+        all.collect::<Vec<_>>()
+    };
+    let now = "2026-11-24T00:00:00Z";
+    match plays.unwrap_or(Plays::Waits) {
+        Plays::Waits => None,
+        Plays::CannotPull(message) => {
+            let waits = |_: &str| json!({ "waiting": { "reason": "ErrImagePull", "message": message } });
+            Some(json!({ "phase": "Pending", "startTime": now, "containerStatuses": status(&waits) }))
+        }
+        Plays::Prints(printed, code) => {
+            state.started.push(image.clone());
+            for (name, _) in containers {
+                let log = printed.get(name).cloned().unwrap_or_default();
+                state.logs.insert((pod.to_owned(), name.clone()), log);
+            }
+            let ended = |name: &str| {
+                let message = if code == 0 { None } else { printed.get(name) };
+                json!({ "terminated": {
+                    "exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" }, "message": message,
+                    "startedAt": now, "finishedAt": now,
+                } })
+            };
+            let phase = if code == 0 { "Succeeded" } else { "Failed" };
+            Some(json!({ "phase": phase, "startTime": now, "containerStatuses": status(&ended) }))
+        }
+    }
+}
+
+/// `GET /containerLogs/NAMESPACE/POD/CONTAINER?limitBytes=N`.
+fn answer(state: &Mutex<State>, request: &Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+    let path: Vec<&str> = request.uri().path().split('/').collect();
+    let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let log = match path.as_slice() {
+        ["", "containerLogs", _, pod, container] => state.logs.get(&((*pod).to_owned(), (*container).to_owned())),
+        _ => None,
+    };
+    let Some(log) = log else {
+        return Ok(Response::builder().status(StatusCode::NOT_FOUND).body(Full::new(Bytes::from("no such log")))?);
+    };
+    let mut parameters = request.uri().query().unwrap_or_default().split('&');
+    let limit = parameters.find_map(|pair| pair.strip_prefix("limitBytes=")?.parse().ok()).unwrap_or(log.len());
+    Ok(Response::new(Full::new(Bytes::copy_from_slice(&log.as_bytes()[..limit.min(log.len())]))))
+}
