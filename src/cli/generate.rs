@@ -154,23 +154,18 @@ fn complete_set(decision: Decision, release: Release) -> Result<CompleteImageSet
     }
     let blocking = decision.findings.iter().filter(|finding| finding.blocks());
     let failures = blocking.map(|finding| {
-        Failure::new(format!("{}: {}", finding.object, finding.message))
-            .reason(of_command_line(finding.reason).as_str())
-            .hint(hint(finding.reason))
+        // There are no nodes here that could have credentials of their own.
+        let reason = match finding.reason {
+            Reason::NodeCredentialsOnly => Reason::RegistryUnauthorized,
+            reason => reason,
+        };
+        Failure::new(format!("{}: {}", finding.object, finding.message)).reason(reason.as_str()).hint(hint(reason))
     });
     if let Some(failure) = failures.reduce(Failure::and) {
         return Err(failure);
     }
     let stored = decision.plan.iter().find_map(Action::image_set).map(|store| store.set.clone());
     stored.ok_or_else(|| Failure::new(format!("no ImageSet came out for operator {release}")))
-}
-
-/// Where there is no cluster there are no credentials of its nodes.
-const fn of_command_line(reason: Reason) -> Reason {
-    match reason {
-        Reason::NodeCredentialsOnly => Reason::RegistryUnauthorized,
-        other => other,
-    }
 }
 
 /// The next step for somebody at a terminal, where the policy's fields are no help.
@@ -183,9 +178,7 @@ const fn hint(reason: Reason) -> &'static str {
         Reason::LayoutInvalid => {
             "correct --registry, --image-path and --image-prefix; the registry is a host, without scheme"
         }
-        Reason::RegistryUnauthorized | Reason::NodeCredentialsOnly => {
-            "log in to the registry, or give its credentials with --docker-config FILE"
-        }
+        Reason::RegistryUnauthorized => "log in to the registry, or give its credentials with --docker-config FILE",
         Reason::RegistryCertificateInvalid => "give the registry's certificate authority with --ca-file FILE",
         Reason::RegistryUnreachable => {
             "check the registry's name and port; a registry without TLS needs --plain-http HOST"
