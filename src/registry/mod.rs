@@ -2,7 +2,7 @@
 //! that it is told: a digest is the SHA-256 of the bytes received, bodies, redirects, tokens and waits are bounded, and
 //! credentials go to their registry or its own token service only.
 //!
-//! `access` says how to reach a registry, `session` holds the conversation with one, `memory` keeps what was learnt of it,
+//! `access` says how to reach a registry, `session` holds the conversation with one and `login` meets what it demands, `memory` keeps what was learnt of it,
 //! `transport` moves bytes, through a `tunnel` where the environment names a `proxy`; `challenge`, `credentials`, `manifest`,
 //! `rate` and `address` are pure.
 
@@ -21,6 +21,7 @@ mod address;
 mod challenge;
 mod credentials;
 mod failure;
+mod login;
 mod manifest;
 mod memory;
 #[cfg(any(test, fuzzing))]

@@ -154,7 +154,8 @@ pub(super) struct Transport {
     user_agent: HeaderValue,
     connect_deadline: Duration,
     proxies: Arc<Proxies>,
-    system_authorities: OnceLock<Vec<CertificateDer<'static>>>,
+    /// Parsed once and shared by all clients that trust no others.
+    system_authorities: OnceLock<Arc<RootCertStore>>,
     clients: Mutex<HashMap<ClientKey, HttpClient>>,
     /// Origins that chose HTTP/1.1 when they were offered both.
     http1_only: Mutex<HashSet<String>>,
@@ -314,10 +315,14 @@ impl Transport {
 
     fn tls(&self, endpoint: &Endpoint) -> Result<rustls::ClientConfig, Trouble> {
         let unusable = |text: String| Trouble::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry();
-        let mut roots = RootCertStore::empty();
-        let system = self.system_authorities.get_or_init(|| rustls_native_certs::load_native_certs().certs);
-        roots.add_parsable_certificates(system.iter().cloned());
+        let system = self.system_authorities.get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            Arc::new(roots)
+        });
+        let mut trusted = system.clone();
         if let Some(pem) = &endpoint.ca_pem {
+            let roots = Arc::make_mut(&mut trusted);
             let before = roots.len();
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 let certificate = certificate.map_err(|error| unusable(format!("CA bundle: {error}")))?;
@@ -330,7 +335,7 @@ impl Transport {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| unusable(error.to_string()))?;
-        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+        Ok(builder.with_root_certificates(trusted).with_no_client_auth())
     }
 }
 
