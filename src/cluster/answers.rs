@@ -185,22 +185,25 @@ impl RegistryAnswers {
     }
 
     /// Forgets answers that nothing can be made of, some time after they were given; the longer, the more often that was
-    /// done already. Whether there are any.
-    pub fn doubt(&self, unsuitable: &BTreeSet<Reference>) -> bool {
+    /// done already. When the next of them is to be asked for again; zero is at once.
+    pub fn doubt(&self, unsuitable: &BTreeSet<Reference>) -> Option<Duration> {
         let now = Instant::now();
         let mut memory = lock(&self.memory);
         let Memory { images, doubts, .. } = &mut *memory;
         doubts.retain(|image, _| unsuitable.contains(image));
+        let mut soonest: Option<Duration> = None;
         for image in unsuitable {
             let Some(Entry::Known { at, .. }) = images.get(image) else { continue };
             let times = doubts.entry(image.clone()).or_default();
             let pause = SLOW_BACKOFF.0.saturating_mul(1 << (*times / DOUBTS_OF_A_PAUSE).min(10)).min(SLOW_BACKOFF.1);
-            if now.saturating_duration_since(*at) >= pause {
+            let wait = pause.saturating_sub(now.saturating_duration_since(*at));
+            if wait.is_zero() {
                 *times += 1;
                 images.remove(image);
             }
+            soonest = Some(soonest.map_or(wait, |soonest| soonest.min(wait)));
         }
-        !unsuitable.is_empty()
+        soonest
     }
 
     /// What has to be asked now; it is marked as asked. Another access makes failures and open questions worthless.

@@ -26,6 +26,8 @@ use crate::domain::{Action, Catalogue, Digest, Snapshot, decide};
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the command line waits for them.
 pub const LONG_PATIENCE: Duration = Duration::from_secs(150);
+/// The shortest time between two passes that nothing but time makes necessary.
+const SOONEST: Duration = Duration::from_millis(500);
 /// A pass is made at least this often, whatever the watches say.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(300);
 /// The first pause after a write that met another's: a new look is all that it needs.
@@ -157,8 +159,11 @@ impl Passes {
         let mut next = pause.unwrap_or_else(|| self.next(&snapshot, due, discovery_due));
         // A person may be mending it now, in the registry or in a Secret, which nobody watches.
         let mendable = snapshot.objections.iter().chain(&decision.findings).any(is_mended_elsewhere);
-        if self.answers.doubt(&decision.unsuitable) || mendable {
+        if mendable {
             next = next.min(MENDING);
+        }
+        if let Some(wait) = self.answers.doubt(&decision.unsuitable) {
+            next = next.min(wait.max(SOONEST));
         }
         if let Some(due) = decision.look_again {
             let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
@@ -199,7 +204,7 @@ impl Passes {
         let to_come = [Some(recheck), discovery].into_iter().flatten().filter(|due| !due.is_zero());
         let due = to_come.min().unwrap_or(AT_LEAST_EVERY);
         let retry = self.answers.next_retry(&snapshot.answers).unwrap_or(AT_LEAST_EVERY);
-        due.min(retry).clamp(Duration::from_millis(500), AT_LEAST_EVERY)
+        due.min(retry).clamp(SOONEST, AT_LEAST_EVERY)
     }
 }
 
