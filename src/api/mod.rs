@@ -6,6 +6,7 @@ pub mod interval;
 pub mod operator;
 pub mod policy_status;
 mod schema_text;
+pub mod workload;
 
 use kube::CustomResourceExt;
 

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use tokio::time::Instant;
 
 use super::gate;
@@ -18,6 +17,7 @@ use super::records::{OF_IMAGES, OF_INSPECTION, RECORD_KEY, RECORD_LABEL, Records
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::Inspection;
 use crate::api::operator::{ImageEntry, ImageSet};
+use crate::api::workload::Job;
 use crate::domain::Action;
 use crate::domain::decision::{Motive, Precondition, PruneImageSet, StartInspection, StoreImageSet};
 use crate::domain::report::{ActionFailure, Outcome};
@@ -42,6 +42,8 @@ pub struct Applier {
 enum WriteError {
     #[error("{0}")]
     Kube(#[from] kube::Error),
+    #[error("the Job cannot be written down: {0}")]
+    Json(#[from] serde_json::Error),
     #[error("the record cannot be written down: {0}")]
     Yaml(#[from] serde_yaml_ng::Error),
     #[error("no answer within {} s", WRITE_DEADLINE.as_secs())]
@@ -157,9 +159,10 @@ impl Applier {
 
     /// A create: where a Job of this name is there already, the image is being asked.
     async fn start(&self, start: &StartInspection, inspection: &Inspection) -> Result<(), WriteError> {
-        let api: Api<Job> = Api::namespaced(self.client.clone(), &inspection.namespace);
+        let resource = ApiResource::erase::<Job>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &inspection.namespace, &resource);
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let made = job::build(start, inspection);
+        let made: DynamicObject = serde_json::from_value(job::build(start, inspection))?;
         tokio::time::timeout(WRITE_DEADLINE, api.create(&parameters, &made)).await??;
         Ok(())
     }

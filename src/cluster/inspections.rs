@@ -6,12 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::AsyncReadExt;
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, LogParams};
 use kube::{Client, ResourceExt};
 
 use super::observe::read;
+use crate::api::workload::{Job, Pod};
 use crate::domain::Digest;
 use crate::domain::inspection::{InspectionJob, JobState};
 use crate::domain::resolution::escaped;
@@ -155,7 +154,7 @@ impl InspectionJobs {
 
     /// The log of one container; of one that is too long, enough to tell that it is.
     async fn log(&self, namespace: &str, pod: &str, container: &str) -> Result<String, String> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client.clone(), namespace);
         let longest = output::LIMIT + 1;
         let parameters = LogParams {
             container: Some(container.to_owned()),

@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::core::{DynamicObject, Resource};
 use kube::{Client, ResourceExt};
@@ -22,6 +20,7 @@ use super::inspections::{InspectionJobs, Listed};
 use super::records::Records;
 use super::settings;
 use crate::api::operator::{FEATURE_KINDS, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
+use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec};
 use crate::api::{self, ImageSetPolicy};
 use crate::domain::discovery::Discovery;
 use crate::domain::imageset::Origin;
@@ -424,7 +423,7 @@ fn deployment(deployment: &Deployment) -> Workload {
     }
 }
 
-fn images(template: &k8s_openapi::api::core::v1::PodSpec) -> Vec<String> {
+fn images(template: &PodSpec) -> Vec<String> {
     let containers = template.containers.iter().chain(template.init_containers.iter().flatten());
     containers.filter_map(|container| container.image.clone()).collect()
 }

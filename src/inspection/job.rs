@@ -1,17 +1,10 @@
 //! The Job that runs an operator image, and what is read back from one. The image is foreign code: it runs by digest,
 //! under an account without rights, without token, volumes or network names, on a read-only file system, and not for long.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{
-    Capabilities, Container, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
-    SeccompProfile, SecurityContext,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
 
 use crate::api;
+use crate::api::workload::{Container, Job};
 use crate::domain::decision::StartInspection;
 use crate::domain::inspection::object_name;
 use crate::domain::{Digest, Reference};
@@ -45,97 +38,81 @@ const BINARY: &str = "operator";
 
 /// The Job for one image.
 #[must_use]
-pub fn build(start: &StartInspection, inspection: &api::Inspection) -> Job {
-    let labels = BTreeMap::from([
-        ("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned()),
-        (LABEL.to_owned(), "true".to_owned()),
-    ]);
+pub fn build(start: &StartInspection, inspection: &api::Inspection) -> Value {
+    let labels = json!({ "app.kubernetes.io/managed-by": MANAGED_BY, LABEL: "true" });
     let annotations = [
         (IMAGE, Some(start.image.to_string())),
         (VERSION_LABEL, start.label.clone()),
         (ATTEMPT, Some(start.attempt.to_string())),
         (FAILED_BEFORE, start.failed_before.clone()),
     ];
-    let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
-    Job {
-        metadata: ObjectMeta {
-            name: Some(start.name()),
-            namespace: Some(inspection.namespace.clone()),
-            labels: Some(labels.clone()),
-            annotations: Some(annotations.collect()),
-            ..ObjectMeta::default()
+    let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?))));
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": start.name(),
+            "namespace": inspection.namespace,
+            "labels": labels,
+            "annotations": annotations.collect::<Value>(),
         },
-        spec: Some(JobSpec {
-            active_deadline_seconds: Some(DEADLINE_SECONDS),
-            ttl_seconds_after_finished: Some(KEPT_SECONDS),
+        "spec": {
+            "activeDeadlineSeconds": DEADLINE_SECONDS,
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
             // Tried again by us, with pauses.
-            backoff_limit: Some(0),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(pod(start, inspection)),
-            },
-            ..JobSpec::default()
-        }),
-        status: None,
-    }
+            "backoffLimit": 0,
+            "template": { "metadata": { "labels": labels }, "spec": pod(start, inspection) },
+        },
+    })
 }
 
-fn pod(start: &StartInspection, inspection: &api::Inspection) -> PodSpec {
+fn pod(start: &StartInspection, inspection: &api::Inspection) -> Value {
     let image = start.image.with_digest(start.digest).to_string();
-    let secrets = inspection.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() });
-    let mut nodes = BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())]);
-    nodes.extend(inspection.node_selector.clone());
-    PodSpec {
-        service_account_name: Some(SERVICE_ACCOUNT.to_owned()),
-        automount_service_account_token: Some(false),
-        enable_service_links: Some(false),
-        host_network: inspection.host_network.then_some(true),
-        // Nothing is looked up, and the cluster's own names may not work yet.
-        dns_policy: Some("Default".to_owned()),
-        restart_policy: Some("Never".to_owned()),
-        termination_grace_period_seconds: Some(5),
-        image_pull_secrets: Some(secrets.collect()).filter(|secrets: &Vec<_>| !secrets.is_empty()),
-        node_selector: Some(nodes),
-        tolerations: Some(inspection.tolerations.clone()).filter(|tolerations| !tolerations.is_empty()),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
-            ..PodSecurityContext::default()
-        }),
-        containers: CONTAINERS.iter().map(|(name, argument)| container(name, argument, &image)).collect(),
-        ..PodSpec::default()
+    let secrets = inspection.image_pull_secrets.iter().map(|secret| json!({ "name": secret.name }));
+    let mut nodes = json!({ "kubernetes.io/os": "linux" });
+    for (key, value) in &inspection.node_selector {
+        nodes[key] = json!(value);
     }
+    let mut pod = json!({
+        "serviceAccountName": SERVICE_ACCOUNT,
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        // Nothing is looked up, and the cluster's own names may not work yet.
+        "dnsPolicy": "Default",
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 5,
+        "imagePullSecrets": secrets.collect::<Vec<_>>(),
+        "nodeSelector": nodes,
+        "tolerations": inspection.tolerations,
+        "securityContext": {
+            "runAsNonRoot": true, "runAsUser": USER, "runAsGroup": USER, "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "containers": CONTAINERS.map(|(name, argument)| container(name, argument, &image)),
+    });
+    if inspection.host_network {
+        pod["hostNetwork"] = json!(true);
+    }
+    pod
 }
 
-fn container(name: &str, argument: &str, image: &str) -> Container {
-    let quantities = |cpu: &str, memory: &str| {
-        let pairs = [("cpu", cpu), ("memory", memory), ("ephemeral-storage", "16Mi")];
-        Some(pairs.into_iter().map(|(key, value)| (key.to_owned(), Quantity(value.to_owned()))).collect())
-    };
-    Container {
-        name: name.to_owned(),
-        image: Some(image.to_owned()),
-        image_pull_policy: Some("IfNotPresent".to_owned()),
-        command: Some(vec![BINARY.to_owned()]),
-        args: Some(vec![argument.to_owned()]),
+fn container(name: &str, argument: &str, image: &str) -> Value {
+    json!({
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [BINARY],
+        "args": [argument],
         // Says why it failed, without a look at its log.
-        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        resources: Some(ResourceRequirements {
-            requests: quantities("10m", "64Mi"),
-            limits: quantities("1", "512Mi"),
-            ..ResourceRequirements::default()
-        }),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            privileged: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
-            ..SecurityContext::default()
-        }),
-        ..Container::default()
-    }
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "resources": {
+            "requests": { "cpu": "10m", "memory": "64Mi", "ephemeral-storage": "16Mi" },
+            "limits": { "cpu": "1", "memory": "512Mi", "ephemeral-storage": "16Mi" },
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": false, "privileged": false, "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+        },
+    })
 }
 
 /// What a Job was made for, from the Job itself; `None` where it is not as we make them, so that its answer proves
@@ -148,13 +125,16 @@ pub fn asked(job: &Job) -> Option<StartInspection> {
     let runs: Reference = pod.containers.first()?.image.as_ref()?.parse().ok()?;
     let digest: Digest = *runs.digest()?;
     let wanted = image.with_digest(digest).to_string();
-    let as_made = |(name, argument): &(&str, &str)| container(name, argument, &wanted);
-    let is_ours = |(made, found): (Container, &Container)| {
-        (&made.name, &made.image, &made.command, &made.args) == (&found.name, &found.image, &found.command, &found.args)
+    let is_ours = |((name, argument), found): (&(&str, &str), &Container)| {
+        let only = |texts: &Option<Vec<String>>, one: &str| texts.as_ref().is_some_and(|texts| *texts == [one]);
+        found.name == *name
+            && found.image.as_ref() == Some(&wanted)
+            && only(&found.command, BINARY)
+            && only(&found.args, argument)
     };
     let ours = pod.containers.len() == CONTAINERS.len()
         && pod.init_containers.as_ref().is_none_or(Vec::is_empty)
-        && CONTAINERS.iter().map(as_made).zip(&pod.containers).all(is_ours)
+        && CONTAINERS.iter().zip(&pod.containers).all(is_ours)
         && job.metadata.name.as_deref() == Some(object_name(&digest).as_str());
     ours.then(|| StartInspection {
         image,
@@ -167,9 +147,13 @@ pub fn asked(job: &Job) -> Option<StartInspection> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::api::batch::v1::Job as WholeJob;
     use k8s_openapi::api::core::v1::Toleration;
 
     use super::*;
+    use crate::api::workload::PodSpec;
     use crate::domain::inspection::LONGEST_PAUSE;
 
     fn start() -> StartInspection {
@@ -189,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_image_runs_by_digest_and_with_nothing_that_it_could_misuse() {
-        let job = build(&start(), &api::Inspection::default());
+        let job: WholeJob = serde_json::from_value(build(&start(), &api::Inspection::default())).unwrap();
         let pod = job.spec.unwrap().template.spec.unwrap();
         let digest = Digest::of(b"x");
         for container in &pod.containers {
@@ -220,7 +204,7 @@ mod tests {
             tolerations: vec![Toleration { operator: Some("Exists".to_owned()), ..Toleration::default() }],
             ..api::Inspection::default()
         };
-        let job = build(&start(), &inspection);
+        let job: WholeJob = serde_json::from_value(build(&start(), &inspection)).unwrap();
         assert_eq!(job.metadata.namespace.as_deref(), Some("elsewhere"));
         let pod = job.spec.unwrap().template.spec.unwrap();
         assert_eq!((pod.host_network, pod.dns_policy.as_deref()), (Some(true), Some("Default")));
@@ -231,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_read_back_and_only_from_a_job_as_we_make_them() {
-        let job = build(&start(), &api::Inspection::default());
+        let job: Job = serde_json::from_value(build(&start(), &api::Inspection::default())).unwrap();
         assert_eq!(asked(&job), Some(start()));
         let changed = |change: &dyn Fn(&mut Job, &mut PodSpec)| {
             let mut job = job.clone();

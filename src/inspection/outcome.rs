@@ -2,11 +2,11 @@
 //! text: it is escaped and cut here.
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::ContainerStatus;
 use kube::ResourceExt;
 
 use super::job::SERVICE_ACCOUNT;
+use crate::api::workload::{Job, Pod};
 use crate::domain::resolution::escaped;
 
 /// How far a Job is.
@@ -209,6 +209,7 @@ mod tests {
         let (mine, mut other) = (pod("{phase: Succeeded}"), pod("{phase: Succeeded}"));
         other.metadata.owner_references.as_mut().unwrap()[0].uid = "older".to_owned();
         let pods = [other, mine.clone()];
-        assert_eq!(pods_of(&job("{}"), &pods), [&mine]);
+        let owners = |pods: Vec<&Pod>| pods.into_iter().map(|pod| pod.owner_references().to_vec()).collect::<Vec<_>>();
+        assert_eq!(owners(pods_of(&job("{}"), &pods)), [mine.owner_references()]);
     }
 }
