@@ -191,7 +191,9 @@ mod tests {
         assert_eq!((security.run_as_non_root, security.run_as_user), (Some(true), Some(USER)));
         assert_eq!(security.seccomp_profile.unwrap().type_, "RuntimeDefault");
         assert!(pod.volumes.is_none() && pod.host_network.is_none() && pod.host_pid.is_none());
-        assert!(pod.image_pull_secrets.is_none() && pod.tolerations.is_none());
+        assert!(
+            pod.image_pull_secrets.unwrap_or_default().is_empty() && pod.tolerations.unwrap_or_default().is_empty()
+        );
     }
 
     #[test]
