@@ -4,7 +4,7 @@
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use kube::Resource;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ pub struct Pod {
     /// What runs.
     pub spec: Option<PodSpec>,
     /// How it runs.
-    pub status: Option<core::PodStatus>,
+    pub status: Option<PodStatus>,
 }
 
 /// A Deployment.
@@ -31,7 +31,7 @@ pub struct Deployment {
     /// What is to run.
     pub spec: Option<DeploymentSpec>,
     /// How far it is.
-    pub status: Option<apps::DeploymentStatus>,
+    pub status: Option<DeploymentStatus>,
 }
 
 /// What a Deployment wants.
@@ -57,7 +57,7 @@ pub struct DaemonSet {
     /// What is to run.
     pub spec: Option<TemplateSpec>,
     /// How far it is.
-    pub status: Option<apps::DaemonSetStatus>,
+    pub status: Option<DaemonSetStatus>,
 }
 
 /// A Job.
@@ -70,7 +70,7 @@ pub struct Job {
     /// What is to run.
     pub spec: Option<TemplateSpec>,
     /// How it went.
-    pub status: Option<batch::JobStatus>,
+    pub status: Option<JobStatus>,
 }
 
 /// A spec of which only the template matters.
@@ -112,5 +112,132 @@ pub struct Container {
     /// With these arguments.
     pub args: Option<Vec<String>>,
     /// And these variables.
-    pub env: Option<Vec<core::EnvVar>>,
+    pub env: Option<Vec<EnvVar>>,
+}
+
+/// A variable of a container.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct EnvVar {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// Its value, where it is written down.
+    pub value: Option<String>,
+}
+
+/// A condition of a Pod or a Job.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadCondition {
+    /// Which question it answers.
+    #[serde(default, rename = "type")]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    #[serde(default)]
+    pub status: String,
+    /// Why, in a word.
+    pub reason: Option<String>,
+    /// Why, in words.
+    pub message: Option<String>,
+    /// Since when.
+    pub last_transition_time: Option<Time>,
+}
+
+/// How a pod runs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// `Pending`, `Running`, `Succeeded` or `Failed`.
+    pub phase: Option<String>,
+    /// Why it is so, in a word.
+    pub reason: Option<String>,
+    /// Why, in words.
+    pub message: Option<String>,
+    /// Its conditions.
+    pub conditions: Option<Vec<WorkloadCondition>>,
+    /// How its containers are.
+    pub container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+/// How a container is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerStatus {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// The image that runs, as the runtime names it.
+    #[serde(default, rename = "imageID")]
+    pub image_id: String,
+    /// What it does.
+    pub state: Option<ContainerState>,
+}
+
+/// What a container does; neither, while it runs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ContainerState {
+    /// It has not started.
+    pub waiting: Option<Waiting>,
+    /// It has ended.
+    pub terminated: Option<Terminated>,
+}
+
+/// Why a container has not started.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Waiting {
+    /// In a word.
+    pub reason: Option<String>,
+    /// In words.
+    pub message: Option<String>,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terminated {
+    /// Its exit code.
+    #[serde(default)]
+    pub exit_code: i32,
+    /// Why, in a word.
+    pub reason: Option<String>,
+    /// Its last words.
+    pub message: Option<String>,
+}
+
+/// How far a Deployment is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentStatus {
+    /// The generation that this is about.
+    pub observed_generation: Option<i64>,
+    /// All its pods.
+    pub replicas: Option<i32>,
+    /// Those of the current template.
+    pub updated_replicas: Option<i32>,
+    /// Those that are available.
+    pub available_replicas: Option<i32>,
+}
+
+/// How far a DaemonSet is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DaemonSetStatus {
+    /// The generation that this is about.
+    pub observed_generation: Option<i64>,
+    /// Nodes that should run it.
+    #[serde(default)]
+    pub desired_number_scheduled: i32,
+    /// Those that run the current template.
+    pub updated_number_scheduled: Option<i32>,
+    /// Those on which it is available.
+    pub number_available: Option<i32>,
+}
+
+/// How a Job went.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Its conditions.
+    pub conditions: Option<Vec<WorkloadCondition>>,
+    /// Pods that failed.
+    pub failed: Option<i32>,
 }

@@ -2,11 +2,10 @@
 //! text: it is escaped and cut here.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ContainerStatus;
 use kube::ResourceExt;
 
 use super::job::SERVICE_ACCOUNT;
-use crate::api::workload::{Job, Pod};
+use crate::api::workload::{ContainerStatus, Job, Pod};
 use crate::domain::resolution::escaped;
 
 /// How far a Job is.

@@ -106,7 +106,7 @@ async fn the_lead_survives_refused_renewals_and_passes_on_when_its_holder_is_hel
     looked(&second).await;
     edit(&world).await;
     put_back(&world).await;
-    assert!(!second.said("written").is_empty());
+    eventually("the second to tell of it", async || (!second.said("written").is_empty()).then_some(())).await;
     let written = first.said("written").len();
     first.go_on().unwrap();
     eventually("the first to see that it does not lead", async || (!first.leads().await).then_some(())).await;
