@@ -1,5 +1,6 @@
-//! The only writer of ImageSets, records and inspection Jobs. It carries out what was decided, in order, and stops at the first failure;
-//! every write says what it was decided upon, so that a write on an outdated look fails instead of doing harm.
+//! The only writer of ImageSets, records, inspection Jobs and the gate. It carries out what was decided, in order, and stops
+//! at the first failure; every write says what it was decided upon, so that a write on an outdated look fails instead of
+//! doing harm.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use crate::api::operator::{ImageEntry, ImageSet};
 use crate::api::workload::Job;
 use crate::domain::Action;
 use crate::domain::decision::{Motive, Precondition, PruneImageSet, StartInspection, StoreImageSet};
+use crate::domain::gate::Enforcement;
 use crate::domain::report::{ActionFailure, Outcome};
 use crate::domain::resolution::escaped;
 use crate::inspection::job;
@@ -97,8 +99,7 @@ impl Applier {
                     (format!("ImageSet {}", store.set.name()), written)
                 }
                 Action::SetGate(enforcement) => {
-                    let written = tokio::time::timeout(WRITE_DEADLINE, gate::set(&self.client, *enforcement)).await;
-                    ("ValidatingAdmissionPolicy imageset-controller-gate".to_owned(), written_in_time(written))
+                    ("ValidatingAdmissionPolicy imageset-controller-gate".to_owned(), self.set_gate(*enforcement).await)
                 }
                 Action::PruneImageSet(prune) => (format!("ImageSet {}", prune.image_set), self.prune(prune).await),
             };
@@ -178,6 +179,10 @@ impl Applier {
         }
     }
 
+    async fn set_gate(&self, enforcement: Option<Enforcement>) -> Result<(), WriteError> {
+        Ok(tokio::time::timeout(WRITE_DEADLINE, gate::set(&self.client, enforcement)).await??)
+    }
+
     /// Deletes a set if it still is as it was seen; one that is gone already is what was wanted.
     async fn prune(&self, prune: &PruneImageSet) -> Result<(), WriteError> {
         let api: Api<ImageSet> = Api::all(self.client.clone());
@@ -207,10 +212,6 @@ impl Applier {
         }
         Ok(())
     }
-}
-
-fn written_in_time(written: Result<Result<(), kube::Error>, tokio::time::error::Elapsed>) -> Result<(), WriteError> {
-    Ok(written??)
 }
 
 fn image_set_object(store: &StoreImageSet) -> ImageSet {
