@@ -311,7 +311,7 @@ async fn a_redirect_from_https_to_http() {
 async fn nobody_there() {
     let server = Server::start().await;
     let (host, access) = (server.host().to_owned(), with_secret(&[&server]));
-    drop(server);
+    server.close().await;
     let expected =
         Expected { kind: Unreachable, reason: RegistryUnreachable, words: "cannot be reached", asked: Never };
     Cluster::pinned_to(&host).meets("refused", patient(), access, &[], expected).await;

@@ -198,7 +198,7 @@ async fn a_proxy_that_is_not_there_or_says_nothing_is_named() {
 
     let gone = with_password(&proxy);
     let host = proxy.host().to_owned();
-    drop(proxy);
+    proxy.close().await;
     for (access, variable) in [(&access, "HTTPS_PROXY"), (&in_the_clear(&[NAME]), "HTTP_PROXY")] {
         let failure = ask(&client(&[(variable, &gone)]), access, &node(NAME)).await.unwrap_err();
         let expected = format!("the proxy http://{host} of {variable} cannot be reached: ");
@@ -351,7 +351,7 @@ async fn the_api_server_is_reached_as_kubectl_would() {
     assert_eq!(proxy.asked().len(), questions);
 
     let gone = proxy.host().to_owned();
-    drop(proxy);
+    proxy.close().await;
     let text = run(None, vec![("HTTPS_PROXY", address.clone())]).await;
     assert!(text.contains(&format!("the proxy http://{gone} of HTTPS_PROXY cannot be reached")), "{text}");
     let text = run(Some(address), Vec::new()).await;

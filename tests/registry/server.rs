@@ -243,6 +243,13 @@ impl Server {
         assert!(waited.is_ok(), "the client never let go of the flood");
         self.state.flooded.load(Ordering::SeqCst)
     }
+
+    /// Ends it and waits for that: from here on nobody accepts a connection at this address. (A dropped one ends with the
+    /// next turn of the runtime, and until then a connection is accepted and reset.)
+    pub async fn close(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
 }
 
 impl Drop for Server {

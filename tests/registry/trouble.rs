@@ -135,7 +135,7 @@ async fn a_set_on_a_deaf_listener_takes_one_connection() {
 async fn a_set_on_a_registry_that_is_not_there_fails_as_one() {
     let server = Server::start().await;
     let (access, images) = (plain(&[&server]), set_of(&server));
-    drop(server);
+    server.close().await;
     let outcomes = ask_all(&patient(), &access, &images).await;
     assert_eq!(kinds(&outcomes), vec![Some(RegistryFailureKind::Unreachable); IMAGES]);
 }
