@@ -202,6 +202,7 @@ reasons! {
     DiscoveryFailed, Prepared, Warning, "Newer operator releases could not be looked for; what was found before still counts.", "see the message; the controller needs to list the tags of the operator image's repository";
     NotPrepared, Prepared, Blocking, "A version of prepare.versions is held.", "see status.prepared and the other conditions";
     WaitingForTakeover, Prepared, Normal, "Its set has the name of the running version's set and other content; it is ready and swapped in when its operator has taken over.", "";
+    SameNameConflict, Prepared, Warning, "Its set has the name of the running version's set, and each of the two operators refuses the content of the other; it is ready and swapped in when its operator has taken over.", "the gap ends by itself; an upgrade by way of a version with another Calico release has none";
     NeedsInspection, Prepared, Blocking, "The catalogue does not know this operator version, and its image has not told (yet).", "name it in spec.prepare.versions to have its image asked; or update the controller; a build of your own can know more (imageset-controller catalogue add, docs/limits.md)";
 
     // Adopted

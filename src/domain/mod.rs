@@ -29,8 +29,10 @@ pub mod report;
 pub mod required;
 pub mod resolution;
 pub mod retention;
+mod same_name;
 pub mod settings;
 pub mod snapshot;
+pub mod stored;
 
 pub use catalogue::Catalogue;
 pub use decide::decide;
