@@ -236,7 +236,7 @@ fn plan(report: &Report) -> Option<Plan> {
         Action::StoreImageSet(store) => Some(PlannedChange {
             action: match store.motive {
                 Motive::Create => PlanAction::Create,
-                Motive::Update | Motive::PutBack => PlanAction::Update,
+                Motive::Update | Motive::PutBack | Motive::StandIn => PlanAction::Update,
                 Motive::TakeOver => PlanAction::TakeOver,
             },
             image_set: store.set.name().to_string(),

@@ -138,7 +138,7 @@ impl Recipe<'_> {
         let required = self.required();
         let own = self.own_record();
         let mut entries: BTreeMap<ImageName, Digest> = BTreeMap::new();
-        let mut record = own.cloned().unwrap_or_else(|| self.empty_record());
+        let mut record = self.record();
         let mut omitted = Vec::new();
         let mut ask = BTreeSet::new();
         let mut pending = false;
@@ -233,12 +233,19 @@ impl Recipe<'_> {
         self.snapshot.records.known().into_iter().flatten().find(|record| record.key == *self.key)
     }
 
+    /// This recipe's record, or one that has nothing yet.
+    pub fn record(&self) -> Record {
+        self.own_record().cloned().unwrap_or_else(|| self.empty_record())
+    }
+
     fn empty_record(&self) -> Record {
         Record {
             key: self.key.clone(),
             resolved_at: self.snapshot.observed_at,
             images: BTreeMap::new(),
             missing: BTreeSet::new(),
+            accepted: None,
+            refused: None,
         }
     }
 

@@ -16,7 +16,8 @@ use super::finding::{Finding, Reason};
 use super::imageset::Origin;
 use super::inspection;
 use super::operator::{know_operator, know_prepared};
-use super::refusal;
+use super::record::Refused;
+use super::refusal::{self, InDoubt};
 use super::report::Progress;
 use super::same_name::{self, Claim};
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
@@ -41,7 +42,7 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     decision.findings.extend(refused.finding);
     decision.questions.operators.extend(refused.question);
     wanted.extend(refused.wanted);
-    let learned = refused.learned;
+    let (learned, in_doubt) = (refused.learned, refused.in_doubt);
     let builds = learned.clone().map_or(builds, |learned| Builds::with(snapshot, embedded, learned));
     let catalogue = builds.catalogue();
     let prepared = know_prepared(snapshot, &builds, installation.variant);
@@ -70,6 +71,7 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
         decision,
         claimed: BTreeMap::new(),
         unmakeable,
+        in_doubt,
         installation_gone: !gone.is_empty(),
     };
     let orders = if versions.pending { Vec::new() } else { desk.orders(catalogue) };
@@ -137,6 +139,8 @@ struct Desk<'a> {
     claimed: BTreeMap<ImageSetName, Claim>,
     /// Why the running version can have no set; no other is stored then.
     unmakeable: Option<String>,
+    /// The operator that runs refuses the set of its version.
+    in_doubt: Option<InDoubt>,
     /// Sets of ours are there from an Installation that is gone: none is changed.
     installation_gone: bool,
 }
@@ -283,6 +287,9 @@ impl Desk<'_> {
             Some(set) if claimed.is_none() && !set.ours && !snapshot.settings.take_ownership => {
                 stored::foreign(set, &recipe)
             }
+            set if let Some(refused) = self.refused(order).filter(|_| claimed.is_none()) => {
+                stored::stand_in(set, refused, &recipe)
+            }
             _ => match recipe.assemble() {
                 Err(Obstacle::Ask(references)) => {
                     self.decision.questions.images.extend(references);
@@ -310,6 +317,12 @@ impl Desk<'_> {
             worked.findings.extend(self.recheck(&recipe, worked.entries.as_ref()));
         }
         worked
+    }
+
+    /// What the operator that runs says against the set of this order.
+    fn refused(&self, order: &Order) -> Option<&Refused> {
+        let doubt = self.in_doubt.as_ref()?;
+        (order.purpose.is_wanted_now() && doubt.release == order.images.release()).then_some(&doubt.refused)
     }
 
     /// Asks again what is pinned, where that is due, and tells what moved.

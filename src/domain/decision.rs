@@ -276,4 +276,6 @@ pub enum Motive {
     PutBack,
     /// Somebody else's, and the policy allows to take it over.
     TakeOver,
+    /// Ours, and refused by its operator: what that took before stands in until its image has told what it takes.
+    StandIn,
 }

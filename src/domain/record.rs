@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::resolution::ResolvedImage;
 use super::settings::InstallationSettings;
-use super::{Digest, Reference, RegistryLayout, Release, Variant};
+use super::{Digest, ImageName, Reference, RegistryLayout, Release, Variant};
 
 /// Which set a record is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -58,4 +58,43 @@ pub struct Record {
     /// References that the registry did not have, of images that nothing needed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub missing: BTreeSet<Reference>,
+    /// What the operator took under the set's name before this content stood there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
+    /// An operator build refused this content. It is not written for that build again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+}
+
+/// A content that an operator took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Accepted {
+    /// The version that it was made for.
+    pub operator: Release,
+    /// The content.
+    pub entries: BTreeMap<ImageName, Digest>,
+}
+
+/// What an operator said against a content that is right for its version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Refused {
+    /// The operator's image, as it was written.
+    pub image: String,
+    /// Names that it does not take.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unexpected: BTreeSet<ImageName>,
+    /// Names that it wants and that are in no list of ours.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub missing: BTreeSet<ImageName>,
+}
+
+impl Refused {
+    /// Whether a content has nothing of what was refused, and all that was missed.
+    #[must_use]
+    pub fn takes(&self, entries: &BTreeMap<ImageName, Digest>) -> bool {
+        self.unexpected.iter().all(|name| !entries.contains_key(name))
+            && self.missing.iter().all(|name| entries.contains_key(name))
+    }
 }

@@ -9,23 +9,15 @@ use super::builds::Builds;
 use super::decision::KnownOperator;
 use super::finding::{Finding, Reason};
 use super::inspection::{Inspected, Wanted};
+use super::record::{RecordKey, Refused};
 use super::settings::InstallationSettings;
 use super::snapshot::StoredImageSet;
 use super::stored::edited;
-use super::{ImageName, Reference, Snapshot};
+use super::{ImageName, Reference, Release, Snapshot};
 
 /// What operators of all releases say of names that they do not know, and of names that they miss.
 const UNEXPECTED: &str = "unexpected images:";
 const MISSING: &str = "did not contain image ";
-
-/// What the operator that runs says against our set.
-struct Refusal<'a> {
-    set: &'a StoredImageSet,
-    /// Names of the set that it does not take.
-    unexpected: BTreeSet<ImageName>,
-    /// Names that it wants and that are in no list of ours.
-    missing: BTreeSet<ImageName>,
-}
 
 /// What follows from a refusal.
 #[derive(Debug, Default)]
@@ -37,6 +29,15 @@ pub(super) struct Consequence {
     pub wanted: Option<Wanted>,
     /// An answer with what was learned now.
     pub learned: Option<Inspected>,
+    /// What is known to be refused, as long as the image has not told what it takes instead.
+    pub in_doubt: Option<InDoubt>,
+}
+
+/// The content for a version that its operator refuses.
+#[derive(Debug)]
+pub(super) struct InDoubt {
+    pub release: Release,
+    pub refused: Refused,
 }
 
 /// Looks whether the operator that runs refuses our set.
@@ -51,10 +52,23 @@ pub(super) fn consequence(
     let Some((running, reference)) = running.and_then(|running| Some((running, image(running)?))) else {
         return follows;
     };
-    let Some(refusal) = refusal(snapshot, builds, installation, running) else { return follows };
-    let told = refusal.told(running);
-    follows.finding =
-        Some(Finding::new(Reason::ImageSetRefused, format!("ImageSet {}", refusal.set.name), told.clone()));
+    let told_before = told_before(snapshot, installation, running);
+    let (refused, why) = match (said_now(snapshot, builds, installation, running), told_before) {
+        (Some((set, mut refused)), before) => {
+            let why = told(running, &refused);
+            follows.finding = Some(Finding::new(Reason::ImageSetRefused, format!("ImageSet {set}"), why.clone()));
+            if let Some(before) = before {
+                refused.unexpected.extend(before.unexpected.iter().cloned());
+                refused.missing.extend(before.missing.iter().cloned());
+            }
+            (refused, why)
+        }
+        (None, Some(before)) => (before.clone(), told(running, before)),
+        (None, None) => return follows,
+    };
+    if builds.record_key(running.release, installation).build.is_none() {
+        follows.in_doubt = Some(InDoubt { release: running.release, refused: refused.clone() });
+    }
     let answer = snapshot.answers.operators.get(&reference);
     let digest = match (reference.digest(), answer) {
         (Some(digest), _) => *digest,
@@ -68,10 +82,13 @@ pub(super) fn consequence(
     };
     match builds.inspected(&digest) {
         // What it misses and does not print, nobody can tell where to pull from.
-        Some(_) if refusal.unexpected.is_empty() => {}
+        Some(_) if refused.unexpected.is_empty() => {}
         Some(inspected) => {
-            let refused = inspected.refused.union(&refusal.unexpected).cloned().collect();
-            follows.learned = Some(Inspected { refused, ..inspected.clone() });
+            let all: BTreeSet<ImageName> = inspected.refused.union(&refused.unexpected).cloned().collect();
+            follows.in_doubt = None;
+            if all != inspected.refused {
+                follows.learned = Some(Inspected { refused: all, ..inspected.clone() });
+            }
         }
         None => {
             let label = match answer {
@@ -80,18 +97,30 @@ pub(super) fn consequence(
             };
             let location = &snapshot.settings.operator;
             let object = format!("Deployment {}/{}", location.namespace, location.deployment);
-            follows.wanted = Some(Wanted { image: reference, digest, label, object, why: told, prepared: None });
+            follows.wanted = Some(Wanted { image: reference, digest, label, object, why, prepared: None });
         }
     }
     follows
 }
 
-fn refusal<'a>(
+/// What was told of this very image before, and kept with the content that it refused.
+fn told_before<'a>(
     snapshot: &'a Snapshot,
+    installation: &InstallationSettings,
+    running: &KnownOperator,
+) -> Option<&'a Refused> {
+    let key = RecordKey::new(running.release, installation);
+    let record = snapshot.records.known()?.iter().find(|record| record.key == key)?;
+    record.refused.as_ref().filter(|refused| Some(&refused.image) == running.image.as_ref())
+}
+
+/// What the operator that runs says against our set now, and the set's name.
+fn said_now(
+    snapshot: &Snapshot,
     builds: &Builds<'_>,
     installation: &InstallationSettings,
     running: &KnownOperator,
-) -> Option<Refusal<'a>> {
+) -> Option<(String, Refused)> {
     let images = builds.catalogue().get(&running.release)?;
     let name = images.image_set_name(installation.variant).ok()?;
     let records = builds.record_names(running.release, installation);
@@ -103,33 +132,33 @@ fn refusal<'a>(
     let set = sets.find(|set| set.name == name.as_str() && set.ours && made_for_it(set) && !edited(set))?;
     let stored: BTreeSet<ImageName> = set.images.iter().filter_map(|entry| entry.image.parse().ok()).collect();
     let listed = images.set_images(installation.variant, installation.fips);
-    let mut refusal = Refusal { set, unexpected: BTreeSet::new(), missing: BTreeSet::new() };
+    let (mut unexpected, mut missing) = (BTreeSet::new(), BTreeSet::new());
     for degraded in snapshot.component_statuses.known()?.iter().filter_map(|status| status.degraded.as_ref()) {
         // Up to v1.25 the text stands in the reason.
         for text in [&degraded.reason, &degraded.message] {
-            let unexpected = text.split(UNEXPECTED).skip(1).flat_map(|rest| rest.split([',', ' ', ';']));
-            refusal.unexpected.extend(names(unexpected).filter(|name| stored.contains(name)));
-            let missing = text.split(MISSING).skip(1).filter_map(|rest| rest.split([',', ' ', ';']).next());
-            refusal.missing.extend(names(missing).filter(|name| !listed.contains_key(name)));
+            let rejected = text.split(UNEXPECTED).skip(1).flat_map(|rest| rest.split([',', ' ', ';']));
+            unexpected.extend(names(rejected).filter(|name| stored.contains(name)));
+            let missed = text.split(MISSING).skip(1).filter_map(|rest| rest.split([',', ' ', ';']).next());
+            missing.extend(names(missed).filter(|name| !listed.contains_key(name) && !stored.contains(name)));
         }
     }
-    (!refusal.unexpected.is_empty() || !refusal.missing.is_empty()).then_some(refusal)
+    let image = running.image.clone()?;
+    let says_no = !unexpected.is_empty() || !missing.is_empty();
+    says_no.then(|| (set.name.clone(), Refused { image, unexpected, missing }))
 }
 
 fn names<'a>(words: impl Iterator<Item = &'a str>) -> impl Iterator<Item = ImageName> {
     words.filter_map(|word| word.parse().ok())
 }
 
-impl Refusal<'_> {
-    fn told(&self, running: &KnownOperator) -> String {
-        let list = |names: &BTreeSet<ImageName>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let mut parts = Vec::new();
-        if !self.unexpected.is_empty() {
-            parts.push(format!("it rejects {}", list(&self.unexpected)));
-        }
-        if !self.missing.is_empty() {
-            parts.push(format!("it misses {}", list(&self.missing)));
-        }
-        format!("operator {} refuses a set that is right for its version: {}", running.release, parts.join(" and "))
+fn told(running: &KnownOperator, refused: &Refused) -> String {
+    let list = |names: &BTreeSet<ImageName>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut parts = Vec::new();
+    if !refused.unexpected.is_empty() {
+        parts.push(format!("it rejects {}", list(&refused.unexpected)));
     }
+    if !refused.missing.is_empty() {
+        parts.push(format!("it misses {}", list(&refused.missing)));
+    }
+    format!("operator {} refuses a set that is right for its version: {}", running.release, parts.join(" and "))
 }

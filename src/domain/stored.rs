@@ -8,7 +8,7 @@ use super::decide::Worked;
 use super::decision::{Action, GoalState, Motive, Precondition, StoreImageSet};
 use super::finding::{Finding, Reason};
 use super::imageset::{CompleteImageSet, content_digest};
-use super::record::RecordKey;
+use super::record::{Accepted, Record, RecordKey, Refused};
 use super::snapshot::{Read, StoredImageSet};
 use super::{Digest, ImageName};
 
@@ -53,10 +53,62 @@ pub(super) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
             }
         }
     };
+    if let Some(stored) = existing.filter(|stored| motive == Motive::Update && was_taken(stored, recipe)) {
+        keep_accepted(stored, recipe, &mut actions);
+    }
     if !matches!(recipe.snapshot.image_sets, Read::KindMissing) {
         actions.push(Action::StoreImageSet(Box::new(StoreImageSet { set, precondition, motive })));
     }
     Worked { state: GoalState::Ready, entries, omitted, resolved_at, actions, findings }
+}
+
+/// The operator uses this set, and nothing is said against it.
+fn was_taken(set: &StoredImageSet, recipe: &Recipe<'_>) -> bool {
+    let snapshot = recipe.snapshot;
+    let selected = snapshot.installation.known().and_then(Option::as_ref);
+    selected.is_some_and(|seen| seen.selected_image_set.as_deref() == Some(&set.name))
+        && snapshot.component_statuses.known().is_some_and(|all| all.iter().all(|one| one.degraded.is_none()))
+}
+
+/// With the new content goes the one that it replaces: the way back from one that is refused.
+fn keep_accepted(set: &StoredImageSet, recipe: &Recipe<'_>, actions: &mut Vec<Action>) {
+    let (Some(entries), Some(origin)) = (parsed_entries(set), &set.origin) else { return };
+    let accepted = Some(Accepted { operator: origin.operator, entries });
+    match actions.first_mut() {
+        Some(Action::WriteRecord(record)) => record.accepted = accepted,
+        _ => actions.push(Action::WriteRecord(Box::new(Record { accepted, ..recipe.record() }))),
+    }
+}
+
+/// In the place of a content that its operator refuses: what that took before, where that is kept and has nothing of what was
+/// refused. The refused content is not written again, and nothing else is until the image has told what it takes.
+pub(super) fn stand_in(existing: Option<&StoredImageSet>, refused: &Refused, recipe: &Recipe<'_>) -> Worked {
+    let mut record = recipe.record();
+    let mut actions = Vec::new();
+    if record.refused.as_ref() != Some(refused) {
+        record.refused = Some(refused.clone());
+        actions.push(Action::WriteRecord(Box::new(record.clone())));
+    }
+    let resolved_at = Some(record.resolved_at);
+    let accepted = record.accepted.filter(|accepted| refused.takes(&accepted.entries));
+    let set = accepted.and_then(|accepted| {
+        // Its own word is not known: what it took is all that is.
+        let (name, release) = (recipe.name.clone(), recipe.images.release());
+        CompleteImageSet::new(name, release, recipe.key, accepted.entries, &BTreeSet::new(), |_| true).ok()
+    });
+    let Some(set) = set else {
+        let state = if existing.is_some() { GoalState::Stored } else { GoalState::Held };
+        return Worked { actions, resolved_at, ..Worked::in_state(state, existing.and_then(parsed_entries)) };
+    };
+    let entries = Some(set.entries().clone());
+    if existing.is_some_and(|stored| same_content(stored, &set)) {
+        return Worked { actions, resolved_at, ..Worked::in_state(GoalState::Stored, entries) };
+    }
+    let precondition =
+        existing.map_or(Precondition::Absent, |stored| Precondition::Unchanged(stored.resource_version.clone()));
+    let store = StoreImageSet { set, precondition, motive: Motive::StandIn };
+    actions.push(Action::StoreImageSet(Box::new(store)));
+    Worked { actions, resolved_at, ..Worked::in_state(GoalState::Ready, entries) }
 }
 
 /// Somebody else's set: judged by the operator's own rules, and left as it is.

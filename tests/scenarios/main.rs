@@ -12,7 +12,7 @@ use imageset_controller::domain::answer::{Answer, Hints, OperatorImage};
 use imageset_controller::domain::decision::{Action, Decision};
 use imageset_controller::domain::imageset::{Origin, content_digest};
 use imageset_controller::domain::inspection::{Inspected, InspectionJob, JobState};
-use imageset_controller::domain::record::{Record, RecordKey};
+use imageset_controller::domain::record::{Accepted, Record, RecordKey, Refused};
 use imageset_controller::domain::report::{Outcome, Report};
 use imageset_controller::domain::settings::{InstallationSettings, Mode};
 use imageset_controller::domain::snapshot::{Read, StoredImage, StoredImageSet, Workload};
@@ -47,6 +47,12 @@ struct Scenario {
     /// Releases that have a record.
     #[serde(default)]
     records: Vec<Release>,
+    /// Releases whose record has what was accepted before: their content without these names.
+    #[serde(default)]
+    accepted_without: BTreeMap<Release, BTreeSet<ImageName>>,
+    /// Releases whose content was refused.
+    #[serde(default)]
+    refused: BTreeMap<Release, Refused>,
     /// References that were of one platform only when they were recorded.
     #[serde(default)]
     recorded_single: BTreeMap<Reference, Platform>,
@@ -347,7 +353,14 @@ fn expand(scenario: &Scenario) -> Snapshot {
                 }
                 image
             };
+            let accepted = scenario.accepted_without.get(release).map(|without| {
+                let names = references(release, &installation).into_iter();
+                let entries = names.map(|(name, reference)| (name.parse().unwrap(), resolved(&reference).digest));
+                Accepted { operator: *release, entries: entries.filter(|(name, _)| !without.contains(name)).collect() }
+            });
             records.push(Record {
+                accepted,
+                refused: scenario.refused.get(release).cloned(),
                 key: RecordKey::new(*release, &installation),
                 resolved_at: snapshot.observed_at,
                 images: images.map(|reference| (reference.clone(), recorded(&reference))).collect(),
