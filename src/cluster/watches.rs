@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::gate;
 use super::nodes::NodePlatforms;
 use super::observe::MANAGED_NAMESPACES;
 use crate::api::operator::{FEATURE_KINDS, GROUP, VERSION};
@@ -77,6 +78,11 @@ impl Watches {
             let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, kind), plural);
             let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &resource);
             tasks.spawn(follow(api, plural, installed.clone(), wake.clone()));
+        }
+        for kind in gate::KINDS {
+            let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &gate::resource(kind));
+            let ours = watcher::Config::default().fields(&format!("metadata.name={}", gate::NAME));
+            tasks.spawn(follow_some(api, ours, kind.1, installed.clone(), wake.clone()));
         }
         for namespace in MANAGED_NAMESPACES {
             let daemon_sets: Api<PartialObjectMeta<DaemonSet>> = Api::namespaced(client.clone(), namespace);
