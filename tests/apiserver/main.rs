@@ -8,6 +8,7 @@ mod testbox;
 mod world;
 
 mod bad_input;
+mod crash;
 mod documented_bugs;
 mod first_install;
 mod gate;
