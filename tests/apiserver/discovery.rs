@@ -91,14 +91,14 @@ async fn newer_releases_are_found_among_many_tags_and_staged_each_for_itself() {
 
     // A tag that comes later is no news before the interval is over, neither to a new life of the controller.
     world.mirror.push_operator("v1.44.0").await.unwrap();
-    controller.kill();
+    assert_eq!(controller.terminate().await.unwrap(), 0);
     let mut controller = world.controller("second").await;
     eventually("a pass", async || (!controller.said("a pass is done").is_empty()).then_some(())).await;
     world.until("Ready", "True", "Succeeded").await;
     assert_eq!((world.pages(), world.prepared().await.len()), (2, 3));
 
     // Seven hours later.
-    controller.kill();
+    assert_eq!(controller.terminate().await.unwrap(), 0);
     let past = jiff::Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(7)).unwrap();
     let past = jiff::Timestamp::from_second(past.as_second()).unwrap().to_string();
     let aged = json!({ "status": { "discovery": { "lastCheckedTime": past } } });

@@ -48,14 +48,42 @@ impl World {
         .await;
     }
 
-    /// As `kubectl set image`.
+    /// As `kubectl set image`, `kubectl patch` and `kubectl apply`, which send strategic merge patches.
     pub async fn set_image(&self, image: &str) -> Result<(), String> {
         let containers = json!([{ "name": "tigera-operator", "image": image }]);
         let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
         self.change(Patch::Strategic(patch), &PatchParams::default()).await
     }
 
-    pub async fn change(&self, patch: Patch<Value>, parameters: &PatchParams) -> Result<(), String> {
+    /// As Helm does it, and `kubectl replace`.
+    async fn replace_image(&self, image: &str) -> Result<(), String> {
+        eventually("a replacement without a conflict", async || {
+            let mut deployment = self.deployments().get("tigera-operator").await.unwrap();
+            let template = deployment.spec.as_mut().unwrap().template.spec.as_mut().unwrap();
+            template.containers[0].image = Some(image.to_owned());
+            match self.deployments().replace("tigera-operator", &PostParams::default(), &deployment).await {
+                Ok(_) => Some(Ok(())),
+                Err(kube::Error::Api(status)) if status.code == 409 => None,
+                Err(kube::Error::Api(status)) => Some(Err(status.message.clone())),
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .await
+    }
+
+    /// As Argo CD does it, and `kubectl apply --server-side --force-conflicts`.
+    async fn apply_image(&self, image: &str) -> Result<(), String> {
+        let labels = json!({ "k8s-app": "tigera-operator" });
+        let containers = json!([{ "name": "tigera-operator", "image": image }]);
+        let applied = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
+            "spec": { "selector": { "matchLabels": labels }, "template": {
+                "metadata": { "labels": labels }, "spec": { "containers": containers } } },
+        });
+        self.change(Patch::Apply(applied), &PatchParams::apply("argocd-controller").force()).await
+    }
+
+    async fn change(&self, patch: Patch<Value>, parameters: &PatchParams) -> Result<(), String> {
         match self.deployments().patch("tigera-operator", parameters, &patch).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) => Err(status.message.clone()),
@@ -111,21 +139,9 @@ async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
     for words in [&new, "no ImageSet is ready", "spec.prepare.versions", "break-glass"] {
         assert!(message.contains(words), "{message}");
     }
-    // As Argo CD does it, and as Helm does it.
-    let mut deployment = world.deployments().get("tigera-operator").await.unwrap();
-    let template = deployment.spec.as_mut().unwrap().template.spec.as_mut().unwrap();
-    template.containers[0].image = Some(new.clone());
-    let replaced = world.deployments().replace("tigera-operator", &PostParams::default(), &deployment).await;
-    assert!(replaced.unwrap_err().to_string().contains("no ImageSet is ready"));
-    let labels = json!({ "k8s-app": "tigera-operator" });
-    let containers = json!([{ "name": "tigera-operator", "image": new }]);
-    let applied = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
-        "spec": { "selector": { "matchLabels": labels }, "template": {
-            "metadata": { "labels": labels }, "spec": { "containers": containers } } },
-    });
-    let refused = world.change(Patch::Apply(applied), &PatchParams::apply("argocd-controller").force()).await;
-    assert!(refused.unwrap_err().contains("no ImageSet is ready"));
+    for refused in [world.replace_image(&new).await, world.apply_image(&new).await] {
+        assert!(refused.unwrap_err().contains("no ImageSet is ready"));
+    }
 
     // Never held up: scale, metadata, the same image, other Deployments.
     let scale = json!({ "spec": { "replicas": 2 } });
@@ -173,6 +189,11 @@ async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
     let repository = new.rsplit_once(':').unwrap().0;
     for image in [new.clone(), format!("{new}@{digest}"), format!("{repository}@{digest}")] {
         eventually("a prepared form to be admitted", async || world.set_image(&image).await.ok()).await;
+        // By whatever way, and back.
+        world.replace_image(&old).await.unwrap();
+        world.replace_image(&image).await.unwrap();
+        world.apply_image(&old).await.unwrap();
+        world.apply_image(&image).await.unwrap();
         world.set_image(&old).await.unwrap();
     }
     world.until("Ready", "True", "Succeeded").await;
