@@ -1,6 +1,6 @@
-//! `kill -9` at every write of an inspection and of a first arming: before the API server has it, before its answer, and after
-//! that. Whatever the moment, the next life brings the same sets and records as one without faults, asks no image twice, and
-//! leaves neither Job nor pod. Which writes there are is found out by a run without faults.
+//! `kill -9` at every write of an inspection, and of a first arming with a gate: before the API server has it, before its
+//! answer, and after that. Whatever the moment, the next life brings the same sets, records and gate as one without faults,
+//! asks no image twice, and leaves neither Job nor pod. Which writes there are is found out by a run without faults.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
+use crate::gate::{GATE, KINDS};
 use crate::testbox::api_proxy::{ApiProxy, Point};
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::{Controller, Kubelet};
@@ -24,6 +25,8 @@ const TRIES: usize = 3;
 struct Left {
     sets: BTreeMap<String, Value>,
     records: BTreeMap<String, Vec<String>>,
+    /// The specs of the gate's two objects.
+    gate: Vec<Value>,
 }
 
 /// A cluster in which the same is done again and again.
@@ -31,17 +34,19 @@ struct Stage {
     world: World,
     proxy: ApiProxy,
     prepare: Vec<&'static str>,
+    /// Whether an unprepared image is refused.
+    gate: bool,
     /// Images of pods that ran before this run.
     ran: usize,
     kubelet: Option<Kubelet>,
 }
 
 impl Stage {
-    async fn new(world: World, prepare: &[&'static str], kubelet: Option<Kubelet>) -> Self {
+    async fn new(world: World, prepare: &[&'static str], gate: bool, kubelet: Option<Kubelet>) -> Self {
         let account = "imageset-controller";
         let direct = world.control_plane.kubeconfig_for_service_account(account, account).await.unwrap();
         let proxy = ApiProxy::start(&direct).await.unwrap();
-        Self { world, proxy, prepare: prepare.to_vec(), ran: 0, kubelet }
+        Self { world, proxy, prepare: prepare.to_vec(), gate, ran: 0, kubelet }
     }
 
     /// One run from nothing to everything prepared, with a new life where the first one ends. What is left, and the writes.
@@ -52,7 +57,9 @@ impl Stage {
             None => self.proxy.count(),
             Some((write, point)) => self.proxy.arm(controller.process_id(), write, point),
         }
-        self.world.policy(json!({ "mode": "Apply", "prepare": { "versions": self.prepare } })).await;
+        let gate = if self.gate { "Deny" } else { "Disabled" };
+        let prepare = json!({ "versions": self.prepare });
+        self.world.policy(json!({ "mode": "Apply", "gate": gate, "prepare": prepare })).await;
         eventually("everything prepared, or the end", async || {
             (self.proxy.ended_at().is_some() || self.is_done().await).then_some(())
         })
@@ -95,7 +102,8 @@ impl Stage {
         let ready = self.world.condition("Ready").await.1 == "Succeeded";
         let pods: Api<Pod> = Api::namespaced(self.world.client.clone(), NAMESPACE);
         let pods = pods.list(&ListParams::default()).await.unwrap().items;
-        prepared && ready && pods.is_empty() && jobs(&self.world).await.is_empty()
+        let gate = self.gate().await.len() == if self.gate { KINDS.len() } else { 0 };
+        prepared && ready && gate && pods.is_empty() && jobs(&self.world).await.is_empty()
     }
 
     async fn left(&self) -> Left {
@@ -109,7 +117,17 @@ impl Stage {
             let text = map.data.clone().unwrap_or_default().remove("record.yaml").unwrap_or_default();
             (map.name_any(), timeless(&text))
         });
-        Left { sets: sets.iter().map(|set| (set.name_any(), told(set))).collect(), records: records.collect() }
+        let sets = sets.iter().map(|set| (set.name_any(), told(set))).collect();
+        Left { sets, records: records.collect(), gate: self.gate().await }
+    }
+
+    async fn gate(&self) -> Vec<Value> {
+        let mut specs = Vec::new();
+        for kind in KINDS {
+            let object = self.world.gate_of(kind).get_opt(GATE).await.unwrap();
+            specs.extend(object.map(|object| object.data["spec"].clone()));
+        }
+        specs
     }
 
     async fn records(&self) -> Vec<ConfigMap> {
@@ -128,6 +146,10 @@ impl Stage {
         for name in sets {
             self.world.recorder.allow_delete(&name);
             self.world.delete_set(&name).await;
+        }
+        for kind in KINDS {
+            // Nobody collects garbage here.
+            drop(self.world.gate_of(kind).delete(GATE, &DeleteParams::default()).await);
         }
         let maps: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), "imageset-controller");
         for map in self.records().await {
@@ -173,13 +195,13 @@ async fn an_inspection_survives_a_crash_at_each_write() {
     kubelet.play("/operator@sha256:", prints(newer().printed_version(), newer().printed_list()));
     world.installation(json!({})).await;
     world.operator("v1.43.0").await;
-    Stage::new(world, &["v1.44.0"], Some(kubelet)).await.crash_at_each_write().await;
+    Stage::new(world, &["v1.44.0"], false, Some(kubelet)).await.crash_at_each_write().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_arming_survives_a_crash_at_each_write() {
+async fn a_first_arming_with_a_gate_survives_a_crash_at_each_write() {
     let world = World::start(Scenery { name: "crash-arming", ..Scenery::default() }).await;
     world.installation(json!({})).await;
     world.operator("v1.40.15").await;
-    Stage::new(world, &["v1.42.4"], None).await.crash_at_each_write().await;
+    Stage::new(world, &["v1.42.4"], true, None).await.crash_at_each_write().await;
 }
