@@ -45,7 +45,7 @@ fn objects(enforcement: Enforcement) -> Vec<Value> {
         .collect()
 }
 
-/// How the gate stands. `owner` is the uid of the policy object: a gate of one that was there before it would not go with it.
+/// How the gate stands. `owner` is the uid of the policy object: a gate of one that was there before would not go with it.
 pub(super) async fn seen(client: &Client, owner: Option<&str>) -> Read<SeenGate> {
     let [policy, binding] = KINDS.map(async |kind| {
         let what = format!("get {}.admissionregistration.k8s.io {NAME}", kind.1);

@@ -3,6 +3,7 @@
 //! asks no image twice, and leaves neither Job nor pod. Which writes there are is found out by a run without faults.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -19,6 +20,9 @@ use crate::world::{Scenery, World, eventually};
 
 /// How often a run is made again in which a write did not come.
 const TRIES: usize = 3;
+
+/// So long no write comes when none is to come any more.
+const STILL: Duration = Duration::from_millis(500);
 
 /// What one life or two have left: sets by name with entries and annotations, records by name without their times.
 #[derive(Debug, PartialEq)]
@@ -60,8 +64,18 @@ impl Stage {
         let gate = if self.gate { "Deny" } else { "Disabled" };
         let prepare = json!({ "versions": self.prepare });
         self.world.policy(json!({ "mode": "Apply", "gate": gate, "prepare": prepare })).await;
-        eventually("everything prepared, or the end", async || {
-            (self.proxy.ended_at().is_some() || self.is_done().await).then_some(())
+        let plan = fault.map_or("no fault".to_owned(), |(write, point)| format!("write {write}, {point}"));
+        eventually(&format!("everything prepared, or the end ({plan})"), async || {
+            if self.proxy.ended_at().is_some() {
+                return Some(());
+            }
+            // What is told of it comes after it.
+            let before = self.proxy.writes().len();
+            let done = self.is_done().await;
+            if done {
+                tokio::time::sleep(STILL).await;
+            }
+            (done && self.proxy.writes().len() == before).then_some(())
         })
         .await;
         if fault.is_some() {
@@ -69,18 +83,15 @@ impl Stage {
             controller.kill();
             controller = self.life("second").await;
         }
-        eventually("everything prepared, and nothing left over", async || self.is_done().await.then_some(())).await;
+        let done = async || self.is_done().await.then_some(());
+        eventually(&format!("everything prepared, and nothing left over ({plan})"), done).await;
         let left = self.left().await;
         let (writes, done) = (self.proxy.writes(), self.proxy.done());
         let inspects = self.kubelet.as_ref().map_or(0, |kubelet| kubelet.started().len());
         let started = done.iter().filter(|write| write.starts_with("POST") && write.ends_with("/jobs")).count();
         let wanted = usize::from(self.kubelet.is_some());
-        let told = self.proxy.ended_at();
-        assert_eq!(
-            (started, inspects - self.ran),
-            (wanted, wanted),
-            "Jobs made, pods run; {fault:?} at {told:?}: {done:#?}"
-        );
+        let counted = (started, inspects - self.ran);
+        assert_eq!(counted, (wanted, wanted), "Jobs made and pods run with {plan}: {done:#?}");
         self.ran = inspects;
         self.clean(controller).await;
         (left, writes)

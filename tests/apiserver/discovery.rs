@@ -1,5 +1,5 @@
-//! Newer operator releases are found among the tags of the operator image's own repository, and staged ahead, each for itself:
-//! what is not pushed yet, or not known, holds nothing up but itself.
+//! Newer operator releases are found among the tags of the operator image's own repository, and staged ahead, each for
+//! itself: what is not pushed yet, or not known, holds nothing up but itself.
 
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use kube::api::{Patch, PatchParams};

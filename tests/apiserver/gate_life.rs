@@ -1,5 +1,5 @@
-//! The upgrade gate through what befalls a cluster: a backup that is put back, policies that go and come, a controller that is
-//! down. It never locks anybody out, and what it says stays the same for as long as nobody has decided otherwise.
+//! The upgrade gate through what befalls a cluster: a backup that is put back, policies that go and come, a controller
+//! that is down. It never locks anybody out, and what it says stays the same for as long as nobody decides otherwise.
 
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, PostParams, PropagationPolicy};
@@ -29,8 +29,8 @@ impl World {
         self.policies().get("default").await.unwrap().uid().unwrap()
     }
 
-    /// Until both objects of the gate belong to the policy object with this uid. Owners that are gone, as a backup brings them
-    /// back, count for nothing with the garbage collector.
+    /// Until both objects of the gate belong to the policy object with this uid. Owners that are gone, as a backup brings
+    /// them back, count for nothing with the garbage collector.
     async fn until_owned_by(&self, uid: &str) {
         for kind in KINDS {
             eventually(&format!("the {} to belong to the policy", kind.0), async || {

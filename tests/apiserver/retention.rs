@@ -65,7 +65,10 @@ async fn previous_sets_are_kept_by_use_and_who_leaves_keeps_them_all() {
     world.installation(json!({})).await;
     world.operator("v1.38.6").await;
     let double = world.double(|_| {});
-    let policy = |retain: u32, prepare: &[&str]| json!({ "mode": "Apply", "retain": retain, "prepare": { "versions": prepare } });
+    let policy = |retain: u32, prepare: &[&str]| {
+        let prepare = json!({ "versions": prepare });
+        json!({ "mode": "Apply", "retain": retain, "prepare": prepare })
+    };
     world.policy(policy(1, &[])).await;
     let mut controller = world.controller("first").await;
     world.moved(&double, "v1.38.6", "calico-v3.30.3").await;

@@ -1,6 +1,7 @@
-//! Stands between a controller and the API server and ends the controller, `kill -9`, at a write of the test's choice: before
-//! the API server has it, before the answer to it, or after that. Everything else passes, watches and logs included. TLS on
-//! both sides, HTTP/2 towards the controller as the API server speaks it; whose rights a request has stays the caller's.
+//! Stands between a controller and the API server and ends the controller, `kill -9`, at a write of the test's choice:
+//! before the API server has it, before the answer to it, or after that. Everything else passes, watches and logs
+//! included. TLS on both sides, HTTP/2 towards the controller as the API server speaks it; whose rights a request has stays
+//! the caller's.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
