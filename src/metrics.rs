@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::domain::finding::Reason;
 use crate::domain::report::{Report, Status};
 
 type Labels = [(&'static str, &'static str); 1];
@@ -24,6 +25,7 @@ const PASS_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 /// All metrics of a controller.
 pub struct Metrics {
     passes: Family<Labels, Counter>,
+    glass_broken: Counter,
     pass_seconds: Histogram,
     leads: AtomicBool,
     ready: AtomicBool,
@@ -36,6 +38,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             passes: Family::default(),
+            glass_broken: Counter::default(),
             pass_seconds: Histogram::new(PASS_SECONDS),
             leads: AtomicBool::new(false),
             ready: AtomicBool::new(false),
@@ -53,8 +56,10 @@ impl Metrics {
         self.pass_seconds.observe(time.as_secs_f64());
     }
 
-    /// Keeps the latest report for the next scrape.
+    /// Counts what the report says has happened, and keeps it for the next scrape.
     pub fn report(&self, report: &Report) {
+        let broken = report.events.iter().filter(|event| event.reason == Reason::GlassBroken.as_str());
+        self.glass_broken.inc_by(u64::try_from(broken.count()).unwrap_or_default());
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
     }
 
@@ -91,6 +96,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("imageset_controller");
         registry.register("passes", "Passes over the policy", self.passes.clone());
         registry.register("pass_duration_seconds", "Time that a pass took", self.pass_seconds.clone());
+        let help = "Operator images that passed the gate by the annotation break-glass alone";
+        registry.register("break_glass", help, self.glass_broken.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this controller", build);
         let leader: Gauge = Gauge::default();

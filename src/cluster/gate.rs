@@ -14,17 +14,22 @@ use crate::domain::gate::{Enforcement, SeenGate};
 use crate::domain::snapshot::Read;
 
 /// Name of both objects.
-const NAME: &str = "imageset-controller-gate";
+pub(super) const NAME: &str = "imageset-controller-gate";
 const TEMPLATE: &str = include_str!("gate.yaml");
 /// In the order in which they are set; taken away in the other.
-const KINDS: [(&str, &str); 2] = [
+pub(super) const KINDS: [(&str, &str); 2] = [
     ("ValidatingAdmissionPolicy", "validatingadmissionpolicies"),
     ("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"),
 ];
 
-fn api(client: &Client, (kind, plural): (&str, &str)) -> Api<DynamicObject> {
+/// The API resource of one of them.
+pub(super) fn resource((kind, plural): (&str, &str)) -> ApiResource {
     let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
-    Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
+    ApiResource::from_gvk_with_plural(&kind, plural)
+}
+
+fn api(client: &Client, kind: (&str, &str)) -> Api<DynamicObject> {
+    Api::all_with(client.clone(), &resource(kind))
 }
 
 /// Both objects as they should be. The template is ours and is tested, so that nothing of it can fail.
@@ -40,20 +45,20 @@ fn objects(enforcement: Enforcement) -> Vec<Value> {
         .collect()
 }
 
-/// How the gate stands.
-pub(super) async fn seen(client: &Client) -> Read<SeenGate> {
+/// How the gate stands. `owner` is the uid of the policy object: a gate of one that was there before would not go with it.
+pub(super) async fn seen(client: &Client, owner: Option<&str>) -> Read<SeenGate> {
     let [policy, binding] = KINDS.map(async |kind| {
         let what = format!("get {}.admissionregistration.k8s.io {NAME}", kind.1);
         read(&what, api(client, kind).get_opt(NAME)).await
     });
     match futures::join!(policy, binding) {
-        (Read::Known(policy), Read::Known(binding)) => Read::Known(compared(&[policy, binding])),
+        (Read::Known(policy), Read::Known(binding)) => Read::Known(compared(&[policy, binding], owner)),
         (Read::Failed(failure), _) | (_, Read::Failed(failure)) => Read::Failed(failure),
         (Read::KindMissing, _) | (_, Read::KindMissing) => Read::KindMissing,
     }
 }
 
-fn compared(found: &[Option<DynamicObject>]) -> SeenGate {
+fn compared(found: &[Option<DynamicObject>], owner: Option<&str>) -> SeenGate {
     if found.iter().all(Option::is_none) {
         return SeenGate::Absent;
     }
@@ -61,11 +66,18 @@ fn compared(found: &[Option<DynamicObject>]) -> SeenGate {
         let wanted = objects(enforcement);
         wanted.len() == found.len()
             && wanted.iter().zip(found).all(|(wanted, found)| {
-                found.as_ref().is_some_and(|found| contains(&found.data["spec"], &wanted["spec"]))
+                found
+                    .as_ref()
+                    .is_some_and(|found| owned(found, owner) && contains(&found.data["spec"], &wanted["spec"]))
             })
     };
     let enforcement = [Enforcement::Warn, Enforcement::Deny].into_iter().find(|enforcement| as_wanted(*enforcement));
     enforcement.map_or(SeenGate::Differs, |enforcement| Some(enforcement).into())
+}
+
+/// Whether an object goes when the policy with this uid goes. A policy that nobody has stored owns nothing.
+fn owned(object: &DynamicObject, owner: Option<&str>) -> bool {
+    owner.is_none_or(|owner| object.owner_references().iter().any(|reference| reference.uid == owner))
 }
 
 /// Whether an object has all that is wanted of it; the API server adds defaults.
@@ -124,12 +136,30 @@ mod tests {
     fn the_template_is_two_objects_that_are_recognised() {
         assert_eq!(objects(Enforcement::Deny).len(), KINDS.len());
         for enforcement in [Enforcement::Warn, Enforcement::Deny] {
-            assert_eq!(compared(&found(enforcement)), Some(enforcement).into());
+            assert_eq!(compared(&found(enforcement), None), Some(enforcement).into());
         }
-        assert_eq!(compared(&[None, None]), SeenGate::Absent);
+        assert_eq!(compared(&[None, None], None), SeenGate::Absent);
         let mut half = found(Enforcement::Deny);
         half[1] = None;
-        assert_eq!(compared(&half), SeenGate::Differs);
+        assert_eq!(compared(&half, None), SeenGate::Differs);
+    }
+
+    #[test]
+    fn a_gate_of_another_policy_object_is_set_again() {
+        let mut of_before = found(Enforcement::Deny);
+        assert_eq!(compared(&of_before, Some("now")), SeenGate::Differs, "nobody owns it");
+        for (object, uid) in of_before.iter_mut().zip(["now", "before"]) {
+            let reference = serde_json::from_value(serde_json::json!({
+                "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy", "name": "default", "uid": uid,
+            }));
+            object.as_mut().unwrap().metadata.owner_references = Some(vec![reference.unwrap()]);
+        }
+        assert_eq!(compared(&of_before, Some("now")), SeenGate::Differs, "one of both is of the policy before");
+        of_before[1] = of_before[0].clone().map(|mut first| {
+            first.data = found(Enforcement::Deny)[1].clone().unwrap().data;
+            first
+        });
+        assert_eq!(compared(&of_before, Some("now")), SeenGate::Denies);
     }
 
     #[test]
@@ -137,9 +167,9 @@ mod tests {
         let mut edited = found(Enforcement::Deny);
         let policy = edited[0].as_mut().unwrap();
         policy.data["spec"]["auditAnnotations"] = Value::Null;
-        assert_eq!(compared(&edited), SeenGate::Denies);
+        assert_eq!(compared(&edited, None), SeenGate::Denies);
         let policy = edited[0].as_mut().unwrap();
         policy.data["spec"]["validations"][0]["expression"] = Value::from("true");
-        assert_eq!(compared(&edited), SeenGate::Differs);
+        assert_eq!(compared(&edited, None), SeenGate::Differs);
     }
 }

@@ -82,7 +82,7 @@ impl Observer {
             self.workloads(),
             self.records.read(),
             self.inspection_jobs(&settings),
-            gate::seen(&self.client),
+            gate::seen(&self.client, policy.metadata.uid.as_deref()),
         );
         let (operator, operator_pods) = operator;
         let (installation, windows) = split(installations);

@@ -16,10 +16,10 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt};
-use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::gate;
 use super::nodes::NodePlatforms;
 use super::observe::MANAGED_NAMESPACES;
 use crate::api::operator::{FEATURE_KINDS, GROUP, VERSION};
@@ -75,14 +75,19 @@ impl Watches {
         let own = [("Installation", "installations"), ("ImageSet", "imagesets"), ("TigeraStatus", "tigerastatuses")];
         for (kind, plural) in own.into_iter().chain(FEATURE_KINDS.map(|kind| (kind.kind, kind.plural))) {
             let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, kind), plural);
-            let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &resource);
-            tasks.spawn(follow(api, plural, installed.clone(), wake.clone()));
+            let api = Api::all_with(client.clone(), &resource);
+            tasks.spawn(follow(api, all(), plural, installed.clone(), wake.clone()));
+        }
+        for kind in gate::KINDS {
+            let api = Api::all_with(client.clone(), &gate::resource(kind));
+            let ours = all().fields(&format!("metadata.name={}", gate::NAME));
+            tasks.spawn(follow(api, ours, kind.1, installed.clone(), wake.clone()));
         }
         for namespace in MANAGED_NAMESPACES {
-            let daemon_sets: Api<PartialObjectMeta<DaemonSet>> = Api::namespaced(client.clone(), namespace);
-            let deployments: Api<PartialObjectMeta<Deployment>> = Api::namespaced(client.clone(), namespace);
-            tasks.spawn(follow(daemon_sets, "daemonsets", installed.clone(), wake.clone()));
-            tasks.spawn(follow(deployments, "deployments", installed.clone(), wake.clone()));
+            let (daemon_sets, deployments) =
+                (of::<DaemonSet>(&client, namespace), of::<Deployment>(&client, namespace));
+            tasks.spawn(follow(daemon_sets, all(), "daemonsets", installed.clone(), wake.clone()));
+            tasks.spawn(follow(deployments, all(), "deployments", installed.clone(), wake.clone()));
         }
         let mut nodes = nodes.watch(client.clone());
         let woken_by_nodes = wake.clone();
@@ -103,11 +108,10 @@ impl Watches {
             return;
         }
         let mut tasks = JoinSet::new();
-        let deployments: Api<PartialObjectMeta<Deployment>> = Api::namespaced(self.client.clone(), namespace);
-        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.client.clone(), namespace);
+        let (deployments, pods) = (of::<Deployment>(&self.client, namespace), of::<Pod>(&self.client, namespace));
         let (_, installed) = watch::channel(0);
-        tasks.spawn(follow(deployments, "deployments", installed.clone(), self.wake.clone()));
-        tasks.spawn(follow(pods, "pods", installed, self.wake.clone()));
+        tasks.spawn(follow(deployments, all(), "deployments", installed.clone(), self.wake.clone()));
+        tasks.spawn(follow(pods, all(), "pods", installed, self.wake.clone()));
         *operator = (namespace.to_owned(), tasks);
     }
 
@@ -119,12 +123,11 @@ impl Watches {
         }
         let mut tasks = JoinSet::new();
         if !namespace.is_empty() {
-            let jobs: Api<PartialObjectMeta<Job>> = Api::namespaced(self.client.clone(), namespace);
-            let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.client.clone(), namespace);
+            let (jobs, pods) = (of::<Job>(&self.client, namespace), of::<Pod>(&self.client, namespace));
             let (_, installed) = watch::channel(0);
-            let ours = || watcher::Config::default().labels(LABEL);
-            tasks.spawn(follow_some(jobs, ours(), "jobs", installed.clone(), self.wake.clone()));
-            tasks.spawn(follow_some(pods, ours(), "pods", installed, self.wake.clone()));
+            let ours = || all().labels(LABEL);
+            tasks.spawn(follow(jobs, ours(), "jobs", installed.clone(), self.wake.clone()));
+            tasks.spawn(follow(pods, ours(), "pods", installed, self.wake.clone()));
         }
         *inspections = (namespace.to_owned(), tasks);
     }
@@ -136,24 +139,26 @@ impl Watches {
     }
 }
 
-/// Wakes whenever an object of one kind changes.
-async fn follow<K>(api: Api<K>, resource: &'static str, installed: watch::Receiver<u64>, wake: mpsc::Sender<()>)
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    follow_some(api, watcher::Config::default(), resource, installed, wake).await;
+/// What a watch is told: metadata of objects of any kind. One type for all kinds, so that the watching is compiled once.
+type Told = PartialObjectMeta<DynamicObject>;
+
+/// Objects of one of Kubernetes' own kinds in this namespace.
+fn of<K: Resource<DynamicType = ()>>(client: &Client, namespace: &str) -> Api<Told> {
+    Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()))
 }
 
-/// The same for the objects that `which` selects.
-async fn follow_some<K>(
-    api: Api<K>,
+fn all() -> watcher::Config {
+    watcher::Config::default()
+}
+
+/// Wakes whenever one of the objects that `which` selects changes.
+async fn follow(
+    api: Api<Told>,
     which: watcher::Config,
     resource: &'static str,
     mut installed: watch::Receiver<u64>,
     wake: mpsc::Sender<()>,
-) where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
+) {
     let mut tries = AFTER_DEFINITION.iter();
     loop {
         let mut events = watcher(api.clone(), which.clone()).backoff(WatchBackoff::default()).boxed();
@@ -183,8 +188,8 @@ async fn follow_some<K>(
 
 /// Tells when a definition of the operator's group comes, changes or goes.
 async fn follow_definitions(client: Client, definitions: watch::Sender<u64>, wake: mpsc::Sender<()>) {
-    let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client);
-    let mut events = watcher(api, watcher::Config::default()).backoff(WatchBackoff::default()).boxed();
+    let api: Api<Told> = Api::all_with(client, &ApiResource::erase::<CustomResourceDefinition>(&()));
+    let mut events = watcher(api, all()).backoff(WatchBackoff::default()).boxed();
     let suffix = format!(".{GROUP}");
     while let Some(event) = events.next().await {
         match event {

@@ -89,7 +89,9 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
         decision.questions.operators = operators;
     }
     decision.findings.extend(gone);
-    keep_the_way_back(snapshot, &mut decision, versions.frozen);
+    let ran = snapshot.remembered.running_version.as_deref().and_then(|version| version.parse().ok());
+    let left = ran.and_then(|release| catalogue.get(&release)?.image_set_name(installation.variant).ok());
+    keep_the_way_back(snapshot, &mut decision, versions.frozen, left.as_ref());
     let gate = gate::plan(snapshot);
     decision.questions.digests = operator_digests::questions(snapshot, &decision);
     decision.findings.extend(gate.findings);
@@ -101,12 +103,12 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
 }
 
 /// Previous sets: those within the policy's number stay, the others go when nothing is under way.
-fn keep_the_way_back(snapshot: &Snapshot, decision: &mut Decision, frozen: bool) {
+fn keep_the_way_back(snapshot: &Snapshot, decision: &mut Decision, frozen: bool, left: Option<&ImageSetName>) {
     if frozen {
         decision.retained.clone_from(&snapshot.remembered.retained);
         return;
     }
-    let retained = retention::retained(snapshot, &decision.goals);
+    let retained = retention::retained(snapshot, &decision.goals, left);
     // What is not known may need any of them.
     let known = |version: &PrepareVersion| decision.release_of(version).is_some();
     let known = decision.operator.target.is_some() && snapshot.settings.prepare.iter().all(known);

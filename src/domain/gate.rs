@@ -87,17 +87,26 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     if wanted.is_none() {
         return plan;
     }
-    let deployment = snapshot.operator.known().and_then(Option::as_ref);
-    if let Some(deployment) = deployment
-        && deployment.break_glass.is_some()
-        && deployment.break_glass == deployment.image
-    {
+    if let Some(image) = passed_by_annotation(snapshot) {
         let location = &settings.operator;
         let object = format!("Deployment {}/{}", location.namespace, location.deployment);
-        let message = format!("{} passed by annotation", deployment.image.as_deref().unwrap_or_default());
-        plan.findings.push(Finding::new(Reason::GlassBroken, object, message));
+        plan.findings.push(Finding::new(Reason::GlassBroken, object, format!("{image} passed by annotation")));
     }
     plan
+}
+
+/// The operator image that the annotation of its Deployment names.
+fn passed_by_annotation(snapshot: &Snapshot) -> Option<&str> {
+    let deployment = snapshot.operator.known()?.as_ref()?;
+    deployment.image.as_deref().filter(|image| deployment.break_glass.as_deref() == Some(*image))
+}
+
+/// The operator image that has got in since the last pass by annotation alone: a happening, told once.
+pub(super) fn glass_broken(snapshot: &Snapshot) -> Option<&str> {
+    let (remembered, admitted) = (&snapshot.remembered, snapshot.remembered.admitted_images.as_ref());
+    let before = remembered.target_image.as_deref().filter(|_| is_wanted(&snapshot.settings))?;
+    let image = passed_by_annotation(snapshot).filter(|image| *image != before)?;
+    (!admitted?.iter().any(|admitted| admitted == image)).then_some(image)
 }
 
 /// The images that the gate admits after the writes, each by tag, by tag and digest, and by digest; `None` without a gate.

@@ -484,6 +484,14 @@ fn events(
         ),
         image_set: None,
     }));
+    // A blind look leaves what is remembered as it is, and would tell the same again.
+    events.extend(gate::glass_broken(snapshot).filter(|_| !decision.blind).map(|image| Event {
+        warning: true,
+        reason: Reason::GlassBroken.as_str().to_owned(),
+        action: "Admit",
+        note: format!("operator image {image} passed the gate by annotation; no ImageSet was ready for it"),
+        image_set: None,
+    }));
     let before = &snapshot.remembered.conditions;
     for condition in conditions {
         let was = before.iter().find(|was| was.r#type == condition.r#type);

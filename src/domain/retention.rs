@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::decision::{Goal, GoalState, PruneImageSet};
 use super::snapshot::StoredImageSet;
 use super::stored::edited;
-use super::{Release, Snapshot};
+use super::{ImageSetName, Release, Snapshot};
 
 /// A set of a previous version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,9 +20,9 @@ pub struct Retained {
     pub operator: Release,
 }
 
-/// The sets of no goal, the one that was used last in front: first the set that was current until now, then those that
-/// were kept before in their order, then those that were never used.
-pub(super) fn retained(snapshot: &Snapshot, goals: &[Goal]) -> Vec<Retained> {
+/// The sets of no goal, the one that was used last in front: first that of the operator that ran until now (`left`), then one
+/// that was asked for until now, then those that were kept before in their order, then those that were never used.
+pub(super) fn retained(snapshot: &Snapshot, goals: &[Goal], left: Option<&ImageSetName>) -> Vec<Retained> {
     let needed: BTreeSet<&str> = goals.iter().map(|goal| goal.name.as_str()).collect();
     let sets = snapshot.image_sets.known().into_iter().flatten();
     let mut previous: Vec<Retained> = sets
@@ -32,7 +32,8 @@ pub(super) fn retained(snapshot: &Snapshot, goals: &[Goal]) -> Vec<Retained> {
     let remembered = &snapshot.remembered;
     let current = remembered.current_image_set.as_deref();
     let before = remembered.retained.iter().map(|retained| retained.image_set.as_str());
-    let used: Vec<&str> = current.into_iter().chain(before).collect();
+    // While a roll-out goes on the current set is that of the target already.
+    let used: Vec<&str> = left.map(ImageSetName::as_str).into_iter().chain(current).chain(before).collect();
     let rank = |retained: &Retained| used.iter().position(|name| *name == retained.image_set).unwrap_or(used.len());
     previous.sort_by_key(|retained| (rank(retained), std::cmp::Reverse(retained.operator)));
     previous

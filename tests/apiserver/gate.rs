@@ -7,16 +7,40 @@ use serde_json::{Value, json};
 
 use crate::world::{Scenery, World, eventually};
 
-const GATE: &str = "imageset-controller-gate";
+pub const GATE: &str = "imageset-controller-gate";
+/// The kinds of the two objects.
+pub const KINDS: [(&str, &str); 2] = [
+    ("ValidatingAdmissionPolicy", "validatingadmissionpolicies"),
+    ("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"),
+];
+/// An image that nobody ever prepares; whether it is refused tells whether the gate is closed.
+pub const UNPREPARED: &str = "registry.example/any/operator:v0.0.1";
 
 impl World {
-    fn gate(&self) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding");
-        let resource = ApiResource::from_gvk_with_plural(&kind, "validatingadmissionpolicybindings");
-        Api::all_with(self.client.clone(), &resource)
+    /// Objects of one kind of [`KINDS`].
+    pub fn gate_of(&self, (kind, plural): (&str, &str)) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
+        Api::all_with(self.client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
     }
 
-    async fn until_gate(&self, action: &str) {
+    fn gate(&self) -> Api<DynamicObject> {
+        self.gate_of(KINDS[1])
+    }
+
+    /// Until neither object is there.
+    pub async fn until_no_gate(&self) {
+        for kind in KINDS {
+            let gone = async || self.gate_of(kind).get_opt(GATE).await.unwrap().is_none().then_some(());
+            eventually(&format!("the {} to be gone", kind.0), gone).await;
+        }
+    }
+
+    /// The API server follows its own objects a moment later: until an image that nobody prepared is let through.
+    pub async fn until_open(&self, image: &str) {
+        eventually("the gate to be open", async || self.set_image(image).await.ok()).await;
+    }
+
+    pub async fn until_gate(&self, action: &str) {
         eventually("the gate", async || {
             let binding = self.gate().get_opt(GATE).await.unwrap()?;
             (binding.data["spec"]["validationActions"] == json!([action])).then_some(())
@@ -24,11 +48,39 @@ impl World {
         .await;
     }
 
-    /// As `kubectl set image`.
-    async fn set_image(&self, image: &str) -> Result<(), String> {
+    /// As `kubectl set image`, `kubectl patch` and `kubectl apply`, which send strategic merge patches.
+    pub async fn set_image(&self, image: &str) -> Result<(), String> {
         let containers = json!([{ "name": "tigera-operator", "image": image }]);
         let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
         self.change(Patch::Strategic(patch), &PatchParams::default()).await
+    }
+
+    /// As Helm does it, and `kubectl replace`.
+    async fn replace_image(&self, image: &str) -> Result<(), String> {
+        eventually("a replacement without a conflict", async || {
+            let mut deployment = self.deployments().get("tigera-operator").await.unwrap();
+            let template = deployment.spec.as_mut().unwrap().template.spec.as_mut().unwrap();
+            template.containers[0].image = Some(image.to_owned());
+            match self.deployments().replace("tigera-operator", &PostParams::default(), &deployment).await {
+                Ok(_) => Some(Ok(())),
+                Err(kube::Error::Api(status)) if status.code == 409 => None,
+                Err(kube::Error::Api(status)) => Some(Err(status.message.clone())),
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .await
+    }
+
+    /// As Argo CD does it, and `kubectl apply --server-side --force-conflicts`.
+    async fn apply_image(&self, image: &str) -> Result<(), String> {
+        let labels = json!({ "k8s-app": "tigera-operator" });
+        let containers = json!([{ "name": "tigera-operator", "image": image }]);
+        let applied = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
+            "spec": { "selector": { "matchLabels": labels }, "template": {
+                "metadata": { "labels": labels }, "spec": { "containers": containers } } },
+        });
+        self.change(Patch::Apply(applied), &PatchParams::apply("argocd-controller").force()).await
     }
 
     async fn change(&self, patch: Patch<Value>, parameters: &PatchParams) -> Result<(), String> {
@@ -39,8 +91,24 @@ impl World {
         }
     }
 
+    /// The warnings that come with a change to this image, or the refusal.
+    async fn warned(&self, image: &str) -> Result<Vec<String>, String> {
+        let containers = json!([{ "name": "tigera-operator", "image": image }]);
+        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
+        let request = http::Request::patch("/apis/apps/v1/namespaces/tigera-operator/deployments/tigera-operator")
+            .header("content-type", "application/strategic-merge-patch+json")
+            .body(kube::client::Body::from(patch.to_string().into_bytes()))
+            .unwrap();
+        let answer = self.client.send(request).await.unwrap();
+        if !answer.status().is_success() {
+            return Err(answer.status().to_string());
+        }
+        let warnings = answer.headers().get_all("warning").iter();
+        Ok(warnings.map(|warning| warning.to_str().unwrap().to_owned()).collect())
+    }
+
     /// The gate takes effect a moment after its objects are there: until this image is refused.
-    async fn until_refused(&self, image: &str) -> String {
+    pub async fn until_refused(&self, image: &str) -> String {
         eventually("the gate to refuse", async || {
             let refused = self.set_image(image).await.err();
             if refused.is_none() {
@@ -65,32 +133,22 @@ async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
 
     let (old, new) = (world.mirror.operator_image("v1.40.15"), world.mirror.operator_image("v1.42.4"));
     // What once was the target is prepared by that; so another image finds out whether the gate is closed.
-    world.until_refused("registry.example/any/operator:v0.0.1").await;
+    world.until_refused(UNPREPARED).await;
     world.until("Ready", "True", "Succeeded").await;
     let message = world.set_image(&new).await.unwrap_err();
     for words in [&new, "no ImageSet is ready", "spec.prepare.versions", "break-glass"] {
         assert!(message.contains(words), "{message}");
     }
-    // As Argo CD does it, and as Helm does it.
-    let mut deployment = world.deployments().get("tigera-operator").await.unwrap();
-    let template = deployment.spec.as_mut().unwrap().template.spec.as_mut().unwrap();
-    template.containers[0].image = Some(new.clone());
-    let replaced = world.deployments().replace("tigera-operator", &PostParams::default(), &deployment).await;
-    assert!(replaced.unwrap_err().to_string().contains("no ImageSet is ready"));
-    let labels = json!({ "k8s-app": "tigera-operator" });
-    let containers = json!([{ "name": "tigera-operator", "image": new }]);
-    let applied = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
-        "spec": { "selector": { "matchLabels": labels }, "template": {
-            "metadata": { "labels": labels }, "spec": { "containers": containers } } },
-    });
-    let refused = world.change(Patch::Apply(applied), &PatchParams::apply("argocd-controller").force()).await;
-    assert!(refused.unwrap_err().contains("no ImageSet is ready"));
+    for refused in [world.replace_image(&new).await, world.apply_image(&new).await] {
+        assert!(refused.unwrap_err().contains("no ImageSet is ready"));
+    }
 
     // Never held up: scale, metadata, the same image, other Deployments.
     let scale = json!({ "spec": { "replicas": 2 } });
     world.deployments().patch_scale("tigera-operator", &PatchParams::default(), &Patch::Merge(&scale)).await.unwrap();
-    let harmless = json!({ "metadata": { "annotations": { "note": "x" } }, "spec": { "replicas": 1 } });
+    let harmless = json!({
+        "metadata": { "annotations": { "note": "x" }, "labels": { "note": "x" } }, "spec": { "replicas": 1 },
+    });
     world.change(Patch::Merge(harmless), &PatchParams::default()).await.unwrap();
     world.set_image(&old).await.unwrap();
 
@@ -105,6 +163,17 @@ async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
     })
     .await;
     world.until("Ready", "True", "Succeeded").await;
+    let events = eventually("an event of it", async || {
+        let events = world.events("ImageSetPolicy", "default").await;
+        let used: Vec<_> = events.into_iter().filter(|(reason, ..)| reason == "GlassBroken").collect();
+        (!used.is_empty()).then_some(used)
+    })
+    .await;
+    assert!(events.len() == 1 && events[0].1 == 1 && events[0].2.contains(&new), "{events:?}");
+    let metrics = controller.get("/metrics").await.unwrap().1;
+    for line in ["imageset_controller_break_glass_total 1", r#"imageset_controller_findings{reason="GlassBroken"} 1"#] {
+        assert!(metrics.lines().any(|one| one == line), "{line} is not in\n{metrics}");
+    }
 
     // Back to the version before; then prepared, each form is admitted.
     world.set_image(&old).await.unwrap();
@@ -120,19 +189,34 @@ async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
     let repository = new.rsplit_once(':').unwrap().0;
     for image in [new.clone(), format!("{new}@{digest}"), format!("{repository}@{digest}")] {
         eventually("a prepared form to be admitted", async || world.set_image(&image).await.ok()).await;
+        // By whatever way, and back.
+        world.replace_image(&old).await.unwrap();
+        world.replace_image(&image).await.unwrap();
+        world.apply_image(&old).await.unwrap();
+        world.apply_image(&image).await.unwrap();
         world.set_image(&old).await.unwrap();
     }
     world.until("Ready", "True", "Succeeded").await;
 
     // A namespace that is restored: the Deployment is created, whatever its image.
     world.deployments().delete("tigera-operator", &Default::default()).await.unwrap();
-    world.operator_at("registry.example/any/operator:v0.0.1").await;
+    world.operator_at(UNPREPARED).await;
 
     // A policy that only observes warns; without a gate nothing is left of it, and nothing is refused.
     world.policy(json!({ "mode": "Observe", "gate": "Deny" })).await;
     world.until_gate("Warn").await;
+    let warning = eventually("a warning instead of a refusal", async || {
+        let warnings = world.warned("registry.example/any/operator:v0.0.3").await.ok()?;
+        world.set_image(UNPREPARED).await.ok()?;
+        warnings.into_iter().next()
+    })
+    .await;
+    assert!(
+        warning.contains("no ImageSet is ready for operator image registry.example/any/operator:v0.0.3"),
+        "{warning}"
+    );
     world.policy(json!({ "mode": "Observe", "gate": "Disabled" })).await;
-    eventually("the gate to be gone", async || world.gate().get_opt(GATE).await.unwrap().is_none().then_some(())).await;
+    world.until_no_gate().await;
     // The API server forgets it a moment later.
     let free = async || world.set_image("registry.example/any/operator:v0.0.2").await.ok();
     eventually("every image to get through", free).await;

@@ -8,11 +8,15 @@ mod testbox;
 mod world;
 
 mod bad_input;
+mod crash;
+mod discovery;
 mod documented_bugs;
 mod first_install;
 mod gate;
+mod gate_life;
 mod refused;
 mod restart;
+mod retention;
 mod same_name;
 mod unknown_version;
 mod whole_way;

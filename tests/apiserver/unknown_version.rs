@@ -16,25 +16,25 @@ use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::rules::OperatorRules;
 use crate::world::{SOON, Scenery, World, eventually};
 
-const NAMESPACE: &str = "imageset-inspection";
+pub const NAMESPACE: &str = "imageset-inspection";
 /// What an operator without a service account writes to standard error; pod logs mix the two streams.
 const NOISE: &str = "2026/11/24 02:41:57 [ERROR] Failed to read namespace file: open /var/run/secrets: no such file\n";
 
-fn newer() -> OperatorRules {
+pub fn newer() -> OperatorRules {
     OperatorRules::unpublished("v1.43.0", "v1.44.0", "v3.33.0").unwrap()
 }
 
-fn scenery(name: &'static str) -> Scenery {
+pub fn scenery(name: &'static str) -> Scenery {
     let operators = OperatorImages::new().with_tag("v1.44.0", newer());
     Scenery { name, releases: &["v1.43.0"], operators, jobs: true, ..Scenery::default() }
 }
 
-fn prints(version: String, images: String) -> Plays {
+pub fn prints(version: String, images: String) -> Plays {
     let printed = [("version", version), ("images", images)];
     Plays::Prints(printed.into_iter().map(|(name, text)| (name.to_owned(), format!("{NOISE}{text}"))).collect(), 0)
 }
 
-async fn jobs(world: &World) -> Vec<Job> {
+pub async fn jobs(world: &World) -> Vec<Job> {
     let jobs: Api<Job> = Api::namespaced(world.client.clone(), NAMESPACE);
     jobs.list(&ListParams::default()).await.unwrap().items
 }

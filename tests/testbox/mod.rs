@@ -8,6 +8,7 @@
 //! don't; they survive a SIGKILL of the test.) Logs stay under `target/testbox/logs`, data is removed.
 #![allow(dead_code, missing_docs, unused_imports)]
 
+pub mod api_proxy;
 pub mod apply;
 pub mod certificates;
 pub mod control_plane;
@@ -28,6 +29,7 @@ pub mod rules;
 pub mod server;
 pub mod token_service;
 
+pub use api_proxy::ApiProxy;
 pub use apply::apply_yaml;
 pub use control_plane::ControlPlane;
 pub use controller::Controller;

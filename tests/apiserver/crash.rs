@@ -1,0 +1,218 @@
+//! `kill -9` at every write of an inspection, and of a first arming with a gate: before the API server has it, before its
+//! answer, and after that. Whatever the moment, the next life brings the same sets, records and gate as one without faults,
+//! asks no image twice, and leaves neither Job nor pod. Which writes there are is found out by a run without faults.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams};
+use serde_json::{Value, json};
+
+use crate::gate::{GATE, KINDS};
+use crate::testbox::api_proxy::{ApiProxy, Point};
+use crate::testbox::crds::Kind as OperatorKind;
+use crate::testbox::{Controller, Kubelet};
+use crate::unknown_version::{NAMESPACE, jobs, newer, prints, scenery};
+use crate::world::{Scenery, World, eventually};
+
+/// How often a run is made again in which a write did not come.
+const TRIES: usize = 3;
+
+/// So long no write comes when none is to come any more.
+const STILL: Duration = Duration::from_millis(500);
+
+/// What one life or two have left: sets by name with entries and annotations, records by name without their times.
+#[derive(Debug, PartialEq)]
+struct Left {
+    sets: BTreeMap<String, Value>,
+    records: BTreeMap<String, Vec<String>>,
+    /// The specs of the gate's two objects.
+    gate: Vec<Value>,
+}
+
+/// A cluster in which the same is done again and again.
+struct Stage {
+    world: World,
+    proxy: ApiProxy,
+    prepare: Vec<&'static str>,
+    /// Whether an unprepared image is refused.
+    gate: bool,
+    /// Images of pods that ran before this run.
+    ran: usize,
+    kubelet: Option<Kubelet>,
+}
+
+impl Stage {
+    async fn new(world: World, prepare: &[&'static str], gate: bool, kubelet: Option<Kubelet>) -> Self {
+        let account = "imageset-controller";
+        let direct = world.control_plane.kubeconfig_for_service_account(account, account).await.unwrap();
+        let proxy = ApiProxy::start(&direct).await.unwrap();
+        Self { world, proxy, prepare: prepare.to_vec(), gate, ran: 0, kubelet }
+    }
+
+    /// One run from nothing to everything prepared, with a new life where the first one ends. What is left, and the writes.
+    /// An image that has answered is never asked again: the answer is read from the Job that is there.
+    async fn run(&mut self, fault: Option<(usize, Point)>) -> (Left, Vec<String>) {
+        let mut controller = self.life("first").await;
+        match fault {
+            None => self.proxy.count(),
+            Some((write, point)) => self.proxy.arm(controller.process_id(), write, point),
+        }
+        let gate = if self.gate { "Deny" } else { "Disabled" };
+        let prepare = json!({ "versions": self.prepare });
+        self.world.policy(json!({ "mode": "Apply", "gate": gate, "prepare": prepare })).await;
+        let plan = fault.map_or("no fault".to_owned(), |(write, point)| format!("write {write}, {point}"));
+        eventually(&format!("everything prepared, or the end ({plan})"), async || {
+            if self.proxy.ended_at().is_some() {
+                return Some(());
+            }
+            // What is told of it comes after it.
+            let before = self.proxy.writes().len();
+            let done = self.is_done().await;
+            if done {
+                tokio::time::sleep(STILL).await;
+            }
+            (done && self.proxy.writes().len() == before).then_some(())
+        })
+        .await;
+        if fault.is_some() {
+            // Where nothing follows from the last write, the end comes now.
+            controller.kill();
+            controller = self.life("second").await;
+        }
+        let done = async || self.is_done().await.then_some(());
+        eventually(&format!("everything prepared, and nothing left over ({plan})"), done).await;
+        let left = self.left().await;
+        let (writes, done) = (self.proxy.writes(), self.proxy.done());
+        let inspects = self.kubelet.as_ref().map_or(0, |kubelet| kubelet.started().len());
+        let started = done.iter().filter(|write| write.starts_with("POST") && write.ends_with("/jobs")).count();
+        let wanted = usize::from(self.kubelet.is_some());
+        let counted = (started, inspects - self.ran);
+        assert_eq!(counted, (wanted, wanted), "Jobs made and pods run with {plan}: {done:#?}");
+        self.ran = inspects;
+        self.clean(controller).await;
+        (left, writes)
+    }
+
+    /// A controller that leads. Its predecessor's Lease is taken away, so that nobody waits for its end.
+    async fn life(&self, name: &str) -> Controller {
+        let leases: Api<Lease> = Api::namespaced(self.world.client.clone(), "imageset-controller");
+        leases.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_imageset-controller"));
+        let logs = self.world.control_plane.logs();
+        let mut controller = Controller::start(binary, self.proxy.kubeconfig(), name, logs).await.unwrap();
+        controller.wait_until_leading().await.unwrap();
+        controller
+    }
+
+    async fn is_done(&self) -> bool {
+        let prepared = self.world.condition("Prepared").await.1 == "AllVersionsPrepared";
+        let ready = self.world.condition("Ready").await.1 == "Succeeded";
+        let pods: Api<Pod> = Api::namespaced(self.world.client.clone(), NAMESPACE);
+        let pods = pods.list(&ListParams::default()).await.unwrap().items;
+        let gate = self.gate().await.len() == if self.gate { KINDS.len() } else { 0 };
+        prepared && ready && gate && pods.is_empty() && jobs(&self.world).await.is_empty()
+    }
+
+    async fn left(&self) -> Left {
+        let sets = OperatorKind::ImageSet.api(&self.world.client).list(&ListParams::default()).await.unwrap().items;
+        let told = |set: &kube::api::DynamicObject| json!([set.data["spec"], set.annotations(), set.labels()]);
+        // The same content at another time.
+        let timeless = |text: &str| -> Vec<String> {
+            text.lines().filter(|line| !line.contains("At:")).map(str::to_owned).collect()
+        };
+        let records = self.records().await.into_iter().map(|map| {
+            let text = map.data.clone().unwrap_or_default().remove("record.yaml").unwrap_or_default();
+            (map.name_any(), timeless(&text))
+        });
+        let sets = sets.iter().map(|set| (set.name_any(), told(set))).collect();
+        Left { sets, records: records.collect(), gate: self.gate().await }
+    }
+
+    async fn gate(&self) -> Vec<Value> {
+        let mut specs = Vec::new();
+        for kind in KINDS {
+            let object = self.world.gate_of(kind).get_opt(GATE).await.unwrap();
+            specs.extend(object.map(|object| object.data["spec"].clone()));
+        }
+        specs
+    }
+
+    async fn records(&self) -> Vec<ConfigMap> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), "imageset-controller");
+        maps.list(&ListParams::default().labels("imageset-controller.io/record")).await.unwrap().items
+    }
+
+    /// As before the first run.
+    async fn clean(&self, mut controller: Controller) {
+        assert!(!controller.log().contains("panicked"), "{}", controller.log());
+        controller.kill();
+        self.world.policies().delete("default", &DeleteParams::default()).await.unwrap();
+        let mut sets: Vec<String> = self.left().await.sets.into_keys().collect();
+        // That of the operator that is deployed goes last.
+        sets.sort_by_key(|name| name == "calico-v3.32.0");
+        for name in sets {
+            self.world.recorder.allow_delete(&name);
+            self.world.delete_set(&name).await;
+        }
+        for kind in KINDS {
+            // Nobody collects garbage here.
+            drop(self.world.gate_of(kind).delete(GATE, &DeleteParams::default()).await);
+        }
+        let maps: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), "imageset-controller");
+        for map in self.records().await {
+            maps.delete(&map.name_any(), &DeleteParams::default()).await.unwrap();
+        }
+    }
+
+    /// A run without faults, then one for each of its writes and each point of that.
+    async fn crash_at_each_write(mut self) {
+        let (whole, writes) = self.run(None).await;
+        assert!(!whole.sets.is_empty() && !whole.records.is_empty() && writes.len() > 3, "{whole:?} {writes:?}");
+        let mut failed = Vec::new();
+        for (at, write) in writes.iter().enumerate() {
+            for point in Point::ALL {
+                let plan = format!("write {} ({write}), {point}", at + 1);
+                let mut left = None;
+                // A pass more or less on a busy machine, and there was no such write: once more.
+                for _ in 0..TRIES {
+                    let (found, _) = self.run(Some((at + 1, point))).await;
+                    // Nothing may follow from the last write.
+                    if self.proxy.ended_at().is_some() || (point, at + 1) == (Point::AfterTheAnswer, writes.len()) {
+                        left = Some(found);
+                        break;
+                    }
+                }
+                match left {
+                    Some(left) if left == whole => {}
+                    Some(left) => failed.push(format!("{plan}: {left:#?}")),
+                    None => failed.push(format!("{plan}: the write did not come")),
+                }
+            }
+        }
+        assert!(failed.is_empty(), "without faults: {whole:#?}\nfailing plans:\n{}", failed.join("\n"));
+        self.world.finish(&[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inspection_survives_a_crash_at_each_write() {
+    let mut world = World::start(scenery("crash-inspection")).await;
+    world.mirror.push_build(&newer(), &[]).await.unwrap();
+    let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE).await.unwrap();
+    kubelet.play("/operator@sha256:", prints(newer().printed_version(), newer().printed_list()));
+    world.installation(json!({})).await;
+    world.operator("v1.43.0").await;
+    Stage::new(world, &["v1.44.0"], false, Some(kubelet)).await.crash_at_each_write().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_arming_with_a_gate_survives_a_crash_at_each_write() {
+    let world = World::start(Scenery { name: "crash-arming", ..Scenery::default() }).await;
+    world.installation(json!({})).await;
+    world.operator("v1.40.15").await;
+    Stage::new(world, &["v1.42.4"], true, None).await.crash_at_each_write().await;
+}
