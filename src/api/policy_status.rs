@@ -134,6 +134,9 @@ pub struct PreparedSet {
     /// Whether it was found by discovery and isn't listed in the policy.
     #[serde(default)]
     pub discovered: bool,
+    /// Until when the annotation imageset-controller.io/prepare asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_until: Option<Time>,
     /// Why it is in this state, if it isn't Staged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -20,6 +20,7 @@ use super::inspections::{InspectionJobs, Listed};
 use super::records::Records;
 use super::settings;
 use crate::api::operator::{FEATURE_KINDS, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
+use crate::api::requests::{LONGEST_REFRESH, PREPARE_ANNOTATION, REFRESH_ANNOTATION};
 use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec};
 use crate::api::{self, ImageSetPolicy};
 use crate::domain::discovery::Discovery;
@@ -71,7 +72,12 @@ impl Observer {
 
     /// Looks at everything but the nodes, the registries and what this process remembers.
     pub async fn observe(&self, policy: &ImageSetPolicy) -> Snapshot {
-        let (settings, mut objections) = settings::parse(&policy.spec);
+        let (mut settings, mut objections) = settings::parse(&policy.spec);
+        let annotation = |name: &str| policy.annotations().get(name).map_or("", String::as_str);
+        let (requested, garbled) = settings::requested(annotation(PREPARE_ANNOTATION));
+        settings.requested = requested;
+        objections.extend(garbled);
+        let refresh: String = annotation(REFRESH_ANNOTATION).chars().take(LONGEST_REFRESH).collect();
         let location = settings.operator.clone();
         let (operator, installations, image_sets, component_statuses, features, workloads, records, jobs, gate) = futures::join!(
             self.operator(&location),
@@ -95,6 +101,7 @@ impl Observer {
             observed_at: Timestamp::now(),
             generation: policy.metadata.generation.unwrap_or_default(),
             remembered: remembered(policy),
+            refresh: Some(refresh).filter(|text| !text.is_empty()),
             settings,
             objections,
             operator,
@@ -469,6 +476,7 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
                 releases: discovery.releases.iter().filter_map(|release| release.parse().ok()).collect(),
             })
         }),
+        handled_refresh: status.last_handled_refresh.clone(),
         conditions: status.conditions.iter().filter_map(condition).collect(),
     }
 }

@@ -112,7 +112,7 @@ fn keep_the_way_back(snapshot: &Snapshot, decision: &mut Decision, frozen: bool)
     let retained = retention::retained(snapshot, &decision.goals);
     // What is not known may need any of them.
     let known = |version: &PrepareVersion| decision.release_of(version).is_some();
-    let known = decision.operator.target.is_some() && snapshot.settings.prepare.iter().all(known);
+    let known = decision.operator.target.is_some() && snapshot.to_prepare().iter().all(known);
     let quiet = decision.operator.taken_over && decision.questions.holds_nothing() && decision.plan.is_empty() && known;
     for prune in retention::to_prune(snapshot, &decision.goals, &retained, quiet) {
         decision.plan.push(Action::PruneImageSet(prune));
@@ -210,8 +210,8 @@ impl Desk<'_> {
             let Ok(name) = images.image_set_name(self.installation.variant) else { return };
             orders.push(Order { purpose, images, name });
         };
-        let prepare = &self.snapshot.settings.prepare;
-        for version in prepare {
+        let prepare = self.snapshot.to_prepare();
+        for version in &prepare {
             if let Some(release) = self.decision.release_of(version).filter(|release| !used.contains(release)) {
                 add(Purpose::Prepared(version.clone()), release);
             }
@@ -673,6 +673,7 @@ fn hints(snapshot: &Snapshot, questions: &BTreeSet<Reference>) -> Hints {
 /// Sorts the findings and releases the plan for action where the policy says so.
 fn finished(mut decision: Decision, snapshot: &Snapshot) -> Decision {
     decision.questions.hints = hints(snapshot, &decision.questions.images);
+    decision.look_again = [decision.look_again, snapshot.next_expiry()].into_iter().flatten().min();
     decision.findings.extend(decision.goals.iter().flat_map(|goal| goal.findings.clone()));
     decision.findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
     let mut seen = BTreeSet::new();

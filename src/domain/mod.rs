@@ -26,6 +26,7 @@ pub mod reference;
 mod refusal;
 pub mod release;
 pub mod report;
+pub mod requests;
 pub mod required;
 pub mod resolution;
 pub mod retention;

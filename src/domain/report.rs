@@ -11,6 +11,7 @@ use super::decision::{Action, Decision, Goal, GoalState, Motive, PruneImageSet, 
 use super::discovery::Discovery;
 use super::finding::{ConditionType, Finding, Reason, Severity};
 use super::gate;
+use super::requests;
 use super::retention::Retained;
 use super::settings::PrepareVersion;
 use super::{Digest, Reference, Release, Snapshot};
@@ -27,7 +28,7 @@ pub struct Report {
     pub operator: OperatorReport,
     /// The target version's set.
     pub current: Option<CurrentReport>,
-    /// One entry per version of `prepare.versions`, then those that were discovered.
+    /// One entry per version of `prepare.versions`, then those that an annotation asks for, then those that were discovered.
     pub prepared: Vec<PreparedReport>,
     /// Operator images that the gate admits; `None` without a gate.
     pub admitted_images: Option<Vec<String>>,
@@ -35,6 +36,8 @@ pub struct Report {
     pub retained: Vec<Retained>,
     /// What is known of newer releases.
     pub discovery: Option<Discovery>,
+    /// The value of the refresh annotation that this pass has acted upon.
+    pub handled_refresh: Option<String>,
     /// What would be done, or waits to be done.
     pub plan: PlanReport,
     /// What a person should know, the worst first; normal news are left out.
@@ -112,6 +115,8 @@ pub struct PreparedReport {
     pub message: Option<String>,
     /// It was found in the operator image's repository; the policy does not name it.
     pub discovered: bool,
+    /// Until when an annotation asks for it.
+    pub requested_until: Option<Timestamp>,
 }
 
 /// What would be done, or waits to be done.
@@ -239,6 +244,7 @@ impl Report {
             admitted_images: gate::admitted(snapshot, decision, &goals),
             retained: kept(decision, outcome),
             discovery: decision.discovery.clone(),
+            handled_refresh: requests::handled_refresh(snapshot, decision),
             plan,
             findings,
             conditions,
@@ -390,9 +396,10 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
                 Some(_) => message,
             },
             discovered: false,
+            requested_until: snapshot.requested_until(version),
         }
     };
-    let prepare = &snapshot.settings.prepare;
+    let prepare = snapshot.to_prepare();
     let new = decision.discovered.iter().map(|release| PrepareVersion::Release(*release));
     let found = new.filter(|version| !prepare.iter().any(|named| named.release() == version.release()));
     let found = found.filter_map(|version| {
