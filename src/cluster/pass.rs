@@ -86,12 +86,19 @@ async fn plan(
     (snapshot, decision, asking)
 }
 
-/// One look without any write, for the command line.
-pub async fn look(client: Client, policy: &ImageSetPolicy, own_namespace: String, answers: &RegistryAnswers) -> Passed {
+/// One look without any write, for the command line, which may change what was seen before it is decided upon.
+pub async fn look(
+    client: Client,
+    policy: &ImageSetPolicy,
+    own_namespace: String,
+    answers: &RegistryAnswers,
+    change: &dyn Fn(&mut Snapshot),
+) -> Passed {
     let records = Records::new(client.clone(), own_namespace);
     let observer = Observer::new(client.clone(), Arc::new(records));
     let (mut snapshot, nodes) = futures::join!(observer.observe(policy), nodes::list_once(client.clone()));
     snapshot.nodes = nodes;
+    change(&mut snapshot);
     let (snapshot, decision, _) = plan(&client, policy, snapshot, answers, LONG_PATIENCE).await;
     let report = Report::new(&snapshot, &decision, &Outcome::default());
     Passed { snapshot, decision, report }

@@ -105,7 +105,11 @@ pub fn requested(annotation: &str) -> (Vec<Requested>, Vec<Finding>) {
     (requested, told.collect())
 }
 
-fn prepare_version(text: &str) -> Result<PrepareVersion, String> {
+/// One entry of `prepare.versions`.
+///
+/// # Errors
+/// It is neither a version nor a full reference.
+pub fn prepare_version(text: &str) -> Result<PrepareVersion, String> {
     match text.parse() {
         Ok(release) => Ok(PrepareVersion::Release(release)),
         Err(error) if !text.contains('/') => Err(format!("{error}")),
@@ -153,7 +157,9 @@ mod tests {
     #[test]
     fn requests_are_read_part_by_part() {
         let digest = format!("reg.example:5000/tigera/operator:v1.43.0@sha256:{}", "a".repeat(64));
-        let text = format!(" v1.42.4=2026-11-26T10:00:00Z, v1.43.0,,{digest}=2026-11-26T10:00:00+01:00,x=2026-11-26T10:00:00Z");
+        let text = format!(
+            " v1.42.4=2026-11-26T10:00:00Z, v1.43.0,,{digest}=2026-11-26T10:00:00+01:00,x=2026-11-26T10:00:00Z"
+        );
         let (requested, findings) = super::requested(&text);
         let told: Vec<String> = requested.iter().map(|one| format!("{} {}", one.version, one.until)).collect();
         assert_eq!(told, ["v1.42.4 2026-11-26T10:00:00Z".to_owned(), format!("{digest} 2026-11-26T09:00:00Z")]);

@@ -35,7 +35,7 @@ pub mod snapshot;
 
 pub use catalogue::Catalogue;
 pub use decide::decide;
-pub use decision::{Action, Decision};
+pub use decision::{Action, Decision, GoalState};
 pub use digest::Digest;
 pub use finding::{ConditionType, Finding, Reason, Severity};
 pub use image_name::ImageName;
