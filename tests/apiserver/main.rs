@@ -8,6 +8,7 @@ mod testbox;
 mod world;
 
 mod bad_input;
+mod disarm;
 mod documented_bugs;
 mod first_install;
 mod gate;
@@ -15,4 +16,5 @@ mod refused;
 mod restart;
 mod same_name;
 mod unknown_version;
+mod verbs;
 mod whole_way;
