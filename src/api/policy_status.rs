@@ -30,6 +30,9 @@ pub struct ImageSetPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub retained: Vec<RetainedSet>,
+    /// The last time that the content of a set was swapped for that of another operator version of the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_swap: Option<SwapStatus>,
     /// What the controller would change; in Apply what it waits to change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
@@ -169,6 +172,22 @@ pub struct DiscoveryStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub releases: Vec<String>,
+}
+
+/// One swap of a content for another under one name, after the operator had taken over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SwapStatus {
+    /// Name of the ImageSet.
+    pub image_set: String,
+    /// The operator version whose content stood there.
+    pub from_operator_version: String,
+    /// The operator version whose content stands there since.
+    pub operator_version: String,
+    /// When it was written.
+    pub time: Time,
+    /// The most that the new operator can have been Ready without its content, in whole seconds.
+    pub gap_seconds: i64,
 }
 
 /// A set that is kept for a rollback.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
@@ -106,11 +107,11 @@ impl Applier {
             if let Err(error) = written {
                 let failure = ActionFailure { conflict: error.is_conflict(), object, message: error.told() };
                 tracing::warn!(object = failure.object, message = failure.message, "a write failed");
-                return Outcome { done, failure: Some(failure) };
+                return Outcome { done, at: (done > 0).then(Timestamp::now), failure: Some(failure) };
             }
             tracing::info!(object, "written");
         }
-        Outcome { done: actions.len(), failure: None }
+        Outcome { done: actions.len(), at: Some(Timestamp::now()), failure: None }
     }
 
     /// How often each set was put back within the last ten minutes.

@@ -42,16 +42,15 @@ fn objects(enforcement: Enforcement) -> Vec<Value> {
 
 /// How the gate stands.
 pub(super) async fn seen(client: &Client) -> Read<SeenGate> {
-    let mut found = Vec::new();
-    for kind in KINDS {
+    let [policy, binding] = KINDS.map(async |kind| {
         let what = format!("get {}.admissionregistration.k8s.io {NAME}", kind.1);
-        match read(&what, api(client, kind).get_opt(NAME)).await {
-            Read::Known(object) => found.push(object),
-            Read::KindMissing => return Read::KindMissing,
-            Read::Failed(failure) => return Read::Failed(failure),
-        }
+        read(&what, api(client, kind).get_opt(NAME)).await
+    });
+    match futures::join!(policy, binding) {
+        (Read::Known(policy), Read::Known(binding)) => Read::Known(compared(&[policy, binding])),
+        (Read::Failed(failure), _) | (_, Read::Failed(failure)) => Read::Failed(failure),
+        (Read::KindMissing, _) | (_, Read::KindMissing) => Read::KindMissing,
     }
-    Read::Known(compared(&found))
 }
 
 fn compared(found: &[Option<DynamicObject>]) -> SeenGate {

@@ -26,7 +26,7 @@ use crate::api::{self, ImageSetPolicy};
 use crate::domain::discovery::Discovery;
 use crate::domain::imageset::Origin;
 use crate::domain::inspection::Inspections;
-use crate::domain::report::{Condition, Status};
+use crate::domain::report::{Condition, Status, Swap};
 use crate::domain::resolution::escaped;
 use crate::domain::retention::Retained;
 use crate::domain::settings::{InstallationSettings, OperatorLocation, Settings};
@@ -269,8 +269,8 @@ fn selector(deployment: &Deployment) -> String {
 fn operator_pod(pod: &Pod, container: &str) -> Option<OperatorPod> {
     let image = pod.spec.as_ref()?.containers.iter().find(|one| one.name == container)?.image.clone()?;
     let status = pod.status.as_ref();
-    let ready = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
-    let ready = ready.clone().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let mut conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let ready = conditions.find(|condition| condition.type_ == "Ready");
     let runs = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
     let image_id = runs.clone().find(|one| one.name == container).map(|one| one.image_id.as_str());
     // `registry/repository@sha256:…`; a bare `sha256:…` is the runtime's own id and says nothing of the registry.
@@ -279,7 +279,8 @@ fn operator_pod(pod: &Pod, container: &str) -> Option<OperatorPod> {
         name: pod.name_any(),
         image,
         image_digest,
-        ready: ready && pod.metadata.deletion_timestamp.is_none(),
+        ready: ready.is_some_and(|ready| ready.status == "True") && pod.metadata.deletion_timestamp.is_none(),
+        ready_since: ready.and_then(|ready| ready.last_transition_time.as_ref()).map(|time| time.0),
     })
 }
 
@@ -477,6 +478,15 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
             })
         }),
         handled_refresh: status.last_handled_refresh.clone(),
+        last_swap: status.last_swap.as_ref().and_then(|swap| {
+            Some(Swap {
+                image_set: swap.image_set.clone(),
+                from: swap.from_operator_version.parse().ok()?,
+                operator: swap.operator_version.parse().ok()?,
+                at: swap.time.0,
+                gap_seconds: swap.gap_seconds,
+            })
+        }),
         conditions: status.conditions.iter().filter_map(condition).collect(),
     }
 }

@@ -213,7 +213,7 @@ impl Passes {
         let Some(failure) = &outcome.failure else { return (outcome, None) };
         let first = if failure.conflict { CONFLICT_PAUSE } else { REFUSAL_PAUSE };
         let pause = first.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
-        let again = Outcome { done: 0, failure: outcome.failure.clone() };
+        let again = Outcome { failure: outcome.failure.clone(), ..Outcome::default() };
         let refused = Refused {
             actions: actions.to_vec(),
             outcome: again,

@@ -1,6 +1,7 @@
 //! The only writer of our status and our events: a report becomes a typed status, is compared with what is there, and
 //! is applied only if something differs. The only clock in it is that of transitions and of the last verification.
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams};
 use kube::core::{DynamicObject, Resource};
@@ -11,7 +12,8 @@ use serde::Serialize;
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::{
     CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicy, ImageSetPolicyStatus,
-    OperatorStatus, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet, WorkloadProgress,
+    OperatorStatus, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet, SwapStatus,
+    WorkloadProgress,
 };
 use crate::domain::decision::{Action, GoalState, Motive};
 use crate::domain::report::Report;
@@ -72,33 +74,39 @@ impl StatusWriter {
     }
 
     async fn publish(&self, policy: &ImageSetPolicy, event: &crate::domain::report::Event) {
-        let published = Event {
+        let about = match &event.image_set {
+            Some(name) => self.image_set(name).await,
+            None => None,
+        };
+        let mut published = Event {
             type_: if event.warning { EventType::Warning } else { EventType::Normal },
             reason: event.reason.clone(),
             note: Some(cut(&event.note)),
-            action: "Reconcile".to_owned(),
-            secondary: None,
+            action: event.action.to_owned(),
+            secondary: about.clone(),
         };
         let mut objects = vec![policy.object_ref(&())];
-        if let Some(name) = &event.image_set {
-            let resource = kube::core::ApiResource::erase::<crate::api::operator::ImageSet>(&());
-            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-            if let Ok(set) = api.get_metadata(name).await {
-                let mut object = k8s_openapi::api::core::v1::ObjectReference {
-                    api_version: Some(crate::api::operator::API_VERSION.to_owned()),
-                    kind: Some("ImageSet".to_owned()),
-                    name: Some(name.clone()),
-                    ..Default::default()
-                };
-                object.uid = set.uid();
-                objects.push(object);
-            }
-        }
+        objects.extend(about);
         for object in objects {
             if let Err(error) = self.recorder.publish(&published, &object).await {
                 tracing::warn!(%error, reason = event.reason, "an event could not be published");
             }
+            published.secondary = None;
         }
+    }
+
+    /// The set that an event is about, if it is there.
+    async fn image_set(&self, name: &str) -> Option<ObjectReference> {
+        let resource = kube::core::ApiResource::erase::<crate::api::operator::ImageSet>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let set = api.get_metadata(name).await.ok()?;
+        Some(ObjectReference {
+            api_version: Some(crate::api::operator::API_VERSION.to_owned()),
+            kind: Some("ImageSet".to_owned()),
+            name: Some(name.to_owned()),
+            uid: set.uid(),
+            ..ObjectReference::default()
+        })
     }
 }
 
@@ -124,6 +132,7 @@ pub fn of_report(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> 
         prepared: before.prepared,
         discovery: before.discovery,
         retained: before.retained,
+        last_swap: before.last_swap,
         ..status
     }
 }
@@ -169,6 +178,13 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
                 operator_version: retained.operator.to_string(),
             })
             .collect(),
+        last_swap: report.last_swap.as_ref().map(|swap| SwapStatus {
+            image_set: swap.image_set.clone(),
+            from_operator_version: swap.from.to_string(),
+            operator_version: swap.operator.to_string(),
+            time: seconds(&Time(swap.at)),
+            gap_seconds: swap.gap_seconds,
+        }),
         plan: plan(report),
         gate: report.admitted_images.as_ref().map(|admitted| GateStatus { admitted_images: admitted.clone() }),
         findings: report.findings.iter().take(MOST_FINDINGS).map(|one| finding(before, one, now)).collect(),
@@ -194,6 +210,7 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
             None => PreparedState::NeedsInspection,
             Some(GoalState::Stored) => PreparedState::Staged,
             Some(GoalState::Waiting | GoalState::Ready) => PreparedState::Waiting,
+            Some(GoalState::Conflict) => PreparedState::Conflict,
             Some(GoalState::Resolving | GoalState::Held) => PreparedState::Held,
         },
         images: (report.images > 0).then(|| count(report.images)),

@@ -82,8 +82,8 @@ impl Facts<'_> {
                 format!("ImageSet {name} is stored with {} images", current.images),
             );
         }
-        if self.wanted().last().is_some_and(|goal| goal.state == GoalState::Waiting) {
-            return (Status::False, Reason::WaitingForTakeover, self.waiting_told());
+        if let Some(waits) = self.wanted().last().and_then(waits_for_takeover) {
+            return (Status::False, waits.reason, waits.sentence());
         }
         if settings.suspend {
             return (
@@ -199,9 +199,10 @@ impl Facts<'_> {
         if let Some(finding) = self.findings.iter().find(|finding| finding.blocks()) {
             return (Status::False, finding.reason, finding.sentence());
         }
-        let target = self.wanted().last().map(|goal| goal.state);
-        match target {
-            Some(GoalState::Waiting) => (Status::False, Reason::WaitingForTakeover, self.waiting_told()),
+        if let Some(waits) = self.wanted().last().and_then(waits_for_takeover) {
+            return (Status::False, waits.reason, waits.sentence());
+        }
+        match self.wanted().last().map(|goal| goal.state) {
             Some(GoalState::Ready) if self.snapshot.settings.suspend => {
                 (Status::False, Reason::Suspended, format!("{name} would be stored; {}", Reason::Suspended.next_step()))
             }
@@ -218,7 +219,7 @@ impl Facts<'_> {
         }
         let observe = self.snapshot.settings.mode == Mode::Observe;
         let done = |prepared: &&PreparedReport| match prepared.state {
-            Some(GoalState::Stored | GoalState::Waiting) => true,
+            Some(GoalState::Stored | GoalState::Waiting | GoalState::Conflict) => true,
             Some(GoalState::Ready) => observe,
             _ => false,
         };
@@ -245,6 +246,13 @@ impl Facts<'_> {
                 (Status::False, reason, format!("operator {}: {message}", prepared.version))
             }
             None => {
+                let conflict = |goal: &&Goal| {
+                    let ahead = matches!(goal.purpose, Purpose::Prepared(_)) && self.is_of_spec(&goal.purpose);
+                    ahead && goal.state == GoalState::Conflict
+                };
+                if let Some(waits) = self.goals.iter().find(conflict).and_then(waits_for_takeover) {
+                    return (Status::True, waits.reason, waits.sentence());
+                }
                 let asked_for = self.prepared.iter().filter(|prepared| self.is_named(prepared));
                 let versions: Vec<&str> = asked_for.map(|prepared| prepared.version.as_str()).collect();
                 (Status::True, Reason::AllVersionsPrepared, versions.join(", "))
@@ -357,11 +365,6 @@ impl Facts<'_> {
         running.filter(|finding| !self.of_request(finding))
     }
 
-    fn waiting_told(&self) -> String {
-        let finding = self.decision.findings.iter().find(|finding| finding.reason == Reason::WaitingForTakeover);
-        finding.map(Finding::sentence).unwrap_or_default()
-    }
-
     fn plan_told(&self) -> String {
         let stores = self.decision.plan.iter().filter_map(super::Action::image_set);
         let stores: Vec<String> = stores.map(|store| store.set.to_string()).collect();
@@ -372,4 +375,11 @@ impl Facts<'_> {
         let stores = if stores.is_empty() { "nothing".to_owned() } else { stores.join(", ") };
         format!("would store {stores}{rolls}; {}", Reason::ImageSetPlanned.next_step())
     }
+}
+
+/// What is said of a set that is ready and whose name is in use.
+fn waits_for_takeover(goal: &Goal) -> Option<&Finding> {
+    let such = |finding: &&Finding| matches!(finding.reason, Reason::WaitingForTakeover | Reason::SameNameConflict);
+    let waits = matches!(goal.state, GoalState::Waiting | GoalState::Conflict);
+    goal.findings.iter().find(such).filter(|_| waits)
 }

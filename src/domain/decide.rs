@@ -9,25 +9,20 @@ use jiff::Timestamp;
 
 use super::adoption::PulledFrom;
 use super::answer::{Answer, Hints};
-use super::assemble::{Assembled, Obstacle, Recipe};
+use super::assemble::{Obstacle, Recipe};
 use super::builds::Builds;
-use super::decision::{
-    Action, Decision, Goal, GoalState, Motive, OperatorKnowledge, Precondition, Purpose, StoreImageSet,
-};
+use super::decision::{Action, Decision, Goal, GoalState, OperatorKnowledge, Purpose};
 use super::finding::{Finding, Reason};
-use super::imageset::{CompleteImageSet, Origin, content_digest};
+use super::imageset::Origin;
 use super::inspection;
 use super::operator::{know_operator, know_prepared};
-use super::record::RecordKey;
 use super::refusal;
 use super::report::Progress;
+use super::same_name::{self, Claim};
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
-use super::{discovery, drift, gate, retention};
-
-/// A set of ours that was put back this often within ten minutes is contested, and left.
-pub const CONTESTED_AFTER: u32 = 3;
+use super::{discovery, drift, gate, retention, stored};
 
 /// Decides.
 #[must_use]
@@ -146,31 +141,23 @@ struct Desk<'a> {
     installation_gone: bool,
 }
 
-/// A name in use by an earlier goal.
-#[derive(Clone)]
-struct Claim {
-    release: Release,
-    content: Option<BTreeMap<ImageName, Digest>>,
-    state: GoalState,
-}
-
 /// What became of one set.
-struct Worked {
-    state: GoalState,
+pub(super) struct Worked {
+    pub state: GoalState,
     /// Content that is stored or will be.
-    entries: Option<BTreeMap<ImageName, Digest>>,
-    omitted: Vec<ImageName>,
-    resolved_at: Option<Timestamp>,
-    actions: Vec<Action>,
-    findings: Vec<Finding>,
+    pub entries: Option<BTreeMap<ImageName, Digest>>,
+    pub omitted: Vec<ImageName>,
+    pub resolved_at: Option<Timestamp>,
+    pub actions: Vec<Action>,
+    pub findings: Vec<Finding>,
 }
 
 impl Worked {
-    fn held(findings: Vec<Finding>) -> Self {
+    pub fn held(findings: Vec<Finding>) -> Self {
         Self { findings, ..Self::in_state(GoalState::Held, None) }
     }
 
-    fn in_state(state: GoalState, entries: Option<BTreeMap<ImageName, Digest>>) -> Self {
+    pub fn in_state(state: GoalState, entries: Option<BTreeMap<ImageName, Digest>>) -> Self {
         Self { state, entries, omitted: Vec::new(), resolved_at: None, actions: Vec::new(), findings: Vec::new() }
     }
 }
@@ -275,7 +262,10 @@ impl Desk<'_> {
         let existing = self.stored.iter().find(|set| set.name == order.name.as_str());
         let recipe = Recipe {
             snapshot,
-            pinned: existing.filter(|set| as_we_wrote_it_for(set, &key)).and_then(parsed_entries).unwrap_or_default(),
+            pinned: existing
+                .filter(|set| stored::as_we_wrote_it_for(set, &key))
+                .and_then(stored::parsed_entries)
+                .unwrap_or_default(),
             installation: self.installation,
             images: &order.images,
             name: &order.name,
@@ -283,13 +273,16 @@ impl Desk<'_> {
             everything_required: snapshot.installation.known().is_none_or(Option::is_none),
         };
         let claimed = self.claimed.get(&order.name).cloned();
-        let standing = existing.filter(|set| claimed.is_none() && as_we_wrote_it_for(set, &key)).and_then(|set| {
-            let entries = valid_for(set, &recipe).ok()?;
-            Some((entries, recipe.own_record().map(|record| record.resolved_at)))
-        });
+        let standing =
+            existing.filter(|set| claimed.is_none() && stored::as_we_wrote_it_for(set, &key)).and_then(|set| {
+                let entries = stored::valid_for(set, &recipe).ok()?;
+                Some((entries, recipe.own_record().map(|record| record.resolved_at)))
+            });
         let mut worked = match existing {
-            Some(set) if claimed.is_none() && self.installation_gone && set.ours => kept(set, &recipe),
-            Some(set) if claimed.is_none() && !set.ours && !snapshot.settings.take_ownership => foreign(set, &recipe),
+            Some(set) if claimed.is_none() && self.installation_gone && set.ours => stored::kept(set, &recipe),
+            Some(set) if claimed.is_none() && !set.ours && !snapshot.settings.take_ownership => {
+                stored::foreign(set, &recipe)
+            }
             _ => match recipe.assemble() {
                 Err(Obstacle::Ask(references)) => {
                     self.decision.questions.images.extend(references);
@@ -303,8 +296,8 @@ impl Desk<'_> {
                 Ok(mut assembled) => {
                     self.decision.questions.images.append(&mut assembled.ask);
                     match claimed {
-                        Some(claim) => same_name(assembled, &claim),
-                        None => self.compare(existing, assembled, &recipe),
+                        Some(claim) => same_name::share(assembled, &claim, &recipe),
+                        None => stored::compare(existing, assembled, &recipe),
                     }
                 }
             },
@@ -317,50 +310,6 @@ impl Desk<'_> {
             worked.findings.extend(self.recheck(&recipe, worked.entries.as_ref()));
         }
         worked
-    }
-
-    /// The stored object against the set that it should be.
-    fn compare(&self, existing: Option<&StoredImageSet>, assembled: Assembled, recipe: &Recipe<'_>) -> Worked {
-        let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
-        let entries = Some(set.entries().clone());
-        let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
-        let mut findings = warnings;
-        let object = format!("ImageSet {}", set.name());
-        let (precondition, motive) = match existing {
-            None => (Precondition::Absent, Motive::Create),
-            Some(stored) => {
-                let unchanged = Precondition::Unchanged(stored.resource_version.clone());
-                if !stored.ours {
-                    (unchanged, Motive::TakeOver)
-                } else if same_content(stored, &set) {
-                    return Worked { state: GoalState::Stored, entries, omitted, resolved_at, actions, findings };
-                } else if edited(stored) {
-                    let put_back = self.snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
-                    if put_back >= CONTESTED_AFTER {
-                        let message = format!(
-                            "it was changed by {} and put back {put_back} times within ten minutes",
-                            stored.manager.as_deref().unwrap_or("somebody else")
-                        );
-                        findings.push(Finding::new(Reason::ContestedOwnership, object, message));
-                        return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
-                    }
-                    let other = stored.origin.as_ref().is_some_and(|origin| origin.content != set.origin().content);
-                    if other && (recipe.own_record().is_none() || recipe.asked_anew(stored)) {
-                        let message = "it was edited, its record is lost, and the registry serves other digests now";
-                        findings.push(Finding::new(Reason::TagMoved, object, message));
-                        return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
-                    }
-                    findings.push(Finding::new(Reason::ImageSetEdited, object, edit_told(stored, &set)));
-                    (unchanged, Motive::PutBack)
-                } else {
-                    (unchanged, Motive::Update)
-                }
-            }
-        };
-        if !matches!(self.snapshot.image_sets, Read::KindMissing) {
-            actions.push(Action::StoreImageSet(Box::new(StoreImageSet { set, precondition, motive })));
-        }
-        Worked { state: GoalState::Ready, entries, omitted, resolved_at, actions, findings }
     }
 
     /// Asks again what is pinned, where that is due, and tells what moved.
@@ -471,107 +420,6 @@ fn standing_while_held(
     Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Stored, Some(entries)) }
 }
 
-/// Somebody else's set: judged by the operator's own rules, and left as it is.
-fn foreign(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
-    let object = format!("ImageSet {}", set.name);
-    let owner = set.manager.as_deref().unwrap_or("somebody else");
-    match valid_for(set, recipe) {
-        Ok(entries) => {
-            let message = format!("made by {owner} with {} images, all that this operator wants", entries.len());
-            let finding = Finding::new(Reason::ForeignImageSetAccepted, object, message);
-            Worked { findings: vec![finding], ..Worked::in_state(GoalState::Stored, Some(entries)) }
-        }
-        Err(trouble) => {
-            let message = format!("made by {owner}: {trouble}");
-            Worked::held(vec![Finding::new(Reason::ForeignImageSetInvalid, object, message)])
-        }
-    }
-}
-
-/// A set of ours that is not to be changed now, whatever it should hold.
-fn kept(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
-    let made_for_it = set.origin.as_ref().is_some_and(|origin| origin.operator == recipe.images.release());
-    let valid = !edited(set) && made_for_it && valid_for(set, recipe).is_ok();
-    Worked::in_state(if valid { GoalState::Stored } else { GoalState::Held }, parsed_entries(set))
-}
-
-/// A set by the operator's rules (`ValidateImageSet`, and the resolving of rendered components), and by ours where the
-/// operator is careless (garbage digests, duplicates).
-fn valid_for(set: &StoredImageSet, recipe: &Recipe<'_>) -> Result<BTreeMap<ImageName, Digest>, String> {
-    let mut entries = BTreeMap::new();
-    for entry in &set.images {
-        let name: ImageName = entry.image.parse().map_err(|error| format!("{error}"))?;
-        let digest: Digest = entry.digest.parse().map_err(|error| format!("{name}: {error}"))?;
-        if !recipe.images.accepts(&name) {
-            return Err(format!("operator {} rejects {name}", recipe.images.release()));
-        }
-        if entries.insert(name.clone(), digest).is_some() {
-            return Err(format!("{name} is listed twice"));
-        }
-    }
-    match recipe.insisted_on().into_iter().find(|name| !entries.contains_key(name)) {
-        Some(missing) => {
-            let may = if recipe.snapshot.features.known().is_some() { "insists on" } else { "may insist on" };
-            Err(format!("operator {} {may} {missing}, which is not listed", recipe.images.release()))
-        }
-        None => Ok(entries),
-    }
-}
-
-/// A set of ours that is as we wrote it, for this very purpose: what it pins stays pinned, with a record or without.
-fn as_we_wrote_it_for(set: &StoredImageSet, key: &RecordKey) -> bool {
-    let made_for_this =
-        set.origin.as_ref().is_some_and(|origin| origin.operator == key.operator && origin.record == key.name());
-    set.ours && made_for_this && !edited(set)
-}
-
-fn parsed_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {
-    set.images.iter().map(|entry| Some((entry.image.parse().ok()?, entry.digest.parse().ok()?))).collect()
-}
-
-/// The entries are not those that we wrote.
-pub(super) fn edited(set: &StoredImageSet) -> bool {
-    let content = content_digest(set.images.iter().map(|entry| (entry.image.clone(), entry.digest.clone())));
-    set.origin.as_ref().is_none_or(|origin| origin.content != content)
-}
-
-fn same_content(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
-    stored.images.len() == set.entries().len()
-        && parsed_entries(stored).is_some_and(|entries| entries == *set.entries())
-        && stored.origin.as_ref() == Some(set.origin())
-}
-
-fn edit_told(stored: &StoredImageSet, set: &CompleteImageSet) -> String {
-    let have: BTreeMap<&str, &str> =
-        stored.images.iter().map(|entry| (entry.image.as_str(), entry.digest.as_str())).collect();
-    let wanted: BTreeMap<&str, String> =
-        set.entries().iter().map(|(name, digest)| (name.as_str(), digest.to_string())).collect();
-    let names: BTreeSet<&str> = have.keys().chain(wanted.keys()).copied().collect();
-    let differing: Vec<&str> =
-        names.into_iter().filter(|name| have.get(name).copied() != wanted.get(name).map(String::as_str)).collect();
-    let by = stored.manager.as_deref().unwrap_or("somebody else");
-    let what = if differing.is_empty() { "its annotations or order".to_owned() } else { differing.join(", ") };
-    format!("{by} changed {what}; the recorded content is put back")
-}
-
-/// The second set under one name: content that already stands there serves both; other content waits for its operator.
-fn same_name(assembled: Assembled, claim: &Claim) -> Worked {
-    let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
-    let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
-    let entries = Some(set.entries().clone());
-    let Claim { release, content, state } = claim;
-    if content.as_ref() == Some(set.entries()) {
-        return Worked { state: *state, entries, omitted, resolved_at, actions, findings: warnings };
-    }
-    let next = set.origin().operator;
-    let message = format!(
-        "operator {release} runs with other content of this name; that of {next} is swapped in after the take-over"
-    );
-    let finding = Finding::new(Reason::WaitingForTakeover, format!("ImageSet {}", set.name()), message);
-    let findings = warnings.into_iter().chain([finding]).collect();
-    Worked { state: GoalState::Waiting, entries, omitted, resolved_at, actions, findings }
-}
-
 /// The Installation's settings, or the policy's stand-in; `None` while it cannot be told which holds.
 fn effective_installation(snapshot: &Snapshot) -> Option<InstallationSettings> {
     match &snapshot.installation {
@@ -635,8 +483,9 @@ fn cluster_findings(
     findings
 }
 
-/// One finding per failed read.
+/// One finding per failed read that something here needs.
 fn failed_reads(snapshot: &Snapshot) -> Vec<Finding> {
+    let gate = snapshot.gate.failure().filter(|_| gate::is_wanted(&snapshot.settings));
     let failures = [
         snapshot.operator.failure(),
         snapshot.operator_pods.failure(),
@@ -647,6 +496,7 @@ fn failed_reads(snapshot: &Snapshot) -> Vec<Finding> {
         snapshot.nodes.failure(),
         snapshot.workloads.failure(),
         snapshot.records.failure(),
+        gate,
     ];
     failures.into_iter().flatten().map(read_finding).collect()
 }

@@ -160,6 +160,8 @@ pub enum GoalState {
     Ready,
     /// Its name is in use with content that the running operator needs; it is swapped in after the take-over.
     Waiting,
+    /// As waiting, and the new operator refuses the content that is in use: it reconciles nothing until the swap.
+    Conflict,
     /// Registries have not answered yet.
     Resolving,
     /// Something is in the way; a finding says what.

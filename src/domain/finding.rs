@@ -203,6 +203,7 @@ reasons! {
     PrepareRequestInvalid, Prepared, Warning, "A part of the annotation imageset-controller.io/prepare cannot be understood; it is not used, and everything else goes on.", "write VERSION=TIME, several with commas between them, such as v1.42.4=2026-12-01T18:00:00Z, or let imageset-controller prepare write it";
     NotPrepared, Prepared, Blocking, "A version of prepare.versions is held.", "see status.prepared and the other conditions";
     WaitingForTakeover, Prepared, Normal, "Its set has the name of the running version's set and other content; it is ready and swapped in when its operator has taken over.", "";
+    SameNameConflict, Prepared, Warning, "Its set has the name of the running version's set, and each of the two operators refuses the content of the other; it is ready and swapped in when its operator has taken over.", "the gap ends by itself; an upgrade by way of a version with another Calico release has none";
     NeedsInspection, Prepared, Blocking, "The catalogue does not know this operator version, and its image has not told (yet).", "name it in spec.prepare.versions to have its image asked; or update the controller; a build of your own can know more (imageset-controller catalogue add, docs/limits.md)";
 
     // Adopted

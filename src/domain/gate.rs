@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::Answer;
 use super::decision::{Action, Decision, Goal, GoalState, Purpose};
 use super::finding::{Finding, Reason};
-use super::settings::{Gate, Mode, PrepareVersion};
+use super::settings::{Gate, Mode, PrepareVersion, Settings};
 use super::snapshot::Read;
 use super::{Digest, Reference, Snapshot};
 
@@ -53,6 +53,11 @@ pub(super) struct Plan {
     /// Operator images whose digest is wanted. Nothing waits for these.
     pub questions: BTreeSet<Reference>,
     pub findings: Vec<Finding>,
+}
+
+/// Whether there should be one.
+pub(super) fn is_wanted(settings: &Settings) -> bool {
+    wanted(settings.gate, settings.mode).is_some()
 }
 
 /// How the policy wants an unprepared image to be met. While it only observes, nobody is refused anything.
@@ -148,7 +153,7 @@ fn admitted_references(decision: &Decision, goals: &[Goal]) -> BTreeSet<Referenc
     let images: Vec<Reference> = images.filter_map(|image| image.parse().ok()).collect();
     let mut references: BTreeSet<Reference> = images.iter().cloned().collect();
     let ready = |goal: &&Goal| match goal.state {
-        GoalState::Stored | GoalState::Waiting => true,
+        GoalState::Stored | GoalState::Waiting | GoalState::Conflict => true,
         GoalState::Ready | GoalState::Resolving | GoalState::Held => goal.purpose.is_wanted_now(),
     };
     let mut releases: BTreeSet<_> = goals.iter().filter(ready).map(|goal| goal.release).collect();

@@ -30,8 +30,10 @@ pub mod requests;
 pub mod required;
 pub mod resolution;
 pub mod retention;
+mod same_name;
 pub mod settings;
 pub mod snapshot;
+pub mod stored;
 
 pub use catalogue::Catalogue;
 pub use decide::decide;

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 
 use super::answer::Answer;
 use super::builds::Builds;
-use super::decide::edited;
 use super::decision::KnownOperator;
 use super::finding::{Finding, Reason};
 use super::inspection::{Inspected, Wanted};
 use super::settings::InstallationSettings;
 use super::snapshot::StoredImageSet;
+use super::stored::edited;
 use super::{ImageName, Reference, Snapshot};
 
 /// What operators of all releases say of names that they do not know, and of names that they miss.

@@ -38,6 +38,8 @@ pub struct Report {
     pub discovery: Option<Discovery>,
     /// The value of the refresh annotation that this pass has acted upon.
     pub handled_refresh: Option<String>,
+    /// The last swap of a content for another under one name.
+    pub last_swap: Option<Swap>,
     /// What would be done, or waits to be done.
     pub plan: PlanReport,
     /// What a person should know, the worst first; normal news are left out.
@@ -86,6 +88,22 @@ pub struct CurrentReport {
     pub workloads: Progress,
     /// When all its digests were last compared with the registry, or asked for in the first place.
     pub last_verified: Option<Timestamp>,
+}
+
+/// One set's content was swapped for that of another operator version, which had taken over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Swap {
+    /// The set.
+    pub image_set: String,
+    /// The operator version whose content stood there.
+    pub from: Release,
+    /// The operator version whose content stands there now.
+    pub operator: Release,
+    /// When it was written.
+    pub at: Timestamp,
+    /// The most that the operator can have been Ready without its content, in whole seconds.
+    pub gap_seconds: i64,
 }
 
 /// How far workloads are.
@@ -176,6 +194,8 @@ pub struct Event {
     pub warning: bool,
     /// A word of the closed list.
     pub reason: String,
+    /// What was done. Kubernetes counts events of one action, reason and object as one, and keeps the first note.
+    pub action: &'static str,
     /// In words.
     pub note: String,
     /// Name of the ImageSet that it is about as well, if any.
@@ -187,6 +207,8 @@ pub struct Event {
 pub struct Outcome {
     /// How many of the decision's actions were carried out, in order.
     pub done: usize,
+    /// When the last of them was.
+    pub at: Option<Timestamp>,
     /// What ended it before the last one.
     pub failure: Option<ActionFailure>,
 }
@@ -234,7 +256,8 @@ impl Report {
             prepared: &prepared,
         };
         let conditions = conditions::all(&facts);
-        let events = events(snapshot, decision, outcome, &conditions);
+        let swap = swapped(snapshot, decision, outcome);
+        let events = events(snapshot, decision, outcome, &conditions, swap.as_ref());
         Self {
             generation: snapshot.generation,
             blind: decision.blind,
@@ -245,6 +268,7 @@ impl Report {
             retained: kept(decision, outcome),
             discovery: decision.discovery.clone(),
             handled_refresh: requests::handled_refresh(snapshot, decision),
+            last_swap: swap.or_else(|| snapshot.remembered.last_swap.clone()),
             plan,
             findings,
             conditions,
@@ -273,6 +297,30 @@ fn after(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
 
 fn stored_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a StoreImageSet> {
     decision.actions.iter().take(outcome.done).filter_map(Action::image_set)
+}
+
+/// The content of the set that the running operator looks for was swapped for its own, and how long it was without.
+fn swapped(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Option<Swap> {
+    let at = outcome.at?;
+    let image = snapshot.operator.known()?.as_ref()?.image.as_deref()?;
+    let pods = snapshot.operator_pods.known()?.iter().filter(|pod| pod.ready && pod.image == image);
+    let ready_since = pods.filter_map(|pod| pod.ready_since).min()?;
+    stored_by(decision, outcome).filter(|store| store.motive == Motive::Update).find_map(|store| {
+        let set = &store.set;
+        let before = snapshot.image_sets.known()?.iter().find(|stored| stored.name == set.name().as_str())?;
+        let origin = before.origin.as_ref()?;
+        let target = decision.operator.target.as_ref()?.release;
+        let is_swap =
+            set.origin().operator == target && origin.operator != target && origin.content != set.origin().content;
+        is_swap.then(|| Swap {
+            image_set: set.name().to_string(),
+            from: origin.operator,
+            operator: target,
+            at,
+            // A pod tells whole seconds: it was Ready for less than one more.
+            gap_seconds: at.as_second() - ready_since.as_second() + 1,
+        })
+    })
 }
 
 /// The previous sets that are still there after the writes.
@@ -389,7 +437,10 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
                 None if unmakeable.is_some() => unmakeable,
                 None if goals.is_empty() => Some("no operator version is known that could be prepared from".to_owned()),
                 None => Some("the version label of its image is being asked for".to_owned()),
-                Some(goal) if goal.state == GoalState::Stored => None,
+                // That the content of another version serves it, too, is worth knowing.
+                Some(goal) if goal.state == GoalState::Stored => {
+                    message.filter(|_| goal.findings.iter().any(|one| one.reason == Reason::WaitingForTakeover))
+                }
                 Some(goal) if goal.state == GoalState::Ready => {
                     message.or_else(|| Some("it is ready to be stored".to_owned()))
                 }
@@ -414,11 +465,18 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
 }
 
 /// What is new: writes that were made, and conditions whose answer or reason changed for the worse or back.
-fn events(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome, conditions: &[Condition]) -> Vec<Event> {
-    let mut events: Vec<Event> = stored_by(decision, outcome).map(write_event).collect();
+fn events(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    outcome: &Outcome,
+    conditions: &[Condition],
+    swap: Option<&Swap>,
+) -> Vec<Event> {
+    let mut events: Vec<Event> = stored_by(decision, outcome).map(|store| write_event(store, swap)).collect();
     events.extend(pruned_by(decision, outcome).map(|prune| Event {
         warning: false,
         reason: Reason::ImageSetPruned.as_str().to_owned(),
+        action: "Prune",
         note: format!(
             "deleted ImageSet {}: spec.retain keeps {} previous sets",
             prune.image_set, snapshot.settings.retain
@@ -439,7 +497,7 @@ fn events(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome, condition
         if own && (warning || healed) {
             let told = if condition.message.is_empty() { reason.meaning() } else { condition.message.as_str() };
             let (reason, note) = (condition.reason.clone(), told.to_owned());
-            events.push(Event { warning, reason, note, image_set: None });
+            events.push(Event { warning, reason, action: "Reconcile", note, image_set: None });
         }
     }
     events
@@ -449,15 +507,18 @@ fn is_warning(word: &str) -> bool {
     Reason::ALL.iter().any(|reason| reason.as_str() == word && reason.severity() >= Severity::Warning)
 }
 
-fn write_event(store: &StoreImageSet) -> Event {
+fn write_event(store: &StoreImageSet, swap: Option<&Swap>) -> Event {
     let set = &store.set;
     let operator = set.origin().operator;
-    let (warning, reason, did) = match store.motive {
-        Motive::Create => (false, Reason::ImageSetStored, "stored"),
-        Motive::Update => (false, Reason::ImageSetStored, "updated"),
-        Motive::TakeOver => (false, Reason::ImageSetStored, "took over"),
-        Motive::PutBack => (true, Reason::ImageSetEdited, "put back"),
+    let swap = swap.filter(|swap| swap.image_set == set.name().as_str());
+    let (warning, reason, action, did) = match store.motive {
+        Motive::Create => (false, Reason::ImageSetStored, "Store", "stored"),
+        Motive::Update if swap.is_some() => (false, Reason::ImageSetStored, "Swap", "swapped in"),
+        Motive::Update => (false, Reason::ImageSetStored, "Update", "updated"),
+        Motive::TakeOver => (false, Reason::ImageSetStored, "TakeOver", "took over"),
+        Motive::PutBack => (true, Reason::ImageSetEdited, "PutBack", "put back"),
     };
-    let note = format!("{did} ImageSet {set} for operator {operator}");
-    Event { warning, reason: reason.as_str().to_owned(), note, image_set: Some(set.name().to_string()) }
+    let gap = swap.map(|swap| format!(", at most {} s after that was Ready", swap.gap_seconds)).unwrap_or_default();
+    let note = format!("{did} ImageSet {set} for operator {operator}{gap}");
+    Event { warning, reason: reason.as_str().to_owned(), action, note, image_set: Some(set.name().to_string()) }
 }

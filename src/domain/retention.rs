@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::decide::edited;
 use super::decision::{Goal, GoalState, PruneImageSet};
 use super::snapshot::StoredImageSet;
+use super::stored::edited;
 use super::{Release, Snapshot};
 
 /// A set of a previous version.

@@ -12,6 +12,7 @@ use super::finding::Finding;
 use super::gate::SeenGate;
 use super::inspection::Inspections;
 use super::record::Record;
+use super::report::Swap;
 use super::required::Feature;
 use super::retention::Retained;
 use super::settings::{InstallationSettings, Settings};
@@ -171,6 +172,9 @@ pub struct Remembered {
     /// The value of the refresh annotation that was acted upon last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_refresh: Option<String>,
+    /// The last swap of a content for another under one name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_swap: Option<Swap>,
     /// The conditions as they stand, for telling what is new.
     pub conditions: Vec<super::report::Condition>,
 }
@@ -213,6 +217,9 @@ pub struct OperatorPod {
     /// Condition Ready is True and the pod is not being deleted.
     #[serde(default)]
     pub ready: bool,
+    /// Since when condition Ready is as it is, in whole seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_since: Option<Timestamp>,
 }
 
 /// The effective Installation: `default` with `overlay` merged over it.

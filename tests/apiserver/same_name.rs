@@ -23,8 +23,10 @@ async fn one_write_swaps_the_content_after_the_take_over() {
     world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.32.0"] } })).await;
     let controller = world.controller("first").await;
     double.wait_adopted("calico-v3.26.1", SOON).await.unwrap();
-    world.until("Prepared", "True", "AllVersionsPrepared").await;
-    assert_eq!(world.status().await["prepared"][0]["state"], "Waiting");
+    // That there will be a gap is told beforehand; how long it was, afterwards.
+    let words = ["v1.32.0 rejects calico/windows-upgrade", "a second or two"];
+    world.until_told("Prepared", "True", "SameNameConflict", &words).await;
+    assert_eq!(world.status().await["prepared"][0]["state"], "Conflict");
     let (before, after) = (world.wanted("v1.30.4", false), world.wanted("v1.32.0", false));
     assert_eq!(world.stored("calico-v3.26.1").await.unwrap(), before);
     world.until("Ready", "True", "Succeeded").await;
@@ -34,7 +36,7 @@ async fn one_write_swaps_the_content_after_the_take_over() {
     // The two releases also differ in images that both have: key-cert-provisioner and the operator's own.
     world.recorder.allow_repin("calico-v3.26.1");
     world.operator("v1.32.0").await;
-    world.until_told("Applied", "False", "WaitingForTakeover", &["ImageSet calico-v3.26.1", "v1.32.0"]).await;
+    world.until_told("Applied", "False", "SameNameConflict", &["ImageSet calico-v3.26.1", "v1.32.0"]).await;
     assert_eq!(world.stored("calico-v3.26.1").await.unwrap(), before, "the old pod still leads");
     let took_over = |what: &What| matches!(what, What::OperatorTookOver { version, .. } if version == "v1.32.0");
     double.wait_for("the take-over", SOON, took_over).await.unwrap();
@@ -44,6 +46,16 @@ async fn one_write_swaps_the_content_after_the_take_over() {
     double.wait_healthy(SOON).await.unwrap();
     world.until("Adopted", "True", "AdoptionComplete").await;
     assert_eq!(world.mirror.registry.requests().unwrap(), [], "the registry was asked");
+    let swap = world.status().await["lastSwap"].clone();
+    assert_eq!((&swap["fromOperatorVersion"], &swap["operatorVersion"]), (&json!("v1.30.4"), &json!("v1.32.0")));
+    assert!(swap["gapSeconds"].as_i64().is_some_and(|gap| gap > 0), "{swap}");
+    let note = format!("at most {} s after that was Ready", swap["gapSeconds"]);
+    let told = eventually("the event", async || {
+        let told = world.events("ImageSetPolicy", "default").await;
+        told.iter().any(|(_, _, text)| text.contains("swapped in")).then_some(told)
+    })
+    .await;
+    assert!(told.iter().any(|(_, _, text)| text.contains(&note)), "{told:#?}");
 
     // By revisions: two writes in all, the second after the new pod was Ready.
     let new_image = world.mirror.operator_image("v1.32.0");

@@ -262,7 +262,7 @@ fn snapshot(registry: &str) -> Snapshot {
     let image = format!("quay.io/tigera/operator:{RUNNING}");
     let template = OperatorDeployment { image: Some(image.clone()), init_image_version: None, break_glass: None };
     snapshot.operator = Read::Known(Some(template));
-    let pod = OperatorPod { name: "operator-1".to_owned(), image, image_digest: None, ready: true };
+    let pod = OperatorPod { name: "operator-1".to_owned(), image, image_digest: None, ready: true, ready_since: None };
     snapshot.operator_pods = Read::Known(vec![pod]);
     let mut installation = Installation::default();
     installation.settings.layout.registry = registry.to_owned();

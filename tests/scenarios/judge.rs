@@ -348,8 +348,13 @@ mod tests {
             panic!("no two releases share a name with different images")
         };
         let image = format!("quay.io/tigera/operator:{runs}");
-        snapshot.operator_pods =
-            Read::Known(vec![OperatorPod { name: "a".to_owned(), image, image_digest: None, ready: true }]);
+        snapshot.operator_pods = Read::Known(vec![OperatorPod {
+            name: "a".to_owned(),
+            image,
+            image_digest: None,
+            ready: true,
+            ready_since: None,
+        }]);
         found(&snapshot, &planned(vec![set_of(other, &[], &[])]), &format!("operator {runs} would refuse"));
     }
 

@@ -415,7 +415,7 @@ fn a_rollback_counts_as_verified_when_its_record_was_made() {
     records.iter_mut().for_each(|record| record.resolved_at = at("10"));
     let decision = decide(&snapshot, Catalogue::embedded());
     assert!(decision.questions.is_empty());
-    let outcome = Outcome { done: decision.actions.len(), failure: None };
+    let outcome = Outcome { done: decision.actions.len(), at: Some(snapshot.observed_at), failure: None };
     let current = Report::new(&snapshot, &decision, &outcome).current.unwrap();
     assert_eq!((current.image_set.as_str(), current.last_verified), ("calico-v3.31.7", Some(at("10"))));
     // The roll-out that is to come is not the one of the set before.
@@ -558,7 +558,7 @@ fn every_story_ends_as_its_golden_file_says() {
         assert!(scenario.story.len() > 20, "{}: tell the story", file.display());
         let (snapshot, decision, asked) = pass(&scenario);
         judge(&file.display().to_string(), &scenario, &snapshot, &decision);
-        let outcome = Outcome { done: decision.actions.len(), failure: None };
+        let outcome = Outcome { done: decision.actions.len(), at: Some(snapshot.observed_at), failure: None };
         let text = golden(&decision, &Report::new(&snapshot, &decision, &outcome), asked);
         let path = file.with_extension("golden");
         if std::env::var_os("UPDATE").is_some() {

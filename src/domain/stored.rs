@@ -1,0 +1,148 @@
+//! Stored sets, judged: whose they are, whether their operator takes them, whether they are as we wrote them, and what is to be
+//! done where one is not what it should be. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::assemble::{Assembled, Recipe};
+use super::decide::Worked;
+use super::decision::{Action, GoalState, Motive, Precondition, StoreImageSet};
+use super::finding::{Finding, Reason};
+use super::imageset::{CompleteImageSet, content_digest};
+use super::record::RecordKey;
+use super::snapshot::{Read, StoredImageSet};
+use super::{Digest, ImageName};
+
+/// A set of ours that was put back this often within ten minutes is contested, and left.
+pub const CONTESTED_AFTER: u32 = 3;
+
+/// The stored object against the set that it should be.
+pub(super) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, recipe: &Recipe<'_>) -> Worked {
+    let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
+    let entries = Some(set.entries().clone());
+    let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
+    let mut findings = warnings;
+    let object = format!("ImageSet {}", set.name());
+    let (precondition, motive) = match existing {
+        None => (Precondition::Absent, Motive::Create),
+        Some(stored) => {
+            let unchanged = Precondition::Unchanged(stored.resource_version.clone());
+            if !stored.ours {
+                (unchanged, Motive::TakeOver)
+            } else if same_content(stored, &set) {
+                return Worked { state: GoalState::Stored, entries, omitted, resolved_at, actions, findings };
+            } else if edited(stored) {
+                let put_back = recipe.snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
+                if put_back >= CONTESTED_AFTER {
+                    let message = format!(
+                        "it was changed by {} and put back {put_back} times within ten minutes",
+                        stored.manager.as_deref().unwrap_or("somebody else")
+                    );
+                    findings.push(Finding::new(Reason::ContestedOwnership, object, message));
+                    return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
+                }
+                let other = stored.origin.as_ref().is_some_and(|origin| origin.content != set.origin().content);
+                if other && (recipe.own_record().is_none() || recipe.asked_anew(stored)) {
+                    let message = "it was edited, its record is lost, and the registry serves other digests now";
+                    findings.push(Finding::new(Reason::TagMoved, object, message));
+                    return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
+                }
+                findings.push(Finding::new(Reason::ImageSetEdited, object, edit_told(stored, &set)));
+                (unchanged, Motive::PutBack)
+            } else {
+                (unchanged, Motive::Update)
+            }
+        }
+    };
+    if !matches!(recipe.snapshot.image_sets, Read::KindMissing) {
+        actions.push(Action::StoreImageSet(Box::new(StoreImageSet { set, precondition, motive })));
+    }
+    Worked { state: GoalState::Ready, entries, omitted, resolved_at, actions, findings }
+}
+
+/// Somebody else's set: judged by the operator's own rules, and left as it is.
+pub(super) fn foreign(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
+    let object = format!("ImageSet {}", set.name);
+    let owner = set.manager.as_deref().unwrap_or("somebody else");
+    match valid_for(set, recipe) {
+        Ok(entries) => {
+            let message = format!("made by {owner} with {} images, all that this operator wants", entries.len());
+            let finding = Finding::new(Reason::ForeignImageSetAccepted, object, message);
+            Worked { findings: vec![finding], ..Worked::in_state(GoalState::Stored, Some(entries)) }
+        }
+        Err(trouble) => {
+            let message = format!("made by {owner}: {trouble}");
+            Worked::held(vec![Finding::new(Reason::ForeignImageSetInvalid, object, message)])
+        }
+    }
+}
+
+/// A set of ours that is not to be changed now, whatever it should hold.
+pub(super) fn kept(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
+    let made_for_it = set.origin.as_ref().is_some_and(|origin| origin.operator == recipe.images.release());
+    let valid = !edited(set) && made_for_it && valid_for(set, recipe).is_ok();
+    Worked::in_state(if valid { GoalState::Stored } else { GoalState::Held }, parsed_entries(set))
+}
+
+/// A set by the operator's rules (`ValidateImageSet`, and the resolving of rendered components), and by ours where the
+/// operator is careless (garbage digests, duplicates).
+pub(super) fn valid_for(set: &StoredImageSet, recipe: &Recipe<'_>) -> Result<BTreeMap<ImageName, Digest>, String> {
+    let mut entries = BTreeMap::new();
+    for entry in &set.images {
+        let name: ImageName = entry.image.parse().map_err(|error| format!("{error}"))?;
+        let digest: Digest = entry.digest.parse().map_err(|error| format!("{name}: {error}"))?;
+        if let Some(listed) = entries.insert(name, digest).and(Some(&entry.image)) {
+            return Err(format!("{listed} is listed twice"));
+        }
+    }
+    match refused(&entries, recipe) {
+        Some(why) => Err(why),
+        None => Ok(entries),
+    }
+}
+
+/// Why the operator of this recipe refuses such a content.
+pub(super) fn refused(entries: &BTreeMap<ImageName, Digest>, recipe: &Recipe<'_>) -> Option<String> {
+    let release = recipe.images.release();
+    if let Some(rejected) = entries.keys().find(|name| !recipe.images.accepts(name)) {
+        return Some(format!("operator {release} rejects {rejected}"));
+    }
+    let missing = recipe.insisted_on().into_iter().find(|name| !entries.contains_key(name))?;
+    let may = if recipe.snapshot.features.known().is_some() { "insists on" } else { "may insist on" };
+    Some(format!("operator {release} {may} {missing}, which is not listed"))
+}
+
+/// A set of ours that is as we wrote it, for this very purpose: what it pins stays pinned, with a record or without.
+pub(super) fn as_we_wrote_it_for(set: &StoredImageSet, key: &RecordKey) -> bool {
+    let made_for_this =
+        set.origin.as_ref().is_some_and(|origin| origin.operator == key.operator && origin.record == key.name());
+    set.ours && made_for_this && !edited(set)
+}
+
+pub(super) fn parsed_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {
+    set.images.iter().map(|entry| Some((entry.image.parse().ok()?, entry.digest.parse().ok()?))).collect()
+}
+
+/// The entries are not those that we wrote.
+pub(super) fn edited(set: &StoredImageSet) -> bool {
+    let content = content_digest(set.images.iter().map(|entry| (entry.image.clone(), entry.digest.clone())));
+    set.origin.as_ref().is_none_or(|origin| origin.content != content)
+}
+
+fn same_content(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
+    stored.images.len() == set.entries().len()
+        && parsed_entries(stored).is_some_and(|entries| entries == *set.entries())
+        && stored.origin.as_ref() == Some(set.origin())
+}
+
+fn edit_told(stored: &StoredImageSet, set: &CompleteImageSet) -> String {
+    let have: BTreeMap<&str, &str> =
+        stored.images.iter().map(|entry| (entry.image.as_str(), entry.digest.as_str())).collect();
+    let wanted: BTreeMap<&str, String> =
+        set.entries().iter().map(|(name, digest)| (name.as_str(), digest.to_string())).collect();
+    let names: BTreeSet<&str> = have.keys().chain(wanted.keys()).copied().collect();
+    let differing: Vec<&str> =
+        names.into_iter().filter(|name| have.get(name).copied() != wanted.get(name).map(String::as_str)).collect();
+    let by = stored.manager.as_deref().unwrap_or("somebody else");
+    let what = if differing.is_empty() { "its annotations or order".to_owned() } else { differing.join(", ") };
+    format!("{by} changed {what}; the recorded content is put back")
+}
