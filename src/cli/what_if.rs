@@ -1,7 +1,7 @@
 //! `plan` for an Installation that is not so yet: another registry, another path, FIPS. Changes what was seen before it is
 //! decided upon, and compares what is stored with what would be. Writes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 
@@ -81,11 +81,15 @@ impl WhatIf {
     /// What is stored against what would be stored.
     pub fn difference(&self, snapshot: &Snapshot, decision: &Decision) -> Difference {
         let mut lines = vec![format!("What if the Installation said {}: nothing is changed by asking.", self.told())];
-        let mut differs = false;
+        let (mut differs, mut seen) = (false, BTreeSet::new());
         let stored = snapshot.image_sets.known().map_or(&[][..], Vec::as_slice);
         for goal in &decision.goals {
             let name = goal.name.as_str();
             let Some(set) = stored.iter().find(|set| set.name == name) else { continue };
+            // Another version of the same name is no matter of the registry.
+            if matches!(goal.state, GoalState::Waiting | GoalState::Conflict) || !seen.insert(name) {
+                continue;
+            }
             let missing = goal.findings.iter().filter(|finding| finding.reason == Reason::ImageMissing);
             lines.extend(missing.map(|finding| format!("  {name}: {}", finding.message)));
             let wanted =
@@ -94,7 +98,7 @@ impl WhatIf {
                 let told = match goal.state {
                     GoalState::Stored => "it stays as it is",
                     GoalState::Resolving => "not all images could be asked for",
-                    GoalState::Ready | GoalState::Waiting | GoalState::Held => "no set can be made of what is there",
+                    _ => "no set can be made of what is there",
                 };
                 differs |= goal.state != GoalState::Stored;
                 lines.push(format!("  {name}: {told}"));
@@ -124,7 +128,7 @@ impl WhatIf {
 /// Entries that are not the same: `calico/node: sha256:0123456789ab → sha256:ba9876543210`.
 fn changes(have: &BTreeMap<&str, &str>, want: &BTreeMap<&str, String>) -> Vec<String> {
     let cut = |digest: &str| digest.parse::<Digest>().map_or_else(|_| digest.to_owned(), |digest| digest.short());
-    let names: std::collections::BTreeSet<&str> = have.keys().chain(want.keys()).copied().collect();
+    let names: BTreeSet<&str> = have.keys().chain(want.keys()).copied().collect();
     let change = |name: &str| match (have.get(name), want.get(name)) {
         (Some(have), Some(want)) if have == want => None,
         (Some(have), Some(want)) => Some(format!("{name}: {} → {}", cut(have), cut(want))),

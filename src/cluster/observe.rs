@@ -24,6 +24,7 @@ use crate::api::requests::{LONGEST_REFRESH, PREPARE_ANNOTATION, REFRESH_ANNOTATI
 use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec};
 use crate::api::{self, ImageSetPolicy};
 use crate::domain::discovery::Discovery;
+use crate::domain::finding::{Finding, Reason};
 use crate::domain::imageset::Origin;
 use crate::domain::inspection::Inspections;
 use crate::domain::report::{Condition, Status, Swap};
@@ -436,6 +437,14 @@ fn images(template: &PodSpec) -> Vec<String> {
     containers.filter_map(|container| container.image.clone()).collect()
 }
 
+/// A finding of the last check against the registry.
+fn drift(finding: &api::Finding) -> Option<Finding> {
+    let checked = [Reason::TagMoved, Reason::ImageGone, Reason::RecheckFailed];
+    let reason = checked.into_iter().find(|reason| reason.as_str() == finding.reason)?;
+    let object = finding.object.as_ref().map(|object| format!("{} {}", object.kind, object.name))?;
+    Some(Finding::new(reason, object, finding.message.clone()))
+}
+
 fn remembered(policy: &ImageSetPolicy) -> Remembered {
     let Some(status) = &policy.status else { return Remembered::default() };
     let operator = status.operator.clone().unwrap_or_default();
@@ -477,6 +486,7 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
                 releases: discovery.releases.iter().filter_map(|release| release.parse().ok()).collect(),
             })
         }),
+        drift: status.findings.iter().filter_map(drift).collect(),
         handled_refresh: status.last_handled_refresh.clone(),
         last_swap: status.last_swap.as_ref().and_then(|swap| {
             Some(Swap {

@@ -149,7 +149,9 @@ impl Passes {
         if refresh {
             self.start_refresh(&snapshot);
         }
-        snapshot.recheck_due = due.is_zero() || refresh;
+        // A check that failed is still due.
+        let failed = snapshot.remembered.drift.iter().any(|finding| finding.reason == Reason::RecheckFailed);
+        snapshot.recheck_due = due.is_zero() || refresh || failed;
         if snapshot.recheck_due && !refresh {
             // What was asked for the last check is half an interval old at the least.
             self.answers.forget_older_than(snapshot.settings.recheck_interval / 2);

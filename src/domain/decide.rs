@@ -312,11 +312,12 @@ impl Desk<'_> {
         worked
     }
 
-    /// Asks again what is pinned, where that is due, and tells what moved.
+    /// Asks again what is pinned, where that is due, and tells what moved; else what the last check found.
     fn recheck(&mut self, recipe: &Recipe<'_>, pinned: Option<&BTreeMap<ImageName, Digest>>) -> Vec<Finding> {
-        let (true, Some(pinned), Ok(references)) = (self.snapshot.recheck_due, pinned, recipe.references()) else {
-            return Vec::new();
-        };
+        let (Some(pinned), Ok(references)) = (pinned, recipe.references()) else { return Vec::new() };
+        if !self.snapshot.recheck_due {
+            return drift::remembered(self.snapshot, recipe.name.as_str(), &references, pinned);
+        }
         let pinned_references = references.iter().filter(|(name, _)| pinned.contains_key(*name));
         let unasked = pinned_references.filter(|(_, reference)| !self.snapshot.answers.images.contains_key(reference));
         self.decision.questions.images.extend(unasked.map(|(_, reference)| reference.clone()));

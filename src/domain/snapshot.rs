@@ -169,6 +169,9 @@ pub struct Remembered {
     /// What the last look for newer releases found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,
+    /// What the last check against the registry found, which holds until the next one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Finding>,
     /// The value of the refresh annotation that was acted upon last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_refresh: Option<String>,
