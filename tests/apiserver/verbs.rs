@@ -1,10 +1,12 @@
 //! The everyday verbs against a running controller: what a person or a pipeline types, what is printed, what it did.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::testbox::apply_yaml;
 use crate::testbox::images::{Image, LINUX_PLATFORMS};
 use crate::testbox::recorder::HUMAN;
 use crate::world::{Scenery, World, eventually};
@@ -15,12 +17,26 @@ const REFRESH: &str = "imageset-controller.io/refresh";
 impl World {
     /// Runs a verb as the cluster's admin: exit code, standard output, standard error.
     pub async fn verb(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.verb_as(self.control_plane.kubeconfig(), arguments).await
+    }
+
+    async fn verb_as(&self, kubeconfig: &Path, arguments: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_imageset-controller"));
-        command.args(arguments).arg("--kubeconfig").arg(self.control_plane.kubeconfig());
+        command.args(arguments).arg("--kubeconfig").arg(kubeconfig);
         command.env_remove("KUBECONFIG").env_remove("DOCKER_CONFIG").env("HOME", "/nowhere");
         let output: Output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    /// What the guide gives to whoever runs `prepare`, and a kubeconfig of that account.
+    async fn documented_rights(&self) -> std::path::PathBuf {
+        let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide/upgrades.md")).unwrap();
+        let blocks = guide.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let rights: Vec<&str> = blocks.filter(|block| block.contains("kind: ClusterRole\n")).collect();
+        assert_eq!(rights.len(), 1);
+        apply_yaml(self.client.clone(), rights[0]).await.unwrap();
+        self.control_plane.kubeconfig_for_service_account("tigera-operator", "prepare-imageset").await.unwrap()
     }
 
     /// Sets or removes annotations of the policy, as `kubectl annotate`.
@@ -101,9 +117,10 @@ async fn a_pipeline_prepares_a_version_and_waits_for_it() {
     let findings = world.status().await["findings"].to_string();
     assert!(findings.contains("PrepareRequestInvalid") && findings.contains("odd"), "{findings}");
 
-    // What runs already is staged by that.
-    let (code, stdout, _) = world.verb(&["prepare", "v1.40.15", "v1.42.4", "--wait"]).await;
-    assert_eq!(code, 0);
+    // What runs already is staged by that. A PreSync hook needs no more rights than the guide gives it.
+    let hook = world.documented_rights().await;
+    let (code, stdout, stderr) = world.verb_as(&hook, &["prepare", "v1.40.15", "v1.42.4", "--wait"]).await;
+    assert_eq!(code, 0, "{stderr}");
     assert_says(&stdout, &["v1.40.15 staged: ImageSet calico-v3.31.7, 18 images", "v1.42.4 staged"]);
 
     // Images that are not pushed: held until the deadline, with the reason; the policy stays Ready.
@@ -193,7 +210,7 @@ async fn a_check_now_a_pause_and_another_registry_asked_about() {
     let (code, stdout, _) = world.verb(&["refresh"]).await;
     assert_eq!((code, stdout), (0, format!("{name} refresh asked for\n")));
 
-    // What if: the same images elsewhere, others elsewhere, FIPS builds that nobody has pushed. Nothing is written.
+    // What if: the same images elsewhere, others elsewhere, the FIPS builds, and a place where nothing is. Nothing is written.
     for image in world.wanted("v1.40.15", false).into_keys() {
         let same = Image::of_reference(&format!("quay.io/{image}:{tag}")).unwrap();
         world.push(&image.replace("calico/", "same/calico/"), tag, &same).await;
@@ -209,8 +226,11 @@ async fn a_check_now_a_pause_and_another_registry_asked_about() {
     assert_eq!(code, 1, "{stdout}");
     assert_says(&stdout, &["calico-v3.31.7: 1 of 18 entries differ", "calico/cni: sha256:", " → sha256:", "POLICY"]);
     let (code, stdout, _) = world.verb(&["plan", "--fips", "Enabled"]).await;
+    assert_eq!(code, 1, "{stdout}");
+    assert_says(&stdout, &["fipsMode: Enabled", "calico-v3.31.7: 7 of 18 entries differ", "calico/node: sha256:"]);
+    let (code, stdout, _) = world.verb(&["plan", "--image-path", "nowhere"]).await;
     assert_eq!(code, 2, "{stdout}");
-    assert_says(&stdout, &["fipsMode: Enabled", "calico-v3.31.7: ", "does not have", "-fips", "no set can be made"]);
+    assert_says(&stdout, &["calico-v3.31.7: the registry", "does not have", "calico-v3.31.7: no set can be made"]);
     // The same from a file: what was recorded with these flags answers, and another question has no answer in it.
     let folder = tempfile::tempdir().unwrap();
     let snapshot = folder.path().join("snapshot.yaml").to_str().unwrap().to_owned();
@@ -218,7 +238,7 @@ async fn a_check_now_a_pause_and_another_registry_asked_about() {
     assert_eq!(code, 1);
     let (code, again, _) = world.verb(&["plan", "--image-path", "other/calico", "--snapshot", &snapshot]).await;
     assert_eq!((code, again), (1, planned));
-    let (code, _, stderr) = world.verb(&["plan", "--image-path", "nowhere", "--snapshot", &snapshot]).await;
+    let (code, _, stderr) = world.verb(&["plan", "--image-path", "elsewhere", "--snapshot", &snapshot]).await;
     assert_eq!(code, 2);
     assert_says(&stderr, &["note: this snapshot has no answers about these images"]);
     assert_eq!(world.writes().len(), writes);
