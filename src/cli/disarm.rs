@@ -97,11 +97,8 @@ async fn found(client: &Client) -> Result<Option<Box<ImageSetPolicy>>, Failure> 
 /// Looks at the cluster, and refuses where the way back would stop the operator.
 async fn look(client: &Client, policy: Option<&ImageSetPolicy>, namespace: &str) -> Result<Steps, Failure> {
     let records = Arc::new(Records::new(client.clone(), namespace.to_owned()));
-    let defaults = || ImageSetPolicy::new(POLICY_NAME, ImageSetPolicySpec::default());
-    let snapshot = match policy {
-        Some(policy) => Observer::new(client.clone(), records).observe(policy).await,
-        None => Observer::new(client.clone(), records).observe(&defaults()).await,
-    };
+    let defaults = ImageSetPolicy::new(POLICY_NAME, ImageSetPolicySpec::default());
+    let snapshot = Observer::new(client.clone(), records).observe(policy.unwrap_or(&defaults)).await;
     let failures = [
         snapshot.image_sets.failure(),
         snapshot.operator.failure(),
@@ -113,7 +110,7 @@ async fn look(client: &Client, policy: Option<&ImageSetPolicy>, namespace: &str)
     if let Some(failure) = failures.into_iter().flatten().next() {
         return Err(Failure::new(format!("{}: {}", failure.what, failure.message)));
     }
-    let mut steps = steps(&snapshot)?;
+    let mut steps = steps(snapshot)?;
     if let Some(policy) = policy {
         steps.observe = policy.spec.mode != Mode::Observe;
         steps.gate |= policy.spec.gate != Gate::Disabled;
@@ -122,63 +119,59 @@ async fn look(client: &Client, policy: Option<&ImageSetPolicy>, namespace: &str)
 }
 
 /// What there is to do by what was seen.
-fn steps(snapshot: &Snapshot) -> Result<Steps, Failure> {
-    let decision = decide(snapshot, Catalogue::embedded());
+fn steps(mut snapshot: Snapshot) -> Result<Steps, Failure> {
+    let decision = decide(&snapshot, Catalogue::embedded());
     let known = &decision.operator;
-    let sets = snapshot.image_sets.known().map_or(&[][..], Vec::as_slice);
-    let (ours, others): (Vec<&StoredImageSet>, Vec<&StoredImageSet>) = sets.iter().partition(|set| set.ours);
-    let installation = snapshot.installation.known().and_then(Option::as_ref);
-    let goal = decision.goals.iter().find(|goal| goal.purpose.is_wanted_now()).map(|goal| goal.name.to_string());
-    let used = goal.or_else(|| installation.and_then(|seen| seen.selected_image_set.clone()));
-    if !ours.is_empty() {
-        if let (Some(running), Some(target)) = (&known.running, &known.target)
-            && running.release != target.release
-            && !known.taken_over
-        {
-            let (running, target) = (running.release, target.release);
-            return Err(Failure::new(format!("an upgrade is under way: operator {running} runs, {target} is to run"))
-                .hint("wait until it is over, or undo it; then run this again"));
-        }
-        if used.is_none() && ours.len() > 1 && matches!(snapshot.operator, Read::Known(Some(_))) {
-            return Err(Failure::new("it cannot be told which ImageSet the operator uses, and that one must go last")
-                .hint("imageset-controller status tells what is in the way"));
-        }
-        in_the_way(snapshot, &others)?;
-    }
-    let prune = |set: &&StoredImageSet| PruneImageSet {
-        image_set: set.name.clone(),
-        resource_version: set.resource_version.clone(),
+    let sets = match std::mem::take(&mut snapshot.image_sets) {
+        Read::Known(sets) => sets,
+        Read::KindMissing | Read::Failed(_) => Vec::new(),
     };
-    let (last, first): (Vec<&StoredImageSet>, Vec<&StoredImageSet>) =
-        ours.iter().partition(|set| Some(&set.name) == used.as_ref());
+    let (mut ours, others): (Vec<StoredImageSet>, Vec<StoredImageSet>) = sets.into_iter().partition(|set| set.ours);
+    let goal = decision.goals.iter().find(|goal| goal.purpose.is_wanted_now()).map(|goal| goal.name.to_string());
+    let installation = snapshot.installation.known().and_then(Option::as_ref);
+    let used = goal.or_else(|| installation.and_then(|seen| seen.selected_image_set.clone()));
+    if let (Some(running), Some(target), false) = (&known.running, &known.target, ours.is_empty())
+        && running.release != target.release
+        && !known.taken_over
+    {
+        let (running, target) = (running.release, target.release);
+        return Err(Failure::new(format!("an upgrade is under way: operator {running} runs, {target} is to run"))
+            .hint("wait until it is over, or undo it; then run this again"));
+    }
+    if used.is_none() && ours.len() > 1 && matches!(snapshot.operator, Read::Known(Some(_))) {
+        return Err(Failure::new("it cannot be told which ImageSet the operator uses, and that one must go last")
+            .hint("imageset-controller status tells what is in the way"));
+    }
+    ours.sort_by_key(|set| Some(&set.name) == used.as_ref());
     let digests: Vec<&str> = ours.iter().flat_map(|set| &set.images).map(|image| image.digest.as_str()).collect();
     let carries = |image: &String| image.split_once('@').is_some_and(|(_, digest)| digests.contains(&digest));
     let workloads = snapshot.workloads.known().into_iter().flatten();
     let stays = others.iter().any(|set| Some(&set.name) == used.as_ref());
     let rolls = workloads.filter(|workload| !stays && workload.images.iter().any(carries)).map(ToString::to_string);
-    Ok(Steps {
-        observe: false,
-        gate: matches!(snapshot.gate, Read::Known(seen) if seen != SeenGate::Absent),
-        sets: first.iter().chain(&last).map(prune).collect(),
-        used,
-        rolls: rolls.collect(),
-    })
+    let (gate, rolls) = (matches!(snapshot.gate, Read::Known(seen) if seen != SeenGate::Absent), rolls.collect());
+    if !ours.is_empty() {
+        in_the_way(snapshot, others)?;
+    }
+    let prune = |set: StoredImageSet| PruneImageSet { image_set: set.name, resource_version: set.resource_version };
+    Ok(Steps { observe: false, gate, sets: ours.into_iter().map(prune).collect(), used, rolls })
 }
 
-/// Refuses where a set of somebody else would stop the operator once ours are gone.
-fn in_the_way(snapshot: &Snapshot, others: &[&StoredImageSet]) -> Result<(), Failure> {
-    let without = Snapshot { image_sets: Read::Known(others.iter().copied().cloned().collect()), ..snapshot.clone() };
-    let decision = decide(&without, Catalogue::embedded());
+/// Refuses where a set of somebody else would stop the operator once ours are gone. `snapshot` comes without any set.
+fn in_the_way(mut snapshot: Snapshot, others: Vec<StoredImageSet>) -> Result<(), Failure> {
+    let owners: Vec<(String, String)> = others
+        .iter()
+        .map(|set| (set.name.clone(), set.manager.clone().unwrap_or_else(|| "somebody else".to_owned())))
+        .collect();
+    snapshot.image_sets = Read::Known(others);
+    let decision = decide(&snapshot, Catalogue::embedded());
     // Where it is not known what the operator looks for, any other set may stop it.
     let unknown = decision.goals.is_empty() && matches!(snapshot.operator, Read::Known(Some(_)));
-    let blocks = |set: &&&StoredImageSet| {
-        let object = format!("ImageSet {}", set.name);
+    let blocks = |(name, _): &(String, String)| {
+        let object = format!("ImageSet {name}");
         let mut findings = decision.findings.iter();
         unknown || findings.any(|one| one.reason == Reason::BlockingImageSet && one.object == object)
     };
-    let failures = others.iter().filter(blocks).map(|set| {
-        let name = &set.name;
-        let by = set.manager.as_deref().unwrap_or("somebody else");
+    let failures = owners.into_iter().filter(blocks).map(|(name, by)| {
         Failure::new(format!("ImageSet {name}, made by {by}, would stop the operator when ours are gone"))
             .reason(Reason::BlockingImageSet.as_str())
             .hint(format!("if nobody needs it: kubectl delete imageset {name}; then run this again"))
