@@ -64,9 +64,12 @@ pub struct OperatorStatus {
     /// Image of the operator that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_image: Option<String>,
-    /// Digest of that image, as verified in its registry.
+    /// Digest of the image that the Deployment asks for, as verified in its registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The image to write into the Deployment to pin the operator itself, by tag and digest; absent where it is pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<String>,
     /// Version of the operator that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -140,6 +143,9 @@ pub struct PreparedSet {
     /// Until when the annotation imageset-controller.io/prepare asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_until: Option<Time>,
+    /// Its operator image by tag and digest, for a Deployment that pins the operator itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_image: Option<String>,
     /// Why it is in this state, if it isn't Staged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -37,6 +37,9 @@ pub(super) fn of_policy(policy: &ImageSetPolicy, now: Timestamp) -> String {
         screen.add("OUTDATED", vec![line]);
     }
     screen.add("OPERATOR", operator(status));
+    if let Some(line) = pin(status) {
+        screen.add("PIN", vec![line]);
+    }
     let (label, line) = current(status, now);
     screen.add(label, vec![line]);
     screen.add("PREPARED", or_none(status.prepared.iter().map(prepared).collect()));
@@ -167,6 +170,12 @@ fn operator(status: &ImageSetPolicyStatus) -> Vec<Line> {
     vec![Line::Text(format!("{running} runs")), Line::Text(format!("{target} is to run"))]
 }
 
+/// The line for the Deployment or manifest that pins the operator itself, where it is not pinned and the digest is known.
+fn pin(status: &ImageSetPolicyStatus) -> Option<Line> {
+    let pin = status.operator.as_ref()?.pin.as_ref()?;
+    Some(Line::Text(format!("image: {pin}   # in the operator's Deployment pins that, too")))
+}
+
 /// The set of the operator that the Deployment asks for.
 fn current(status: &ImageSetPolicyStatus, now: Timestamp) -> (&'static str, Line) {
     let operator = status.operator.clone().unwrap_or_default();
@@ -257,7 +266,7 @@ mod tests {
     use super::*;
 
     const STATUS: &str = "
-operator: {image: 'quay.io/tigera/operator:v1.42.4', runningImage: 'quay.io/tigera/operator:v1.40.15', version: v1.40.15, target: v1.42.4, pinned: false}
+operator: {image: 'quay.io/tigera/operator:v1.42.4', runningImage: 'quay.io/tigera/operator:v1.40.15', version: v1.40.15, target: v1.42.4, pinned: false, pin: 'quay.io/tigera/operator:v1.42.4@sha256:1e62'}
 current: {imageSet: calico-v3.32.1, stored: true, images: 23, adopted: false, workloads: {total: 5, pinned: 2, complete: 1}, lastVerifiedTime: '2026-01-01T00:00:00Z'}
 prepared:
 - {operatorVersion: v1.43.0, imageSet: calico-v3.32.0, state: Staged, images: 23, discovered: false, requestedUntil: '2026-01-02T00:00:00Z'}
@@ -282,6 +291,7 @@ conditions:
 POLICY     Observe (nothing is written)
 OPERATOR   v1.40.15 (quay.io/tigera/operator:v1.40.15, by tag) runs
            v1.42.4 (quay.io/tigera/operator:v1.42.4, by tag) is to run
+PIN        image: quay.io/tigera/operator:v1.42.4@sha256:1e62   # in the operator's Deployment pins that, too
 TARGET     calico-v3.32.1   23 images   rolling out, 1 of 5 workloads   verified 4m ago
 PREPARED   calico-v3.32.0   23 images   staged ✓                        for operator v1.43.0, asked for until 2026-01-02T00:00:00Z
 DRIFT      TagMoved: ImageSet calico-v3.32.1: it moved

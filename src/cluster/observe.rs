@@ -468,6 +468,11 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
         target_version: operator.target,
         last_verified: current.as_ref().and_then(|current| current.last_verified_time.as_ref().map(|time| time.0)),
         current_image_set: current.map(|current| current.image_set),
+        pinned_operators: operator
+            .pin
+            .into_iter()
+            .chain(status.prepared.iter().filter_map(|prepared| prepared.operator_image.clone()))
+            .collect(),
         admitted_images: status.gate.as_ref().map(|gate| gate.admitted_images.clone()),
         retained: status
             .retained

@@ -56,6 +56,15 @@ pub struct Passed {
     pub report: Report,
 }
 
+/// Which answers of registries a decision waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WaitsFor {
+    /// All that could be told.
+    All,
+    /// Where something is to be written, what that needs; the rest is asked meanwhile.
+    Writes,
+}
+
 /// Decides; writes nothing. `snapshot` comes with everything but the registries' answers. The last value is the time that
 /// asking took.
 async fn plan(
@@ -63,7 +72,7 @@ async fn plan(
     policy: &ImageSetPolicy,
     mut snapshot: Snapshot,
     answers: &RegistryAnswers,
-    patience: Duration,
+    (waits_for, patience): (WaitsFor, Duration),
 ) -> (Snapshot, Decision, Duration) {
     let catalogue = Catalogue::embedded();
     let mut asking = Duration::ZERO;
@@ -72,6 +81,8 @@ async fn plan(
         if decision.questions.is_empty() {
             break;
         }
+        let writes = decision.questions.holds_nothing() && !decision.actions.is_empty();
+        let patience = if writes && waits_for == WaitsFor::Writes { Duration::ZERO } else { patience };
         let started = Instant::now();
         let (access, objections) = registry_access(client, &policy.spec, &effective(&snapshot)).await;
         let answered = answers.ask(&decision.questions, access, patience).await;
@@ -99,7 +110,7 @@ pub async fn look(
     let (mut snapshot, nodes) = futures::join!(observer.observe(policy), nodes::list_once(client.clone()));
     snapshot.nodes = nodes;
     change(&mut snapshot);
-    let (snapshot, decision, _) = plan(&client, policy, snapshot, answers, LONG_PATIENCE).await;
+    let (snapshot, decision, _) = plan(&client, policy, snapshot, answers, (WaitsFor::All, LONG_PATIENCE)).await;
     let report = Report::new(&snapshot, &decision, &Outcome::default());
     Passed { snapshot, decision, report }
 }
@@ -163,7 +174,8 @@ impl Passes {
             self.answers.forget_releases_older_than(discover.interval / 2);
         }
 
-        let (snapshot, decision, asking) = plan(&self.client, policy, snapshot, &self.answers, PATIENCE).await;
+        let (snapshot, decision, asking) =
+            plan(&self.client, policy, snapshot, &self.answers, (WaitsFor::Writes, PATIENCE)).await;
         if asking > FRESH && !decision.actions.is_empty() {
             return Ok(None);
         }

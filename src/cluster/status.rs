@@ -146,6 +146,7 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
             image: operator.image.clone(),
             running_image: operator.running_image.clone(),
             digest: operator.digest.map(|digest| digest.to_string()),
+            pin: operator.pin.clone(),
             version: operator.version.clone(),
             target: operator.target.clone(),
             calico_version: operator.product_version.clone(),
@@ -216,6 +217,7 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
         images: (report.images > 0).then(|| count(report.images)),
         discovered: report.discovered,
         requested_until: report.requested_until.map(|until| seconds(&Time(until))),
+        operator_image: report.operator_image.clone(),
         message: report.message.clone(),
     }
 }

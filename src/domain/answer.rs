@@ -16,7 +16,7 @@ pub struct Questions {
     pub operators: BTreeSet<Reference>,
     /// Operator images whose repository's releases are wanted. Nothing waits for these.
     pub releases: BTreeSet<Reference>,
-    /// Operator images whose digest the gate wants; answered with [`Answers::operators`]. Nothing waits for these.
+    /// Operator images whose digest is wanted; answered with [`Answers::operators`]. Nothing waits for these.
     pub digests: BTreeSet<Reference>,
     /// What makes the answers cheaper or better; no question by itself.
     pub hints: Hints,

@@ -22,7 +22,7 @@ use super::same_name::{self, Claim};
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
-use super::{discovery, drift, gate, retention, stored};
+use super::{discovery, drift, gate, operator_digests, retention, stored};
 
 /// Decides.
 #[must_use]
@@ -88,8 +88,8 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     }
     decision.findings.extend(gone);
     keep_the_way_back(snapshot, &mut decision, versions.frozen);
-    let gate = gate::plan(snapshot, &decision);
-    decision.questions.digests = gate.questions;
+    let gate = gate::plan(snapshot);
+    decision.questions.digests = operator_digests::questions(snapshot, &decision);
     decision.findings.extend(gate.findings);
     // In front of all others: it waits for nothing, and in Observe it is the only one that is carried out.
     decision.plan.splice(0..0, gate.action);

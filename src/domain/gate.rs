@@ -1,16 +1,15 @@
 //! The upgrade gate: which operator images may get into the operator's Deployment, and how an unprepared one is met. Pure. The
 //! answer itself is the API server's, from the list in the policy's status.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
-use super::decision::{Action, Decision, Goal, GoalState, Purpose};
+use super::decision::{Action, Decision, Goal};
 use super::finding::{Finding, Reason};
-use super::settings::{Gate, Mode, PrepareVersion, Settings};
+use super::settings::{Gate, Mode, Settings};
 use super::snapshot::Read;
-use super::{Digest, Reference, Snapshot};
+use super::{Snapshot, operator_digests};
 
 /// What an image that no set is ready for meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +49,6 @@ impl From<Option<Enforcement>> for SeenGate {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub action: Option<Action>,
-    /// Operator images whose digest is wanted. Nothing waits for these.
-    pub questions: BTreeSet<Reference>,
     pub findings: Vec<Finding>,
 }
 
@@ -69,8 +66,8 @@ const fn wanted(gate: Gate, mode: Mode) -> Option<Enforcement> {
     }
 }
 
-/// Installs, changes or removes the gate, and asks for the digests of what it should admit.
-pub(super) fn plan(snapshot: &Snapshot, decision: &Decision) -> Plan {
+/// Installs, changes or removes the gate.
+pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     let settings = &snapshot.settings;
     let mut plan = Plan::default();
     let wanted = wanted(settings.gate, settings.mode);
@@ -100,15 +97,6 @@ pub(super) fn plan(snapshot: &Snapshot, decision: &Decision) -> Plan {
         let message = format!("{} passed by annotation", deployment.image.as_deref().unwrap_or_default());
         plan.findings.push(Finding::new(Reason::GlassBroken, object, message));
     }
-    let known = remembered_digests(snapshot);
-    // Also of sets that are about to be stored.
-    let mut goals = decision.goals.clone();
-    goals.iter_mut().filter(|goal| goal.state == GoalState::Ready).for_each(|goal| goal.state = GoalState::Stored);
-    let prepared = admitted_references(decision, &goals).into_iter();
-    plan.questions = prepared
-        .filter(|reference| reference.digest().is_none() && !snapshot.answers.operators.contains_key(reference))
-        .filter(|reference| snapshot.recheck_due || !known.contains_key(reference))
-        .collect();
     plan
 }
 
@@ -127,13 +115,8 @@ pub(super) fn admitted(snapshot: &Snapshot, decision: &Decision, goals: &[Goal])
     let pods = snapshot.operator_pods.known().into_iter().flatten().map(|pod| pod.image.clone());
     admitted.extend(deployed.into_iter().chain(pods));
     admitted.extend(snapshot.remembered.running_image.clone());
-    let known = remembered_digests(snapshot);
-    for reference in admitted_references(decision, goals) {
-        let answered = match snapshot.answers.operators.get(&reference) {
-            Some(Answer::Known(image)) => Some(image.digest),
-            _ => known.get(&reference).copied(),
-        };
-        let digest = reference.digest().copied().or(answered);
+    for reference in operator_digests::ready(decision, goals) {
+        let digest = operator_digests::known(snapshot, &reference);
         admitted.insert(reference.to_string());
         if let Some(digest) = digest {
             admitted.insert(format!("{}@{digest}", reference.name()));
@@ -143,41 +126,4 @@ pub(super) fn admitted(snapshot: &Snapshot, decision: &Decision, goals: &[Goal])
         }
     }
     Some(admitted.into_iter().collect())
-}
-
-/// One reference for each version that may run: the target's and the running one's, those whose sets are ready, and the
-/// previous ones.
-fn admitted_references(decision: &Decision, goals: &[Goal]) -> BTreeSet<Reference> {
-    let operators = [&decision.operator.target, &decision.operator.running];
-    let images = operators.into_iter().flatten().filter_map(|operator| operator.image.as_deref());
-    let images: Vec<Reference> = images.filter_map(|image| image.parse().ok()).collect();
-    let mut references: BTreeSet<Reference> = images.iter().cloned().collect();
-    let ready = |goal: &&Goal| match goal.state {
-        GoalState::Stored | GoalState::Waiting | GoalState::Conflict => true,
-        GoalState::Ready | GoalState::Resolving | GoalState::Held => goal.purpose.is_wanted_now(),
-    };
-    let mut releases: BTreeSet<_> = goals.iter().filter(ready).map(|goal| goal.release).collect();
-    releases.extend(decision.retained.iter().map(|retained| retained.operator));
-    // Upstream releases are pulled from where the operator is pulled from now.
-    if let Some(place) = images.first() {
-        references.extend(releases.iter().map(|release| place.with_tag(&release.to_string())));
-    }
-    let named = goals.iter().filter(ready).filter_map(|goal| match &goal.purpose {
-        Purpose::Prepared(PrepareVersion::Operator(reference)) => Some(reference.clone()),
-        _ => None,
-    });
-    references.extend(named);
-    references
-}
-
-/// The digests of tags that the status admits already, so that a restart asks nobody.
-fn remembered_digests(snapshot: &Snapshot) -> BTreeMap<Reference, Digest> {
-    let admitted = snapshot.remembered.admitted_images.iter().flatten();
-    let pair = |text: &String| {
-        let (tagged, digest) = text.split_once('@')?;
-        let reference: Reference = tagged.parse().ok()?;
-        reference.tag()?;
-        Some((reference, digest.parse().ok()?))
-    };
-    admitted.filter_map(pair).collect()
 }

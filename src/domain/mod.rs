@@ -19,6 +19,7 @@ pub mod imageset;
 pub mod inspection;
 pub mod layout;
 mod operator;
+mod operator_digests;
 pub mod operator_images;
 pub mod platform;
 pub mod record;

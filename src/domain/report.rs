@@ -14,7 +14,7 @@ use super::gate;
 use super::requests;
 use super::retention::Retained;
 use super::settings::PrepareVersion;
-use super::{Digest, Reference, Release, Snapshot};
+use super::{Digest, Reference, Release, Snapshot, operator_digests};
 
 /// Everything that is told.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -58,6 +58,8 @@ pub struct OperatorReport {
     pub image: Option<String>,
     /// Its digest, where known.
     pub digest: Option<Digest>,
+    /// That image by tag and digest, for a Deployment that names it by tag only.
+    pub pin: Option<String>,
     /// Image of the operator that runs.
     pub running_image: Option<String>,
     /// Version that runs.
@@ -135,6 +137,8 @@ pub struct PreparedReport {
     pub discovered: bool,
     /// Until when an annotation asks for it.
     pub requested_until: Option<Timestamp>,
+    /// Its operator image by tag and digest, or by digest; where that is known.
+    pub operator_image: Option<String>,
 }
 
 /// What would be done, or waits to be done.
@@ -353,6 +357,7 @@ fn operator(snapshot: &Snapshot, decision: &Decision) -> OperatorReport {
     let deployed = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
     let reference = deployed.as_deref().and_then(|image| image.parse::<Reference>().ok());
     let written = reference.as_ref().and_then(|reference| reference.digest().copied());
+    let asked = reference.as_ref().and_then(|reference| operator_digests::known(snapshot, reference));
     let remembered = &snapshot.remembered;
     let text = |release: Release| release.to_string();
     // What ran last is known until another runs; what is to run, until another image is asked for.
@@ -367,7 +372,8 @@ fn operator(snapshot: &Snapshot, decision: &Decision) -> OperatorReport {
     };
     OperatorReport {
         pinned: written.is_some(),
-        digest: written.or(knowledge.target.as_ref().and_then(|target| target.digest)),
+        digest: written.or(knowledge.target.as_ref().and_then(|target| target.digest)).or(asked),
+        pin: reference.filter(|_| written.is_none()).and_then(|tagged| operator_digests::pinned(snapshot, &tagged)),
         image: deployed.or_else(|| remembered.target_image.clone()),
         running_image,
         version,
@@ -448,6 +454,8 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
             },
             discovered: false,
             requested_until: snapshot.requested_until(version),
+            operator_image: operator_digests::image_of(decision, version)
+                .and_then(|image| operator_digests::pinned(snapshot, &image)),
         }
     };
     let prepare = snapshot.to_prepare();

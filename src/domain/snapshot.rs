@@ -160,6 +160,9 @@ pub struct Remembered {
     pub current_image_set: Option<String>,
     /// When all digests of the current set were last compared with the registry.
     pub last_verified: Option<Timestamp>,
+    /// Operator images by tag and digest, as the status told them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pinned_operators: Vec<String>,
     /// What the gate admits; `None` where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admitted_images: Option<Vec<String>>,

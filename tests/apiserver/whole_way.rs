@@ -55,6 +55,13 @@ async fn from_tags_to_digests_through_an_upgrade_and_back() {
     assert_eq!(status["operator"]["calicoVersion"], "v3.31.7", "{status}");
     assert!(status["plan"].is_null(), "nothing is left to do: {status}");
     assert!(status["current"]["lastVerifiedTime"].is_string(), "{status}");
+    // The operator itself: by tag, and how it would be pinned.
+    let (image, digest) =
+        (status["operator"]["image"].as_str().unwrap(), status["operator"]["digest"].as_str().unwrap());
+    assert_eq!(
+        (&status["operator"]["pinned"], &status["operator"]["pin"]),
+        (&json!(false), &json!(format!("{image}@{digest}")))
+    );
 
     // The upgrade: its set is there before the new pod looks for it.
     let moved = world.operator("v1.42.4").await;
@@ -75,7 +82,8 @@ async fn from_tags_to_digests_through_an_upgrade_and_back() {
 
     // Back, while the registry is down: everything is served from what is there.
     let (old, new) = (world.wanted("v1.40.15", false).len(), world.wanted("v1.42.4", false).len());
-    assert_eq!(world.served_once(), old + new);
+    // The two operator images beside: so that they, too, can be pinned.
+    assert_eq!(world.served_once(), old + new + 2);
     world.mirror.registry.stop();
     world.operator("v1.40.15").await;
     eventually("calico-v3.31.7 to be current", async || {

@@ -367,10 +367,17 @@ fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
         if decision.questions.is_empty() {
             return (snapshot, decision, asked);
         }
-        let questions = decision.questions;
+        let questions = &decision.questions;
+        if scenario.registry.silent {
+            // Nothing waits for the digests of operator images.
+            assert!(
+                questions.holds_nothing() && questions.releases.is_empty(),
+                "the registry was asked: {questions:?}"
+            );
+            return (snapshot, decision, asked);
+        }
         asked +=
             questions.images.len() + questions.operators.len() + questions.digests.len() + questions.releases.len();
-        assert!(!scenario.registry.silent, "the registry was asked: {questions:?}");
         let images = questions
             .images
             .iter()
@@ -414,7 +421,7 @@ fn a_rollback_counts_as_verified_when_its_record_was_made() {
     let Read::Known(records) = &mut snapshot.records else { panic!("no records") };
     records.iter_mut().for_each(|record| record.resolved_at = at("10"));
     let decision = decide(&snapshot, Catalogue::embedded());
-    assert!(decision.questions.is_empty());
+    assert!(decision.questions.holds_nothing());
     let outcome = Outcome { done: decision.actions.len(), at: Some(snapshot.observed_at), failure: None };
     let current = Report::new(&snapshot, &decision, &outcome).current.unwrap();
     assert_eq!((current.image_set.as_str(), current.last_verified), ("calico-v3.31.7", Some(at("10"))));

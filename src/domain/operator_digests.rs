@@ -1,0 +1,87 @@
+//! The digests of operator images: of the one that is asked for, and of those that may come next, so that people can pin them
+//! and the gate can admit them by digest. Nothing waits for these. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::answer::Answer;
+use super::decision::{Decision, Goal, GoalState, Purpose};
+use super::settings::PrepareVersion;
+use super::{Digest, Reference, Release, Snapshot};
+
+/// One reference for each version that runs, is to run, or is ready to. The gate admits these and no others.
+pub(super) fn ready(decision: &Decision, goals: &[Goal]) -> BTreeSet<Reference> {
+    let ready = |goal: &&Goal| match goal.state {
+        GoalState::Stored | GoalState::Waiting | GoalState::Conflict => true,
+        GoalState::Ready | GoalState::Resolving | GoalState::Held => goal.purpose.is_wanted_now(),
+    };
+    let goals: Vec<&Goal> = goals.iter().filter(ready).collect();
+    let mut references: BTreeSet<Reference> = deployed(decision).into_iter().collect();
+    let releases = goals.iter().map(|goal| goal.release);
+    let releases: BTreeSet<Release> =
+        releases.chain(decision.retained.iter().map(|retained| retained.operator)).collect();
+    references.extend(releases.into_iter().filter_map(|release| upstream(decision, release)));
+    references.extend(goals.iter().filter_map(|goal| match &goal.purpose {
+        Purpose::Prepared(PrepareVersion::Operator(reference)) => Some(reference.clone()),
+        _ => None,
+    }));
+    references
+}
+
+/// The operator image of a version that is prepared.
+pub(super) fn image_of(decision: &Decision, version: &PrepareVersion) -> Option<Reference> {
+    match version {
+        PrepareVersion::Operator(reference) => Some(reference.clone()),
+        PrepareVersion::Release(release) => upstream(decision, *release),
+    }
+}
+
+/// Upstream releases are pulled from where the operator is pulled from now.
+fn upstream(decision: &Decision, release: Release) -> Option<Reference> {
+    deployed(decision).first().map(|place| place.with_tag(&release.to_string()))
+}
+
+/// The target's image, then the running one's.
+fn deployed(decision: &Decision) -> Vec<Reference> {
+    let operators = [&decision.operator.target, &decision.operator.running].into_iter().flatten();
+    operators.filter_map(|operator| operator.image.as_deref()?.parse().ok()).collect()
+}
+
+/// The digest of an operator image, as far as it was written, asked for, or is remembered.
+pub(super) fn known(snapshot: &Snapshot, reference: &Reference) -> Option<Digest> {
+    let answered = match snapshot.answers.operators.get(reference) {
+        Some(Answer::Known(image)) => Some(image.digest),
+        _ => remembered(snapshot).get(reference).copied(),
+    };
+    reference.digest().copied().or(answered)
+}
+
+/// By tag and by digest, as a Deployment would pin it.
+pub(super) fn pinned(snapshot: &Snapshot, reference: &Reference) -> Option<String> {
+    let digest = known(snapshot, reference)?;
+    Some(if reference.digest().is_some() { reference.to_string() } else { format!("{reference}@{digest}") })
+}
+
+/// What is still to be asked, or is due to be asked again.
+pub(super) fn questions(snapshot: &Snapshot, decision: &Decision) -> BTreeSet<Reference> {
+    // Also of sets that are about to be stored.
+    let mut goals = decision.goals.clone();
+    goals.iter_mut().filter(|goal| goal.state == GoalState::Ready).for_each(|goal| goal.state = GoalState::Stored);
+    let known = remembered(snapshot);
+    let unasked =
+        |reference: &Reference| reference.digest().is_none() && !snapshot.answers.operators.contains_key(reference);
+    let due = |reference: &Reference| snapshot.recheck_due || !known.contains_key(reference);
+    ready(decision, &goals).into_iter().filter(unasked).filter(due).collect()
+}
+
+/// What the status says already, so that a restart asks nobody.
+fn remembered(snapshot: &Snapshot) -> BTreeMap<Reference, Digest> {
+    let remembered = &snapshot.remembered;
+    let admitted = remembered.admitted_images.iter().flatten();
+    let pair = |text: &String| {
+        let (tagged, digest) = text.split_once('@')?;
+        let reference: Reference = tagged.parse().ok()?;
+        reference.tag()?;
+        Some((reference, digest.parse().ok()?))
+    };
+    admitted.chain(&remembered.pinned_operators).filter_map(pair).collect()
+}
