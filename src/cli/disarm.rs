@@ -83,7 +83,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         policy = found(&client).await?;
         // What was decided before the controller stood still is of no use.
         let steps = look(&client, policy.as_deref(), &arguments.namespace).await?;
-        carry_out(&client, steps, &arguments.namespace).await
+        let stopped = policy.map(|_| format!("{POLICY} only observes"));
+        carry_out(&client, steps, stopped, &arguments.namespace).await
     })
 }
 
@@ -253,8 +254,9 @@ async fn renewed(client: &Client, namespace: &str) -> Option<String> {
     lease.spec?.renew_time.map(|time| time.0.to_string())
 }
 
-async fn carry_out(client: &Client, steps: Steps, namespace: &str) -> Result<Answer, Failure> {
-    let mut lines = vec![format!("{POLICY} only observes")];
+/// Deletes in the order of the steps. `stopped` says what was done before.
+async fn carry_out(client: &Client, steps: Steps, stopped: Option<String>, namespace: &str) -> Result<Answer, Failure> {
+    let mut lines: Vec<String> = stopped.into_iter().collect();
     let mut actions = Vec::new();
     if steps.gate {
         // Where no controller took it away.
@@ -275,4 +277,61 @@ async fn carry_out(client: &Client, steps: Steps, namespace: &str) -> Result<Ans
     }
     lines.extend(steps.outlook());
     Ok(Answer::lines(lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    /// An operator of this image, with these sets, ours or not, and a DaemonSet by the digest of all of them.
+    fn seen(image: &str, selected: &str, sets: &[(&str, bool)]) -> Snapshot {
+        let sets = sets.iter().map(|(name, ours)| {
+            format!(
+                "{{name: {name}, ours: {ours}, manager: kubectl, images: [{{image: calico/node, digest: '{DIGEST}'}}]}}"
+            )
+        });
+        let sets = sets.collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "operator: !known {{image: '{image}'}}\n\
+             operatorPods: !known [{{name: a, image: '{image}', ready: true}}]\n\
+             installation: !known {{selectedImageSet: {selected}}}\n\
+             imageSets: !known [{sets}]\n\
+             workloads: !known [{{kind: DaemonSet, namespace: n, name: node, images: ['x/node@{DIGEST}']}}]\n"
+        );
+        serde_yaml_ng::from_str(&text).unwrap()
+    }
+
+    fn order(steps: &Steps) -> Vec<&str> {
+        steps.sets.iter().map(|set| set.image_set.as_str()).collect()
+    }
+
+    #[test]
+    fn the_set_in_use_goes_last_whatever_its_name_and_its_workloads_roll() {
+        let ours = [("calico-v3.31.7", true), ("calico-v3.30.3", true), ("calico-v3.32.1", true)];
+        let known = steps(seen("quay.io/tigera/operator:v1.40.15", "null", &ours)).unwrap();
+        assert_eq!(order(&known), ["calico-v3.30.3", "calico-v3.32.1", "calico-v3.31.7"]);
+        assert_eq!(known.rolls, ["DaemonSet n/node"]);
+        // Nobody knows that operator; the Installation says which set it selected.
+        let told = steps(seen("reg.example/operator:latest", "calico-v3.30.3", &ours)).unwrap();
+        assert_eq!(order(&told), ["calico-v3.31.7", "calico-v3.32.1", "calico-v3.30.3"]);
+        assert!(steps(seen("reg.example/operator:latest", "null", &ours)).is_err());
+        assert!(steps(seen("reg.example/operator:latest", "null", &ours[..1])).is_ok());
+    }
+
+    #[test]
+    fn a_foreign_set_stops_it_only_where_it_would_stop_the_operator() {
+        let image = "quay.io/tigera/operator:v1.40.15";
+        assert!(steps(seen(image, "null", &[("calico-v3.31.7", true), ("calico-v3.29.0", false)])).is_err());
+        assert!(steps(seen(image, "null", &[("calico-v3.31.7", true), ("other", false)])).is_ok());
+        // Older operators stop at any set.
+        let old = "quay.io/tigera/operator:v1.30.4";
+        assert!(steps(seen(old, "null", &[("calico-v3.26.1", true), ("other", false)])).is_err());
+        // The one in use is somebody else's: it stays, and nothing rolls.
+        let stays = steps(seen(image, "null", &[("calico-v3.30.3", true), ("calico-v3.31.7", false)])).unwrap();
+        assert_eq!((order(&stays), stays.rolls.len()), (vec!["calico-v3.30.3"], 0));
+        // Without any set of ours there is nothing to refuse.
+        assert!(steps(seen(image, "null", &[("calico-v3.29.0", false)])).unwrap().sets.is_empty());
+    }
 }

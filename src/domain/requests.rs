@@ -62,3 +62,26 @@ pub(super) fn handled_refresh(snapshot: &Snapshot, decision: &Decision) -> Optio
     let done = snapshot.refresh_due() && !decision.blind && !pending && decision.questions.is_empty();
     snapshot.refresh.clone().filter(|_| done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A registry that answers late is part of the check: it is handled when the answer is there.
+    #[test]
+    fn a_refresh_is_handled_when_nobody_is_waited_for() {
+        let image: crate::domain::Reference = "reg.example/calico/node:v3.31.7".parse().unwrap();
+        let mut snapshot = Snapshot { refresh: Some("now".to_owned()), ..Snapshot::default() };
+        let decision = Decision::default();
+        assert_eq!(handled_refresh(&snapshot, &decision).as_deref(), Some("now"));
+        snapshot.answers.images.insert(image.clone(), Answer::Pending);
+        assert_eq!(handled_refresh(&snapshot, &decision), None);
+        snapshot.answers.images.clear();
+        let mut asking = Decision::default();
+        asking.questions.images.insert(image);
+        assert_eq!(handled_refresh(&snapshot, &asking), None);
+        assert_eq!(handled_refresh(&snapshot, &Decision { blind: true, ..Decision::default() }), None);
+        snapshot.remembered.handled_refresh = Some("now".to_owned());
+        assert_eq!(handled_refresh(&snapshot, &decision), None);
+    }
+}
