@@ -6,20 +6,25 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done; in sync |
-//! | 1 | drift: what was checked differs from what it should be |
+//! | 1 | drift: what was checked differs from what it should be; what was waited for is held |
 //! | 2 | could not tell or could not do it; wrong arguments, too |
 
 mod catalogue;
 mod connection;
 mod crds;
+mod disarm;
 mod generate;
 mod image_set;
 mod images;
 pub mod output;
 mod plan;
+mod prepare;
+mod refresh;
 mod run;
 mod screen;
 mod status;
+mod suspend;
+mod what_if;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -42,6 +47,15 @@ struct Arguments {
 enum Verb {
     Status(status::Arguments),
     Plan(plan::Arguments),
+    Prepare(prepare::Arguments),
+    Refresh(refresh::Arguments),
+    /// Stop all work on the policy, the gate's list included, until it is resumed.
+    #[command(after_help = "Example:\n  imageset-controller suspend")]
+    Suspend(suspend::Arguments),
+    /// Go on with a policy that was suspended.
+    #[command(after_help = "Example:\n  imageset-controller resume")]
+    Resume(suspend::Arguments),
+    Disarm(disarm::Arguments),
     Generate(generate::Arguments),
     Images(images::Arguments),
     Crds(crds::Arguments),
@@ -55,6 +69,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     output::finish(match Arguments::try_parse_from(arguments) {
         Ok(Arguments { verb: Verb::Status(arguments) }) => status::run(&arguments),
         Ok(Arguments { verb: Verb::Plan(arguments) }) => plan::run(&arguments),
+        Ok(Arguments { verb: Verb::Prepare(arguments) }) => prepare::run(&arguments),
+        Ok(Arguments { verb: Verb::Refresh(arguments) }) => refresh::run(&arguments),
+        Ok(Arguments { verb: Verb::Suspend(arguments) }) => suspend::run(&arguments, true),
+        Ok(Arguments { verb: Verb::Resume(arguments) }) => suspend::run(&arguments, false),
+        Ok(Arguments { verb: Verb::Disarm(arguments) }) => disarm::run(&arguments),
         Ok(Arguments { verb: Verb::Generate(arguments) }) => generate::run(&arguments),
         Ok(Arguments { verb: Verb::Images(arguments) }) => images::run(&arguments),
         Ok(Arguments { verb: Verb::Crds(arguments) }) => crds::run(&arguments),

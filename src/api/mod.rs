@@ -5,6 +5,7 @@ pub mod image_set_policy;
 pub mod interval;
 pub mod operator;
 pub mod policy_status;
+pub mod requests;
 mod schema_text;
 pub mod workload;
 

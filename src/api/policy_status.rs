@@ -140,6 +140,9 @@ pub struct PreparedSet {
     /// Whether it was found by discovery and isn't listed in the policy.
     #[serde(default)]
     pub discovered: bool,
+    /// Until when the annotation imageset-controller.io/prepare asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_until: Option<Time>,
     /// Its operator image by tag and digest, for a Deployment that pins the operator itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator_image: Option<String>,

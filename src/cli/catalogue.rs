@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
-use comfy_table::{ContentArrangement, Table, presets};
 
 use super::output::{Answer, Failure};
 use crate::domain::Catalogue;
@@ -60,16 +59,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 }
 
 fn list() -> Answer {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["OPERATOR", "CALICO", "ENTERPRISE"]);
-    for (release, calico, enterprise) in Catalogue::embedded().versions() {
-        table.add_row([release.to_string(), calico.to_string(), enterprise.to_string()]);
-    }
-    table.column_iter_mut().for_each(|column| {
-        column.set_padding((0, 2));
-    });
-    Answer::text(table.trim_fmt())
+    let head = ["OPERATOR", "CALICO", "ENTERPRISE"].map(str::to_owned);
+    let releases = Catalogue::embedded().versions();
+    let releases =
+        releases.map(|(release, calico, enterprise)| [release.to_string(), calico.to_string(), enterprise.to_string()]);
+    let rows: Vec<[String; 3]> = std::iter::once(head).chain(releases).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let (first, second) = (width(0), width(1));
+    Answer::lines(
+        rows.iter()
+            .map(|[operator, calico, enterprise]| format!("{operator:<first$}  {calico:<second$}  {enterprise}")),
+    )
 }
 
 fn add(arguments: &AddArguments) -> Result<Answer, Failure> {

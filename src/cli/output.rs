@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// Exit code for "it is not as it should be".
+const DRIFTED: u8 = 1;
 /// Exit code for "could not tell" or "could not do it".
 const FAILED: u8 = 2;
 
@@ -34,7 +36,7 @@ impl Answer {
     /// The same answer with exit code 1: what was checked differs from what it should be.
     #[must_use]
     pub fn drifted(self) -> Self {
-        Self { code: 1, ..self }
+        Self { code: DRIFTED, ..self }
     }
 
     /// The same answer with exit code 2: it says what is in the way of a full one.
@@ -54,13 +56,14 @@ pub struct Failure {
     is_whole: bool,
     /// What else is wrong.
     others: Vec<Failure>,
+    code: u8,
 }
 
 impl Failure {
     /// What happened, to which object.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), reason: None, hint: None, is_whole: false, others: Vec::new() }
+        Self { message: message.into(), reason: None, hint: None, is_whole: false, others: Vec::new(), code: FAILED }
     }
 
     /// Arguments that make no sense, in the words of the argument parser.
@@ -81,9 +84,16 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Both, one after the other.
+    /// The same failure with exit code 1: it is known that what was asked for is not so.
+    #[must_use]
+    pub fn known(self) -> Self {
+        Self { code: DRIFTED, ..self }
+    }
+
+    /// Both, one after the other, with the worse exit code.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
+        self.code = self.code.max(other.code);
         self.others.push(other);
         self
     }
@@ -145,7 +155,7 @@ impl Progress {
 
 fn fail(failure: &Failure) -> ExitCode {
     let _ = write_failure(&mut io::stderr().lock(), failure);
-    ExitCode::from(FAILED)
+    ExitCode::from(failure.code)
 }
 
 fn write_answer(writer: &mut impl Write, answer: &Answer) -> io::Result<()> {

@@ -11,6 +11,7 @@ use kube::Client;
 
 use super::connection::{self, Connection, Found};
 use super::output::{Answer, Failure, note};
+use super::what_if::WhatIf;
 use super::{image_set, runtime, screen};
 use crate::api::{self, ImageSetPolicy, ImageSetPolicySpec, POLICY_NAME};
 use crate::cluster::answers::RegistryAnswers;
@@ -24,13 +25,16 @@ use crate::registry::{RegistryClient, RegistryClientSettings};
 /// Show what the controller would do now, and why; changes nothing.
 ///
 /// Looks at the cluster and asks the registries as the controller does. Exit code 2 means that something is in the way
-/// of a complete plan; the plan says what.
+/// of a complete plan; the plan says what. With another registry, path or FIPS mode than the Installation's it tells
+/// beforehand whether the digests there are those that are stored; exit code 1 means that they are not.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imageset-controller plan
   imageset-controller plan --policy policy.yaml -o yaml > imagesets.yaml
   imageset-controller plan --record snapshot.yaml
-  imageset-controller plan --snapshot snapshot.yaml")]
+  imageset-controller plan --snapshot snapshot.yaml
+  imageset-controller plan --registry mirror.example.com --image-path calico
+  imageset-controller plan --fips Enabled")]
 pub(super) struct Arguments {
     /// How to show it; yaml prints the ImageSets that would be stored, json the status that the policy would get
     #[arg(short, long, value_enum, default_value_t)]
@@ -53,6 +57,9 @@ pub(super) struct Arguments {
     namespace: String,
 
     #[command(flatten)]
+    what_if: WhatIf,
+
+    #[command(flatten)]
     connection: Connection,
 }
 
@@ -71,21 +78,30 @@ enum Format {
 /// What is planned, and for which policy.
 struct Planned {
     policy: ImageSetPolicy,
+    snapshot: Snapshot,
     decision: Decision,
     report: Report,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let planned = match &arguments.snapshot {
-        Some(path) => from_snapshot(path)?,
+        Some(path) => from_snapshot(path, &arguments.what_if)?,
         None => runtime()?.block_on(from_cluster(arguments))?,
     };
-    let Planned { mut policy, decision, report } = planned;
+    let Planned { mut policy, snapshot, decision, report } = planned;
+    let difference = arguments.what_if.is_asked().then(|| arguments.what_if.difference(&snapshot, &decision));
     let before = policy.status.take().unwrap_or_default();
     policy.status = Some(status::of_report(&before, &report, &Time(Timestamp::now())));
     let unwritable = |error: &dyn std::fmt::Display| Failure::new(format!("the plan cannot be written: {error}"));
+    if let (Some(difference), Format::Json | Format::Yaml) = (&difference, arguments.output) {
+        difference.lines.iter().for_each(|line| note(line));
+    }
     let answer = match arguments.output {
-        Format::Text => Answer::text(screen::of_policy(&policy, Timestamp::now())),
+        Format::Text => {
+            let first = difference.iter().flat_map(|difference| &difference.lines);
+            let first: String = first.map(|line| format!("{line}\n")).collect();
+            Answer::text(first + &screen::of_policy(&policy, Timestamp::now()))
+        }
         Format::Json => Answer::text(serde_json::to_string_pretty(&policy.status).map_err(|error| unwritable(&error))?),
         Format::Yaml => Answer::text(image_set::yaml(planned_sets(&decision), |set| {
             let origin = set.origin();
@@ -97,17 +113,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         })?),
     };
     let blocked = report.findings.iter().any(crate::domain::Finding::blocks);
-    Ok(if blocked { answer.hindered() } else { answer })
+    let unasked = !decision.questions.is_empty();
+    if unasked {
+        note("note: this snapshot has no answers about these images; record one with the same flags and --record FILE");
+    }
+    let differs = difference.is_some_and(|difference| difference.differs);
+    Ok(match blocked || unasked {
+        true => answer.hindered(),
+        false if differs => answer.drifted(),
+        false => answer,
+    })
 }
 
 fn planned_sets(decision: &Decision) -> impl Iterator<Item = &CompleteImageSet> {
     decision.plan.iter().filter_map(Action::image_set).map(|store| &store.set)
 }
 
-fn from_snapshot(path: &Path) -> Result<Planned, Failure> {
+fn from_snapshot(path: &Path, what_if: &WhatIf) -> Result<Planned, Failure> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let snapshot: Snapshot = serde_yaml_ng::from_str(&text)
+    let mut snapshot: Snapshot = serde_yaml_ng::from_str(&text)
         .with_context(|| format!("{} is not a snapshot as --record writes it", path.display()))?;
+    what_if.apply(&mut snapshot);
     let decision = decide(&snapshot, Catalogue::embedded());
     let report = Report::new(&snapshot, &decision, &Outcome::default());
     let mode = match snapshot.settings.mode {
@@ -115,7 +141,7 @@ fn from_snapshot(path: &Path) -> Result<Planned, Failure> {
         Mode::Apply => api::Mode::Apply,
     };
     let spec = ImageSetPolicySpec { mode, suspend: snapshot.settings.suspend, ..ImageSetPolicySpec::default() };
-    Ok(Planned { policy: ImageSetPolicy::new(POLICY_NAME, spec), decision, report })
+    Ok(Planned { policy: ImageSetPolicy::new(POLICY_NAME, spec), snapshot, decision, report })
 }
 
 async fn from_cluster(arguments: &Arguments) -> Result<Planned, Failure> {
@@ -125,12 +151,13 @@ async fn from_cluster(arguments: &Arguments) -> Result<Planned, Failure> {
         None => stored_policy(&client).await?,
     };
     let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::of_environment()));
-    let passed = pass::look(client, &policy, arguments.namespace.clone(), &answers).await;
+    let change = |snapshot: &mut Snapshot| arguments.what_if.apply(snapshot);
+    let passed = pass::look(client, &policy, arguments.namespace.clone(), &answers, &change).await;
     if let Some(path) = &arguments.record {
         let text = serde_yaml_ng::to_string(&passed.snapshot).context("what was seen cannot be written down")?;
         std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
     }
-    Ok(Planned { policy, decision: passed.decision, report: passed.report })
+    Ok(Planned { policy, snapshot: passed.snapshot, decision: passed.decision, report: passed.report })
 }
 
 async fn stored_policy(client: &Client) -> Result<ImageSetPolicy, Failure> {

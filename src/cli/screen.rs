@@ -214,7 +214,13 @@ fn prepared(set: &PreparedSet) -> Line {
         PreparedState::NeedsInspection => warn().apply_to("needs inspection"),
     };
     let message = set.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-    Line::Columns(vec![name, images, state.to_string(), format!("for operator {}{message}", set.operator_version)])
+    let asked = set.requested_until.as_ref().map(|until| format!(", asked for until {}", until.0)).unwrap_or_default();
+    Line::Columns(vec![
+        name,
+        images,
+        state.to_string(),
+        format!("for operator {}{asked}{message}", set.operator_version),
+    ])
 }
 
 /// What happened to which object, and below it what to do.
@@ -263,7 +269,7 @@ mod tests {
 operator: {image: 'quay.io/tigera/operator:v1.42.4', runningImage: 'quay.io/tigera/operator:v1.40.15', version: v1.40.15, target: v1.42.4, pinned: false, pin: 'quay.io/tigera/operator:v1.42.4@sha256:1e62'}
 current: {imageSet: calico-v3.32.1, stored: true, images: 23, adopted: false, workloads: {total: 5, pinned: 2, complete: 1}, lastVerifiedTime: '2026-01-01T00:00:00Z'}
 prepared:
-- {operatorVersion: v1.43.0, imageSet: calico-v3.32.0, state: Staged, images: 23, discovered: false}
+- {operatorVersion: v1.43.0, imageSet: calico-v3.32.0, state: Staged, images: 23, discovered: false, requestedUntil: '2026-01-02T00:00:00Z'}
 findings:
 - {reason: TagMoved, object: {kind: ImageSet, name: calico-v3.32.1}, message: it moved, nextStep: find out why}
 - {reason: ImageMissing, object: {kind: Secret, namespace: a, name: b}, message: gone}
@@ -287,7 +293,7 @@ OPERATOR   v1.40.15 (quay.io/tigera/operator:v1.40.15, by tag) runs
            v1.42.4 (quay.io/tigera/operator:v1.42.4, by tag) is to run
 PIN        image: quay.io/tigera/operator:v1.42.4@sha256:1e62   # in the operator's Deployment pins that, too
 TARGET     calico-v3.32.1   23 images   rolling out, 1 of 5 workloads   verified 4m ago
-PREPARED   calico-v3.32.0   23 images   staged ✓                        for operator v1.43.0
+PREPARED   calico-v3.32.0   23 images   staged ✓                        for operator v1.43.0, asked for until 2026-01-02T00:00:00Z
 DRIFT      TagMoved: ImageSet calico-v3.32.1: it moved
              → find out why
 DEGRADED   none

@@ -4,10 +4,10 @@
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
-use super::connection::{self, Connection, Found};
+use super::connection::{self, Connection};
 use super::output::{Answer, Failure};
 use super::{runtime, screen};
-use crate::api::{ImageSetPolicy, POLICY_NAME};
+use crate::api::ImageSetPolicy;
 
 /// Show what runs, what is prepared, and what is wrong, on one screen.
 #[derive(Debug, Args)]
@@ -38,19 +38,8 @@ enum Format {
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let policy = runtime()?.block_on(async {
         let client = arguments.connection.client().await?;
-        connection::policy(&client).await
+        connection::stored_policy(&client).await
     })?;
-    let policy = match policy {
-        Found::Policy(policy) => policy,
-        Found::None => {
-            return Err(Failure::new(format!("there is no ImageSetPolicy {POLICY_NAME} in this cluster"))
-                .hint("apply one: deploy/examples/observe.yaml only looks, and shows its plan in the status"));
-        }
-        Found::KindMissing => {
-            return Err(Failure::new("the kind ImageSetPolicy is not installed in this cluster")
-                .hint("imageset-controller crds | kubectl apply --server-side -f -"));
-        }
-    };
     shown(&policy, arguments.output)
 }
 

@@ -184,6 +184,14 @@ impl RegistryAnswers {
         lock(&self.memory).releases.retain(|_, entry| !matches!(entry, Entry::Known { at, .. } if old(at)));
     }
 
+    /// Forgets everything but what is being asked just now.
+    pub fn forget_all(&self) {
+        let mut memory = lock(&self.memory);
+        memory.images.retain(|_, entry| matches!(entry, Entry::Asked { .. }));
+        memory.operators.retain(|_, entry| matches!(entry, Entry::Asked { .. }));
+        memory.releases.retain(|_, entry| matches!(entry, Entry::Asked { .. }));
+    }
+
     /// Forgets answers that nothing can be made of, some time after they were given; the longer, the more often that was
     /// done already. When the next of them is to be asked for again; zero is at once.
     pub fn doubt(&self, unsuitable: &BTreeSet<Reference>) -> Option<Duration> {

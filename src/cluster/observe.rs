@@ -20,9 +20,11 @@ use super::inspections::{InspectionJobs, Listed};
 use super::records::Records;
 use super::settings;
 use crate::api::operator::{FEATURE_KINDS, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
+use crate::api::requests::{LONGEST_REFRESH, PREPARE_ANNOTATION, REFRESH_ANNOTATION};
 use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec};
 use crate::api::{self, ImageSetPolicy};
 use crate::domain::discovery::Discovery;
+use crate::domain::finding::{Finding, Reason};
 use crate::domain::imageset::Origin;
 use crate::domain::inspection::Inspections;
 use crate::domain::report::{Condition, Status, Swap};
@@ -71,7 +73,12 @@ impl Observer {
 
     /// Looks at everything but the nodes, the registries and what this process remembers.
     pub async fn observe(&self, policy: &ImageSetPolicy) -> Snapshot {
-        let (settings, mut objections) = settings::parse(&policy.spec);
+        let (mut settings, mut objections) = settings::parse(&policy.spec);
+        let annotation = |name: &str| policy.annotations().get(name).map_or("", String::as_str);
+        let (requested, garbled) = settings::requested(annotation(PREPARE_ANNOTATION));
+        settings.requested = requested;
+        objections.extend(garbled);
+        let refresh: String = annotation(REFRESH_ANNOTATION).chars().take(LONGEST_REFRESH).collect();
         let location = settings.operator.clone();
         let (operator, installations, image_sets, component_statuses, features, workloads, records, jobs, gate) = futures::join!(
             self.operator(&location),
@@ -95,6 +102,7 @@ impl Observer {
             observed_at: Timestamp::now(),
             generation: policy.metadata.generation.unwrap_or_default(),
             remembered: remembered(policy),
+            refresh: Some(refresh).filter(|text| !text.is_empty()),
             settings,
             objections,
             operator,
@@ -429,6 +437,14 @@ fn images(template: &PodSpec) -> Vec<String> {
     containers.filter_map(|container| container.image.clone()).collect()
 }
 
+/// A finding of the last check against the registry.
+fn drift(finding: &api::Finding) -> Option<Finding> {
+    let checked = [Reason::TagMoved, Reason::ImageGone, Reason::RecheckFailed];
+    let reason = checked.into_iter().find(|reason| reason.as_str() == finding.reason)?;
+    let object = finding.object.as_ref().map(|object| format!("{} {}", object.kind, object.name))?;
+    Some(Finding::new(reason, object, finding.message.clone()))
+}
+
 fn remembered(policy: &ImageSetPolicy) -> Remembered {
     let Some(status) = &policy.status else { return Remembered::default() };
     let operator = status.operator.clone().unwrap_or_default();
@@ -475,6 +491,8 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
                 releases: discovery.releases.iter().filter_map(|release| release.parse().ok()).collect(),
             })
         }),
+        drift: status.findings.iter().filter_map(drift).collect(),
+        handled_refresh: status.last_handled_refresh.clone(),
         last_swap: status.last_swap.as_ref().and_then(|swap| {
             Some(Swap {
                 image_set: swap.image_set.clone(),

@@ -97,12 +97,19 @@ async fn plan(
     (snapshot, decision, asking)
 }
 
-/// One look without any write, for the command line.
-pub async fn look(client: Client, policy: &ImageSetPolicy, own_namespace: String, answers: &RegistryAnswers) -> Passed {
+/// One look without any write, for the command line, which may change what was seen before it is decided upon.
+pub async fn look(
+    client: Client,
+    policy: &ImageSetPolicy,
+    own_namespace: String,
+    answers: &RegistryAnswers,
+    change: &dyn Fn(&mut Snapshot),
+) -> Passed {
     let records = Records::new(client.clone(), own_namespace);
     let observer = Observer::new(client.clone(), Arc::new(records));
     let (mut snapshot, nodes) = futures::join!(observer.observe(policy), nodes::list_once(client.clone()));
     snapshot.nodes = nodes;
+    change(&mut snapshot);
     let (snapshot, decision, _) = plan(&client, policy, snapshot, answers, (WaitsFor::All, LONG_PATIENCE)).await;
     let report = Report::new(&snapshot, &decision, &Outcome::default());
     Passed { snapshot, decision, report }
@@ -124,6 +131,8 @@ pub struct Passes {
     pub status: StatusWriter,
     /// Writes that failed in the last pass.
     pub refused: Mutex<Option<Refused>>,
+    /// The refresh for which answers were forgotten.
+    pub begun_refresh: Mutex<Option<String>>,
 }
 
 /// A write that failed, and until when the same actions are not tried again, whatever wakes a pass.
@@ -147,15 +156,21 @@ impl Passes {
         snapshot.nodes = self.nodes.read();
         snapshot.put_back = self.applier.put_back_counts();
         let due = recheck_due_in(policy, &snapshot);
-        snapshot.recheck_due = due.is_zero();
-        if snapshot.recheck_due {
+        let refresh = snapshot.refresh_due();
+        if refresh {
+            self.start_refresh(&snapshot);
+        }
+        // A check that failed is still due.
+        let failed = snapshot.remembered.drift.iter().any(|finding| finding.reason == Reason::RecheckFailed);
+        snapshot.recheck_due = due.is_zero() || refresh || failed;
+        if snapshot.recheck_due && !refresh {
             // What was asked for the last check is half an interval old at the least.
             self.answers.forget_older_than(snapshot.settings.recheck_interval / 2);
         }
 
         let discovery_due = discovery_due_in(policy, &snapshot);
-        snapshot.discovery_due = discovery_due.is_some_and(|due| due.is_zero());
-        if let (true, Some(discover)) = (snapshot.discovery_due, &snapshot.settings.discover) {
+        snapshot.discovery_due = discovery_due.is_some_and(|due| due.is_zero() || refresh);
+        if let (true, false, Some(discover)) = (snapshot.discovery_due, refresh, &snapshot.settings.discover) {
             self.answers.forget_releases_older_than(discover.interval / 2);
         }
 
@@ -182,6 +197,17 @@ impl Passes {
             next = next.min(left.max(Duration::from_secs(1)));
         }
         Ok(Some((Passed { snapshot, decision, report }, next)))
+    }
+
+    /// Forgets what was remembered, failures and pauses included: once for each value that asks for it, so that answers
+    /// which come later than this pass still count in the next.
+    fn start_refresh(&self, snapshot: &Snapshot) {
+        let mut begun = self.begun_refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if *begun != snapshot.refresh {
+            begun.clone_from(&snapshot.refresh);
+            self.answers.forget_all();
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     /// Carries out what was decided, or waits for the end of a pause after a failure. The second value is that pause.

@@ -43,7 +43,7 @@ struct Seen {
 
 /// One record.
 enum Kept {
-    Images(Record),
+    Images(Box<Record>),
     Inspection(Box<Inspected>),
 }
 
@@ -102,7 +102,7 @@ impl Records {
         let (mut records, mut inspected) = (Vec::new(), Vec::new());
         for kept in seen.parsed.values() {
             match kept {
-                Kept::Images(record) => records.push(record.clone()),
+                Kept::Images(record) => records.push(Record::clone(record)),
                 Kept::Inspection(one) => inspected.push(Inspected::clone(one)),
             }
         }
@@ -115,7 +115,7 @@ fn kept(map: &ConfigMap) -> Result<Kept, String> {
         map.data.as_ref().and_then(|data| data.get(RECORD_KEY)).ok_or_else(|| format!("it has no key {RECORD_KEY}"))?;
     match map.labels().get(RECORD_LABEL).map(String::as_str) {
         Some(OF_INSPECTION) => inspected(map, text).map(Box::new).map(Kept::Inspection),
-        _ => record(map, text).map(Kept::Images),
+        _ => record(map, text).map(Box::new).map(Kept::Images),
     }
 }
 

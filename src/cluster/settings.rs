@@ -1,8 +1,11 @@
 //! A policy's spec as the API server keeps it, parsed into what decisions work with. What cannot be parsed is a finding
 //! that names the field; the API server's validation lets little of that through.
 
+use crate::api::requests::{MOST_REQUESTED, entries, version_and_time};
 use crate::api::{self, ImageSetPolicySpec};
 use crate::domain::finding::{Finding, Reason};
+use crate::domain::requests::Requested;
+use crate::domain::resolution::escaped;
 use crate::domain::settings::{
     Channel, Discover, Gate, InstallationSettings, Mode, OnMissing, OperatorLocation, PrepareVersion, Settings,
     TagMoved,
@@ -81,7 +84,32 @@ pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
     (settings, findings)
 }
 
-fn prepare_version(text: &str) -> Result<PrepareVersion, String> {
+/// What the prepare annotation asks for. A part that is not understood takes nothing away from the others.
+#[must_use]
+pub fn requested(annotation: &str) -> (Vec<Requested>, Vec<Finding>) {
+    let (mut requested, mut wrong) = (Vec::new(), Vec::new());
+    // More than that is no list that anybody wrote for us.
+    for entry in entries(annotation).take(4 * MOST_REQUESTED) {
+        let parsed = version_and_time(entry).ok_or_else(|| "it is not VERSION=TIME".to_owned());
+        match parsed.and_then(|(version, until)| Ok((prepare_version(version)?, until))) {
+            Ok((version, until)) if requested.len() < MOST_REQUESTED => requested.push(Requested { version, until }),
+            Ok(_) => wrong.push((entry, format!("only {MOST_REQUESTED} versions can be asked for"))),
+            Err(error) => wrong.push((entry, error)),
+        }
+    }
+    let told = wrong.into_iter().map(|(entry, error)| {
+        let shown: String = entry.chars().take(80).collect();
+        let message = escaped(&format!("{shown:?} in its prepare annotation: {error}"));
+        Finding::new(Reason::PrepareRequestInvalid, POLICY_OBJECT, message)
+    });
+    (requested, told.collect())
+}
+
+/// One entry of `prepare.versions`.
+///
+/// # Errors
+/// It is neither a version nor a full reference.
+pub fn prepare_version(text: &str) -> Result<PrepareVersion, String> {
     match text.parse() {
         Ok(release) => Ok(PrepareVersion::Release(release)),
         Err(error) if !text.contains('/') => Err(format!("{error}")),
@@ -124,6 +152,23 @@ mod tests {
     #[test]
     fn a_bare_policy_has_the_safe_defaults() {
         assert_eq!(parse(&ImageSetPolicySpec::default()), (Settings::default(), Vec::new()));
+    }
+
+    #[test]
+    fn requests_are_read_part_by_part() {
+        let digest = format!("reg.example:5000/tigera/operator:v1.43.0@sha256:{}", "a".repeat(64));
+        let text = format!(
+            " v1.42.4=2026-11-26T10:00:00Z, v1.43.0,,{digest}=2026-11-26T10:00:00+01:00,x=2026-11-26T10:00:00Z"
+        );
+        let (requested, findings) = super::requested(&text);
+        let told: Vec<String> = requested.iter().map(|one| format!("{} {}", one.version, one.until)).collect();
+        assert_eq!(told, ["v1.42.4 2026-11-26T10:00:00Z".to_owned(), format!("{digest} 2026-11-26T09:00:00Z")]);
+        assert_eq!(findings.len(), 2, "{findings:?}");
+        assert!(findings.iter().all(|finding| finding.reason == Reason::PrepareRequestInvalid && !finding.blocks()));
+        let many: String = (0..40).map(|patch| format!("v1.42.{patch}=2026-11-26T10:00:00Z,")).collect();
+        let (requested, findings) = super::requested(&many);
+        assert_eq!((requested.len(), findings.len()), (MOST_REQUESTED, 40 - MOST_REQUESTED));
+        assert_eq!(super::requested(&"=,".repeat(100_000)).1.len(), 4 * MOST_REQUESTED);
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
         plan: plan(report),
         gate: report.admitted_images.as_ref().map(|admitted| GateStatus { admitted_images: admitted.clone() }),
         findings: report.findings.iter().take(MOST_FINDINGS).map(|one| finding(before, one, now)).collect(),
-        last_handled_refresh: before.last_handled_refresh.clone(),
+        last_handled_refresh: report.handled_refresh.clone().or_else(|| before.last_handled_refresh.clone()),
         conditions: report.conditions.iter().map(|one| condition(before, one, report.generation, now)).collect(),
     }
 }
@@ -216,6 +216,7 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
         },
         images: (report.images > 0).then(|| count(report.images)),
         discovered: report.discovered,
+        requested_until: report.requested_until.map(|until| seconds(&Time(until))),
         operator_image: report.operator_image.clone(),
         message: report.message.clone(),
     }

@@ -190,10 +190,10 @@ impl<'a> Builds<'a> {
         let remembered = [&snapshot.remembered.running_image, &snapshot.remembered.target_image];
         let remembered = remembered.into_iter().filter_map(|image| image.as_deref());
         let images = pods.iter().map(|pod| pod.image.as_str()).chain(template).chain(remembered);
-        let prepared = snapshot.settings.prepare.iter().filter_map(|version| {
+        let prepared = snapshot.to_prepare().into_iter().filter_map(|version| {
             let reference = match version {
-                PrepareVersion::Operator(reference) => reference.clone(),
-                PrepareVersion::Release(release) => self.reference_of(*release)?,
+                PrepareVersion::Operator(reference) => reference,
+                PrepareVersion::Release(release) => self.reference_of(release)?,
             };
             Some((reference.to_string(), reference))
         });

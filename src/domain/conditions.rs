@@ -53,7 +53,7 @@ impl Facts<'_> {
             return (Status::False, finding.reason, finding.sentence());
         }
         let waits = |prepared: &PreparedReport| {
-            matches!(prepared.state, None | Some(GoalState::Held | GoalState::Resolving)) && !prepared.discovered
+            matches!(prepared.state, None | Some(GoalState::Held | GoalState::Resolving)) && self.is_named(prepared)
         };
         let prepared_waits = self.prepared.iter().any(waits);
         let resolving =
@@ -101,7 +101,8 @@ impl Facts<'_> {
         let concern = finding.reason.condition();
         finding.blocks()
             && !matches!(concern, ConditionType::Adopted | ConditionType::Drifted | ConditionType::OperatorDegraded)
-            && !self.concerns_only(finding, |purpose| matches!(purpose, Purpose::Discovered(_)))
+            && !self.concerns_only(finding, |purpose| !self.is_of_spec(purpose))
+            && !self.of_request(finding)
     }
 
     fn reconciling(&self) -> Answer {
@@ -222,7 +223,7 @@ impl Facts<'_> {
             Some(GoalState::Ready) => observe,
             _ => false,
         };
-        match self.prepared.iter().find(|prepared| !prepared.discovered && !done(prepared)) {
+        match self.prepared.iter().find(|prepared| self.is_named(prepared) && !done(prepared)) {
             Some(prepared) => {
                 let message = prepared.message.as_deref().unwrap_or("it is not stored yet");
                 let unmakeable =
@@ -245,12 +246,14 @@ impl Facts<'_> {
                 (Status::False, reason, format!("operator {}: {message}", prepared.version))
             }
             None => {
-                let conflict =
-                    |goal: &&Goal| matches!(goal.purpose, Purpose::Prepared(_)) && goal.state == GoalState::Conflict;
+                let conflict = |goal: &&Goal| {
+                    let ahead = matches!(goal.purpose, Purpose::Prepared(_)) && self.is_of_spec(&goal.purpose);
+                    ahead && goal.state == GoalState::Conflict
+                };
                 if let Some(waits) = self.goals.iter().find(conflict).and_then(waits_for_takeover) {
                     return (Status::True, waits.reason, waits.sentence());
                 }
-                let asked_for = self.prepared.iter().filter(|prepared| !prepared.discovered);
+                let asked_for = self.prepared.iter().filter(|prepared| self.is_named(prepared));
                 let versions: Vec<&str> = asked_for.map(|prepared| prepared.version.as_str()).collect();
                 (Status::True, Reason::AllVersionsPrepared, versions.join(", "))
             }
@@ -319,9 +322,29 @@ impl Facts<'_> {
         self.goals.iter().filter(|goal| goal.purpose.is_wanted_now())
     }
 
-    /// The sets that the policy asks for: all but those of versions that were only discovered.
+    /// The sets that the policy's spec asks for.
     fn asked_for(&self) -> impl Iterator<Item = &Goal> {
-        self.goals.iter().filter(|goal| !matches!(goal.purpose, Purpose::Discovered(_)))
+        self.goals.iter().filter(|goal| self.is_of_spec(&goal.purpose))
+    }
+
+    /// Neither discovered nor only asked for by an annotation: Ready speaks of a generation, which is the spec's.
+    fn is_of_spec(&self, purpose: &Purpose) -> bool {
+        match purpose {
+            Purpose::Running | Purpose::Target => true,
+            Purpose::Prepared(version) => self.snapshot.settings.prepare.contains(version),
+            Purpose::Discovered(_) => false,
+        }
+    }
+
+    /// The same of what is told.
+    fn is_named(&self, prepared: &PreparedReport) -> bool {
+        self.snapshot.settings.prepare.iter().any(|version| version.to_string() == prepared.version)
+    }
+
+    /// Whether a finding is about the image of a version that only an annotation asks for.
+    fn of_request(&self, finding: &Finding) -> bool {
+        let mut about = self.decision.unknown.iter().filter(|(_, one)| one == finding).peekable();
+        about.peek().is_some() && about.all(|(version, _)| !self.snapshot.settings.prepare.contains(version))
     }
 
     /// Whether a finding concerns versions that are only prepared or discovered.
@@ -338,7 +361,8 @@ impl Facts<'_> {
 
     /// Operator images that are being asked.
     fn inspecting(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(|finding| finding.reason == Reason::InspectionRunning)
+        let running = self.findings.iter().filter(|finding| finding.reason == Reason::InspectionRunning);
+        running.filter(|finding| !self.of_request(finding))
     }
 
     fn plan_told(&self) -> String {

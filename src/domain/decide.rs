@@ -111,7 +111,7 @@ fn keep_the_way_back(snapshot: &Snapshot, decision: &mut Decision, frozen: bool,
     let retained = retention::retained(snapshot, &decision.goals, left);
     // What is not known may need any of them.
     let known = |version: &PrepareVersion| decision.release_of(version).is_some();
-    let known = decision.operator.target.is_some() && snapshot.settings.prepare.iter().all(known);
+    let known = decision.operator.target.is_some() && snapshot.to_prepare().iter().all(known);
     let quiet = decision.operator.taken_over && decision.questions.holds_nothing() && decision.plan.is_empty() && known;
     for prune in retention::to_prune(snapshot, &decision.goals, &retained, quiet) {
         decision.plan.push(Action::PruneImageSet(prune));
@@ -203,8 +203,8 @@ impl Desk<'_> {
             let Ok(name) = images.image_set_name(self.installation.variant) else { return };
             orders.push(Order { purpose, images, name });
         };
-        let prepare = &self.snapshot.settings.prepare;
-        for version in prepare {
+        let prepare = self.snapshot.to_prepare();
+        for version in &prepare {
             if let Some(release) = self.decision.release_of(version).filter(|release| !used.contains(release)) {
                 add(Purpose::Prepared(version.clone()), release);
             }
@@ -327,11 +327,12 @@ impl Desk<'_> {
         (order.purpose.is_wanted_now() && doubt.release == order.images.release()).then_some(&doubt.refused)
     }
 
-    /// Asks again what is pinned, where that is due, and tells what moved.
+    /// Asks again what is pinned, where that is due, and tells what moved; else what the last check found.
     fn recheck(&mut self, recipe: &Recipe<'_>, pinned: Option<&BTreeMap<ImageName, Digest>>) -> Vec<Finding> {
-        let (true, Some(pinned), Ok(references)) = (self.snapshot.recheck_due, pinned, recipe.references()) else {
-            return Vec::new();
-        };
+        let (Some(pinned), Ok(references)) = (pinned, recipe.references()) else { return Vec::new() };
+        if !self.snapshot.recheck_due {
+            return drift::remembered(self.snapshot, recipe.name.as_str(), &references, pinned);
+        }
         let pinned_references = references.iter().filter(|(name, _)| pinned.contains_key(*name));
         let unasked = pinned_references.filter(|(_, reference)| !self.snapshot.answers.images.contains_key(reference));
         self.decision.questions.images.extend(unasked.map(|(_, reference)| reference.clone()));
@@ -538,6 +539,7 @@ fn hints(snapshot: &Snapshot, questions: &BTreeSet<Reference>) -> Hints {
 /// Sorts the findings and releases the plan for action where the policy says so.
 fn finished(mut decision: Decision, snapshot: &Snapshot) -> Decision {
     decision.questions.hints = hints(snapshot, &decision.questions.images);
+    decision.look_again = [decision.look_again, snapshot.next_expiry()].into_iter().flatten().min();
     decision.findings.extend(decision.goals.iter().flat_map(|goal| goal.findings.clone()));
     decision.findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
     let mut seen = BTreeSet::new();

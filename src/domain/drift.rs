@@ -43,6 +43,31 @@ pub(super) fn moved_tags(
     image_gone(&object, &gone).into_iter().chain(moved).chain(failed).collect()
 }
 
+/// What the last check found of this set, as far as it is about what is pinned now.
+pub(super) fn remembered(
+    snapshot: &Snapshot,
+    set: &str,
+    references: &BTreeMap<ImageName, Reference>,
+    pinned: &BTreeMap<ImageName, Digest>,
+) -> Vec<Finding> {
+    let object = format!("ImageSet {set}");
+    let holds = |finding: &&Finding| {
+        let about =
+            pinned.iter().filter_map(|(name, digest)| Some((references.get(name)?.to_string(), digest.short())));
+        let mut about = about.filter(|(reference, _)| finding.message.contains(reference));
+        match finding.reason {
+            Reason::TagMoved => {
+                let still = snapshot.settings.tag_moved == TagMoved::Hold;
+                still && finding.object == object && about.any(|(_, digest)| finding.message.contains(&digest))
+            }
+            Reason::ImageGone => finding.object == object && about.next().is_some(),
+            Reason::RecheckFailed => about.next().is_some(),
+            _ => false,
+        }
+    };
+    snapshot.remembered.drift.iter().filter(holds).cloned().collect()
+}
+
 /// One finding, however many are gone.
 fn image_gone(object: &str, gone: &[(&Reference, Digest)]) -> Option<Finding> {
     let message = match gone {

@@ -200,6 +200,7 @@ reasons! {
     GateUnsupported, Prepared, Warning, "spec.gate is set, and this Kubernetes has no ValidatingAdmissionPolicy.", "use Kubernetes 1.30 or newer, or set spec.gate: Disabled";
     GlassBroken, Prepared, Warning, "An operator image passed the gate by the annotation imageset-controller.io/break-glass.", "take the annotation off when its set is stored";
     DiscoveryFailed, Prepared, Warning, "Newer operator releases could not be looked for; what was found before still counts.", "see the message; the controller needs to list the tags of the operator image's repository";
+    PrepareRequestInvalid, Prepared, Warning, "A part of the annotation imageset-controller.io/prepare cannot be understood; it is not used, and everything else goes on.", "write VERSION=TIME, several with commas between them, such as v1.42.4=2026-12-01T18:00:00Z, or let imageset-controller prepare write it";
     NotPrepared, Prepared, Blocking, "A version of prepare.versions is held.", "see status.prepared and the other conditions";
     WaitingForTakeover, Prepared, Normal, "Its set has the name of the running version's set and other content; it is ready and swapped in when its operator has taken over.", "";
     SameNameConflict, Prepared, Warning, "Its set has the name of the running version's set, and each of the two operators refuses the content of the other; it is ready and swapped in when its operator has taken over.", "the gap ends by itself; an upgrade by way of a version with another Calico release has none";

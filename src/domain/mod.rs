@@ -27,6 +27,7 @@ pub mod reference;
 mod refusal;
 pub mod release;
 pub mod report;
+pub mod requests;
 pub mod required;
 pub mod resolution;
 pub mod retention;
@@ -37,7 +38,7 @@ pub mod stored;
 
 pub use catalogue::Catalogue;
 pub use decide::decide;
-pub use decision::{Action, Decision};
+pub use decision::{Action, Decision, GoalState};
 pub use digest::Digest;
 pub use finding::{ConditionType, Finding, Reason, Severity};
 pub use image_name::ImageName;

@@ -68,7 +68,7 @@ pub(super) struct PreparedVersions {
 pub(super) fn know_prepared(snapshot: &Snapshot, builds: &Builds<'_>, variant: Variant) -> PreparedVersions {
     let mut versions = PreparedVersions::default();
     let look = Look { snapshot, builds, variant };
-    for version in &snapshot.settings.prepare {
+    for version in &snapshot.to_prepare() {
         let object = format!("operator {version}");
         match look.prepared_version(version, &object, &mut versions.questions) {
             ImageVersion::Known(operator) => versions.releases.push((version.clone(), operator.release)),
@@ -220,7 +220,7 @@ impl Look<'_> {
         let snapshot = self.snapshot;
         let selected = snapshot.installation.known().and_then(Option::as_ref);
         let asked_for = |release: &Release| {
-            snapshot.settings.prepare.contains(&PrepareVersion::Release(*release))
+            snapshot.to_prepare().contains(&PrepareVersion::Release(*release))
                 || snapshot.remembered.target_version.as_deref() == Some(release.to_string().as_str())
         };
         let set_of_ours = snapshot

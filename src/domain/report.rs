@@ -11,6 +11,7 @@ use super::decision::{Action, Decision, Goal, GoalState, Motive, PruneImageSet, 
 use super::discovery::Discovery;
 use super::finding::{ConditionType, Finding, Reason, Severity};
 use super::gate;
+use super::requests;
 use super::retention::Retained;
 use super::settings::PrepareVersion;
 use super::{Digest, Reference, Release, Snapshot, operator_digests};
@@ -27,7 +28,7 @@ pub struct Report {
     pub operator: OperatorReport,
     /// The target version's set.
     pub current: Option<CurrentReport>,
-    /// One entry per version of `prepare.versions`, then those that were discovered.
+    /// One entry per version of `prepare.versions`, then those that an annotation asks for, then those that were discovered.
     pub prepared: Vec<PreparedReport>,
     /// Operator images that the gate admits; `None` without a gate.
     pub admitted_images: Option<Vec<String>>,
@@ -35,6 +36,8 @@ pub struct Report {
     pub retained: Vec<Retained>,
     /// What is known of newer releases.
     pub discovery: Option<Discovery>,
+    /// The value of the refresh annotation that this pass has acted upon.
+    pub handled_refresh: Option<String>,
     /// The last swap of a content for another under one name.
     pub last_swap: Option<Swap>,
     /// What would be done, or waits to be done.
@@ -132,6 +135,8 @@ pub struct PreparedReport {
     pub message: Option<String>,
     /// It was found in the operator image's repository; the policy does not name it.
     pub discovered: bool,
+    /// Until when an annotation asks for it.
+    pub requested_until: Option<Timestamp>,
     /// Its operator image by tag and digest, or by digest; where that is known.
     pub operator_image: Option<String>,
 }
@@ -266,6 +271,7 @@ impl Report {
             admitted_images: gate::admitted(snapshot, decision, &goals),
             retained: kept(decision, outcome),
             discovery: decision.discovery.clone(),
+            handled_refresh: requests::handled_refresh(snapshot, decision),
             last_swap: swap.or_else(|| snapshot.remembered.last_swap.clone()),
             plan,
             findings,
@@ -447,11 +453,12 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
                 Some(_) => message,
             },
             discovered: false,
+            requested_until: snapshot.requested_until(version),
             operator_image: operator_digests::image_of(decision, version)
                 .and_then(|image| operator_digests::pinned(snapshot, &image)),
         }
     };
-    let prepare = &snapshot.settings.prepare;
+    let prepare = snapshot.to_prepare();
     let new = decision.discovered.iter().map(|release| PrepareVersion::Release(*release));
     let found = new.filter(|version| !prepare.iter().any(|named| named.release() == version.release()));
     let found = found.filter_map(|version| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::requests::Requested;
 use super::{Digest, ImageName, Reference, RegistryLayout, Release, Variant};
 
 /// The parsed `spec` of an ImageSetPolicy, as far as decisions need it. How registries are reached (credentials,
@@ -22,6 +23,9 @@ pub struct Settings {
     pub installation: InstallationSettings,
     /// Operator versions to stage ahead.
     pub prepare: Vec<PrepareVersion>,
+    /// Versions that an annotation asks for; which of them still count is a question of time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requested: Vec<Requested>,
     /// The search for newer versions to stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discover: Option<Discover>,
@@ -56,6 +60,7 @@ impl Default for Settings {
             operator: OperatorLocation::default(),
             installation: InstallationSettings::default(),
             prepare: Vec::new(),
+            requested: Vec::new(),
             discover: None,
             gate: Gate::default(),
             on_missing: OnMissing::default(),

@@ -31,6 +31,9 @@ pub struct Snapshot {
     /// What could not be parsed or is not supported in the policy, or was wrong with what it points to (a pull secret
     /// that is missing or malformed, a CA bundle that is not there).
     pub objections: Vec<Finding>,
+    /// Value of the annotation that asks to check everything now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<String>,
     /// What the policy's own status said before this pass.
     pub remembered: Remembered,
     /// The operator Deployment; absent is a normal state.
@@ -72,6 +75,7 @@ impl Default for Snapshot {
             generation: 1,
             settings: Settings::default(),
             objections: Vec::new(),
+            refresh: None,
             remembered: Remembered::default(),
             operator: Read::default(),
             operator_pods: Read::default(),
@@ -168,6 +172,12 @@ pub struct Remembered {
     /// What the last look for newer releases found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,
+    /// What the last check against the registry found, which holds until the next one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Finding>,
+    /// The value of the refresh annotation that was acted upon last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handled_refresh: Option<String>,
     /// The last swap of a content for another under one name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_swap: Option<Swap>,

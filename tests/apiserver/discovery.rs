@@ -28,7 +28,7 @@ impl World {
     }
 
     /// Version, state and whether it was discovered, of each entry of `status.prepared`.
-    async fn prepared(&self) -> Vec<(String, String, bool)> {
+    async fn prepared_versions(&self) -> Vec<(String, String, bool)> {
         let prepared = self.status().await["prepared"].as_array().cloned().unwrap_or_default();
         let text = |one: &Value, field: &str| one[field].as_str().unwrap_or_default().to_owned();
         let one = |one: &Value| (text(one, "operatorVersion"), text(one, "state"), one["discovered"] == true);
@@ -39,7 +39,7 @@ impl World {
     async fn until_discovered(&self, wanted: &[(&str, &str)]) {
         let wanted: Vec<_> =
             wanted.iter().map(|(version, state)| ((*version).to_owned(), (*state).to_owned(), true)).collect();
-        eventually(&format!("{wanted:?}"), async || (self.prepared().await == wanted).then_some(())).await;
+        eventually(&format!("{wanted:?}"), async || (self.prepared_versions().await == wanted).then_some(())).await;
     }
 
     /// How many pages of tags the registry was asked for since its requests were forgotten.
@@ -95,7 +95,7 @@ async fn newer_releases_are_found_among_many_tags_and_staged_each_for_itself() {
     let mut controller = world.controller("second").await;
     eventually("a pass", async || (!controller.said("a pass is done").is_empty()).then_some(())).await;
     world.until("Ready", "True", "Succeeded").await;
-    assert_eq!((world.pages(), world.prepared().await.len()), (2, 3));
+    assert_eq!((world.pages(), world.prepared_versions().await.len()), (2, 3));
 
     // Seven hours later.
     assert_eq!(controller.terminate().await.unwrap(), 0);

@@ -9,6 +9,7 @@ mod world;
 
 mod bad_input;
 mod crash;
+mod disarm;
 mod discovery;
 mod documented_bugs;
 mod first_install;
@@ -19,4 +20,5 @@ mod restart;
 mod retention;
 mod same_name;
 mod unknown_version;
+mod verbs;
 mod whole_way;

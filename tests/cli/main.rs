@@ -46,7 +46,9 @@ fn the_committed_definition_is_what_crds_prints() {
 
 #[test]
 fn every_verb_helps_with_an_example_and_a_wrong_flag_is_exit_code_2() {
-    for verb in ["status", "plan", "generate", "images", "crds", "run"] {
+    for verb in
+        ["status", "plan", "prepare", "refresh", "suspend", "resume", "disarm", "generate", "images", "crds", "run"]
+    {
         let (code, stdout, _) = told(&run(&[verb, "--help"]));
         assert_eq!(code, 0);
         assert!(stdout.contains(&format!("imageset-controller {verb}")), "{verb} has no example:\n{stdout}");

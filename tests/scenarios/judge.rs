@@ -74,9 +74,9 @@ fn wrongly_pruned(snapshot: &Snapshot, name: &str, of_running: bool, builds: &[U
     let ours = snapshot.image_sets.known().into_iter().flatten().any(|set| set.name == name && set.ours);
     let target = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
     let mut to_run: Vec<String> = target.iter().filter_map(|image| version_of(snapshot, image, builds)).collect();
-    to_run.extend(
-        snapshot.settings.prepare.iter().filter_map(PrepareVersion::release).map(|release| release.to_string()),
-    );
+    let requested = snapshot.settings.requested.iter().filter(|one| one.until > snapshot.observed_at);
+    let to_prepare = snapshot.settings.prepare.iter().chain(requested.map(|one| &one.version));
+    to_run.extend(to_prepare.filter_map(PrepareVersion::release).map(|release| release.to_string()));
     let variant = variant(snapshot);
     let rules = to_run.iter().filter_map(|version| rules_of(version, builds));
     let needed = of_running || rules.into_iter().any(|rules| rules.expected_set_name(variant) == name);

@@ -514,6 +514,14 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
     if let Some(at) = decision.look_again {
         writeln!(text, "  to be looked at again at {at}").unwrap();
     }
+    for one in report.prepared.iter().filter(|one| one.requested_until.is_some()) {
+        let until = one.requested_until.unwrap();
+        let state = one.state.map_or("unknown".to_owned(), |state| format!("{state:?}"));
+        writeln!(text, "  {} is asked for until {until}: {state}", one.version).unwrap();
+    }
+    if let Some(handled) = &report.handled_refresh {
+        writeln!(text, "  the refresh {handled:?} is handled").unwrap();
+    }
     if let Some(admitted) = &report.admitted_images {
         writeln!(text, "\nadmitted:").unwrap();
         admitted.iter().for_each(|image| writeln!(text, "  {image}").unwrap());

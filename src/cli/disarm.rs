@@ -1,0 +1,337 @@
+//! `disarm`: the ordered way back from digests to tags. Prints the steps; with `--yes` it goes them, by the same writer and
+//! with the same preconditions as the controller. Never deletes a set that somebody else made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
+use kube::api::Api;
+use serde_json::json;
+
+use super::connection::{self, Connection, Found, POLICY};
+use super::output::{Answer, Failure, note};
+use super::runtime;
+use crate::api::{Gate, ImageSetPolicy, ImageSetPolicySpec, Inspection, Interval, Mode, POLICY_NAME};
+use crate::cluster::apply::Applier;
+use crate::cluster::observe::Observer;
+use crate::cluster::records::Records;
+use crate::domain::decision::PruneImageSet;
+use crate::domain::gate::SeenGate;
+use crate::domain::snapshot::{Read, StoredImageSet};
+use crate::domain::{Action, Catalogue, Reason, Snapshot, decide};
+
+/// Name of the controller's Lease.
+const LEASE: &str = "imageset-controller";
+
+/// Print the steps back from digests to tags; with --yes go them.
+///
+/// In this order: the policy only observes, the gate is gone, the sets of other versions are deleted, and last the set that
+/// the running operator uses. Then the operator deploys by tag again, and rolls the workloads once.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  imageset-controller disarm
+  imageset-controller disarm --yes")]
+pub(super) struct Arguments {
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+
+    /// How long to wait until the controller has taken notice
+    #[arg(long, default_value = "2m", value_name = "TIME")]
+    timeout: Interval,
+
+    /// Namespace of the controller
+    #[arg(short, long, default_value = "imageset-controller")]
+    namespace: String,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// What there is to do.
+struct Steps {
+    /// The policy would store sets again.
+    observe: bool,
+    /// A gate is asked for, or stands.
+    gate: bool,
+    /// Sets to delete, that of the running operator last.
+    sets: Vec<PruneImageSet>,
+    /// The set that the operator uses, by whomever it was made.
+    used: Option<String>,
+    /// Workloads with digests of these sets in their templates.
+    rolls: Vec<String>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    runtime()?.block_on(async {
+        let client = arguments.connection.client().await?;
+        let mut policy = found(&client).await?;
+        let steps = look(&client, policy.as_deref(), &arguments.namespace).await?;
+        if !steps.observe && !steps.gate && steps.sets.is_empty() {
+            return Ok(Answer::text(
+                "nothing to disarm: no ImageSet of this controller is there, and none will be stored",
+            ));
+        }
+        if !arguments.yes {
+            return Ok(Answer::lines(steps.told(policy.as_deref())));
+        }
+        if let Some(policy) = &policy {
+            stop(&client, policy, &steps, arguments).await?;
+        }
+        policy = found(&client).await?;
+        // What was decided before the controller stood still is of no use.
+        let steps = look(&client, policy.as_deref(), &arguments.namespace).await?;
+        let stopped = policy.map(|_| format!("{POLICY} only observes"));
+        carry_out(&client, steps, stopped, &arguments.namespace).await
+    })
+}
+
+async fn found(client: &Client) -> Result<Option<Box<ImageSetPolicy>>, Failure> {
+    Ok(match connection::policy(client).await? {
+        Found::Policy(policy) => Some(policy),
+        Found::None | Found::KindMissing => None,
+    })
+}
+
+/// Looks at the cluster, and refuses where the way back would stop the operator.
+async fn look(client: &Client, policy: Option<&ImageSetPolicy>, namespace: &str) -> Result<Steps, Failure> {
+    let records = Arc::new(Records::new(client.clone(), namespace.to_owned()));
+    let defaults = ImageSetPolicy::new(POLICY_NAME, ImageSetPolicySpec::default());
+    let snapshot = Observer::new(client.clone(), records).observe(policy.unwrap_or(&defaults)).await;
+    let failures = [
+        snapshot.image_sets.failure(),
+        snapshot.operator.failure(),
+        snapshot.operator_pods.failure(),
+        snapshot.installation.failure(),
+        snapshot.workloads.failure(),
+        snapshot.gate.failure(),
+    ];
+    if let Some(failure) = failures.into_iter().flatten().next() {
+        return Err(Failure::new(format!("{}: {}", failure.what, failure.message)));
+    }
+    let mut steps = steps(snapshot)?;
+    if let Some(policy) = policy {
+        steps.observe = policy.spec.mode != Mode::Observe;
+        steps.gate |= policy.spec.gate != Gate::Disabled;
+    }
+    Ok(steps)
+}
+
+/// What there is to do by what was seen.
+fn steps(mut snapshot: Snapshot) -> Result<Steps, Failure> {
+    let decision = decide(&snapshot, Catalogue::embedded());
+    let known = &decision.operator;
+    let sets = match std::mem::take(&mut snapshot.image_sets) {
+        Read::Known(sets) => sets,
+        Read::KindMissing | Read::Failed(_) => Vec::new(),
+    };
+    let (mut ours, others): (Vec<StoredImageSet>, Vec<StoredImageSet>) = sets.into_iter().partition(|set| set.ours);
+    let goal = decision.goals.iter().find(|goal| goal.purpose.is_wanted_now()).map(|goal| goal.name.to_string());
+    let installation = snapshot.installation.known().and_then(Option::as_ref);
+    let used = goal.or_else(|| installation.and_then(|seen| seen.selected_image_set.clone()));
+    if let (Some(running), Some(target), false) = (&known.running, &known.target, ours.is_empty())
+        && running.release != target.release
+        && !known.taken_over
+    {
+        let (running, target) = (running.release, target.release);
+        return Err(Failure::new(format!("an upgrade is under way: operator {running} runs, {target} is to run"))
+            .hint("wait until it is over, or undo it; then run this again"));
+    }
+    if used.is_none() && ours.len() > 1 && matches!(snapshot.operator, Read::Known(Some(_))) {
+        return Err(Failure::new("it cannot be told which ImageSet the operator uses, and that one must go last")
+            .hint("imageset-controller status tells what is in the way"));
+    }
+    ours.sort_by_key(|set| Some(&set.name) == used.as_ref());
+    let digests: Vec<&str> = ours.iter().flat_map(|set| &set.images).map(|image| image.digest.as_str()).collect();
+    let carries = |image: &String| image.split_once('@').is_some_and(|(_, digest)| digests.contains(&digest));
+    let workloads = snapshot.workloads.known().into_iter().flatten();
+    let stays = others.iter().any(|set| Some(&set.name) == used.as_ref());
+    let rolls = workloads.filter(|workload| !stays && workload.images.iter().any(carries)).map(ToString::to_string);
+    let (gate, rolls) = (matches!(snapshot.gate, Read::Known(seen) if seen != SeenGate::Absent), rolls.collect());
+    if !ours.is_empty() {
+        in_the_way(snapshot, others)?;
+    }
+    let prune = |set: StoredImageSet| PruneImageSet { image_set: set.name, resource_version: set.resource_version };
+    Ok(Steps { observe: false, gate, sets: ours.into_iter().map(prune).collect(), used, rolls })
+}
+
+/// Refuses where a set of somebody else would stop the operator once ours are gone. `snapshot` comes without any set.
+fn in_the_way(mut snapshot: Snapshot, others: Vec<StoredImageSet>) -> Result<(), Failure> {
+    let owners: Vec<(String, String)> = others
+        .iter()
+        .map(|set| (set.name.clone(), set.manager.clone().unwrap_or_else(|| "somebody else".to_owned())))
+        .collect();
+    snapshot.image_sets = Read::Known(others);
+    let decision = decide(&snapshot, Catalogue::embedded());
+    // Where it is not known what the operator looks for, any other set may stop it.
+    let unknown = decision.goals.is_empty() && matches!(snapshot.operator, Read::Known(Some(_)));
+    let blocks = |(name, _): &(String, String)| {
+        let object = format!("ImageSet {name}");
+        let mut findings = decision.findings.iter();
+        unknown || findings.any(|one| one.reason == Reason::BlockingImageSet && one.object == object)
+    };
+    let failures = owners.into_iter().filter(blocks).map(|(name, by)| {
+        Failure::new(format!("ImageSet {name}, made by {by}, would stop the operator when ours are gone"))
+            .reason(Reason::BlockingImageSet.as_str())
+            .hint(format!("if nobody needs it: kubectl delete imageset {name}; then run this again"))
+    });
+    failures.reduce(Failure::and).map_or(Ok(()), Err)
+}
+
+impl Steps {
+    /// The steps in words, numbered.
+    fn told(&self, policy: Option<&ImageSetPolicy>) -> Vec<String> {
+        let in_git = |field: &str| {
+            let owner = policy.and_then(|policy| connection::owner_in_git(policy, field));
+            owner.map(|owner| format!(" (in Git: {owner} owns it)")).unwrap_or_default()
+        };
+        let mut steps = Vec::new();
+        if self.observe {
+            steps.push(format!("set spec.mode: Observe, so that no set is stored again{}", in_git("mode")));
+        }
+        if self.gate {
+            steps.push(format!("set spec.gate: Disabled, so that the gate goes{}", in_git("gate")));
+        }
+        for set in &self.sets {
+            let last = if Some(&set.image_set) == self.used.as_ref() { "   # the operator uses it: last" } else { "" };
+            steps.push(format!("kubectl delete imageset {}{last}", set.image_set));
+        }
+        let mut lines = vec!["The way back to tags, in this order:".to_owned()];
+        lines.extend(steps.iter().enumerate().map(|(index, step)| format!("{}. {step}", index + 1)));
+        lines.extend(self.outlook());
+        lines.push("Nothing was changed. imageset-controller disarm --yes does it.".to_owned());
+        lines
+    }
+
+    /// What the operator does then.
+    fn outlook(&self) -> Vec<String> {
+        if self.rolls.is_empty() {
+            return vec!["No workload carries a digest of these sets: none rolls.".to_owned()];
+        }
+        let mut lines = vec!["Then the operator deploys by tag, and these roll:".to_owned()];
+        lines.extend(self.rolls.iter().map(|workload| format!("   {workload}")));
+        lines
+    }
+}
+
+/// Sets the policy to Observe and the gate to Disabled, and waits until the controller goes by it.
+async fn stop(client: &Client, policy: &ImageSetPolicy, steps: &Steps, arguments: &Arguments) -> Result<(), Failure> {
+    let fields = [("mode", steps.observe), ("gate", policy.spec.gate != Gate::Disabled)];
+    let fields = fields.into_iter().filter(|(_, changes)| *changes).map(|(field, _)| field);
+    for field in fields.clone() {
+        if let Some(owner) = connection::owner_in_git(policy, field) {
+            return Err(Failure::new(format!("{owner} owns spec.{field} of the policy and would set it back"))
+                .hint("set spec.mode: Observe and spec.gate: Disabled in Git, wait for the sync, and run this again"));
+        }
+    }
+    if fields.count() > 0 {
+        connection::patch(client, &json!({ "spec": { "mode": "Observe", "gate": "Disabled" } })).await?;
+    }
+    let before = renewed(client, &arguments.namespace).await;
+    let observed = |policy: &ImageSetPolicy| {
+        let seen = policy.status.as_ref().and_then(|status| status.observed_generation);
+        seen == policy.metadata.generation && policy.spec.mode == Mode::Observe
+    };
+    if connection::wait(client, arguments.timeout.duration(), &observed).await?.is_some() {
+        return Ok(());
+    }
+    // A Lease that somebody renews tells of a controller, without comparing clocks.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    if renewed(client, &arguments.namespace).await != before {
+        return Err(Failure::new(format!("the controller has not taken notice within {}", arguments.timeout))
+            .hint("imageset-controller status tells what is in its way; the policy is in mode Observe already"));
+    }
+    note("note: no controller runs that could store a set again; going on");
+    Ok(())
+}
+
+/// When the controller's Lease was renewed last.
+async fn renewed(client: &Client, namespace: &str) -> Option<String> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let lease = leases.get_opt(LEASE).await.ok().flatten()?;
+    lease.spec?.renew_time.map(|time| time.0.to_string())
+}
+
+/// Deletes in the order of the steps. `stopped` says what was done before.
+async fn carry_out(client: &Client, steps: Steps, stopped: Option<String>, namespace: &str) -> Result<Answer, Failure> {
+    let mut lines: Vec<String> = stopped.into_iter().collect();
+    let mut actions = Vec::new();
+    if steps.gate {
+        // Where no controller took it away.
+        actions.push(Action::SetGate(None));
+        lines
+            .push("validatingadmissionpolicy.admissionregistration.k8s.io/imageset-controller-gate deleted".to_owned());
+    }
+    for set in &steps.sets {
+        lines.push(format!("imageset.operator.tigera.io/{} deleted", set.image_set));
+        actions.push(Action::PruneImageSet(set.clone()));
+    }
+    let records = Arc::new(Records::new(client.clone(), namespace.to_owned()));
+    let outcome = Applier::new(client.clone(), records).apply(&actions, &Inspection::default()).await;
+    if let Some(failure) = outcome.failure {
+        let hint =
+            if failure.conflict { "it was changed at the same moment; run this again" } else { "run this again" };
+        return Err(Failure::new(format!("{}: {}", failure.object, failure.message)).hint(hint));
+    }
+    lines.extend(steps.outlook());
+    Ok(Answer::lines(lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    /// An operator of this image, with these sets, ours or not, and a DaemonSet by the digest of all of them.
+    fn seen(image: &str, selected: &str, sets: &[(&str, bool)]) -> Snapshot {
+        let sets = sets.iter().map(|(name, ours)| {
+            format!(
+                "{{name: {name}, ours: {ours}, manager: kubectl, images: [{{image: calico/node, digest: '{DIGEST}'}}]}}"
+            )
+        });
+        let sets = sets.collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "operator: !known {{image: '{image}'}}\n\
+             operatorPods: !known [{{name: a, image: '{image}', ready: true}}]\n\
+             installation: !known {{selectedImageSet: {selected}}}\n\
+             imageSets: !known [{sets}]\n\
+             workloads: !known [{{kind: DaemonSet, namespace: n, name: node, images: ['x/node@{DIGEST}']}}]\n"
+        );
+        serde_yaml_ng::from_str(&text).unwrap()
+    }
+
+    fn order(steps: &Steps) -> Vec<&str> {
+        steps.sets.iter().map(|set| set.image_set.as_str()).collect()
+    }
+
+    #[test]
+    fn the_set_in_use_goes_last_whatever_its_name_and_its_workloads_roll() {
+        let ours = [("calico-v3.31.7", true), ("calico-v3.30.3", true), ("calico-v3.32.1", true)];
+        let known = steps(seen("quay.io/tigera/operator:v1.40.15", "null", &ours)).unwrap();
+        assert_eq!(order(&known), ["calico-v3.30.3", "calico-v3.32.1", "calico-v3.31.7"]);
+        assert_eq!(known.rolls, ["DaemonSet n/node"]);
+        // Nobody knows that operator; the Installation says which set it selected.
+        let told = steps(seen("reg.example/operator:latest", "calico-v3.30.3", &ours)).unwrap();
+        assert_eq!(order(&told), ["calico-v3.31.7", "calico-v3.32.1", "calico-v3.30.3"]);
+        assert!(steps(seen("reg.example/operator:latest", "null", &ours)).is_err());
+        assert!(steps(seen("reg.example/operator:latest", "null", &ours[..1])).is_ok());
+    }
+
+    #[test]
+    fn a_foreign_set_stops_it_only_where_it_would_stop_the_operator() {
+        let image = "quay.io/tigera/operator:v1.40.15";
+        assert!(steps(seen(image, "null", &[("calico-v3.31.7", true), ("calico-v3.29.0", false)])).is_err());
+        assert!(steps(seen(image, "null", &[("calico-v3.31.7", true), ("other", false)])).is_ok());
+        // Older operators stop at any set.
+        let old = "quay.io/tigera/operator:v1.30.4";
+        assert!(steps(seen(old, "null", &[("calico-v3.26.1", true), ("other", false)])).is_err());
+        // The one in use is somebody else's: it stays, and nothing rolls.
+        let stays = steps(seen(image, "null", &[("calico-v3.30.3", true), ("calico-v3.31.7", false)])).unwrap();
+        assert_eq!((order(&stays), stays.rolls.len()), (vec!["calico-v3.30.3"], 0));
+        // Without any set of ours there is nothing to refuse.
+        assert!(steps(seen(image, "null", &[("calico-v3.29.0", false)])).unwrap().sets.is_empty());
+    }
+}

@@ -1,0 +1,272 @@
+//! `prepare`: has operator versions staged before they are rolled out, for pipelines and PreSync hooks. Asks by an annotation
+//! with an expiry, because the spec belongs to Git; writes nothing else.
+
+use clap::Args;
+use jiff::Timestamp;
+use kube::Client;
+use serde_json::json;
+
+use super::connection::{self, Connection, POLICY};
+use super::output::{Answer, Failure, note};
+use super::runtime;
+use crate::api::requests::{MOST_REQUESTED, PREPARE_ANNOTATION, entries, version_and_time};
+use crate::api::{ImageSetPolicy, Interval, Mode, PreparedSet, PreparedState};
+use crate::cluster::settings::prepare_version;
+use crate::domain::Reason;
+
+/// How often the annotation is read and written again when somebody else changes the policy at the same moment.
+const TRIES: usize = 10;
+
+/// Have operator versions staged, and wait until they are.
+///
+/// It asks by the annotation imageset-controller.io/prepare on the policy, until a time; the spec stays as Git has it.
+/// Exit code 0: staged, or ready and waiting for its operator. 1: the controller says that it is held, and why. 2: no answer
+/// of the controller in time.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  imageset-controller prepare v1.42.4 --wait
+  imageset-controller prepare v1.42.4 v1.43.0 --expires 72h
+  imageset-controller prepare registry.example.com/tigera/operator:v1.42.4 --wait --timeout 5m")]
+pub(super) struct Arguments {
+    /// Operator versions, such as v1.42.4, or full references of operator images
+    #[arg(value_name = "VERSION", required = true)]
+    versions: Vec<String>,
+
+    /// Wait until all of them are staged
+    #[arg(long)]
+    wait: bool,
+
+    /// How long to wait
+    #[arg(long, default_value = "10m", value_name = "TIME")]
+    timeout: Interval,
+
+    /// How long the versions are asked for
+    #[arg(long, default_value = "24h", value_name = "TIME")]
+    expires: Interval,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// What became of a version, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Outcome {
+    /// It is staged, or ready: the line that says so.
+    Ready(String),
+    /// It is held: why, and whether waiting may help.
+    Held { why: String, waiting_helps: bool },
+    /// The status says nothing of this request yet.
+    Unknown,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    let mut versions = Vec::new();
+    for text in &arguments.versions {
+        let version = prepare_version(text).map_err(|error| {
+            Failure::new(error).hint("name versions of the operator, such as v1.42.4, or full references of its image")
+        })?;
+        let version = version.to_string();
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
+    let (expires, timeout) = (arguments.expires.duration(), arguments.timeout.duration());
+    if expires.is_zero() || (arguments.wait && expires < timeout) {
+        return Err(Failure::new(format!("the request would be over after {}", arguments.expires))
+            .hint("give --expires a longer time than --timeout"));
+    }
+    runtime()?.block_on(async {
+        let client = arguments.connection.client().await?;
+        let seconds = i64::try_from(expires.as_secs()).unwrap_or(i64::MAX);
+        let now = Timestamp::now().as_second();
+        let until = Timestamp::from_second(now.saturating_add(seconds)).unwrap_or(Timestamp::MAX);
+        let policy = ask(&client, &versions, until).await?;
+        if let Some(why) = stopped(&policy) {
+            note(&format!("note: nothing will be staged: {why}"));
+        }
+        if !arguments.wait {
+            let asked = |version: &String| format!("{version} asked for until {until}");
+            return Ok(Answer::lines(versions.iter().map(asked)));
+        }
+        let settled = |policy: &ImageSetPolicy| {
+            versions.iter().all(|version| match outcome(policy, version, until) {
+                Outcome::Ready(_) => true,
+                Outcome::Held { waiting_helps, .. } => !waiting_helps,
+                Outcome::Unknown => false,
+            })
+        };
+        let settled = connection::wait(&client, timeout, &settled).await?;
+        let policy = match settled {
+            Some(policy) => policy,
+            None => connection::stored_policy(&client).await?,
+        };
+        told(&policy, &versions, until, arguments)
+    })
+}
+
+/// Writes the request; the policy as it was read for it.
+async fn ask(client: &Client, versions: &[String], until: Timestamp) -> Result<Box<ImageSetPolicy>, Failure> {
+    for _ in 0..TRIES {
+        let policy = connection::stored_policy(client).await?;
+        let annotations = policy.metadata.annotations.as_ref();
+        let before = annotations.and_then(|annotations| annotations.get(PREPARE_ANNOTATION)).map_or("", String::as_str);
+        let text = with_requests(before, versions, until, Timestamp::now());
+        if entries(&text).count() > MOST_REQUESTED {
+            return Err(Failure::new(format!("no more than {MOST_REQUESTED} versions can be asked for at once")).hint(
+                format!("take some off: kubectl annotate {POLICY} --overwrite {PREPARE_ANNOTATION}=VERSION=TIME,…"),
+            ));
+        }
+        let annotations = json!({ PREPARE_ANNOTATION: text });
+        let metadata = json!({ "annotations": annotations, "resourceVersion": policy.metadata.resource_version });
+        if connection::patch(client, &json!({ "metadata": metadata })).await? {
+            return Ok(policy);
+        }
+    }
+    Err(Failure::new("the policy was changed by somebody else again and again while it was written").hint("try again"))
+}
+
+/// The annotation with these requests: what is over is dropped, what others ask for stays.
+fn with_requests(before: &str, versions: &[String], until: Timestamp, now: Timestamp) -> String {
+    let mut wanted: Vec<(&str, Timestamp)> = versions.iter().map(|version| (version.as_str(), until)).collect();
+    let mut kept = Vec::new();
+    for entry in entries(before) {
+        match version_and_time(entry) {
+            Some((_, over)) if over <= now => {}
+            Some((version, other)) => match wanted.iter_mut().find(|(one, _)| *one == version) {
+                Some((_, until)) => *until = other.max(*until),
+                None => kept.push(entry.to_owned()),
+            },
+            None => kept.push(entry.to_owned()),
+        }
+    }
+    kept.extend(wanted.into_iter().map(|(version, until)| format!("{version}={until}")));
+    kept.join(",")
+}
+
+/// Why nothing is staged at all.
+fn stopped(policy: &ImageSetPolicy) -> Option<&'static str> {
+    match (policy.spec.suspend, policy.spec.mode) {
+        (true, _) => Some("the policy is suspended (imageset-controller resume)"),
+        (false, Mode::Observe) => Some("the policy is in mode Observe (set spec.mode: Apply)"),
+        (false, Mode::Apply) => None,
+    }
+}
+
+/// What the status says, if it is of a pass that has seen this request and the present spec.
+fn outcome(policy: &ImageSetPolicy, version: &str, until: Timestamp) -> Outcome {
+    let Some(status) = &policy.status else { return Outcome::Unknown };
+    let asked = |set: &&PreparedSet| {
+        set.operator_version == version && set.requested_until.as_ref().is_some_and(|time| time.0 >= until)
+    };
+    let current = status.observed_generation == policy.metadata.generation;
+    let Some(set) = status.prepared.iter().find(asked).filter(|_| current) else { return Outcome::Unknown };
+    let name = set.image_set.as_deref().unwrap_or_default();
+    let message = set.message.as_deref().unwrap_or_default();
+    let planned = status.plan.iter().flat_map(|plan| &plan.changes).any(|change| change.image_set == name);
+    match set.state {
+        PreparedState::Staged => {
+            let images = set.images.unwrap_or_default();
+            Outcome::Ready(format!("{version} staged: ImageSet {name}, {images} images"))
+        }
+        PreparedState::Waiting | PreparedState::Conflict if !planned && stopped(policy).is_none() => {
+            Outcome::Ready(format!("{version} ready: {message}"))
+        }
+        _ => match stopped(policy) {
+            Some(why) => Outcome::Held { why: why.to_owned(), waiting_helps: false },
+            None => Outcome::Held { why: message.to_owned(), waiting_helps: !is_for_good(message) },
+        },
+    }
+}
+
+/// Whether it takes another version or another policy, and no patience. Sentences end with what to do.
+fn is_for_good(message: &str) -> bool {
+    let for_good = [Reason::PreReleaseMarker, Reason::InspectionDisabled];
+    for_good.into_iter().any(|reason| message.ends_with(reason.next_step()))
+}
+
+fn told(
+    policy: &ImageSetPolicy,
+    versions: &[String],
+    until: Timestamp,
+    arguments: &Arguments,
+) -> Result<Answer, Failure> {
+    let (mut lines, mut failures) = (Vec::new(), Vec::new());
+    for version in versions {
+        match outcome(policy, version, until) {
+            Outcome::Ready(line) => lines.push(line),
+            Outcome::Held { why, .. } => {
+                failures.push(Failure::new(format!("operator {version} is not staged: {why}")).known());
+            }
+            Outcome::Unknown => failures.push(
+                Failure::new(format!(
+                    "no answer of the controller about operator {version} within {}",
+                    arguments.timeout
+                ))
+                .hint("is the controller running? imageset-controller status tells what is in its way"),
+            ),
+        }
+    }
+    let Some(failure) = failures.into_iter().reduce(Failure::and) else { return Ok(Answer::lines(lines)) };
+    lines.iter().for_each(|line| note(line));
+    Err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hour: u32) -> Timestamp {
+        format!("2026-11-25T{hour:02}:00:00Z").parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_over_goes_and_what_others_ask_for_stays() {
+        let before = "v1.40.15=2026-11-25T09:00:00Z, v1.43.0=2026-11-25T20:00:00Z,odd,v1.42.4=2026-11-25T11:00:00Z";
+        let versions = ["v1.42.4".to_owned(), "reg.example/operator:v1".to_owned()];
+        assert_eq!(
+            with_requests(before, &versions, at(12), at(10)),
+            "v1.43.0=2026-11-25T20:00:00Z,odd,v1.42.4=2026-11-25T12:00:00Z,reg.example/operator:v1=2026-11-25T12:00:00Z"
+        );
+        // Nobody's time is made shorter.
+        let longer = "v1.42.4=2026-11-25T18:00:00Z";
+        assert_eq!(with_requests(longer, &versions[..1], at(12), at(10)), longer);
+    }
+
+    fn policy(spec: &str, status: &str) -> ImageSetPolicy {
+        let text = format!(
+            "apiVersion: imageset-controller.io/v1alpha1\nkind: ImageSetPolicy\n\
+             metadata: {{name: default, generation: 2}}\nspec: {{{spec}}}\nstatus: {{{status}}}"
+        );
+        serde_yaml_ng::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn only_a_status_that_has_seen_the_request_answers() {
+        let set = |until: &str, state: &str, message: &str| {
+            format!(
+                "prepared: [{{operatorVersion: v1.42.4, imageSet: calico-v3.32.1, images: 23, state: {state}, \
+                 requestedUntil: '2026-11-25T{until}:00:00Z', message: '{message}'}}]"
+            )
+        };
+        let of = |spec: &str, status: &str| outcome(&policy(spec, status), "v1.42.4", at(12));
+        let staged = set("12", "Staged", "");
+        assert_eq!(of("mode: Apply", ""), Outcome::Unknown);
+        assert_eq!(of("mode: Apply", &format!("observedGeneration: 1, {staged}")), Outcome::Unknown);
+        assert_eq!(of("mode: Apply", &format!("observedGeneration: 2, {}", set("11", "Staged", ""))), Outcome::Unknown);
+        for spec in ["mode: Apply", "mode: Observe"] {
+            let answer = of(spec, &format!("observedGeneration: 2, {staged}"));
+            assert_eq!(answer, Outcome::Ready("v1.42.4 staged: ImageSet calico-v3.32.1, 23 images".to_owned()));
+        }
+        // Ready for its operator, or about to be written.
+        let waiting = format!("observedGeneration: 2, {}", set("12", "Waiting", "later"));
+        assert_eq!(of("mode: Apply", &waiting), Outcome::Ready("v1.42.4 ready: later".to_owned()));
+        let planned = format!("{waiting}, plan: {{changes: [{{action: Create, imageSet: calico-v3.32.1}}]}}");
+        assert_eq!(of("mode: Apply", &planned), Outcome::Held { why: "later".to_owned(), waiting_helps: true });
+        for spec in ["mode: Observe", "mode: Apply, suspend: true"] {
+            assert!(matches!(of(spec, &planned), Outcome::Held { waiting_helps: false, .. }), "{spec}");
+        }
+        let marker = format!("operator v1.42.4: it deploys no release; {}", Reason::PreReleaseMarker.next_step());
+        let held = format!("observedGeneration: 2, {}", set("12", "Held", &marker));
+        assert_eq!(of("mode: Apply", &held), Outcome::Held { why: marker, waiting_helps: false });
+    }
+}
