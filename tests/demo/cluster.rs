@@ -113,6 +113,33 @@ impl Cluster {
         self.seen(Watched::Deployment, &stored).await
     }
 
+    /// The image that the operator's Deployment has.
+    pub async fn operator_image(&self) -> Result<String> {
+        let deployment = self.deployments().get(OPERATOR).await?;
+        let image = &deployment.data["spec"]["template"]["spec"]["containers"][0]["image"];
+        Ok(image.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Waits until the API server would refuse this operator image, or would not: a gate takes effect a moment after it is
+    /// set. What it says; nothing is changed.
+    pub async fn refusal_of(&self, image: &str, wanted: bool) -> Result<String> {
+        let containers = json!([{ "name": OPERATOR, "image": image }]);
+        let patch = Patch::Strategic(json!({ "spec": { "template": { "spec": { "containers": containers } } } }));
+        let trial = PatchParams { dry_run: true, ..PatchParams::default() };
+        let what = format!("the gate to {} {image}", if wanted { "refuse" } else { "admit" });
+        self.until(&what, async || match self.deployments().patch(OPERATOR, &trial, &patch).await {
+            Ok(_) => Ok((!wanted).then(String::new)),
+            Err(kube::Error::Api(status)) if status.code == 422 => Ok(wanted.then(|| status.message.clone())),
+            Err(error) => Err(error.into()),
+        })
+        .await
+    }
+
+    fn deployments(&self) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
+        Api::namespaced_with(self.client.clone(), OPERATOR, &resource)
+    }
+
     /// Creates or changes the policy. Returns when the recorder saw it.
     pub async fn policy(&self, mirror: &Mirror, more: Value) -> Result<Revision> {
         let mut spec = json!({ "registries": [{ "host": mirror.registry.host(), "plainHttp": true }] });

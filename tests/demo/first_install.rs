@@ -10,7 +10,7 @@ use crate::teller::seconds;
 use crate::testbox::operator_double::What;
 use crate::testbox::recorder::{Verb, Violation};
 
-/// Chapter 7.
+/// Chapter 8.
 pub async fn from_nothing(story: &mut Story) -> Result<()> {
     let Story { tell, mirror, binary, .. } = story;
     tell.chapter("A first install: Git delivers the policy before there is an operator");

@@ -120,6 +120,7 @@ async fn chapters(story: &mut Story) -> Result<()> {
     opening::observe(story).await?;
     opening::apply(story).await?;
     upgrades::in_time(story).await?;
+    upgrades::held(story).await?;
     upgrades::no_time(story).await?;
     upgrades::rollback(story).await?;
     first_install::from_nothing(story).await?;

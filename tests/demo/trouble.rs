@@ -12,7 +12,7 @@ use crate::teller::Teller;
 use crate::testbox::recorder::{self, InvariantRecorder, Verb, Violation};
 use crate::upgrades::typed;
 
-/// Chapter 8.
+/// Chapter 9.
 pub async fn clear_words(story: &mut Story) -> Result<()> {
     let Story { tell, mirror, cluster, .. } = story;
     tell.chapter("What goes wrong is told, and changes nothing");
@@ -75,7 +75,7 @@ async fn told_and_unchanged(
     tell.check(seen.0.is_empty() && after == *before, promise, &expected, &seen)
 }
 
-/// Chapter 9.
+/// Chapter 10.
 pub async fn verdict(story: &mut Story) -> Result<()> {
     let Story { tell, cluster, .. } = story;
     tell.chapter("The verdict on every revision");

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
 use crate::Story;
 use crate::cluster::{Cluster, SOON};
@@ -32,14 +33,25 @@ pub fn typed(tell: &Teller, version: &str) {
     tell.typed(&format!("kubectl -n tigera-operator set image deploy/tigera-operator {image}"));
 }
 
-/// Moves the Deployment and waits until the new operator has adopted its set.
-async fn upgrade(tell: &Teller, cluster: &Cluster, mirror: &Mirror, version: &str, set: &str) -> Result<Move> {
+/// Moves the Deployment and waits until the new operator has adopted its set, which is there already or will be.
+async fn upgrade(
+    tell: &Teller,
+    cluster: &Cluster,
+    mirror: &Mirror,
+    (version, set): (&str, &str),
+    staged: Option<Revision>,
+) -> Result<Move> {
     let (events, spans) = (cluster.double.events().len(), cluster.double.degraded_moments().len());
     let image = mirror.operator_image(version);
     typed(tell, version);
     let deployment = cluster.operator(&image).await?;
-    let storing = cluster.set_created_after(set, deployment.resource_version);
-    let stored = tell.wait("waiting for the set", storing).await?;
+    let stored = match staged {
+        Some(stored) => stored,
+        None => {
+            let storing = cluster.set_created_after(set, deployment.resource_version);
+            tell.wait("waiting for the set", storing).await?
+        }
+    };
     let took_over = |what: &What| matches!(what, What::OperatorTookOver { version: now, .. } if now == version);
     tell.wait("waiting for the new operator", cluster.double.wait_for("the take-over", SOON, took_over)).await?;
     tell.wait("waiting for the roll-out", cluster.double.wait_adopted(set, SOON)).await?;
@@ -101,7 +113,11 @@ impl Move {
         rows.extend(more.map(|(at, told)| (at, String::new(), told.to_owned())));
         rows.sort_by_key(|row| row.0);
         let rows = rows.into_iter().map(|(at, revision, told)| {
-            vec![format!("+{}", seconds(at.saturating_duration_since(start))), revision, told]
+            let when = match at.checked_duration_since(start) {
+                Some(after) => format!("+{}", seconds(after)),
+                None => "before".to_owned(),
+            };
+            vec![when, revision, told]
         });
         tell.table(&rows.collect::<Vec<_>>());
     }
@@ -118,7 +134,7 @@ pub async fn in_time(story: &mut Story) -> Result<()> {
     ));
     mirror.registry.forget_requests()?;
     let (version, set) = ("v1.42.4", "calico-v3.32.1");
-    let done = upgrade(tell, cluster, mirror, version, set).await?;
+    let done = upgrade(tell, cluster, mirror, (version, set), None).await?;
     let requests = mirror.registry.requests()?.len();
     let wanted = mirror.wanted(version)?;
     done.timeline(tell, version, set, wanted.len(), None);
@@ -137,14 +153,60 @@ pub async fn in_time(story: &mut Story) -> Result<()> {
 }
 
 /// Chapter 5.
+pub async fn held(story: &mut Story) -> Result<()> {
+    let Story { tell, mirror, cluster, binary } = story;
+    tell.chapter("A gate: what nobody prepared is refused, and what is prepared finds its set");
+    tell.says(
+        "A ValidatingAdmissionPolicy on the operator's Deployment, with the policy's status as its parameter: the API server \
+         itself refuses an operator that no set is ready for.",
+    );
+    let (version, set) = ("v1.43.0", "calico-v3.32.0");
+    let (old, new) = (mirror.operator_image("v1.42.4"), mirror.operator_image(version));
+    tell.typed(r#"kubectl patch imagesetpolicy default --type merge -p '{"spec":{"gate":"Deny"}}'"#);
+    let closed = cluster.policy(mirror, json!({ "mode": "Apply", "gate": "Deny" })).await?;
+    let refused = tell.wait("waiting for the gate", cluster.refusal_of(&new, true)).await?;
+    typed(tell, version);
+    let answer = cluster.operator(&new).await.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    tell.fields(&[("Error:", &refused)]);
+    let words = ["no ImageSet is ready for", "spec.prepare.versions"];
+    let seen = (words.iter().all(|word| answer.contains(word)), cluster.operator_image().await?);
+    let promise = "refused, with what to do in the answer; the Deployment is as it was";
+    tell.check_equal(promise, &(true, old), &seen)?;
+
+    tell.typed(&format!("imageset-controller prepare {version} --wait"));
+    let mut command = tokio::process::Command::new(&*binary);
+    command.args(["prepare", version, "--wait", "--kubeconfig"]).arg(cluster.control_plane.kubeconfig());
+    let output = tell.wait("waiting for the set", command.output()).await.context("imageset-controller prepare")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    tell.shows(&text);
+    let stored = cluster.set_created_after(set, closed.resource_version).await?;
+    let staged = (output.status.success(), cluster.entries(set).await?);
+    tell.check_equal("staged: exit code 0, every digest as pushed", &(true, mirror.wanted(version)?), &staged)?;
+    tell.wait("waiting for the gate", cluster.refusal_of(&new, false)).await?;
+    let done = upgrade(tell, cluster, mirror, (version, set), Some(stored)).await?;
+    done.timeline(tell, version, set, staged.1.len(), None);
+    let (stored, moved) = (done.stored.resource_version, done.deployment.resource_version);
+    let promise =
+        format!("admitted; revision {stored} of the set is before {moved} of the Deployment: nothing to wait for");
+    tell.check_equal(&promise, &(true, true), &(stored < moved, done.looked.1))?;
+    never_degraded(tell, cluster, "no TigeraStatus was ever Degraded", 0)?;
+
+    // The next chapter moves the operator without any preparation.
+    cluster.policy(mirror, json!({ "mode": "Apply" })).await?;
+    tell.wait("taking the gate away", cluster.refusal_of(&mirror.operator_image("v1.39.3"), false)).await?;
+    Ok(())
+}
+
+/// Chapter 6.
 pub async fn no_time(story: &mut Story) -> Result<()> {
     let Story { tell, mirror, cluster, .. } = story;
     tell.chapter("The worst case: an operator that looks before the set is there");
     tell.says(
-        "Operator v1.43.0 starts without any delay, and the controller is held up (kill -STOP) until that operator has \
-         looked for its set and is Degraded. How long does it take to recover?",
+        "No gate now, and somebody installs operator v1.39.3, unannounced. It starts without any delay, and the controller is held up \
+         (kill -STOP) until that operator has looked for its set and is Degraded. How long does it take to recover?",
     );
-    let (version, set) = ("v1.43.0", "calico-v3.32.0");
+    let (version, set) = ("v1.39.3", "calico-v3.30.2");
+    tell.wait("pushing images", mirror.push_release(version)).await?;
     cluster.double.change(|options| {
         options.pod_start = Duration::ZERO;
         options.poll = Duration::from_millis(1);
@@ -157,7 +219,7 @@ pub async fn no_time(story: &mut Story) -> Result<()> {
         controller.go_on()?;
         anyhow::Ok(at)
     };
-    let (done, let_go) = futures::join!(upgrade(tell, cluster, mirror, version, set), letting_go);
+    let (done, let_go) = futures::join!(upgrade(tell, cluster, mirror, (version, set), None), letting_go);
     let (done, let_go) = (done?, let_go?);
     cluster.double.change(|options| {
         options.pod_start = POD_START;
@@ -179,12 +241,12 @@ pub async fn no_time(story: &mut Story) -> Result<()> {
     tell.check(early.is_empty() && !done.rendered.is_empty(), promise, "no revision before the set's", &early)
 }
 
-/// Chapter 6.
+/// Chapter 7.
 pub async fn rollback(story: &mut Story) -> Result<()> {
     let Story { tell, mirror, cluster, .. } = story;
     tell.chapter("A rollback needs no registry");
     tell.says(
-        "Back to v1.42.4 on a bad day: the registry is down, and somebody has deleted the set that was not in use.",
+        "Back to v1.42.4, which ran here before, on a bad day: the registry is down, and somebody has deleted its set.",
     );
     let (version, set) = ("v1.42.4", "calico-v3.32.1");
     let before = cluster.entries(set).await?;
@@ -194,7 +256,7 @@ pub async fn rollback(story: &mut Story) -> Result<()> {
     mirror.registry.stop();
     let refused = mirror.registry.access()?.manifest("mirror/calico/node", "v3.32.1").await.is_err();
     mirror.registry.forget_requests()?;
-    let done = upgrade(tell, cluster, mirror, version, set).await?;
+    let done = upgrade(tell, cluster, mirror, (version, set), None).await?;
     done.timeline(tell, version, set, before.len(), None);
     let answered = mirror.registry.requests()?;
     tell.wait("starting the registry again", mirror.registry.start_again()).await?;
