@@ -173,7 +173,7 @@ fn operator(status: &ImageSetPolicyStatus) -> Vec<Line> {
 /// The line for the Deployment or manifest that pins the operator itself, where it is not pinned and the digest is known.
 fn pin(status: &ImageSetPolicyStatus) -> Option<Line> {
     let pin = status.operator.as_ref()?.pin.as_ref()?;
-    Some(Line::Text(format!("image: {pin}   # in the operator's Deployment pins that, too")))
+    Some(Line::Text(format!("image: {pin}   # pins the operator itself")))
 }
 
 /// The set of the operator that the Deployment asks for.
@@ -291,7 +291,7 @@ conditions:
 POLICY     Observe (nothing is written)
 OPERATOR   v1.40.15 (quay.io/tigera/operator:v1.40.15, by tag) runs
            v1.42.4 (quay.io/tigera/operator:v1.42.4, by tag) is to run
-PIN        image: quay.io/tigera/operator:v1.42.4@sha256:1e62   # in the operator's Deployment pins that, too
+PIN        image: quay.io/tigera/operator:v1.42.4@sha256:1e62   # pins the operator itself
 TARGET     calico-v3.32.1   23 images   rolling out, 1 of 5 workloads   verified 4m ago
 PREPARED   calico-v3.32.0   23 images   staged ✓                        for operator v1.43.0, asked for until 2026-01-02T00:00:00Z
 DRIFT      TagMoved: ImageSet calico-v3.32.1: it moved

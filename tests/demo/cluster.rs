@@ -214,17 +214,15 @@ impl Cluster {
         self.until(&what, answer).await
     }
 
-    /// For a failure: the policy's condition Ready in one line.
+    /// For a failure: what the policy's conditions say, a line each.
     async fn policy_says(&self) -> String {
         let policy = self.get_policy().await.ok();
         let conditions = policy.and_then(|policy| policy.data["status"]["conditions"].as_array().cloned());
-        let ready = conditions.into_iter().flatten().find(|one| one["type"] == "Ready");
-        match ready {
-            Some(ready) => {
-                format!("the policy says Ready {}, {}: {}", ready["status"], ready["reason"], ready["message"])
-            }
-            None => "the policy has no condition Ready".to_owned(),
-        }
+        let told = conditions.into_iter().flatten().map(|one| {
+            let text = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
+            format!("\n{} {}, {}: {}", text("type"), text("status"), text("reason"), text("message"))
+        });
+        format!("the policy says{}", told.collect::<String>())
     }
 
     async fn until<T>(&self, what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {

@@ -193,7 +193,7 @@ pub async fn held(story: &mut Story) -> Result<()> {
 
     // The next chapter moves the operator without any preparation.
     cluster.policy(mirror, json!({ "mode": "Apply" })).await?;
-    tell.wait("taking the gate away", cluster.refusal_of(&mirror.operator_image("v1.39.3"), false)).await?;
+    tell.wait("taking the gate away", cluster.refusal_of(&mirror.operator_image("v1.40.14"), false)).await?;
     Ok(())
 }
 
@@ -202,10 +202,10 @@ pub async fn no_time(story: &mut Story) -> Result<()> {
     let Story { tell, mirror, cluster, .. } = story;
     tell.chapter("The worst case: an operator that looks before the set is there");
     tell.says(
-        "No gate now, and somebody installs operator v1.39.3, unannounced. It starts without any delay, and the controller is held up \
+        "No gate now, and somebody installs operator v1.40.14, unannounced. It starts without any delay, and the controller is held up \
          (kill -STOP) until that operator has looked for its set and is Degraded. How long does it take to recover?",
     );
-    let (version, set) = ("v1.39.3", "calico-v3.30.2");
+    let (version, set) = ("v1.40.14", "calico-v3.31.6");
     tell.wait("pushing images", mirror.push_release(version)).await?;
     cluster.double.change(|options| {
         options.pod_start = Duration::ZERO;
