@@ -24,21 +24,6 @@ impl World {
         .await;
     }
 
-    /// As `kubectl set image`.
-    async fn set_image(&self, image: &str) -> Result<(), String> {
-        let containers = json!([{ "name": "tigera-operator", "image": image }]);
-        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
-        self.change(Patch::Strategic(patch), &PatchParams::default()).await
-    }
-
-    async fn change(&self, patch: Patch<Value>, parameters: &PatchParams) -> Result<(), String> {
-        match self.deployments().patch("tigera-operator", parameters, &patch).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) => Err(status.message.clone()),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
     /// The gate takes effect a moment after its objects are there: until this image is refused.
     async fn until_refused(&self, image: &str) -> String {
         eventually("the gate to refuse", async || {
@@ -84,21 +69,21 @@ async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
         "spec": { "selector": { "matchLabels": labels }, "template": {
             "metadata": { "labels": labels }, "spec": { "containers": containers } } },
     });
-    let refused = world.change(Patch::Apply(applied), &PatchParams::apply("argocd-controller").force()).await;
+    let refused = world.change_operator(Patch::Apply(applied), &PatchParams::apply("argocd-controller").force()).await;
     assert!(refused.unwrap_err().contains("no ImageSet is ready"));
 
     // Never held up: scale, metadata, the same image, other Deployments.
     let scale = json!({ "spec": { "replicas": 2 } });
     world.deployments().patch_scale("tigera-operator", &PatchParams::default(), &Patch::Merge(&scale)).await.unwrap();
     let harmless = json!({ "metadata": { "annotations": { "note": "x" } }, "spec": { "replicas": 1 } });
-    world.change(Patch::Merge(harmless), &PatchParams::default()).await.unwrap();
+    world.change_operator(Patch::Merge(harmless), &PatchParams::default()).await.unwrap();
     world.set_image(&old).await.unwrap();
 
     // Broken glass admits the image that it names, and no other.
     let glass = |image: &str| json!({ "metadata": { "annotations": { "imageset-controller.io/break-glass": image } } });
-    world.change(Patch::Merge(glass("something/else:v1")), &PatchParams::default()).await.unwrap();
+    world.change_operator(Patch::Merge(glass("something/else:v1")), &PatchParams::default()).await.unwrap();
     assert!(world.set_image(&new).await.is_err());
-    world.change(Patch::Merge(glass(&new)), &PatchParams::default()).await.unwrap();
+    world.change_operator(Patch::Merge(glass(&new)), &PatchParams::default()).await.unwrap();
     world.set_image(&new).await.unwrap();
     eventually("the use of it to be told", async || {
         world.status().await["findings"].to_string().contains("GlassBroken").then_some(())
@@ -108,7 +93,7 @@ async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
 
     // Back to the version before; then prepared, each form is admitted.
     world.set_image(&old).await.unwrap();
-    world.change(Patch::Merge(glass("none")), &PatchParams::default()).await.unwrap();
+    world.change_operator(Patch::Merge(glass("none")), &PatchParams::default()).await.unwrap();
     world.policy(json!({ "mode": "Apply", "gate": "Deny", "prepare": { "versions": ["v1.42.4"] } })).await;
     world.until("Ready", "True", "Succeeded").await;
     let digest = eventually("the digest of the prepared operator", async || {

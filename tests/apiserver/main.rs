@@ -15,4 +15,5 @@ mod refused;
 mod restart;
 mod same_name;
 mod unknown_version;
+mod upgrade_train;
 mod whole_way;
