@@ -248,7 +248,8 @@ impl Desk<'_> {
         if order.purpose == Purpose::Target && worked.state == GoalState::Stored {
             self.decision.verified = self.compared(&order, worked.entries.as_ref());
         }
-        let claim = || Claim { release, content: worked.entries.clone(), state: worked.state };
+        let runs = order.purpose.is_wanted_now();
+        let claim = || Claim { release, runs, content: worked.entries.clone(), state: worked.state };
         self.claimed.entry(order.name.clone()).or_insert_with(claim);
         self.decision.goals.push(Goal {
             images: worked.entries.as_ref().map_or(0, BTreeMap::len),
