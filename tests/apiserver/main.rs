@@ -11,6 +11,7 @@ mod bad_input;
 mod documented_bugs;
 mod first_install;
 mod gate;
+mod odd_rollouts;
 mod refused;
 mod restart;
 mod same_name;

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
@@ -71,8 +72,16 @@ async fn ride(name: &'static str, afterwards: Afterwards) {
         world.mirror.registry.stop();
     }
 
-    let mut journey =
-        Journey { world: &world, double: &double, left: moves(&world).last().copied().unwrap_or_default() };
+    let staged: BTreeSet<String> = RELEASES.iter().map(|version| set_of(version)).collect();
+    eventually("the recorder to see each set once", async || {
+        let mut changes = changes(&world);
+        changes.sort();
+        changes.iter().eq(&staged).then_some(())
+    })
+    .await;
+    let prepared = world.status().await["prepared"].to_string();
+    assert!(prepared.contains("other digests are stored for operator v1.38.5"), "{prepared}");
+    let mut journey = Journey { world: &world, double: &double, moved: 0, changes: staged.len() };
     let mut from = RELEASES[0];
     let mut swaps = Vec::new();
     for to in to_come.iter().chain(BACK) {
@@ -84,6 +93,8 @@ async fn ride(name: &'static str, afterwards: Afterwards) {
         from = *to;
     }
     assert_eq!(swaps, ["v1.32.0", "v1.39.0"], "what has to be swapped is known from the published lists");
+    world.recorder.assert_quiet(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(changes(&world).len(), journey.changes, "{:#?}", world.writes());
     assert_eq!(world.mirror.registry.requests().unwrap(), [], "the registry was asked");
 
     double.stop().await;
@@ -113,8 +124,11 @@ impl std::fmt::Display for Step {
         write!(formatter, "{from} -> {to}: {set} was {state} before; ")?;
         match self.swap {
             false => write!(formatter, "gap 0 s"),
+            true if degraded.is_zero() => {
+                write!(formatter, "gap not Degraded, swapped after the take-over; status: at most {told} s")
+            }
             true => {
-                write!(formatter, "swapped after the take-over, Degraded for {degraded:.1?}; status: at most {told} s")
+                write!(formatter, "gap {degraded:.1?} Degraded, swapped after the take-over; status: at most {told} s")
             }
         }
     }
@@ -123,8 +137,10 @@ impl std::fmt::Display for Step {
 struct Journey<'a> {
     world: &'a World,
     double: &'a OperatorDouble,
-    /// The revision of the Deployment's last change.
-    left: u64,
+    /// The revision of the Deployment's last change of image.
+    moved: u64,
+    /// How often a set got other content so far.
+    changes: usize,
 }
 
 impl Journey<'_> {
@@ -158,8 +174,8 @@ impl Journey<'_> {
 
         let moved = self.moved_to(&image).await;
         self.staged_before(moved, to, &wanted, swap);
-        self.nothing_else_changed(moved, &set, swap);
-        self.left = moved;
+        self.nothing_else_changed(&set, swap).await;
+        self.moved = moved;
         let spans = double.degraded_moments().split_off(degraded_before);
         assert!(state == "Conflict" || spans.is_empty(), "{from} -> {to}, {state}: {spans:#?}");
         let told = world.status().await["lastSwap"].clone();
@@ -174,7 +190,7 @@ impl Journey<'_> {
         let of = |revision: &Revision| {
             let containers = &revision.object.data["spec"]["template"]["spec"]["containers"];
             revision.watched == Watched::Deployment
-                && revision.resource_version > self.left
+                && revision.resource_version > self.moved
                 && containers[0]["image"] == image
         };
         let found = eventually("the recorder to see the upgrade", async || self.world.recorder.first(of)).await;
@@ -200,38 +216,36 @@ impl Journey<'_> {
         }
     }
 
-    /// Since the Deployment changed, nothing but the set of the new version got other content, and that once.
-    fn nothing_else_changed(&self, moved: u64, set: &str, swap: bool) {
-        let mut contents: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-        let mut changed = Vec::new();
-        for revision in self.world.recorder.revisions().iter().filter(|revision| is_image_set(revision)) {
-            let now = entries(revision);
-            let before = contents.insert(revision.name(), now.clone());
-            // From the change before this one on: what happened after the last look counts, too.
-            if revision.resource_version > self.left && before.as_ref() != Some(&now) {
-                changed.push(revision.name());
-            }
-        }
+    /// Nothing but the set of the new version got other content, and that once.
+    async fn nothing_else_changed(&mut self, set: &str, swap: bool) {
         let expected: &[&str] = if swap { &[set] } else { &[] };
-        assert_eq!(changed, expected, "at rv={moved}");
+        let enough = self.changes + expected.len();
+        let seen = eventually("the recorder to see the swap", async || {
+            let changes = changes(self.world);
+            (changes.len() >= enough).then_some(changes)
+        })
+        .await;
+        assert_eq!(seen[self.changes..], *expected, "{:#?}", self.world.writes());
+        self.changes = enough;
     }
 
-    /// The templates of all that the operator renders, as the API server has them.
+    /// All pods that the real controllers have made for the operator's templates.
     async fn everything_runs_by(&self, wanted: &BTreeMap<String, String>) {
-        let all = ListParams::default();
-        let (client, namespace) = (self.world.client.clone(), "calico-system");
-        let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-        let daemon_sets: Api<DaemonSet> = Api::namespaced(client, namespace);
-        let mut texts: Vec<Value> = Vec::new();
-        texts.extend(deployments.list(&all).await.unwrap().items.iter().map(|one| json!(one.spec)));
-        texts.extend(daemon_sets.list(&all).await.unwrap().items.iter().map(|one| json!(one.spec)));
-        let pods = texts.iter().map(|spec| &spec["template"]["spec"]);
-        let containers = pods.flat_map(|pod| [&pod["containers"], &pod["initContainers"]]);
-        let containers = containers.filter_map(Value::as_array).flatten();
-        let images: Vec<&str> = containers.filter_map(|container| container["image"].as_str()).collect();
         let pinned: BTreeSet<&str> = wanted.values().map(String::as_str).collect();
-        let by_digest = |image: &&str| image.split_once('@').is_some_and(|(_, digest)| pinned.contains(digest));
-        assert!(images.len() > 5 && images.iter().all(|image| by_digest(&image)), "{images:#?}");
+        let by_digest = |image: &String| image.split_once('@').is_some_and(|(_, digest)| pinned.contains(digest));
+        let pods: Api<Pod> = Api::namespaced(self.world.client.clone(), "calico-system");
+        eventually("all pods to run by the set", async || {
+            let pods = pods.list(&ListParams::default()).await.unwrap().items;
+            let node = pods.iter().any(|pod| pod.name_any().starts_with("calico-node-"));
+            let images = pods.iter().filter_map(|pod| pod.spec.as_ref()).flat_map(|spec| {
+                spec.containers.iter().chain(spec.init_containers.iter().flatten()).filter_map(|one| one.image.clone())
+            });
+            let ready = pods
+                .iter()
+                .all(|pod| pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running")));
+            (node && ready && images.into_iter().all(|image| by_digest(&image))).then_some(())
+        })
+        .await;
     }
 }
 
@@ -262,12 +276,17 @@ fn total(spans: &[DegradedSpan]) -> Duration {
     from.zip(until).map(|(from, until)| until.duration_since(from)).unwrap_or_default()
 }
 
-fn moves(world: &World) -> Vec<u64> {
-    let revisions = world.recorder.revisions().into_iter();
-    revisions
-        .filter(|revision| revision.watched == Watched::Deployment)
-        .map(|revision| revision.resource_version)
-        .collect()
+/// The names of the sets that got other content, once for each time.
+fn changes(world: &World) -> Vec<String> {
+    let mut contents: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut changed = Vec::new();
+    for revision in world.recorder.revisions().iter().filter(|revision| is_image_set(revision)) {
+        let now = entries(revision);
+        if contents.insert(revision.name(), now.clone()) != Some(now) {
+            changed.push(revision.name());
+        }
+    }
+    changed
 }
 
 fn is_image_set(revision: &Revision) -> bool {
