@@ -171,23 +171,22 @@ impl Worked {
 impl Desk<'_> {
     /// The sets that are wanted, in the order in which they may be written.
     fn orders(&self, catalogue: &Catalogue<'_>) -> Vec<Order> {
-        let knowledge = &self.decision.operator;
-        let mut orders = Vec::new();
-        let mut add = |purpose: Purpose, release: Release| {
-            let Some(images) = catalogue.get(&release) else { return };
-            let Ok(name) = images.image_set_name(self.installation.variant) else { return };
-            orders.push(Order { purpose, images, name });
+        let order = |purpose: Purpose, release: Release| {
+            let images = catalogue.get(&release)?;
+            let name = images.image_set_name(self.installation.variant).ok()?;
+            Some(Order { purpose, images, name })
         };
+        let knowledge = &self.decision.operator;
         let (running, target) = (&knowledge.running, &knowledge.target);
-        match (running, target) {
+        let now = match (running, target) {
             (Some(running), Some(target)) if running.release != target.release => {
-                add(Purpose::Running, running.release);
-                add(Purpose::Target, target.release);
+                [order(Purpose::Running, running.release), order(Purpose::Target, target.release)]
             }
-            (Some(only), None) => add(Purpose::Running, only.release),
-            (_, Some(target)) => add(Purpose::Target, target.release),
-            (None, None) => {}
-        }
+            (Some(only), None) => [order(Purpose::Running, only.release), None],
+            (_, Some(target)) => [order(Purpose::Target, target.release), None],
+            (None, None) => [None, None],
+        };
+        let mut orders: Vec<Order> = now.into_iter().flatten().collect();
         // A swap within one name waits for the take-over; after it the old content is no longer wanted.
         if knowledge.taken_over && orders.len() == 2 && orders[0].name == orders[1].name {
             orders.remove(0);
@@ -198,23 +197,31 @@ impl Desk<'_> {
         }
         let used: BTreeSet<Release> =
             [running, target].into_iter().flatten().map(|operator| operator.release).collect();
-        let mut add = |purpose: Purpose, release: Release| {
-            let Some(images) = catalogue.get(&release) else { return };
-            let Ok(name) = images.image_set_name(self.installation.variant) else { return };
-            orders.push(Order { purpose, images, name });
-        };
         let prepare = self.snapshot.to_prepare();
-        for version in &prepare {
-            if let Some(release) = self.decision.release_of(version).filter(|release| !used.contains(release)) {
-                add(Purpose::Prepared(version.clone()), release);
-            }
-        }
-        for release in &self.decision.discovered {
-            if !used.contains(release) && !prepare.iter().any(|version| version.release() == Some(*release)) {
-                add(Purpose::Discovered(*release), *release);
-            }
-        }
+        let listed = prepare.iter().filter_map(|version| Some((version, self.decision.release_of(version)?)));
+        let listed = listed.filter(|(_, release)| !used.contains(release));
+        let mut listed: Vec<Order> =
+            listed.filter_map(|(version, release)| order(Purpose::Prepared(version.clone()), release)).collect();
+        self.standing_first(&mut listed);
+        orders.extend(listed);
+        let discovered = self.decision.discovered.iter().filter(|release| !used.contains(release));
+        let unlisted = discovered.filter(|release| !prepare.iter().any(|version| version.release() == Some(**release)));
+        orders.extend(unlisted.filter_map(|release| order(Purpose::Discovered(*release), *release)));
         orders
+    }
+
+    /// Of several that want one name, the one whose content stands there comes first: nothing is swapped for what only may come.
+    fn standing_first(&self, listed: &mut [Order]) {
+        let stands = |order: &Order| {
+            let made_for = |set: &StoredImageSet| set.origin.as_ref().map(|origin| origin.operator);
+            let mut sets = self.stored.iter().filter(|set| set.name == order.name.as_str());
+            sets.any(|set| made_for(set) == Some(order.images.release()))
+        };
+        for at in 0..listed.len() {
+            let others = &mut listed[at..];
+            let standing = others.iter().position(|other| other.name == others[0].name && stands(other));
+            others.swap(0, standing.unwrap_or_default());
+        }
     }
 
     /// Works on one set and keeps what came out.
@@ -247,7 +254,8 @@ impl Desk<'_> {
         if order.purpose == Purpose::Target && worked.state == GoalState::Stored {
             self.decision.verified = self.compared(&order, worked.entries.as_ref());
         }
-        let claim = || Claim { release, content: worked.entries.clone(), state: worked.state };
+        let runs = order.purpose.is_wanted_now();
+        let claim = || Claim { release, runs, content: worked.entries.clone(), state: worked.state };
         self.claimed.entry(order.name.clone()).or_insert_with(claim);
         self.decision.goals.push(Goal {
             images: worked.entries.as_ref().map_or(0, BTreeMap::len),

@@ -21,9 +21,19 @@ const NAMED: usize = 3;
 #[derive(Clone)]
 pub(super) struct Claim {
     pub release: Release,
+    /// It runs or is to run; else it may only come, too.
+    pub runs: bool,
     /// What stands there, or will.
     pub content: Option<BTreeMap<ImageName, Digest>>,
     pub state: GoalState,
+}
+
+impl Claim {
+    /// The one text or the other, with the release.
+    fn told(&self, runs: &str, may_come: &str) -> String {
+        let text = if self.runs { runs } else { may_come };
+        text.replace("{}", &self.release.to_string())
+    }
 }
 
 /// The second set under one name: content that already stands there serves both, or its own waits for its operator.
@@ -38,18 +48,19 @@ pub(super) fn share(assembled: Assembled, claim: &Claim, recipe: &Recipe<'_>) ->
         ..Worked::in_state(state, Some(entries.clone()))
     };
     let Some(content) = &claim.content else {
-        let message = format!("it waits for what operator {} runs with", claim.release);
+        let message = format!("it waits for what {}", claim.told("operator {} runs with", "is stored for operator {}"));
         return told(worked(GoalState::Waiting, set.entries()), Reason::WaitingForTakeover, &set, message);
     };
     if content == set.entries() {
         return worked(claim.state, content);
     }
-    let (release, running) = (set.origin().operator, claim.release);
+    let release = set.origin().operator;
     let other = differing(content, &set);
     if let Some(why) = refused(content, recipe) {
         let message = format!(
-            "{why}, and operator {running} runs with it; the content of {release} is ready and swapped in by one write after \
-             the take-over, without which it reconciles nothing ({})",
+            "{why}, and {}; the content of {release} is ready and swapped in by one write after the take-over, without which \
+             it reconciles nothing ({})",
+            claim.told("operator {} runs with it", "it is stored for operator {}"),
             gap_told(recipe)
         );
         return told(worked(GoalState::Conflict, set.entries()), Reason::SameNameConflict, &set, message);
@@ -59,13 +70,15 @@ pub(super) fn share(assembled: Assembled, claim: &Claim, recipe: &Recipe<'_>) ->
     let swap = "swapped in by one write after the take-over";
     if pulled.is_empty() {
         let message = format!(
-            "operator {release} takes the content of {running}, which has all that it insists on; its own ({}) is {swap}",
+            "operator {release} takes the content of {}, which has all that it insists on; its own ({}) is {swap}",
+            claim.release,
             listed(&other)
         );
         return told(worked(claim.state, content), Reason::WaitingForTakeover, &set, message);
     }
     let message = format!(
-        "operator {running} runs with other digests under this name ({}); those of {release} are {swap} ({})",
+        "{} under this name ({}); those of {release} are {swap} ({})",
+        claim.told("operator {} runs with other digests", "other digests are stored for operator {}"),
         listed(&pulled),
         gap_told(recipe)
     );

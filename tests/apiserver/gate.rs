@@ -48,13 +48,6 @@ impl World {
         .await;
     }
 
-    /// As `kubectl set image`, `kubectl patch` and `kubectl apply`, which send strategic merge patches.
-    pub async fn set_image(&self, image: &str) -> Result<(), String> {
-        let containers = json!([{ "name": "tigera-operator", "image": image }]);
-        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
-        self.change(Patch::Strategic(patch), &PatchParams::default()).await
-    }
-
     /// As Helm does it, and `kubectl replace`.
     async fn replace_image(&self, image: &str) -> Result<(), String> {
         eventually("a replacement without a conflict", async || {
@@ -80,15 +73,7 @@ impl World {
             "spec": { "selector": { "matchLabels": labels }, "template": {
                 "metadata": { "labels": labels }, "spec": { "containers": containers } } },
         });
-        self.change(Patch::Apply(applied), &PatchParams::apply("argocd-controller").force()).await
-    }
-
-    async fn change(&self, patch: Patch<Value>, parameters: &PatchParams) -> Result<(), String> {
-        match self.deployments().patch("tigera-operator", parameters, &patch).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) => Err(status.message.clone()),
-            Err(error) => panic!("{error}"),
-        }
+        self.change_operator(Patch::Apply(applied), &PatchParams::apply("argocd-controller").force()).await
     }
 
     /// The warnings that come with a change to this image, or the refusal.
@@ -149,14 +134,14 @@ async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
     let harmless = json!({
         "metadata": { "annotations": { "note": "x" }, "labels": { "note": "x" } }, "spec": { "replicas": 1 },
     });
-    world.change(Patch::Merge(harmless), &PatchParams::default()).await.unwrap();
+    world.change_operator(Patch::Merge(harmless), &PatchParams::default()).await.unwrap();
     world.set_image(&old).await.unwrap();
 
     // Broken glass admits the image that it names, and no other.
     let glass = |image: &str| json!({ "metadata": { "annotations": { "imageset-controller.io/break-glass": image } } });
-    world.change(Patch::Merge(glass("something/else:v1")), &PatchParams::default()).await.unwrap();
+    world.change_operator(Patch::Merge(glass("something/else:v1")), &PatchParams::default()).await.unwrap();
     assert!(world.set_image(&new).await.is_err());
-    world.change(Patch::Merge(glass(&new)), &PatchParams::default()).await.unwrap();
+    world.change_operator(Patch::Merge(glass(&new)), &PatchParams::default()).await.unwrap();
     world.set_image(&new).await.unwrap();
     eventually("the use of it to be told", async || {
         world.status().await["findings"].to_string().contains("GlassBroken").then_some(())
@@ -177,7 +162,7 @@ async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
 
     // Back to the version before; then prepared, each form is admitted.
     world.set_image(&old).await.unwrap();
-    world.change(Patch::Merge(glass("none")), &PatchParams::default()).await.unwrap();
+    world.change_operator(Patch::Merge(glass("none")), &PatchParams::default()).await.unwrap();
     world.policy(json!({ "mode": "Apply", "gate": "Deny", "prepare": { "versions": ["v1.42.4"] } })).await;
     world.until("Ready", "True", "Succeeded").await;
     let digest = eventually("the digest of the prepared operator", async || {

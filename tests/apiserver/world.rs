@@ -50,6 +50,10 @@ pub struct Scenery {
     pub operators: OperatorImages,
     /// Whether Jobs are made into pods.
     pub jobs: bool,
+    /// Whether real controllers roll Deployments and DaemonSets out; their pods are for a `Kubelet`, which `node-1` is for.
+    pub roll_outs: bool,
+    /// Whether the registry is a cache of all public ones, so that the Installation names none.
+    pub cache: bool,
 }
 
 impl Default for Scenery {
@@ -62,6 +66,8 @@ impl Default for Scenery {
             operator_kinds: true,
             operators: OperatorImages::new(),
             jobs: false,
+            roll_outs: false,
+            cache: false,
         }
     }
 }
@@ -86,7 +92,7 @@ impl World {
                 false => Registry::start(scenery.kind.clone()).await.unwrap(),
             }
         };
-        let builder = ControlPlane::builder(scenery.name).jobs(scenery.jobs);
+        let builder = ControlPlane::builder(scenery.name).jobs(scenery.jobs).roll_outs(scenery.roll_outs);
         let (control_plane, registry) = tokio::join!(builder.start(), start_registry);
         let control_plane = control_plane.unwrap();
         let client = control_plane.client();
@@ -94,7 +100,7 @@ impl World {
         if scenery.operator_kinds {
             crds::install(&client).await.unwrap();
         }
-        let mut mirror = Mirror::new(registry, IMAGE_PATH);
+        let mut mirror = if scenery.cache { Mirror::cache(registry) } else { Mirror::new(registry, IMAGE_PATH) };
         let config = recorder::Config {
             images: scenery.operators.clone(),
             known_digests: mirror.known_digests(),
@@ -192,6 +198,22 @@ impl World {
         stored.resource_version().unwrap().parse().unwrap()
     }
 
+    /// As `kubectl set image` does it; or what the API server says.
+    pub async fn set_image(&self, image: &str) -> Result<(), String> {
+        let containers = json!([{ "name": "tigera-operator", "image": image }]);
+        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
+        self.change_operator(Patch::Strategic(patch), &PatchParams::default()).await
+    }
+
+    /// Changes the operator's Deployment; or what the API server says.
+    pub async fn change_operator(&self, patch: Patch<Value>, parameters: &PatchParams) -> Result<(), String> {
+        match self.deployments().patch("tigera-operator", parameters, &patch).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) => Err(status.message.clone()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Deployments in the operator's namespace.
     pub fn deployments(&self) -> Api<Deployment> {
         Api::namespaced(self.client.clone(), "tigera-operator")
@@ -240,7 +262,19 @@ impl World {
                 maps.patch("registry-ca", &PatchParams::apply(HUMAN).force(), &Patch::Apply(map)).await.unwrap();
             }
         }
-        let mut spec = json!({ "registries": [entry] });
+        let mirrored = self.mirror.mirrored();
+        let registries: Vec<Value> = match mirrored.is_empty() {
+            true => vec![entry],
+            false => {
+                let mirror = |(host, mirror): (String, String)| {
+                    let mut entry = entry.clone();
+                    merge(&mut entry, json!({ "host": host, "mirror": mirror }));
+                    entry
+                };
+                mirrored.into_iter().map(mirror).collect()
+            }
+        };
+        let mut spec = json!({ "registries": registries });
         merge(&mut spec, more);
         self.policy_as(spec).await.unwrap();
     }

@@ -25,6 +25,9 @@ const FOR_JOBS: &str = "job-controller,ttl-after-finished-controller,garbage-col
 
 /// The one that takes away what an owner that is gone leaves behind.
 const FOR_GARBAGE: &str = "garbage-collector-controller";
+/// The controllers that roll Deployments and DaemonSets out.
+const FOR_ROLL_OUTS: &str =
+    "deployment-controller,replicaset-controller,daemonset-controller,garbage-collector-controller";
 
 /// What to start; see [`ControlPlane::builder`].
 #[derive(Clone, Debug)]
@@ -32,6 +35,7 @@ pub struct Builder {
     name: String,
     controllers: bool,
     jobs: bool,
+    roll_outs: bool,
     scheduler: bool,
     apiserver_flags: Vec<String>,
 }
@@ -48,6 +52,14 @@ impl Builder {
     #[must_use]
     pub fn jobs(mut self, on: bool) -> Self {
         self.jobs = on;
+        self
+    }
+
+    /// Also runs those controllers of kube-controller-manager that roll Deployments and DaemonSets out. Their pods are for a
+    /// [`super::Kubelet`].
+    #[must_use]
+    pub fn roll_outs(mut self, on: bool) -> Self {
+        self.roll_outs = on;
         self
     }
 
@@ -109,8 +121,12 @@ impl Builder {
         if self.controllers {
             control_plane.start_controllers("*,-node-lifecycle-controller,-node-ipam-controller").await?;
             control_plane.wait_for_controllers().await?;
-        } else if self.jobs {
-            control_plane.start_controllers(FOR_JOBS).await?;
+        } else {
+            let wanted = [(self.jobs, FOR_JOBS), (self.roll_outs, FOR_ROLL_OUTS)];
+            let wanted: Vec<&str> = wanted.into_iter().filter(|(on, _)| *on).map(|(_, which)| which).collect();
+            if !wanted.is_empty() {
+                control_plane.start_controllers(&wanted.join(",")).await?;
+            }
         }
         if self.scheduler {
             control_plane.start_scheduler().await?;
@@ -189,7 +205,14 @@ impl ControlPlane {
     /// The same with choices.
     #[must_use]
     pub fn builder(name: &str) -> Builder {
-        Builder { name: name.to_owned(), controllers: false, jobs: false, scheduler: false, apiserver_flags: vec![] }
+        Builder {
+            name: name.to_owned(),
+            controllers: false,
+            jobs: false,
+            roll_outs: false,
+            scheduler: false,
+            apiserver_flags: vec![],
+        }
     }
 
     /// The admin's client. Use it in the tokio runtime that started the control plane.
@@ -297,6 +320,9 @@ impl ControlPlane {
             "--leader-elect=false".to_owned(),
             "--secure-port=0".to_owned(),
             "--profiling=false".to_owned(),
+            // The default of 20 requests in a second is most of a roll-out's time here.
+            "--kube-api-qps=500".to_owned(),
+            "--kube-api-burst=500".to_owned(),
         ]);
         let log = self.folders.logs.join("kube-controller-manager.log");
         self.children.push(Process::spawn("kube-controller-manager", command, &log)?);

@@ -1,5 +1,5 @@
-//! A kubelet for the pods of one namespace: binds them to a node of its own, plays what their image does, and serves
-//! their logs to the API server. The scheduler and the containers are made up; everything else is real.
+//! A kubelet for the pods of one namespace or of all: binds them to a node of its own, plays what their image does, and
+//! serves their logs to the API server. The scheduler and the containers are made up; everything else is real.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +29,8 @@ pub enum Plays {
     Waits,
     /// The image can't be pulled; the kubelet says this.
     CannotPull(String),
+    /// It runs on, and is Ready.
+    Runs,
     /// Each container prints something, by its name, and ends with this exit code.
     Prints(BTreeMap<String, String>, i32),
 }
@@ -55,6 +57,18 @@ impl Kubelet {
     /// # Errors
     /// No free port, or the API server refuses the node.
     pub async fn start(client: Client, node: &str, namespace: &str) -> Result<Self> {
+        Self::start_for(client, node, Some(namespace)).await
+    }
+
+    /// The same for the pods of all namespaces. The node can take pods of DaemonSets, too.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_for_all(client: Client, node: &str) -> Result<Self> {
+        Self::start_for(client, node, None).await
+    }
+
+    async fn start_for(client: Client, node: &str, namespace: Option<&str>) -> Result<Self> {
         let acceptor = server::acceptor(&ServerCertificate::create("testbox kubelet")?, &[])?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         register(&client, node, listener.local_addr()?.port()).await?;
@@ -64,19 +78,18 @@ impl Kubelet {
             let answer = answer(&shared, &request);
             async move { answer }
         });
-        let (node, namespace, played) = (node.to_owned(), namespace.to_owned(), state.clone());
+        let (node, namespace, played) = (node.to_owned(), namespace.map(str::to_owned), state.clone());
         let pods = tokio::spawn(async move {
-            let pods: Api<Pod> = Api::namespaced(client, &namespace);
             loop {
                 // Another look is all that a conflict needs.
-                let _ = look(&pods, &node, &played).await;
+                let _ = look(&client, namespace.as_deref(), &node, &played).await;
                 tokio::time::sleep(POLL).await;
             }
         });
         Ok(Self { state, pods, _logs: logs })
     }
 
-    /// From now on pods whose image contains this text do this.
+    /// From now on pods whose image contains this text do this; of several texts the longest counts.
     pub fn play(&self, image: &str, plays: Plays) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).plays.insert(image.to_owned(), plays);
     }
@@ -107,12 +120,19 @@ async fn register(client: &Client, name: &str, port: u16) -> Result<()> {
         },
     } });
     nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
+    // A new node is not ready by a taint, which a controller that does not run here would take away.
+    nodes.patch(name, &PatchParams::default(), &Patch::Merge(json!({ "spec": { "taints": null } }))).await?;
     Ok(())
 }
 
-async fn look(pods: &Api<Pod>, node: &str, state: &Mutex<State>) -> Result<()> {
-    for pod in pods.list(&ListParams::default()).await?.items {
+async fn look(client: &Client, namespace: Option<&str>, node: &str, state: &Mutex<State>) -> Result<()> {
+    let all: Api<Pod> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    for pod in all.list(&ListParams::default()).await?.items {
         let name = pod.name_any();
+        let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
         if pod.metadata.deletion_timestamp.is_some() {
             pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
             continue;
@@ -141,11 +161,13 @@ async fn look(pods: &Api<Pod>, node: &str, state: &Mutex<State>) -> Result<()> {
 fn play(pod: &str, containers: &[(String, String)], state: &Mutex<State>) -> Option<Value> {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let image = containers.first().map(|(_, image)| image.clone())?;
-    let plays = state.plays.iter().find(|(text, _)| image.contains(text.as_str())).map(|(_, plays)| plays.clone());
+    let told = state.plays.iter().filter(|(text, _)| image.contains(text.as_str()));
+    let plays = told.max_by_key(|(text, _)| text.len()).map(|(_, plays)| plays.clone());
+    let ready = matches!(plays, Some(Plays::Runs));
     let status = |one: &dyn Fn(&str) -> Value| {
         let all = containers.iter().map(|(name, image)| {
             json!({
-                "name": name, "image": image, "imageID": image, "ready": false, "restartCount": 0, "state": one(name),
+                "name": name, "image": image, "imageID": image, "ready": ready, "restartCount": 0, "state": one(name),
             })
         });
         all.collect::<Vec<_>>()
@@ -156,6 +178,14 @@ fn play(pod: &str, containers: &[(String, String)], state: &Mutex<State>) -> Opt
         Plays::CannotPull(message) => {
             let waits = |_: &str| json!({ "waiting": { "reason": "ErrImagePull", "message": message } });
             Some(json!({ "phase": "Pending", "startTime": now, "containerStatuses": status(&waits) }))
+        }
+        Plays::Runs => {
+            let now = k8s_openapi::jiff::Timestamp::now().to_string();
+            let runs = |_: &str| json!({ "running": { "startedAt": now } });
+            let is_ready = json!({ "type": "Ready", "status": "True", "lastTransitionTime": now });
+            Some(json!({
+                "phase": "Running", "startTime": now, "conditions": [is_ready], "containerStatuses": status(&runs),
+            }))
         }
         Plays::Prints(printed, code) => {
             state.started.push(image.clone());

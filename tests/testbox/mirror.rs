@@ -1,6 +1,8 @@
-//! A registry with the images of operator releases under one `imagePath`, as a platform team mirrors them.
+//! A registry with the images of operator releases under one `imagePath`, as a platform team mirrors them; or with what several
+//! registries hold, each under its own name, as a cache in front of them does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -15,7 +17,8 @@ use super::rules::{OperatorRules, Variant, key};
 pub struct Mirror {
     /// The registry itself: to stop, to start again, to ask for its requests.
     pub registry: Registry,
-    image_path: String,
+    /// None: a cache.
+    image_path: Option<String>,
     /// Digest that each default reference was pushed with.
     pushed: BTreeMap<String, String>,
     known_digests: Arc<Mutex<BTreeSet<String>>>,
@@ -24,7 +27,13 @@ pub struct Mirror {
 impl Mirror {
     /// An empty one. `image_path` is what an Installation says: `mirror/calico`.
     pub fn new(registry: Registry, image_path: &str) -> Self {
-        Self { registry, image_path: image_path.to_owned(), pushed: BTreeMap::new(), known_digests: Arc::default() }
+        Self { image_path: Some(image_path.to_owned()), ..Self::cache(registry) }
+    }
+
+    /// An empty cache: `docker.io/calico/node` is kept as the repository of this name. Installations name no registry, and
+    /// images of one name and tag can differ between the registries.
+    pub fn cache(registry: Registry) -> Self {
+        Self { registry, image_path: None, pushed: BTreeMap::new(), known_digests: Arc::default() }
     }
 
     /// Pushes all Calico images of a release, FIPS twins included, and the operator's own. Returns how many images were
@@ -56,7 +65,7 @@ impl Mirror {
             .filter(|name| !left_out.contains(&name.as_str()))
             .flat_map(|name| [false, true].map(|fips| rules.default_reference(Variant::Calico, name, fips)))
             .flatten()
-            .chain([format!("quay.io/tigera/operator:{version}")])
+            .chain([operator_reference(version)])
             .filter(|reference| !self.pushed.contains_key(reference))
             .collect();
         self.push(&references.into_iter().collect::<Vec<_>>()).await
@@ -67,7 +76,7 @@ impl Mirror {
     /// # Errors
     /// The registry refused something.
     pub async fn push_operator(&mut self, version: &str) -> Result<()> {
-        self.push(&[format!("quay.io/tigera/operator:{version}")]).await.map(|_| ())
+        self.push(&[operator_reference(version)]).await.map(|_| ())
     }
 
     /// Pushes one image of a test's own making, which may be pinned then; returns its digest.
@@ -82,7 +91,10 @@ impl Mirror {
 
     async fn push(&mut self, references: &[String]) -> Result<usize> {
         let access = self.registry.access()?;
-        let repository_of = |reference: &str| self.repository(&key(reference));
+        let repository_of = |reference: &str| match &self.image_path {
+            Some(_) => self.repository(&key(reference)),
+            None => reference.rsplit_once(':').map_or(reference, |(repository, _)| repository).to_owned(),
+        };
         let pushed = images::push_release(&access, references, Some(&repository_of)).await?;
         let mut known = self.known_digests.lock().unwrap_or_else(PoisonError::into_inner);
         for reference in pushed.keys() {
@@ -102,12 +114,25 @@ impl Mirror {
 
     /// What an Installation says of this registry, without pull secrets.
     pub fn layout(&self) -> Value {
-        json!({ "registry": format!("{}/", self.registry.host()), "imagePath": self.image_path })
+        match &self.image_path {
+            Some(path) => json!({ "registry": format!("{}/", self.registry.host()), "imagePath": path }),
+            None => json!({}),
+        }
     }
 
-    /// The operator's image in this registry.
+    /// The registries that a cache stands for, and where in it their images are; none where Installations name it themselves.
+    pub fn mirrored(&self) -> BTreeMap<String, String> {
+        let references = self.pushed.keys().filter(|_| self.image_path.is_none());
+        let hosts = references.filter_map(|reference| reference.split_once('/')).map(|(host, _)| host.to_owned());
+        hosts.map(|host| (host.clone(), format!("{}/{host}", self.registry.host()))).collect()
+    }
+
+    /// The operator's image, as a Deployment names it.
     pub fn operator_image(&self, version: &str) -> String {
-        format!("{}/{}:{version}", self.registry.host(), self.repository("tigera/operator"))
+        match &self.image_path {
+            Some(_) => format!("{}/{}:{version}", self.registry.host(), self.repository("tigera/operator")),
+            None => operator_reference(version),
+        }
     }
 
     /// What a complete set of a release holds, from the published facts and the pushed digests.
@@ -140,8 +165,14 @@ impl Mirror {
         rules.names_of(Variant::Calico).into_iter().map(digest).collect()
     }
 
-    /// The repository of an image under the `imagePath`.
+    /// The repository of an image under the `imagePath`; not for a cache.
     pub fn repository(&self, name: &str) -> String {
-        format!("{}/{}", self.image_path, name.rsplit('/').next().unwrap_or(name))
+        let path = self.image_path.as_deref().unwrap_or_default();
+        format!("{path}/{}", name.rsplit('/').next().unwrap_or(name))
     }
+}
+
+/// Where upstream publishes the operator.
+fn operator_reference(version: impl Display) -> String {
+    format!("quay.io/tigera/operator:{version}")
 }
