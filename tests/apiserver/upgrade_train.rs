@@ -2,6 +2,8 @@
 //! of the next version, and nothing else. Each staged set is there before; where two versions want one name with other content,
 //! that is told before, and one write swaps it. The same with a registry that is gone once everything is staged.
 
+#![allow(clippy::print_stdout)] // A line for each step, with its gap, for `--nocapture` and for a failure.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -199,12 +201,13 @@ impl Journey<'_> {
 
     /// By revisions, not by clocks: when the Deployment changed, the set, or what it is to be swapped for, was stored.
     fn staged_before(&self, moved: u64, version: &str, wanted: &BTreeMap<String, String>, swap: bool) {
-        let before = self.world.recorder.revisions().into_iter().filter(|revision| revision.resource_version < moved);
+        let mut before =
+            self.world.recorder.revisions().into_iter().filter(|revision| revision.resource_version < moved);
         let is_set = |revision: &Revision| revision.name() == set_of(version) && is_image_set(revision);
         let record = format!("record-{version}-calico-");
         let is_record =
             |revision: &Revision| revision.watched == Watched::ConfigMap && revision.name().starts_with(&record);
-        let last = before.filter(|revision| if swap { is_record(revision) } else { is_set(revision) }).last().unwrap();
+        let last = before.rfind(|revision| if swap { is_record(revision) } else { is_set(revision) }).unwrap();
         assert_ne!(last.verb, Verb::Delete, "{last}");
         match swap {
             false => assert_eq!(entries(&last), *wanted, "{last}"),
