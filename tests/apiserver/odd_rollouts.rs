@@ -1,6 +1,8 @@
 //! Roll-outs of the operator that go another way than forward, by real controllers: one that never ends, one that is undone, a
 //! Deployment that is deleted, and an operator that is scaled away. What is pinned stays, and nothing is lost.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use crate::testbox::kubelet::Plays;
 use crate::testbox::operator_double::{OperatorDouble, What};
 use crate::testbox::recorder::{Verb, Write};
-use crate::testbox::{Controller, Kubelet};
+use crate::testbox::{Controller, Kubelet, crds};
 use crate::world::{SOON, Scenery, World, eventually};
 
 const CALICO_V3_26: &str = "calico-v3.26.1";
@@ -99,10 +101,24 @@ impl Cluster {
         eventually("the set", async || (self.world.stored(set).await.as_ref() == Some(&wanted)).then_some(())).await;
     }
 
-    /// Writes of ImageSets so far, once the recorder has seen all.
+    /// Writes of ImageSets so far, once the recorder has seen all sets as they are.
     async fn set_writes(&self) -> Vec<Write> {
-        self.world.recorder.assert_quiet(std::time::Duration::from_millis(500)).await.unwrap();
-        self.world.writes().into_iter().filter(|write| write.kind == "ImageSet").collect()
+        let sets = crds::Kind::ImageSet.api(&self.world.client);
+        eventually("the recorder to see all sets", async || {
+            let sets = sets.list(&ListParams::default()).await.unwrap().items.into_iter();
+            let sets: BTreeMap<String, String> =
+                sets.map(|set| (set.name_any(), set.resource_version().unwrap())).collect();
+            let writes = self.world.writes().into_iter().filter(|write| write.kind == "ImageSet").collect::<Vec<_>>();
+            let mut seen = BTreeMap::new();
+            for write in &writes {
+                match write.verb {
+                    Verb::Delete => seen.remove(&write.name),
+                    _ => seen.insert(write.name.clone(), write.resource_version.to_string()),
+                };
+            }
+            (seen == sets).then_some(writes)
+        })
+        .await
     }
 
     /// How often an operator took over.
