@@ -290,6 +290,34 @@ async fn an_operator_that_is_scaled_away_and_back_finds_all_as_it_left_it() {
     cluster.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_operator_that_is_being_ended_keeps_its_set_until_it_is_gone() {
+    let policy = json!({ "mode": "Apply", "prepare": { "versions": ["v1.42.4"] }, "retain": 0 });
+    let cluster = Cluster::running("ending", &["v1.40.15", "v1.42.4"], CALICO_V3_31, policy).await;
+    let world = &cluster.world;
+    let before = cluster.set_writes().await;
+    cluster.kubelet.hold_deleted(true);
+    cluster.upgrade("v1.42.4").await;
+    let new = world.mirror.operator_image("v1.42.4");
+    let deployments = world.deployments();
+    eventually("the roll-out to be complete", async || {
+        let status = deployments.get("tigera-operator").await.unwrap().status.unwrap();
+        (status.updated_replicas == Some(1) && status.replicas == Some(1) && status.ready_replicas == Some(1))
+            .then_some(())
+    })
+    .await;
+    assert_eq!(cluster.pods().await.iter().filter(|pod| pod.0 == new).count(), 1);
+    cluster.until_versions("v1.40.15", "v1.42.4").await;
+    world.policy(json!({ "mode": "Apply", "retain": 0 })).await;
+    world.until("Applied", "True", "ImageSetStored").await;
+    assert_eq!(cluster.set_writes().await, before, "the old one may still reconcile");
+
+    cluster.kubelet.hold_deleted(false);
+    cluster.adopts("v1.42.4", CALICO_V3_32).await;
+    eventually("the old set to be pruned", async || world.stored(CALICO_V3_31).await.is_none().then_some(())).await;
+    cluster.finish().await;
+}
+
 /// As `kubectl rollout undo` does it: the template of the ReplicaSet before.
 async fn undo(world: &World, image: &str) {
     let sets: Api<ReplicaSet> = Api::namespaced(world.client.clone(), "tigera-operator");
