@@ -280,7 +280,8 @@ fn operator_pod(pod: &Pod, container: &str) -> Option<OperatorPod> {
         name: pod.name_any(),
         image,
         image_digest,
-        ready: ready.is_some_and(|ready| ready.status == "True") && pod.metadata.deletion_timestamp.is_none(),
+        // One that is being deleted runs on, and may lead, until its condition says otherwise or it is gone.
+        ready: ready.is_some_and(|ready| ready.status == "True"),
         ready_since: ready.and_then(|ready| ready.last_transition_time.as_ref()).map(|time| time.0),
     })
 }

@@ -220,7 +220,7 @@ pub struct OperatorPod {
     /// Digest of what really runs, where the runtime tells a repository digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_digest: Option<Digest>,
-    /// Condition Ready is True and the pod is not being deleted.
+    /// Condition Ready is True, whether the pod is being deleted or not.
     #[serde(default)]
     pub ready: bool,
     /// Since when condition Ready is as it is, in whole seconds.

@@ -1,6 +1,8 @@
 //! Roll-outs of the operator that go another way than forward, by real controllers: one that never ends, one that is undone, a
 //! Deployment that is deleted, and an operator that is scaled away. What is pinned stays, and nothing is lost.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use crate::testbox::kubelet::Plays;
 use crate::testbox::operator_double::{OperatorDouble, What};
 use crate::testbox::recorder::{Verb, Write};
-use crate::testbox::{Controller, Kubelet};
+use crate::testbox::{Controller, Kubelet, crds};
 use crate::world::{SOON, Scenery, World, eventually};
 
 const CALICO_V3_26: &str = "calico-v3.26.1";
@@ -99,10 +101,24 @@ impl Cluster {
         eventually("the set", async || (self.world.stored(set).await.as_ref() == Some(&wanted)).then_some(())).await;
     }
 
-    /// Writes of ImageSets so far, once the recorder has seen all.
+    /// Writes of ImageSets so far, once the recorder has seen all sets as they are.
     async fn set_writes(&self) -> Vec<Write> {
-        self.world.recorder.assert_quiet(std::time::Duration::from_millis(500)).await.unwrap();
-        self.world.writes().into_iter().filter(|write| write.kind == "ImageSet").collect()
+        let sets = crds::Kind::ImageSet.api(&self.world.client);
+        eventually("the recorder to see all sets", async || {
+            let sets = sets.list(&ListParams::default()).await.unwrap().items.into_iter();
+            let sets: BTreeMap<String, String> =
+                sets.map(|set| (set.name_any(), set.resource_version().unwrap())).collect();
+            let writes = self.world.writes().into_iter().filter(|write| write.kind == "ImageSet").collect::<Vec<_>>();
+            let mut seen = BTreeMap::new();
+            for write in &writes {
+                match write.verb {
+                    Verb::Delete => seen.remove(&write.name),
+                    _ => seen.insert(write.name.clone(), write.resource_version.to_string()),
+                };
+            }
+            (seen == sets).then_some(writes)
+        })
+        .await
     }
 
     /// How often an operator took over.
@@ -271,6 +287,34 @@ async fn an_operator_that_is_scaled_away_and_back_finds_all_as_it_left_it() {
     let swap: Vec<_> = swap.iter().map(|write| (write.verb, write.name.as_str())).collect();
     assert_eq!(swap, [(Verb::Update, CALICO_V3_26)]);
     assert_eq!(world.status().await["lastSwap"], Value::Null, "nobody has waited for it");
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_operator_that_is_being_ended_keeps_its_set_until_it_is_gone() {
+    let policy = json!({ "mode": "Apply", "prepare": { "versions": ["v1.42.4"] }, "retain": 0 });
+    let cluster = Cluster::running("ending", &["v1.40.15", "v1.42.4"], CALICO_V3_31, policy).await;
+    let world = &cluster.world;
+    let before = cluster.set_writes().await;
+    cluster.kubelet.hold_deleted(true);
+    cluster.upgrade("v1.42.4").await;
+    let new = world.mirror.operator_image("v1.42.4");
+    let deployments = world.deployments();
+    eventually("the roll-out to be complete", async || {
+        let status = deployments.get("tigera-operator").await.unwrap().status.unwrap();
+        (status.updated_replicas == Some(1) && status.replicas == Some(1) && status.ready_replicas == Some(1))
+            .then_some(())
+    })
+    .await;
+    assert_eq!(cluster.pods().await.iter().filter(|pod| pod.0 == new).count(), 1);
+    cluster.until_versions("v1.40.15", "v1.42.4").await;
+    world.policy(json!({ "mode": "Apply", "retain": 0 })).await;
+    world.until("Applied", "True", "ImageSetStored").await;
+    assert_eq!(cluster.set_writes().await, before, "the old one may still reconcile");
+
+    cluster.kubelet.hold_deleted(false);
+    cluster.adopts("v1.42.4", CALICO_V3_32).await;
+    eventually("the old set to be pruned", async || world.stored(CALICO_V3_31).await.is_none().then_some(())).await;
     cluster.finish().await;
 }
 

@@ -38,6 +38,8 @@ pub enum Plays {
 #[derive(Default)]
 struct State {
     plays: BTreeMap<String, Plays>,
+    /// Pods that are deleted stay.
+    holds: bool,
     /// By pod and container.
     logs: BTreeMap<(String, String), String>,
     /// Images of the pods that were started.
@@ -94,6 +96,11 @@ impl Kubelet {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).plays.insert(image.to_owned(), plays);
     }
 
+    /// While this is on, pods that are deleted run on and stay Ready, as within their grace period.
+    pub fn hold_deleted(&self, on: bool) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).holds = on;
+    }
+
     /// Images of the pods that ran, in their order.
     pub fn started(&self) -> Vec<String> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).started.clone()
@@ -134,6 +141,9 @@ async fn look(client: &Client, namespace: Option<&str>, node: &str, state: &Mute
         let name = pod.name_any();
         let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
         if pod.metadata.deletion_timestamp.is_some() {
+            if state.lock().unwrap_or_else(PoisonError::into_inner).holds {
+                continue;
+            }
             pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
             continue;
         }

@@ -33,7 +33,7 @@ pub struct OperatorPod {
     pub created: i64,
 }
 
-/// The operator's pods, oldest first.
+/// The operator's pods, oldest first. One that is deleted runs and leads until it is gone.
 pub async fn operator_pods(client: &Client, options: &Options) -> Result<Vec<OperatorPod>> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &options.namespace);
     let selector = ListParams::default().labels(&format!("{}={}", POD_LABEL.0, POD_LABEL.1));
@@ -43,7 +43,6 @@ pub async fn operator_pods(client: &Client, options: &Options) -> Result<Vec<Ope
         .context("listing the operator's pods")?
         .items
         .iter()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
         .map(|pod| read(pod, &options.deployment))
         .collect();
     pods.sort_by_key(|pod| pod.created);
