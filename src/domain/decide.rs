@@ -286,9 +286,8 @@ impl Desk<'_> {
             });
         let mut worked = match existing {
             Some(set) if claimed.is_none() && self.installation_gone && set.ours => stored::kept(set, &recipe),
-            Some(set) if claimed.is_none() && !set.ours && !snapshot.settings.take_ownership => {
-                stored::foreign(set, &recipe)
-            }
+            // Also where it serves another version already: nothing is ever swapped in for it.
+            Some(set) if !set.ours && !snapshot.settings.take_ownership => stored::foreign(set, &recipe),
             set if let Some(refused) = self.refused(order).filter(|_| claimed.is_none()) => {
                 stored::stand_in(set, refused, &recipe)
             }
