@@ -111,7 +111,9 @@ fn keep_the_way_back(snapshot: &Snapshot, decision: &mut Decision, frozen: bool,
     let retained = retention::retained(snapshot, &decision.goals, left);
     // What is not known may need any of them.
     let known = |version: &PrepareVersion| decision.release_of(version).is_some();
-    let known = decision.operator.target.is_some() && snapshot.to_prepare().iter().all(known);
+    // A set that was staged for what was discovered looks like a previous one, until it is known what was.
+    let looked = snapshot.settings.discover.is_none() || decision.discovery.is_some();
+    let known = looked && decision.operator.target.is_some() && snapshot.to_prepare().iter().all(known);
     let quiet = decision.operator.taken_over && decision.questions.holds_nothing() && decision.plan.is_empty() && known;
     for prune in retention::to_prune(snapshot, &decision.goals, &retained, quiet) {
         decision.plan.push(Action::PruneImageSet(prune));
