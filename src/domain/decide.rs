@@ -95,10 +95,10 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     let gate = gate::plan(snapshot);
     decision.questions.digests = operator_digests::questions(snapshot, &decision);
     decision.findings.extend(gate.findings);
-    // In front of all others: it waits for nothing, and in Observe it is the only one that is carried out.
-    decision.plan.splice(0..0, gate.action);
     // Whatever else is held: an answer is kept, and without one nothing would ever go on.
     inspection::plan(snapshot, wanted, learned).add_to(&mut decision);
+    // In front of all others: it waits for nothing, and in Observe it is the only one that is carried out.
+    decision.plan.splice(0..0, gate.action);
     finished(decision, snapshot)
 }
 
