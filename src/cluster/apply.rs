@@ -73,8 +73,10 @@ impl Applier {
         Self { client, records, put_back: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Carries out the actions in their order, up to the first failure. `inspection` says where operator images are run.
+    /// Carries out the actions in their order, up to the first failure; nothing depends on the gate, so that its failure is told
+    /// and the others go on. `inspection` says where operator images are run.
     pub async fn apply(&self, actions: &[Action], inspection: &Inspection) -> Outcome {
+        let mut gate = None;
         for (done, action) in actions.iter().enumerate() {
             let (object, written) = match action {
                 Action::WriteRecord(record) => {
@@ -107,11 +109,15 @@ impl Applier {
             if let Err(error) = written {
                 let failure = ActionFailure { conflict: error.is_conflict(), object, message: error.told() };
                 tracing::warn!(object = failure.object, message = failure.message, "a write failed");
+                if matches!(action, Action::SetGate(_)) {
+                    gate = Some(failure);
+                    continue;
+                }
                 return Outcome { done, at: (done > 0).then(Timestamp::now), failure: Some(failure) };
             }
             tracing::info!(object, "written");
         }
-        Outcome { done: actions.len(), at: Some(Timestamp::now()), failure: None }
+        Outcome { done: actions.len(), at: Some(Timestamp::now()), failure: gate }
     }
 
     /// How often each set was put back within the last ten minutes.

@@ -95,10 +95,10 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     let gate = gate::plan(snapshot);
     decision.questions.digests = operator_digests::questions(snapshot, &decision);
     decision.findings.extend(gate.findings);
-    // In front of all others: it waits for nothing, and in Observe it is the only one that is carried out.
-    decision.plan.splice(0..0, gate.action);
     // Whatever else is held: an answer is kept, and without one nothing would ever go on.
     inspection::plan(snapshot, wanted, learned).add_to(&mut decision);
+    // In front of all others: it waits for nothing, and in Observe it is the only one that is carried out.
+    decision.plan.splice(0..0, gate.action);
     finished(decision, snapshot)
 }
 
@@ -111,7 +111,9 @@ fn keep_the_way_back(snapshot: &Snapshot, decision: &mut Decision, frozen: bool,
     let retained = retention::retained(snapshot, &decision.goals, left);
     // What is not known may need any of them.
     let known = |version: &PrepareVersion| decision.release_of(version).is_some();
-    let known = decision.operator.target.is_some() && snapshot.to_prepare().iter().all(known);
+    // A set that was staged for what was discovered looks like a previous one, until it is known what was.
+    let looked = snapshot.settings.discover.is_none() || decision.discovery.is_some();
+    let known = looked && decision.operator.target.is_some() && snapshot.to_prepare().iter().all(known);
     let quiet = decision.operator.taken_over && decision.questions.holds_nothing() && decision.plan.is_empty() && known;
     for prune in retention::to_prune(snapshot, &decision.goals, &retained, quiet) {
         decision.plan.push(Action::PruneImageSet(prune));
@@ -294,9 +296,8 @@ impl Desk<'_> {
             });
         let mut worked = match existing {
             Some(set) if claimed.is_none() && self.installation_gone && set.ours => stored::kept(set, &recipe),
-            Some(set) if claimed.is_none() && !set.ours && !snapshot.settings.take_ownership => {
-                stored::foreign(set, &recipe)
-            }
+            // Also where it serves another version already: nothing is ever swapped in for it.
+            Some(set) if !set.ours && !snapshot.settings.take_ownership => stored::foreign(set, &recipe),
             set if let Some(refused) = self.refused(order).filter(|_| claimed.is_none()) => {
                 stored::stand_in(set, refused, &recipe)
             }

@@ -9,6 +9,7 @@ use super::decision::{Action, GoalState, Motive, Precondition, StoreImageSet};
 use super::finding::{Finding, Reason};
 use super::imageset::{CompleteImageSet, content_digest};
 use super::record::{Accepted, Record, RecordKey, Refused};
+use super::settings::TagMoved;
 use super::snapshot::{Read, StoredImageSet};
 use super::{Digest, ImageName};
 
@@ -30,7 +31,7 @@ pub(super) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
                 (unchanged, Motive::TakeOver)
             } else if same_content(stored, &set) {
                 return Worked { state: GoalState::Stored, entries, omitted, resolved_at, actions, findings };
-            } else if edited(stored) {
+            } else if edited(stored) && !made_for_other(stored, &set) {
                 let put_back = recipe.snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
                 if put_back >= CONTESTED_AFTER {
                     let message = format!(
@@ -40,8 +41,14 @@ pub(super) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
                     findings.push(Finding::new(Reason::ContestedOwnership, object, message));
                     return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
                 }
-                let other = stored.origin.as_ref().is_some_and(|origin| origin.content != set.origin().content);
-                if other && (recipe.own_record().is_none() || recipe.asked_anew(stored)) {
+                // Without its annotations nothing tells what it was but its entries.
+                let lost = match &stored.origin {
+                    Some(origin) => origin.content != set.origin().content && recipe.own_record().is_none(),
+                    None => false,
+                };
+                let other = stored.origin.as_ref().is_none_or(|origin| origin.content != set.origin().content);
+                let repin = recipe.snapshot.settings.tag_moved == TagMoved::Repin;
+                if !repin && (lost || (other && recipe.asked_anew(stored))) {
                     let message = "it was edited, its record is lost, and the registry serves other digests now";
                     findings.push(Finding::new(Reason::TagMoved, object, message));
                     return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
@@ -53,13 +60,21 @@ pub(super) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
             }
         }
     };
-    if let Some(stored) = existing.filter(|stored| motive == Motive::Update && was_taken(stored, recipe)) {
+    if let Some(stored) =
+        existing.filter(|stored| motive == Motive::Update && !edited(stored) && was_taken(stored, recipe))
+    {
         keep_accepted(stored, recipe, &mut actions);
     }
     if !matches!(recipe.snapshot.image_sets, Read::KindMissing) {
         actions.push(Action::StoreImageSet(Box::new(StoreImageSet { set, precondition, motive })));
     }
     Worked { state: GoalState::Ready, entries, omitted, resolved_at, actions, findings }
+}
+
+/// Made for another version or another place: whether it was edited since says nothing of what this one pins.
+fn made_for_other(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
+    let own = set.origin();
+    stored.origin.as_ref().is_some_and(|origin| origin.operator != own.operator || origin.record != own.record)
 }
 
 /// The operator uses this set, and nothing is said against it.
