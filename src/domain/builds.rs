@@ -10,7 +10,7 @@ use super::inspection::{Inspected, fresh_answers};
 use super::record::RecordKey;
 use super::settings::{InstallationSettings, PrepareVersion};
 use super::snapshot::Read;
-use super::{Catalogue, Digest, Reference, Release, Snapshot};
+use super::{Catalogue, Digest, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
 
 /// The catalogue as it holds in one cluster.
 pub(super) struct Builds<'a> {
@@ -68,6 +68,13 @@ impl<'a> Builds<'a> {
     /// Whether the catalogue that was compiled in knows it: its tag and its label are believed.
     pub fn is_released(&self, release: &Release) -> bool {
         self.embedded.get(release).is_some()
+    }
+
+    /// The lists of the other releases that look for this name.
+    pub fn of_name(&self, name: &ImageSetName, variant: Variant, but: Release) -> Vec<OperatorImages> {
+        let others = self.embedded.versions().map(|(release, ..)| release).filter(|release| *release != but);
+        let lists = others.filter_map(|release| self.embedded.get(&release));
+        lists.filter(|images| images.image_set_name(variant).is_ok_and(|other| other == *name)).collect()
     }
 
     /// The newest release that was compiled in.

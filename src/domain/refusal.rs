@@ -13,7 +13,7 @@ use super::record::{RecordKey, Refused};
 use super::settings::InstallationSettings;
 use super::snapshot::StoredImageSet;
 use super::stored::edited;
-use super::{ImageName, Reference, Release, Snapshot};
+use super::{ImageName, OperatorImages, Reference, Release, Snapshot};
 
 /// What operators of all releases say of names that they do not know, and of names that they miss.
 const UNEXPECTED: &str = "unexpected images:";
@@ -142,6 +142,12 @@ fn said_now(
             missing.extend(names(missed).filter(|name| !listed.contains_key(name) && !stored.contains(name)));
         }
     }
+    // After a roll-back they may still stand there, said by the other version of this name of what this one wants.
+    let others: Vec<OperatorImages> = match unexpected.is_empty() {
+        true => Vec::new(),
+        false => builds.of_name(&name, installation.variant, running.release),
+    };
+    unexpected.retain(|rejected| others.iter().all(|other| other.accepts(rejected)));
     let image = running.image.clone()?;
     let says_no = !unexpected.is_empty() || !missing.is_empty();
     says_no.then(|| (set.name.clone(), Refused { image, unexpected, missing }))
