@@ -83,6 +83,10 @@ impl Stage {
         let features = self.features(&settings.computed).await?;
         let variant = settings.variant;
         let (sets, versions) = self.image_sets().await?;
+        // A process that ended before they were listed has not seen them.
+        if !self.still_leads(options).await? {
+            return Ok(());
+        }
         self.tell_search(&rules, variant, &sets, &versions);
 
         let workloads = workloads_of(&rules, variant, features);
@@ -138,6 +142,12 @@ impl Stage {
             None,
         );
         Ok(rules)
+    }
+
+    /// The pod that led when this look began is still there, and Ready.
+    async fn still_leads(&self, options: &Options) -> Result<bool> {
+        let pods = operator_pods(&self.client, options).await?;
+        Ok(pods.iter().any(|pod| pod.ready && Some(&pod.name) == self.operator.running_pod.as_ref()))
     }
 
     async fn settings(&self) -> Result<Option<Settings>> {
