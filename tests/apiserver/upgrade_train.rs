@@ -69,6 +69,10 @@ async fn ride(name: &'static str, afterwards: Afterwards) {
     for swapped in ["calico-v3.26.1", "calico-v3.30.2"] {
         world.recorder.allow_repin(swapped);
     }
+    // The gate takes effect a moment after its objects are there; only looked at, so that nothing gets in.
+    let unprepared = world.mirror.operator_image("v1.29.3");
+    eventually("the gate to refuse", async || world.refuses(&unprepared).await.then_some(())).await;
+    world.recorder.gate_is_in_force().await.unwrap();
     world.mirror.registry.forget_requests().unwrap();
     if afterwards == Afterwards::RefusesEverything {
         world.mirror.registry.stop();
@@ -95,6 +99,7 @@ async fn ride(name: &'static str, afterwards: Afterwards) {
         from = *to;
     }
     assert_eq!(swaps, ["v1.32.0", "v1.39.0"], "what has to be swapped is known from the published lists");
+    assert!(world.refuses(&unprepared).await);
     world.recorder.assert_quiet(Duration::from_secs(1)).await.unwrap();
     assert_eq!(changes(&world).len(), journey.changes, "{:#?}", world.writes());
     assert_eq!(world.mirror.registry.requests().unwrap(), [], "the registry was asked");

@@ -200,9 +200,14 @@ impl World {
 
     /// As `kubectl set image` does it; or what the API server says.
     pub async fn set_image(&self, image: &str) -> Result<(), String> {
-        let containers = json!([{ "name": "tigera-operator", "image": image }]);
-        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
-        self.change_operator(Patch::Strategic(patch), &PatchParams::default()).await
+        self.change_operator(Patch::Strategic(with_image(image)), &PatchParams::default()).await
+    }
+
+    /// Whether the gate would refuse this image, as `kubectl set image --dry-run=server` tells.
+    pub async fn refuses(&self, image: &str) -> bool {
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        let refused = self.change_operator(Patch::Strategic(with_image(image)), &dry).await;
+        refused.is_err_and(|message| message.contains("no ImageSet is ready"))
     }
 
     /// Changes the operator's Deployment; or what the API server says.
@@ -419,6 +424,12 @@ impl World {
         assert!(report.gaps.is_empty(), "{:?}", report.gaps);
         report
     }
+}
+
+/// A strategic merge patch of the operator's Deployment.
+fn with_image(image: &str) -> Value {
+    let containers = json!([{ "name": "tigera-operator", "image": image }]);
+    json!({ "spec": { "template": { "spec": { "containers": containers } } } })
 }
 
 /// Fields of `more` over those of `base`.

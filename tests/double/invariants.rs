@@ -9,7 +9,8 @@ use crate::stage::{PRODUCT, Scene, complete, digest, without};
 use crate::testbox::apply_yaml;
 use crate::testbox::crds::{self, Kind};
 use crate::testbox::operator_double::{OperatorDouble, Options};
-use crate::testbox::recorder::{Config, HUMAN, InvariantRecorder, RecorderReport, Verb};
+use crate::testbox::recorder::{Config, HUMAN, InvariantRecorder, RecorderReport, Revision, Verb, Watched};
+use crate::testbox::rights;
 use crate::testbox::rules::Entry;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -143,6 +144,46 @@ async fn what_a_test_declares_is_no_violation() {
     scene.delete_set("calico-v3.31.7").await;
     double.stop().await;
     recorder.finish_ok().await.unwrap();
+}
+
+/// S6: no gate stands here, so that everything gets in.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unprepared_image_that_gets_past_the_gate_is_caught() {
+    let (scene, double, recorder) = scene("recorder-gate").await;
+    rights::install_kind(&scene.client).await.unwrap();
+    scene.product_stores("calico-v3.31.7", &complete("v1.40.15")).await;
+    scene.product_stores("calico-v3.32.1", &complete("v1.42.4")).await;
+    scene.policy("Deny").await;
+    // The kind is new, and the recorder finds it by looking again.
+    let told =
+        |revision: &Revision| revision.watched == Watched::Policy && revision.object.data["status"]["gate"].is_object();
+    let seen = async {
+        while recorder.first(told).is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, seen).await.unwrap();
+    recorder.gate_is_in_force().await.unwrap();
+    scene.operator("v1.42.4").await;
+    scene.operator("v1.43.0").await;
+    scene.operator("v1.40.15").await;
+    // What is only recorded waits for its operator; what has a name in the annotation was let through by a person.
+    let record =
+        "{apiVersion: v1, kind: ConfigMap, metadata: {name: record-v1.38.6-calico-1, namespace: imageset-controller}}";
+    apply_yaml(scene.client.clone(), record).await.unwrap();
+    scene.operator("v1.38.6").await;
+    scene.break_glass("quay.io/tigera/operator:v1.36.0").await;
+    scene.operator("v1.36.0").await;
+    scene.operator("v1.34.5").await;
+    scene.policy("Warn").await;
+    scene.operator("v1.30.4").await;
+    double.stop().await;
+    let report = recorder.finish().await.unwrap();
+    let found: Vec<&str> = report.violations.iter().map(|one| one.text.as_str()).collect();
+    let admitted =
+        |version: &str| format!("quay.io/tigera/operator:{version} was admitted, and nothing is ready for it");
+    assert_eq!(found, [admitted("v1.43.0"), admitted("v1.34.5")], "{:#?}", report.violations);
+    assert!(report.violations[0].to_string().contains("Deployment tigera-operator"), "{}", report.violations[0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,13 @@
 //! The scenery of the tests here: a control plane with the operator's CRDs, its Deployment and, where asked for, an Installation.
 
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::testbox::crds::{self, Kind};
-use crate::testbox::recorder::{HUMAN, OUR_LABEL};
+use crate::testbox::recorder::{BREAK_GLASS, HUMAN, OUR_LABEL, Watched};
 use crate::testbox::rules::{Entry, OperatorRules, Variant};
 use crate::testbox::{ControlPlane, apply_yaml};
 
@@ -49,6 +49,25 @@ impl Scene {
         });
         let human = PatchParams::apply(HUMAN).force();
         api.patch("tigera-operator", &human, &Patch::Apply(deployment)).await.unwrap();
+    }
+
+    /// Annotates the Deployment with the image that it may get.
+    pub async fn break_glass(&self, image: &str) {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), "tigera-operator");
+        let glass = json!({ "metadata": { "annotations": { BREAK_GLASS: image } } });
+        api.patch("tigera-operator", &PatchParams::default(), &Patch::Merge(glass)).await.unwrap();
+    }
+
+    /// A policy with this gate, and a status that has one.
+    pub async fn policy(&self, gate: &str) {
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &Watched::Policy.resource());
+        let policy = json!({
+            "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy", "metadata": { "name": "default" },
+            "spec": { "mode": "Apply", "gate": gate },
+        });
+        api.patch("default", &PatchParams::apply(HUMAN).force(), &Patch::Apply(policy)).await.unwrap();
+        let status = json!({ "status": { "gate": { "admittedImages": [] } } });
+        api.patch_status("default", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     }
 
     pub async fn create(&self, kind: Kind, name: &str, spec: Value) {

@@ -1,23 +1,27 @@
-//! The judge of S1 to S5, revision by revision.
+//! The judge of S1 to S6, revision by revision.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use kube::ResourceExt;
+
 use super::super::crds::Kind;
 use super::super::rules::{OperatorRules, Variant, Version, versions_wanting};
 use super::history::{Revision, Verb, Watched};
-use super::world::{StoredSet, World, stored_set};
-use super::{Allowed, Config};
+use super::world::{StoredSet, World, stored_set, target_image};
+use super::{Allowed, BREAK_GLASS, Config};
 
 /// Something that must never happen, and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `S1` to `S5`.
+    /// `S1` to `S6`.
     pub rule: &'static str,
     /// The revision that did it.
     pub resource_version: u64,
-    /// The ImageSet.
+    /// `ImageSet`, or `Deployment` (S6).
+    pub kind: String,
+    /// Its name.
     pub object: String,
     /// What is wrong, in words.
     pub text: String,
@@ -25,7 +29,8 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} at rv={} ImageSet {}: {}", self.rule, self.resource_version, self.object, self.text)
+        let Self { rule, resource_version, kind, object, text } = self;
+        write!(formatter, "{rule} at rv={resource_version} {kind} {object}: {text}")
     }
 }
 
@@ -44,6 +49,9 @@ pub fn judge(config: &Config, allowed: &Allowed, revisions: &[Revision]) -> (Vec
     for revision in revisions {
         if revision.watched == Watched::Operator(Kind::ImageSet) {
             if revision.initial { judge.remember(revision) } else { judge.image_set(revision) }
+        }
+        if revision.watched == Watched::Deployment && revision.verb == Verb::Update {
+            judge.upgrade(revision);
         }
         judge.world.apply(config, revision);
     }
@@ -65,7 +73,8 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn violation(&mut self, rule: &'static str, revision: &Revision, text: String) {
         let object = revision.name();
-        self.violations.push(Violation { rule, resource_version: revision.resource_version, object, text });
+        let kind = revision.watched.kind();
+        self.violations.push(Violation { rule, resource_version: revision.resource_version, kind, object, text });
     }
 
     /// What was stored before the recorder looked is not judged, but stays pinned.
@@ -227,6 +236,43 @@ impl Judge<'_> {
         if !changes.is_empty() && !self.allowed.repin.contains(&set) {
             self.violation("S4", revision, changes.join("; "));
         }
+    }
+
+    /// S6: while the gate denies, an image gets into the operator's Deployment only if its version is prepared, runs, or was
+    /// named by whoever broke the glass.
+    fn upgrade(&mut self, revision: &Revision) {
+        let in_force = self.allowed.gate_in_force.is_some_and(|from| revision.resource_version > from);
+        if revision.name() != self.config.deployment || !in_force || !self.world.gate_denies() {
+            return;
+        }
+        let image = target_image(self.config, revision);
+        let glass = revision.object.annotations().get(BREAK_GLASS);
+        if image == self.world.target_image || glass == image.as_ref() {
+            return;
+        }
+        let image = image.unwrap_or_default();
+        match self.config.images.rules(&image, "") {
+            None if image.contains('@') => {
+                let text = format!("S6 at rv={}: nobody told which build {image} is", revision.resource_version);
+                self.unjudged.push(text);
+            }
+            None => self.violation("S6", revision, format!("{image} was admitted, which is no build of this test")),
+            Some(rules) if !self.is_ready(&rules) => {
+                self.violation("S6", revision, format!("{image} was admitted, and nothing is ready for it"));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The set of this build is stored, or recorded to be swapped in; or it runs.
+    fn is_ready(&self, rules: &OperatorRules) -> bool {
+        let (variant, features) = (self.world.variant(), self.world.features());
+        let set = self.world.sets.get(&rules.expected_set_name(variant));
+        let stored = set.is_some_and(|set| rules.strict_problems(variant, &set.set.entries, features).is_empty());
+        let record = format!("record-{}-", rules.version);
+        let runs =
+            [&self.world.running, &self.world.target].into_iter().flatten().any(|one| one.version == rules.version);
+        stored || runs || self.world.config_maps.iter().any(|name| name.starts_with(&record))
     }
 
     /// S5: what has not our mark is not ours to change.

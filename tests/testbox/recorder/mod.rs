@@ -1,5 +1,6 @@
 //! The invariant recorder: sees every revision of what the product touches, through watches of its own, and judges the
-//! safety invariants S1 to S5 on each. S7, L1 and L2 are for other tests; S6 is left open until the gate exists.
+//! safety invariants S1 to S5 on each, and of S6 what must not get in, from when a test knows that the gate is in force. S7, L1 and
+//! L2, and whom the gate must let through, are for other tests.
 //!
 //! - `stream`: lists and watches, and the merge into one history,
 //! - `history`: one revision, and who wrote it,
@@ -30,6 +31,8 @@ use stream::{History, Streams};
 
 /// The label that says that an ImageSet is the product's.
 pub const OUR_LABEL: &str = "imageset-controller.io/policy";
+/// The annotation whose value is the image that it admits.
+pub const BREAK_GLASS: &str = "imageset-controller.io/break-glass";
 /// The field manager for tests that play a human.
 pub const HUMAN: &str = "human";
 
@@ -73,6 +76,8 @@ struct Allowed {
     repin: BTreeSet<String>,
     delete: BTreeSet<String>,
     take_ownership: BTreeSet<String>,
+    /// The revision from which on the API server has the gate.
+    gate_in_force: Option<u64>,
 }
 
 /// A recorder at work. Dropped without [`InvariantRecorder::finish`], it judges nothing.
@@ -135,6 +140,16 @@ impl InvariantRecorder {
         self.allowed.lock().unwrap().take_ownership.insert(set.to_owned());
     }
 
+    /// An unprepared image was refused: from now on the gate must hold, while the policy says so.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn gate_is_in_force(&self) -> Result<()> {
+        let present = stream::present(&self.client.0, &self.config).await?;
+        self.allowed.lock().unwrap().gate_in_force = Some(present);
+        Ok(())
+    }
+
     /// The writes seen so far, in order of their revisions.
     pub fn writes(&self) -> Vec<Write> {
         self.streams.history().writes()
@@ -182,7 +197,11 @@ impl InvariantRecorder {
             revisions: revisions.len(),
             violations,
             gaps,
-            unchecked: vec!["S6: the gate does not exist yet"],
+            unchecked: if allowed.gate_in_force.is_some() {
+                vec![]
+            } else {
+                vec!["S6: no test said that the gate is there"]
+            },
             writes: revisions.iter().filter(|revision| !revision.initial).map(Revision::write).collect(),
         })
     }

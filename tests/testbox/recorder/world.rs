@@ -1,6 +1,6 @@
 //! The state of the cluster at a revision, as far as the invariants need it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube::ResourceExt;
@@ -38,6 +38,10 @@ pub struct World {
     pub running_unknown: bool,
     /// The build that the Deployment's template names.
     pub target: Option<Arc<OperatorRules>>,
+    /// That image.
+    pub target_image: Option<String>,
+    /// Names of the ConfigMaps in our namespace: the records.
+    pub config_maps: BTreeSet<String>,
     objects: BTreeMap<(Watched, String), DynamicObject>,
 }
 
@@ -53,15 +57,16 @@ impl World {
             // A Deployment that disappears leaves the last target standing.
             Watched::Deployment if gone => {}
             Watched::Deployment if name == config.deployment => {
-                let spec = &revision.object.data["spec"]["template"]["spec"];
-                let image = container_image(spec, &config.deployment);
-                self.target = image.and_then(|image| config.images.rules(&image, ""));
+                self.target_image = target_image(config, revision);
+                self.target = self.target_image.as_ref().and_then(|image| config.images.rules(image, ""));
             }
             Watched::Operator(_) | Watched::Policy if gone => drop(self.objects.remove(&(revision.watched, name))),
             Watched::Operator(_) | Watched::Policy => {
                 self.objects.insert((revision.watched, name), revision.object.clone());
             }
-            Watched::Deployment | Watched::ConfigMap => {}
+            Watched::ConfigMap if gone => drop(self.config_maps.remove(&name)),
+            Watched::ConfigMap => drop(self.config_maps.insert(name)),
+            Watched::Deployment => {}
         }
     }
 
@@ -135,6 +140,15 @@ impl World {
         }
     }
 
+    /// The policy wants unprepared images to be refused, and its status says what is admitted.
+    pub fn gate_denies(&self) -> bool {
+        let policy = self.objects.get(&(Watched::Policy, "default".to_owned()));
+        policy.is_some_and(|policy| {
+            let (spec, gate) = (&policy.data["spec"], &policy.data["status"]["gate"]);
+            spec["gate"] == "Deny" && spec["mode"] == "Apply" && gate.is_object()
+        })
+    }
+
     /// Before any operator was seen: the only entry of the policy's `prepare.versions`.
     pub fn announced(&self, config: &Config) -> Option<Arc<OperatorRules>> {
         let policy = self.objects.get(&(Watched::Policy, "default".to_owned()))?;
@@ -147,6 +161,11 @@ impl World {
             _ => None,
         }
     }
+}
+
+/// The image that this state of the operator's Deployment asks for.
+pub fn target_image(config: &Config, deployment: &Revision) -> Option<String> {
+    container_image(&deployment.object.data["spec"]["template"]["spec"], &config.deployment)
 }
 
 /// An ImageSet's content and mark.
