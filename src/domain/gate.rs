@@ -115,7 +115,8 @@ pub(super) fn admitted(snapshot: &Snapshot, decision: &Decision, goals: &[Goal])
     wanted(settings.gate, settings.mode)?;
     let before = &snapshot.remembered.admitted_images;
     let unknown = decision.blind || decision.operator.target.is_none();
-    if (settings.suspend || unknown) && before.is_some() {
+    // Without a list of before there is none now: a gate that knows too little stays open.
+    if unknown || (settings.suspend && before.is_some()) {
         return before.clone();
     }
     let mut admitted = BTreeSet::new();

@@ -73,15 +73,23 @@ pub(super) fn questions(snapshot: &Snapshot, decision: &Decision) -> BTreeSet<Re
     ready(decision, &goals).into_iter().filter(unasked).filter(due).collect()
 }
 
-/// What the status says already, so that a restart asks nobody.
+/// What the status says already, so that a restart asks nobody. A digest that somebody wrote beside a tag says little of the tag:
+/// it counts where nothing else is known, until the next check.
 fn remembered(snapshot: &Snapshot) -> BTreeMap<Reference, Digest> {
     let remembered = &snapshot.remembered;
-    let admitted = remembered.admitted_images.iter().flatten();
+    let deployment =
+        snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.as_ref());
+    let pods = snapshot.operator_pods.known().into_iter().flatten().map(|pod| &pod.image);
+    let before = [&remembered.running_image, &remembered.target_image].into_iter().flatten();
+    let mut written: BTreeSet<String> = deployment.into_iter().chain(pods).chain(before).cloned().collect();
+    written.extend(snapshot.to_prepare().iter().map(ToString::to_string));
     let pair = |text: &String| {
         let (tagged, digest) = text.split_once('@')?;
         let reference: Reference = tagged.parse().ok()?;
         reference.tag()?;
         Some((reference, digest.parse().ok()?))
     };
-    admitted.chain(&remembered.pinned_operators).filter_map(pair).collect()
+    let told = remembered.admitted_images.iter().flatten().chain(&remembered.pinned_operators);
+    let (written, asked): (Vec<&String>, Vec<&String>) = told.partition(|text| written.contains(*text));
+    written.into_iter().chain(asked).filter_map(pair).collect()
 }

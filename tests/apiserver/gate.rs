@@ -128,6 +128,12 @@ async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
         assert!(refused.unwrap_err().contains("no ImageSet is ready"));
     }
 
+    // Another name of the container leads to no way around.
+    let renamed = json!([{ "name": "other", "image": new }]);
+    let renamed = Patch::Merge(json!({ "spec": { "template": { "spec": { "containers": renamed } } } }));
+    let refused = world.change_operator(renamed, &PatchParams::default()).await;
+    assert!(refused.unwrap_err().contains("no container tigera-operator any more"));
+
     // Never held up: scale, metadata, the same image, other Deployments.
     let scale = json!({ "spec": { "replicas": 2 } });
     world.deployments().patch_scale("tigera-operator", &PatchParams::default(), &Patch::Merge(&scale)).await.unwrap();
