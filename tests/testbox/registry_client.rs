@@ -14,6 +14,9 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The longest that one request may take.
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// `sha256:<64 hexadecimal digits>` of the bytes.
 pub fn digest_of(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
@@ -203,9 +206,13 @@ impl Access {
         if let Some(value) = authorization {
             request.headers_mut().insert(header::AUTHORIZATION, value.parse()?);
         }
-        let answer = self.http.request(request).await.with_context(|| format!("{method} {url}"))?;
-        let (head, body) = answer.into_parts();
-        Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
+        // Somebody else may listen by now where a registry was stopped, and never answer.
+        let asking = async {
+            let answer = self.http.request(request).await.with_context(|| format!("{method} {url}"))?;
+            let (head, body) = answer.into_parts();
+            anyhow::Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
+        };
+        tokio::time::timeout(DEADLINE, asking).await.with_context(|| format!("no answer to {method} {url}"))?
     }
 }
 
