@@ -17,7 +17,7 @@ use super::snapshot::StoredImageSet;
 use super::{Digest, ImageName, ImageSetName, OperatorImages, Platform, Reference, Snapshot};
 
 /// How many references a grouped message names.
-const NAMED: usize = 5;
+pub(super) const NAMED: usize = 5;
 
 /// A set that could be built, with what it was built from.
 #[derive(Debug)]
@@ -385,7 +385,7 @@ impl Recipe<'_> {
         if single.is_empty() {
             return Vec::new();
         }
-        let message = format!("a single manifest, not an index: {}", listed(single));
+        let message = format!("a single manifest, not an index: {}", listed(single, NAMED));
         vec![Finding::new(Reason::SinglePlatformImage, self.object(), message)]
     }
 
@@ -485,7 +485,7 @@ impl Troubles {
         for (required, references) in self.missing.into_iter().rev() {
             let need = if required { "the operator insists on" } else { "nothing in the cluster needs" };
             let at = if self.missing_at.is_empty() { String::new() } else { format!(" {}", self.missing_at) };
-            let message = format!("the registry{at} does not have {}, which {need}", listed(&references));
+            let message = format!("the registry{at} does not have {}, which {need}", listed(&references, NAMED));
             findings.push(Finding::new(Reason::ImageMissing, object, message));
         }
         if !self.uncovered.is_empty() {
@@ -501,9 +501,9 @@ impl Troubles {
 }
 
 /// The first few of them, and how many more there are.
-pub(super) fn listed(references: &[Reference]) -> String {
-    let mut text = references.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if let Some(more) = references.len().checked_sub(NAMED).filter(|more| *more > 0) {
+pub(super) fn listed<T: ToString>(all: &[T], most: usize) -> String {
+    let mut text = all.iter().take(most).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(more) = all.len().checked_sub(most).filter(|more| *more > 0) {
         text.push_str(&format!(" and {more} more"));
     }
     text

@@ -16,6 +16,7 @@ use super::finding::{Finding, Reason};
 use super::imageset::Origin;
 use super::inspection;
 use super::operator::{know_operator, know_prepared};
+use super::operator_digests::OperatorDigests;
 use super::record::Refused;
 use super::refusal::{self, InDoubt};
 use super::report::Progress;
@@ -23,7 +24,7 @@ use super::same_name::{self, Claim};
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
-use super::{discovery, drift, gate, operator_digests, retention, stored};
+use super::{discovery, drift, gate, retention, stored};
 
 /// Decides.
 #[must_use]
@@ -93,7 +94,7 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     let left = ran.and_then(|release| catalogue.get(&release)?.image_set_name(installation.variant).ok());
     keep_the_way_back(snapshot, &mut decision, versions.frozen, left.as_ref());
     let gate = gate::plan(snapshot);
-    decision.questions.digests = operator_digests::questions(snapshot, &decision);
+    decision.questions.digests = OperatorDigests::new(snapshot).questions(&decision);
     decision.findings.extend(gate.findings);
     // Whatever else is held: an answer is kept, and without one nothing would ever go on.
     inspection::plan(snapshot, wanted, learned).add_to(&mut decision);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::answer::Answer;
-use super::assemble::listed;
+use super::assemble::{NAMED, listed};
 use super::finding::{Finding, Reason};
 use super::settings::{InstallationSettings, TagMoved};
 use super::snapshot::StoredImageSet;
@@ -75,7 +75,7 @@ fn image_gone(object: &str, gone: &[(&Reference, Digest)]) -> Option<Finding> {
         [(reference, digest)] => format!("{reference} is no longer in the registry; pinned is {}", digest.short()),
         several => {
             let references: Vec<Reference> = several.iter().map(|(reference, _)| (*reference).clone()).collect();
-            format!("{} are no longer in the registry, and pinned", listed(&references))
+            format!("{} are no longer in the registry, and pinned", listed(&references, NAMED))
         }
     };
     Some(Finding::new(Reason::ImageGone, object, message))

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::Snapshot;
 use super::decision::{Action, Decision, Goal};
 use super::finding::{Finding, Reason};
+use super::operator_digests::{OperatorDigests, ready};
 use super::settings::{Gate, Mode, Settings};
 use super::snapshot::Read;
-use super::{Snapshot, operator_digests};
 
 /// What an image that no set is ready for meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +111,12 @@ pub(super) fn glass_broken(snapshot: &Snapshot) -> Option<&str> {
 }
 
 /// The images that the gate admits after the writes, each by tag, by tag and digest, and by digest; `None` without a gate.
-pub(super) fn admitted(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Option<Vec<String>> {
+pub(super) fn admitted(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    goals: &[Goal],
+    digests: &OperatorDigests<'_>,
+) -> Option<Vec<String>> {
     let settings = &snapshot.settings;
     wanted(settings.gate, settings.mode)?;
     let before = &snapshot.remembered.admitted_images;
@@ -125,8 +131,8 @@ pub(super) fn admitted(snapshot: &Snapshot, decision: &Decision, goals: &[Goal])
     let pods = snapshot.operator_pods.known().into_iter().flatten().map(|pod| pod.image.clone());
     admitted.extend(deployed.into_iter().chain(pods));
     admitted.extend(snapshot.remembered.running_image.clone());
-    for reference in operator_digests::ready(decision, goals) {
-        let digest = operator_digests::known(snapshot, &reference);
+    for reference in ready(decision, goals) {
+        let digest = digests.of(&reference);
         admitted.insert(reference.to_string());
         if let Some(digest) = digest {
             admitted.insert(format!("{}@{digest}", reference.name()));

@@ -46,50 +46,58 @@ fn deployed(decision: &Decision) -> Vec<Reference> {
     operators.filter_map(|operator| operator.image.as_deref()?.parse().ok()).collect()
 }
 
-/// The digest of an operator image, as far as it was written, asked for, or is remembered.
-pub(super) fn known(snapshot: &Snapshot, reference: &Reference) -> Option<Digest> {
-    let answered = match snapshot.answers.operators.get(reference) {
-        Some(Answer::Known(image)) => Some(image.digest),
-        _ => remembered(snapshot).get(reference).copied(),
-    };
-    reference.digest().copied().or(answered)
+/// What is known of the digests of operator images. Made once for a pass.
+pub(super) struct OperatorDigests<'a> {
+    snapshot: &'a Snapshot,
+    /// What the status says already, so that a restart asks nobody.
+    remembered: BTreeMap<Reference, Digest>,
 }
 
-/// By tag and by digest, as a Deployment would pin it.
-pub(super) fn pinned(snapshot: &Snapshot, reference: &Reference) -> Option<String> {
-    let digest = known(snapshot, reference)?;
-    Some(if reference.digest().is_some() { reference.to_string() } else { format!("{reference}@{digest}") })
-}
+impl<'a> OperatorDigests<'a> {
+    /// A digest that somebody wrote beside a tag says little of the tag: it counts where nothing else is known, until the next
+    /// check.
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        let remembered = &snapshot.remembered;
+        let deployment =
+            snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.as_ref());
+        let pods = snapshot.operator_pods.known().into_iter().flatten().map(|pod| &pod.image);
+        let before = [&remembered.running_image, &remembered.target_image].into_iter().flatten();
+        let mut written: BTreeSet<String> = deployment.into_iter().chain(pods).chain(before).cloned().collect();
+        written.extend(snapshot.to_prepare().iter().map(ToString::to_string));
+        let pair = |text: &String| {
+            let (tagged, digest) = text.split_once('@')?;
+            let reference: Reference = tagged.parse().ok()?;
+            reference.tag()?;
+            Some((reference, digest.parse().ok()?))
+        };
+        let told = remembered.admitted_images.iter().flatten().chain(&remembered.pinned_operators);
+        let (written, asked): (Vec<&String>, Vec<&String>) = told.partition(|text| written.contains(*text));
+        Self { snapshot, remembered: written.into_iter().chain(asked).filter_map(pair).collect() }
+    }
 
-/// What is still to be asked, or is due to be asked again.
-pub(super) fn questions(snapshot: &Snapshot, decision: &Decision) -> BTreeSet<Reference> {
-    // Also of sets that are about to be stored.
-    let mut goals = decision.goals.clone();
-    goals.iter_mut().filter(|goal| goal.state == GoalState::Ready).for_each(|goal| goal.state = GoalState::Stored);
-    let known = remembered(snapshot);
-    let unasked =
-        |reference: &Reference| reference.digest().is_none() && !snapshot.answers.operators.contains_key(reference);
-    let due = |reference: &Reference| snapshot.recheck_due || !known.contains_key(reference);
-    ready(decision, &goals).into_iter().filter(unasked).filter(due).collect()
-}
+    /// The digest of an operator image, as far as it was written, asked for, or is remembered.
+    pub fn of(&self, reference: &Reference) -> Option<Digest> {
+        let answered = match self.snapshot.answers.operators.get(reference) {
+            Some(Answer::Known(image)) => Some(image.digest),
+            _ => self.remembered.get(reference).copied(),
+        };
+        reference.digest().copied().or(answered)
+    }
 
-/// What the status says already, so that a restart asks nobody. A digest that somebody wrote beside a tag says little of the tag:
-/// it counts where nothing else is known, until the next check.
-fn remembered(snapshot: &Snapshot) -> BTreeMap<Reference, Digest> {
-    let remembered = &snapshot.remembered;
-    let deployment =
-        snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.as_ref());
-    let pods = snapshot.operator_pods.known().into_iter().flatten().map(|pod| &pod.image);
-    let before = [&remembered.running_image, &remembered.target_image].into_iter().flatten();
-    let mut written: BTreeSet<String> = deployment.into_iter().chain(pods).chain(before).cloned().collect();
-    written.extend(snapshot.to_prepare().iter().map(ToString::to_string));
-    let pair = |text: &String| {
-        let (tagged, digest) = text.split_once('@')?;
-        let reference: Reference = tagged.parse().ok()?;
-        reference.tag()?;
-        Some((reference, digest.parse().ok()?))
-    };
-    let told = remembered.admitted_images.iter().flatten().chain(&remembered.pinned_operators);
-    let (written, asked): (Vec<&String>, Vec<&String>) = told.partition(|text| written.contains(*text));
-    written.into_iter().chain(asked).filter_map(pair).collect()
+    /// By tag and by digest, as a Deployment would pin it.
+    pub fn pinned(&self, reference: &Reference) -> Option<String> {
+        let digest = self.of(reference)?;
+        Some(if reference.digest().is_some() { reference.to_string() } else { format!("{reference}@{digest}") })
+    }
+
+    /// What is still to be asked, or is due to be asked again.
+    pub fn questions(&self, decision: &Decision) -> BTreeSet<Reference> {
+        // Also of sets that are about to be stored.
+        let mut goals = decision.goals.clone();
+        goals.iter_mut().filter(|goal| goal.state == GoalState::Ready).for_each(|goal| goal.state = GoalState::Stored);
+        let answers = &self.snapshot.answers.operators;
+        let unasked = |reference: &Reference| reference.digest().is_none() && !answers.contains_key(reference);
+        let due = |reference: &Reference| self.snapshot.recheck_due || !self.remembered.contains_key(reference);
+        ready(decision, &goals).into_iter().filter(unasked).filter(due).collect()
+    }
 }

@@ -60,20 +60,10 @@ pub struct Record {
     pub missing: BTreeSet<Reference>,
     /// What the operator took under the set's name before this content stood there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accepted: Option<Accepted>,
+    pub accepted: Option<BTreeMap<ImageName, Digest>>,
     /// An operator build refused this content. It is not written for that build again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
-}
-
-/// A content that an operator took.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Accepted {
-    /// The version that it was made for.
-    pub operator: Release,
-    /// The content.
-    pub entries: BTreeMap<ImageName, Digest>,
 }
 
 /// What an operator said against a content that is right for its version.

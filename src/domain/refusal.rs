@@ -12,7 +12,7 @@ use super::inspection::{Inspected, Wanted};
 use super::record::{RecordKey, Refused};
 use super::settings::InstallationSettings;
 use super::snapshot::StoredImageSet;
-use super::stored::{edited, parsed_entries};
+use super::stored::{as_we_wrote_it_for, edited, is_used, parsed_entries};
 use super::{ImageName, OperatorImages, Reference, Release, Snapshot};
 
 /// What operators of all releases say of names that they do not know, and of names that they miss.
@@ -112,24 +112,16 @@ fn told_before<'a>(
     let key = RecordKey::new(running.release, installation);
     let record = snapshot.records.known()?.iter().find(|record| record.key == key)?;
     let refused = record.refused.as_ref().filter(|refused| Some(&refused.image) == running.image.as_ref())?;
-    (!is_taken(snapshot, refused, running, &key)).then_some(refused)
+    (!is_taken(snapshot, refused, &key)).then_some(refused)
 }
 
 /// The operator uses a set that has what it is said to have refused, and nothing is said against it: words of another version
 /// were taken for its own.
-fn is_taken(snapshot: &Snapshot, refused: &Refused, running: &KnownOperator, key: &RecordKey) -> bool {
-    let selected =
-        snapshot.installation.known().and_then(Option::as_ref).and_then(|seen| seen.selected_image_set.as_ref());
-    let well = snapshot.component_statuses.known().is_some_and(|all| {
-        all.iter().any(|status| status.available) && all.iter().all(|status| status.degraded.is_none())
-    });
-    let mut sets = snapshot.image_sets.known().into_iter().flatten();
-    let made_for_it = |set: &&StoredImageSet| {
-        let origin = set.origin.as_ref();
-        origin.is_some_and(|origin| origin.operator == running.release && origin.record == key.name()) && !edited(set)
-    };
+fn is_taken(snapshot: &Snapshot, refused: &Refused, key: &RecordKey) -> bool {
+    let available = snapshot.component_statuses.known().is_some_and(|all| all.iter().any(|status| status.available));
     let has_it = |set: &StoredImageSet| parsed_entries(set).is_some_and(|entries| !refused.takes(&entries));
-    well && sets.find(|set| Some(&set.name) == selected).filter(made_for_it).is_some_and(has_it)
+    let mut sets = snapshot.image_sets.known().into_iter().flatten();
+    available && sets.any(|set| is_used(snapshot, &set.name) && as_we_wrote_it_for(set, key) && has_it(set))
 }
 
 /// What the operator that runs says against our set now, and the set's name.

@@ -11,10 +11,11 @@ use super::decision::{Action, Decision, Goal, GoalState, Motive, PruneImageSet, 
 use super::discovery::Discovery;
 use super::finding::{ConditionType, Finding, Reason, Severity};
 use super::gate;
+use super::operator_digests::{OperatorDigests, image_of};
 use super::requests;
 use super::retention::Retained;
 use super::settings::PrepareVersion;
-use super::{Digest, Reference, Release, Snapshot, operator_digests};
+use super::{Digest, Reference, Release, Snapshot};
 
 /// Everything that is told.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -209,11 +210,11 @@ pub struct Event {
 /// What became of the actions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// How many of the decision's actions were carried out, in order.
+    /// How many of the decision's actions are behind us, in order. A gate that could not be set is among them.
     pub done: usize,
     /// When the last of them was.
     pub at: Option<Timestamp>,
-    /// What ended it before the last one.
+    /// What ended it before the last one, or kept the gate from being set.
     pub failure: Option<ActionFailure>,
 }
 
@@ -243,7 +244,8 @@ impl Report {
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
         let current = current(snapshot, decision, &goals);
-        let prepared = prepared(snapshot, decision, &goals);
+        let digests = OperatorDigests::new(snapshot);
+        let prepared = prepared(snapshot, decision, &goals, &digests);
         let pending = decision.plan.len() - outcome.done.min(decision.plan.len());
         let plan = PlanReport {
             changes: decision.plan[decision.plan.len() - pending..].to_vec(),
@@ -265,10 +267,10 @@ impl Report {
         Self {
             generation: snapshot.generation,
             blind: decision.blind,
-            operator: operator(snapshot, decision),
+            operator: operator(snapshot, decision, &digests),
             current,
             prepared,
-            admitted_images: gate::admitted(snapshot, decision, &goals),
+            admitted_images: gate::admitted(snapshot, decision, &goals, &digests),
             retained: kept(decision, outcome),
             discovery: decision.discovery.clone(),
             handled_refresh: requests::handled_refresh(snapshot, decision),
@@ -352,12 +354,12 @@ fn write_finding(outcome: &Outcome) -> Option<Finding> {
     Some(Finding::new(reason, failure.object.clone(), failure.message.clone()))
 }
 
-fn operator(snapshot: &Snapshot, decision: &Decision) -> OperatorReport {
+fn operator(snapshot: &Snapshot, decision: &Decision, digests: &OperatorDigests<'_>) -> OperatorReport {
     let knowledge = &decision.operator;
     let deployed = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
     let reference = deployed.as_deref().and_then(|image| image.parse::<Reference>().ok());
     let written = reference.as_ref().and_then(|reference| reference.digest().copied());
-    let asked = reference.as_ref().and_then(|reference| operator_digests::known(snapshot, reference));
+    let asked = reference.as_ref().and_then(|reference| digests.of(reference));
     let remembered = &snapshot.remembered;
     let text = |release: Release| release.to_string();
     // What ran last is known until another runs; what is to run, until another image is asked for.
@@ -373,7 +375,7 @@ fn operator(snapshot: &Snapshot, decision: &Decision) -> OperatorReport {
     OperatorReport {
         pinned: written.is_some(),
         digest: written.or(knowledge.target.as_ref().and_then(|target| target.digest)).or(asked),
-        pin: reference.filter(|_| written.is_none()).and_then(|tagged| operator_digests::pinned(snapshot, &tagged)),
+        pin: reference.filter(|_| written.is_none()).and_then(|tagged| digests.pinned(&tagged)),
         image: deployed.or_else(|| remembered.target_image.clone()),
         running_image,
         version,
@@ -424,7 +426,12 @@ fn last_verified(snapshot: &Snapshot, decision: &Decision, goal: &Goal) -> Optio
     remembered.last_verified.filter(|_| is_same).or(goal.resolved_at)
 }
 
-fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<PreparedReport> {
+fn prepared(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    goals: &[Goal],
+    digests: &OperatorDigests<'_>,
+) -> Vec<PreparedReport> {
     let one = |version: &PrepareVersion, found: Option<&Goal>| {
         let own = Purpose::Prepared(version.clone());
         let goal = found.or_else(|| goals.iter().find(|goal| goal.purpose == own)).or_else(|| {
@@ -454,8 +461,7 @@ fn prepared(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Vec<Pre
             },
             discovered: false,
             requested_until: snapshot.requested_until(version),
-            operator_image: operator_digests::image_of(decision, version)
-                .and_then(|image| operator_digests::pinned(snapshot, &image)),
+            operator_image: image_of(decision, version).and_then(|image| digests.pinned(&image)),
         }
     };
     let prepare = snapshot.to_prepare();

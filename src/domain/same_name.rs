@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::assemble::{Assembled, Recipe};
+use super::assemble::{Assembled, Recipe, listed};
 use super::decide::Worked;
 use super::decision::{Action, GoalState};
 use super::finding::{Finding, Reason};
@@ -29,10 +29,12 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// The one text or the other, with the release.
-    fn told(&self, runs: &str, may_come: &str) -> String {
-        let text = if self.runs { runs } else { may_come };
-        text.replace("{}", &self.release.to_string())
+    /// Whose content it is: what that operator runs with, or what is stored for it.
+    fn told(&self, runs_with: &str, stored: &str) -> String {
+        match self.runs {
+            true => format!("operator {} runs with{runs_with}", self.release),
+            false => format!("{stored} stored for operator {}", self.release),
+        }
     }
 }
 
@@ -48,7 +50,7 @@ pub(super) fn share(assembled: Assembled, claim: &Claim, recipe: &Recipe<'_>) ->
         ..Worked::in_state(state, Some(entries.clone()))
     };
     let Some(content) = &claim.content else {
-        let message = format!("it waits for what {}", claim.told("operator {} runs with", "is stored for operator {}"));
+        let message = format!("it waits for what {}", claim.told("", "is"));
         return told(worked(GoalState::Waiting, set.entries()), Reason::WaitingForTakeover, &set, message);
     };
     if content == set.entries() {
@@ -60,7 +62,7 @@ pub(super) fn share(assembled: Assembled, claim: &Claim, recipe: &Recipe<'_>) ->
         let message = format!(
             "{why}, and {}; the content of {release} is ready and swapped in by one write after the take-over, without which \
              it reconciles nothing ({})",
-            claim.told("operator {} runs with it", "it is stored for operator {}"),
+            claim.told(" it", "it is"),
             gap_told(recipe)
         );
         return told(worked(GoalState::Conflict, set.entries()), Reason::SameNameConflict, &set, message);
@@ -72,14 +74,14 @@ pub(super) fn share(assembled: Assembled, claim: &Claim, recipe: &Recipe<'_>) ->
         let message = format!(
             "operator {release} takes the content of {}, which has all that it insists on; its own ({}) is {swap}",
             claim.release,
-            listed(&other)
+            listed(&other, NAMED)
         );
         return told(worked(claim.state, content), Reason::WaitingForTakeover, &set, message);
     }
     let message = format!(
         "{} under this name ({}); those of {release} are {swap} ({})",
-        claim.told("operator {} runs with other digests", "other digests are stored for operator {}"),
-        listed(&pulled),
+        claim.told(" other digests", "other digests are"),
+        listed(&pulled, NAMED),
         gap_told(recipe)
     );
     told(worked(GoalState::Waiting, set.entries()), Reason::WaitingForTakeover, &set, message)
@@ -106,12 +108,4 @@ fn gap_told(recipe: &Recipe<'_>) -> String {
         Some(swap) => format!("at most {} s the last time, for {}", swap.gap_seconds, swap.image_set),
         None => "a second or two; status.lastSwap will tell".to_owned(),
     }
-}
-
-fn listed(names: &[&ImageName]) -> String {
-    let mut text = names.iter().take(NAMED).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-    if let Some(more) = names.len().checked_sub(NAMED).filter(|more| *more > 0) {
-        text.push_str(&format!(" and {more} more"));
-    }
-    text
 }

@@ -8,10 +8,10 @@ use super::decide::Worked;
 use super::decision::{Action, GoalState, Motive, Precondition, StoreImageSet};
 use super::finding::{Finding, Reason};
 use super::imageset::{CompleteImageSet, content_digest};
-use super::record::{Accepted, Record, RecordKey, Refused};
+use super::record::{Record, RecordKey, Refused};
 use super::settings::TagMoved;
 use super::snapshot::{Read, StoredImageSet};
-use super::{Digest, ImageName};
+use super::{Digest, ImageName, Snapshot};
 
 /// A set of ours that was put back this often within ten minutes is contested, and left.
 pub const CONTESTED_AFTER: u32 = 3;
@@ -61,7 +61,7 @@ pub(super) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
         }
     };
     if let Some(stored) =
-        existing.filter(|stored| motive == Motive::Update && !edited(stored) && was_taken(stored, recipe))
+        existing.filter(|stored| motive == Motive::Update && !edited(stored) && is_used(recipe.snapshot, &stored.name))
     {
         keep_accepted(stored, recipe, &mut actions);
     }
@@ -77,18 +77,16 @@ fn made_for_other(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
     stored.origin.as_ref().is_some_and(|origin| origin.operator != own.operator || origin.record != own.record)
 }
 
-/// The operator uses this set, and nothing is said against it.
-fn was_taken(set: &StoredImageSet, recipe: &Recipe<'_>) -> bool {
-    let snapshot = recipe.snapshot;
-    let selected = snapshot.installation.known().and_then(Option::as_ref);
-    selected.is_some_and(|seen| seen.selected_image_set.as_deref() == Some(&set.name))
+/// The operator says that it uses the set of this name, and says nothing against anything.
+pub(super) fn is_used(snapshot: &Snapshot, name: &str) -> bool {
+    let seen = snapshot.installation.known().and_then(Option::as_ref);
+    seen.is_some_and(|seen| seen.selected_image_set.as_deref() == Some(name))
         && snapshot.component_statuses.known().is_some_and(|all| all.iter().all(|one| one.degraded.is_none()))
 }
 
 /// With the new content goes the one that it replaces: the way back from one that is refused.
 fn keep_accepted(set: &StoredImageSet, recipe: &Recipe<'_>, actions: &mut Vec<Action>) {
-    let (Some(entries), Some(origin)) = (parsed_entries(set), &set.origin) else { return };
-    let accepted = Some(Accepted { operator: origin.operator, entries });
+    let accepted = parsed_entries(set);
     match actions.first_mut() {
         Some(Action::WriteRecord(record)) => record.accepted = accepted,
         _ => actions.push(Action::WriteRecord(Box::new(Record { accepted, ..recipe.record() }))),
@@ -105,11 +103,11 @@ pub(super) fn stand_in(existing: Option<&StoredImageSet>, refused: &Refused, rec
         actions.push(Action::WriteRecord(Box::new(record.clone())));
     }
     let resolved_at = Some(record.resolved_at);
-    let accepted = record.accepted.filter(|accepted| refused.takes(&accepted.entries));
+    let accepted = record.accepted.filter(|accepted| refused.takes(accepted));
     let set = accepted.and_then(|accepted| {
         // Its own word is not known: what it took is all that is.
         let (name, release) = (recipe.name.clone(), recipe.images.release());
-        CompleteImageSet::new(name, release, recipe.key, accepted.entries, &BTreeSet::new(), |_| true).ok()
+        CompleteImageSet::new(name, release, recipe.key, accepted, &BTreeSet::new(), |_| true).ok()
     });
     let Some(set) = set else {
         let state = if existing.is_some() { GoalState::Stored } else { GoalState::Held };

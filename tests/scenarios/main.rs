@@ -12,7 +12,7 @@ use imageset_controller::domain::answer::{Answer, Hints, OperatorImage};
 use imageset_controller::domain::decision::{Action, Decision, GoalState};
 use imageset_controller::domain::imageset::{Origin, content_digest};
 use imageset_controller::domain::inspection::{Inspected, InspectionJob, JobState};
-use imageset_controller::domain::record::{Accepted, Record, RecordKey, Refused};
+use imageset_controller::domain::record::{Record, RecordKey, Refused};
 use imageset_controller::domain::report::{Outcome, Report};
 use imageset_controller::domain::settings::{InstallationSettings, Mode};
 use imageset_controller::domain::snapshot::{Read, StoredImage, StoredImageSet, Workload};
@@ -359,7 +359,7 @@ fn expand(scenario: &Scenario) -> Snapshot {
             let accepted = scenario.accepted_without.get(release).map(|without| {
                 let names = references(release, &installation).into_iter();
                 let entries = names.map(|(name, reference)| (name.parse().unwrap(), resolved(&reference).digest));
-                Accepted { operator: *release, entries: entries.filter(|(name, _)| !without.contains(name)).collect() }
+                entries.filter(|(name, _)| !without.contains(name)).collect()
             });
             records.push(Record {
                 accepted,
