@@ -57,12 +57,22 @@ pub struct Passed {
 }
 
 /// Which answers of registries a decision waits for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum WaitsFor {
     /// All that could be told.
     All,
     /// Where something is to be written, what that needs; the rest is asked meanwhile.
     Writes,
+}
+
+impl WaitsFor {
+    fn patience(self, decision: &Decision) -> Duration {
+        match self {
+            Self::All => LONG_PATIENCE,
+            Self::Writes if decision.questions.holds_nothing() && !decision.actions.is_empty() => Duration::ZERO,
+            Self::Writes => PATIENCE,
+        }
+    }
 }
 
 /// Decides; writes nothing. `snapshot` comes with everything but the registries' answers. The last value is the time that
@@ -72,7 +82,7 @@ async fn plan(
     policy: &ImageSetPolicy,
     mut snapshot: Snapshot,
     answers: &RegistryAnswers,
-    (waits_for, patience): (WaitsFor, Duration),
+    waits_for: WaitsFor,
 ) -> (Snapshot, Decision, Duration) {
     let catalogue = Catalogue::embedded();
     let mut asking = Duration::ZERO;
@@ -81,11 +91,9 @@ async fn plan(
         if decision.questions.is_empty() {
             break;
         }
-        let writes = decision.questions.holds_nothing() && !decision.actions.is_empty();
-        let patience = if writes && waits_for == WaitsFor::Writes { Duration::ZERO } else { patience };
         let started = Instant::now();
         let (access, objections) = registry_access(client, &policy.spec, &effective(&snapshot)).await;
-        let answered = answers.ask(&decision.questions, access, patience).await;
+        let answered = answers.ask(&decision.questions, access, waits_for.patience(&decision)).await;
         snapshot.answers.images.extend(answered.images);
         snapshot.answers.operators.extend(answered.operators);
         snapshot.answers.releases.extend(answered.releases);
@@ -110,7 +118,7 @@ pub async fn look(
     let (mut snapshot, nodes) = futures::join!(observer.observe(policy), nodes::list_once(client.clone()));
     snapshot.nodes = nodes;
     change(&mut snapshot);
-    let (snapshot, decision, _) = plan(&client, policy, snapshot, answers, (WaitsFor::All, LONG_PATIENCE)).await;
+    let (snapshot, decision, _) = plan(&client, policy, snapshot, answers, WaitsFor::All).await;
     let report = Report::new(&snapshot, &decision, &Outcome::default());
     Passed { snapshot, decision, report }
 }
@@ -174,8 +182,7 @@ impl Passes {
             self.answers.forget_releases_older_than(discover.interval / 2);
         }
 
-        let (snapshot, decision, asking) =
-            plan(&self.client, policy, snapshot, &self.answers, (WaitsFor::Writes, PATIENCE)).await;
+        let (snapshot, decision, asking) = plan(&self.client, policy, snapshot, &self.answers, WaitsFor::Writes).await;
         if asking > FRESH && !decision.actions.is_empty() {
             return Ok(None);
         }
