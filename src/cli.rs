@@ -10,6 +10,7 @@
 //! | 2 | could not tell or could not do it; wrong arguments, too |
 
 mod catalogue;
+mod columns;
 mod connection;
 mod crds;
 mod disarm;

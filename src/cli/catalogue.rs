@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 
+use super::columns;
 use super::output::{Answer, Failure};
 use crate::domain::Catalogue;
 use crate::domain::catalogue::{Addition, FILE_NAME};
@@ -64,12 +65,8 @@ fn list() -> Answer {
     let releases =
         releases.map(|(release, calico, enterprise)| [release.to_string(), calico.to_string(), enterprise.to_string()]);
     let rows: Vec<[String; 3]> = std::iter::once(head).chain(releases).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
-    let (first, second) = (width(0), width(1));
-    Answer::lines(
-        rows.iter()
-            .map(|[operator, calico, enterprise]| format!("{operator:<first$}  {calico:<second$}  {enterprise}")),
-    )
+    let widths = columns::widths(rows.iter().map(<[String; 3]>::as_slice));
+    Answer::lines(rows.iter().map(|row| columns::row(row, &widths, "  ")))
 }
 
 fn add(arguments: &AddArguments) -> Result<Answer, Failure> {

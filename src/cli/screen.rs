@@ -1,9 +1,10 @@
 //! The one screen: a policy's status in words and columns, for people. The same text in a pipe, without colour. Pure, but
 //! for asking whether there is a terminal to colour.
 
-use console::{Style, pad_str};
+use console::Style;
 use jiff::Timestamp;
 
+use super::columns;
 use crate::api::{Finding, ImageSetPolicy, ImageSetPolicyStatus, Mode, PlanAction, PreparedSet, PreparedState};
 use crate::domain::{ConditionType, Reason};
 
@@ -77,17 +78,9 @@ impl Screen {
     }
 
     fn render(&self) -> String {
-        let rows = self.blocks.iter().flat_map(|(_, lines)| lines);
-        let mut widths: Vec<usize> = Vec::new();
-        for cells in rows.filter_map(|line| if let Line::Columns(cells) = line { Some(cells) } else { None }) {
-            for (column, cell) in cells.iter().enumerate() {
-                let width = console::measure_text_width(cell);
-                match widths.get_mut(column) {
-                    Some(widest) => *widest = width.max(*widest),
-                    None => widths.push(width),
-                }
-            }
-        }
+        let lines = self.blocks.iter().flat_map(|(_, lines)| lines);
+        let rows = lines.filter_map(|line| if let Line::Columns(cells) = line { Some(cells.as_slice()) } else { None });
+        let widths = columns::widths(rows);
         let labels = self.blocks.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
         let mut text = String::new();
         for (label, lines) in &self.blocks {
@@ -95,12 +88,7 @@ impl Screen {
                 let label = if index == 0 { *label } else { "" };
                 let shown = match line {
                     Line::Text(text) => text.clone(),
-                    Line::Columns(cells) => {
-                        let padded = cells.iter().zip(&widths);
-                        let padded = padded
-                            .map(|(cell, width)| pad_str(cell, *width, console::Alignment::Left, None).into_owned());
-                        padded.collect::<Vec<_>>().join(GAP)
-                    }
+                    Line::Columns(cells) => columns::row(cells, &widths, GAP),
                 };
                 let label = bold().apply_to(format!("{label:<labels$}")).to_string();
                 text.push_str(format!("{label}{GAP}{shown}").trim_end());
