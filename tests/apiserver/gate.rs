@@ -5,7 +5,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use crate::world::{Scenery, World, eventually};
+use crate::world::{Scenery, World, eventually, with_image};
 
 pub const GATE: &str = "imageset-controller-gate";
 /// The kinds of the two objects.
@@ -78,8 +78,7 @@ impl World {
 
     /// The warnings that come with a change to this image, or the refusal.
     async fn warned(&self, image: &str) -> Result<Vec<String>, String> {
-        let containers = json!([{ "name": "tigera-operator", "image": image }]);
-        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
+        let patch = with_image(image);
         let request = http::Request::patch("/apis/apps/v1/namespaces/tigera-operator/deployments/tigera-operator")
             .header("content-type", "application/strategic-merge-patch+json")
             .body(kube::client::Body::from(patch.to_string().into_bytes()))

@@ -427,7 +427,7 @@ impl World {
 }
 
 /// A strategic merge patch of the operator's Deployment.
-fn with_image(image: &str) -> Value {
+pub fn with_image(image: &str) -> Value {
     let containers = json!([{ "name": "tigera-operator", "image": image }]);
     json!({ "spec": { "template": { "spec": { "containers": containers } } } })
 }
