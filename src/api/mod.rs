@@ -18,8 +18,9 @@ pub use image_set_policy::{
 };
 pub use interval::Interval;
 pub use policy_status::{
-    CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicyStatus, OperatorStatus, Plan,
-    PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet, SwapStatus, WorkloadProgress,
+    ComponentStatus, CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicyStatus,
+    OperatorStatus, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet, SwapStatus,
+    WorkloadProgress,
 };
 
 /// API group of our kinds and prefix of our labels and annotations.

@@ -39,6 +39,10 @@ pub struct ImageSetPolicyStatus {
     /// What the gate admits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateStatus>,
+    /// What each TigeraStatus says; cut at 64 entries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub components: Vec<ComponentStatus>,
     /// What is not as it should be, the worst first; cut at 64 entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -261,6 +265,23 @@ pub struct GateStatus {
     pub admitted_images: Vec<String>,
 }
 
+/// One component of the operator, as its TigeraStatus says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentStatus {
+    /// Name of the TigeraStatus, such as calico.
+    pub name: String,
+    /// Whether its condition Available is True.
+    #[serde(default)]
+    pub available: bool,
+    /// Whether its condition Progressing is True.
+    #[serde(default)]
+    pub progressing: bool,
+    /// Whether its condition Degraded is True; a finding tells the cause.
+    #[serde(default)]
+    pub degraded: bool,
+}
+
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -270,8 +291,14 @@ pub struct Finding {
     /// The object concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<FindingObject>,
-    /// What was found, with its evidence.
+    /// What was found.
     pub message: String,
+    /// What is there, where it can be put beside what should be; digests are cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub have: Option<String>,
+    /// What should be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub want: Option<String>,
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_step: Option<String>,

@@ -440,7 +440,7 @@ fn images(template: &PodSpec) -> Vec<String> {
 
 /// A finding of the last check against the registry.
 fn drift(finding: &api::Finding) -> Option<Finding> {
-    let checked = [Reason::TagMoved, Reason::ImageGone, Reason::RecheckFailed];
+    let checked = [Reason::TagMoved, Reason::DigestGone, Reason::RecheckFailed];
     let reason = checked.into_iter().find(|reason| reason.as_str() == finding.reason)?;
     let object = finding.object.as_ref().map(|object| format!("{} {}", object.kind, object.name))?;
     Some(Finding::new(reason, object, finding.message.clone()))

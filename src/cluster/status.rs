@@ -11,14 +11,14 @@ use serde::Serialize;
 
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::{
-    CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicy, ImageSetPolicyStatus,
-    OperatorStatus, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet, SwapStatus,
-    WorkloadProgress,
+    ComponentStatus, CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicy,
+    ImageSetPolicyStatus, OperatorStatus, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet,
+    SwapStatus, WorkloadProgress,
 };
 use crate::domain::decision::{Action, GoalState, Motive};
 use crate::domain::report::Report;
 
-/// The most findings that a status holds.
+/// The most findings, or components, that a status holds.
 const MOST_FINDINGS: usize = 64;
 /// The longest note of an event, in bytes (Kubernetes API: 1 KiB).
 const LONGEST_NOTE: usize = 1000;
@@ -188,9 +188,22 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
         }),
         plan: plan(report),
         gate: report.admitted_images.as_ref().map(|admitted| GateStatus { admitted_images: admitted.clone() }),
+        components: match &report.components {
+            Some(components) => components.iter().take(MOST_FINDINGS).map(component).collect(),
+            None => before.components.clone(),
+        },
         findings: report.findings.iter().take(MOST_FINDINGS).map(|one| finding(before, one, now)).collect(),
         last_handled_refresh: report.handled_refresh.clone().or_else(|| before.last_handled_refresh.clone()),
         conditions: report.conditions.iter().map(|one| condition(before, one, report.generation, now)).collect(),
+    }
+}
+
+fn component(report: &crate::domain::report::ComponentReport) -> ComponentStatus {
+    ComponentStatus {
+        name: report.name.clone(),
+        available: report.available,
+        progressing: report.progressing,
+        degraded: report.degraded,
     }
 }
 
@@ -257,10 +270,13 @@ fn finding(before: &ImageSetPolicyStatus, finding: &crate::domain::Finding, now:
     let same =
         before.findings.iter().find(|one| one.reason == reason && one.object == object && one.message == message);
     let next_step = finding.reason.next_step();
+    let evidence = finding.evidence.as_ref();
     Finding {
         reason,
         object,
         message,
+        have: evidence.map(|evidence| evidence.have.clone()),
+        want: evidence.map(|evidence| evidence.want.clone()),
         next_step: (!next_step.is_empty()).then(|| next_step.to_owned()),
         since: same.and_then(|one| one.since.clone()).or_else(|| Some(seconds(now))),
     }

@@ -36,6 +36,7 @@ pub(super) fn all(facts: &Facts<'_>) -> Vec<Condition> {
         (ConditionType::Adopted, facts.adopted()),
         (ConditionType::Drifted, facts.worst(ConditionType::Drifted, Reason::NoDrift)),
         (ConditionType::OperatorDegraded, facts.worst(ConditionType::OperatorDegraded, Reason::NotDegraded)),
+        (ConditionType::ImagePullFailing, facts.worst(ConditionType::ImagePullFailing, Reason::NoPullFailure)),
     ];
     let condition = |(r#type, (status, reason, message)): (ConditionType, Answer)| Condition {
         r#type,
@@ -302,7 +303,7 @@ impl Facts<'_> {
 
     /// An abnormal-true condition: True with the worst finding that concerns it.
     fn worst(&self, concern: ConditionType, fine: Reason) -> Answer {
-        let mut findings = self.of(concern);
+        let mut findings = self.of(concern).filter(|finding| finding.reason.severity() >= Severity::Warning);
         match findings.next() {
             None => (Status::False, fine, String::new()),
             Some(first) => {

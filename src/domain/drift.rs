@@ -60,7 +60,7 @@ pub(super) fn remembered(
                 let still = snapshot.settings.tag_moved == TagMoved::Hold;
                 still && finding.object == object && about.any(|(_, digest)| finding.message.contains(&digest))
             }
-            Reason::ImageGone => finding.object == object && about.next().is_some(),
+            Reason::DigestGone => finding.object == object && about.next().is_some(),
             Reason::RecheckFailed => about.next().is_some(),
             _ => false,
         }
@@ -78,7 +78,7 @@ fn image_gone(object: &str, gone: &[(&Reference, Digest)]) -> Option<Finding> {
             format!("{} are no longer in the registry, and pinned", listed(&references, NAMED))
         }
     };
-    Some(Finding::new(Reason::ImageGone, object, message))
+    Some(Finding::new(Reason::DigestGone, object, message))
 }
 
 /// A tag that resolves to something else now.

@@ -56,13 +56,17 @@ explained! {
     Adopted "Does the operator use the set, in every workload?",
     Drifted "Does something differ from what is pinned, or will?",
     OperatorDegraded "Does a TigeraStatus say Degraded?",
+    ImagePullFailing "Is there a pod that cannot pull or run a pinned image?",
 }
 
 impl ConditionType {
     /// Whether True is the answer that calls for attention.
     #[must_use]
     pub const fn is_abnormal_true(self) -> bool {
-        matches!(self, Self::Reconciling | Self::Stalled | Self::Drifted | Self::OperatorDegraded)
+        matches!(
+            self,
+            Self::Reconciling | Self::Stalled | Self::Drifted | Self::OperatorDegraded | Self::ImagePullFailing
+        )
     }
 
     /// Whether kstatus gives it its meaning, for GitOps tools that know nothing of this kind.
@@ -78,6 +82,7 @@ explained! {
     /// What it tells a person.
     meaning:
     Normal "As it should be; said because somebody may ask.",
+    Note "Worth knowing; nothing is wrong and nothing is to be done now.",
     Waiting "Under way: it ends by itself.",
     Warning "Somebody should look; nothing is held up.",
     Blocking "It is retried by itself, but something outside has to change first.",
@@ -217,8 +222,18 @@ reasons! {
     NoDrift, Drifted, Normal, "Nothing differs from what is pinned.", "";
     ImageSetEdited, Drifted, Warning, "A set of ours was changed by somebody else.", "put wanted digests into spec.images.digests instead of editing the set";
     TagMoved, Drifted, Warning, "A tag resolves to another digest than the pinned one.", "find out why; spec.tagMoved: Repin stores the new digest";
-    ImageGone, Drifted, Warning, "A pinned image is no longer served under its tag.", "push it again: nodes that do not have it cannot pull it";
+    TagGone, Drifted, Warning, "A tag of a pinned image is gone from the registry, which still serves the pinned digest.", "nothing breaks now; push the tag again before the registry collects what no tag names";
+    DigestGone, Drifted, Warning, "The registry no longer serves a pinned digest.", "push or mirror it again: nodes that do not have it cannot pull it";
+    ImageSetOutdated, Drifted, Warning, "A stored set holds other content than its operator version, registry or FIPS mode wants.", "see Applied for what holds the new content; in mode Observe, review the plan and set spec.mode: Apply";
+    FipsMismatch, Drifted, Warning, "Installation.spec.fipsMode says one thing and the set pins the images of the other: they run without a word.", "have the set made for this fipsMode: delete somebody else's set or set spec.takeOwnership: true; ours is made anew in mode Apply";
+    RequiredImageMissing, Drifted, Warning, "A stored set lacks an image that the operator insists on for the objects in the cluster.", "make the set anew for this operator version; see Resolved where the registry lacks the image";
+    FeatureImageMissing, Drifted, Note, "A stored set lacks an image that the operator will insist on when a feature is enabled.", "before the feature is enabled: push the image, take it out of spec.images.exclude, and see status.current.omitted";
     BlockingImageSet, Drifted, Warning, "An ImageSet exists that makes the operator stop while the exact one is missing.", "delete it, or let the exact one be stored";
+    ImageSetWillBlock, Drifted, Warning, "The stored sets will make an operator version that is to come stop, because its own set is not stored.", "solve what holds its set before the upgrade; see status.prepared";
+    StrayImageSet, Drifted, Note, "An ImageSet has a name that no operator version of this variant looks for.", "delete it, or correct its name: an operator before v1.34 stops at any name, and a later one at any that starts like its own, when its own set is missing";
+    WorkloadNotPinned, Drifted, Warning, "A workload's template does not name the pinned digests, although the operator has selected the set.", "see whether the operator runs and is not Degraded; it rewrites the template by itself";
+    PodsRunOther, Drifted, Warning, "Pods run another digest than the one that their template pins.", "look at the nodes' container runtime and at whatever changes images between registry and node";
+    PodDigestsUnknown, Drifted, Note, "The container runtime does not tell the repository digest of what runs (preloaded images, CRI-O): it cannot be compared.", "";
     InstallationDiffers, Drifted, Warning, "The Installation differs from spec.installation, from which the first set was made; the Installation wins.", "make spec.installation agree with the Installation";
     InstallationGone, Drifted, Warning, "There is no Installation, and stored sets were made from other settings than spec.installation has; nothing is changed.", "put the Installation back; where there never was one, delete the set to have it made from spec.installation";
     RecheckFailed, Drifted, Warning, "The pinned digests are due for a check and the registry could not be asked.", "see the message; nothing pinned changes";
@@ -226,7 +241,22 @@ reasons! {
     // OperatorDegraded
     NotDegraded, OperatorDegraded, Normal, "No TigeraStatus says Degraded.", "";
     ImageSetRefused, OperatorDegraded, Warning, "The operator refuses a set of ours that is right for its version, as a vendor's build under an upstream tag may do.", "its image is asked and the set made anew by its own word; if that does not help, name the image by a tag of its own in the Deployment";
-    ComponentDegraded, OperatorDegraded, Warning, "A TigeraStatus says Degraded.", "read its message; kubectl get tigerastatus";
+    ExactImageSetMissing, OperatorDegraded, Warning, "The operator stops: there are ImageSets, and none has the name that it wants.", "have the set that it names stored (see Applied and Prepared), or delete all ImageSets to go back to tags";
+    UnexpectedImages, OperatorDegraded, Warning, "The operator refuses a set because it lists names that this operator version does not know.", "take the entries out or have the set made for this version: tigera/operator is refused from v1.36 on, and tigera/key-cert-provisioner is calico/key-cert-provisioner from v1.34 on";
+    ImagesNotListed, OperatorDegraded, Warning, "The operator refuses a set because it lacks images that a component needs; a list made for another version, or by the documented script.", "have the set made anew for this version; the message can hide more names";
+    DigestsMalformed, OperatorDegraded, Warning, "The operator refuses a set because a digest does not start with sha256:.", "have the set made anew";
+    PodsCannotPull, OperatorDegraded, Warning, "The operator says that a pod cannot pull its image; it names the pod and never the entry.", "see ImagePullFailing, which names the entry and what the registry answered";
+    ComponentDegraded, OperatorDegraded, Warning, "A TigeraStatus says Degraded for a cause that has nothing to do with images; no ImageSet is to blame.", "read its message; kubectl describe tigerastatus";
+
+    // ImagePullFailing
+    NoPullFailure, ImagePullFailing, Normal, "Every pod that runs pinned images could pull them.", "";
+    PullNotFound, ImagePullFailing, Warning, "The registry does not have the pinned digest for a node: digest of another registry, single-platform copy, garbage-collected, or not yet in a pull-through cache.", "compare the digest with the tag in that registry (imageset-controller refresh does); warm a cache by pulling the tag";
+    PullUnauthorized, ImagePullFailing, Warning, "The registry refuses the node's credentials for a pinned image.", "check the Installation's imagePullSecrets and that the secrets are in the pod's namespace and still valid";
+    PullPlatformMissing, ImagePullFailing, Warning, "A pinned image has nothing for the platform of a node.", "mirror the whole index (crane copy, skopeo copy --all) and have the set made anew";
+    PullRateLimited, ImagePullFailing, Warning, "The registry's rate limit for nodes is used up.", "pull with credentials, or from a mirror; kubelets try again by themselves";
+    PullTimeout, ImagePullFailing, Warning, "A node does not reach the registry, or not in time.", "check network, DNS and proxy of the nodes, and whether the registry answers them";
+    PullFailed, ImagePullFailing, Warning, "A pinned image cannot be pulled for a cause that is not known here.", "read the message; kubectl describe pod shows all of it";
+    ExecFormatError, ImagePullFailing, Warning, "A pinned image is of another platform than its node: a platform manifest is pinned and not the index.", "pin the index: imageset-controller refresh, and mirror the whole index where there is none";
 }
 
 impl Reason {
@@ -282,13 +312,32 @@ pub struct Finding {
     pub object: String,
     /// What happened, in words, without the object's name in front.
     pub message: String,
+    /// What is there and what should be, where that can be put side by side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+}
+
+/// What was found and what is wanted in its place, such as two digests, cut.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// What is there.
+    pub have: String,
+    /// What should be.
+    pub want: String,
 }
 
 impl Finding {
     /// A finding about `object`.
     #[must_use]
     pub fn new(reason: Reason, object: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { reason, object: object.into(), message: message.into() }
+        Self { reason, object: object.into(), message: message.into(), evidence: None }
+    }
+
+    /// With what is there and what should be.
+    #[must_use]
+    pub fn with_evidence(self, have: impl Into<String>, want: impl Into<String>) -> Self {
+        Self { evidence: Some(Evidence { have: have.into(), want: want.into() }), ..self }
     }
 
     /// Whether it holds up what the policy asks for.

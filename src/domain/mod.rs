@@ -22,6 +22,7 @@ mod operator;
 mod operator_digests;
 pub mod operator_images;
 pub mod platform;
+pub mod pods;
 pub mod record;
 pub mod reference;
 mod refusal;

@@ -15,6 +15,7 @@ use super::operator_digests::{OperatorDigests, image_of};
 use super::requests;
 use super::retention::Retained;
 use super::settings::PrepareVersion;
+use super::snapshot::{ComponentStatus, Read};
 use super::{Digest, Reference, Release, Snapshot};
 
 /// Everything that is told.
@@ -41,6 +42,8 @@ pub struct Report {
     pub handled_refresh: Option<String>,
     /// The last swap of a content for another under one name.
     pub last_swap: Option<Swap>,
+    /// What each TigeraStatus says; `None` where they could not be read.
+    pub components: Option<Vec<ComponentReport>>,
     /// What would be done, or waits to be done.
     pub plan: PlanReport,
     /// What a person should know, the worst first; normal news are left out.
@@ -107,6 +110,20 @@ pub struct Swap {
     pub at: Timestamp,
     /// The most that the operator can have been Ready without its content, in whole seconds.
     pub gap_seconds: i64,
+}
+
+/// One TigeraStatus, mirrored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentReport {
+    /// Its name, such as `calico`.
+    pub name: String,
+    /// Condition Available is True.
+    pub available: bool,
+    /// Condition Progressing is True.
+    pub progressing: bool,
+    /// Condition Degraded is True.
+    pub degraded: bool,
 }
 
 /// How far workloads are.
@@ -275,6 +292,7 @@ impl Report {
             discovery: decision.discovery.clone(),
             handled_refresh: requests::handled_refresh(snapshot, decision),
             last_swap: swap.or_else(|| snapshot.remembered.last_swap.clone()),
+            components: components(snapshot),
             plan,
             findings,
             conditions,
@@ -299,6 +317,20 @@ fn after(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
         }
     }
     goals
+}
+
+fn components(snapshot: &Snapshot) -> Option<Vec<ComponentReport>> {
+    let report = |status: &ComponentStatus| ComponentReport {
+        name: status.name.clone(),
+        available: status.available,
+        progressing: status.progressing,
+        degraded: status.degraded.is_some(),
+    };
+    match &snapshot.component_statuses {
+        Read::Known(all) => Some(all.iter().map(report).collect()),
+        Read::KindMissing => Some(Vec::new()),
+        Read::Failed(_) => None,
+    }
 }
 
 fn stored_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a StoreImageSet> {

@@ -11,6 +11,7 @@ use super::discovery::Discovery;
 use super::finding::Finding;
 use super::gate::SeenGate;
 use super::inspection::Inspections;
+use super::pods::SeenPods;
 use super::record::Record;
 use super::report::Swap;
 use super::required::Feature;
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub nodes: Read<BTreeMap<Platform, u32>>,
     /// DaemonSets and Deployments that the operator manages.
     pub workloads: Read<Vec<Workload>>,
+    /// What pods in these namespaces pull and run.
+    pub pods: Read<SeenPods>,
     /// The upgrade gate as it stands.
     pub gate: Read<SeenGate>,
     /// What was resolved before, and kept.
@@ -85,6 +88,7 @@ impl Default for Snapshot {
             features: Read::default(),
             nodes: Read::default(),
             workloads: Read::default(),
+            pods: Read::default(),
             gate: Read::default(),
             records: Read::default(),
             inspections: Inspections::default(),

@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, PATIENCE};
 use crate::server::{Reply, Server};
 use crate::{good, index, patient, plain, with_secret};
 
-use Reason::{ImageGone, RecheckFailed, TagMoved};
+use Reason::{DigestGone, RecheckFailed, TagMoved};
 
 /// The silent registry is released only when the other one's set is there; waiting for it would never end.
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn head_and_get_disagree() {
         (Reply::status(404), good(name), None, fetched),
         (Reply::status(405), good("moved"), drift(TagMoved, &is_now), fetched),
         (head(&other), good("moved"), drift(TagMoved, &is_now), fetched),
-        (head(&other), Reply::status(404), drift(ImageGone, "no longer in the registry"), refused),
+        (head(&other), Reply::status(404), drift(DigestGone, "no longer in the registry"), refused),
         (
             head(&other),
             good("moved").with("docker-content-digest", &other),

@@ -226,15 +226,15 @@ impl Cluster {
             .decision
             .findings
             .iter()
-            .partition(|finding| matches!(finding.reason, Reason::RecheckFailed | Reason::ImageGone));
+            .partition(|finding| matches!(finding.reason, Reason::RecheckFailed | Reason::DigestGone));
         let reasons: Vec<Reason> = of_set.iter().map(|finding| finding.reason).collect();
         // What the operator insists on is told apart from what nothing needs.
         let told = if expected.reason == Reason::ImageMissing { 2 } else { 1 };
         assert_eq!(reasons, vec![expected.reason; told], "{fault}: {of_set:?}");
         assert!(of_set[0].message.contains(expected.words), "{fault}: {}", of_set[0].sentence());
         let lost =
-            if expected.kind == RegistryFailureKind::NotFound { Reason::ImageGone } else { Reason::RecheckFailed };
-        let answered = lost == Reason::ImageGone;
+            if expected.kind == RegistryFailureKind::NotFound { Reason::DigestGone } else { Reason::RecheckFailed };
+        let answered = lost == Reason::DigestGone;
         assert_eq!(pass.decision.verified, answered, "{fault}: verified is what had an answer");
         let reasons: Vec<Reason> = of_check.iter().map(|finding| finding.reason).collect();
         assert_eq!(reasons, [lost], "{fault}: {of_check:?}");
