@@ -19,8 +19,8 @@ pub use image_set_policy::{
 pub use interval::Interval;
 pub use policy_status::{
     ComponentStatus, CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicyStatus,
-    OperatorStatus, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet, SwapStatus,
-    WorkloadProgress,
+    OperatorStatus, PendingWorkload, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet,
+    SwapStatus, WorkloadProgress,
 };
 
 /// API group of our kinds and prefix of our labels and annotations.

@@ -116,7 +116,7 @@ pub struct CurrentSet {
 }
 
 /// How far the DaemonSets and Deployments that the operator manages are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadProgress {
     /// All workloads with Calico images.
@@ -125,6 +125,24 @@ pub struct WorkloadProgress {
     pub pinned: i32,
     /// Those that are pinned and rolled out.
     pub complete: i32,
+    /// How far those are that are not complete; cut at 64 entries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub pending: Vec<PendingWorkload>,
+}
+
+/// A workload that does not run the set everywhere yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingWorkload {
+    /// Kind, namespace and name, such as DaemonSet calico-system/calico-node.
+    pub workload: String,
+    /// Whether its template names the pinned digests.
+    #[serde(default)]
+    pub pinned: bool,
+    /// Pods of the current template, in percent of those that are wanted, in whole tens.
+    #[serde(default)]
+    pub percent: i32,
 }
 
 /// What was made ready for one operator version.
@@ -318,4 +336,13 @@ pub struct FindingObject {
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,
+}
+
+impl std::fmt::Display for FindingObject {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(formatter, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(formatter, "{} {}", self.kind, self.name),
+        }
+    }
 }

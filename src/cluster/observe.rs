@@ -374,6 +374,7 @@ fn stored_image_set(set: &api::operator::ImageSet) -> StoredImageSet {
             .map(|entry| StoredImage { image: entry.image.clone(), digest: entry.digest.clone() })
             .collect(),
         manager: newest.and_then(|entry| entry.manager.clone()),
+        changed_at: newest.and_then(|entry| entry.time.as_ref()).map(|time| time.0),
     }
 }
 
@@ -438,12 +439,15 @@ fn images(template: &PodSpec) -> Vec<String> {
     containers.filter_map(|container| container.image.clone()).collect()
 }
 
-/// A finding of the last check against the registry.
-fn drift(finding: &api::Finding) -> Option<Finding> {
-    let checked = [Reason::TagMoved, Reason::DigestGone, Reason::RecheckFailed];
-    let reason = checked.into_iter().find(|reason| reason.as_str() == finding.reason)?;
-    let object = finding.object.as_ref().map(|object| format!("{} {}", object.kind, object.name))?;
-    Some(Finding::new(reason, object, finding.message.clone()))
+/// A finding as it was told last.
+pub(super) fn told_before(finding: &api::Finding) -> Option<Finding> {
+    let reason = Reason::ALL.iter().find(|reason| reason.as_str() == finding.reason)?;
+    let object = finding.object.as_ref().map(ToString::to_string).unwrap_or_default();
+    let told = Finding::new(*reason, object, finding.message.clone());
+    Some(match (&finding.have, &finding.want) {
+        (Some(have), Some(want)) => told.with_evidence(have, want),
+        _ => told,
+    })
 }
 
 fn remembered(policy: &ImageSetPolicy) -> Remembered {
@@ -492,7 +496,7 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
                 releases: discovery.releases.iter().filter_map(|release| release.parse().ok()).collect(),
             })
         }),
-        drift: status.findings.iter().filter_map(drift).collect(),
+        findings: status.findings.iter().filter_map(told_before).collect(),
         handled_refresh: status.last_handled_refresh.clone(),
         last_swap: status.last_swap.as_ref().and_then(|swap| {
             Some(Swap {

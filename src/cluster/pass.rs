@@ -169,7 +169,7 @@ impl Passes {
             self.start_refresh(&snapshot);
         }
         // A check that failed is still due.
-        let failed = snapshot.remembered.drift.iter().any(|finding| finding.reason == Reason::RecheckFailed);
+        let failed = snapshot.remembered.findings.iter().any(|finding| finding.reason == Reason::RecheckFailed);
         snapshot.recheck_due = due.is_zero() || refresh || failed;
         if snapshot.recheck_due && !refresh {
             // What was asked for the last check is half an interval old at the least.

@@ -3,25 +3,34 @@
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
-use kube::api::{Api, Patch, PatchParams};
-use kube::core::{DynamicObject, Resource};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Resource};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 
+use super::observe::told_before;
 use super::{FIELD_MANAGER, POLICY_NAME};
+use crate::api::operator;
 use crate::api::{
     ComponentStatus, CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicy,
-    ImageSetPolicyStatus, OperatorStatus, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet,
-    SwapStatus, WorkloadProgress,
+    ImageSetPolicyStatus, OperatorStatus, PendingWorkload, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState,
+    RetainedSet, SwapStatus, WorkloadProgress,
 };
 use crate::domain::decision::{Action, GoalState, Motive};
-use crate::domain::report::Report;
+use crate::domain::report::{MOST_FINDINGS, Report};
 
-/// The most findings, or components, that a status holds.
-const MOST_FINDINGS: usize = 64;
 /// The longest note of an event, in bytes (Kubernetes API: 1 KiB).
 const LONGEST_NOTE: usize = 1000;
+
+/// Kinds on whose objects events are told, with group, version and plural.
+const KINDS_WITH_EVENTS: [(&str, (&str, &str, &str)); 5] = [
+    ("ImageSet", (operator::GROUP, operator::VERSION, "imagesets")),
+    ("Installation", (operator::GROUP, operator::VERSION, "installations")),
+    ("TigeraStatus", (operator::GROUP, operator::VERSION, "tigerastatuses")),
+    ("DaemonSet", ("apps", "v1", "daemonsets")),
+    ("Deployment", ("apps", "v1", "deployments")),
+];
 
 /// Writes what is said.
 pub struct StatusWriter {
@@ -74,37 +83,49 @@ impl StatusWriter {
     }
 
     async fn publish(&self, policy: &ImageSetPolicy, event: &crate::domain::report::Event) {
-        let about = match &event.image_set {
-            Some(name) => self.image_set(name).await,
-            None => None,
-        };
+        let mut objects = Vec::new();
+        for (object, note) in &event.about {
+            objects.extend(self.reference(object).await.map(|reference| (reference, note)));
+        }
+        let related = objects.first().map(|(reference, _)| reference.clone());
         let mut published = Event {
             type_: if event.warning { EventType::Warning } else { EventType::Normal },
             reason: event.reason.clone(),
             note: Some(cut(&event.note)),
             action: event.action.to_owned(),
-            secondary: about.clone(),
+            secondary: related,
         };
-        let mut objects = vec![policy.object_ref(&())];
-        objects.extend(about);
-        for object in objects {
-            if let Err(error) = self.recorder.publish(&published, &object).await {
-                tracing::warn!(%error, reason = event.reason, "an event could not be published");
-            }
-            published.secondary = None;
+        self.publish_on(&policy.object_ref(&()), &published).await;
+        published.secondary = None;
+        for (object, note) in objects {
+            published.note = Some(cut(note));
+            self.publish_on(&object, &published).await;
         }
     }
 
-    /// The set that an event is about, if it is there.
-    async fn image_set(&self, name: &str) -> Option<ObjectReference> {
-        let resource = kube::core::ApiResource::erase::<crate::api::operator::ImageSet>(&());
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        let set = api.get_metadata(name).await.ok()?;
+    async fn publish_on(&self, object: &ObjectReference, event: &Event) {
+        if let Err(error) = self.recorder.publish(event, object).await {
+            tracing::warn!(%error, reason = event.reason, "an event could not be published");
+        }
+    }
+
+    /// An object that an event is about, if it is there. Found by listing, which is a right that looking at it needs anyway.
+    async fn reference(&self, object: &str) -> Option<ObjectReference> {
+        let object = self::object(object)?;
+        let (group, version, plural) = KINDS_WITH_EVENTS.iter().find(|(kind, ..)| *kind == object.kind)?.1;
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, &object.kind), plural);
+        let api: Api<DynamicObject> = match &object.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        let only = ListParams::default().fields(&format!("metadata.name={}", object.name)).limit(1);
+        let found = api.list_metadata(&only).await.ok()?.items.pop()?;
         Some(ObjectReference {
-            api_version: Some(crate::api::operator::API_VERSION.to_owned()),
-            kind: Some("ImageSet".to_owned()),
-            name: Some(name.to_owned()),
-            uid: set.uid(),
+            api_version: Some(resource.api_version),
+            uid: found.uid(),
+            kind: Some(object.kind),
+            namespace: object.namespace,
+            name: Some(object.name),
             ..ObjectReference::default()
         })
     }
@@ -162,6 +183,7 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
                 total: count(current.workloads.total),
                 pinned: count(current.workloads.pinned),
                 complete: count(current.workloads.complete),
+                pending: current.workloads.pending.iter().take(MOST_FINDINGS).map(pending).collect(),
             }),
             last_verified_time: current.last_verified.map(|at| seconds(&Time(at))),
         }),
@@ -195,6 +217,14 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
         findings: report.findings.iter().take(MOST_FINDINGS).map(|one| finding(before, one, now)).collect(),
         last_handled_refresh: report.handled_refresh.clone().or_else(|| before.last_handled_refresh.clone()),
         conditions: report.conditions.iter().map(|one| condition(before, one, report.generation, now)).collect(),
+    }
+}
+
+fn pending(workload: &crate::domain::report::PendingWorkload) -> PendingWorkload {
+    PendingWorkload {
+        workload: workload.workload.clone(),
+        pinned: workload.pinned,
+        percent: i32::try_from(workload.percent).unwrap_or(100),
     }
 }
 
@@ -265,10 +295,11 @@ fn plan(report: &Report) -> Option<Plan> {
     (plan != Plan::default()).then_some(plan)
 }
 
-fn finding(before: &ImageSetPolicyStatus, finding: &crate::domain::Finding, now: &Time) -> Finding {
+fn finding(before: &ImageSetPolicyStatus, told_now: &crate::domain::Finding, now: &Time) -> Finding {
+    let finding = told_now;
     let (object, message, reason) = (object(&finding.object), finding.message.clone(), finding.reason.to_string());
-    let same =
-        before.findings.iter().find(|one| one.reason == reason && one.object == object && one.message == message);
+    let told = |one: &&Finding| told_before(one).is_some_and(|before| before.is_same(told_now));
+    let same = before.findings.iter().find(told);
     let next_step = finding.reason.next_step();
     let evidence = finding.evidence.as_ref();
     Finding {

@@ -3,13 +3,28 @@
 
 use std::collections::BTreeMap;
 
-use super::report::Progress;
+use super::report::{PendingWorkload, Progress};
 use super::settings::InstallationSettings;
 use super::snapshot::Workload;
 use super::{Digest, ImageName, OperatorImages, Reference};
 
 /// A set's entries by the repository that nodes pull them from.
 pub(super) struct PulledFrom(BTreeMap<String, Digest>);
+
+/// An image of a workload's template that is not by the pinned digest.
+pub(super) struct Unpinned {
+    /// As the template has it.
+    pub image: Reference,
+    /// What the set pins.
+    pub pinned: Digest,
+}
+
+impl Unpinned {
+    /// What is there in the place of the pinned digest.
+    pub fn has(&self) -> String {
+        self.image.digest().map_or_else(|| self.image.to_string(), Digest::short)
+    }
+}
 
 /// How a workload stands to a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,30 +52,40 @@ impl PulledFrom {
     }
 
     pub fn standing(&self, workload: &Workload) -> Standing {
-        let mut standing = Standing::Unrelated;
-        for image in &workload.images {
-            let Ok(reference) = image.parse::<Reference>() else { continue };
-            match self.0.get(&reference.name()) {
-                None => {}
-                Some(pinned) if reference.digest() == Some(pinned) => standing = Standing::Pinned,
-                Some(_) => return Standing::Other,
-            }
+        if self.unpinned(workload).is_some() {
+            return Standing::Other;
         }
-        standing
+        let listed = |image: &String| image.parse::<Reference>().is_ok_and(|image| self.0.contains_key(&image.name()));
+        if workload.images.iter().any(listed) { Standing::Pinned } else { Standing::Unrelated }
+    }
+
+    /// The first image of the set that this template does not name by the pinned digest.
+    pub fn unpinned(&self, workload: &Workload) -> Option<Unpinned> {
+        workload.images.iter().find_map(|image| {
+            let image: Reference = image.parse().ok()?;
+            let pinned = *self.0.get(&image.name())?;
+            (image.digest() != Some(&pinned)).then_some(Unpinned { image, pinned })
+        })
     }
 
     /// How far the workloads are that run images of the set.
     pub fn progress(&self, workloads: &[Workload]) -> Progress {
-        let related = workloads.iter().map(|workload| (self.standing(workload), workload.rolled_out));
-        related.fold(Progress::default(), |progress, (standing, rolled_out)| match standing {
-            Standing::Unrelated => progress,
-            Standing::Other => Progress { total: progress.total + 1, ..progress },
-            Standing::Pinned => Progress {
-                total: progress.total + 1,
-                pinned: progress.pinned + 1,
-                complete: progress.complete + usize::from(rolled_out),
-            },
-        })
+        let mut progress = Progress::default();
+        for workload in workloads {
+            let pinned = match self.standing(workload) {
+                Standing::Unrelated => continue,
+                Standing::Other => false,
+                Standing::Pinned => true,
+            };
+            progress.total += 1;
+            progress.pinned += usize::from(pinned);
+            if pinned && workload.rolled_out {
+                progress.complete += 1;
+            } else {
+                progress.pending.push(PendingWorkload::new(workload, pinned));
+            }
+        }
+        progress
     }
 
     /// The workloads whose pods the operator would roll for this set.

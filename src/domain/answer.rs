@@ -70,6 +70,16 @@ pub enum Answer<T> {
     Failed(RegistryFailure),
 }
 
+impl<T> Answer<T> {
+    /// What was told, if it was.
+    pub const fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Pending | Self::Failed(_) => None,
+        }
+    }
+}
+
 /// What an operator image says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -157,7 +157,12 @@ impl Recipe<'_> {
                 Pin::Failed(failure) => troubles.failed(failure),
                 Pin::Moved(recorded, now) => {
                     troubles.uncovered(reference, recorded, &self.uncovered(name, recorded));
-                    troubles.other.push(super::drift::tag_moved(self.object(), reference, recorded.digest, now.digest));
+                    troubles.other.push(super::drift::tag_moved::finding(
+                        self.object(),
+                        reference,
+                        recorded.digest,
+                        now.digest,
+                    ));
                 }
                 Pin::Missing(_) if may_omit => {
                     record.images.remove(reference);

@@ -2,6 +2,7 @@
 //! `Reconciling` and `Stalled`. Times are not known here.
 
 use super::Snapshot;
+use super::assemble::{NAMED, listed};
 use super::decision::{Decision, Goal, GoalState, Purpose};
 use super::finding::{ConditionType, Finding, Reason, Severity};
 use super::report::{Condition, CurrentReport, Outcome, PreparedReport, Status};
@@ -177,7 +178,7 @@ impl Facts<'_> {
     }
 
     fn applied(&self) -> Answer {
-        let mine = |finding: &&Finding| !self.only_ahead(finding);
+        let mine = |finding: &&Finding| finding.reason.severity() > Severity::Note && !self.only_ahead(finding);
         if let Some(finding) = self.of(ConditionType::Applied).find(mine) {
             return (Status::False, finding.reason, finding.sentence());
         }
@@ -279,7 +280,7 @@ impl Facts<'_> {
             return (Status::False, Reason::NothingToAdopt, Reason::NothingToAdopt.meaning().to_owned());
         };
         let name = &current.image_set;
-        let workloads = current.workloads;
+        let workloads = &current.workloads;
         if current.adopted {
             let message = format!("{name} in all {} workloads", workloads.total);
             return (Status::True, Reason::AdoptionComplete, message);
@@ -291,8 +292,11 @@ impl Facts<'_> {
             }
             Some(selected) if selected == name => {
                 let message = format!(
-                    "{name} is selected; {} of {} workloads are pinned, {} rolled out",
-                    workloads.pinned, workloads.total, workloads.complete
+                    "{name} is selected; {} of {} workloads are pinned, {} rolled out: {}",
+                    workloads.pinned,
+                    workloads.total,
+                    workloads.complete,
+                    listed(&workloads.pending, NAMED)
                 );
                 (Status::False, Reason::RollingOut, message)
             }
@@ -301,8 +305,12 @@ impl Facts<'_> {
         }
     }
 
-    /// An abnormal-true condition: True with the worst finding that concerns it.
+    /// An abnormal-true condition: True with the worst finding that concerns it; unknown while it cannot be looked.
     fn worst(&self, concern: ConditionType, fine: Reason) -> Answer {
+        if let Some(failure) = self.snapshot.unread(concern) {
+            let finding = super::decide::read_finding(failure);
+            return (Status::Unknown, finding.reason, finding.sentence());
+        }
         let mut findings = self.of(concern).filter(|finding| finding.reason.severity() >= Severity::Warning);
         match findings.next() {
             None => (Status::False, fine, String::new()),

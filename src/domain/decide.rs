@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::adoption::PulledFrom;
-use super::answer::{Answer, Hints};
+use super::answer::Hints;
 use super::assemble::{Obstacle, Recipe};
 use super::builds::Builds;
 use super::decision::{Action, Decision, Goal, GoalState, OperatorKnowledge, Purpose};
@@ -17,7 +17,7 @@ use super::imageset::Origin;
 use super::inspection;
 use super::operator::{know_operator, know_prepared};
 use super::operator_digests::OperatorDigests;
-use super::record::Refused;
+use super::record::{RecordKey, Refused};
 use super::refusal::{self, InDoubt};
 use super::report::Progress;
 use super::same_name::{self, Claim};
@@ -74,14 +74,29 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
         unmakeable,
         in_doubt,
         installation_gone: !gone.is_empty(),
+        looks: Vec::new(),
     };
     let orders = if versions.pending { Vec::new() } else { desk.orders(catalogue) };
     for order in orders {
         desk.work_on(order);
     }
-    let mut decision = desk.decision;
+    let (mut decision, looks) = (desk.decision, desk.looks);
     decision.unmakeable = pre_release_markers(&decision, catalogue, installation.variant);
-    decision.findings.extend(cluster_findings(snapshot, &installation, &decision, versions.frozen));
+    let seen = drift::View {
+        snapshot,
+        installation: &installation,
+        builds: &builds,
+        operator: &decision.operator,
+        looks: &looks,
+        frozen: versions.frozen,
+    };
+    let (drifted, questions) = (drift::findings(&seen), drift::questions(&seen));
+    let target = looks.iter().find(|look| look.purpose == Purpose::Target && look.state == GoalState::Stored);
+    decision.verified = target.is_some_and(|look| drift::compared(&seen, look));
+    decision.look_again = drift::look_again(&seen);
+    decision.findings.extend(drifted);
+    decision.questions.images.extend(questions);
+    decision.findings.extend(cluster_findings(snapshot));
     if versions.frozen {
         freeze(&mut decision);
     } else if !gone.is_empty() {
@@ -148,6 +163,8 @@ struct Desk<'a> {
     in_doubt: Option<InDoubt>,
     /// Sets of ours are there from an Installation that is gone: none is changed.
     installation_gone: bool,
+    /// What the checks for drift look at.
+    looks: Vec<drift::Look>,
 }
 
 /// What became of one set.
@@ -171,7 +188,7 @@ impl Worked {
     }
 }
 
-impl Desk<'_> {
+impl<'desk> Desk<'desk> {
     /// The sets that are wanted, in the order in which they may be written.
     fn orders(&self, catalogue: &Catalogue<'_>) -> Vec<Order> {
         let order = |purpose: Purpose, release: Release| {
@@ -254,10 +271,8 @@ impl Desk<'_> {
             // Not the running version's progress.
             self.decision.adoption = Progress::default();
         }
-        if order.purpose == Purpose::Target && worked.state == GoalState::Stored {
-            self.decision.verified = self.compared(&order, worked.entries.as_ref());
-        }
         let runs = order.purpose.is_wanted_now();
+        self.looks.push(self.look(&order, &worked));
         let claim = || Claim { release, runs, content: worked.entries.clone(), state: worked.state };
         self.claimed.entry(order.name.clone()).or_insert_with(claim);
         self.decision.goals.push(Goal {
@@ -277,18 +292,7 @@ impl Desk<'_> {
         let key = self.builds.record_key(order.images.release(), self.installation);
         let snapshot = self.snapshot;
         let existing = self.stored.iter().find(|set| set.name == order.name.as_str());
-        let recipe = Recipe {
-            snapshot,
-            pinned: existing
-                .filter(|set| stored::as_we_wrote_it_for(set, &key))
-                .and_then(stored::parsed_entries)
-                .unwrap_or_default(),
-            installation: self.installation,
-            images: &order.images,
-            name: &order.name,
-            key: &key,
-            everything_required: snapshot.installation.known().is_none_or(Option::is_none),
-        };
+        let recipe = self.recipe(order, &key);
         let claimed = self.claimed.get(&order.name).cloned();
         let standing =
             existing.filter(|set| claimed.is_none() && stored::as_we_wrote_it_for(set, &key)).and_then(|set| {
@@ -324,47 +328,49 @@ impl Desk<'_> {
         if order.purpose.is_wanted_now() {
             worked.findings.extend(unknown_digests(&recipe));
         }
-        let comparable = worked.state == GoalState::Stored && !self.installation_gone;
-        if comparable && claimed_by_nobody(&self.claimed, &order.name) {
-            worked.findings.extend(self.recheck(&recipe, worked.entries.as_ref()));
-        }
         worked
+    }
+
+    fn recipe<'a>(&self, order: &'a Order, key: &'a RecordKey) -> Recipe<'a>
+    where
+        'desk: 'a,
+    {
+        let existing = self.stored.iter().find(|set| set.name == order.name.as_str());
+        let pinned = existing.filter(|set| stored::as_we_wrote_it_for(set, key)).and_then(stored::parsed_entries);
+        Recipe {
+            snapshot: self.snapshot,
+            pinned: pinned.unwrap_or_default(),
+            installation: self.installation,
+            images: &order.images,
+            name: &order.name,
+            key,
+            everything_required: self.snapshot.installation.known().is_none_or(Option::is_none),
+        }
+    }
+
+    /// What the checks for drift should know of a set.
+    fn look(&self, order: &Order, worked: &Worked) -> drift::Look {
+        let key = self.builds.record_key(order.images.release(), self.installation);
+        let recipe = self.recipe(order, &key);
+        let (references, insisted_on) = (recipe.references().unwrap_or_default(), recipe.insisted_on());
+        let stored = worked.state == GoalState::Stored && !self.installation_gone;
+        drift::Look {
+            purpose: order.purpose.clone(),
+            name: order.name.clone(),
+            images: order.images.clone(),
+            state: worked.state,
+            content: worked.entries.clone().unwrap_or_default(),
+            references,
+            insisted_on,
+            comparable: stored && !self.claimed.contains_key(&order.name),
+            key,
+        }
     }
 
     /// What the operator that runs says against the set of this order.
     fn refused(&self, order: &Order) -> Option<&Refused> {
         let doubt = self.in_doubt.as_ref()?;
         (order.purpose.is_wanted_now() && doubt.release == order.images.release()).then_some(&doubt.refused)
-    }
-
-    /// Asks again what is pinned, where that is due, and tells what moved; else what the last check found.
-    fn recheck(&mut self, recipe: &Recipe<'_>, pinned: Option<&BTreeMap<ImageName, Digest>>) -> Vec<Finding> {
-        let (Some(pinned), Ok(references)) = (pinned, recipe.references()) else { return Vec::new() };
-        if !self.snapshot.recheck_due {
-            return drift::remembered(self.snapshot, recipe.name.as_str(), &references, pinned);
-        }
-        let pinned_references = references.iter().filter(|(name, _)| pinned.contains_key(*name));
-        let unasked = pinned_references.filter(|(_, reference)| !self.snapshot.answers.images.contains_key(reference));
-        self.decision.questions.images.extend(unasked.map(|(_, reference)| reference.clone()));
-        drift::moved_tags(self.snapshot, recipe.name.as_str(), &references, pinned)
-    }
-
-    /// Whether every digest that the set pins was compared with the registry in this pass.
-    fn compared(&self, order: &Order, pinned: Option<&BTreeMap<ImageName, Digest>>) -> bool {
-        let (true, Some(pinned)) = (self.snapshot.recheck_due, pinned) else { return false };
-        let settings = &self.snapshot.settings;
-        let defaults = order.images.set_images(self.installation.variant, self.installation.fips);
-        defaults.iter().filter(|(name, _)| pinned.contains_key(*name) && !settings.exclude.contains(name)).all(
-            |(name, default)| {
-                let Ok(placed) = self.installation.layout.place(default) else { return false };
-                let reference = settings.digests.get(name).map_or(placed.clone(), |digest| placed.with_digest(*digest));
-                match self.snapshot.answers.images.get(&reference) {
-                    Some(Answer::Known(_)) => true,
-                    Some(Answer::Failed(failure)) => Reason::from(failure.kind) == Reason::ImageMissing,
-                    Some(Answer::Pending) | None => false,
-                }
-            },
-        )
     }
 }
 
@@ -417,10 +423,6 @@ fn freeze(decision: &mut Decision) {
             goal.state = GoalState::Held;
         }
     }
-}
-
-fn claimed_by_nobody<T>(claimed: &BTreeMap<ImageSetName, T>, name: &ImageSetName) -> bool {
-    !claimed.contains_key(name)
 }
 
 /// Replacements for names that this release does not have.
@@ -484,21 +486,8 @@ fn stored_sets<'a>(snapshot: &'a Snapshot, findings: &mut Vec<Finding>) -> Optio
 }
 
 /// What the cluster says beside the sets.
-fn cluster_findings(
-    snapshot: &Snapshot,
-    installation: &InstallationSettings,
-    decision: &Decision,
-    frozen: bool,
-) -> Vec<Finding> {
+fn cluster_findings(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Read::Known(Some(seen)) = &snapshot.installation {
-        findings.extend(drift::installation_differs(&snapshot.settings.installation, &seen.settings));
-    }
-    // While it cannot be told what runs, a set that seems to be in the way may be the one that is needed.
-    let first = decision.goals.first().filter(|_| !frozen);
-    if let (Some(goal), Some(sets)) = (first, snapshot.image_sets.known()) {
-        findings.extend(drift::blocking_sets(sets, &goal.name, goal.release, installation.variant));
-    }
     for status in snapshot.component_statuses.known().into_iter().flatten() {
         if let Some(degraded) = &status.degraded {
             let message = [degraded.reason.as_str(), degraded.message.as_str()];
@@ -551,6 +540,9 @@ fn finished(mut decision: Decision, snapshot: &Snapshot) -> Decision {
     decision.questions.hints = hints(snapshot, &decision.questions.images);
     decision.look_again = [decision.look_again, snapshot.next_expiry()].into_iter().flatten().min();
     decision.findings.extend(decision.goals.iter().flat_map(|goal| goal.findings.clone()));
+    // What cannot be looked at is as it was, as far as anybody knows.
+    let unread = |finding: &&Finding| snapshot.unread(finding.reason.condition()).is_some();
+    decision.findings.extend(snapshot.remembered.findings.iter().filter(unread).cloned());
     decision.findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
     let mut seen = BTreeSet::new();
     decision.findings.retain(|finding| seen.insert(finding.clone()));

@@ -69,6 +69,12 @@ impl ConditionType {
         )
     }
 
+    /// Whether it is about what is seen in the cluster and its registry, whatever the policy asks for.
+    #[must_use]
+    pub const fn is_of_cluster(self) -> bool {
+        matches!(self, Self::Drifted | Self::OperatorDegraded | Self::ImagePullFailing)
+    }
+
     /// Whether kstatus gives it its meaning, for GitOps tools that know nothing of this kind.
     #[must_use]
     pub const fn is_kstatus(self) -> bool {
@@ -191,7 +197,7 @@ reasons! {
     ImageSetStored, Applied, Normal, "The set of the target version is stored.", "";
     ImageSetPlanned, Applied, Normal, "The set would be stored now, if the policy were in mode Apply.", "review the plan, then set spec.mode: Apply";
     ImageSetPruned, Applied, Normal, "A set of a previous version was deleted: there were more than spec.retain keeps.", "";
-    ForeignImageSetAccepted, Applied, Normal, "Somebody else's ImageSet has the right name and content; it is left as it is.", "";
+    ForeignImageSetAccepted, Applied, Note, "Somebody else's ImageSet has the right name and content; it is left as it is.", "";
     ForeignImageSetInvalid, Applied, Blocking, "Somebody else's ImageSet has the name that is needed, and this operator version will refuse it.", "delete it, correct it, or set spec.takeOwnership: true";
     OperatorKindsMissing, Applied, Blocking, "The operator's custom resource definitions are not installed yet.", "install them; work goes on by itself when they appear";
     RunningSetFirst, Applied, Blocking, "A set waits, because the set of the running version must exist before any other.", "solve what holds the running version's set";
@@ -274,6 +280,21 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Whether it is about a stored set that is no longer so once the wanted content is written.
+    #[must_use]
+    pub const fn ends_with_the_write(self) -> bool {
+        matches!(
+            self,
+            Self::ImageSetEdited
+                | Self::ImageSetOutdated
+                | Self::ImageSetWillBlock
+                | Self::FipsMismatch
+                | Self::RequiredImageMissing
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(self.as_str())
@@ -338,6 +359,14 @@ impl Finding {
     #[must_use]
     pub fn with_evidence(self, have: impl Into<String>, want: impl Into<String>) -> Self {
         Self { evidence: Some(Evidence { have: have.into(), want: want.into() }), ..self }
+    }
+
+    /// Whether both tell of one and the same thing, if perhaps in other words.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = self.reason == other.reason && self.object == other.object;
+        // The one reason of which a set has one finding per image.
+        same && (self.reason != Reason::TagMoved || self.evidence == other.evidence)
     }
 
     /// Whether it holds up what the policy asks for.

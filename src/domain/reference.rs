@@ -82,6 +82,14 @@ impl Reference {
         Ok(Self { registry, repository, ..self.clone() })
     }
 
+    /// The text with its digest cut, for messages.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let Some(digest) = self.digest() else { return self.to_string() };
+        let tag = self.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
+        format!("{}{tag}@{}", self.name(), digest.short())
+    }
+
     /// `registry/repository`, without tag and digest.
     #[must_use]
     pub fn name(&self) -> String {

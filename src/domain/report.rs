@@ -15,8 +15,13 @@ use super::operator_digests::{OperatorDigests, image_of};
 use super::requests;
 use super::retention::Retained;
 use super::settings::PrepareVersion;
-use super::snapshot::{ComponentStatus, Read};
+use super::snapshot::{ComponentStatus, Read, Workload};
 use super::{Digest, Reference, Release, Snapshot};
+
+/// The most findings that a status holds, and the most components and pending workloads.
+pub const MOST_FINDINGS: usize = 64;
+/// The most objects on which one event is told.
+const MOST_OBJECTS: usize = 5;
 
 /// Everything that is told.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -127,7 +132,7 @@ pub struct ComponentReport {
 }
 
 /// How far workloads are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Progress {
     /// All with images of the set.
     pub total: usize,
@@ -135,6 +140,43 @@ pub struct Progress {
     pub pinned: usize,
     /// Pinned and rolled out.
     pub complete: usize,
+    /// Those that are not complete.
+    pub pending: Vec<PendingWorkload>,
+}
+
+/// A workload that does not run the set everywhere yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PendingWorkload {
+    /// Such as `DaemonSet calico-system/calico-node`.
+    pub workload: String,
+    /// Its template carries the pinned digests.
+    pub pinned: bool,
+    /// Pods of the current template, in percent of those that are wanted, in whole tens: a status that told each pod would
+    /// be written for each.
+    pub percent: u32,
+}
+
+impl PendingWorkload {
+    /// How far it is.
+    #[must_use]
+    pub fn new(workload: &Workload, pinned: bool) -> Self {
+        let share = workload.updated.min(workload.desired).saturating_mul(10).checked_div(workload.desired);
+        Self {
+            workload: workload.to_string(),
+            pinned,
+            percent: if pinned { share.unwrap_or_default() * 10 } else { 0 },
+        }
+    }
+}
+
+impl std::fmt::Display for PendingWorkload {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.pinned, self.percent) {
+            (false, _) => write!(formatter, "{} not pinned yet", self.workload),
+            (true, 100) => write!(formatter, "{} updated, not available everywhere yet", self.workload),
+            (true, percent) => write!(formatter, "{} {percent} %", self.workload),
+        }
+    }
 }
 
 /// One version of `prepare.versions`.
@@ -220,8 +262,8 @@ pub struct Event {
     pub action: &'static str,
     /// In words.
     pub note: String,
-    /// Name of the ImageSet that it is about as well, if any.
-    pub image_set: Option<String>,
+    /// The objects that it is about beside the policy, such as `ImageSet calico-v3.31.7`, each with what is told there.
+    pub about: Vec<(String, String)>,
 }
 
 /// What became of the actions.
@@ -255,10 +297,9 @@ impl Report {
         findings.extend(write_finding(outcome));
         findings.retain(|finding| finding.reason.severity() > Severity::Normal);
         // An edit that was put back is history; its event tells it.
-        let put_back = stored_by(decision, outcome).filter(|store| store.motive == Motive::PutBack);
-        for object in put_back.map(|store| format!("ImageSet {}", store.set.name())) {
-            findings.retain(|finding| !(finding.reason == Reason::ImageSetEdited && finding.object == object));
-        }
+        let stored: BTreeSet<String> =
+            stored_by(decision, outcome).map(|store| format!("ImageSet {}", store.set.name())).collect();
+        findings.retain(|finding| !(finding.reason.ends_with_the_write() && stored.contains(&finding.object)));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
         let current = current(snapshot, decision, &goals);
         let digests = OperatorDigests::new(snapshot);
@@ -280,7 +321,7 @@ impl Report {
         };
         let conditions = conditions::all(&facts);
         let swap = swapped(snapshot, decision, outcome);
-        let events = events(snapshot, decision, outcome, &conditions, swap.as_ref());
+        let events = events(snapshot, decision, outcome, &conditions, &findings, swap.as_ref());
         Self {
             generation: snapshot.generation,
             blind: decision.blind,
@@ -432,7 +473,7 @@ fn current_goal(goals: &[Goal]) -> Option<&Goal> {
 fn current(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Option<CurrentReport> {
     let goal = current_goal(goals)?;
     let stored = goal.state == GoalState::Stored;
-    let workloads = decision.adoption;
+    let workloads = decision.adoption.clone();
     let selected =
         snapshot.installation.known().and_then(Option::as_ref).and_then(|seen| seen.selected_image_set.as_ref());
     let is_selected = selected.is_some_and(|selected| selected == goal.name.as_str());
@@ -516,6 +557,7 @@ fn events(
     decision: &Decision,
     outcome: &Outcome,
     conditions: &[Condition],
+    findings: &[Finding],
     swap: Option<&Swap>,
 ) -> Vec<Event> {
     let mut events: Vec<Event> = stored_by(decision, outcome).map(|store| write_event(store, swap)).collect();
@@ -527,7 +569,7 @@ fn events(
             "deleted ImageSet {}: spec.retain keeps {} previous sets",
             prune.image_set, snapshot.settings.retain
         ),
-        image_set: None,
+        about: Vec::new(),
     }));
     // A blind look leaves what is remembered as it is, and would tell the same again.
     events.extend(gate::glass_broken(snapshot).filter(|_| !decision.blind).map(|image| Event {
@@ -535,8 +577,9 @@ fn events(
         reason: Reason::GlassBroken.as_str().to_owned(),
         action: "Admit",
         note: format!("operator image {image} passed the gate by annotation; no ImageSet was ready for it"),
-        image_set: None,
+        about: Vec::new(),
     }));
+    events.extend(new_findings(snapshot, findings));
     let before = &snapshot.remembered.conditions;
     for condition in conditions {
         let was = before.iter().find(|was| was.r#type == condition.r#type);
@@ -546,15 +589,42 @@ fn events(
         let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == condition.reason) else { continue };
         // Ready, Reconciling and Stalled repeat what the others say.
         let own = reason.condition() == condition.r#type;
-        let warning = reason.severity() >= Severity::Warning;
+        // Of what is seen in the cluster each finding is told by itself.
+        let warning = reason.severity() >= Severity::Warning && !condition.r#type.is_of_cluster();
         let healed = was.is_some_and(|was| is_warning(&was.reason)) && reason.severity() == Severity::Normal;
         if own && (warning || healed) {
             let told = if condition.message.is_empty() { reason.meaning() } else { condition.message.as_str() };
             let (reason, note) = (condition.reason.clone(), told.to_owned());
-            events.push(Event { warning, reason, action: "Reconcile", note, image_set: None });
+            events.push(Event { warning, reason, action: "Reconcile", note, about: Vec::new() });
         }
     }
     events
+}
+
+/// One event per reason for what was not told before, on the policy and on the first few of the objects concerned.
+fn new_findings(snapshot: &Snapshot, findings: &[Finding]) -> Vec<Event> {
+    let told = |finding: &&Finding| !snapshot.remembered.findings.iter().any(|before| before.is_same(finding));
+    let of_cluster = |finding: &&Finding| {
+        finding.reason.condition().is_of_cluster() && finding.reason.severity() >= Severity::Warning
+    };
+    // What a status does not hold would be new for ever.
+    let new: Vec<&Finding> = findings.iter().take(MOST_FINDINGS).filter(of_cluster).filter(told).collect();
+    let reasons: BTreeSet<Reason> = new.iter().map(|finding| finding.reason).collect();
+    let event = |reason: Reason| {
+        let mut of_reason = new.iter().filter(|finding| finding.reason == reason);
+        let first = of_reason.next()?;
+        let more = of_reason.count();
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+        let mut about: Vec<(String, String)> = Vec::new();
+        for finding in new.iter().filter(|finding| finding.reason == reason) {
+            if about.len() < MOST_OBJECTS && !about.iter().any(|(object, _)| *object == finding.object) {
+                about.push((finding.object.clone(), finding.sentence()));
+            }
+        }
+        let note = format!("{}{more}", first.sentence());
+        Some(Event { warning: true, reason: reason.as_str().to_owned(), action: "Check", note, about })
+    };
+    reasons.into_iter().filter_map(event).collect()
 }
 
 fn is_warning(word: &str) -> bool {
@@ -575,5 +645,6 @@ fn write_event(store: &StoreImageSet, swap: Option<&Swap>) -> Event {
     };
     let gap = swap.map(|swap| format!(", at most {} s after that was Ready", swap.gap_seconds)).unwrap_or_default();
     let note = format!("{did} ImageSet {set} for operator {operator}{gap}");
-    Event { warning, reason: reason.as_str().to_owned(), action, note, image_set: Some(set.name().to_string()) }
+    let about = vec![(format!("ImageSet {}", set.name()), note.clone())];
+    Event { warning, reason: reason.as_str().to_owned(), action, note, about }
 }

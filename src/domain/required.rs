@@ -42,6 +42,20 @@ impl Feature {
         Self::WindowsHns,
     ];
 
+    /// The object, or setting, as people know it.
+    #[must_use]
+    pub const fn told(self) -> &'static str {
+        match self {
+            Self::ApiServer => "APIServer",
+            Self::Goldmane => "Goldmane",
+            Self::Whisker => "Whisker",
+            Self::GatewayApi => "GatewayAPI",
+            Self::Istio => "Istio",
+            Self::ManagementClusterConnection => "ManagementClusterConnection",
+            Self::WindowsHns => "windowsDataplane HNS",
+        }
+    }
+
     /// The names that this feature, and nothing else, makes an operator of the observed releases insist on.
     #[must_use]
     pub const fn images(self) -> &'static [&'static str] {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Answers;
 use super::discovery::Discovery;
-use super::finding::Finding;
+use super::finding::{ConditionType, Finding};
 use super::gate::SeenGate;
 use super::inspection::Inspections;
 use super::pods::SeenPods;
@@ -100,6 +100,18 @@ impl Default for Snapshot {
     }
 }
 
+impl Snapshot {
+    /// The failed read without which a question about the cluster has no answer.
+    pub(super) fn unread(&self, concern: ConditionType) -> Option<&ReadFailure> {
+        match concern {
+            ConditionType::Drifted => self.image_sets.failure().or(self.installation.failure()),
+            ConditionType::OperatorDegraded => self.component_statuses.failure(),
+            ConditionType::ImagePullFailing => self.pods.failure(),
+            _ => None,
+        }
+    }
+}
+
 /// The result of one read from the cluster. A failure is a value: it takes away only what needs it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -176,9 +188,9 @@ pub struct Remembered {
     /// What the last look for newer releases found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,
-    /// What the last check against the registry found, which holds until the next one.
+    /// What was told last: what a check against the registry found holds until the next one, and what is told again is no news.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub drift: Vec<Finding>,
+    pub findings: Vec<Finding>,
     /// The value of the refresh annotation that was acted upon last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_refresh: Option<String>,
@@ -258,8 +270,11 @@ pub struct StoredImageSet {
     pub origin: Option<super::imageset::Origin>,
     /// The entries as they are stored, unparsed: a foreign set may hold anything.
     pub images: Vec<StoredImage>,
-    /// Field manager that wrote `spec.images` last, for telling who owns it.
+    /// Field manager that wrote it last, for telling who owns it.
     pub manager: Option<String>,
+    /// When that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
 }
 
 /// An entry of a stored ImageSet.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assemble::{Assembled, Recipe};
 use super::decide::Worked;
 use super::decision::{Action, GoalState, Motive, Precondition, StoreImageSet};
+use super::drift::{set_edited, set_owner};
 use super::finding::{Finding, Reason};
 use super::imageset::{CompleteImageSet, content_digest};
 use super::record::{Record, RecordKey, Refused};
@@ -53,7 +54,7 @@ pub(super) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
                     findings.push(Finding::new(Reason::TagMoved, object, message));
                     return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
                 }
-                findings.push(Finding::new(Reason::ImageSetEdited, object, edit_told(stored, &set)));
+                findings.push(set_edited::finding(stored, &set));
                 (unchanged, Motive::PutBack)
             } else {
                 (unchanged, Motive::Update)
@@ -126,18 +127,12 @@ pub(super) fn stand_in(existing: Option<&StoredImageSet>, refused: &Refused, rec
 
 /// Somebody else's set: judged by the operator's own rules, and left as it is.
 pub(super) fn foreign(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
-    let object = format!("ImageSet {}", set.name);
-    let owner = set.manager.as_deref().unwrap_or("somebody else");
     match valid_for(set, recipe) {
         Ok(entries) => {
-            let message = format!("made by {owner} with {} images, all that this operator wants", entries.len());
-            let finding = Finding::new(Reason::ForeignImageSetAccepted, object, message);
-            Worked { findings: vec![finding], ..Worked::in_state(GoalState::Stored, Some(entries)) }
+            let findings = vec![set_owner::accepted(set, entries.len())];
+            Worked { findings, ..Worked::in_state(GoalState::Stored, Some(entries)) }
         }
-        Err(trouble) => {
-            let message = format!("made by {owner}: {trouble}");
-            Worked::held(vec![Finding::new(Reason::ForeignImageSetInvalid, object, message)])
-        }
+        Err(trouble) => Worked::held(vec![set_owner::invalid(set, &trouble)]),
     }
 }
 
@@ -197,17 +192,4 @@ fn same_content(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
     stored.images.len() == set.entries().len()
         && parsed_entries(stored).is_some_and(|entries| entries == *set.entries())
         && stored.origin.as_ref() == Some(set.origin())
-}
-
-fn edit_told(stored: &StoredImageSet, set: &CompleteImageSet) -> String {
-    let have: BTreeMap<&str, &str> =
-        stored.images.iter().map(|entry| (entry.image.as_str(), entry.digest.as_str())).collect();
-    let wanted: BTreeMap<&str, String> =
-        set.entries().iter().map(|(name, digest)| (name.as_str(), digest.to_string())).collect();
-    let names: BTreeSet<&str> = have.keys().chain(wanted.keys()).copied().collect();
-    let differing: Vec<&str> =
-        names.into_iter().filter(|name| have.get(name).copied() != wanted.get(name).map(String::as_str)).collect();
-    let by = stored.manager.as_deref().unwrap_or("somebody else");
-    let what = if differing.is_empty() { "its annotations or order".to_owned() } else { differing.join(", ") };
-    format!("{by} changed {what}; the recorded content is put back")
 }

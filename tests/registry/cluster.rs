@@ -289,6 +289,7 @@ fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
                     digest: digest.to_string(),
                 };
                 snapshot.image_sets = Read::Known(vec![StoredImageSet {
+                    changed_at: None,
                     name: store.set.name().to_string(),
                     resource_version: "7".to_owned(),
                     ours: true,

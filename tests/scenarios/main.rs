@@ -152,6 +152,12 @@ struct SetInShort {
     /// Its annotations are gone.
     #[serde(default)]
     bare: bool,
+    /// When it was written last; long ago, if nothing is said.
+    #[serde(default)]
+    changed_at: Option<jiff::Timestamp>,
+    /// The digests are those of the other FIPS mode.
+    #[serde(default)]
+    other_fips_mode: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -165,6 +171,8 @@ struct MadeUpRegistry {
     single: BTreeMap<Reference, Platform>,
     /// References whose index lists these platforms, while the registry does not have their manifests.
     sparse: BTreeMap<Reference, BTreeSet<Platform>>,
+    /// References whose recorded bytes it does not serve by digest any more.
+    collected: BTreeSet<Reference>,
     /// References that resolve to other bytes than they did.
     moved: BTreeSet<Reference>,
     /// Version labels of operator images; `null` for an image without one.
@@ -221,7 +229,8 @@ impl MadeUpRegistry {
     }
 
     fn failure(&self, reference: &Reference) -> Option<RegistryFailure> {
-        let kind = if self.lacks.contains(reference) {
+        let by_digest = |collected: &Reference| reference.digest().is_some() && collected.name() == reference.name();
+        let kind = if self.lacks.contains(reference) || self.collected.iter().any(by_digest) {
             RegistryFailureKind::NotFound
         } else {
             *self.fails.get(reference.registry())?
@@ -271,6 +280,7 @@ fn expand(scenario: &Scenario) -> Snapshot {
             if let Some(registry) = &short.registry {
                 installation.layout.registry.clone_from(registry);
             }
+            installation.fips ^= short.other_fips_mode;
             let mut entries: BTreeMap<String, String> = references(&short.operator, &installation)
                 .into_iter()
                 .filter(|(name, _)| !short.without.contains(name))
@@ -284,6 +294,7 @@ fn expand(scenario: &Scenario) -> Snapshot {
                 }
             }
             sets.push(StoredImageSet {
+                changed_at: short.changed_at,
                 name: short.name.clone(),
                 resource_version: "7".to_owned(),
                 ours: short.ours,
@@ -637,6 +648,7 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
                     sets.retain(|one| one.name != store.set.name().as_str());
                     let entries = store.set.entries().iter();
                     sets.push(StoredImageSet {
+                        changed_at: Some(snapshot.observed_at),
                         name: store.set.name().to_string(),
                         resource_version: "8".to_owned(),
                         ours: true,

@@ -1,0 +1,53 @@
+//! Pods that run another digest than the one that their template pins. Only repository digests are compared; the pinned index or
+//! any manifest that it lists will do. What a runtime tells otherwise (preloaded images, CRI-O) is unknown, and never drift.
+
+use std::collections::BTreeSet;
+
+use super::{Look, View};
+use crate::domain::assemble::{NAMED, listed};
+use crate::domain::finding::{Finding, Reason};
+use crate::domain::resolution::Content;
+use crate::domain::{Digest, Reference};
+
+pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
+    let (Some(look), Some(pods)) = (view.target(), view.snapshot.pods.known()) else { return Vec::new() };
+    let pinned: BTreeSet<Digest> = look.content.values().copied().collect();
+    let mut findings = Vec::new();
+    let mut unknown = BTreeSet::new();
+    for one in &pods.running {
+        let Ok(template) = one.image.parse::<Reference>() else { continue };
+        // Of an older template, or none of ours.
+        let Some(pinned) = template.digest().copied().filter(|digest| pinned.contains(digest)) else { continue };
+        match (one.digest, children(view, look, pinned)) {
+            (Some(runs), _) if runs == pinned => {}
+            (Some(runs), Some(children)) if children.contains(&runs) => {}
+            (Some(runs), Some(_)) => {
+                let message = format!("pods run {} where the template pins {}", runs.short(), template.short());
+                let finding = Finding::new(Reason::PodsRunOther, one.workload.clone(), message);
+                findings.push(finding.with_evidence(runs.short(), pinned.short()));
+            }
+            // A runtime may name the manifest for its platform, and nobody knows which the index lists.
+            (_, None) | (None, _) => {
+                unknown.insert(one.workload.as_str());
+            }
+        }
+    }
+    let unknown: Vec<&str> = unknown.into_iter().collect();
+    findings.extend((!unknown.is_empty()).then(|| {
+        let message = format!("what runs cannot be compared in {}", listed(&unknown, NAMED));
+        Finding::new(Reason::PodDigestsUnknown, look.object(), message)
+    }));
+    findings
+}
+
+/// The manifests that a pinned digest stands for, where a record or an answer tells.
+fn children(view: &View<'_>, look: &Look, pinned: Digest) -> Option<BTreeSet<Digest>> {
+    let recorded = view.snapshot.records.known().into_iter().flatten().flat_map(|record| record.images.values());
+    let answered =
+        look.references.values().filter_map(|reference| view.snapshot.answers.images.get(reference)?.known());
+    let image = recorded.chain(answered).find(|image| image.digest == pinned)?;
+    Some(match &image.content {
+        Content::Index { children } => children.iter().map(|child| child.digest).collect(),
+        Content::Manifest { .. } => BTreeSet::new(),
+    })
+}

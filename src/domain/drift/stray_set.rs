@@ -1,0 +1,38 @@
+//! Sets whose name no operator version looks for: a typo, another variant, another tool's idea of a name. Not in the way as
+//! long as the exact set stands, which `blocking_set` watches.
+
+use std::collections::BTreeSet;
+
+use super::View;
+use super::blocking_set::stops_at;
+use crate::domain::finding::{Finding, Reason};
+
+pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
+    let Some(first) = view.looks.first().filter(|_| !view.frozen) else { return Vec::new() };
+    let variant = view.installation.variant;
+    let catalogue = view.builds.catalogue();
+    let stands = view.stored(&first.name).is_some();
+    let strange = |name: &str| !view.looks.iter().any(|look| look.name.as_str() == name);
+    // One that is in the way now is told as that.
+    let unnoticed = |name: &str| stands || !stops_at(name, first.release(), variant);
+    let candidates: Vec<&str> =
+        view.sets().iter().map(|set| set.name.as_str()).filter(|name| strange(name) && unnoticed(name)).collect();
+    if candidates.is_empty() {
+        return Vec::new();
+    }
+    let names = catalogue
+        .versions()
+        .filter_map(|(release, _, _)| Some(catalogue.get(&release)?.image_set_name(variant).ok()?.to_string()));
+    let looked_for: BTreeSet<String> = names.collect();
+    let stray = candidates.into_iter().filter(|name| !looked_for.contains(*name));
+    let told = stray.map(|name| {
+        let message = format!(
+            "no operator of variant {variant} looks for this name; operator {} uses {}",
+            first.release(),
+            first.name
+        );
+        Finding::new(Reason::StrayImageSet, format!("ImageSet {name}"), message)
+            .with_evidence(name, first.name.to_string())
+    });
+    told.collect()
+}

@@ -1,0 +1,10 @@
+//! Pinned images whose tag is gone from the registry, while the digest is still served: nothing breaks, yet.
+
+use super::View;
+use super::recheck::{Standing, gathered};
+use crate::domain::finding::{Finding, Reason};
+
+pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
+    let tag_only = |standing: &Standing<'_>| matches!(standing, Standing::Gone { served: true });
+    gathered(view, tag_only, Reason::TagGone, "no longer in the registry by tag, but by digest")
+}

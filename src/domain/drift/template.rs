@@ -1,0 +1,52 @@
+//! Workloads whose template does not name the pinned digests although the operator has selected the set. Read from templates,
+//! never from pods: a roll-out that is under way is adoption's business.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::View;
+use crate::domain::adoption::PulledFrom;
+use crate::domain::finding::{Finding, Reason};
+use crate::domain::snapshot::Workload;
+
+/// How long after a change of the set a template may still be an old one: the controllers of GatewayAPI and Istio do not watch
+/// ImageSets and notice at their resync, which is every five minutes (domain rules, "When it shows").
+const SETTLES_WITHIN: SignedDuration = SignedDuration::from_mins(6);
+
+pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
+    if settles_at(view).is_some() {
+        return Vec::new();
+    }
+    let Some((pulled, workloads)) = selected(view) else { return Vec::new() };
+    let drifted = workloads.iter().filter_map(|workload| Some((workload, pulled.unpinned(workload)?)));
+    let told = drifted.map(|(workload, unpinned)| {
+        let message = format!("its template has {}; the set pins {}", unpinned.image.short(), unpinned.pinned.short());
+        Finding::new(Reason::WorkloadNotPinned, workload.to_string(), message)
+            .with_evidence(unpinned.has(), unpinned.pinned.short())
+    });
+    told.collect()
+}
+
+/// When templates that are old now count as drift.
+pub(super) fn look_again(view: &View<'_>) -> Option<Timestamp> {
+    let settles_at = settles_at(view)?;
+    let (pulled, workloads) = selected(view)?;
+    workloads.iter().any(|workload| pulled.unpinned(workload).is_some()).then_some(settles_at)
+}
+
+/// Until when the set is too new to judge by.
+fn settles_at(view: &View<'_>) -> Option<Timestamp> {
+    let changed = view.stored(&view.target()?.name)?.changed_at?;
+    let settles = changed.checked_add(SETTLES_WITHIN).ok()?;
+    (view.snapshot.observed_at < settles).then_some(settles)
+}
+
+/// The workloads, where the operator has taken over and said that it uses the target's set.
+fn selected<'a>(view: &'a View<'_>) -> Option<(PulledFrom, &'a [Workload])> {
+    let look = view.target().filter(|_| view.operator.taken_over)?;
+    let installation = view.snapshot.installation.known()?.as_ref()?;
+    if installation.selected_image_set.as_deref() != Some(look.name.as_str()) {
+        return None;
+    }
+    let pulled = PulledFrom::new(&look.images, view.installation, &look.content);
+    Some((pulled, view.snapshot.workloads.known()?))
+}
