@@ -17,9 +17,10 @@ use super::imageset::Origin;
 use super::inspection;
 use super::operator::{know_operator, know_prepared};
 use super::operator_digests::OperatorDigests;
-use super::record::{RecordKey, Refused};
+use super::record::{Record, RecordKey, Refused};
 use super::refusal::{self, InDoubt};
 use super::report::Progress;
+use super::resolution::ResolvedImage;
 use super::same_name::{self, Claim};
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
@@ -528,8 +529,15 @@ fn hints(snapshot: &Snapshot, questions: &BTreeSet<Reference>) -> Hints {
         return Hints::default();
     }
     let recorded = |reference: &Reference| {
-        let image = snapshot.records.known()?.iter().find_map(|record| record.images.get(reference))?;
-        Some((reference.clone(), image.clone()))
+        let by_digest = |image: &&ResolvedImage| {
+            reference.digest() == Some(&image.digest) && image.reference.name() == reference.name()
+        };
+        let of_record = |record: &Record| {
+            let same = record.images.get(reference).or_else(|| record.images.values().find(by_digest))?;
+            Some(same.clone())
+        };
+        let image = snapshot.records.known()?.iter().find_map(of_record)?;
+        Some((reference.clone(), image))
     };
     let platforms = snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform.clone());
     Hints { known: questions.iter().filter_map(recorded).collect(), platforms: platforms.collect() }

@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, PATIENCE};
 use crate::server::{Reply, Server};
 use crate::{good, index, patient, plain, with_secret};
 
-use Reason::{DigestGone, RecheckFailed, TagMoved};
+use Reason::{DigestGone, RecheckFailed, TagGone, TagMoved};
 
 /// The silent registry is released only when the other one's set is there; waiting for it would never end.
 #[tokio::test]
@@ -56,27 +56,47 @@ async fn head_and_get_disagree() {
     let head = |digest: &str| Reply::status(200).with("docker-content-digest", digest);
     let drift = |reason: Reason, words: &str| Some((reason, words.to_owned()));
     let is_now = format!("is {} now, pinned is {}", moved.short(), pinned.short());
-    // One GET, and one HEAD for each platform of what it brought.
+    // One GET, and one HEAD for each platform of what it brought; where the tag says nothing any more, the digest is asked for.
     let (nothing, refused, fetched) = (0, 1, 3);
-    for (head, get, drift, more) in [
-        (head(&pinned.to_string()), good("moved"), None, nothing),
-        (head(&other), good(name), None, fetched),
-        (Reply::status(200), good(name), None, fetched),
-        (head("sha256:../../etc/passwd"), good(name), None, fetched),
-        (Reply::status(404), good(name), None, fetched),
-        (Reply::status(405), good("moved"), drift(TagMoved, &is_now), fetched),
-        (head(&other), good("moved"), drift(TagMoved, &is_now), fetched),
-        (head(&other), Reply::status(404), drift(DigestGone, "no longer in the registry"), refused),
+    let served = || good(name).with("docker-content-digest", &pinned.to_string());
+    let (asked, asked_again) = (1, 2);
+    for (head, get, by_digest, drift, more) in [
+        (head(&pinned.to_string()), good("moved"), served(), None, nothing),
+        (head(&other), good(name), served(), None, fetched),
+        (Reply::status(200), good(name), served(), None, fetched),
+        (head("sha256:../../etc/passwd"), good(name), served(), None, fetched),
+        (Reply::status(404), good(name), served(), None, fetched),
+        (Reply::status(405), good("moved"), served(), drift(TagMoved, &is_now), fetched + asked_again),
+        (head(&other), good("moved"), served(), drift(TagMoved, &is_now), fetched + asked),
+        // The tag has moved, whatever is the matter with the digest.
+        (head(&other), good("moved"), Reply::status(503), drift(TagMoved, &is_now), fetched + asked),
+        (head(&other), good("moved"), good("forged"), drift(TagMoved, &is_now), fetched + asked_again),
+        (
+            head(&other),
+            good("moved"),
+            Reply::status(404),
+            drift(DigestGone, "by the digest that is pinned"),
+            fetched + asked_again,
+        ),
+        (head(&other), Reply::status(404), served(), drift(TagGone, "by tag"), refused + asked),
+        (
+            head(&other),
+            Reply::status(404),
+            Reply::status(404),
+            drift(DigestGone, "no longer in the registry"),
+            refused + asked_again,
+        ),
         (
             head(&other),
             good("moved").with("docker-content-digest", &other),
+            served(),
             drift(RecheckFailed, &other[..20]),
             refused,
         ),
-        (head(&other), Reply::status(503), drift(RecheckFailed, "failed (503)"), refused),
-        (Reply::status(503), good("moved"), drift(RecheckFailed, "failed (503)"), nothing),
+        (head(&other), Reply::status(503), served(), drift(RecheckFailed, "failed (503)"), refused),
+        (Reply::status(503), good("moved"), served(), drift(RecheckFailed, "failed (503)"), nothing),
     ] {
-        let fault = format!("{head:?} {get:?}");
+        let fault = format!("{head:?} {get:?} {by_digest:?}");
         let server = Server::start().await;
         server.on("*", Reply::status(200));
         let cluster = Cluster::pinned_to(server.host()).only_pinned();
@@ -86,6 +106,7 @@ async fn head_and_get_disagree() {
             server.on(&path, reply.with("docker-content-digest", &Digest::of(&index(image.repository())).to_string()));
             if image.repository() == name {
                 server.on(&format!("HEAD {path}"), head.clone()).on(&path, get.clone());
+                server.on(&format!("/v2/{name}/manifests/{pinned}"), by_digest.clone());
             }
         }
         let answers = RegistryAnswers::new(patient());

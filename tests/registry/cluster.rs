@@ -70,6 +70,8 @@ pub enum Asked {
     AtMost(usize),
     /// Once for each image; those that are pinned again, with GET, for a HEAD decides nothing.
     HeadThenGet,
+    /// The same by tag, and then the same for those that are pinned by digest.
+    ByTagThenByDigest,
 }
 
 /// See the module.
@@ -252,6 +254,7 @@ impl Cluster {
             Asked::EachTimes(times) => times * images,
             Asked::AtMostEachTimes(times) => return 1..=times * images,
             Asked::HeadThenGet => images + self.pinned.len(),
+            Asked::ByTagThenByDigest => images + 3 * self.pinned.len(),
         };
         times..=times
     }

@@ -17,7 +17,9 @@ use crate::{
     IMAGE, INDEX, basic, good, hurried_settings, index, patient, plain, trusting, was_shown_secret, with_secret,
 };
 
-use Asked::{AtMost, AtMostEachTimes, Each, EachAfter, EachTimes, Exactly, HeadThenGet, Never, Once};
+use Asked::{
+    AtMost, AtMostEachTimes, ByTagThenByDigest, Each, EachAfter, EachTimes, Exactly, HeadThenGet, Never, Once,
+};
 use Reason::{
     ContentUnsupported, ImageMissing, NodeCredentialsOnly, RegistryAnswerInvalid, RegistryCertificateInvalid,
     RegistryRateLimited, RegistryUnauthorized, RegistryUnreachable,
@@ -50,8 +52,8 @@ async fn refusals() {
     let rows = vec![
         (Reply::status(401), Unauthorized, RegistryUnauthorized, "does not let us in (401)", Each),
         (Reply::status(403), Forbidden, RegistryUnauthorized, "forbids it (403)", Each),
-        (Reply::status(404), NotFound, ImageMissing, "does not have", HeadThenGet),
-        (Reply::status(410), NotFound, ImageMissing, "does not have", HeadThenGet),
+        (Reply::status(404), NotFound, ImageMissing, "does not have", ByTagThenByDigest),
+        (Reply::status(410), NotFound, ImageMissing, "does not have", ByTagThenByDigest),
         (wait("7"), rate_limited(7), RegistryRateLimited, "asks to wait 7 s", Once),
         (wait("Tue, 31 Dec 2999 23:59:59 GMT"), rate_limited(3600), RegistryRateLimited, "to wait 3600 s", Once),
         (wait("99999999999999999999"), rate_limited(3600), RegistryRateLimited, "to wait 3600 s", Once),

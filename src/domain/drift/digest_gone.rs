@@ -1,12 +1,12 @@
 //! Pinned digests that the registry no longer serves: a node that does not have the image cannot pull it.
 
 use super::View;
-use super::recheck::{Standing, gathered};
+use super::recheck::{Served, Standing, gathered};
 use crate::domain::finding::{Finding, Reason};
 
 pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     let not_served = |standing: &Standing<'_>| {
-        matches!(standing, Standing::Moved { served: false, .. } | Standing::Gone { served: false })
+        matches!(standing, Standing::Moved { served: Served::No, .. } | Standing::Gone { served: Served::No })
     };
     gathered(view, not_served, Reason::DigestGone, "no longer in the registry by the digest that is pinned")
 }

@@ -15,10 +15,10 @@ use crate::domain::{Digest, ImageName, Reference};
 pub(super) enum Standing<'a> {
     /// Its tag is what is pinned.
     Same,
-    /// Its tag is something else now, and the digest is served or not.
-    Moved { now: Digest, served: bool },
-    /// Its tag, or the digest without one, is gone, and the digest is served or not.
-    Gone { served: bool },
+    /// Its tag is something else now.
+    Moved { now: Digest, served: Served<'a> },
+    /// Its tag, or the digest without one, is gone.
+    Gone { served: Served<'a> },
     /// It is the image that the other FIPS mode pulls.
     OtherFipsMode,
     /// The registry could not be asked.
@@ -27,6 +27,27 @@ pub(super) enum Standing<'a> {
     Unasked(Reference),
     /// It is being asked.
     Pending,
+}
+
+/// Whether a pinned digest is served, of which a tag says nothing any more.
+#[derive(Clone, Copy)]
+pub(super) enum Served<'a> {
+    Yes,
+    No,
+    /// That could not be asked.
+    Unknown(&'a RegistryFailure),
+}
+
+impl<'a> Standing<'a> {
+    /// Why it is not known how it stands.
+    pub fn failure(&self) -> Option<&'a RegistryFailure> {
+        match self {
+            Self::Failed(failure)
+            | Self::Moved { served: Served::Unknown(failure), .. }
+            | Self::Gone { served: Served::Unknown(failure) } => Some(failure),
+            _ => None,
+        }
+    }
 }
 
 /// A pinned image of a comparable set, with how it stands.
@@ -74,20 +95,20 @@ fn standing<'a>(
             Some(Answer::Known(_) | Answer::Failed(_)) => {}
         }
     }
-    let told = |served: bool| match by_tag {
+    let told = |served: Served<'a>| match by_tag {
         Some(now) => Standing::Moved { now, served },
         None => Standing::Gone { served },
     };
     if reference.digest() == Some(&pinned) {
-        return told(false);
+        return told(Served::No);
     }
     let by_digest = reference.with_digest(pinned);
     match answers.get(&by_digest) {
         None => Standing::Unasked(by_digest),
         Some(Answer::Pending) => Standing::Pending,
-        Some(Answer::Known(_)) => told(true),
-        Some(Answer::Failed(failure)) if is_missing(failure) => told(false),
-        Some(Answer::Failed(failure)) => Standing::Failed(failure),
+        Some(Answer::Known(_)) => told(Served::Yes),
+        Some(Answer::Failed(failure)) if is_missing(failure) => told(Served::No),
+        Some(Answer::Failed(failure)) => told(Served::Unknown(failure)),
     }
 }
 
@@ -107,8 +128,9 @@ pub(super) fn questions(view: &View<'_>) -> BTreeSet<Reference> {
 
 /// Whether all of it was answered.
 pub(super) fn compared(view: &View<'_>, look: &Look) -> bool {
-    let unanswered =
-        |one: &Checked<'_>| matches!(one.standing, Standing::Failed(_) | Standing::Unasked(_) | Standing::Pending);
+    let unanswered = |one: &Checked<'_>| {
+        matches!(one.standing, Standing::Unasked(_) | Standing::Pending) || one.standing.failure().is_some()
+    };
     view.snapshot.recheck_due && look.comparable && !checked(view, look).iter().any(unanswered)
 }
 

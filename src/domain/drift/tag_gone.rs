@@ -1,10 +1,11 @@
 //! Pinned images whose tag is gone from the registry, while the digest is still served: nothing breaks, yet.
 
 use super::View;
-use super::recheck::{Standing, gathered};
+use super::recheck::{Served, Standing, gathered};
 use crate::domain::finding::{Finding, Reason};
 
 pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    let tag_only = |standing: &Standing<'_>| matches!(standing, Standing::Gone { served: true });
-    gathered(view, tag_only, Reason::TagGone, "no longer in the registry by tag, but by digest")
+    let tag_only =
+        |standing: &Standing<'_>| matches!(standing, Standing::Gone { served: Served::Yes | Served::Unknown(_) });
+    gathered(view, tag_only, Reason::TagGone, "no longer in the registry by tag")
 }

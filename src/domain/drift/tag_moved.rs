@@ -25,7 +25,7 @@ fn of_set(view: &View<'_>, look: &Look) -> Vec<Finding> {
 fn failed(checked: &[Checked<'_>]) -> Vec<Finding> {
     let mut failures: BTreeMap<&str, String> = BTreeMap::new();
     for one in checked {
-        if let Standing::Failed(failure) = one.standing {
+        if let Some(failure) = one.standing.failure() {
             failures.entry(&failure.registry).or_insert_with(|| failure.summary());
         }
     }
