@@ -22,7 +22,7 @@ mod plan;
 mod prepare;
 mod refresh;
 mod run;
-mod screen;
+pub mod screen;
 mod status;
 mod suspend;
 mod what_if;

@@ -17,7 +17,7 @@ use crate::cluster::client;
 /// The longest that the command line waits for one answer of the API server.
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Between two looks at a policy that is waited for.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Who changes the policy by the command line.
 const FIELD_MANAGER: &str = "imageset-controller-cli";
 /// How the policy is named in what is printed, as kubectl names objects.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Exit code for "it is not as it should be".
@@ -99,6 +100,14 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What happened, without reason and hint.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     /// The whole chain of causes in one line.
     fn from(error: anyhow::Error) -> Self {
@@ -150,6 +159,38 @@ impl Progress {
     /// Takes the bar away.
     pub fn end(self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// An answer that is given again and again: drawn over the one before on a terminal, one after the other elsewhere.
+#[derive(Default)]
+pub struct Redrawn {
+    /// Lines of the last one; `None` before the first.
+    lines: Option<usize>,
+}
+
+impl Redrawn {
+    /// Whether it is drawn over.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        Term::stdout().is_term()
+    }
+
+    /// Shows this now. Documents of YAML are parted as YAML parts them.
+    ///
+    /// # Errors
+    /// It could not be written; a reader that went away ends the showing.
+    pub fn show(&mut self, text: &str, yaml: bool) -> Result<(), Failure> {
+        let terminal = Term::stdout();
+        let shown = match (self.lines, terminal.is_term()) {
+            (Some(lines), true) if lines < usize::from(terminal.size().0) => terminal.clear_last_lines(lines),
+            (_, true) => terminal.clear_screen(),
+            (Some(_), false) => terminal.write_line(if yaml { "---" } else { "" }),
+            (None, false) => Ok(()),
+        };
+        let shown = shown.and_then(|()| write_answer(&mut io::stdout().lock(), &Answer::text(text)));
+        self.lines = Some(text.trim_end_matches('\n').lines().count());
+        shown.map_err(|error| Failure::new(format!("the answer could not be written: {error}")))
     }
 }
 

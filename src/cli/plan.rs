@@ -100,7 +100,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         Format::Text => {
             let first = difference.iter().flat_map(|difference| &difference.lines);
             let first: String = first.map(|line| format!("{line}\n")).collect();
-            Answer::text(first + &screen::of_policy(&policy, Timestamp::now()))
+            Answer::text(first + &screen::of_policy(&policy, Timestamp::now(), screen::Detail::Normal, None))
         }
         Format::Json => Answer::text(serde_json::to_string_pretty(&policy.status).map_err(|error| unwritable(&error))?),
         Format::Yaml => Answer::text(image_set::yaml(planned_sets(&decision), |set| {

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::telemetry::{self, LogFormat};
 
 /// Name of the Lease.
-const LEASE: &str = "imageset-controller";
+pub(super) const LEASE: &str = "imageset-controller";
 /// The longest that giving the Lease back may take.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 

@@ -3,10 +3,14 @@
 
 use console::Style;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::columns;
-use crate::api::{Finding, ImageSetPolicy, ImageSetPolicyStatus, Mode, PlanAction, PreparedSet, PreparedState};
-use crate::domain::{ConditionType, Reason};
+use crate::api::{
+    ComponentStatus, Finding, ImageSetPolicy, ImageSetPolicyStatus, Mode, PendingWorkload, PlanAction, PreparedSet,
+    PreparedState, RetainedSet,
+};
+use crate::domain::{ConditionType, Reason, Severity};
 
 /// Between two columns.
 const GAP: &str = "   ";
@@ -24,8 +28,18 @@ enum Line {
     Text(String),
 }
 
-/// Everything that the status says, for somebody who looks at `now`.
-pub(super) fn of_policy(policy: &ImageSetPolicy, now: Timestamp) -> String {
+/// How much is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// What a person needs to know.
+    Normal,
+    /// Evidence, components, kept sets and all conditions, too.
+    Wide,
+}
+
+/// Everything that the status says, for somebody who looks at `now`. Where the controller is silent, all of it is old.
+#[must_use]
+pub fn of_policy(policy: &ImageSetPolicy, now: Timestamp, detail: Detail, silent_since: Option<Timestamp>) -> String {
     let mut screen = Screen::default();
     let Some(status) = &policy.status else {
         screen.add("POLICY", vec![Line::Text(mode(policy))]);
@@ -34,6 +48,11 @@ pub(super) fn of_policy(policy: &ImageSetPolicy, now: Timestamp) -> String {
         return screen.render();
     };
     screen.add("POLICY", vec![Line::Text(mode(policy))]);
+    if let Some(since) = silent_since {
+        let since = age(now.duration_since(since).as_secs());
+        let told = format!("not heard of for {since}: what follows may be old; see its Deployment and logs");
+        screen.add("CONTROLLER", vec![Line::Text(bad().apply_to(told).to_string())]);
+    }
     if let Some(line) = outdated(policy, status) {
         screen.add("OUTDATED", vec![line]);
     }
@@ -43,6 +62,10 @@ pub(super) fn of_policy(policy: &ImageSetPolicy, now: Timestamp) -> String {
     }
     let (label, line) = current(status, now);
     screen.add(label, vec![line]);
+    let rolling = rolling(status);
+    if !rolling.is_empty() {
+        screen.add("ROLLING", rolling);
+    }
     screen.add("PREPARED", or_none(status.prepared.iter().map(prepared).collect()));
     if let Some(plan) = &status.plan {
         let changes = plan.changes.iter().map(|change| {
@@ -60,16 +83,44 @@ pub(super) fn of_policy(policy: &ImageSetPolicy, now: Timestamp) -> String {
             screen.add("ROLLS", plan.rollouts.iter().map(|workload| Line::Text(workload.clone())).collect());
         }
     }
-    let of =
-        |concern: Option<ConditionType>| status.findings.iter().filter(move |finding| block_of(finding) == concern);
-    screen.add("DRIFT", or_none(of(Some(ConditionType::Drifted)).flat_map(finding).collect()));
-    screen.add("DEGRADED", or_none(of(Some(ConditionType::OperatorDegraded)).flat_map(finding).collect()));
-    let others: Vec<Line> = of(None).flat_map(finding).collect();
-    if !others.is_empty() {
-        screen.add("PROBLEMS", others);
+    let of = |block: Block| {
+        let found = status.findings.iter().filter(move |finding| block_of(finding) == block);
+        found.flat_map(|one| finding(one, now, detail)).collect::<Vec<Line>>()
+    };
+    for (label, concern) in CLUSTER_BLOCKS {
+        screen.add(label, unknown(status, concern).unwrap_or_else(|| or_none(of(Block::Cluster(concern)))));
+    }
+    for (label, block) in [("PROBLEMS", Block::Problems), ("NOTES", Block::Notes)] {
+        let lines = of(block);
+        if !lines.is_empty() {
+            screen.add(label, lines);
+        }
+    }
+    if detail == Detail::Wide {
+        screen.add("COMPONENTS", or_none(status.components.iter().map(component).collect()));
+        screen.add("KEPT", or_none(status.retained.iter().map(kept).collect()));
+        if let Some(gate) = &status.gate {
+            screen.add("ADMITTED", gate.admitted_images.iter().map(|image| Line::Text(image.clone())).collect());
+        }
+        screen.add("CONDITIONS", or_none(status.conditions.iter().map(|one| condition(one, now)).collect()));
     }
     screen.add("READY", vec![ready(status)]);
     screen.render()
+}
+
+/// Blocks that are shown always, each for one question about the cluster.
+const CLUSTER_BLOCKS: [(&str, ConditionType); 3] = [
+    ("DRIFT", ConditionType::Drifted),
+    ("DEGRADED", ConditionType::OperatorDegraded),
+    ("PULLS", ConditionType::ImagePullFailing),
+];
+
+/// Where a finding is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Block {
+    Cluster(ConditionType),
+    Problems,
+    Notes,
 }
 
 impl Screen {
@@ -211,23 +262,79 @@ fn prepared(set: &PreparedSet) -> Line {
     ])
 }
 
-/// What happened to which object, and below it what to do.
-fn finding(finding: &Finding) -> Vec<Line> {
-    let object = finding.object.as_ref().map(|object| {
-        let namespace = object.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        format!("{} {namespace}{}: ", object.kind, object.name)
-    });
+/// What happened to which object since when, and below it what to do.
+fn finding(finding: &Finding, now: Timestamp, detail: Detail) -> Vec<Line> {
+    let object = finding.object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default();
     let reason = warn().apply_to(&finding.reason);
-    let mut lines = vec![Line::Text(format!("{reason}: {}{}", object.unwrap_or_default(), finding.message))];
+    let since = finding.since.as_ref().map(|since| format!(" ({})", age(now.duration_since(since.0).as_secs())));
+    let told = format!("{reason}{}: {object}{}", since.unwrap_or_default(), finding.message);
+    let mut lines = vec![Line::Text(told)];
+    if let (Detail::Wide, Some(have), Some(want)) = (detail, &finding.have, &finding.want) {
+        lines.push(Line::Text(format!("  have {have}")));
+        lines.push(Line::Text(format!("  want {want}")));
+    }
     lines.extend(finding.next_step.iter().map(|step| Line::Text(format!("  → {step}"))));
     lines
 }
 
-/// Drift and Degraded have blocks of their own.
-fn block_of(finding: &Finding) -> Option<ConditionType> {
-    let reason = Reason::ALL.iter().find(|reason| reason.as_str() == finding.reason)?;
-    let concern = reason.condition();
-    matches!(concern, ConditionType::Drifted | ConditionType::OperatorDegraded).then_some(concern)
+/// What is seen in the cluster has blocks of its own.
+fn block_of(finding: &Finding) -> Block {
+    let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == finding.reason) else {
+        return Block::Problems;
+    };
+    match reason.condition() {
+        _ if reason.severity() == Severity::Note => Block::Notes,
+        concern if concern.is_of_cluster() => Block::Cluster(concern),
+        _ => Block::Problems,
+    }
+}
+
+/// A question that could not be answered is not answered with "none".
+fn unknown(status: &ImageSetPolicyStatus, concern: ConditionType) -> Option<Vec<Line>> {
+    let condition = status.conditions.iter().find(|one| one.type_ == concern.as_str())?;
+    let told = || Line::Text(format!("{}: {}", warn().apply_to("unknown"), condition.message));
+    (condition.status == "Unknown").then(|| vec![told()])
+}
+
+/// How far each workload is that does not run the set everywhere yet.
+fn rolling(status: &ImageSetPolicyStatus) -> Vec<Line> {
+    let current = status.current.iter().filter(|current| current.stored);
+    let pending = current.filter_map(|current| current.workloads.as_ref()).flat_map(|workloads| &workloads.pending);
+    let line = |workload: &PendingWorkload| {
+        let far = match (workload.pinned, workload.percent) {
+            (false, _) => "not pinned yet".to_owned(),
+            (true, 100) => "updated, not available everywhere yet".to_owned(),
+            (true, percent) => format!("{percent} %"),
+        };
+        Line::Text(format!("{}   {}", workload.workload, warn().apply_to(far)))
+    };
+    pending.map(line).collect()
+}
+
+/// One TigeraStatus.
+fn component(component: &ComponentStatus) -> Line {
+    let mut states = Vec::new();
+    if component.degraded {
+        states.push(bad().apply_to("degraded").to_string());
+    }
+    if component.progressing {
+        states.push(warn().apply_to("progressing").to_string());
+    }
+    states.push(match component.available {
+        true => good().apply_to("available").to_string(),
+        false => warn().apply_to("not available").to_string(),
+    });
+    Line::Text(format!("{}: {}", component.name, states.join(", ")))
+}
+
+fn kept(set: &RetainedSet) -> Line {
+    Line::Text(format!("{} of operator {}, for the way back", set.image_set, set.operator_version))
+}
+
+fn condition(condition: &Condition, now: Timestamp) -> Line {
+    let since = age(now.duration_since(condition.last_transition_time.0).as_secs());
+    let (name, status) = (&condition.type_, &condition.status);
+    Line::Text(format!("{name:<16}   {status:<7}   {since:>4}   {}", condition.reason))
 }
 
 fn ready(status: &ImageSetPolicyStatus) -> Line {
@@ -255,45 +362,78 @@ mod tests {
 
     const STATUS: &str = "
 operator: {image: 'quay.io/tigera/operator:v1.42.4', runningImage: 'quay.io/tigera/operator:v1.40.15', version: v1.40.15, target: v1.42.4, pinned: false, pin: 'quay.io/tigera/operator:v1.42.4@sha256:1e62'}
-current: {imageSet: calico-v3.32.1, stored: true, images: 23, adopted: false, workloads: {total: 5, pinned: 2, complete: 1}, lastVerifiedTime: '2026-01-01T00:00:00Z'}
+current: {imageSet: calico-v3.32.1, stored: true, images: 23, adopted: false, workloads: {total: 3, pinned: 2, complete: 1, pending: [{workload: DaemonSet calico-system/calico-node, pinned: true, percent: 40}, {workload: Deployment calico-system/calico-typha}]}, lastVerifiedTime: '2026-01-01T00:00:00Z'}
 prepared:
 - {operatorVersion: v1.43.0, imageSet: calico-v3.32.0, state: Staged, images: 23, discovered: false, requestedUntil: '2026-01-02T00:00:00Z'}
 findings:
-- {reason: TagMoved, object: {kind: ImageSet, name: calico-v3.32.1}, message: it moved, nextStep: find out why}
+- {reason: TagMoved, object: {kind: ImageSet, name: calico-v3.32.1}, message: it moved, have: 'sha256:aa', want: 'sha256:bb', nextStep: find out why, since: '2026-01-01T00:01:00Z'}
+- {reason: StrayImageSet, object: {kind: ImageSet, name: calico-x}, message: nobody looks for it}
 - {reason: ImageMissing, object: {kind: Secret, namespace: a, name: b}, message: gone}
+retained: [{imageSet: calico-v3.31.7, operatorVersion: v1.40.15}]
+components:
+- {name: apiserver, available: true}
+- {name: calico, available: false, progressing: true, degraded: true}
 conditions:
+- {type: OperatorDegraded, status: Unknown, reason: ReadForbidden, message: 'list tigerastatuses: no right', lastTransitionTime: '2026-01-01T00:00:00Z'}
 - {type: Ready, status: 'False', reason: ImageMissing, message: 'one is missing', lastTransitionTime: '2026-01-01T00:00:00Z'}
 ";
 
-    fn shown(status: Option<&str>) -> String {
+    fn shown(status: Option<&str>, detail: Detail) -> String {
         let mut policy = ImageSetPolicy::new("default", crate::api::ImageSetPolicySpec::default());
         policy.status = status.map(|text| serde_yaml_ng::from_str(text).unwrap());
-        of_policy(&policy, "2026-01-01T00:04:10Z".parse().unwrap())
+        of_policy(&policy, "2026-01-01T00:04:10Z".parse().unwrap(), detail, None)
     }
 
     #[test]
     fn an_upgrade_under_way_on_one_screen() {
         assert_eq!(
-            shown(Some(STATUS)),
+            shown(Some(STATUS), Detail::Normal),
             "\
 POLICY     Observe (nothing is written)
 OPERATOR   v1.40.15 (quay.io/tigera/operator:v1.40.15, by tag) runs
            v1.42.4 (quay.io/tigera/operator:v1.42.4, by tag) is to run
 PIN        image: quay.io/tigera/operator:v1.42.4@sha256:1e62   # pins the operator itself
-TARGET     calico-v3.32.1   23 images   rolling out, 1 of 5 workloads   verified 4m ago
+TARGET     calico-v3.32.1   23 images   rolling out, 1 of 3 workloads   verified 4m ago
+ROLLING    DaemonSet calico-system/calico-node   40 %
+           Deployment calico-system/calico-typha   not pinned yet
 PREPARED   calico-v3.32.0   23 images   staged ✓                        for operator v1.43.0, asked for until 2026-01-02T00:00:00Z
-DRIFT      TagMoved: ImageSet calico-v3.32.1: it moved
+DRIFT      TagMoved (3m): ImageSet calico-v3.32.1: it moved
              → find out why
-DEGRADED   none
+DEGRADED   unknown: list tigerastatuses: no right
+PULLS      none
 PROBLEMS   ImageMissing: Secret a/b: gone
+NOTES      StrayImageSet: ImageSet calico-x: nobody looks for it
 READY      False, ImageMissing: one is missing
 "
         );
     }
 
     #[test]
+    fn more_of_it_for_those_who_ask() {
+        let text = shown(Some(STATUS), Detail::Wide);
+        for told in [
+            "               have sha256:aa\n               want sha256:bb\n",
+            "COMPONENTS   apiserver: available\n             calico: degraded, progressing, not available\n",
+            "KEPT         calico-v3.31.7 of operator v1.40.15, for the way back\n",
+            "CONDITIONS   OperatorDegraded   Unknown     4m   ReadForbidden\n",
+        ] {
+            assert!(text.contains(told), "{told:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_controller_that_is_silent_is_told_before_all_that_it_said() {
+        let mut policy = ImageSetPolicy::new("default", crate::api::ImageSetPolicySpec::default());
+        policy.status = Some(serde_yaml_ng::from_str(STATUS).unwrap());
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let silent = Some(at("2026-01-01T00:00:00Z"));
+        let text = of_policy(&policy, at("2026-01-01T02:00:00Z"), Detail::Normal, silent);
+        assert!(text.contains("CONTROLLER   not heard of for 2h: what follows may be old"), "{text}");
+    }
+
+    #[test]
     fn a_policy_that_nobody_has_looked_at_says_so() {
-        let text = shown(None);
+        let text = shown(None, Detail::Normal);
         assert!(text.contains("the controller has not looked at this policy"), "{text}");
     }
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -16,6 +17,8 @@ use super::FIELD_MANAGER;
 const DURATION: Duration = Duration::from_secs(15);
 /// Whoever could not renew for so long stops leading; well before another may take over.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// How far a clock may be off before a Lease is called silent for that reason alone.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(45);
 /// Between two renewals.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// Between two looks of somebody who does not lead, and after a failure.
@@ -157,6 +160,17 @@ impl Candidate {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Since when nobody has renewed the Lease, where it can be read and has run out by this machine's clock for a good while. For
+/// people who look; who leads is never decided by it.
+pub async fn silent_since(client: &Client, namespace: &str, name: &str, now: Timestamp) -> Option<Timestamp> {
+    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let lease = tokio::time::timeout(RENEW_DEADLINE, api.get_opt(name)).await.ok()?.ok()??;
+    let Term { renewed, duration, .. } = term(&lease);
+    let renewed = renewed?.0;
+    let patience = SignedDuration::try_from(duration + CLOCKS_DIFFER).ok()?;
+    (now.duration_since(renewed) > patience).then_some(renewed)
 }
 
 /// Why the Lease could not be read or written.

@@ -113,14 +113,28 @@ pub async fn look(
     answers: &RegistryAnswers,
     change: &dyn Fn(&mut Snapshot),
 ) -> Passed {
-    let records = Records::new(client.clone(), own_namespace);
-    let observer = Observer::new(client.clone(), Arc::new(records));
-    let (mut snapshot, nodes) = futures::join!(observer.observe(policy), nodes::list_once(client.clone()));
-    snapshot.nodes = nodes;
+    let mut snapshot = seen(client.clone(), policy, own_namespace).await;
     change(&mut snapshot);
     let (snapshot, decision, _) = plan(&client, policy, snapshot, answers, WaitsFor::All).await;
     let report = Report::new(&snapshot, &decision, &Outcome::default());
     Passed { snapshot, decision, report }
+}
+
+/// One look at the cluster alone: no registry is asked, and what the last check found of them still holds.
+pub async fn look_at_cluster(client: Client, policy: &ImageSetPolicy, own_namespace: String) -> Passed {
+    let snapshot = seen(client, policy, own_namespace).await;
+    let decision = decide(&snapshot, Catalogue::embedded());
+    let report = Report::new(&snapshot, &decision, &Outcome::default());
+    Passed { snapshot, decision, report }
+}
+
+/// Everything but what registries tell.
+async fn seen(client: Client, policy: &ImageSetPolicy, own_namespace: String) -> Snapshot {
+    let records = Records::new(client.clone(), own_namespace);
+    let observer = Observer::new(client.clone(), Arc::new(records));
+    let (mut snapshot, nodes) = futures::join!(observer.observe(policy), nodes::list_once(client));
+    snapshot.nodes = nodes;
+    snapshot
 }
 
 /// Everything that passes of one controller share.

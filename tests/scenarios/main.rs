@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use imageset_controller::api::{self, ImageSetPolicy, ImageSetPolicySpec, ImageSetPolicyStatus};
+use imageset_controller::cli;
+use imageset_controller::cluster::status;
 use imageset_controller::domain::answer::{Answer, Hints, OperatorImage};
 use imageset_controller::domain::decision::{Action, Decision, GoalState};
 use imageset_controller::domain::imageset::{Origin, content_digest};
@@ -21,6 +24,7 @@ use imageset_controller::domain::{
     RegistryFailureKind, Release, ResolvedImage, Snapshot, decide,
 };
 use imageset_controller::inspection::output;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
 use rules::OperatorRules;
@@ -456,7 +460,7 @@ fn a_rollback_counts_as_verified_when_its_record_was_made() {
     assert_eq!((current.workloads.total, current.workloads.pinned), (1, 0));
 }
 
-fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
+fn golden(snapshot: &Snapshot, decision: &Decision, report: &Report, asked: usize) -> String {
     let mut text = String::new();
     writeln!(text, "registry: {asked} questions").unwrap();
     writeln!(
@@ -564,7 +568,23 @@ fn golden(decision: &Decision, report: &Report, asked: usize) -> String {
         writeln!(text, "  {} {} {}", if event.warning { "Warning" } else { "Normal" }, event.reason, event.note)
             .unwrap();
     }
+    writeln!(text, "\nscreen:").unwrap();
+    screen(snapshot, report).lines().for_each(|line| writeln!(text, "  {line}").unwrap());
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// What `imageset-controller status` shows of it.
+fn screen(snapshot: &Snapshot, report: &Report) -> String {
+    console::set_colors_enabled(false);
+    let mut policy = ImageSetPolicy::new("default", ImageSetPolicySpec::default());
+    policy.spec.mode = match snapshot.settings.mode {
+        Mode::Observe => api::Mode::Observe,
+        Mode::Apply => api::Mode::Apply,
+    };
+    policy.spec.suspend = snapshot.settings.suspend;
+    let now = Time(snapshot.observed_at);
+    policy.status = Some(status::of_report(&ImageSetPolicyStatus::default(), report, &now));
+    cli::screen::of_policy(&policy, snapshot.observed_at, cli::screen::Detail::Normal, None)
 }
 
 fn or_dash(text: &Option<String>) -> &str {
@@ -593,7 +613,7 @@ fn every_story_ends_as_its_golden_file_says() {
         let (snapshot, decision, asked) = pass(&scenario);
         judge(&file.display().to_string(), &scenario, &snapshot, &decision);
         let outcome = Outcome { done: decision.actions.len(), at: Some(snapshot.observed_at), failure: None };
-        let text = golden(&decision, &Report::new(&snapshot, &decision, &outcome), asked);
+        let text = golden(&snapshot, &decision, &Report::new(&snapshot, &decision, &outcome), asked);
         let path = file.with_extension("golden");
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&path, &text).unwrap();
