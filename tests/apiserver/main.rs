@@ -12,6 +12,7 @@ mod crash;
 mod disarm;
 mod discovery;
 mod documented_bugs;
+mod drift;
 mod first_install;
 mod gate;
 mod gate_life;
