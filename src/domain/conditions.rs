@@ -279,6 +279,10 @@ impl Facts<'_> {
         let Some(current) = self.current.filter(|current| current.stored) else {
             return (Status::False, Reason::NothingToAdopt, Reason::NothingToAdopt.meaning().to_owned());
         };
+        if let Some(failure) = self.snapshot.workloads.failure() {
+            let finding = super::decide::view_finding(failure);
+            return (Status::Unknown, finding.reason, finding.sentence());
+        }
         let name = &current.image_set;
         let workloads = &current.workloads;
         if current.adopted {
@@ -308,7 +312,10 @@ impl Facts<'_> {
     /// An abnormal-true condition: True with the worst finding that concerns it; unknown while it cannot be looked.
     fn worst(&self, concern: ConditionType, fine: Reason) -> Answer {
         if let Some(failure) = self.snapshot.unread(concern) {
-            let finding = super::decide::read_finding(failure);
+            let finding = match concern {
+                ConditionType::Drifted => super::decide::read_finding(failure),
+                _ => super::decide::view_finding(failure),
+            };
             return (Status::Unknown, finding.reason, finding.sentence());
         }
         let mut findings = self.of(concern).filter(|finding| finding.reason.severity() >= Severity::Warning);

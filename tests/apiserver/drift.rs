@@ -57,7 +57,7 @@ async fn what_the_registry_loses_is_told_at_the_next_check() {
 
     // A tag moves. Nothing that is pinned changes; both digests are told, cut, and what to do.
     let before = world.stored(SET).await.unwrap();
-    let moved = Image::index("moved", &LINUX_PLATFORMS).unwrap();
+    let moved = Image::index("moved", LINUX_PLATFORMS).unwrap();
     world.push(&world.mirror.repository("calico/node"), "v3.31.7", &moved).await;
     let (code, _, stderr) = world.verb(&["refresh"]).await;
     assert_eq!((code, stderr.as_str()), (0, ""));
