@@ -21,6 +21,7 @@ mod refused;
 mod restart;
 mod retention;
 mod same_name;
+mod status;
 mod unknown_version;
 mod upgrade_train;
 mod verbs;
