@@ -14,6 +14,7 @@ mod discovery;
 mod documented_bugs;
 mod drift;
 mod first_install;
+mod flapping;
 mod gate;
 mod gate_life;
 mod odd_rollouts;
