@@ -194,3 +194,60 @@ async fn a_fips_cluster_with_normal_images_is_told() {
     world.recorder.assert_quiet(Duration::from_secs(2)).await.unwrap();
     world.finish(&[&controller]).await;
 }
+
+/// Sets that are right for another version, place or choice of images than the cluster has now.
+#[tokio::test(flavor = "multi_thread")]
+async fn sets_that_do_not_fit_are_told_before_and_when_it_hurts() {
+    let mut world = World::start(Scenery { name: "drift-sets", ..Scenery::default() }).await;
+    world.installation(json!({})).await;
+    world.operator("v1.40.15").await;
+    let images = json!({ "onMissing": "OmitUnneeded" });
+    world.policy(json!({ "mode": "Apply", "images": images })).await;
+    let double = world.double(|options| options.pod_start = Duration::from_secs(3));
+    let access = world.mirror.registry.access().unwrap();
+    let wanted = world.wanted("v1.40.15", false);
+    images::delete(&access, &world.mirror.repository("calico/whisker"), &wanted["calico/whisker"]).await.unwrap();
+    let controller = world.controller("first").await;
+    double.wait_adopted(SET, SOON).await.unwrap();
+    world.until("Drifted", "False", "NoDrift").await;
+    let note = world.findings("FeatureImageMissing").await;
+    assert!(note[0]["message"].as_str().unwrap().contains("Whisker needs calico/whisker"), "{note:?}");
+
+    // The feature is enabled: the operator insists on what the registry does not have.
+    world.create(OperatorKind::Whisker, "default", json!({})).await;
+    let words = ["operator v1.40.15 insists on calico/whisker for Whisker", "see Resolved"];
+    world.until_told("Drifted", "True", "RequiredImageMissing", &words).await;
+    world.until("Resolved", "False", "ImageMissing").await;
+    let image = Image::of_reference("quay.io/calico/whisker:v3.31.7").unwrap();
+    world.push(&world.mirror.repository("calico/whisker"), "v3.31.7", &image).await;
+    world.verb(&["refresh"]).await;
+    world.until("Drifted", "False", "NoDrift").await;
+    double.wait_healthy(SOON).await.unwrap();
+    assert_eq!(world.stored(SET).await.unwrap(), wanted);
+
+    // While the policy observes the cluster moves to another place: the stored set has what was made from the old one.
+    world.policy(json!({ "mode": "Observe" })).await;
+    world.until("Ready", "True", "Succeeded").await;
+    world.installation(json!({ "imagePath": "elsewhere" })).await;
+    world.until_told("Drifted", "True", "ImageSetOutdated", &["made from another registry, imagePath"]).await;
+    world.installation(json!({})).await;
+    world.until("Drifted", "False", "NoDrift").await;
+
+    // The Deployment moves, and nobody stores the next set: told before the new operator stops, and when it has.
+    world.operator("v1.42.4").await;
+    let words = ["ImageSet calico-v3.32.1", "operator v1.42.4 is to run and will stop", SET];
+    world.until_told("Drifted", "True", "ImageSetWillBlock", &words).await;
+    let words = ["ImageSet calico-v3.31.7", "operator v1.42.4 stops reconciling", "calico-v3.32.1"];
+    world.until_told("Drifted", "True", "BlockingImageSet", &words).await;
+    eventually("the operator to stop", async || (world.condition("OperatorDegraded").await.0 == "True").then_some(()))
+        .await;
+    let (_, screen, _) = world.verb(&["status"]).await;
+    assert_says(&screen, &["DRIFT", "BlockingImageSet", "DEGRADED", "TigeraStatus calico", "→ "]);
+    world.policy(json!({ "mode": "Apply" })).await;
+    world.until("Drifted", "False", "NoDrift").await;
+    double.wait_healthy(SOON).await.unwrap();
+    world.until("OperatorDegraded", "False", "NotDegraded").await;
+    world.mirror.registry.stop();
+    double.stop().await;
+    world.finish(&[&controller]).await;
+}
