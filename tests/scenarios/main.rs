@@ -590,7 +590,11 @@ fn metrics(report: &Report) -> Vec<String> {
             && !line.ends_with(" 0.0")
             && !about_process.iter().any(|one| line.starts_with(one))
     };
-    text.lines().filter(told).map(|line| line.trim_start_matches("imageset_controller_").to_owned()).collect()
+    let lines = text.lines().filter(told).map(|line| line.trim_start_matches("imageset_controller_").to_owned());
+    let mut lines: Vec<String> = lines.collect();
+    // The library keeps the series of a metric in no order.
+    lines.sort();
+    lines
 }
 
 /// What `imageset-controller status` shows of it.
