@@ -511,6 +511,7 @@ fn failed_reads(snapshot: &Snapshot) -> Vec<Finding> {
         snapshot.features.failure(),
         snapshot.nodes.failure(),
         snapshot.workloads.failure(),
+        snapshot.pods.failure(),
         snapshot.records.failure(),
         gate,
     ];
