@@ -25,7 +25,7 @@ use super::same_name::{self, Claim};
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
-use super::{discovery, drift, gate, retention, stored};
+use super::{discovery, drift, gate, pull_failing, retention, stored};
 
 /// Decides.
 #[must_use]
@@ -97,7 +97,7 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     decision.look_again = drift::look_again(&seen);
     decision.findings.extend(drifted);
     decision.questions.images.extend(questions);
-    decision.findings.extend(cluster_findings(snapshot));
+    decision.findings.extend(cluster_findings(snapshot, &looks));
     if versions.frozen {
         freeze(&mut decision);
     } else if !gone.is_empty() {
@@ -487,7 +487,7 @@ fn stored_sets<'a>(snapshot: &'a Snapshot, findings: &mut Vec<Finding>) -> Optio
 }
 
 /// What the cluster says beside the sets.
-fn cluster_findings(snapshot: &Snapshot) -> Vec<Finding> {
+fn cluster_findings(snapshot: &Snapshot, looks: &[drift::Look]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for status in snapshot.component_statuses.known().into_iter().flatten() {
         if let Some(degraded) = &status.degraded {
@@ -496,6 +496,7 @@ fn cluster_findings(snapshot: &Snapshot) -> Vec<Finding> {
             findings.push(Finding::new(Reason::ComponentDegraded, format!("TigeraStatus {}", status.name), message));
         }
     }
+    findings.extend(pull_failing::check(snapshot, looks));
     findings
 }
 

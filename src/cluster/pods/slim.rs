@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_runs_is_told_by_repository_digests_alone() {
-        let digest = PINNED.split_once('@').unwrap().1.parse().unwrap();
+        let digest: Digest = PINNED.split_once('@').unwrap().1.parse().unwrap();
         for (id, expected) in [
             (PINNED.to_owned(), vec![(PINNED.to_owned(), Some(digest))]),
             (format!("docker-pullable://{PINNED}"), vec![(PINNED.to_owned(), Some(digest))]),
