@@ -16,6 +16,7 @@ mod first_install;
 mod gate;
 mod gate_life;
 mod odd_rollouts;
+mod pods;
 mod refused;
 mod restart;
 mod retention;
