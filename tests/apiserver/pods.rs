@@ -120,7 +120,10 @@ impl Drop for Revisions {
 /// Message of a finding.
 fn finding(status: &Value, reason: &str, object: &str) -> String {
     let findings = status["findings"].as_array().into_iter().flatten();
-    let about = |one: &Value| format!("{} {}", one["object"]["kind"], one["object"]["name"]).replace('"', "");
+    let about = |one: &Value| {
+        let part = |name: &str| one["object"][name].as_str().unwrap_or_default().to_owned();
+        format!("{} {}/{}", part("kind"), part("namespace"), part("name"))
+    };
     let mut mine = findings.filter(|one| one["reason"] == reason && (object.is_empty() || about(one) == object));
     mine.next().map(|one| one["message"].as_str().unwrap().to_owned()).unwrap_or_default()
 }
