@@ -225,7 +225,9 @@ fn current(status: &ImageSetPolicyStatus, now: Timestamp) -> (&'static str, Line
         cells.push(warn().apply_to("not stored").to_string());
         return (label, Line::Columns(cells));
     }
+    let unknown = status.conditions.iter().any(|one| one.type_ == "Adopted" && one.status == "Unknown");
     cells.push(match (&current.workloads, current.adopted) {
+        _ if unknown => warn().apply_to("stored, adoption unknown").to_string(),
         (_, true) => good().apply_to("adopted ✓").to_string(),
         (Some(progress), false) if progress.pinned > 0 => {
             warn().apply_to(format!("rolling out, {} of {} workloads", progress.complete, progress.total)).to_string()

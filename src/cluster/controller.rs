@@ -72,6 +72,7 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
         status: StatusWriter::new(client.clone(), instance),
         client: client.clone(),
         refused: Mutex::default(),
+        failed_reads: Mutex::default(),
         begun_refresh: Mutex::default(),
     };
     let context = Context { client: client.clone(), passes, watches, metrics, failures: Mutex::default() };

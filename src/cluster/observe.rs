@@ -507,6 +507,11 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
                 gap_seconds: swap.gap_seconds,
             })
         }),
+        adopted_since: status
+            .conditions
+            .iter()
+            .find(|one| one.type_ == ConditionType::Adopted.as_str() && one.status == Status::True.as_str())
+            .map(|one| one.last_transition_time.0),
         conditions: status.conditions.iter().filter_map(condition).collect(),
     }
 }

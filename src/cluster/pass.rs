@@ -37,6 +37,10 @@ const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
 const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
 /// The longest of these pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The first pause after a read that failed; it doubles with every pass in which one does.
+const READ_PAUSE: Duration = Duration::from_secs(1);
+/// The longest of these.
+const LONGEST_READ_PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause while something outside the watched objects has to be mended by a person.
 const MENDING: Duration = Duration::from_secs(30);
 /// A decision for which registries were asked longer than this is not carried out: the cluster is looked at again first,
@@ -159,6 +163,8 @@ pub struct Passes {
     pub status: StatusWriter,
     /// Writes that failed in the last pass.
     pub refused: Mutex<Option<Refused>>,
+    /// Passes in a row in which a read failed.
+    pub failed_reads: Mutex<u32>,
     /// The refresh for which answers were forgotten.
     pub begun_refresh: Mutex<Option<String>>,
 }
@@ -216,6 +222,9 @@ impl Passes {
         if mendable {
             next = next.min(MENDING);
         }
+        if let Some(pause) = self.reads_failed(&decision) {
+            next = next.min(pause);
+        }
         if let Some(wait) = self.answers.doubt(&decision.unsuitable) {
             next = next.min(wait.max(SOONEST));
         }
@@ -224,6 +233,18 @@ impl Passes {
             next = next.min(left.max(Duration::from_secs(1)));
         }
         Ok(Some((Passed { snapshot, decision, report }, next)))
+    }
+
+    /// Until what could not be read is tried again: a right that was given back, or an apiserver that has recovered, wakes nobody.
+    fn reads_failed(&self, decision: &Decision) -> Option<Duration> {
+        let mut in_a_row = self.failed_reads.lock().unwrap_or_else(PoisonError::into_inner);
+        if !decision.findings.iter().any(|finding| finding.reason.is_of_a_read()) {
+            *in_a_row = 0;
+            return None;
+        }
+        let pause = READ_PAUSE.saturating_mul(1 << (*in_a_row).min(10)).min(LONGEST_READ_PAUSE);
+        *in_a_row += 1;
+        Some(pause)
     }
 
     /// Forgets what was remembered, failures and pauses included: once for each value that asks for it, so that answers

@@ -3,7 +3,6 @@
 
 use super::Snapshot;
 use super::assemble::{NAMED, listed};
-use super::decide::read_finding;
 use super::decision::{Decision, Goal, GoalState, Purpose};
 use super::finding::{ConditionType, Finding, Reason, Severity};
 use super::report::{Condition, CurrentReport, Outcome, PreparedReport, Status};
@@ -102,16 +101,10 @@ impl Facts<'_> {
     /// waits for exactly what it should.
     fn holds_ready(&self, finding: &Finding) -> bool {
         let concern = finding.reason.condition();
-        self.blocks(finding)
+        finding.blocks()
             && !matches!(concern, ConditionType::Adopted | ConditionType::Drifted | ConditionType::OperatorDegraded)
             && !self.concerns_only(finding, |purpose| !self.is_of_spec(purpose))
             && !self.of_request(finding)
-    }
-
-    /// Pods are only looked at: that they cannot be read is in the way of nothing.
-    fn blocks(&self, finding: &Finding) -> bool {
-        let of_pods = || self.snapshot.pods.failure().is_some_and(|failure| read_finding(failure) == *finding);
-        finding.blocks() && !of_pods()
     }
 
     fn reconciling(&self) -> Answer {
@@ -191,7 +184,7 @@ impl Facts<'_> {
         }
         let Some(current) = self.current else {
             let unread = self.snapshot.installation.failure().or(self.snapshot.image_sets.failure());
-            if let Some(finding) = unread.map(read_finding) {
+            if let Some(finding) = unread.map(super::decide::read_finding) {
                 return (Status::Unknown, finding.reason, finding.sentence());
             }
             return (Status::False, Reason::NothingToApply, Reason::NothingToApply.meaning().to_owned());
@@ -205,7 +198,7 @@ impl Facts<'_> {
                 None => (Status::True, Reason::ImageSetStored, format!("{name} with {} images", current.images)),
             };
         }
-        if let Some(finding) = self.findings.iter().find(|finding| self.blocks(finding)) {
+        if let Some(finding) = self.findings.iter().find(|finding| finding.blocks()) {
             return (Status::False, finding.reason, finding.sentence());
         }
         if let Some(waits) = self.wanted().last().and_then(waits_for_takeover) {
@@ -286,6 +279,10 @@ impl Facts<'_> {
         let Some(current) = self.current.filter(|current| current.stored) else {
             return (Status::False, Reason::NothingToAdopt, Reason::NothingToAdopt.meaning().to_owned());
         };
+        if let Some(failure) = self.snapshot.workloads.failure() {
+            let finding = super::decide::view_finding(failure);
+            return (Status::Unknown, finding.reason, finding.sentence());
+        }
         let name = &current.image_set;
         let workloads = &current.workloads;
         if current.adopted {
@@ -315,7 +312,10 @@ impl Facts<'_> {
     /// An abnormal-true condition: True with the worst finding that concerns it; unknown while it cannot be looked.
     fn worst(&self, concern: ConditionType, fine: Reason) -> Answer {
         if let Some(failure) = self.snapshot.unread(concern) {
-            let finding = read_finding(failure);
+            let finding = match concern {
+                ConditionType::Drifted => super::decide::read_finding(failure),
+                _ => super::decide::view_finding(failure),
+            };
             return (Status::Unknown, finding.reason, finding.sentence());
         }
         let mut findings = self.of(concern).filter(|finding| finding.reason.severity() >= Severity::Warning);

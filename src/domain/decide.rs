@@ -508,15 +508,20 @@ fn failed_reads(snapshot: &Snapshot) -> Vec<Finding> {
         snapshot.operator_pods.failure(),
         snapshot.installation.failure(),
         snapshot.image_sets.failure(),
-        snapshot.component_statuses.failure(),
         snapshot.features.failure(),
         snapshot.nodes.failure(),
-        snapshot.workloads.failure(),
-        snapshot.pods.failure(),
         snapshot.records.failure(),
         gate,
     ];
-    failures.into_iter().flatten().map(read_finding).collect()
+    let views = [snapshot.component_statuses.failure(), snapshot.workloads.failure(), snapshot.pods.failure()];
+    let views = views.into_iter().flatten().map(view_finding);
+    failures.into_iter().flatten().map(read_finding).chain(views).collect()
+}
+
+/// The finding for a failed read of what is only looked at: nothing is decided by it.
+pub(super) fn view_finding(failure: &ReadFailure) -> Finding {
+    let reason = if failure.forbidden { Reason::ViewForbidden } else { Reason::ViewFailed };
+    Finding { reason, ..read_finding(failure) }
 }
 
 /// The finding for a failed read.

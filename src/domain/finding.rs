@@ -151,6 +151,8 @@ reasons! {
     PolicyInvalid, Stalled, Stalled, "A field of the policy cannot be understood.", "correct the field that the message names";
     ContestedOwnership, Stalled, Stalled, "A set of ours was changed by somebody else again and again, and we stopped putting it back.", "find the other writer (metadata.managedFields of the set) and stop it, or put its digests into spec.images.digests; writing resumes ten minutes after the first of these changes";
     ReadForbidden, Ready, Blocking, "The apiserver denied a read that a decision needs.", "give the controller's role this right; deploy/base has all that it needs";
+    ViewForbidden, Ready, Warning, "The apiserver denied a read that only something that is told needs; everything else goes on.", "give the controller's role this right; deploy/base has all that it needs";
+    ViewFailed, Ready, Warning, "A read failed that only something that is told needs; everything else goes on.", "it is tried again; look at the apiserver if it lasts";
     RecordUnreadable, Ready, Warning, "A record of resolved digests is damaged; it is not used.", "delete the ConfigMap; its digests are taken from the stored ImageSet, or resolved again";
     InspectionNotStarted, Ready, Blocking, "The Job that would ask an operator image cannot be made.", "the message says why; deploy/base has the namespace, the account and the rights";
     ReadFailed, Ready, Blocking, "A read from the apiserver failed.", "it is retried; look at the apiserver if it lasts";
@@ -281,6 +283,12 @@ impl Reason {
 }
 
 impl Reason {
+    /// Whether it is about a read from the API server that failed.
+    #[must_use]
+    pub const fn is_of_a_read(self) -> bool {
+        matches!(self, Self::ReadForbidden | Self::ReadFailed | Self::ViewForbidden | Self::ViewFailed)
+    }
+
     /// Whether it is about a stored set that is no longer so once the wanted content is written.
     #[must_use]
     pub const fn ends_with_the_write(self) -> bool {

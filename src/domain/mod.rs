@@ -12,6 +12,7 @@ pub mod decision;
 pub mod digest;
 pub mod discovery;
 mod drift;
+mod events;
 pub mod finding;
 pub mod gate;
 pub mod image_name;

@@ -197,6 +197,9 @@ pub struct Remembered {
     /// The last swap of a content for another under one name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_swap: Option<Swap>,
+    /// Since when every workload has run the current set, if they did at the last look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopted_since: Option<Timestamp>,
     /// The conditions as they stand, for telling what is new.
     pub conditions: Vec<super::report::Condition>,
 }

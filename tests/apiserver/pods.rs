@@ -232,7 +232,7 @@ async fn without_the_right_to_list_pods_one_finding_says_so_and_nothing_else_is_
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     let words = ["list pods in calico-", "cannot", "\"pods\"", "deploy/base"];
-    world.until_told("ImagePullFailing", "Unknown", "ReadForbidden", &words).await;
+    world.until_told("ImagePullFailing", "Unknown", "ViewForbidden", &words).await;
     cluster.double.wait_adopted(SET, SOON).await.unwrap();
     for (r#type, status, reason) in [
         ("Adopted", "True", "AdoptionComplete"),
@@ -243,11 +243,11 @@ async fn without_the_right_to_list_pods_one_finding_says_so_and_nothing_else_is_
     ] {
         world.until(r#type, status, reason).await;
     }
-    let denied = finding(&world.status().await, "ReadForbidden", "");
+    let denied = finding(&world.status().await, "ViewForbidden", "");
     assert!(denied.contains("\"pods\""), "{denied}");
 
     set_rules(rules).await;
     world.until("ImagePullFailing", "False", "NoPullFailure").await;
-    assert_eq!(finding(&world.status().await, "ReadForbidden", ""), "");
+    assert_eq!(finding(&world.status().await, "ViewForbidden", ""), "");
     cluster.finish(&controller).await;
 }

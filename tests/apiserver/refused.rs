@@ -6,7 +6,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::testbox::recorder::HUMAN;
-use crate::world::{Scenery, World};
+use crate::world::{Scenery, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_out_of_range_and_missing_rights_are_told() {
@@ -71,7 +71,6 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
         ("installations", "list installations.operator.tigera.io"),
         ("imagesets", "list imagesets.operator.tigera.io"),
         ("goldmanes", "list "),
-        ("daemonsets", "in calico-system"),
         ("deployments", "get deployments.apps tigera-operator/tigera-operator"),
         ("pods", "list pods in tigera-operator"),
         ("configmaps", "list configmaps in imageset-controller"),
@@ -82,6 +81,22 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
         rights.give_back(&world).await;
         touch(&world).await;
         world.until("Ready", "True", "Succeeded").await;
+    }
+    // What is only told: that alone is unknown, and everything else goes on.
+    for (resource, what, condition) in [
+        ("daemonsets", "list daemonsets.apps in calico-system", "Adopted"),
+        ("tigerastatuses", "list tigerastatuses.operator.tigera.io", "OperatorDegraded"),
+    ] {
+        let rights = Rights::remove(&world, resource).await;
+        touch(&world).await;
+        world.until_told(condition, "Unknown", "ViewForbidden", &[what, "deploy/base"]).await;
+        world.until("Ready", "True", "Succeeded").await;
+        let findings = world.status().await["findings"].clone();
+        let told = findings.as_array().unwrap().iter().filter(|one| one["reason"] == "ViewForbidden").count();
+        assert_eq!(told, 1, "{findings}");
+        rights.give_back(&world).await;
+        touch(&world).await;
+        eventually("the view", async || (world.condition(condition).await.0 == "False").then_some(())).await;
     }
     assert_eq!(world.writes().len(), writes, "{:#?}", world.writes());
 

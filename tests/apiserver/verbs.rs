@@ -20,7 +20,7 @@ impl World {
         self.verb_as(self.control_plane.kubeconfig(), arguments).await
     }
 
-    async fn verb_as(&self, kubeconfig: &Path, arguments: &[&str]) -> (i32, String, String) {
+    pub async fn verb_as(&self, kubeconfig: &Path, arguments: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_imageset-controller"));
         command.args(arguments).arg("--kubeconfig").arg(kubeconfig);
         command.env_remove("KUBECONFIG").env_remove("DOCKER_CONFIG").env("HOME", "/nowhere");

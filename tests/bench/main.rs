@@ -13,6 +13,7 @@ mod proxy;
 mod reaction;
 mod round_trips;
 mod statistics;
+mod told;
 
 #[path = "../testbox/mod.rs"]
 mod testbox;

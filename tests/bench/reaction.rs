@@ -98,7 +98,9 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
         median(&mut resolving)
     );
     let memory = mebibytes(controller.id(), "VmRSS").context("no VmRSS")?;
+    let told = crate::told::measure(&client, async || settle(&client).await).await?;
     Ok(vec![
+        told,
         Measured::limited("reaction_less_resolving", median(&mut reactions), 50.0, "ms"),
         Measured::limited("idle_memory", memory, 13.0, "MiB"),
         // The Lease is renewed; nothing else is written.

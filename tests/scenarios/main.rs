@@ -24,6 +24,7 @@ use imageset_controller::domain::{
     RegistryFailureKind, Release, ResolvedImage, Snapshot, decide,
 };
 use imageset_controller::inspection::output;
+use imageset_controller::metrics::Metrics;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
@@ -568,9 +569,32 @@ fn golden(snapshot: &Snapshot, decision: &Decision, report: &Report, asked: usiz
         writeln!(text, "  {} {} {}", if event.warning { "Warning" } else { "Normal" }, event.reason, event.note)
             .unwrap();
     }
+    writeln!(text, "\nmetrics:").unwrap();
+    metrics(report).iter().for_each(|line| writeln!(text, "  {line}").unwrap());
     writeln!(text, "\nscreen:").unwrap();
     screen(snapshot, report).lines().for_each(|line| writeln!(text, "  {line}").unwrap());
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// What a scrape finds of it: what is not zero, less the conditions, which stand above, and what is about the process.
+fn metrics(report: &Report) -> Vec<String> {
+    let metrics = Metrics::default();
+    metrics.set_leading(true);
+    metrics.report(report);
+    let text = metrics.render().unwrap();
+    let told = |line: &&str| {
+        let about_process =
+            ["imageset_controller_condition{", "imageset_controller_build", "imageset_controller_leader"];
+        !line.starts_with('#')
+            && !line.ends_with(" 0")
+            && !line.ends_with(" 0.0")
+            && !about_process.iter().any(|one| line.starts_with(one))
+    };
+    let lines = text.lines().filter(told).map(|line| line.trim_start_matches("imageset_controller_").to_owned());
+    let mut lines: Vec<String> = lines.collect();
+    // The library keeps the series of a metric in no order.
+    lines.sort();
+    lines
 }
 
 /// What `imageset-controller status` shows of it.

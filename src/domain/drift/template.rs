@@ -13,15 +13,13 @@ use crate::domain::snapshot::Workload;
 const SETTLES_WITHIN: SignedDuration = SignedDuration::from_mins(6);
 
 pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    if settles_at(view).is_some() {
-        return Vec::new();
-    }
     let Some((pulled, workloads)) = selected(view) else { return Vec::new() };
-    let drifted = workloads.iter().filter_map(|workload| Some((workload, pulled.unpinned(workload)?)));
-    let told = drifted.map(|(workload, unpinned)| {
+    let settled = settles_at(view).is_none();
+    let told = workloads.iter().filter(|workload| settled || was_told(view, workload)).filter_map(|workload| {
+        let unpinned = pulled.unpinned(workload)?;
         let message = format!("its template has {}; the set pins {}", unpinned.image.short(), unpinned.pinned.short());
-        Finding::new(Reason::WorkloadNotPinned, workload.to_string(), message)
-            .with_evidence(unpinned.has(), unpinned.pinned.short())
+        let finding = Finding::new(Reason::WorkloadNotPinned, workload.to_string(), message);
+        Some(finding.with_evidence(unpinned.has(), unpinned.pinned.short()))
     });
     told.collect()
 }
@@ -33,11 +31,20 @@ pub(super) fn look_again(view: &View<'_>) -> Option<Timestamp> {
     workloads.iter().any(|workload| pulled.unpinned(workload).is_some()).then_some(settles_at)
 }
 
-/// Until when the set is too new to judge by.
+/// Until when the set is too new to judge by; not at all, once every workload has run it as it is.
 fn settles_at(view: &View<'_>) -> Option<Timestamp> {
     let changed = view.stored(&view.target()?.name)?.changed_at?;
     let settles = changed.checked_add(SETTLES_WITHIN).ok()?;
-    (view.snapshot.observed_at < settles).then_some(settles)
+    // Both are whole seconds: the same one proves nothing.
+    let adopted = view.snapshot.remembered.adopted_since.is_some_and(|since| since > changed);
+    (!adopted && view.snapshot.observed_at < settles).then_some(settles)
+}
+
+/// What was drift a moment ago still is.
+fn was_told(view: &View<'_>, workload: &Workload) -> bool {
+    let object = workload.to_string();
+    let told = |finding: &Finding| finding.reason == Reason::WorkloadNotPinned && finding.object == object;
+    view.snapshot.remembered.findings.iter().any(told)
 }
 
 /// The workloads, where the operator has taken over and said that it uses the target's set.

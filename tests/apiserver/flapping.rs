@@ -1,0 +1,86 @@
+//! Causes that come and go: each real change is one write of the status and at most one event, and what is no change is neither.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use crate::testbox::crds::Kind as OperatorKind;
+use crate::testbox::recorder::{HUMAN, Revision};
+use crate::world::{Scenery, World, eventually};
+
+const TIMES: usize = 5;
+
+impl World {
+    /// TigeraStatus `ippools` says this.
+    async fn component_says(&self, degraded: bool, generation: i64) {
+        let text =
+            if degraded { ("ResourceReadError", "Error querying IP pools") } else { ("AllObjectsAvailable", "") };
+        let condition = |r#type: &str, holds: bool| {
+            let status = if holds { "True" } else { "False" };
+            json!({
+                "type": r#type, "status": status, "reason": text.0, "message": text.1, "observedGeneration": generation,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            })
+        };
+        let conditions =
+            [condition("Available", !degraded), condition("Degraded", degraded), condition("Progressing", false)];
+        let status = json!({ "status": { "conditions": conditions } });
+        let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
+        let api = OperatorKind::TigeraStatus.api(&self.client);
+        api.patch_status("ippools", &human, &Patch::Merge(status)).await.unwrap();
+    }
+
+    async fn policy_version(&self) -> u64 {
+        self.policies().get("default").await.unwrap().resource_version().unwrap().parse().unwrap()
+    }
+
+    /// How often the policy was written since this version of it.
+    fn policy_writes_since(&self, version: u64) -> usize {
+        let history = self.recorder.revisions();
+        let later = |one: &Revision| one.watched.kind() == "ImageSetPolicy" && one.resource_version > version;
+        history.iter().filter(|one| later(one)).count()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flapping_cause_is_told_once_for_each_real_change() {
+    let world = World::start(Scenery { name: "flapping", ..Scenery::default() }).await;
+    world.installation(json!({})).await;
+    world.operator("v1.40.15").await;
+    world.create(OperatorKind::TigeraStatus, "ippools", json!({})).await;
+    world.component_says(false, 1).await;
+    world.policy(json!({ "mode": "Apply" })).await;
+    let controller = world.controller("first").await;
+    world.until("Ready", "True", "Succeeded").await;
+    world.until("OperatorDegraded", "False", "NotDegraded").await;
+    world.recorder.assert_quiet(Duration::from_secs(2)).await.unwrap();
+
+    let before = world.policy_version().await;
+    for generation in 0..TIMES {
+        let generation = i64::try_from(generation).unwrap();
+        world.component_says(true, generation).await;
+        world.until("OperatorDegraded", "True", "ComponentDegraded").await;
+        // The operator says the same again, of a newer generation.
+        world.component_says(true, generation + 100).await;
+        world.component_says(false, generation).await;
+        world.until("OperatorDegraded", "False", "NotDegraded").await;
+    }
+    world.recorder.assert_quiet(Duration::from_secs(2)).await.unwrap();
+    let writes = world.policy_writes_since(before);
+    assert!(writes <= 2 * TIMES, "{writes} writes for {} changes", 2 * TIMES);
+    assert!(writes >= 2, "nothing was told");
+    for (kind, name) in [("ImageSetPolicy", "default"), ("TigeraStatus", "ippools")] {
+        let told = eventually("the events", async || {
+            let events = world.events(kind, name).await;
+            let of_cause: Vec<_> = events.into_iter().filter(|event| event.0 == "ComponentDegraded").collect();
+            (!of_cause.is_empty()).then_some(of_cause)
+        })
+        .await;
+        // Kubernetes keeps one event with a count.
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].1 <= i32::try_from(TIMES).unwrap(), "{told:?}");
+    }
+    world.finish(&[&controller]).await;
+}
