@@ -17,6 +17,7 @@ use super::apply::Applier;
 use super::nodes::NodePlatforms;
 use super::observe::Observer;
 use super::pass::Passes;
+use super::pods::ManagedPods;
 use super::records::Records;
 use super::status::StatusWriter;
 use super::watches::Watches;
@@ -53,7 +54,8 @@ enum PassError {
 /// Runs until it is dropped: whoever drops it cancels what it is doing.
 pub async fn run(client: Client, own_namespace: String, instance: Option<String>, metrics: Arc<Metrics>) {
     let nodes = NodePlatforms::default();
-    let (watches, due) = Watches::start(client.clone(), &nodes);
+    let pods = ManagedPods::default();
+    let (watches, due) = Watches::start(client.clone(), &nodes, &pods);
     let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::of_environment()));
     let late = answers.late.clone();
     let late = futures::stream::unfold(late, |late| async move {
@@ -64,6 +66,7 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
     let passes = Passes {
         observer: Observer::new(client.clone(), records.clone()),
         nodes,
+        pods,
         answers,
         applier: Applier::new(client.clone(), records),
         status: StatusWriter::new(client.clone(), instance),

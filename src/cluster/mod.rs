@@ -3,7 +3,7 @@
 //! | room | does |
 //! |---|---|
 //! | `client` | connects, with deadlines |
-//! | `observe`, `records`, `inspections`, `nodes`, `registry_access` | read; a failed read is a value |
+//! | `observe`, `records`, `inspections`, `nodes`, `pods`, `registry_access` | read; a failed read is a value |
 //! | `answers` | asks registries and remembers what they said |
 //! | `apply` | the only writer of ImageSets, records and Jobs |
 //! | `status` | the only writer of our status and events |
@@ -21,6 +21,7 @@ pub mod lease;
 pub mod nodes;
 pub mod observe;
 pub mod pass;
+pub mod pods;
 pub mod records;
 pub mod registry_access;
 pub mod settings;

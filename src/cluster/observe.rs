@@ -51,7 +51,7 @@ const READ_DEADLINE: Duration = Duration::from_secs(10);
 /// The longest message of a TigeraStatus that is kept, in characters.
 const LONGEST_MESSAGE: usize = 1024;
 /// Namespaces in which the operator keeps its workloads.
-pub const MANAGED_NAMESPACES: [&str; 2] = ["calico-system", "calico-apiserver"];
+pub const MANAGED_NAMESPACES: [&str; 3] = ["calico-system", "calico-apiserver", "tigera-gateway"];
 /// On the operator's Deployment: admits the one operator image that is its value, whatever the gate says.
 const BREAK_GLASS_ANNOTATION: &str = "imageset-controller.io/break-glass";
 /// The variable with which upstream manifests tell the operator's version.

@@ -11,6 +11,7 @@ use super::answers::RegistryAnswers;
 use super::apply::Applier;
 use super::nodes;
 use super::observe::Observer;
+use super::pods::{self, ManagedPods};
 use super::records::Records;
 use super::registry_access::registry_access;
 use super::status::StatusWriter;
@@ -47,6 +48,8 @@ const MENDING: Duration = Duration::from_secs(30);
 const FRESH: Duration = Duration::from_millis(250);
 /// How long the first pass waits for the nodes.
 const NODES_WITHIN: Duration = Duration::from_secs(5);
+/// How long it waits for the pods: in the largest clusters they are some 300 MB.
+const PODS_WITHIN: Duration = Duration::from_secs(15);
 /// Rounds of questions: the operator's label, the images, and one for what came of them.
 const ROUNDS: usize = 4;
 
@@ -136,8 +139,9 @@ pub async fn look_at_cluster(client: Client, policy: &ImageSetPolicy, own_namesp
 async fn seen(client: Client, policy: &ImageSetPolicy, own_namespace: String) -> Snapshot {
     let records = Records::new(client.clone(), own_namespace);
     let observer = Observer::new(client.clone(), Arc::new(records));
-    let (mut snapshot, nodes) = futures::join!(observer.observe(policy), nodes::list_once(client));
-    snapshot.nodes = nodes;
+    let (nodes, pods) = (nodes::list_once(client.clone()), pods::list_once(client));
+    let (mut snapshot, nodes, pods) = futures::join!(observer.observe(policy), nodes, pods);
+    (snapshot.nodes, snapshot.pods) = (nodes, pods);
     snapshot
 }
 
@@ -149,6 +153,8 @@ pub struct Passes {
     pub observer: Observer,
     /// Reads nodes.
     pub nodes: nodes::NodePlatforms,
+    /// Reads pods.
+    pub pods: ManagedPods,
     /// Asks registries.
     pub answers: RegistryAnswers,
     /// Writes sets and records.
@@ -179,9 +185,9 @@ impl Passes {
     /// # Errors
     /// The status could not be written.
     pub async fn make(&self, policy: &ImageSetPolicy) -> Result<Option<(Passed, Duration)>, kube::Error> {
-        self.nodes.wait_for_answer(NODES_WITHIN).await;
+        futures::join!(self.nodes.wait_for_answer(NODES_WITHIN), self.pods.wait_for_answer(PODS_WITHIN));
         let mut snapshot = self.observer.observe(policy).await;
-        snapshot.nodes = self.nodes.read();
+        (snapshot.nodes, snapshot.pods) = (self.nodes.read(), self.pods.read());
         snapshot.put_back = self.applier.put_back_counts();
         let due = recheck_due_in(policy, &snapshot);
         let refresh = snapshot.refresh_due();

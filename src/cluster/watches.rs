@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use super::gate;
 use super::nodes::NodePlatforms;
 use super::observe::MANAGED_NAMESPACES;
+use super::pods::ManagedPods;
 use crate::api::operator::{FEATURE_KINDS, GROUP, VERSION};
 use crate::inspection::job::LABEL;
 
@@ -67,7 +68,11 @@ pub struct Watches {
 
 impl Watches {
     /// Starts all watches but those in the operator's namespace. The stream has an item when a pass is due.
-    pub fn start(client: Client, nodes: &NodePlatforms) -> (Self, impl Stream<Item = ()> + Send + use<>) {
+    pub fn start(
+        client: Client,
+        nodes: &NodePlatforms,
+        pods: &ManagedPods,
+    ) -> (Self, impl Stream<Item = ()> + Send + use<>) {
         let (wake, mut woken) = mpsc::channel(1);
         let (definitions, installed) = watch::channel(0_u64);
         let mut tasks = JoinSet::new();
@@ -89,13 +94,14 @@ impl Watches {
             tasks.spawn(follow(daemon_sets, all(), "daemonsets", installed.clone(), wake.clone()));
             tasks.spawn(follow(deployments, all(), "deployments", installed.clone(), wake.clone()));
         }
-        let mut nodes = nodes.watch(client.clone());
-        let woken_by_nodes = wake.clone();
-        tasks.spawn(async move {
-            while let Some(()) = nodes.next().await {
-                let _ = woken_by_nodes.try_send(());
-            }
-        });
+        for mut folded in [nodes.watch(client.clone()), pods.watch(&client)] {
+            let wake = wake.clone();
+            tasks.spawn(async move {
+                while let Some(()) = folded.next().await {
+                    let _ = wake.try_send(());
+                }
+            });
+        }
         let (operator, inspections) = (Mutex::default(), Mutex::default());
         let watches = Self { client, wake, everywhere: Mutex::new(tasks), operator, inspections };
         (watches, futures::stream::poll_fn(move |context| woken.poll_recv(context)))
@@ -228,6 +234,11 @@ pub(super) fn told(error: &watcher::Error) -> String {
 /// Whether the kind is not installed.
 pub(super) fn is_missing(error: &watcher::Error) -> bool {
     code(error) == Some(404)
+}
+
+/// Whether the API server does not know, or not allow, what a watch asks for.
+pub(super) fn is_not_understood(error: &watcher::Error) -> bool {
+    matches!(code(error), Some(400 | 422))
 }
 
 /// Whether the API server denied a watch.

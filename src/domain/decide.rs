@@ -25,7 +25,7 @@ use super::same_name::{self, Claim};
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
-use super::{degraded, discovery, drift, gate, retention, stored};
+use super::{degraded, discovery, drift, gate, pull_failing, retention, stored};
 
 /// Decides.
 #[must_use]
@@ -99,6 +99,7 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     decision.questions.images.extend(questions);
     let refused = decision.findings.iter().any(|finding| finding.reason == Reason::ImageSetRefused);
     decision.findings.extend(degraded::findings(snapshot, &decision.operator, installation.variant, refused));
+    decision.findings.extend(pull_failing::check(snapshot, &looks));
     if versions.frozen {
         freeze(&mut decision);
     } else if !gone.is_empty() {

@@ -26,6 +26,7 @@ mod operator_digests;
 pub mod operator_images;
 pub mod platform;
 pub mod pods;
+mod pull_failing;
 pub mod record;
 pub mod reference;
 mod refusal;

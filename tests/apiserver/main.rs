@@ -18,6 +18,7 @@ mod flapping;
 mod gate;
 mod gate_life;
 mod odd_rollouts;
+mod pods;
 mod refused;
 mod restart;
 mod retention;

@@ -45,7 +45,7 @@ metadata: {name: one}
 ";
 
 /// The newest releases that want sets of different names, oldest first.
-fn versions() -> Vec<OperatorRules> {
+pub fn versions() -> Vec<OperatorRules> {
     let mut names = std::collections::BTreeSet::new();
     let mut versions: Vec<OperatorRules> = all_versions()
         .into_iter()
@@ -108,7 +108,7 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     ])
 }
 
-async fn set_the_scene(client: &Client, registry: &str, first: &OperatorRules) -> Result<()> {
+pub async fn set_the_scene(client: &Client, registry: &str, first: &OperatorRules) -> Result<()> {
     crds::install(client).await?;
     let definition = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/imageset-controller.io_imagesetpolicies.yaml");
     apply_yaml(client.clone(), &std::fs::read_to_string(definition)?).await?;

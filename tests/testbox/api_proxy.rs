@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
+use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -81,32 +82,10 @@ impl ApiProxy {
     /// # Errors
     /// The kubeconfig can't be read, or no free port.
     pub async fn start(kubeconfig: &Path) -> Result<Self> {
-        let mut config = Kubeconfig::read_from(kubeconfig)?;
-        let cluster = config.clusters.first_mut().and_then(|named| named.cluster.as_mut()).context("no cluster")?;
-        let address = cluster.server.clone().context("no server")?;
-        let authority = cluster.certificate_authority_data.clone().context("no authority")?;
-        let authority = base64::engine::general_purpose::STANDARD.decode(authority)?;
-        // Without a user: the caller's own credentials pass.
-        let mut behind = Config::new(address.parse()?);
-        let authority = rustls::pki_types::pem::PemObject::from_pem_slice(&authority);
-        let authority: rustls::pki_types::CertificateDer<'_> =
-            authority.map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        behind.root_cert = Some(vec![authority.to_vec()]);
-        let behind = Client::try_from(behind)?;
-
-        let certificate = ServerCertificate::create("testbox proxy")?;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        cluster.server = Some(format!("https://{}", listener.local_addr()?));
-        let authority = base64::engine::general_purpose::STANDARD.encode(&certificate.authority_pem);
-        cluster.certificate_authority_data = Some(authority);
-        let beside = kubeconfig.with_extension("proxied");
-        std::fs::write(&beside, serde_yaml_ng::to_string(&config)?)?;
-
         let state = Arc::new(Mutex::new(State::default()));
         let shared = state.clone();
-        let acceptor = server::acceptor(&certificate, &["h2", "http/1.1"])?;
-        let server =
-            server::serve(listener, Some(acceptor), move |request| pass(behind.clone(), shared.clone(), request));
+        let answer = move |behind, request| pass(behind, shared.clone(), request);
+        let (beside, server) = in_front_of(kubeconfig, answer).await?;
         Ok(Self { state, kubeconfig: beside, _server: server })
     }
 
@@ -144,6 +123,42 @@ impl ApiProxy {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A server of ours in front of the API server that `kubeconfig` names: TLS on both sides, HTTP/2 for those who come. `answer`
+/// gets a client for what is behind it, without a user. Beside it comes the kubeconfig file with the same user and this server.
+///
+/// # Errors
+/// As [`ApiProxy::start`].
+pub async fn in_front_of<A, F, B>(kubeconfig: &Path, answer: A) -> Result<(PathBuf, Server)>
+where
+    A: Fn(Client, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<B>>> + Send + 'static,
+    B: hyper::body::Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Send + 'static,
+{
+    let mut config = Kubeconfig::read_from(kubeconfig)?;
+    let cluster = config.clusters.first_mut().and_then(|named| named.cluster.as_mut()).context("no cluster")?;
+    let address = cluster.server.clone().context("no server")?;
+    let authority = cluster.certificate_authority_data.clone().context("no authority")?;
+    let authority = base64::engine::general_purpose::STANDARD.decode(authority)?;
+    // Without a user: the caller's own credentials pass.
+    let mut behind = Config::new(address.parse()?);
+    let authority = rustls::pki_types::pem::PemObject::from_pem_slice(&authority);
+    let authority: rustls::pki_types::CertificateDer<'_> = authority.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    behind.root_cert = Some(vec![authority.to_vec()]);
+    let behind = Client::try_from(behind)?;
+
+    let certificate = ServerCertificate::create("testbox proxy")?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    cluster.server = Some(format!("https://{}", listener.local_addr()?));
+    let authority = base64::engine::general_purpose::STANDARD.encode(&certificate.authority_pem);
+    cluster.certificate_authority_data = Some(authority);
+    let beside = kubeconfig.with_extension("proxied");
+    std::fs::write(&beside, serde_yaml_ng::to_string(&config)?)?;
+
+    let acceptor = server::acceptor(&certificate, &["h2", "http/1.1"])?;
+    let server = server::serve(listener, Some(acceptor), move |request| answer(behind.clone(), request));
+    Ok((beside, server))
 }
 
 /// Ends the process if this is the moment; an error then, which closes the caller's connection.
@@ -208,7 +223,11 @@ async fn pass(behind: Client, state: Arc<Mutex<State>>, request: Request<Incomin
 const OF_A_CONNECTION: [HeaderName; 5] =
     [header::HOST, header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::CONTENT_LENGTH];
 
-async fn forward(behind: &Client, request: Request<Incoming>) -> Result<Response<Body>> {
+/// The answer of what is behind to this very request.
+///
+/// # Errors
+/// It does not answer.
+pub async fn forward(behind: &Client, request: Request<Incoming>) -> Result<Response<Body>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let path = head.uri.path_and_query().context("a request without a path")?.as_str();

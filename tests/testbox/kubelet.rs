@@ -29,6 +29,8 @@ pub enum Plays {
     Waits,
     /// The image can't be pulled; the kubelet says this.
     CannotPull(String),
+    /// It is pulled, and its containers cannot be started; the runtime says this.
+    CannotStart(String),
     /// It runs on, and is Ready.
     Runs,
     /// Each container prints something, by its name, and ends with this exit code.
@@ -188,6 +190,18 @@ fn play(pod: &str, containers: &[(String, String)], state: &Mutex<State>) -> Opt
         Plays::CannotPull(message) => {
             let waits = |_: &str| json!({ "waiting": { "reason": "ErrImagePull", "message": message } });
             Some(json!({ "phase": "Pending", "startTime": now, "containerStatuses": status(&waits) }))
+        }
+        Plays::CannotStart(message) => {
+            let told = |name: &str| {
+                let waits = format!("back-off 5m0s restarting failed container={name} pod={pod}");
+                json!({ "waiting": { "reason": "CrashLoopBackOff", "message": waits } })
+            };
+            let ended = json!({ "terminated": {
+                "exitCode": 128, "reason": "StartError", "message": message, "startedAt": now, "finishedAt": now,
+            } });
+            let mut statuses = status(&told);
+            statuses.iter_mut().for_each(|one| one["lastState"] = ended.clone());
+            Some(json!({ "phase": "Running", "startTime": now, "containerStatuses": statuses }))
         }
         Plays::Runs => {
             let now = k8s_openapi::jiff::Timestamp::now().to_string();

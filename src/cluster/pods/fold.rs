@@ -1,0 +1,335 @@
+//! Pods folded to what they say of images: one entry for all that say the same. What is kept of a pod is a hash of its name and
+//! a pointer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use kube::runtime::watcher::Event;
+
+use super::slim::SlimPod;
+use crate::domain::Digest;
+use crate::domain::pods::{FailingImage, PullFailureKind, RunningImage, SeenPod, SeenPods, gist};
+use crate::domain::snapshot::{Read, ReadFailure};
+
+/// What a pod says, without words.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    workload: String,
+    running: Vec<(String, Option<Digest>)>,
+    /// Without a kind where the kubelet does not say why.
+    failing: Vec<(String, Option<PullFailureKind>)>,
+}
+
+/// Pods of one listing. Each shape is there once, for as long as a pod has it.
+#[derive(Default)]
+struct Pods {
+    by_name: BTreeMap<u64, Arc<Shape>>,
+    shapes: BTreeMap<Arc<Shape>, u32>,
+}
+
+impl Pods {
+    /// Whether there is another set of shapes now.
+    fn put(&mut self, name: u64, shape: Shape) -> bool {
+        let known = self.shapes.get_key_value(&shape).map(|(known, _)| known.clone());
+        let is_new = known.is_none();
+        let shape = known.unwrap_or_else(|| Arc::new(shape));
+        *self.shapes.entry(shape.clone()).or_default() += 1;
+        let before = self.by_name.insert(name, shape);
+        let was_last = before.is_some_and(|before| self.forget(&before));
+        is_new || was_last
+    }
+
+    fn remove(&mut self, name: u64) -> bool {
+        let before = self.by_name.remove(&name);
+        before.is_some_and(|before| self.forget(&before))
+    }
+
+    /// One pod less of this shape; whether it was the last.
+    fn forget(&mut self, shape: &Arc<Shape>) -> bool {
+        let Some(count) = self.shapes.get_mut(shape) else { return false };
+        *count -= 1;
+        let was_last = *count == 0;
+        if was_last {
+            self.shapes.remove(shape);
+        }
+        was_last
+    }
+}
+
+/// The pods of one namespace.
+struct Namespace {
+    pods: Pods,
+    /// A listing that is under way.
+    listing: Option<Pods>,
+    state: Read<()>,
+}
+
+/// Workload, image and why.
+type Failure = (String, String, Option<PullFailureKind>);
+
+/// All of it.
+pub(super) struct Fold {
+    namespaces: BTreeMap<&'static str, Namespace>,
+    /// What the first pod of each failure said.
+    messages: BTreeMap<Failure, String>,
+    /// What was told last, without how many pods there are.
+    told: Read<SeenPods>,
+}
+
+/// What reading the pods of a namespace is called in findings.
+pub(super) fn what(namespace: &str) -> String {
+    format!("list pods in {namespace}")
+}
+
+impl Fold {
+    pub fn new(namespaces: &[&'static str]) -> Self {
+        let not_yet = |namespace: &str| {
+            let message = "not listed yet".to_owned();
+            Read::Failed(ReadFailure { what: what(namespace), forbidden: false, message })
+        };
+        let start =
+            |name: &&'static str| (*name, Namespace { pods: Pods::default(), listing: None, state: not_yet(name) });
+        let mut fold = Self {
+            namespaces: namespaces.iter().map(start).collect(),
+            messages: BTreeMap::new(),
+            told: Read::default(),
+        };
+        fold.told = fold.seen(|_| 0);
+        fold
+    }
+
+    /// What is known, with counts.
+    pub fn read(&self) -> Read<SeenPods> {
+        self.seen(|pods| pods)
+    }
+
+    /// One event of a namespace; whether something else is to be told now, counts apart.
+    pub fn event(&mut self, name: &'static str, event: Event<SlimPod>) -> bool {
+        let Some(namespace) = self.namespaces.get_mut(name) else { return false };
+        let changed = match event {
+            Event::Init => {
+                namespace.listing = Some(Pods::default());
+                false
+            }
+            Event::InitApply(pod) => {
+                let shape = shape(pod.seen(), namespace.pods.by_name.get(&hash(&pod)), &mut self.messages);
+                if let Some(listing) = &mut namespace.listing {
+                    listing.put(hash(&pod), shape);
+                }
+                false
+            }
+            Event::InitDone => {
+                namespace.pods = namespace.listing.take().unwrap_or_default();
+                namespace.state = Read::Known(());
+                true
+            }
+            Event::Apply(pod) => {
+                let shape = shape(pod.seen(), namespace.pods.by_name.get(&hash(&pod)), &mut self.messages);
+                namespace.pods.put(hash(&pod), shape)
+            }
+            Event::Delete(pod) => namespace.pods.remove(hash(&pod)),
+        };
+        changed && self.is_news()
+    }
+
+    /// A namespace that could not be listed. One that was listed before keeps its answer: it is listed again.
+    pub fn failure(&mut self, name: &'static str, failure: ReadFailure) -> bool {
+        let Some(namespace) = self.namespaces.get_mut(name) else { return false };
+        if matches!(namespace.state, Read::Known(())) {
+            return false;
+        }
+        namespace.state = Read::Failed(failure);
+        self.is_news()
+    }
+
+    fn is_news(&mut self) -> bool {
+        let of_shape = |shape: &Arc<Shape>| {
+            let failing = shape.failing.iter().map(|(image, kind)| (shape.workload.clone(), image.clone(), *kind));
+            failing.collect::<Vec<_>>()
+        };
+        let listings = self.namespaces.values().flat_map(|one| [Some(&one.pods), one.listing.as_ref()]).flatten();
+        let held: BTreeSet<Failure> = listings.flat_map(|pods| pods.shapes.keys()).flat_map(of_shape).collect();
+        self.messages.retain(|failure, _| held.contains(failure));
+        let seen = self.seen(|_| 0);
+        let is_news = seen != self.told;
+        self.told = seen;
+        is_news
+    }
+
+    fn seen(&self, count: impl Fn(u32) -> u32) -> Read<SeenPods> {
+        // One is told: a right that is missing before what may only take its time.
+        let failures = self.namespaces.values().filter_map(|one| one.state.failure());
+        if let Some(failure) = failures.min_by_key(|failure| !failure.forbidden) {
+            return Read::Failed(failure.clone());
+        }
+        let mut running: BTreeMap<(&str, &str, Option<Digest>), u32> = BTreeMap::new();
+        let mut failing: BTreeMap<(&str, &str, Option<PullFailureKind>), u32> = BTreeMap::new();
+        for (shape, pods) in self.namespaces.values().flat_map(|one| &one.pods.shapes) {
+            for (image, digest) in &shape.running {
+                *running.entry((&shape.workload, image, *digest)).or_default() += count(*pods);
+            }
+            for (image, kind) in &shape.failing {
+                *failing.entry((&shape.workload, image, *kind)).or_default() += count(*pods);
+            }
+        }
+        let running = running.into_iter().map(|((workload, image, digest), pods)| RunningImage {
+            workload: workload.to_owned(),
+            image: image.to_owned(),
+            digest,
+            pods,
+        });
+        Read::Known(SeenPods { running: running.collect(), failing: self.failing(failing) })
+    }
+
+    /// Pods that only say that they wait are counted with those of the same image that say why, if there are any.
+    fn failing(&self, mut failing: BTreeMap<(&str, &str, Option<PullFailureKind>), u32>) -> Vec<FailingImage> {
+        let silent: Vec<_> = failing.keys().filter(|key| key.2.is_none()).copied().collect();
+        for (workload, image, _) in silent {
+            let of_it =
+                |key: &&(&str, &str, Option<PullFailureKind>)| key.0 == workload && key.1 == image && key.2.is_some();
+            let Some(one) = failing.keys().find(of_it).copied() else { continue };
+            let pods = failing.remove(&(workload, image, None)).unwrap_or_default();
+            *failing.entry(one).or_default() += pods;
+        }
+        let told = failing.into_iter().map(|((workload, image, kind), pods)| FailingImage {
+            workload: workload.to_owned(),
+            image: image.to_owned(),
+            kind: kind.unwrap_or(PullFailureKind::Other),
+            pods,
+            message: self.messages.get(&(workload.to_owned(), image.to_owned(), kind)).cloned().unwrap_or_default(),
+        });
+        told.collect()
+    }
+}
+
+/// The shape of a pod. What it does not say now it said before, if it did.
+fn shape(seen: SeenPod, before: Option<&Arc<Shape>>, messages: &mut BTreeMap<Failure, String>) -> Shape {
+    let SeenPod { workload, running, failing } = seen;
+    let mut known: Vec<(String, Option<PullFailureKind>)> = Vec::new();
+    for one in failing {
+        let said = || before?.failing.iter().find(|(image, _)| *image == one.image)?.1;
+        let kind = one.kind.or_else(said);
+        messages.entry((workload.clone(), one.image.clone(), kind)).or_insert_with(|| gist(&one.message));
+        known.push((one.image, kind));
+    }
+    known.sort();
+    known.dedup();
+    Shape { workload, running, failing: known }
+}
+
+fn hash(pod: &SlimPod) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (pod.namespace(), pod.name_any()).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const NAMESPACE: &str = "calico-system";
+    const IMAGE: &str = "quay.io/calico/node@sha256:e684c5ccef0e2de6e758e01576ae3eb2add65aa7b63e916c5e475c09c4db3c94";
+    const NOT_FOUND: &str = "rpc error: code = NotFound desc = failed to pull and unpack image \"quay.io/calico/node\": \
+                             failed to resolve reference \"quay.io/calico/node\": quay.io/calico/node: not found";
+
+    fn pod(name: &str, state: &Value, image_id: &str) -> SlimPod {
+        let owner = json!({ "kind": "DaemonSet", "name": "calico-node", "controller": true });
+        serde_json::from_value(json!({
+            "metadata": { "name": name, "namespace": NAMESPACE, "ownerReferences": [owner] },
+            "spec": { "containers": [{ "name": "node", "image": IMAGE }] },
+            "status": { "containerStatuses": [{ "name": "node", "imageID": image_id, "state": state }] },
+        }))
+        .unwrap()
+    }
+
+    fn runs(name: &str) -> SlimPod {
+        pod(name, &json!({ "running": {} }), IMAGE)
+    }
+
+    fn waits(name: &str, reason: &str, message: &str) -> SlimPod {
+        pod(name, &json!({ "waiting": { "reason": reason, "message": message } }), "")
+    }
+
+    fn backs_off(name: &str) -> SlimPod {
+        waits(name, "ImagePullBackOff", "Back-off pulling image \"quay.io/calico/node\"")
+    }
+
+    fn listed(pods: impl IntoIterator<Item = SlimPod>) -> Fold {
+        let mut fold = Fold::new(&[NAMESPACE]);
+        assert!(!fold.event(NAMESPACE, Event::Init));
+        for pod in pods {
+            assert!(!fold.event(NAMESPACE, Event::InitApply(pod)));
+        }
+        assert!(fold.event(NAMESPACE, Event::InitDone));
+        fold
+    }
+
+    fn seen(fold: &Fold) -> SeenPods {
+        fold.read().known().unwrap().clone()
+    }
+
+    #[test]
+    fn nothing_is_kept_of_pods_but_what_differs() {
+        let mut fold = listed((0..1000).map(|number| runs(&number.to_string())));
+        assert_eq!(seen(&fold).running.iter().map(|one| one.pods).collect::<Vec<_>>(), [1000]);
+        assert_eq!(fold.namespaces[NAMESPACE].pods.shapes.len(), 1);
+        // Counts are no news; the first that fails and the last that runs are.
+        assert!(!fold.event(NAMESPACE, Event::Delete(runs("0"))));
+        assert!(fold.event(NAMESPACE, Event::Apply(waits("1", "ErrImagePull", NOT_FOUND))));
+        for number in 2..999 {
+            assert!(!fold.event(NAMESPACE, Event::Apply(waits(&number.to_string(), "ErrImagePull", NOT_FOUND))));
+        }
+        assert!(fold.event(NAMESPACE, Event::Apply(waits("999", "ErrImagePull", NOT_FOUND))));
+        assert_eq!(seen(&fold).failing.iter().map(|one| one.pods).collect::<Vec<_>>(), [999]);
+        for number in 1..1000 {
+            assert_eq!(fold.event(NAMESPACE, Event::Delete(runs(&number.to_string()))), number == 999);
+        }
+        let namespace = &fold.namespaces[NAMESPACE];
+        assert!(namespace.pods.shapes.is_empty() && namespace.pods.by_name.is_empty() && fold.messages.is_empty());
+    }
+
+    #[test]
+    fn a_kubelet_that_only_says_that_it_waits_changes_nothing() {
+        let mut fold = listed([waits("a", "ErrImagePull", NOT_FOUND)]);
+        let before = seen(&fold);
+        assert_eq!(before.failing[0].kind, PullFailureKind::NotFound);
+        assert_eq!(before.failing[0].message, "quay.io/calico/node: not found");
+        for _ in 0..3 {
+            assert!(!fold.event(NAMESPACE, Event::Apply(backs_off("a"))));
+            assert_eq!(seen(&fold), before);
+            assert!(!fold.event(NAMESPACE, Event::Apply(waits("a", "ErrImagePull", NOT_FOUND))));
+        }
+        // Also over a listing, and for another pod of which nobody knows more.
+        assert!(!fold.event(NAMESPACE, Event::Init));
+        assert!(!fold.event(NAMESPACE, Event::InitApply(backs_off("a"))));
+        assert!(!fold.event(NAMESPACE, Event::InitApply(backs_off("b"))));
+        assert!(!fold.event(NAMESPACE, Event::InitDone));
+        assert_eq!((seen(&fold).failing.len(), seen(&fold).failing[0].pods), (1, 2));
+        assert_eq!(seen(&fold).failing[0].message, before.failing[0].message);
+    }
+
+    #[test]
+    fn one_that_never_said_why_is_told_as_it_is() {
+        let mut fold = listed([backs_off("a")]);
+        assert_eq!(seen(&fold).failing[0].kind, PullFailureKind::Other);
+        assert!(fold.event(NAMESPACE, Event::Apply(waits("a", "ErrImagePull", NOT_FOUND))));
+        assert_eq!(seen(&fold).failing[0].kind, PullFailureKind::NotFound);
+    }
+
+    #[test]
+    fn a_failure_is_told_until_there_is_an_answer_and_no_longer() {
+        let mut fold = Fold::new(&[NAMESPACE, "calico-apiserver"]);
+        let denied = || ReadFailure { what: what(NAMESPACE), forbidden: true, message: "no".to_owned() };
+        assert!(fold.failure(NAMESPACE, denied()));
+        assert!(!fold.failure(NAMESPACE, denied()));
+        assert_eq!(fold.read().failure(), Some(&denied()));
+        assert!(!fold.event("calico-apiserver", Event::InitDone));
+        assert_eq!(fold.read().failure(), Some(&denied()));
+        assert!(fold.event(NAMESPACE, Event::InitDone));
+        assert!(!fold.failure(NAMESPACE, denied()));
+        assert_eq!(fold.read(), Read::Known(SeenPods::default()));
+    }
+}

@@ -1,0 +1,222 @@
+//! A Pod, as far as its images go, and what is read from it. A pod of Calico is 19 KB on the wire; all but these fields is passed
+//! over while it is decoded.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{Resource, ResourceExt};
+use serde::{Deserialize, Deserializer};
+
+use crate::domain::pods::{Failing, SeenPod, classify, repository_digest, says_why};
+use crate::domain::{Digest, Reference};
+
+/// A Pod.
+#[derive(Resource, Debug, Clone, Deserialize)]
+#[resource(inherit = core::Pod)]
+pub struct SlimPod {
+    #[serde(deserialize_with = "slim_metadata")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    containers: Vec<Container>,
+    init_containers: Vec<Container>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Container {
+    name: String,
+    #[serde(default)]
+    image: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    phase: String,
+    container_statuses: Vec<ContainerStatus>,
+    init_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerStatus {
+    name: String,
+    #[serde(rename = "imageID")]
+    image_id: String,
+    state: State,
+    last_state: State,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct State {
+    waiting: Option<Told>,
+    terminated: Option<Told>,
+}
+
+/// What a kubelet says of a container that waits or has ended.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Told {
+    reason: String,
+    message: String,
+    exit_code: i32,
+}
+
+/// Of the metadata, what a watch needs, and who owns the pod.
+fn slim_metadata<'a, D: Deserializer<'a>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Slim {
+        name: Option<String>,
+        namespace: Option<String>,
+        resource_version: Option<String>,
+        #[serde(default)]
+        owner_references: Vec<Owner>,
+    }
+    #[derive(Deserialize)]
+    struct Owner {
+        kind: String,
+        name: String,
+        #[serde(default)]
+        controller: bool,
+    }
+    let slim = Slim::deserialize(deserializer)?;
+    let owner = slim.owner_references.into_iter().find(|owner| owner.controller);
+    let owner = owner.map(|owner| OwnerReference {
+        kind: owner.kind,
+        name: owner.name,
+        controller: Some(true),
+        ..OwnerReference::default()
+    });
+    Ok(ObjectMeta {
+        name: slim.name,
+        namespace: slim.namespace,
+        resource_version: slim.resource_version,
+        owner_references: owner.map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    })
+}
+
+impl ContainerStatus {
+    /// What the kubelet says that is in the way of this container, the newest first.
+    fn troubles(&self) -> impl Iterator<Item = &Told> {
+        let stands =
+            self.state.waiting.is_some() || self.state.terminated.as_ref().is_some_and(|one| one.exit_code != 0);
+        let all = [&self.state.waiting, &self.state.terminated, &self.last_state.terminated];
+        all.into_iter().flatten().filter(move |_| stands)
+    }
+}
+
+impl SlimPod {
+    /// What it says of its images.
+    pub fn seen(&self) -> SeenPod {
+        let mut seen = SeenPod { workload: self.workload(), ..SeenPod::default() };
+        // What has ended for good says nothing of what runs.
+        if matches!(self.status.phase.as_str(), "Succeeded" | "Failed") {
+            return seen;
+        }
+        let mut running: BTreeSet<(&str, Option<Digest>)> = BTreeSet::new();
+        let statuses = self.status.init_container_statuses.iter().chain(&self.status.container_statuses);
+        for status in statuses {
+            let mut containers = self.spec.init_containers.iter().chain(&self.spec.containers);
+            let Some(container) = containers.find(|one| one.name == status.name) else { continue };
+            let image = container.image.as_str();
+            let trouble = status.troubles().find_map(|told| Some((told, classify(&told.reason, &told.message)?)));
+            if let Some((told, kind)) = trouble {
+                let kind = says_why(&told.reason, &told.message).then_some(kind);
+                seen.failing.push(Failing { image: image.to_owned(), kind, message: told.message.clone() });
+            } else if !status.image_id.is_empty() && image.parse::<Reference>().is_ok_and(|one| one.digest().is_some())
+            {
+                running.insert((image, repository_digest(&status.image_id)));
+            }
+        }
+        seen.running = running.into_iter().map(|(image, digest)| (image.to_owned(), digest)).collect();
+        seen
+    }
+
+    /// `DaemonSet namespace/name`; the Deployment behind a ReplicaSet is told by the hash at the end of its name.
+    fn workload(&self) -> String {
+        let namespace = self.namespace().unwrap_or_default();
+        match self.metadata.owner_references.iter().flatten().next() {
+            Some(owner) if owner.kind == "ReplicaSet" => {
+                let deployment = owner.name.rsplit_once('-').map_or(owner.name.as_str(), |(name, _)| name);
+                format!("Deployment {namespace}/{deployment}")
+            }
+            Some(owner) => format!("{} {namespace}/{}", owner.kind, owner.name),
+            None => format!("Pod {namespace}/{}", self.name_any()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::pods::PullFailureKind;
+    use serde_json::{Value, json};
+
+    const PINNED: &str = "quay.io/calico/node@sha256:e684c5ccef0e2de6e758e01576ae3eb2add65aa7b63e916c5e475c09c4db3c94";
+
+    fn pod(owner: Value, status: Value) -> SeenPod {
+        let pod = json!({
+            "metadata": {
+                "name": "calico-node-x", "namespace": "calico-system", "labels": { "a": "b" }, "ownerReferences": [owner],
+            },
+            "spec": { "nodeName": "n", "containers": [{ "name": "node", "image": PINNED, "env": [{ "name": "A" }] }] },
+            "status": { "containerStatuses": [status] },
+        });
+        serde_json::from_value::<SlimPod>(pod).unwrap().seen()
+    }
+
+    fn daemon_set() -> Value {
+        json!({ "kind": "DaemonSet", "name": "calico-node", "controller": true, "uid": "1", "apiVersion": "apps/v1" })
+    }
+
+    #[test]
+    fn a_workload_is_the_one_that_people_know() {
+        let owned = |kind: &str, name: &str| pod(json!({ "kind": kind, "name": name, "controller": true }), json!({}));
+        assert_eq!(owned("DaemonSet", "calico-node").workload, "DaemonSet calico-system/calico-node");
+        assert_eq!(owned("ReplicaSet", "calico-typha-5d8f").workload, "Deployment calico-system/calico-typha");
+        assert_eq!(owned("Job", "certgen").workload, "Job calico-system/certgen");
+        let none = pod(json!({ "kind": "Node", "name": "n", "controller": false }), json!({}));
+        assert_eq!(none.workload, "Pod calico-system/calico-node-x");
+    }
+
+    #[test]
+    fn what_runs_is_told_by_repository_digests_alone() {
+        let digest: Digest = PINNED.split_once('@').unwrap().1.parse().unwrap();
+        for (id, expected) in [
+            (PINNED.to_owned(), vec![(PINNED.to_owned(), Some(digest))]),
+            (format!("docker-pullable://{PINNED}"), vec![(PINNED.to_owned(), Some(digest))]),
+            (digest.to_string(), vec![(PINNED.to_owned(), None)]),
+            ("0a1b".repeat(16), vec![(PINNED.to_owned(), None)]),
+            // It has not started yet.
+            (String::new(), vec![]),
+        ] {
+            let seen = pod(daemon_set(), json!({ "name": "node", "imageID": id, "state": { "running": {} } }));
+            assert_eq!(seen.running, expected, "{id}");
+            assert_eq!(seen.failing, []);
+        }
+    }
+
+    #[test]
+    fn an_image_of_another_platform_is_told_while_the_container_does_not_run() {
+        let message = "failed to create containerd task: exec /usr/bin/start_runit: exec format error: unknown";
+        let ended = json!({ "terminated": { "reason": "StartError", "message": message, "exitCode": 128 } });
+        let waits = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting" } });
+        let status = |state: &Value| json!({ "name": "node", "imageID": PINNED, "state": state, "lastState": ended });
+        let seen = pod(daemon_set(), status(&waits));
+        assert_eq!(seen.failing[0].kind, Some(PullFailureKind::ExecFormat));
+        assert_eq!(seen.failing[0].message, message);
+        let seen = pod(daemon_set(), status(&json!({ "running": {} })));
+        assert_eq!((seen.failing.len(), seen.running.len()), (0, 1), "that was before");
+    }
+}

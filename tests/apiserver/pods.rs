@@ -1,0 +1,253 @@
+//! Pods that cannot pull what a set pins, by real controllers and a kubelet of the box: told with the entry and what the registry
+//! answered, once, for as long as it lasts. Without the right to look at pods nothing else is missing.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::testbox::kubelet::Plays;
+use crate::testbox::operator_double::OperatorDouble;
+use crate::testbox::{Controller, Kubelet};
+use crate::world::{SOON, Scenery, World, eventually};
+
+const VERSION: &str = "v1.40.15";
+const SET: &str = "calico-v3.31.7";
+const NODE: &str = "DaemonSet calico-system/calico-node";
+const KUBE_CONTROLLERS: &str = "Deployment calico-system/calico-kube-controllers";
+
+/// A cluster whose operator has selected the set.
+struct Cluster {
+    world: World,
+    kubelet: Kubelet,
+    double: OperatorDouble,
+}
+
+impl Cluster {
+    async fn start(name: &'static str) -> Self {
+        let scenery = Scenery { name, releases: &[VERSION], roll_outs: true, ..Scenery::default() };
+        let world = World::start(scenery).await;
+        let kubelet = Kubelet::start_for_all(world.client.clone(), "node-1").await.unwrap();
+        kubelet.play("", Plays::Runs);
+        world.installation(json!({})).await;
+        world.operator(VERSION).await;
+        let double = world.double(|options| (options.play_pods, options.play_workloads) = (false, false));
+        Self { world, kubelet, double }
+    }
+
+    /// Until the operator has adopted the set.
+    async fn adopted(&self) {
+        self.double.wait_adopted(SET, SOON).await.unwrap();
+        self.world.until("Adopted", "True", "AdoptionComplete").await;
+        self.world.until("ImagePullFailing", "False", "NoPullFailure").await;
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.world.client.clone(), "calico-system")
+    }
+
+    /// Pods of a workload.
+    async fn pods_of(&self, workload: &str) -> Vec<Pod> {
+        let all = self.pods().list(&ListParams::default()).await.unwrap().items;
+        all.into_iter().filter(|pod| pod.name_any().starts_with(workload)).collect()
+    }
+
+    /// Deletes the pods of a workload; its controller makes new ones.
+    async fn replace_pods_of(&self, workload: &str) {
+        for pod in self.pods_of(workload).await {
+            self.pods().delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await.unwrap();
+        }
+    }
+
+    /// Has the kubelet say something else of the containers that wait.
+    async fn says(&self, pod: &str, reason: &str, message: &str) {
+        let found = self.pods().get(pod).await.unwrap();
+        let mut statuses = serde_json::to_value(found.status.unwrap().container_statuses).unwrap();
+        for status in statuses.as_array_mut().unwrap() {
+            status["state"] = json!({ "waiting": { "reason": reason, "message": message } });
+        }
+        let patch = json!({ "status": { "containerStatuses": statuses } });
+        self.pods().patch_status(pod, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    async fn finish(self, controller: &Controller) {
+        self.double.stop().await;
+        drop(self.kubelet);
+        self.world.finish(&[controller]).await;
+    }
+}
+
+/// The status in every revision of the policy, as they come.
+struct Revisions(Arc<Mutex<Vec<Value>>>, JoinHandle<()>);
+
+impl Revisions {
+    fn of(world: &World) -> Self {
+        let (seen, policies) = (Arc::default(), world.policies());
+        let kept: Arc<Mutex<Vec<Value>>> = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            let mut revisions = pin!(watcher(policies, watcher::Config::default()).default_backoff().applied_objects());
+            while let Some(revision) = revisions.next().await {
+                if let Ok(policy) = revision {
+                    kept.lock().unwrap().push(policy.data["status"].clone());
+                }
+            }
+        });
+        Self(seen, task)
+    }
+
+    /// What they said of this reason and object, one after the other; empty for nothing.
+    fn told(&self, reason: &str, object: &str) -> Vec<String> {
+        let mut told: Vec<String> =
+            self.0.lock().unwrap().iter().map(|status| finding(status, reason, object)).collect();
+        told.dedup();
+        told
+    }
+}
+
+impl Drop for Revisions {
+    fn drop(&mut self) {
+        self.1.abort();
+    }
+}
+
+/// Message of a finding.
+fn finding(status: &Value, reason: &str, object: &str) -> String {
+    let findings = status["findings"].as_array().into_iter().flatten();
+    let about = |one: &Value| {
+        let part = |name: &str| one["object"][name].as_str().unwrap_or_default().to_owned();
+        format!("{} {}/{}", part("kind"), part("namespace"), part("name"))
+    };
+    let mut mine = findings.filter(|one| one["reason"] == reason && (object.is_empty() || about(one) == object));
+    mine.next().map(|one| one["message"].as_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_a_node_cannot_pull_is_told_by_its_entry_once_until_it_is_mended() {
+    let cluster = Cluster::start("pods").await;
+    let world = &cluster.world;
+    world.policy(json!({ "mode": "Apply" })).await;
+    let revisions = Revisions::of(world);
+    let controller = world.controller("first").await;
+    cluster.adopted().await;
+
+    let digest = world.stored(SET).await.unwrap()["calico/node"].clone();
+    let image = format!("{}/mirror/calico/node@{digest}", world.mirror.registry.host());
+    let said = format!(
+        "rpc error: code = NotFound desc = failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": \
+         {image}: not found"
+    );
+    cluster.kubelet.play("/node@", Plays::CannotPull(said.clone()));
+    cluster.replace_pods_of("calico-node").await;
+    let entry = format!("calico/node of ImageSet {SET}");
+    let words =
+        [NODE, "one pod cannot pull", &entry, &digest[..19], "the registry does not have it", "compare the digest"];
+    world.until_told("ImagePullFailing", "True", "PullNotFound", &words).await;
+    // Nothing is held up by it.
+    world.until("Ready", "True", "Succeeded").await;
+
+    // The kubelet goes to and fro between its two reasons, and the older ones say why with one of them only.
+    let pod = cluster.pods_of("calico-node").await[0].name_any();
+    let since = condition_since(world, "ImagePullFailing").await;
+    for _ in 0..5 {
+        cluster.says(&pod, "ImagePullBackOff", &format!("Back-off pulling image \"{image}\"")).await;
+        cluster.says(&pod, "ErrImagePull", &said).await;
+        cluster
+            .says(&pod, "ImagePullBackOff", &format!("Back-off pulling image \"{image}\": ErrImagePull: {said}"))
+            .await;
+    }
+    // When another workload's failure is told, all of that has been seen.
+    let other = "exec: \"/usr/bin/kube-controllers\": exec format error";
+    cluster.kubelet.play("/kube-controllers@", Plays::CannotStart(other.to_owned()));
+    cluster.replace_pods_of("calico-kube-controllers").await;
+    world.until_told("ImagePullFailing", "True", "PullNotFound", &["(and 1 more)"]).await;
+    let told = finding(&world.status().await, "ExecFormatError", KUBE_CONTROLLERS);
+    let kube_controllers = format!("one pod cannot start calico/kube-controllers of ImageSet {SET}");
+    assert!(told.contains(&kube_controllers) && told.contains("exec format error"), "{told:?}");
+    assert_eq!(condition_since(world, "ImagePullFailing").await, since);
+    assert_eq!(pull_events(world).await, ["ExecFormatError x1", "PullNotFound x1"]);
+
+    // Mended: the registry has it now.
+    cluster.kubelet.play("/node@", Plays::Runs);
+    cluster.replace_pods_of("calico-node").await;
+    let words = [KUBE_CONTROLLERS, "cannot start"];
+    world.until_told("ImagePullFailing", "True", "ExecFormatError", &words).await;
+    cluster.kubelet.play("/kube-controllers@", Plays::Runs);
+    cluster.replace_pods_of("calico-kube-controllers").await;
+    world.until("ImagePullFailing", "False", "NoPullFailure").await;
+    world.until("Adopted", "True", "AdoptionComplete").await;
+
+    eventually("the last revision to be seen", async || {
+        let all = ["ExecFormatError", "PullNotFound"].map(|reason| revisions.told(reason, ""));
+        all.iter().all(|told| told.last().is_some_and(String::is_empty)).then_some(())
+    })
+    .await;
+    for (reason, object) in [("PullNotFound", NODE), ("ExecFormatError", KUBE_CONTROLLERS)] {
+        let told = revisions.told(reason, object);
+        assert!(matches!(told.as_slice(), [before, _, after] if before.is_empty() && after.is_empty()), "{told:#?}");
+    }
+    assert_eq!(revisions.told("PullFailed", ""), [""]);
+    cluster.finish(&controller).await;
+}
+
+/// Since when a condition is as it is.
+async fn condition_since(world: &World, r#type: &str) -> Value {
+    let status = world.status().await;
+    let mut conditions = status["conditions"].as_array().unwrap().iter();
+    conditions.find(|condition| condition["type"] == r#type).unwrap()["lastTransitionTime"].clone()
+}
+
+/// Events about pulls, and how often each was told.
+async fn pull_events(world: &World) -> Vec<String> {
+    let events = world.events("ImageSetPolicy", "default").await;
+    let about = |reason: &str| reason.starts_with("Pull") || reason == "ExecFormatError";
+    let events = events.into_iter().filter(|(reason, ..)| about(reason));
+    let mut told: Vec<String> = events.map(|(reason, count, _)| format!("{reason} x{count}")).collect();
+    told.sort();
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_list_pods_one_finding_says_so_and_nothing_else_is_missing() {
+    let cluster = Cluster::start("pods-denied").await;
+    let world = &cluster.world;
+    let roles: Api<ClusterRole> = Api::all(world.client.clone());
+    let role = roles.get("imageset-controller").await.unwrap();
+    let rules = serde_json::to_value(&role.rules).unwrap();
+    let without: Vec<&Value> =
+        rules.as_array().unwrap().iter().filter(|rule| rule["resources"] != json!(["pods"])).collect();
+    assert_eq!(without.len() + 1, rules.as_array().unwrap().len());
+    let set_rules = async |rules: Value| {
+        let patch = Patch::Merge(json!({ "rules": rules }));
+        roles.patch("imageset-controller", &PatchParams::default(), &patch).await.unwrap();
+    };
+    set_rules(json!(without)).await;
+
+    world.policy(json!({ "mode": "Apply" })).await;
+    let controller = world.controller("first").await;
+    let words = ["list pods in calico-", "cannot", "\"pods\"", "deploy/base"];
+    world.until_told("ImagePullFailing", "Unknown", "ViewForbidden", &words).await;
+    cluster.double.wait_adopted(SET, SOON).await.unwrap();
+    for (r#type, status, reason) in [
+        ("Adopted", "True", "AdoptionComplete"),
+        ("Ready", "True", "Succeeded"),
+        ("Applied", "True", "ImageSetStored"),
+        ("OperatorDegraded", "False", "NotDegraded"),
+        ("Drifted", "False", "NoDrift"),
+    ] {
+        world.until(r#type, status, reason).await;
+    }
+    let denied = finding(&world.status().await, "ViewForbidden", "");
+    assert!(denied.contains("\"pods\""), "{denied}");
+
+    set_rules(rules).await;
+    world.until("ImagePullFailing", "False", "NoPullFailure").await;
+    assert_eq!(finding(&world.status().await, "ViewForbidden", ""), "");
+    cluster.finish(&controller).await;
+}
