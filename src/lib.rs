@@ -14,3 +14,4 @@ pub mod metrics;
 pub mod properties;
 pub mod registry;
 pub mod telemetry;
+pub mod traffic;

@@ -1,5 +1,10 @@
-//! Metrics, names and help in one place. Gauges are made at each scrape from the latest report; only happenings are
-//! counted. Labels are words of closed lists, never an error's text, a pod, a node or a digest.
+//! Metrics of a controller. Gauges are made at each scrape from the latest report; only happenings are counted, by those to whom
+//! they happen. Labels are words of closed lists or bounded names (a TigeraStatus, a release), never an error's text, a pod, a node
+//! or a digest: nothing here grows with the cluster.
+
+mod of_report;
+mod process;
+pub mod table;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,22 +16,32 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::domain::finding::Reason;
-use crate::domain::report::{Report, Status};
+use crate::domain::report::Report;
+use crate::traffic::Traffic;
+use table::Described;
 
-type Labels = [(&'static str, &'static str); 1];
-type TwoLabels = [(&'static str, &'static str); 2];
-
+/// In front of every name but those of the process.
+const PREFIX: &str = "imageset_controller";
 /// Bounds of the buckets of a pass, in seconds.
 const PASS_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
+/// Happenings by the one word that tells how they ended.
+pub type Results = Family<[(&'static str, &'static str); 1], Counter>;
+
 /// All metrics of a controller.
 pub struct Metrics {
-    passes: Family<Labels, Counter>,
-    glass_broken: Counter,
+    passes: Results,
     pass_seconds: Histogram,
+    glass_broken: Counter,
+    /// Writes to the API server that were decided upon.
+    pub writes: Results,
+    /// Requests to registries.
+    pub registry: Traffic,
+    /// Requests to the API server.
+    pub api: Traffic,
     leads: AtomicBool,
     ready: AtomicBool,
     latest: Mutex<Option<Report>>,
@@ -36,10 +51,18 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        let (passes, writes) = (Results::default(), Results::default());
+        for (results, words) in [(&passes, table::PASS_RESULTS), (&writes, table::WRITE_RESULTS)] {
+            // What never happened is 0 and not absent: alerts need the difference.
+            words.iter().for_each(|word| drop(results.get_or_create(&[("result", *word)])));
+        }
         Self {
-            passes: Family::default(),
-            glass_broken: Counter::default(),
+            passes,
             pass_seconds: Histogram::new(PASS_SECONDS),
+            glass_broken: Counter::default(),
+            writes,
+            registry: Traffic::default(),
+            api: Traffic::default(),
             leads: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             latest: Mutex::default(),
@@ -93,50 +116,36 @@ impl Metrics {
     /// # Errors
     /// Never in practice: writing into a string does not fail.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
-        let mut registry = Registry::with_prefix("imageset_controller");
-        registry.register("passes", "Passes over the policy", self.passes.clone());
-        registry.register("pass_duration_seconds", "Time that a pass took", self.pass_seconds.clone());
-        let help = "Operator images that passed the gate by the annotation break-glass alone";
-        registry.register("break_glass", help, self.glass_broken.clone());
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "Version of this controller", build);
+        let mut whole = Registry::default();
+        process::register(&mut whole);
+        let registry = whole.sub_registry_with_prefix(PREFIX);
+        register(registry, &table::PASSES, self.passes.clone());
+        register(registry, &table::PASS_DURATION, self.pass_seconds.clone());
+        register(registry, &table::WRITES, self.writes.clone());
+        register(registry, &table::BREAK_GLASS, self.glass_broken.clone());
+        register(registry, &table::REGISTRY_REQUESTS, self.registry.requests.clone());
+        register(registry, &table::REGISTRY_DURATION, self.registry.seconds.clone());
+        register(registry, &table::API_REQUESTS, self.api.requests.clone());
+        register(registry, &table::API_DURATION, self.api.seconds.clone());
+        register(registry, &table::BUILD, Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let leader: Gauge = Gauge::default();
         leader.set(i64::from(self.leads.load(Ordering::Relaxed)));
-        registry.register("leader", "1 if this instance leads", leader);
+        register(registry, &table::LEADER, leader);
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let exists = self.exists.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(report) = latest.as_ref().filter(|_| exists()) {
-            of_report(&mut registry, report);
+            of_report::register_all(registry, report);
         }
         let mut text = String::new();
-        encode(&mut text, &registry)?;
+        encode(&mut text, &whole)?;
         Ok(text)
     }
 }
 
-fn of_report(registry: &mut Registry, report: &Report) {
-    let conditions: Family<TwoLabels, Gauge> = Family::default();
-    for condition in &report.conditions {
-        for status in [Status::True, Status::False, Status::Unknown] {
-            let labels = [("type", condition.r#type.as_str()), ("status", status.as_str())];
-            conditions.get_or_create(&labels).set(i64::from(condition.status == status));
-        }
-    }
-    registry.register("condition", "1 for the status that a condition of the policy has", conditions);
-    let findings: Family<Labels, Gauge> = Family::default();
-    for finding in &report.findings {
-        findings.get_or_create(&[("reason", finding.reason.as_str())]).inc();
-    }
-    registry.register("findings", "Things that a person should know, by reason", findings);
-    let adopted: Gauge = Gauge::default();
-    adopted.set(i64::from(report.current.as_ref().is_some_and(|current| current.adopted)));
-    registry.register("adopted", "1 if every workload runs the target's set", adopted);
-    let stored: Gauge = Gauge::default();
-    stored.set(i64::from(report.current.as_ref().is_some_and(|current| current.stored)));
-    registry.register("stored", "1 if the target's set is stored", stored);
-    let verified: Gauge = Gauge::default();
-    let at = report.current.as_ref().and_then(|current| current.last_verified);
-    verified.set(at.map_or(0, |at| at.as_second()));
-    let help = "When all digests of the target's set were last compared with the registry, 0 for never";
-    registry.register("last_verification_timestamp_seconds", help, verified);
+/// With the name and help that the table has for it.
+fn register(registry: &mut Registry, described: &Described, metric: impl Metric) {
+    registry.register(described.name, described.help, metric);
 }
+
+#[cfg(test)]
+mod tests;

@@ -269,7 +269,8 @@ async fn carry_out(client: &Client, steps: Steps, stopped: Option<String>, names
         actions.push(Action::PruneImageSet(set.clone()));
     }
     let records = Arc::new(Records::new(client.clone(), namespace.to_owned()));
-    let outcome = Applier::new(client.clone(), records).apply(&actions, &Inspection::default()).await;
+    let outcome =
+        Applier::new(client.clone(), records, Default::default()).apply(&actions, &Inspection::default()).await;
     if let Some(failure) = outcome.failure {
         let hint =
             if failure.conflict { "it was changed at the same moment; run this again" } else { "run this again" };

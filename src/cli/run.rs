@@ -68,8 +68,8 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}; choose another --listen", arguments.listen))?;
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "started");
-    let client =
-        client::connect(arguments.connection.kubeconfig.as_deref(), arguments.connection.context.as_deref()).await?;
+    let Connection { kubeconfig, context } = &arguments.connection;
+    let client = client::connect_counted(kubeconfig.as_deref(), context.as_deref(), metrics.api.clone()).await?;
     let working = async {
         wait_for_api_server(&client).await;
         metrics.set_ready();

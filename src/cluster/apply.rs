@@ -26,6 +26,7 @@ use crate::domain::gate::Enforcement;
 use crate::domain::report::{ActionFailure, Outcome};
 use crate::domain::resolution::escaped;
 use crate::inspection::job;
+use crate::metrics::Results;
 
 /// The longest that one write may take.
 const WRITE_DEADLINE: Duration = Duration::from_secs(15);
@@ -36,6 +37,8 @@ const PUT_BACK_WINDOW: Duration = Duration::from_secs(600);
 pub struct Applier {
     client: Client,
     records: Arc<Records>,
+    /// How the writes ended.
+    results: Results,
     /// When which set was put back; a monotonic clock, because it decides when to stop.
     put_back: Mutex<BTreeMap<String, Vec<Instant>>>,
 }
@@ -67,10 +70,10 @@ impl WriteError {
 }
 
 impl Applier {
-    /// A writer that keeps its records where these are read.
+    /// A writer that keeps its records where these are read, and counts its writes.
     #[must_use]
-    pub const fn new(client: Client, records: Arc<Records>) -> Self {
-        Self { client, records, put_back: Mutex::new(BTreeMap::new()) }
+    pub const fn new(client: Client, records: Arc<Records>, results: Results) -> Self {
+        Self { client, records, results, put_back: Mutex::new(BTreeMap::new()) }
     }
 
     /// Carries out the actions in their order, up to the first failure; nothing depends on the gate, so that its failure is told
@@ -106,6 +109,12 @@ impl Applier {
                 }
                 Action::PruneImageSet(prune) => (format!("ImageSet {}", prune.image_set), self.prune(prune).await),
             };
+            let result = match &written {
+                Ok(()) => "done",
+                Err(error) if error.is_conflict() => "conflict",
+                Err(_) => "refused",
+            };
+            self.results.get_or_create(&[("result", result)]).inc();
             if let Err(error) = written {
                 let failure = ActionFailure { conflict: error.is_conflict(), object, message: error.told() };
                 tracing::warn!(object = failure.object, message = failure.message, "a write failed");

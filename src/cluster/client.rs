@@ -17,7 +17,9 @@ use kube::{Client, Config};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 
+use super::counted::Counted;
 use crate::registry::{Connector, Proxies};
+use crate::traffic::Traffic;
 
 /// For a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,13 +62,25 @@ pub enum ConnectError {
 /// # Errors
 /// No usable configuration.
 pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ConnectError> {
+    connect_counted(kubeconfig, context, Traffic::default()).await
+}
+
+/// As [`connect`], with every request counted.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_counted(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+    traffic: Traffic,
+) -> Result<Client, ConnectError> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = match (kubeconfig, context) {
         (Some(path), _) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
         (None, Some(_)) => Config::from_kubeconfig(&options).await?,
         (None, None) => Config::infer().await?,
     };
-    of_config(config)
+    of_config(config, traffic)
 }
 
 /// The proxies for an address that kube found: in the kubeconfig, or else in `HTTPS_PROXY`, where it knows half of the rules.
@@ -80,7 +94,7 @@ fn proxies(found: &http::Uri, variable: impl Fn(&str) -> Option<OsString>) -> Pr
     Proxies::only("the kubeconfig's proxy-url", &found.to_string())
 }
 
-fn of_config(mut config: Config) -> Result<Client, ConnectError> {
+fn of_config(mut config: Config, traffic: Traffic) -> Result<Client, ConnectError> {
     let proxies = config.proxy_url.take().map(|url| proxies(&url, |name| std::env::var_os(name)));
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     let mut tcp = HttpConnector::new();
@@ -120,6 +134,6 @@ fn of_config(mut config: Config) -> Result<Client, ConnectError> {
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
-        .service(http);
+        .service(Counted::new(http, traffic));
     Ok(Client::new(service, config.default_namespace))
 }

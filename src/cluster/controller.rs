@@ -56,7 +56,10 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
     let nodes = NodePlatforms::default();
     let pods = ManagedPods::default();
     let (watches, due) = Watches::start(client.clone(), &nodes, &pods);
-    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::of_environment()));
+    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings {
+        traffic: metrics.registry.clone(),
+        ..RegistryClientSettings::of_environment()
+    }));
     let late = answers.late.clone();
     let late = futures::stream::unfold(late, |late| async move {
         late.notified().await;
@@ -68,7 +71,7 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
         nodes,
         pods,
         answers,
-        applier: Applier::new(client.clone(), records),
+        applier: Applier::new(client.clone(), records, metrics.writes.clone()),
         status: StatusWriter::new(client.clone(), instance),
         client: client.clone(),
         refused: Mutex::default(),

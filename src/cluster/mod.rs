@@ -15,6 +15,7 @@ pub mod answers;
 pub mod apply;
 pub mod client;
 pub mod controller;
+mod counted;
 mod gate;
 pub mod inspections;
 pub mod lease;

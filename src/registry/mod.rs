@@ -44,6 +44,7 @@ use crate::domain::answer::{Hints, OperatorImage};
 use crate::domain::{
     Child, Content, Digest, Presence, Reference, RegistryFailure, RegistryFailureKind, Release, ResolvedImage,
 };
+use crate::traffic::Traffic;
 use access::Endpoint;
 use failure::Trouble;
 use manifest::{ImageConfiguration, Manifest};
@@ -75,6 +76,8 @@ pub struct RegistryClientSettings {
     pub parallel_connections: usize,
     /// Proxies to go through; by default none, whatever the environment says.
     pub proxies: Proxies,
+    /// Where requests are counted.
+    pub traffic: Traffic,
 }
 
 impl RegistryClientSettings {
@@ -94,6 +97,7 @@ impl Default for RegistryClientSettings {
             parallel_streams: 32,
             parallel_connections: 8,
             proxies: Proxies::default(),
+            traffic: Traffic::default(),
         }
     }
 }
@@ -133,7 +137,7 @@ impl RegistryClient {
     /// A client with these limits.
     #[must_use]
     pub fn new(settings: RegistryClientSettings) -> Self {
-        let transport = Transport::new(settings.connect_deadline, settings.proxies.clone());
+        let transport = Transport::new(settings.connect_deadline, settings.proxies.clone(), settings.traffic.clone());
         Self { transport, settings, memories: Mutex::default() }
     }
 

@@ -212,7 +212,16 @@ impl<'a> Session<'a> {
         let ask = Ask { accept, authorization, limit, head, large_body, ..Ask::get(url.clone()) };
         // Given back however this ends: a deadline drops the exchange in its middle.
         let under_way = counted.then(|| UnderWay(self.memory));
+        let anonymous = ask.authorization.is_none();
+        let exchange = self.transport.traffic.begin(if head { "head" } else { "get" }, "Timeout");
         let answer = self.transport.ask(self.endpoint, ask).await;
+        exchange.end(match &answer {
+            Ok(answer) if answer.status == StatusCode::OK => "Ok",
+            // How one has to log in is learnt like this.
+            Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && anonymous => "Challenge",
+            Ok(answer) => answer.trouble_kind().as_str(),
+            Err(trouble) => trouble.kind.as_str(),
+        });
         drop(under_way);
         let answer = answer?;
         let mut state = self.memory.state();

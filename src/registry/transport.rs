@@ -37,6 +37,7 @@ use super::proxy::{Proxies, ProxyFailed};
 use super::token::literal_address;
 use super::tunnel::{Connector, Via, checked};
 use crate::domain::{Digest, RegistryFailureKind};
+use crate::traffic::Traffic;
 
 /// The most redirects that are followed for one request.
 const MOST_REDIRECTS: usize = 3;
@@ -153,6 +154,8 @@ enum Protocol {
 pub(super) struct Transport {
     user_agent: HeaderValue,
     connect_deadline: Duration,
+    /// Where those who ask registries count.
+    pub(super) traffic: Traffic,
     proxies: Arc<Proxies>,
     /// Parsed once and shared by all clients that trust no others.
     system_authorities: OnceLock<Arc<RootCertStore>>,
@@ -162,10 +165,11 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(connect_deadline: Duration, proxies: Proxies) -> Self {
+    pub(super) fn new(connect_deadline: Duration, proxies: Proxies, traffic: Traffic) -> Self {
         Self {
             user_agent: HeaderValue::from_static(concat!("imageset-controller/", env!("CARGO_PKG_VERSION"))),
             connect_deadline,
+            traffic,
             proxies: Arc::new(proxies),
             system_authorities: OnceLock::new(),
             clients: Mutex::default(),

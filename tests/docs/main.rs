@@ -6,6 +6,7 @@
 
 mod commands;
 mod links;
+mod metrics;
 mod policies;
 mod reference;
 mod versions;

@@ -584,7 +584,7 @@ fn metrics(report: &Report) -> Vec<String> {
     let text = metrics.render().unwrap();
     let told = |line: &&str| {
         let about_process =
-            ["imageset_controller_condition{", "imageset_controller_build", "imageset_controller_leader"];
+            ["imageset_controller_condition{", "imageset_controller_build", "imageset_controller_leader", "process_"];
         !line.starts_with('#')
             && !line.ends_with(" 0")
             && !line.ends_with(" 0.0")

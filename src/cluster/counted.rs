@@ -1,0 +1,85 @@
+//! Counts requests to the API server, each try by itself, and the time until it begins to answer. Changes nothing.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Method, Request, Response, StatusCode};
+use tower::Service;
+
+use crate::traffic::Traffic;
+
+/// The HTTP client below, counted.
+#[derive(Clone)]
+pub(super) struct Counted<S> {
+    inner: S,
+    traffic: Traffic,
+}
+
+impl<S> Counted<S> {
+    pub(super) const fn new(inner: S, traffic: Traffic) -> Self {
+        Self { inner, traffic }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Counted<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let under_way =
+            self.traffic.begin(verb(request.method(), request.uri().query().unwrap_or_default()), "timeout");
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            under_way.end(answer.as_ref().map_or("error", |answer| class(answer.status())));
+            answer
+        })
+    }
+}
+
+/// As Kubernetes names it, as far as the request tells; a list is a `get`.
+fn verb(method: &Method, query: &str) -> &'static str {
+    let watches = query.split('&').any(|parameter| matches!(parameter, "watch=true" | "watch=1"));
+    match *method {
+        Method::GET if watches => "watch",
+        Method::GET => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "other",
+    }
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        100..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_is_no_get() {
+        assert_eq!(verb(&Method::GET, "limit=500"), "get");
+        assert_eq!(verb(&Method::GET, "watch=true&resourceVersion=7"), "watch");
+        assert_eq!(verb(&Method::GET, "allowWatchBookmarks=true&watch=1"), "watch");
+        assert_eq!(verb(&Method::PATCH, "fieldManager=watch"), "patch");
+        assert_eq!((class(StatusCode::CONFLICT), class(StatusCode::SERVICE_UNAVAILABLE)), ("4xx", "5xx"));
+    }
+}

@@ -1,0 +1,65 @@
+//! The page of all metrics, made from the table that they are registered with.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use imageset_controller::metrics::table::{ALL, Described, Kind};
+
+use super::reference::cell;
+use super::root;
+
+const HEAD: &str = "\
+# Metrics
+
+<!-- Made from src/metrics/table.rs by `UPDATE=1 cargo test --test docs`; don't edit. -->
+
+The controller serves them as OpenMetrics text at `/metrics` on port 8080. They hold no secrets, no text of an error and no name
+of a pod, a node or a digest; their number doesn't grow with the cluster. Labels take the words that are listed here; the reasons
+are those of [reasons](reasons.md). Passes and writes are counted from 0, so that `increase()` sees the first of them.
+";
+
+const OF_POLICY: &str = "\
+Gauges of the policy `default`, made at each scrape from what its status says. Only the instance that leads tells them, and only
+while there is a policy, so that sums over instances count nothing twice.
+";
+
+const OF_INSTANCE: &str = "Each instance counts for itself, from its start.\n";
+
+const OF_PROCESS: &str = "As every process tells them, without the product's prefix.\n";
+
+fn rows(page: &mut String, wanted: impl Fn(&Described) -> bool) {
+    page.push_str("\n| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n");
+    for one in ALL.iter().filter(|one| wanted(one)) {
+        let kind = match one.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+            Kind::Info => "info",
+        };
+        let labels: Vec<String> =
+            one.labels.iter().map(|(label, values)| format!("`{label}`: {}", cell(values))).collect();
+        writeln!(page, "| `{}` | {kind} | {} | {} |", one.full_name(), labels.join("<br>"), cell(one.help)).unwrap();
+    }
+}
+
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    write!(page, "\n## Of the policy\n\n{OF_POLICY}").unwrap();
+    rows(&mut page, |one| one.of_policy);
+    write!(page, "\n## Of the instance\n\n{OF_INSTANCE}").unwrap();
+    rows(&mut page, |one| !one.of_policy && !one.of_process);
+    write!(page, "\n## Of the process\n\n{OF_PROCESS}").unwrap();
+    rows(&mut page, |one| one.of_process);
+    page
+}
+
+#[test]
+fn the_page_of_metrics_says_what_the_code_says() {
+    let path = root().join("docs/reference/metrics.md");
+    let page = page();
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == page, "docs/reference/metrics.md is out of date: run UPDATE=1 cargo test --test docs");
+}
