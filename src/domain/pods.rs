@@ -203,7 +203,7 @@ pub fn says_why(reason: &str, message: &str) -> bool {
 /// Names of images and addresses stand in quotation marks, and may read like anything.
 fn without_quoted(text: &str) -> String {
     let parts: Vec<&str> = text.split('"').collect();
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return text.to_owned();
     }
     parts.into_iter().step_by(2).collect()
@@ -229,7 +229,7 @@ pub fn gist(message: &str) -> String {
             _ => break,
         }
     }
-    let words: Vec<String> = rest.split_whitespace().map(|word| same_for_all(word)).collect();
+    let words: Vec<String> = rest.split_whitespace().map(same_for_all).collect();
     let mut gist = escaped(&words.join(" "));
     if gist.len() > LONGEST_MESSAGE {
         gist.truncate(LONGEST_MESSAGE - 3);
