@@ -277,7 +277,7 @@ impl Facts<'_> {
             return (Status::Unknown, Reason::NoInstallation, Reason::NoInstallation.meaning().to_owned());
         }
         let Some(current) = self.current.filter(|current| current.stored) else {
-            return (Status::False, Reason::NothingToAdopt, Reason::NothingToAdopt.meaning().to_owned());
+            return (Status::False, Reason::NothingToAdopt, self.nothing_to_adopt());
         };
         if let Some(failure) = self.snapshot.workloads.failure() {
             let finding = super::decide::view_finding(failure);
@@ -304,8 +304,47 @@ impl Facts<'_> {
                 );
                 (Status::False, Reason::RollingOut, message)
             }
-            Some(other) => (Status::False, Reason::NotSelected, format!("the operator uses {other}, not {name} (yet)")),
-            None => (Status::False, Reason::NotSelected, format!("the operator has not selected {name} (yet)")),
+            Some(other) => {
+                let message = format!("the operator uses {other}, not {name} (yet){}", self.why_not_selected());
+                (Status::False, Reason::NotSelected, message)
+            }
+            None => {
+                let message = format!("the operator has not selected {name} (yet){}", self.why_not_selected());
+                (Status::False, Reason::NotSelected, message)
+            }
+        }
+    }
+
+    /// What keeps the operator from it: it selects a set at the end of a reconcile that leaves `calico` available.
+    fn why_not_selected(&self) -> &'static str {
+        let calico = self.snapshot.component_statuses.known().into_iter().flatten().find(|one| one.name == "calico");
+        match calico {
+            _ if self.findings.iter().any(|finding| finding.reason.blames_a_set()) => {
+                ": it is stopped, see OperatorDegraded"
+            }
+            _ if self.findings.iter().any(|finding| finding.reason == Reason::PodsCannotPull) => {
+                ": pods cannot pull, see ImagePullFailing"
+            }
+            Some(calico) if calico.degraded.is_some() => ": calico is Degraded for another cause, see OperatorDegraded",
+            Some(calico) if calico.progressing || !calico.available => {
+                ": it does when calico is available, which is rolling out"
+            }
+            _ => "",
+        }
+    }
+
+    /// No exact set is stored; there may be others.
+    fn nothing_to_adopt(&self) -> String {
+        let meaning = Reason::NothingToAdopt.meaning();
+        let wanted = self.wanted().last().map(|goal| goal.name.to_string());
+        let others = self.snapshot.image_sets.known().into_iter().flatten();
+        let others: Vec<&str> =
+            others.map(|set| set.name.as_str()).filter(|name| Some(*name) != wanted.as_deref()).collect();
+        match (wanted, others.is_empty()) {
+            (Some(wanted), false) => {
+                format!("the operator looks for {wanted} and uses no other; there is {}", listed(&others, NAMED))
+            }
+            _ => meaning.to_owned(),
         }
     }
 

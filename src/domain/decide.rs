@@ -25,7 +25,7 @@ use super::same_name::{self, Claim};
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
 use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
-use super::{discovery, drift, gate, pull_failing, retention, stored};
+use super::{degraded, discovery, drift, gate, pull_failing, retention, stored};
 
 /// Decides.
 #[must_use]
@@ -97,7 +97,9 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     decision.look_again = drift::look_again(&seen);
     decision.findings.extend(drifted);
     decision.questions.images.extend(questions);
-    decision.findings.extend(cluster_findings(snapshot, &looks));
+    let refused = decision.findings.iter().any(|finding| finding.reason == Reason::ImageSetRefused);
+    decision.findings.extend(degraded::findings(snapshot, &decision.operator, installation.variant, refused));
+    decision.findings.extend(pull_failing::check(snapshot, &looks));
     if versions.frozen {
         freeze(&mut decision);
     } else if !gone.is_empty() {
@@ -484,20 +486,6 @@ fn stored_sets<'a>(snapshot: &'a Snapshot, findings: &mut Vec<Finding>) -> Optio
         }
         Read::Failed(_) => None,
     }
-}
-
-/// What the cluster says beside the sets.
-fn cluster_findings(snapshot: &Snapshot, looks: &[drift::Look]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for status in snapshot.component_statuses.known().into_iter().flatten() {
-        if let Some(degraded) = &status.degraded {
-            let message = [degraded.reason.as_str(), degraded.message.as_str()];
-            let message = message.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
-            findings.push(Finding::new(Reason::ComponentDegraded, format!("TigeraStatus {}", status.name), message));
-        }
-    }
-    findings.extend(pull_failing::check(snapshot, looks));
-    findings
 }
 
 /// One finding per failed read that something here needs.

@@ -250,10 +250,11 @@ reasons! {
     NotDegraded, OperatorDegraded, Normal, "No TigeraStatus says Degraded.", "";
     ImageSetRefused, OperatorDegraded, Warning, "The operator refuses a set of ours that is right for its version, as a vendor's build under an upstream tag may do.", "its image is asked and the set made anew by its own word; if that does not help, name the image by a tag of its own in the Deployment";
     ExactImageSetMissing, OperatorDegraded, Warning, "The operator stops: there are ImageSets, and none has the name that it wants.", "have the set that it names stored (see Applied and Prepared), or delete all ImageSets to go back to tags";
-    UnexpectedImages, OperatorDegraded, Warning, "The operator refuses a set because it lists names that this operator version does not know.", "take the entries out or have the set made for this version: tigera/operator is refused from v1.36 on, and tigera/key-cert-provisioner is calico/key-cert-provisioner from v1.34 on";
+    UnexpectedImages, OperatorDegraded, Warning, "The operator refuses a set because it lists names that this operator version does not know.", "take these entries out, or have the set made anew for this version";
     ImagesNotListed, OperatorDegraded, Warning, "The operator refuses a set because it lacks images that a component needs; a list made for another version, or by the documented script.", "have the set made anew for this version; the message can hide more names";
     DigestsMalformed, OperatorDegraded, Warning, "The operator refuses a set because a digest does not start with sha256:.", "have the set made anew";
     PodsCannotPull, OperatorDegraded, Warning, "The operator says that a pod cannot pull its image; it names the pod and never the entry.", "see ImagePullFailing, which names the entry and what the registry answered";
+    DegradedUnexplained, OperatorDegraded, Warning, "A TigeraStatus says Degraded, and names images or ImageSets in words that are not known here.", "read its message; kubectl describe tigerastatus";
     ComponentDegraded, OperatorDegraded, Warning, "A TigeraStatus says Degraded for a cause that has nothing to do with images; no ImageSet is to blame.", "read its message; kubectl describe tigerastatus";
 
     // ImagePullFailing
@@ -283,6 +284,19 @@ impl Reason {
 }
 
 impl Reason {
+    /// Whether it makes the operator stop because of an ImageSet.
+    #[must_use]
+    pub const fn blames_a_set(self) -> bool {
+        matches!(
+            self,
+            Self::ExactImageSetMissing
+                | Self::UnexpectedImages
+                | Self::ImagesNotListed
+                | Self::DigestsMalformed
+                | Self::ImageSetRefused
+        )
+    }
+
     /// Whether it is about a read from the API server that failed.
     #[must_use]
     pub const fn is_of_a_read(self) -> bool {

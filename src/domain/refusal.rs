@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::answer::Answer;
 use super::builds::Builds;
 use super::decision::KnownOperator;
+use super::explain::Words;
 use super::finding::{Finding, Reason};
 use super::inspection::{Inspected, Wanted};
 use super::record::{RecordKey, Refused};
@@ -14,10 +15,6 @@ use super::settings::InstallationSettings;
 use super::snapshot::StoredImageSet;
 use super::stored::{as_we_wrote_it_for, edited, is_used, parsed_entries};
 use super::{ImageName, OperatorImages, Reference, Release, Snapshot};
-
-/// What operators of all releases say of names that they do not know, and of names that they miss.
-const UNEXPECTED: &str = "unexpected images:";
-const MISSING: &str = "did not contain image ";
 
 /// What follows from a refusal.
 #[derive(Debug, Default)]
@@ -144,13 +141,10 @@ fn said_now(
     let listed = images.set_images(installation.variant, installation.fips);
     let (mut unexpected, mut missing) = (BTreeSet::new(), BTreeSet::new());
     for degraded in snapshot.component_statuses.known()?.iter().filter_map(|status| status.degraded.as_ref()) {
-        // Up to v1.25 the text stands in the reason.
-        for text in [&degraded.reason, &degraded.message] {
-            let rejected = text.split(UNEXPECTED).skip(1).flat_map(|rest| rest.split([',', ' ', ';']));
-            unexpected.extend(names(rejected).filter(|name| stored.contains(name)));
-            let missed = text.split(MISSING).skip(1).filter_map(|rest| rest.split([',', ' ', ';']).next());
-            missing.extend(names(missed).filter(|name| !listed.contains_key(name) && !stored.contains(name)));
-        }
+        let words = Words::of(&degraded.reason, &degraded.message);
+        unexpected.extend(words.unexpected.into_iter().filter(|name| stored.contains(name)));
+        let unknown = |name: &ImageName| !listed.contains_key(name) && !stored.contains(name);
+        missing.extend(words.missing.into_iter().filter(unknown));
     }
     // After a roll-back they may still stand there, said by the other version of this name of what this one wants.
     let others: Vec<OperatorImages> = match unexpected.is_empty() {
@@ -161,10 +155,6 @@ fn said_now(
     let image = running.image.clone()?;
     let says_no = !unexpected.is_empty() || !missing.is_empty();
     says_no.then(|| (set.name.clone(), Refused { image, unexpected, missing }))
-}
-
-fn names<'a>(words: impl Iterator<Item = &'a str>) -> impl Iterator<Item = ImageName> {
-    words.filter_map(|word| word.parse().ok())
 }
 
 fn told(running: &KnownOperator, refused: &Refused) -> String {

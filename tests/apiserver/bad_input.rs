@@ -248,7 +248,7 @@ async fn sets_that_others_edit_are_put_back_and_sets_of_others_are_left_alone() 
     world.until("Ready", "False", "ContestedOwnership").await;
     assert!(!world.stored("calico-v3.31.7").await.unwrap().contains_key("calico/csi"));
     double.wait_degraded("calico", SOON).await.unwrap();
-    world.until_told("OperatorDegraded", "True", "ComponentDegraded", &["calico/csi"]).await;
+    world.until_told("OperatorDegraded", "True", "ImagesNotListed", &["calico/csi"]).await;
     // The human gives in.
     let whole: Vec<_> = wanted.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
     edit(&world, "calico-v3.31.7", &whole).await;

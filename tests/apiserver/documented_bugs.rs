@@ -33,8 +33,8 @@ async fn the_documented_scripts_set_is_told_apart_and_replaced() {
     let controller = world.controller("first").await;
     let words = ["ImageSet calico-v3.32.1", "rejects tigera/operator", "spec.takeOwnership: true"];
     world.until_told("Applied", "False", "ForeignImageSetInvalid", &words).await;
-    let words = ["TigeraStatus", "unexpected images: tigera/operator"];
-    world.until_told("OperatorDegraded", "True", "ComponentDegraded", &words).await;
+    let words = ["TigeraStatus", "tigera/operator is refused from v1.36.0 on, drop it"];
+    world.until_told("OperatorDegraded", "True", "UnexpectedImages", &words).await;
 
     // Without the operator's name it forgets what the operator insists on.
     entries.retain(|entry| entry["image"] != "tigera/operator");
