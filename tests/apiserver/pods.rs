@@ -155,12 +155,12 @@ async fn an_image_that_a_node_cannot_pull_is_told_by_its_entry_once_until_it_is_
     // The kubelet goes to and fro between its two reasons, and the older ones say why with one of them only.
     let pod = cluster.pods_of("calico-node").await[0].name_any();
     let since = condition_since(world, "ImagePullFailing").await;
+    cluster.kubelet.play("/node@", Plays::Waits);
     for _ in 0..5 {
-        cluster.says(&pod, "ImagePullBackOff", &format!("Back-off pulling image \"{image}\"")).await;
+        let told = format!("Back-off pulling image \"{image}\": ErrImagePull: {said}");
+        cluster.says(&pod, "ImagePullBackOff", &told).await;
         cluster.says(&pod, "ErrImagePull", &said).await;
-        cluster
-            .says(&pod, "ImagePullBackOff", &format!("Back-off pulling image \"{image}\": ErrImagePull: {said}"))
-            .await;
+        cluster.says(&pod, "ImagePullBackOff", &format!("Back-off pulling image \"{image}\"")).await;
     }
     // When another workload's failure is told, all of that has been seen.
     let other = "exec: \"/usr/bin/kube-controllers\": exec format error";
