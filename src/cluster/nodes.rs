@@ -12,16 +12,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams};
 use kube::core::{ClusterResourceScope, Resource};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher::watcher};
 use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::observe::read;
+use super::pods::slim_metadata;
 use crate::domain::Platform;
 use crate::domain::snapshot::{Read, ReadFailure};
 
-/// Nodes per page.
+/// Nodes per page for the command line.
 const PAGE: u32 = 500;
 /// What a missing right to read nodes is called in findings.
 const WHAT: &str = "list nodes";
@@ -29,6 +29,7 @@ const WHAT: &str = "list nodes";
 /// A Node, as far as platforms go.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Node {
+    #[serde(deserialize_with = "slim_metadata")]
     metadata: ObjectMeta,
     #[serde(default)]
     status: NodeStatus,
@@ -155,9 +156,7 @@ impl NodePlatforms {
     /// Watches for ever; an item comes whenever the platforms, or whether they are known, have changed.
     pub fn watch(&self, client: Client) -> BoxStream<'static, ()> {
         let this = self.clone();
-        let config = watcher::Config::default().page_size(PAGE);
-        watcher(Api::<Node>::all(client), config)
-            .backoff(super::watches::WatchBackoff::default())
+        super::watches::streamed_or_paged(Api::<Node>::all(client))
             .filter_map(move |event| futures::future::ready(this.fold(event)))
             .boxed()
     }

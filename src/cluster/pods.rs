@@ -12,21 +12,19 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use kube::Client;
 use kube::api::{Api, ListParams};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::fold::{Fold, what};
 use self::slim::SlimPod;
+pub(super) use self::slim::slim_metadata;
 use super::observe::{MANAGED_NAMESPACES, read};
 use crate::domain::pods::SeenPods;
 use crate::domain::resolution::escaped;
 use crate::domain::snapshot::{Read, ReadFailure};
 
-/// Pods per page: a page is 1 MB on the wire.
-const PAGE: u32 = 50;
-/// The same for the command line, which is gone soon.
+/// Pods per page for the command line, which is gone soon.
 const LARGE_PAGE: u32 = 250;
 /// The shortest time between two passes that pods are the reason for: a roll-out tells of its images one by one.
 const SOONEST: Duration = Duration::from_secs(1);
@@ -81,11 +79,13 @@ impl ManagedPods {
         self.fold().read()
     }
 
-    /// Waits for the first answer of every namespace, but no longer than `patience`.
+    /// Waits for the first answer of every namespace, but no longer than `patience`, and once only.
     pub async fn wait_for_answer(&self, patience: Duration) {
         let mut answered = self.answered.subscribe();
         let all = |answered: &BTreeSet<&str>| MANAGED_NAMESPACES.iter().all(|namespace| answered.contains(namespace));
-        let _ = tokio::time::timeout(patience, answered.wait_for(all)).await;
+        if tokio::time::timeout(patience, answered.wait_for(all)).await.is_err() {
+            self.answered.send_replace(MANAGED_NAMESPACES.into());
+        }
     }
 
     /// Watches for ever; an item comes when something else is to be told than before, at most once in a second. How many pods
@@ -137,27 +137,8 @@ impl ManagedPods {
     }
 }
 
-/// The events of a namespace, for ever: by a streamed list, or by pages where the API server has none. kube would ask such a
-/// server for a streamed one again and again.
+/// The events of a namespace, for ever.
 fn follow(client: &Client, namespace: &'static str) -> BoxStream<'static, Told> {
     let api: Api<SlimPod> = Api::namespaced(client.clone(), namespace);
-    let start = move |config: watcher::Config| {
-        watcher(api.clone(), config).backoff(super::watches::WatchBackoff::default()).boxed()
-    };
-    let streamed = start(watcher::Config::default().streaming_lists());
-    let next = move |(mut events, may_stream): (BoxStream<'static, Result<_, _>>, bool)| {
-        let start = start.clone();
-        async move {
-            let mut may_stream = may_stream;
-            let mut event = events.next().await?;
-            if may_stream && matches!(&event, Err(error) if super::watches::is_not_understood(error)) {
-                tracing::debug!(namespace, "the API server does not stream lists; pods are listed by pages");
-                may_stream = false;
-                events = start(watcher::Config::default().page_size(PAGE));
-                event = events.next().await?;
-            }
-            Some(((namespace, event), (events, may_stream)))
-        }
-    };
-    stream::unfold((streamed, true), next).boxed()
+    super::watches::streamed_or_paged(api).map(move |event| (namespace, event)).boxed()
 }

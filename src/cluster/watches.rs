@@ -5,6 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::batch::v1::Job;
@@ -157,6 +158,34 @@ fn all() -> watcher::Config {
     watcher::Config::default()
 }
 
+/// Objects per page of a list whose content is looked at: a page of pods is 1 MB on the wire.
+const PAGE: u32 = 50;
+
+/// The events of objects that are many and large, for ever, one at a time: by a streamed list, or by small pages where the API
+/// server has none. kube would ask such a server for a streamed one again and again.
+pub(super) fn streamed_or_paged<K>(api: Api<K>) -> BoxStream<'static, Result<Event<K>, watcher::Error>>
+where
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let kind = api.resource_url().to_owned();
+    let start = move |config: watcher::Config| watcher(api.clone(), config).backoff(WatchBackoff::default()).boxed();
+    let streamed = start(all().streaming_lists());
+    let next = move |(mut events, may_stream): (BoxStream<'static, Result<_, _>>, bool)| {
+        let (start, kind) = (start.clone(), kind.clone());
+        async move {
+            let mut event = events.next().await?;
+            let refused = may_stream && matches!(&event, Err(error) if is_not_understood(error));
+            if refused {
+                tracing::debug!(kind, "the API server does not stream lists; they come by pages");
+                events = start(all().page_size(PAGE));
+                event = events.next().await?;
+            }
+            Some((event, (events, may_stream && !refused)))
+        }
+    };
+    futures::stream::unfold((streamed, true), next).boxed()
+}
+
 /// Wakes whenever one of the objects that `which` selects changes.
 async fn follow(
     api: Api<Told>,
@@ -237,7 +266,7 @@ pub(super) fn is_missing(error: &watcher::Error) -> bool {
 }
 
 /// Whether the API server does not know, or not allow, what a watch asks for.
-pub(super) fn is_not_understood(error: &watcher::Error) -> bool {
+fn is_not_understood(error: &watcher::Error) -> bool {
     matches!(code(error), Some(400 | 422))
 }
 

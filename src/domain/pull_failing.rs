@@ -7,6 +7,7 @@ use super::assemble::{NAMED, listed};
 use super::drift::Look;
 use super::finding::{Finding, Reason};
 use super::pods::{FailingImage, PullFailureKind, SeenPods};
+use super::resolution::escaped;
 use super::snapshot::StoredImageSet;
 use super::{Digest, ImageName, Reference, Snapshot};
 
@@ -72,7 +73,7 @@ fn name(
     sets: &[&StoredImageSet],
     entry_of: &impl Fn(&str) -> Option<ImageName>,
 ) -> (String, Option<(Digest, Digest)>) {
-    let Ok(reference) = image.parse::<Reference>() else { return (image.to_owned(), None) };
+    let Ok(reference) = image.parse::<Reference>() else { return (escaped(image), None) };
     let place = reference.name();
     let entry = entry_of(&place);
     let is_it = |name: &str| entry.as_ref().is_none_or(|entry| entry.as_str() == name);
@@ -85,7 +86,7 @@ fn name(
     };
     let names_it = |set: &&StoredImageSet| {
         let mut entries = set.images.iter().filter(|one| one.digest.parse() == Ok(digest));
-        entries.find(|one| is_it(&one.image)).map(|one| (one.image.clone(), set.name.clone()))
+        entries.find(|one| is_it(&one.image)).map(|one| (escaped(&one.image), set.name.clone()))
     };
     let short = format!("{place}@{}", digest.short());
     if let Some((entry, set)) = sets.iter().find_map(names_it) {

@@ -31,8 +31,8 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn start(name: &'static str) -> Self {
-        let scenery = Scenery { name, releases: &[VERSION], roll_outs: true, ..Scenery::default() };
+    async fn start(scenery: Scenery) -> Self {
+        let scenery = Scenery { releases: &[VERSION], roll_outs: true, ..scenery };
         let world = World::start(scenery).await;
         let kubelet = Kubelet::start_for_all(world.client.clone(), "node-1").await.unwrap();
         kubelet.play("", Plays::Runs);
@@ -130,7 +130,7 @@ fn finding(status: &Value, reason: &str, object: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_a_node_cannot_pull_is_told_by_its_entry_once_until_it_is_mended() {
-    let cluster = Cluster::start("pods").await;
+    let cluster = Cluster::start(Scenery { name: "pods", ..Scenery::default() }).await;
     let world = &cluster.world;
     world.policy(json!({ "mode": "Apply" })).await;
     let revisions = Revisions::of(world);
@@ -155,12 +155,12 @@ async fn an_image_that_a_node_cannot_pull_is_told_by_its_entry_once_until_it_is_
     // The kubelet goes to and fro between its two reasons, and the older ones say why with one of them only.
     let pod = cluster.pods_of("calico-node").await[0].name_any();
     let since = condition_since(world, "ImagePullFailing").await;
+    cluster.kubelet.play("/node@", Plays::Waits);
     for _ in 0..5 {
-        cluster.says(&pod, "ImagePullBackOff", &format!("Back-off pulling image \"{image}\"")).await;
+        let told = format!("Back-off pulling image \"{image}\": ErrImagePull: {said}");
+        cluster.says(&pod, "ImagePullBackOff", &told).await;
         cluster.says(&pod, "ErrImagePull", &said).await;
-        cluster
-            .says(&pod, "ImagePullBackOff", &format!("Back-off pulling image \"{image}\": ErrImagePull: {said}"))
-            .await;
+        cluster.says(&pod, "ImagePullBackOff", &format!("Back-off pulling image \"{image}\"")).await;
     }
     // When another workload's failure is told, all of that has been seen.
     let other = "exec: \"/usr/bin/kube-controllers\": exec format error";
@@ -171,7 +171,7 @@ async fn an_image_that_a_node_cannot_pull_is_told_by_its_entry_once_until_it_is_
     let kube_controllers = format!("one pod cannot start calico/kube-controllers of ImageSet {SET}");
     assert!(told.contains(&kube_controllers) && told.contains("exec format error"), "{told:?}");
     assert_eq!(condition_since(world, "ImagePullFailing").await, since);
-    assert_eq!(pull_events(world).await, ["ExecFormatError x1", "PullNotFound x1"]);
+    eventually("the events", async || (pull_events(world).await.len() == 2).then_some(())).await;
 
     // Mended: the registry has it now.
     cluster.kubelet.play("/node@", Plays::Runs);
@@ -193,6 +193,7 @@ async fn an_image_that_a_node_cannot_pull_is_told_by_its_entry_once_until_it_is_
         assert!(matches!(told.as_slice(), [before, _, after] if before.is_empty() && after.is_empty()), "{told:#?}");
     }
     assert_eq!(revisions.told("PullFailed", ""), [""]);
+    assert_eq!(pull_events(world).await, ["ExecFormatError x1", "PullNotFound x1"]);
     cluster.finish(&controller).await;
 }
 
@@ -215,7 +216,8 @@ async fn pull_events(world: &World) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_right_to_list_pods_one_finding_says_so_and_nothing_else_is_missing() {
-    let cluster = Cluster::start("pods-denied").await;
+    // On a server that lists by pages only, as many do: it denies before it says that.
+    let cluster = Cluster::start(Scenery { name: "pods-denied", streams_lists: false, ..Scenery::default() }).await;
     let world = &cluster.world;
     let roles: Api<ClusterRole> = Api::all(world.client.clone());
     let role = roles.get("imageset-controller").await.unwrap();
@@ -249,5 +251,11 @@ async fn without_the_right_to_list_pods_one_finding_says_so_and_nothing_else_is_
     set_rules(rules).await;
     world.until("ImagePullFailing", "False", "NoPullFailure").await;
     assert_eq!(finding(&world.status().await, "ViewForbidden", ""), "");
+    assert_eq!(controller.said("the API server does not stream lists; they come by pages").len(), 4);
+    let said = "dial tcp 192.0.2.1:443: i/o timeout";
+    cluster.kubelet.play("/typha@", Plays::CannotPull(said.to_owned()));
+    cluster.replace_pods_of("calico-typha").await;
+    let words = ["Deployment calico-system/calico-typha", "calico/typha of ImageSet", said];
+    world.until_told("ImagePullFailing", "True", "PullTimeout", &words).await;
     cluster.finish(&controller).await;
 }

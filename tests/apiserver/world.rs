@@ -52,6 +52,8 @@ pub struct Scenery {
     pub jobs: bool,
     /// Whether real controllers roll Deployments and DaemonSets out; their pods are for a `Kubelet`, which `node-1` is for.
     pub roll_outs: bool,
+    /// Whether the API server streams lists to those who ask for it; not all that are in use do.
+    pub streams_lists: bool,
     /// Whether the registry is a cache of all public ones, so that the Installation names none.
     pub cache: bool,
 }
@@ -67,6 +69,7 @@ impl Default for Scenery {
             operators: OperatorImages::new(),
             jobs: false,
             roll_outs: false,
+            streams_lists: true,
             cache: false,
         }
     }
@@ -92,7 +95,10 @@ impl World {
                 false => Registry::start(scenery.kind.clone()).await.unwrap(),
             }
         };
-        let builder = ControlPlane::builder(scenery.name).jobs(scenery.jobs).roll_outs(scenery.roll_outs);
+        let mut builder = ControlPlane::builder(scenery.name).jobs(scenery.jobs).roll_outs(scenery.roll_outs);
+        if !scenery.streams_lists {
+            builder = builder.apiserver_flag("--feature-gates=WatchList=false");
+        }
         let (control_plane, registry) = tokio::join!(builder.start(), start_registry);
         let control_plane = control_plane.unwrap();
         let client = control_plane.client();

@@ -72,7 +72,7 @@ struct Told {
 }
 
 /// Of the metadata, what a watch needs, and who owns the pod.
-fn slim_metadata<'a, D: Deserializer<'a>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+pub fn slim_metadata<'a, D: Deserializer<'a>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Slim {
