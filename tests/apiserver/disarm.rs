@@ -94,6 +94,7 @@ async fn the_way_back_to_tags_stops_nobody() {
     assert_eq!(deletes, ["calico-v3.29.0", "calico-v3.32.1", "calico-v3.31.7"]);
 
     // Again: nothing is left to do, and nothing comes back.
+    world.until_quiet().await;
     let (code, stdout, _) = world.verb(&["disarm", "--yes"]).await;
     assert_eq!(code, 0);
     assert_says(&stdout, &["nothing to disarm"]);

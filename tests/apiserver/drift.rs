@@ -25,7 +25,7 @@ impl World {
     }
 
     /// How often an event of this reason was told about an object.
-    async fn told(&self, kind: &str, name: &str, reason: &str) -> i32 {
+    pub async fn told(&self, kind: &str, name: &str, reason: &str) -> i32 {
         let events = self.events(kind, name).await;
         events.iter().filter(|(one, ..)| one == reason).map(|(_, count, _)| count).sum()
     }
@@ -100,7 +100,7 @@ async fn what_the_registry_loses_is_told_at_the_next_check() {
         assert_eq!(about, times, "{reason}: {:?}", world.events("ImageSetPolicy", "default").await);
     }
     assert_eq!(world.told("ImageSet", SET, "TagMoved").await, 1);
-    world.recorder.assert_quiet(Duration::from_secs(2)).await.unwrap();
+    world.until_quiet().await;
     world.finish(&[&controller]).await;
 }
 
@@ -162,7 +162,7 @@ async fn what_people_change_is_told_within_seconds() {
     world.policy(json!({ "mode": "Apply" })).await;
     world.until("Drifted", "False", "NoDrift").await;
     assert_eq!(world.stored(SET).await.unwrap(), world.wanted("v1.40.15", false));
-    world.recorder.assert_quiet(Duration::from_secs(2)).await.unwrap();
+    world.until_quiet().await;
     world.finish(&[&controller]).await;
 }
 
@@ -191,7 +191,7 @@ async fn a_fips_cluster_with_normal_images_is_told() {
     assert_eq!(world.stored("calico-v3.30.3").await.unwrap(), world.wanted("v1.38.6", true));
     let sets = OperatorKind::ImageSet.api(&world.client).list(&ListParams::default()).await.unwrap();
     assert_eq!(sets.items.len(), 1);
-    world.recorder.assert_quiet(Duration::from_secs(2)).await.unwrap();
+    world.until_quiet().await;
     world.finish(&[&controller]).await;
 }
 

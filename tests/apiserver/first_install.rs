@@ -88,7 +88,7 @@ async fn the_policy_comes_first_and_calico_starts_by_digest() {
     world.until("VersionKnown", "True", "OperatorGone").await;
     assert_eq!(world.status().await["operator"]["target"], "v1.42.4");
     double.stop().await;
-    world.recorder.assert_quiet(std::time::Duration::from_secs(2)).await.unwrap();
+    world.until_quiet().await;
     assert_eq!(world.writes().len(), writes);
     world.finish(&[&controller]).await;
 }

@@ -1,7 +1,5 @@
 //! Causes that come and go: each real change is one write of the status and at most one event, and what is no change is neither.
 
-use std::time::Duration;
-
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -55,7 +53,7 @@ async fn a_flapping_cause_is_told_once_for_each_real_change() {
     let controller = world.controller("first").await;
     world.until("Ready", "True", "Succeeded").await;
     world.until("OperatorDegraded", "False", "NotDegraded").await;
-    world.recorder.assert_quiet(Duration::from_secs(2)).await.unwrap();
+    world.until_quiet().await;
 
     let before = world.policy_version().await;
     for generation in 0..TIMES {
@@ -67,7 +65,7 @@ async fn a_flapping_cause_is_told_once_for_each_real_change() {
         world.component_says(false, generation).await;
         world.until("OperatorDegraded", "False", "NotDegraded").await;
     }
-    world.recorder.assert_quiet(Duration::from_secs(2)).await.unwrap();
+    world.until_quiet().await;
     let writes = world.policy_writes_since(before);
     assert!(writes <= 2 * TIMES, "{writes} writes for {} changes", 2 * TIMES);
     assert!(writes >= 2, "nothing was told");

@@ -383,6 +383,12 @@ impl World {
         assert!(ours.is_empty(), "{ours:#?}");
     }
 
+    /// Waits until everything has been said: nothing of any kind that is watched is written for two seconds.
+    pub async fn until_quiet(&self) {
+        let quiet = async || self.recorder.assert_quiet(Duration::from_secs(2)).await.ok();
+        eventually("two seconds without a write", quiet).await;
+    }
+
     /// Reasons, counts and notes of all events about an object.
     pub async fn events(&self, kind: &str, name: &str) -> Vec<(String, i32, String)> {
         let events: Api<Event> = Api::all(self.client.clone());
