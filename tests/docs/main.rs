@@ -7,6 +7,7 @@
 mod commands;
 mod links;
 mod metrics;
+mod monitoring;
 mod policies;
 mod reference;
 mod versions;
