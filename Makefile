@@ -19,6 +19,7 @@ demo: needs-rust needs-go ## Tell the main job as a story on a real control plan
 test: needs-rust needs-go ## Run every test: lints' cheap part, units, scenarios, and all that needs the box
 	@tests/controlplane/build.sh >/dev/null
 	@tests/peers/tools.sh >/dev/null
+	@tests/prometheus/tools.sh >/dev/null
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) test --locked
@@ -39,6 +40,7 @@ lint: needs-rust ## Format, clippy, docs and cargo deny (where it is installed)
 bench: needs-rust needs-go ## Measure against the limits of the product; fails over a limit
 	@tests/controlplane/build.sh >/dev/null
 	@tests/peers/tools.sh >/dev/null
+	@tests/prometheus/tools.sh >/dev/null
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --bin imageset-controller --target $(HOST)
 	@$(CARGO) build --quiet --locked --example limits
 	@$(CARGO) run --quiet --locked --example limits -- target/$(HOST)/release/imageset-controller

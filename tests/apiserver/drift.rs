@@ -18,7 +18,7 @@ const NODE: &str = "calico-node";
 
 impl World {
     /// Findings of this reason, as the status has them.
-    async fn findings(&self, reason: &str) -> Vec<Value> {
+    pub async fn findings(&self, reason: &str) -> Vec<Value> {
         let status = self.status().await;
         let all = status["findings"].as_array().cloned().unwrap_or_default();
         all.into_iter().filter(|finding| finding["reason"] == reason).collect()
@@ -31,7 +31,7 @@ impl World {
     }
 
     /// The set as an object, edited by a human.
-    async fn edit_set(&self, name: &str, change: impl FnOnce(&mut Vec<Value>)) {
+    pub async fn edit_set(&self, name: &str, change: impl FnOnce(&mut Vec<Value>)) {
         let api = OperatorKind::ImageSet.api(&self.client);
         let mut images = api.get(name).await.unwrap().data["spec"]["images"].as_array().cloned().unwrap();
         change(&mut images);

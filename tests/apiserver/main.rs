@@ -19,6 +19,7 @@ mod gate;
 mod gate_life;
 mod odd_rollouts;
 mod pods;
+mod prometheus;
 mod refused;
 mod restart;
 mod retention;

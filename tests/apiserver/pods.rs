@@ -24,14 +24,14 @@ const NODE: &str = "DaemonSet calico-system/calico-node";
 const KUBE_CONTROLLERS: &str = "Deployment calico-system/calico-kube-controllers";
 
 /// A cluster whose operator has selected the set.
-struct Cluster {
-    world: World,
-    kubelet: Kubelet,
-    double: OperatorDouble,
+pub struct Cluster {
+    pub world: World,
+    pub kubelet: Kubelet,
+    pub double: OperatorDouble,
 }
 
 impl Cluster {
-    async fn start(scenery: Scenery) -> Self {
+    pub async fn start(scenery: Scenery) -> Self {
         let scenery = Scenery { releases: &[VERSION], roll_outs: true, ..scenery };
         let world = World::start(scenery).await;
         let kubelet = Kubelet::start_for_all(world.client.clone(), "node-1").await.unwrap();
@@ -43,7 +43,7 @@ impl Cluster {
     }
 
     /// Until the operator has adopted the set.
-    async fn adopted(&self) {
+    pub async fn adopted(&self) {
         self.double.wait_adopted(SET, SOON).await.unwrap();
         self.world.until("Adopted", "True", "AdoptionComplete").await;
         self.world.until("ImagePullFailing", "False", "NoPullFailure").await;
@@ -60,7 +60,7 @@ impl Cluster {
     }
 
     /// Deletes the pods of a workload; its controller makes new ones.
-    async fn replace_pods_of(&self, workload: &str) {
+    pub async fn replace_pods_of(&self, workload: &str) {
         for pod in self.pods_of(workload).await {
             self.pods().delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await.unwrap();
         }
@@ -77,10 +77,10 @@ impl Cluster {
         self.pods().patch_status(pod, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
-    async fn finish(self, controller: &Controller) {
+    pub async fn finish(self, controllers: &[&Controller]) {
         self.double.stop().await;
         drop(self.kubelet);
-        self.world.finish(&[controller]).await;
+        self.world.finish(controllers).await;
     }
 }
 
@@ -194,7 +194,7 @@ async fn an_image_that_a_node_cannot_pull_is_told_by_its_entry_once_until_it_is_
     }
     assert_eq!(revisions.told("PullFailed", ""), [""]);
     assert_eq!(pull_events(world).await, ["ExecFormatError x1", "PullNotFound x1"]);
-    cluster.finish(&controller).await;
+    cluster.finish(&[&controller]).await;
 }
 
 /// Since when a condition is as it is.
@@ -257,5 +257,5 @@ async fn without_the_right_to_list_pods_one_finding_says_so_and_nothing_else_is_
     cluster.replace_pods_of("calico-typha").await;
     let words = ["Deployment calico-system/calico-typha", "calico/typha of ImageSet", said];
     world.until_told("ImagePullFailing", "True", "PullTimeout", &words).await;
-    cluster.finish(&controller).await;
+    cluster.finish(&[&controller]).await;
 }

@@ -124,7 +124,7 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
 }
 
 /// Rights that were taken away: the rules of all roles as they were.
-struct Rights {
+pub struct Rights {
     cluster: ClusterRole,
     roles: Vec<Role>,
 }
@@ -133,7 +133,7 @@ const ROLE_NAMESPACES: [&str; 2] = ["tigera-operator", "imageset-controller"];
 
 impl Rights {
     /// Removes the rules that name a resource, in all roles of ours.
-    async fn remove(world: &World, resource: &str) -> Self {
+    pub async fn remove(world: &World, resource: &str) -> Self {
         let cluster_roles: Api<ClusterRole> = Api::all(world.client.clone());
         let cluster = cluster_roles.get("imageset-controller").await.unwrap();
         let without = |rules: Value| {
@@ -155,7 +155,7 @@ impl Rights {
         Self { cluster, roles }
     }
 
-    async fn give_back(self, world: &World) {
+    pub async fn give_back(self, world: &World) {
         let parameters = PatchParams::default();
         let cluster_roles: Api<ClusterRole> = Api::all(world.client.clone());
         let rules = json!({ "rules": self.cluster.rules });
@@ -170,7 +170,7 @@ impl Rights {
 
 /// A change of the policy that means nothing, so that a pass is made now. RBAC's own caches need a moment; a pass comes
 /// with every further touch.
-async fn touch(world: &World) {
+pub async fn touch(world: &World) {
     let spec = world.policies().get("default").await.unwrap().data["spec"].clone();
     let retain = spec["retain"].as_i64().unwrap();
     let other = json!({ "spec": { "retain": (retain + 1) % 20 } });

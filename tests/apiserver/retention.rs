@@ -64,7 +64,8 @@ async fn previous_sets_are_kept_by_use_and_who_leaves_keeps_them_all() {
     let world = World::start(Scenery { name: "retention", releases, ..Scenery::default() }).await;
     world.installation(json!({})).await;
     world.operator("v1.38.6").await;
-    let double = world.double(|_| {});
+    // Time to resolve the next set: nothing here is prepared before it is to run.
+    let double = world.double(|options| options.pod_start = Duration::from_secs(3));
     let policy = |retain: u32, prepare: &[&str]| {
         let prepare = json!({ "versions": prepare });
         json!({ "mode": "Apply", "retain": retain, "prepare": prepare })

@@ -12,7 +12,7 @@ use super::process::{ATTEMPTS, Process, free_port, is_port_taken};
 
 /// Becomes the program, with the same process id, and leaves a watchman behind that ends it when our pipe breaks: the
 /// program itself has no reason to end when the one that started it is killed.
-const UNDER_WATCH: &str = r#"exec 3<&0; (cat <&3 >/dev/null 2>&1; [ "$(readlink /proc/$$/exe)" = "$0" ] && kill -9 $$) \
+pub(super) const UNDER_WATCH: &str = r#"exec 3<&0; (cat <&3 >/dev/null 2>&1; [ "$(readlink /proc/$$/exe)" = "$0" ] && kill -9 $$) \
 >/dev/null 2>&1 & exec 3<&-; exec "$0" "$@" </dev/null"#;
 /// Only a bound for a program that hangs; a Lease of a killed predecessor runs out before.
 const LEADS_WITHIN: Duration = Duration::from_secs(60);
@@ -104,6 +104,11 @@ impl Controller {
         entries.filter(|entry| entry["fields"]["message"] == message).collect()
     }
 
+    /// The port of `/metrics`.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The process id.
     pub fn process_id(&self) -> u32 {
         self.process.id()
@@ -157,9 +162,10 @@ impl Controller {
     }
 }
 
-async fn get(port: u16, path: &str) -> Result<(u16, String)> {
+/// A GET of HTTP/1.0, which nobody answers in chunks.
+pub(super) async fn get(port: u16, path: &str) -> Result<(u16, String)> {
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: controller\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;

@@ -36,6 +36,15 @@ pub async fn tools_folder() -> Result<PathBuf> {
     built_once(&FOLDER, "tests/peers/tools.sh").await
 }
 
+/// The folder of `prometheus` and `promtool`, fetched on first use where they are not in PATH.
+///
+/// # Errors
+/// The reason is on standard error already.
+pub async fn prometheus_folder() -> Result<PathBuf> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built_once(&FOLDER, "tests/prometheus/tools.sh").await
+}
+
 async fn built_once(place: &'static OnceLock<Result<PathBuf, String>>, script: &'static str) -> Result<PathBuf> {
     let build = move || build(script).map_err(|error| format!("{error:#}"));
     let built = tokio::task::spawn_blocking(move || place.get_or_init(build).clone()).await?;
