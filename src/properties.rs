@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 pub use crate::registry::properties::{challenge, docker_config, manifest};
 
-use crate::domain::{Catalogue, Reference, RegistryLayout};
+use crate::domain::explain::Words;
+use crate::domain::{Catalogue, ImageName, Reference, RegistryLayout};
 use crate::inspection::output;
 use crate::registry::properties::asked_where_it_says;
 
@@ -80,6 +81,26 @@ fn by_the_operator(layout: &RegistryLayout, default: &Reference) -> String {
     format!("{registry}/{image}{tag}{digest}")
 }
 
+/// What is taken from the words of an operator stands in them, can be shown on a line, and does not grow with them; the cause is the
+/// same whether the text stands in the reason or in the message. The first line is the reason.
+pub fn operator_words(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (reason, message) = text.split_once('\n').unwrap_or((text, ""));
+    let words = Words::of(reason, message);
+    assert_eq!(words.cause(), Words::of(message, reason).cause());
+    let names = words.unexpected.iter().chain(&words.missing).map(ImageName::as_str);
+    let pull =
+        words.pull.iter().flat_map(|pull| std::iter::once(pull.pods.as_str()).chain(pull.containers.split(", ")));
+    let taken = names.chain(words.wanted.as_deref()).chain(words.bad_digests.iter().map(String::as_str)).chain(pull);
+    let mut length = 0;
+    for word in taken {
+        assert!(reason.contains(word) || message.contains(word), "{word:?} is not in the text");
+        assert!(word.bytes().all(|byte| byte.is_ascii_graphic()), "{word:?}");
+        length += word.len();
+    }
+    assert!(length < 64 * 1024, "what is taken grows with the text");
+}
+
 /// A log that was understood has every image in it and no other, whatever stands between its lines.
 pub fn operator_output(data: &[u8]) {
     let Ok(log) = std::str::from_utf8(data) else { return };
@@ -125,11 +146,12 @@ mod tests {
     #[test]
     fn every_corpus_holds_the_properties() {
         type Property = fn(&[u8]);
-        let targets: [(&str, Property); 5] = [
+        let targets: [(&str, Property); 6] = [
             ("challenge", challenge),
             ("docker_config", docker_config),
             ("manifest", manifest),
             ("operator_output", operator_output),
+            ("operator_words", operator_words),
             ("reference", reference),
         ];
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");

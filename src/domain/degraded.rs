@@ -57,9 +57,13 @@ impl Around<'_> {
         Some(match cause {
             Reason::ExactImageSetMissing => {
                 let wanted = words.wanted.unwrap_or_default();
+                if self.sets.iter().any(|set| set.name == wanted) {
+                    let why = "it is stored by now, and the operator has not looked again yet";
+                    return Some(finding(format!("the operator wanted {wanted}: {why}")));
+                }
                 let there: Vec<&str> = self.sets.iter().map(|set| set.name.as_str()).collect();
                 let there = if there.is_empty() { "none now".to_owned() } else { listed(&there, NAMED) };
-                let message = format!("the operator wants {wanted} and finds {there}{}", self.why_missing(&wanted));
+                let message = format!("the operator wants {wanted} and finds {there}{}", self.why_missing());
                 finding(message).with_evidence(there, wanted)
             }
             Reason::UnexpectedImages => {
@@ -93,17 +97,15 @@ impl Around<'_> {
     }
 
     /// How it may have come to that.
-    fn why_missing(&self, wanted: &str) -> String {
+    fn why_missing(&self) -> String {
         let running = self.operator.running.as_ref().map(|running| running.release);
         let target = self.operator.target.as_ref().map(|target| target.release);
         let upgraded = |set: &StoredImageSet| {
             set.origin.as_ref().is_some_and(|origin| Some(origin.operator) != running.or(target))
         };
-        let Some(first) = self.sets.iter().find(|set| set.name != wanted) else { return String::new() };
+        let Some(first) = self.sets.first() else { return String::new() };
         let name = &first.name;
-        let why = if self.sets.iter().any(|set| set.name == wanted) {
-            "it is stored by now, and the operator has not looked again yet".to_owned()
-        } else if !name.starts_with(self.variant.image_set_prefix()) {
+        let why = if !name.starts_with(self.variant.image_set_prefix()) {
             format!("{name} is for something else, and operators before v1.34 stop at any set")
         } else if self.sets.iter().any(upgraded) {
             format!("the operator was upgraded before its set was stored, or {name} is left over")

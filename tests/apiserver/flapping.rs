@@ -1,35 +1,16 @@
 //! Causes that come and go: each real change is one write of the status and at most one event, and what is no change is neither.
 
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::testbox::crds::Kind as OperatorKind;
-use crate::testbox::recorder::{HUMAN, Revision};
+use crate::testbox::recorder::Revision;
 use crate::world::{Scenery, World, eventually};
 
 const TIMES: usize = 5;
+const SAID: (&str, &str) = ("ResourceReadError", "Error querying IP pools");
 
 impl World {
-    /// TigeraStatus `ippools` says this.
-    async fn component_says(&self, degraded: bool, generation: i64) {
-        let text =
-            if degraded { ("ResourceReadError", "Error querying IP pools") } else { ("AllObjectsAvailable", "") };
-        let condition = |r#type: &str, holds: bool| {
-            let status = if holds { "True" } else { "False" };
-            json!({
-                "type": r#type, "status": status, "reason": text.0, "message": text.1, "observedGeneration": generation,
-                "lastTransitionTime": "2026-01-01T00:00:00Z",
-            })
-        };
-        let conditions =
-            [condition("Available", !degraded), condition("Degraded", degraded), condition("Progressing", false)];
-        let status = json!({ "status": { "conditions": conditions } });
-        let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
-        let api = OperatorKind::TigeraStatus.api(&self.client);
-        api.patch_status("ippools", &human, &Patch::Merge(status)).await.unwrap();
-    }
-
     async fn policy_version(&self) -> u64 {
         self.policies().get("default").await.unwrap().resource_version().unwrap().parse().unwrap()
     }
@@ -48,7 +29,7 @@ async fn a_flapping_cause_is_told_once_for_each_real_change() {
     world.installation(json!({})).await;
     world.operator("v1.40.15").await;
     world.create(OperatorKind::TigeraStatus, "ippools", json!({})).await;
-    world.component_says(false, 1).await;
+    world.component_says("ippools", None, 1).await;
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     world.until("Ready", "True", "Succeeded").await;
@@ -58,11 +39,11 @@ async fn a_flapping_cause_is_told_once_for_each_real_change() {
     let before = world.policy_version().await;
     for generation in 0..TIMES {
         let generation = i64::try_from(generation).unwrap();
-        world.component_says(true, generation).await;
+        world.component_says("ippools", Some(SAID), generation).await;
         world.until("OperatorDegraded", "True", "ComponentDegraded").await;
         // The operator says the same again, of a newer generation.
-        world.component_says(true, generation + 100).await;
-        world.component_says(false, generation).await;
+        world.component_says("ippools", Some(SAID), generation + 100).await;
+        world.component_says("ippools", None, generation).await;
         world.until("OperatorDegraded", "False", "NotDegraded").await;
     }
     world.until_quiet().await;

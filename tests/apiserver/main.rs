@@ -13,6 +13,7 @@ mod disarm;
 mod discovery;
 mod documented_bugs;
 mod drift;
+mod explained;
 mod first_install;
 mod flapping;
 mod gate;
