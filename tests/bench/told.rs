@@ -24,7 +24,10 @@ pub async fn measure(client: &Client, settle: impl AsyncFn() -> Result<()>) -> R
     for round in 0..2 * ROUNDS {
         settle().await?;
         let degraded = if round % 2 == 0 { "True" } else { "False" };
-        let condition = json!({ "type": "Degraded", "status": degraded, "reason": "Bench", "message": "no pools" });
+        let at = "2026-01-01T00:00:00Z";
+        let condition = json!({
+            "type": "Degraded", "status": degraded, "reason": "Bench", "message": "no pools", "lastTransitionTime": at,
+        });
         let status = json!({ "status": { "conditions": [condition] } });
         let change = async || {
             statuses.patch_status("ippools", &PatchParams::default(), &Patch::Merge(status)).await?;
