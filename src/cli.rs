@@ -10,21 +10,27 @@
 //! | 2 | could not tell or could not do it; wrong arguments, too |
 
 mod catalogue;
+mod changes;
 mod columns;
 mod connection;
 mod crds;
 mod disarm;
+mod explain;
+mod files;
 mod generate;
 mod image_set;
 mod images;
 pub mod output;
+mod pin;
 mod plan;
 mod prepare;
 mod refresh;
+mod registry;
 mod run;
 pub mod screen;
 mod status;
 mod suspend;
+mod version;
 mod what_if;
 
 use std::ffi::OsString;
@@ -32,6 +38,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::domain::required::Feature;
 use crate::domain::{Catalogue, OperatorImages, Release, Variant};
 use output::{Answer, Failure};
 
@@ -58,9 +65,12 @@ enum Verb {
     Resume(suspend::Arguments),
     Disarm(disarm::Arguments),
     Generate(generate::Arguments),
+    Pin(pin::Arguments),
+    Explain(explain::Arguments),
     Images(images::Arguments),
     Crds(crds::Arguments),
     Catalogue(catalogue::Arguments),
+    Version(version::Arguments),
     Run(run::Arguments),
 }
 
@@ -76,9 +86,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Arguments { verb: Verb::Resume(arguments) }) => suspend::run(&arguments, false),
         Ok(Arguments { verb: Verb::Disarm(arguments) }) => disarm::run(&arguments),
         Ok(Arguments { verb: Verb::Generate(arguments) }) => generate::run(&arguments),
+        Ok(Arguments { verb: Verb::Pin(arguments) }) => pin::run(&arguments),
+        Ok(Arguments { verb: Verb::Explain(arguments) }) => explain::run(&arguments),
         Ok(Arguments { verb: Verb::Images(arguments) }) => images::run(&arguments),
         Ok(Arguments { verb: Verb::Crds(arguments) }) => crds::run(&arguments),
         Ok(Arguments { verb: Verb::Catalogue(arguments) }) => catalogue::run(&arguments),
+        Ok(Arguments { verb: Verb::Version(arguments) }) => version::run(&arguments),
         Ok(Arguments { verb: Verb::Run(arguments) }) => run::run(arguments),
         // `--help` and `--version` are answers; clap words both them and its complaints.
         Err(asked) if !asked.use_stderr() => Ok(Answer::text(asked.render().to_string())),
@@ -113,17 +126,42 @@ impl From<VariantArgument> for Variant {
     }
 }
 
+/// An object that makes the operator insist on further images, as a person may write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FeatureArgument(Feature);
+
+impl ValueEnum for FeatureArgument {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [FeatureArgument; Feature::ALL.len()] = {
+            let mut all = [FeatureArgument(Feature::ApiServer); Feature::ALL.len()];
+            let mut at = 0;
+            while at < all.len() {
+                all[at] = FeatureArgument(Feature::ALL[at]);
+                at += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.0.kind()))
+    }
+}
+
 /// The images of a release, or what to do about a release that the catalogue does not know.
 fn known_images(release: Release) -> Result<OperatorImages, Failure> {
-    let catalogue = Catalogue::embedded();
-    catalogue.get(&release).ok_or_else(|| {
-        let newest = catalogue.newest().map_or_else(String::new, |newest| format!(" (the newest is {newest})"));
-        Failure::new(format!("operator {release} is not among the releases that this build knows{newest}"))
-            .reason("OperatorVersionUnknown")
-            .hint(format!(
-                "use a newer imageset-controller, or ask the operator itself: run its image once with --version and \
-                 once with --print-images=list, keep both outputs, and add {release} in a checkout with \
-                 `imageset-controller catalogue add --version-file FILE --images-file FILE`"
-            ))
-    })
+    Catalogue::embedded().get(&release).ok_or_else(|| unknown_release(release))
+}
+
+/// What to do about a release that the catalogue does not know.
+fn unknown_release(release: Release) -> Failure {
+    let newest = Catalogue::embedded().newest().map_or_else(String::new, |newest| format!(" (the newest is {newest})"));
+    Failure::new(format!("operator {release} is not among the releases that this build knows{newest}"))
+        .reason("OperatorVersionUnknown")
+        .hint(
+            "use a newer imageset-controller, or ask the operator itself: run its image once with --version and once with \
+             --print-images=list, keep both outputs, and give them: generate --version-file FILE --images-file FILE; `imageset-controller catalogue \
+             add` adds them to a checkout",
+        )
 }

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod domain;
 pub mod http;
 pub mod inspection;
+pub mod manifest;
 pub mod metrics;
 #[cfg(any(test, fuzzing))]
 pub mod properties;

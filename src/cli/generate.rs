@@ -1,45 +1,69 @@
 //! `generate`: complete ImageSets as files, from the registry that a cluster pulls from. Needs neither cluster nor Docker.
 //!
 //! It asks the same rules as the controller: to them it is the first install of that operator version in a cluster of
-//! which nothing is known but the flags.
+//! which nothing is known but the flags, or what a manifest or a live cluster says. Where the wanted versions come from is
+//! `wanted`'s business.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod check;
+mod wanted;
+
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 
-use super::output::{Answer, Failure, Progress};
-use super::{VariantArgument, image_set, known_images, runtime};
+use super::connection::Connection;
+use super::output::{Answer, Failure};
+use super::registry::{AccessArguments, LayoutArguments, Registries, flags_of, hint};
+use super::{FeatureArgument, VariantArgument, image_set, runtime};
 use crate::domain::finding::{Reason, Severity};
 use crate::domain::imageset::CompleteImageSet;
-use crate::domain::settings::{InstallationSettings, Mode, PrepareVersion, Settings};
-use crate::domain::snapshot::Read;
-use crate::domain::{
-    Action, Catalogue, Decision, ImageName, Platform, Reference, RegistryLayout, Release, Snapshot,
-    answer::Answer as Of, decide,
-};
-use crate::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
+use crate::domain::{Action, Decision, ImageName, Platform, Reference, Release, answer::Answer as Of, decide};
+use wanted::Wanted;
 
 /// Rounds of questions and answers until a decision has no more questions; a set needs one.
 const ROUNDS: usize = 3;
 
 /// Print the ImageSet of operator releases, with digests from the registry.
 ///
-/// Every digest is the SHA-256 of the bytes that the registry serves. Nothing is printed unless each set is complete.
+/// The releases are named, or read from an operator manifest, a live cluster, or what an operator printed of itself. Every
+/// digest is the SHA-256 of the bytes that the registry serves. Nothing is printed unless each set is complete.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imageset-controller generate v1.42.4
   imageset-controller generate v1.42.4 --registry registry.example.com --image-path mirrors/calico
-  imageset-controller generate v1.40.15 v1.42.4 --fips --platform linux/amd64 > imagesets.yaml")]
+  imageset-controller generate v1.40.15 v1.42.4 --fips --platform linux/amd64 > imagesets.yaml
+  imageset-controller generate -f tigera-operator.yaml -f installation.yaml
+  curl -fsSL https://example.com/tigera-operator.yaml | imageset-controller generate -f -
+  imageset-controller generate --from-cluster --only-required
+  imageset-controller generate --version-file version.txt --images-file images.txt
+  imageset-controller generate v1.42.4 --check imageset.yaml
+
+Exit codes: 0 printed, or the file is as it should be; 1 the file is out of date; 2 could not tell.")]
 pub(super) struct Arguments {
     /// Operator releases, such as v1.42.4
-    #[arg(value_name = "VERSION", required = true)]
+    #[arg(value_name = "VERSION", required_unless_present_any = ["file", "from_cluster", "version_file"])]
     releases: Vec<Release>,
 
-    /// The product that the operator installs
-    #[arg(long, value_enum, default_value_t, ignore_case = true)]
-    variant: VariantArgument,
+    /// A manifest with the operator's Deployment, and perhaps the Installation; - is standard input; repeatable
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["releases", "from_cluster", "version_file"])]
+    file: Vec<String>,
+
+    /// Take version, registry, FIPS mode and node platforms from the cluster
+    #[arg(long, conflicts_with_all = ["releases", "version_file"])]
+    from_cluster: bool,
+
+    /// What the operator prints with --version
+    #[arg(long, value_name = "FILE", requires = "images_file", conflicts_with = "releases")]
+    version_file: Option<PathBuf>,
+
+    /// What the operator prints with --print-images=list
+    #[arg(long, value_name = "FILE", requires = "version_file")]
+    images_file: Option<PathBuf>,
+
+    /// The product that the operator installs [default: Calico]
+    #[arg(long, value_enum, ignore_case = true)]
+    variant: Option<VariantArgument>,
 
     /// The images for FIPS mode, as with fipsMode: Enabled in the Installation
     #[arg(long)]
@@ -49,103 +73,73 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     exclude: Vec<ImageName>,
 
+    /// Leave out what the operator does not insist on, for an Installation with the objects of --with
+    #[arg(long)]
+    only_required: bool,
+
+    /// An object that the cluster has beside the Installation, for --only-required; repeatable
+    #[arg(long, value_name = "KIND", value_enum, ignore_case = true)]
+    with: Vec<FeatureArgument>,
+
     /// A platform of your nodes, such as linux/arm64, that every image must have; repeatable
     #[arg(long, value_name = "PLATFORM")]
     platform: Vec<Platform>,
+
+    /// Print nothing; tell whether the sets in this file are what would be printed
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    check: Option<PathBuf>,
 
     /// What to print
     #[arg(short, long, value_enum, default_value = "yaml", value_parser = ["yaml", "json"])]
     output: String,
 
     #[command(flatten)]
-    registry: RegistryArguments,
-}
+    layout: LayoutArguments,
 
-/// Where images are, and how to get at them.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Registry")]
-struct RegistryArguments {
-    /// `registry` of the Installation
-    #[arg(long, value_name = "HOST", default_value = "", hide_default_value = true)]
-    registry: String,
+    #[command(flatten)]
+    access: AccessArguments,
 
-    /// `imagePath` of the Installation
-    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
-    image_path: String,
+    /// Namespace of the controller
+    #[arg(short, long, default_value = "imageset-controller")]
+    namespace: String,
 
-    /// `imagePrefix` of the Installation
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    image_prefix: String,
-
-    /// Docker's configuration with credentials; without it config.json in $DOCKER_CONFIG or ~/.docker, if there is one
-    #[arg(long, value_name = "FILE")]
-    docker_config: Option<PathBuf>,
-
-    /// Certificates in PEM to trust beside the system's
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-
-    /// A registry, HOST or HOST:PORT, that is asked without TLS, credentials included; repeatable
-    #[arg(long, value_name = "HOST")]
-    plain_http: Vec<String>,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
-    let releases = checked_releases(arguments)?;
-    let credentials = arguments.registry.credentials()?;
-    let authorities = arguments.registry.authorities()?;
     let runtime = runtime()?;
-    let client = RegistryClient::new(RegistryClientSettings::of_environment());
+    let wanted = runtime.block_on(wanted::of(arguments))?;
+    let registries = Registries::open(&arguments.access)?;
     let mut sets = Vec::new();
-    for release in releases {
-        let access = |references: &BTreeSet<Reference>| Access {
-            credentials: credentials.iter().cloned().collect(),
-            registries: arguments.registry.settings(references, authorities.as_deref()),
-        };
-        sets.push(runtime.block_on(generate(arguments, release, &client, access))?);
+    for one in &wanted {
+        sets.push(runtime.block_on(complete(one, &registries))?);
+    }
+    if let Some(path) = &arguments.check {
+        return check::against(path, &sets);
     }
     match arguments.output.as_str() {
         "json" => image_set::json(&sets).map(Answer::text),
-        _ => image_set::yaml(&sets, |set| arguments.header(set)).map(Answer::text),
+        _ => image_set::yaml(&sets, |set| arguments.header(set, &wanted)).map(Answer::text),
     }
-}
-
-/// The releases in their order, each once. What no registry can help is said before any is asked.
-fn checked_releases(arguments: &Arguments) -> Result<BTreeSet<Release>, Failure> {
-    let releases: BTreeSet<Release> = arguments.releases.iter().copied().collect();
-    for release in &releases {
-        known_images(*release)?.image_set_name(arguments.variant.into()).map_err(|marker| {
-            Failure::new(marker.to_string())
-                .reason(Reason::PreReleaseMarker.as_str())
-                .hint(Reason::PreReleaseMarker.next_step())
-        })?;
-    }
-    Ok(releases)
 }
 
 /// One set, by the rules of the controller.
-async fn generate(
-    arguments: &Arguments,
-    release: Release,
-    client: &RegistryClient,
-    access: impl Fn(&BTreeSet<Reference>) -> Access,
-) -> Result<CompleteImageSet, Failure> {
-    let mut snapshot = arguments.snapshot(release);
-    let mut decision = decide(&snapshot, Catalogue::embedded());
+async fn complete(wanted: &Wanted, registries: &Registries) -> Result<CompleteImageSet, Failure> {
+    let mut snapshot = wanted.snapshot();
+    let mut decision = decide(&snapshot, wanted.catalogue());
     for _ in 0..ROUNDS {
         if decision.questions.is_empty() {
             break;
         }
-        let (asked, hints) = (&decision.questions.images, &decision.questions.hints);
-        let references: Vec<Reference> = asked.iter().cloned().collect();
-        let progress = Progress::start(&format!("operator {release}"), references.len());
-        let answers = client.resolve(&access(asked), &references, hints, |done| progress.reached(done)).await;
-        progress.end();
+        let references: Vec<Reference> = decision.questions.images.iter().cloned().collect();
+        let title = format!("operator {}", wanted.release);
+        let answers = registries.resolve(&title, &references, &decision.questions.hints).await;
         let answers = answers.into_iter().map(|answer| answer.map_or_else(Of::Failed, Of::Known));
         snapshot.answers.images.extend(references.into_iter().zip(answers));
-        decision = decide(&snapshot, Catalogue::embedded());
+        decision = decide(&snapshot, wanted.catalogue());
     }
-    complete_set(decision, release)
+    complete_set(decision, wanted.release)
 }
 
 fn complete_set(decision: Decision, release: Release) -> Result<CompleteImageSet, Failure> {
@@ -168,133 +162,36 @@ fn complete_set(decision: Decision, release: Release) -> Result<CompleteImageSet
     stored.ok_or_else(|| Failure::new(format!("no ImageSet came out for operator {release}")))
 }
 
-/// The next step for somebody at a terminal, where the policy's fields are no help.
-const fn hint(reason: Reason) -> &'static str {
-    match reason {
-        Reason::ImageMissing => {
-            "push or mirror the image; if your cluster does not need it, leave it out with --exclude NAME"
-        }
-        Reason::ExcludedImageRequired => "take that --exclude away",
-        Reason::LayoutInvalid => {
-            "correct --registry, --image-path and --image-prefix; the registry is a host, without scheme"
-        }
-        Reason::RegistryUnauthorized => "log in to the registry, or give its credentials with --docker-config FILE",
-        Reason::RegistryCertificateInvalid => "give the registry's certificate authority with --ca-file FILE",
-        Reason::RegistryUnreachable => {
-            "check the registry's name and port; a registry without TLS needs --plain-http HOST"
-        }
-        other => other.next_step(),
-    }
-}
-
 impl Arguments {
-    /// A cluster of which nothing is known but what was typed.
-    fn snapshot(&self, release: Release) -> Snapshot {
-        let registry = &self.registry;
-        let layout = RegistryLayout {
-            registry: registry.registry.clone(),
-            image_path: registry.image_path.clone(),
-            image_prefix: registry.image_prefix.clone(),
-        };
-        let settings = Settings {
-            mode: Mode::Apply,
-            installation: InstallationSettings {
-                variant: self.variant.into(),
-                layout,
-                fips: self.fips,
-                ..InstallationSettings::default()
-            },
-            prepare: vec![PrepareVersion::Release(release)],
-            exclude: self.exclude.iter().cloned().collect(),
-            ..Settings::default()
-        };
-        let nodes: BTreeMap<Platform, u32> = self.platform.iter().map(|platform| (platform.clone(), 1)).collect();
-        Snapshot { settings, nodes: Read::Known(nodes), ..Snapshot::default() }
-    }
-
     /// What the file was made for and from, with the command that makes it again.
-    fn header(&self, set: &CompleteImageSet) -> Vec<String> {
+    fn header(&self, set: &CompleteImageSet, wanted: &[Wanted]) -> Vec<String> {
         let release = set.origin().operator;
+        let Some(one) = wanted.iter().find(|one| one.release == release) else { return Vec::new() };
         let mut command = vec![format!("imageset-controller generate {release}")];
-        if !matches!(self.variant, VariantArgument::Calico) {
+        if let (Some(version), Some(images)) = (&self.version_file, &self.images_file) {
+            let files = format!("--version-file {} --images-file {}", version.display(), images.display());
+            command = vec!["imageset-controller generate".to_owned(), files];
+        }
+        if matches!(one.settings.variant, crate::domain::Variant::Enterprise) {
             command.push("--variant Enterprise".to_owned());
         }
-        if self.fips {
+        if one.settings.fips {
             command.push("--fips".to_owned());
         }
-        let registry = &self.registry;
-        let settings = [
-            ("--registry", &registry.registry),
-            ("--image-path", &registry.image_path),
-            ("--image-prefix", &registry.image_prefix),
-        ];
-        command.extend(
-            settings.into_iter().filter(|(_, value)| !value.is_empty()).map(|(flag, value)| format!("{flag} {value}")),
-        );
-        command.extend(self.exclude.iter().map(|name| format!("--exclude {name}")));
-        command.extend(self.platform.iter().map(|platform| format!("--platform {platform}")));
-        let place = if registry.registry.is_empty() { "the default registries" } else { registry.registry.as_str() };
-        vec![
+        command.extend(flags_of(&one.settings.layout));
+        if self.only_required {
+            command.push("--only-required".to_owned());
+            command.extend(one.features.iter().map(|feature| format!("--with {}", feature.kind())));
+        }
+        command.extend(self.exclude.iter().collect::<BTreeSet<_>>().iter().map(|name| format!("--exclude {name}")));
+        command.extend(one.platforms.iter().map(|platform| format!("--platform {platform}")));
+        let layout = &one.settings.layout;
+        let place = if layout.registry.is_empty() { "the default registries" } else { layout.registry.as_str() };
+        let mut lines = vec![
             format!("Digests for tigera-operator {release}, {} images from {place}. Made by:", set.entries().len()),
             format!("  {}", command.join(" ")),
-        ]
+        ];
+        lines.extend(one.source.as_ref().map(|source| format!("from {source}")));
+        lines
     }
-}
-
-impl RegistryArguments {
-    /// Only a file that was named has to be there and to be good.
-    fn credentials(&self) -> Result<Option<DockerConfig>, Failure> {
-        let (path, named) = match &self.docker_config {
-            Some(path) => (path.clone(), true),
-            None => match default_docker_config() {
-                Some(path) => (path, false),
-                None => return Ok(None),
-            },
-        };
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(_) if !named => return Ok(None),
-            Err(error) => return Err(Failure::new(format!("{} cannot be read: {error}", path.display()))),
-        };
-        match DockerConfig::parse_dockerconfigjson(&text) {
-            Ok(config) => Ok(Some(config)),
-            Err(error) if !named => {
-                super::output::note(&format!("note: {} is not used: {error}", path.display()));
-                Ok(None)
-            }
-            Err(error) => Err(Failure::new(format!("{}: {error}", path.display()))
-                .reason(Reason::PullSecretInvalid.as_str())
-                .hint("give a file as docker login writes it, with the credentials in it")),
-        }
-    }
-
-    fn authorities(&self) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(path) = &self.ca_file else { return Ok(None) };
-        let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
-            return Err(Failure::new(format!("{} holds no certificate in PEM", path.display()))
-                .reason(Reason::CaBundleInvalid.as_str()));
-        }
-        Ok(Some(pem))
-    }
-
-    /// One entry per registry that is asked.
-    fn settings(&self, references: &BTreeSet<Reference>, authorities: Option<&[u8]>) -> Vec<RegistrySettings> {
-        let hosts: BTreeSet<&str> = references.iter().map(Reference::registry).collect();
-        let one = |host: &str| RegistrySettings {
-            host: host.to_owned(),
-            ca_pem: authorities.map(<[u8]>::to_vec),
-            plain_http: self.plain_http.iter().any(|plain| plain.eq_ignore_ascii_case(host)),
-            ..RegistrySettings::default()
-        };
-        hosts.into_iter().map(one).collect()
-    }
-}
-
-fn default_docker_config() -> Option<PathBuf> {
-    let folder = match std::env::var_os("DOCKER_CONFIG") {
-        Some(folder) => PathBuf::from(folder),
-        None => PathBuf::from(std::env::var_os("HOME")?).join(".docker"),
-    };
-    Some(folder.join("config.json"))
 }

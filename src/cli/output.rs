@@ -18,13 +18,21 @@ const FAILED: u8 = 2;
 pub struct Answer {
     text: String,
     code: u8,
+    /// The text is somebody's file, and ends as it ends.
+    is_file: bool,
 }
 
 impl Answer {
     /// An answer of this text; a missing newline at its end is added.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), code: 0 }
+        Self { text: text.into(), code: 0, is_file: false }
+    }
+
+    /// A file's text, byte for byte.
+    #[must_use]
+    pub fn exactly(text: String) -> Self {
+        Self { is_file: true, ..Self::text(text) }
     }
 
     /// An answer of one line per item.
@@ -201,7 +209,7 @@ fn fail(failure: &Failure) -> ExitCode {
 
 fn write_answer(writer: &mut impl Write, answer: &Answer) -> io::Result<()> {
     writer.write_all(answer.text.as_bytes())?;
-    if !answer.text.is_empty() && !answer.text.ends_with('\n') {
+    if !answer.is_file && !answer.text.is_empty() && !answer.text.ends_with('\n') {
         writer.write_all(b"\n")?;
     }
     writer.flush()

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 
+use super::changes;
 use crate::domain::settings::InstallationSettings;
 use crate::domain::snapshot::Read;
-use crate::domain::{Action, Decision, Digest, GoalState, Reason, Snapshot};
+use crate::domain::{Action, Decision, GoalState, Reason, Snapshot};
 
 /// An Installation that is not so yet.
 #[derive(Debug, Clone, Args)]
@@ -108,7 +109,7 @@ impl WhatIf {
                 set.images.iter().map(|entry| (entry.image.as_str(), entry.digest.as_str())).collect();
             let want: BTreeMap<&str, String> =
                 wanted.set.entries().iter().map(|(name, digest)| (name.as_str(), digest.to_string())).collect();
-            let changes = changes(&have, &want);
+            let changes = changes::of(&have, &want);
             if changes.is_empty() {
                 let same = "the same digests; for the pods nothing changes but where they pull from";
                 lines.push(format!("  {name}: {same}"));
@@ -123,17 +124,4 @@ impl WhatIf {
         }
         Difference { lines, differs }
     }
-}
-
-/// Entries that are not the same: `calico/node: sha256:0123456789ab → sha256:ba9876543210`.
-fn changes(have: &BTreeMap<&str, &str>, want: &BTreeMap<&str, String>) -> Vec<String> {
-    let cut = |digest: &str| digest.parse::<Digest>().map_or_else(|_| digest.to_owned(), |digest| digest.short());
-    let names: BTreeSet<&str> = have.keys().chain(want.keys()).copied().collect();
-    let change = |name: &str| match (have.get(name), want.get(name)) {
-        (Some(have), Some(want)) if have == want => None,
-        (Some(have), Some(want)) => Some(format!("{name}: {} → {}", cut(have), cut(want))),
-        (Some(have), None) => Some(format!("{name}: {} → not listed", cut(have))),
-        (None, want) => Some(format!("{name}: not listed → {}", want.map(|want| cut(want)).unwrap_or_default())),
-    };
-    names.into_iter().filter_map(change).collect()
 }

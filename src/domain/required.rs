@@ -56,6 +56,15 @@ impl Feature {
         }
     }
 
+    /// One word for it.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::WindowsHns => "WindowsHNS",
+            other => other.told(),
+        }
+    }
+
     /// The names that this feature, and nothing else, makes an operator of the observed releases insist on.
     #[must_use]
     pub const fn images(self) -> &'static [&'static str] {

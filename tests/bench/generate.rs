@@ -40,7 +40,7 @@ async fn milliseconds(binary: &Path, far: &FarRegistry, round_trip: Duration) ->
     let mut took = Vec::new();
     for _ in 0..RUNS {
         let mut command = command(binary, far.registry(TokenServiceAt::SameHost).host(), &authority);
-        command.arg("--docker-config").arg(&config);
+        command.arg("--registry-config").arg(&config);
         let started = Instant::now();
         let output = command.output().await?;
         took.push(started.elapsed().as_secs_f64() * 1000.0);

@@ -38,7 +38,7 @@ fn assert_valid(version: &str, variant: Variant, entries: &[Entry]) {
     assert!(problems.is_empty(), "operator {version} would refuse it: {problems:?}");
 }
 
-fn calico_references(version: &str) -> Vec<String> {
+pub fn calico_references(version: &str) -> Vec<String> {
     let rules = OperatorRules::for_version(version).unwrap();
     let names = rules.names_of(Variant::Calico);
     names.iter().map(|name| rules.default_reference(Variant::Calico, name, false).unwrap()).collect()
@@ -131,7 +131,7 @@ async fn a_private_registry_with_a_layout_a_private_authority_and_credentials() 
     let placed = ["--registry", &host, "--image-path", "mirrors/calico", "--image-prefix", "our-"];
     let all = |more: &[&str]| told(&run(&[&["generate", "v1.42.4"], &placed[..], more].concat()));
 
-    let (code, stdout, stderr) = all(&["--ca-file", &authority, "--docker-config", &docker]);
+    let (code, stdout, stderr) = all(&["--ca-file", &authority, "--registry-config", &docker]);
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert_says(
         &stdout,
@@ -149,17 +149,29 @@ async fn a_private_registry_with_a_layout_a_private_authority_and_credentials() 
     let object: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((code, object["spec"]["images"].as_array().unwrap().len()), (0, 23));
 
+    // Podman's file, and the text that CI systems hand over.
+    let arguments = [&["generate", "v1.42.4", "--ca-file", &authority], &placed[..]].concat();
+    let text = registry.docker_config_json();
+    for (variable, value) in [("REGISTRY_AUTH_FILE", docker.as_str()), ("DOCKER_AUTH_CONFIG", text.as_str())] {
+        let output = command(&arguments).env(variable, value).output().unwrap();
+        assert_eq!(told(&output).0, 0, "{variable}: {output:?}");
+        let output = command(&arguments).env(variable, "/nowhere/planted-canary").output().unwrap();
+        let (code, _, stderr) = told(&output);
+        assert_eq!(code, 2, "{variable}");
+        assert!(stderr.contains(variable), "{stderr}");
+    }
+
     let (code, stdout, stderr) = all(&["--ca-file", &authority]);
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert_says(&stderr, &["error: registry", &host, "(RegistryUnauthorized)", "\nhint: ", "--docker-config"]);
+    assert_says(&stderr, &["error: registry", &host, "(RegistryUnauthorized)", "\nhint: ", "--registry-config"]);
 
-    let (code, _, stderr) = all(&["--docker-config", &docker]);
+    let (code, _, stderr) = all(&["--registry-config", &docker]);
     assert_eq!(code, 2);
     assert_says(&stderr, &["error: registry", &host, "(RegistryCertificateInvalid)", "\nhint: ", "--ca-file"]);
     assert_eq!(stderr.matches("error:").count(), 1, "23 images on one registry are one failure:\n{stderr}");
 
     let broken = file("broken.json", r#"{"auths": {"x": {"auth": "planted-canary"}}}"#);
-    let (code, _, stderr) = all(&["--docker-config", &broken]);
+    let (code, _, stderr) = all(&["--registry-config", &broken]);
     assert_eq!(code, 2);
     assert_says(&stderr, &["error: ", "broken.json", "(PullSecretInvalid)"]);
     assert!(!stderr.contains("planted-canary"), "{stderr}");
@@ -244,4 +256,82 @@ fn what_no_registry_can_help_is_said_before_any_is_asked() {
     let (code, _, stderr) = told(&run(&["generate", "v1.42.4", "--registry", "https://registry.example"]));
     assert_eq!(code, 2);
     assert_says(&stderr, &["(LayoutInvalid)", "hint: ", "without scheme"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_git_is_checked_entry_by_entry_and_what_people_add_is_theirs() {
+    let registry = Registry::start(Kind::Anonymous).await.unwrap();
+    let access = registry.access().unwrap();
+    let digests = images::push_release(&access, &calico_references("v1.40.15"), None).await.unwrap();
+    let host = registry.host();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imageset.yaml");
+    let file = path.to_str().unwrap();
+    let base = ["generate", "v1.40.15", "--registry", &host, "--plain-http", &host];
+    let (_, yaml, _) = told(&run(&base));
+    let checked = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        told(&run(&[&base[..], &["--check", file]].concat()))
+    };
+    let (code, stdout, stderr) = checked(&yaml);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert_says(&stdout, &["imageset.yaml: the set is as it should be"]);
+    let with_labels = yaml.replace("metadata:\n", "metadata:\n  labels: {team: platform} # ours\n");
+    assert_eq!(checked(&with_labels).0, 0);
+
+    let digest = &digests["quay.io/calico/csi:v3.31.7"];
+    let (code, stdout, _) = checked(&yaml.replace(digest, &format!("sha256:{}", "0".repeat(64))));
+    assert_eq!(code, 1);
+    assert_says(&stdout, &["ImageSet calico-v3.31.7 for operator v1.40.15 differs in 1 of 18 entries"]);
+    assert_says(&stdout, &["calico/csi: sha256:000000000000 → ", &digest[..19]]);
+    let (code, stdout, _) = checked(&yaml.replace("name: calico-v3.31.7", "name: calico-v3.31.6"));
+    assert_eq!(code, 1);
+    assert_says(&stdout, &["calico-v3.31.7 for operator v1.40.15 is missing", "calico-v3.31.6 is of no version"]);
+    let (code, _, stderr) = checked("a: [\n");
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["error: ", "imageset.yaml:1:4: this is no YAML: unclosed bracket"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_prints_of_itself_and_what_it_insists_on_make_a_set() {
+    let registry = Registry::start(Kind::Anonymous).await.unwrap();
+    images::push_release(&registry.access().unwrap(), &calico_references("v1.42.4"), None).await.unwrap();
+    let host = registry.host();
+    let folder = tempfile::tempdir().unwrap();
+    let rules = OperatorRules::for_version("v1.42.4").unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let printed: Vec<&str> = rules.printed_references().collect();
+    // A build that no catalogue knows.
+    let version = rules.printed_version().replace("v1.42.4", "v1.42.99");
+    let version = file("version.txt", &version);
+    let list = file("images.txt", &(printed.join("\n").replace("operator:v1.42.4", "operator:v1.42.99") + "\n"));
+    let from = ["generate", "--version-file", &version, "--images-file", &list];
+    let at = ["--registry", &host, "--plain-http", &host];
+    let (code, stdout, stderr) = told(&run(&[&from[..], &at].concat()));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let (name, operator, entries) = sets(&stdout).remove(0);
+    assert_eq!((name.as_str(), operator.as_str(), entries.len()), ("calico-v3.32.1", "v1.42.99", 23));
+    assert_says(&stdout, &["--version-file", "version.txt --images-file", "images.txt"]);
+    let cut = file("cut.txt", &printed[..5].join("\n"));
+    let (code, _, stderr) = told(&run(&["generate", "--version-file", &version, "--images-file", &cut]));
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["error: the output of --print-images=list does not have", "hint: "]);
+
+    for (with, features) in [
+        (&[][..], Features::none()),
+        (&["--with", "GatewayAPI"][..], Features { gateway_api: true, ..Features::none() }),
+    ] {
+        let (code, stdout, stderr) = told(&run(&[&["generate", "v1.42.4", "--only-required"], with, &at].concat()));
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        let entries = sets(&stdout).remove(0).2;
+        assert!(entries.len() < 23, "{entries:?}");
+        let problems = strict_problems("v1.42.4", Variant::Calico, &entries, features);
+        assert!(problems.is_empty(), "{problems:?}");
+        let has = entries.iter().any(|(image, _)| image == "calico/envoy-proxy");
+        assert_eq!(has, !with.is_empty());
+    }
 }

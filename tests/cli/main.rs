@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cluster;
+mod explain;
 mod generate;
+mod pin;
 
 #[path = "../testbox/mod.rs"]
 mod testbox;
@@ -46,9 +48,10 @@ fn the_committed_definition_is_what_crds_prints() {
 
 #[test]
 fn every_verb_helps_with_an_example_and_a_wrong_flag_is_exit_code_2() {
-    for verb in
-        ["status", "plan", "prepare", "refresh", "suspend", "resume", "disarm", "generate", "images", "crds", "run"]
-    {
+    for verb in [
+        "status", "plan", "prepare", "refresh", "suspend", "resume", "disarm", "generate", "pin", "explain", "images",
+        "crds", "version", "run",
+    ] {
         let (code, stdout, _) = told(&run(&[verb, "--help"]));
         assert_eq!(code, 0);
         assert!(stdout.contains(&format!("imageset-controller {verb}")), "{verb} has no example:\n{stdout}");

@@ -1,0 +1,237 @@
+//! For which operator versions a set is to be made, and for which cluster: named by flags, or read from a manifest, from a live
+//! cluster, or from what an operator printed of itself. Asks no registry.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::Arguments;
+use crate::api::{ImageSetPolicy, ImageSetPolicySpec, POLICY_NAME};
+use crate::cli::connection::{self, Found};
+use crate::cli::files;
+use crate::cli::output::Failure;
+use crate::cli::{known_images, unknown_release};
+use crate::cluster::pass;
+use crate::domain::finding::Reason;
+use crate::domain::required::Feature;
+use crate::domain::settings::{InstallationSettings, Mode, PrepareVersion, Settings};
+use crate::domain::snapshot::Read;
+use crate::domain::{Catalogue, ImageName, OperatorImages, Platform, Reference, Release, Snapshot};
+use crate::inspection::output;
+use crate::manifest;
+
+/// The name of the operator's container in every manifest of its makers.
+const CONTAINER: &str = "tigera-operator";
+
+/// A set that is to be made.
+pub(super) struct Wanted {
+    pub release: Release,
+    pub settings: InstallationSettings,
+    /// Objects that make the operator insist on more.
+    pub features: BTreeSet<Feature>,
+    pub platforms: BTreeSet<Platform>,
+    /// From what all this was read, where it was not typed.
+    pub source: Option<String>,
+    exclude: BTreeSet<ImageName>,
+    catalogue: Cow<'static, Catalogue<'static>>,
+}
+
+impl Wanted {
+    /// A cluster of which nothing else is known.
+    pub fn snapshot(&self) -> Snapshot {
+        let settings = Settings {
+            mode: Mode::Apply,
+            installation: self.settings.clone(),
+            prepare: vec![PrepareVersion::Release(self.release)],
+            exclude: self.exclude.clone(),
+            ..Settings::default()
+        };
+        let nodes: BTreeMap<Platform, u32> = self.platforms.iter().map(|platform| (platform.clone(), 1)).collect();
+        let features = Read::Known(self.features.clone());
+        Snapshot { settings, nodes: Read::Known(nodes), features, ..Snapshot::default() }
+    }
+
+    /// What is known of operator releases.
+    pub fn catalogue(&self) -> &Catalogue<'static> {
+        &self.catalogue
+    }
+}
+
+/// What a source says, before the flags have their say.
+struct Said {
+    images: Vec<OperatorImages>,
+    settings: InstallationSettings,
+    features: BTreeSet<Feature>,
+    platforms: BTreeSet<Platform>,
+    source: Option<String>,
+    /// The images are not those of the catalogue.
+    printed: bool,
+}
+
+/// All that is wanted, in the order of releases, each once. What no registry can help is said before any is asked.
+pub(super) async fn of(arguments: &Arguments) -> Result<Vec<Wanted>, Failure> {
+    let said = match (&arguments.version_file, &arguments.images_file) {
+        (Some(version), Some(images)) => printed(version, images)?,
+        _ if arguments.from_cluster => of_cluster(arguments).await?,
+        _ if !arguments.file.is_empty() => of_manifests(&arguments.file)?,
+        _ => named(&arguments.releases)?,
+    };
+    let mut settings = said.settings;
+    if let Some(variant) = arguments.variant {
+        settings.variant = variant.into();
+    }
+    settings.fips |= arguments.fips;
+    let flags = arguments.layout.layout();
+    let fields = [
+        (flags.registry, &mut settings.layout.registry),
+        (flags.image_path, &mut settings.layout.image_path),
+        (flags.image_prefix, &mut settings.layout.image_prefix),
+    ];
+    for (flag, field) in fields {
+        if !flag.is_empty() {
+            *field = flag;
+        }
+    }
+    let features: BTreeSet<Feature> = said.features.into_iter().chain(arguments.with.iter().map(|one| one.0)).collect();
+    let platforms = match arguments.platform.is_empty() {
+        true => said.platforms,
+        false => arguments.platform.iter().cloned().collect(),
+    };
+    let mut wanted = BTreeMap::new();
+    for images in said.images {
+        images.image_set_name(settings.variant).map_err(|marker| {
+            Failure::new(marker.to_string())
+                .reason(Reason::PreReleaseMarker.as_str())
+                .hint(Reason::PreReleaseMarker.next_step())
+        })?;
+        let mut exclude: BTreeSet<ImageName> = arguments.exclude.iter().cloned().collect();
+        if arguments.only_required {
+            let required = images.requires(settings.variant, &features);
+            let all = images.set_images(settings.variant, settings.fips).into_keys();
+            exclude.extend(all.filter(|name| !required.contains(name)));
+        }
+        let catalogue = match said.printed {
+            false => Cow::Borrowed(Catalogue::embedded()),
+            true => {
+                let mut catalogue = Catalogue::default();
+                catalogue.add(&images).map_err(|error| Failure::new(error.to_string()))?;
+                Cow::Owned(catalogue)
+            }
+        };
+        let one = Wanted {
+            release: images.release(),
+            settings: settings.clone(),
+            features: features.clone(),
+            platforms: platforms.clone(),
+            source: said.source.clone(),
+            exclude,
+            catalogue,
+        };
+        wanted.insert(one.release, one);
+    }
+    Ok(wanted.into_values().collect())
+}
+
+fn said(images: Vec<OperatorImages>, source: Option<String>) -> Said {
+    Said {
+        images,
+        settings: InstallationSettings::default(),
+        features: BTreeSet::new(),
+        platforms: BTreeSet::new(),
+        source,
+        printed: false,
+    }
+}
+
+fn named(releases: &[Release]) -> Result<Said, Failure> {
+    let images = releases.iter().map(|release| known_images(*release)).collect::<Result<_, _>>()?;
+    Ok(said(images, None))
+}
+
+/// What an operator printed of itself.
+fn printed(version: &Path, images: &Path) -> Result<Said, Failure> {
+    let read =
+        |path: &Path| std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
+    let parsed = output::parse(&read(version)?, &read(images)?).map_err(|error| {
+        Failure::new(error.to_string())
+            .hint("run the operator's image once with --version and once with --print-images=list, and keep both outputs whole")
+    })?;
+    Ok(Said { printed: true, ..said(vec![parsed], None) })
+}
+
+/// Operator Deployments, and the Installation if it is there.
+fn of_manifests(names: &[String]) -> Result<Said, Failure> {
+    let (mut images, mut settings, mut sources) = (Vec::new(), None, Vec::new());
+    let mut nowhere = None;
+    for name in names {
+        let text = files::read(name)?;
+        let refused = |refused: manifest::Refused| files::refused(name, &refused);
+        if let Some(found) = manifest::installation(&text).map_err(refused)? {
+            settings = Some(found);
+        }
+        match manifest::operator_images(&text, CONTAINER) {
+            Ok(manifest::Found::Images(found)) => {
+                for one in found {
+                    sources.push(format!("{}: {}", files::shown(name), one.image));
+                    images.push(of_image(name, &one)?);
+                }
+            }
+            Ok(_) => {
+                let message = format!("{} is no operator manifest but values for one", files::shown(name));
+                return Err(Failure::new(message).hint("render it first: helm template or kustomize build, then -f -"));
+            }
+            Err(error) => nowhere = Some(files::refused(name, &error)),
+        }
+    }
+    match (images.is_empty(), nowhere) {
+        (true, Some(failure)) => Err(failure),
+        _ => Ok(Said { settings: settings.unwrap_or_default(), ..said(images, Some(sources.join(", "))) }),
+    }
+}
+
+fn of_image(file: &str, found: &manifest::OperatorImage) -> Result<OperatorImages, Failure> {
+    let place = format!("{}:{}", files::shown(file), found.place.line);
+    let reference: Reference =
+        found.image.parse().map_err(|error| Failure::new(format!("{place}: {:?}: {error}", found.image)))?;
+    let Some(tag) = reference.tag() else {
+        return Err(Failure::new(format!("{place}: {} has no tag, so its version is not known", found.image))
+            .reason(Reason::OperatorVersionUnknown.as_str())
+            .hint("name the version in the place of the file"));
+    };
+    let release: Release = tag.parse().map_err(|_| {
+        Failure::new(format!("{place}: {tag:?} is not the version of an operator release"))
+            .reason(Reason::OperatorVersionUnknown.as_str())
+            .hint("name the version in the place of the file, or give what the operator prints: --version-file, --images-file")
+    })?;
+    Catalogue::embedded().get(&release).ok_or_else(|| unknown_release(release))
+}
+
+/// The operator of the cluster, and what its Installation says.
+async fn of_cluster(arguments: &Arguments) -> Result<Said, Failure> {
+    let client = arguments.connection.client().await?;
+    let policy = match connection::policy(&client).await? {
+        Found::Policy(policy) => *policy,
+        Found::None | Found::KindMissing => ImageSetPolicy::new(POLICY_NAME, ImageSetPolicySpec::default()),
+    };
+    let passed = pass::look_at_cluster(client, &policy, arguments.namespace.clone()).await;
+    let target = passed.decision.operator.target.as_ref();
+    let Some(target) = target.filter(|_| passed.snapshot.operator.known().is_some_and(Option::is_some)) else {
+        let why = passed.report.findings.first().map_or_else(
+            || "there is no Deployment tigera-operator/tigera-operator".to_owned(),
+            crate::domain::Finding::sentence,
+        );
+        return Err(Failure::new(format!("the operator's version is not known: {why}")).hint("name the version"));
+    };
+    let settings = match passed.snapshot.installation.known() {
+        Some(Some(installation)) => installation.settings.clone(),
+        Some(None) => passed.snapshot.settings.installation.clone(),
+        None => return Err(Failure::new("the Installation cannot be read").hint("name version, registry and path")),
+    };
+    let source = format!("the cluster's {}", target.image.as_deref().unwrap_or("operator"));
+    let features = passed.snapshot.features.known().cloned().unwrap_or_else(|| Feature::ALL.into());
+    let platforms = passed.snapshot.nodes.known().map(|nodes| nodes.keys().cloned().collect()).unwrap_or_default();
+    let images = known_images(target.release)?;
+    Ok(Said { settings, features, platforms, ..said(vec![images], Some(source)) })
+}

@@ -1,0 +1,201 @@
+//! How verbs get at registries: the flags, the credentials that a machine has already, and a client. Decides nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::output::{Failure, Progress, note};
+use crate::domain::answer::Hints;
+use crate::domain::finding::Reason;
+use crate::domain::{Reference, RegistryFailure, RegistryLayout, ResolvedImage};
+use crate::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
+
+/// The text of a configuration, as CI systems hand it over.
+const AUTH_TEXT: &str = "DOCKER_AUTH_CONFIG";
+/// Podman's and skopeo's file.
+const AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
+/// Docker's folder.
+const DOCKER_FOLDER: &str = "DOCKER_CONFIG";
+
+/// Where images are.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Registry")]
+pub(super) struct LayoutArguments {
+    /// `registry` of the Installation
+    #[arg(long, value_name = "HOST", default_value = "", hide_default_value = true)]
+    pub registry: String,
+
+    /// `imagePath` of the Installation
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    pub image_path: String,
+
+    /// `imagePrefix` of the Installation
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub image_prefix: String,
+}
+
+/// How to get at images.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Registry")]
+pub(super) struct AccessArguments {
+    /// File with credentials, as docker login writes it; else $DOCKER_AUTH_CONFIG (its text), $REGISTRY_AUTH_FILE, or
+    /// config.json in $DOCKER_CONFIG or ~/.docker
+    #[arg(long, value_name = "FILE", alias = "docker-config")]
+    pub registry_config: Option<PathBuf>,
+
+    /// Certificates in PEM to trust beside the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// A registry, HOST or HOST:PORT, that is asked without TLS, credentials included; repeatable
+    #[arg(long, value_name = "HOST")]
+    pub plain_http: Vec<String>,
+}
+
+impl LayoutArguments {
+    /// As the rules have it.
+    pub fn layout(&self) -> RegistryLayout {
+        RegistryLayout {
+            registry: self.registry.clone(),
+            image_path: self.image_path.clone(),
+            image_prefix: self.image_prefix.clone(),
+        }
+    }
+}
+
+/// The flags that name this layout.
+pub(super) fn flags_of(layout: &RegistryLayout) -> Vec<String> {
+    let settings = [
+        ("--registry", &layout.registry),
+        ("--image-path", &layout.image_path),
+        ("--image-prefix", &layout.image_prefix),
+    ];
+    settings.iter().filter(|(_, value)| !value.is_empty()).map(|(flag, value)| format!("{flag} {value}")).collect()
+}
+
+/// Registries, as this machine gets at them.
+pub(super) struct Registries {
+    client: RegistryClient,
+    credentials: Option<DockerConfig>,
+    authorities: Option<Vec<u8>>,
+    plain_http: Vec<String>,
+}
+
+impl Registries {
+    /// Reads credentials and certificates; asks nobody.
+    ///
+    /// # Errors
+    /// A file that was named is not there or not good. One that happens to be there is only noted.
+    pub fn open(arguments: &AccessArguments) -> Result<Self, Failure> {
+        Ok(Self {
+            client: RegistryClient::new(RegistryClientSettings::of_environment()),
+            credentials: credentials(arguments.registry_config.as_deref())?,
+            authorities: authorities(arguments.ca_file.as_deref())?,
+            plain_http: arguments.plain_http.clone(),
+        })
+    }
+
+    /// Resolves all, with a progress bar on a terminal; the answers come in the order of `references`.
+    pub async fn resolve(
+        &self,
+        title: &str,
+        references: &[Reference],
+        hints: &Hints,
+    ) -> Vec<Result<ResolvedImage, RegistryFailure>> {
+        let access =
+            Access { credentials: self.credentials.iter().cloned().collect(), registries: self.settings(references) };
+        let progress = Progress::start(title, references.len());
+        let answers = self.client.resolve(&access, references, hints, |done| progress.reached(done)).await;
+        progress.end();
+        answers
+    }
+
+    /// One entry per registry that is asked.
+    fn settings(&self, references: &[Reference]) -> Vec<RegistrySettings> {
+        let hosts: BTreeSet<&str> = references.iter().map(Reference::registry).collect();
+        let one = |host: &str| RegistrySettings {
+            host: host.to_owned(),
+            ca_pem: self.authorities.clone(),
+            plain_http: self.plain_http.iter().any(|plain| plain.eq_ignore_ascii_case(host)),
+            ..RegistrySettings::default()
+        };
+        hosts.into_iter().map(one).collect()
+    }
+}
+
+/// A registry's failure, for somebody at a terminal.
+pub(super) fn failure(failed: &RegistryFailure) -> Failure {
+    let reason = Reason::from(failed.kind);
+    Failure::new(failed.summary()).reason(reason.as_str()).hint(hint(reason))
+}
+
+/// The next step for somebody at a terminal, where the policy's fields are no help.
+pub(super) const fn hint(reason: Reason) -> &'static str {
+    match reason {
+        Reason::ImageMissing => {
+            "push or mirror the image; if your cluster does not need it, leave it out with --exclude NAME"
+        }
+        Reason::ExcludedImageRequired => "take that --exclude away",
+        Reason::LayoutInvalid => {
+            "correct --registry, --image-path and --image-prefix; the registry is a host, without scheme"
+        }
+        Reason::RegistryUnauthorized => "log in to the registry, or give its credentials with --registry-config FILE",
+        Reason::RegistryCertificateInvalid => "give the registry's certificate authority with --ca-file FILE",
+        Reason::RegistryUnreachable => {
+            "check the registry's name and port; a registry without TLS needs --plain-http HOST"
+        }
+        other => other.next_step(),
+    }
+}
+
+/// What a machine has, the first that is there.
+fn credentials(named: Option<&Path>) -> Result<Option<DockerConfig>, Failure> {
+    if let Some(path) = named {
+        let text = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        return parsed(&text, &path.display().to_string()).map(Some);
+    }
+    if let Some(text) = std::env::var_os(AUTH_TEXT).filter(|text| !text.is_empty()) {
+        return parsed(text.as_encoded_bytes(), &format!("${AUTH_TEXT}")).map(Some);
+    }
+    if let Some(path) = std::env::var_os(AUTH_FILE).filter(|path| !path.is_empty()).map(PathBuf::from) {
+        let text = std::fs::read(&path).with_context(|| format!("{} (${AUTH_FILE}) cannot be read", path.display()))?;
+        return parsed(&text, &format!("{} (${AUTH_FILE})", path.display())).map(Some);
+    }
+    let Some(path) = dockers_own() else { return Ok(None) };
+    let Ok(text) = std::fs::read(&path) else { return Ok(None) };
+    match DockerConfig::parse_dockerconfigjson(&text) {
+        Ok(config) => Ok(Some(config)),
+        Err(error) => {
+            note(&format!("note: {} is not used: {error}", path.display()));
+            Ok(None)
+        }
+    }
+}
+
+fn parsed(text: &[u8], place: &str) -> Result<DockerConfig, Failure> {
+    DockerConfig::parse_dockerconfigjson(text).map_err(|error| {
+        Failure::new(format!("{place}: {error}"))
+            .reason(Reason::PullSecretInvalid.as_str())
+            .hint("give it as docker login writes it, with the credentials in it")
+    })
+}
+
+fn dockers_own() -> Option<PathBuf> {
+    let folder = match std::env::var_os(DOCKER_FOLDER) {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(std::env::var_os("HOME")?).join(".docker"),
+    };
+    Some(folder.join("config.json"))
+}
+
+fn authorities(path: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+        return Err(Failure::new(format!("{} holds no certificate in PEM", path.display()))
+            .reason(Reason::CaBundleInvalid.as_str()));
+    }
+    Ok(Some(pem))
+}

@@ -1,0 +1,106 @@
+//! ImageSets and Installations in files, entry by entry, with the place of each.
+
+use super::tree::{Node, Place};
+use super::{Refused, documents};
+use crate::domain::settings::InstallationSettings;
+use crate::domain::{RegistryLayout, Variant};
+
+/// The annotation that says for which operator version a set was made.
+const OPERATOR_ANNOTATION: &str = "imageset-controller.io/operator-version";
+/// The API group of the operator's kinds.
+const GROUP: &str = "operator.tigera.io/";
+
+/// An ImageSet in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileImageSet {
+    /// `metadata.name`.
+    pub name: String,
+    /// For which operator version it says that it was made.
+    pub operator: Option<String>,
+    /// Where the object begins.
+    pub place: Place,
+    /// `spec.images`.
+    pub entries: Vec<FileEntry>,
+}
+
+/// An entry as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// `image`; empty if there is none.
+    pub image: String,
+    /// `digest`; empty if there is none.
+    pub digest: String,
+    /// Where the digest stands, or else the entry.
+    pub place: Place,
+}
+
+/// The ImageSets of a text, in their order, also those of a List. None is no error here.
+///
+/// # Errors
+/// The text is no YAML, or an ImageSet is not written out.
+pub fn image_sets(text: &str) -> Result<Vec<FileImageSet>, Refused> {
+    let mut found = Vec::new();
+    for object in objects(text, "ImageSet")? {
+        let images = object.path(&["spec", "images"])?;
+        let entries = images.map(Node::items).unwrap_or_default().iter().map(entry);
+        found.push(FileImageSet {
+            name: object.text_at(&["metadata", "name"])?.unwrap_or_default().to_owned(),
+            operator: object.text_at(&["metadata", "annotations", OPERATOR_ANNOTATION])?.map(str::to_owned),
+            place: object.place.clone(),
+            entries: entries.collect::<Result<_, _>>()?,
+        });
+    }
+    Ok(found)
+}
+
+fn entry(node: &Node) -> Result<FileEntry, Refused> {
+    let digest = node.get("digest")?;
+    Ok(FileEntry {
+        image: node.text_at(&["image"])?.unwrap_or_default().to_owned(),
+        digest: digest.and_then(Node::text).unwrap_or_default().to_owned(),
+        place: digest.unwrap_or(node).place.clone(),
+    })
+}
+
+/// What the Installation `default` of a text says of images; nothing if there is none.
+///
+/// # Errors
+/// The text is no YAML, or it has several.
+pub fn installation(text: &str) -> Result<Option<InstallationSettings>, Refused> {
+    let mut found = None;
+    for object in objects(text, "Installation")? {
+        if object.text_at(&["metadata", "name"])? != Some("default") {
+            continue;
+        }
+        if found.is_some() {
+            return Err(Refused::at(&object.place, "a second Installation default"));
+        }
+        let text = |key: &str| Ok(object.text_at(&["spec", key])?.unwrap_or_default().to_owned());
+        let variant = match text("variant")?.as_str() {
+            "TigeraSecureEnterprise" | "CalicoEnterprise" => Variant::Enterprise,
+            _ => Variant::Calico,
+        };
+        let (registry, image_path, image_prefix) = (text("registry")?, text("imagePath")?, text("imagePrefix")?);
+        let layout = RegistryLayout { registry, image_path, image_prefix };
+        let fips = text("fipsMode")? == "Enabled";
+        found = Some(InstallationSettings { variant, layout, fips, ..InstallationSettings::default() });
+    }
+    Ok(found)
+}
+
+/// All objects of a kind of the operator's.
+fn objects(text: &str, kind: &str) -> Result<Vec<Node>, Refused> {
+    let mut found = Vec::new();
+    for document in documents(text)? {
+        let is_list = document.text_at(&["kind"])?.is_some_and(|kind| kind.ends_with("List"));
+        let all =
+            if is_list { document.get("items")?.map(Node::items).unwrap_or_default().to_vec() } else { vec![document] };
+        for object in all {
+            let is_ours = object.text_at(&["apiVersion"])?.is_some_and(|version| version.starts_with(GROUP));
+            if is_ours && object.text_at(&["kind"])? == Some(kind) {
+                found.push(object);
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,89 @@
+//! `explain` and `version`: answers that need neither cluster nor registry.
+
+use serde_json::Value;
+
+use crate::{assert_says, run, told};
+
+/// A message as people paste it, the reason of it, and a word of what helps.
+const MESSAGES: [(&str, &str, &str); 12] = [
+    (
+        "Unable to create the Tigera CA: ImageSets exist but none with the expected name calico-v3.32.1",
+        "ExactImageSetMissing: calico-v3.32.1",
+        "have the set of that name stored",
+    ),
+    (
+        "Error validating ImageSet: ImageSet calico-v3.32.1: unexpected images: tigera/operator",
+        "UnexpectedImages: tigera/operator",
+        "drop the entry",
+    ),
+    (
+        "Error with images from ImageSet: ImageSet calico-v3.32.1: unexpected images: tigera/key-cert-provisioner",
+        "UnexpectedImages: tigera/key-cert-provisioner",
+        "rename the entry",
+    ),
+    (
+        "invalid ImageSet: ImageSet did not contain image calico/typha,\n    ImageSet did not contain image calico/cni",
+        "ImagesNotListed: calico/cni, calico/typha",
+        "made anew for this version",
+    ),
+    (
+        "ImageSet calico-v3.32.1: bad digest images: calico/csi@md5:5371",
+        "DigestsMalformed: calico/csi@md5:5371",
+        "made anew",
+    ),
+    (
+        "Pod calico-system/calico-node-7dv74 failed to pull container image for: flexvol-driver",
+        "PodsCannotPull: calico-system/calico-node: flexvol-driver",
+        "see `ImagePullFailing`",
+    ),
+    (
+        "ErrImagePull: rpc error: code = NotFound desc = failed to pull and unpack image: not found",
+        "PullNotFound",
+        "compare it with the tag",
+    ),
+    ("ImagePullBackOff ... failed to authorize: 401 Unauthorized", "PullUnauthorized", "imagePullSecrets"),
+    (
+        "Failed to pull image: no match for platform in manifest: not found",
+        "PullPlatformMissing",
+        "mirror the whole index",
+    ),
+    ("ErrImagePull toomanyrequests: You have reached your pull rate limit", "PullRateLimited", "pull with credentials"),
+    ("exec /usr/bin/calico-node: exec format error", "ExecFormatError", "pin the index"),
+    ("Error querying IP pools: no matches for kind IPPool", "ComponentDegraded", "only where a pod cannot pull"),
+];
+
+#[test]
+fn what_people_paste_is_told_with_its_cause_and_what_helps() {
+    for (message, reason, helps) in MESSAGES {
+        let (code, stdout, stderr) = told(&run(&["explain", message]));
+        let about_images = reason != "ComponentDegraded";
+        assert_eq!((code, stderr.as_str()), (i32::from(!about_images), ""), "{message}");
+        assert_says(&stdout, &[reason, "because  ", "do       ", helps]);
+        let (_, json, _) = told(&run(&["explain", message, "-o", "json"]));
+        let found: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(found[0]["reason"], reason.split(':').next().unwrap());
+    }
+}
+
+#[test]
+fn without_a_message_all_are_listed_as_on_the_page() {
+    let (code, stdout, _) = told(&run(&["explain"]));
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide/messages.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| `") || line.starts_with("| anything"));
+    let mut count = 0;
+    for row in rows {
+        count += 1;
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert_says(&stdout, &[cells[0], cells[1], cells[2]]);
+    }
+    assert_eq!((code, count), (0, 15));
+}
+
+#[test]
+fn the_version_says_which_operators_are_known() {
+    let (code, stdout, _) = told(&run(&["version"]));
+    assert_eq!(code, 0);
+    assert_says(&stdout, &["imageset-controller v", "knows 264 operator releases, the newest is v1.43.0"]);
+    let json: Value = serde_json::from_str(&told(&run(&["version", "-o", "json"])).1).unwrap();
+    assert_eq!(json["newestOperator"], "v1.43.0");
+}
