@@ -5,6 +5,7 @@ use super::assemble::{NAMED, listed};
 use super::decision::OperatorKnowledge;
 use super::explain::Words;
 use super::finding::{Finding, Reason};
+use super::pods::SeenPods;
 use super::required::Feature;
 use super::resolution::escaped;
 use super::snapshot::{ComponentStatus, StoredImageSet};
@@ -30,7 +31,8 @@ pub(super) fn findings(
     variant: Variant,
     refused: bool,
 ) -> Vec<Finding> {
-    let around = Around { sets: snapshot.image_sets.known().map_or(&[], Vec::as_slice), operator, variant };
+    let sets = snapshot.image_sets.known().map_or(&[][..], Vec::as_slice);
+    let around = Around { sets, operator, variant, pods: snapshot.pods.known() };
     let degraded = snapshot.component_statuses.known().into_iter().flatten();
     let mut findings: Vec<Finding> = degraded.filter_map(|status| around.explained(status)).collect();
     // A build that refuses the set of its version is told in its own words.
@@ -45,6 +47,8 @@ struct Around<'a> {
     sets: &'a [StoredImageSet],
     operator: &'a OperatorKnowledge,
     variant: Variant,
+    /// What pods say; nothing where that is not known.
+    pods: Option<&'a SeenPods>,
 }
 
 impl Around<'_> {
@@ -90,10 +94,19 @@ impl Around<'_> {
                 let said = [degraded.reason.as_str(), degraded.message.as_str()];
                 let said = said.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
                 let said = escaped(&said);
-                let about = if cause == Reason::ComponentDegraded { "not because of images: " } else { "" };
+                let about = if cause == Reason::ComponentDegraded && self.images_are_well(&said) {
+                    "not because of images: "
+                } else {
+                    ""
+                };
                 finding(format!("{about}{said}"))
             }
         })
+    }
+
+    /// Whether nothing points to images: no word of what was said, and no pod.
+    fn images_are_well(&self, said: &str) -> bool {
+        !said.contains("container") && self.pods.is_some_and(|pods| pods.failing.is_empty())
     }
 
     /// How it may have come to that.

@@ -205,21 +205,21 @@ pub const TABLE: [Row; 15] = [
     ),
     row(
         Reason::PullTimeout,
-        "`ErrImagePull` with a timeout, `connection refused` or `no such host`",
-        "the node does not reach the registry",
-        "check network, DNS and proxy of the nodes",
+        "`ErrImagePull` with a timeout, `connection refused`, `no such host`, `x509:` or a 5xx",
+        "the node does not reach the registry or does not trust it, or the registry fails",
+        "check network, DNS and proxy of the nodes, and whether they trust the registry's certificate",
     ),
     row(
         Reason::ExecFormatError,
-        "`exec format error` in a pinned pod",
+        "`exec format error` in a pinned pod, or in the log of a container that crashes",
         "the manifest of one platform was pinned and not the index",
         "pin the index",
     ),
     row(
         Reason::ComponentDegraded,
         "anything else that a TigeraStatus says",
-        "nothing about images: IP pools, tiers, certificates, a Kubernetes API that is gone, …",
-        "read its message; the ImageSet has nothing to do with it",
+        "its words name no image: IP pools, tiers, certificates, a Kubernetes API that is gone, a container that crashes, …",
+        "read its message; the ImageSet is to blame only where a pod cannot pull or start its image (`ImagePullFailing`)",
     ),
 ];
 

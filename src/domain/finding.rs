@@ -255,7 +255,7 @@ reasons! {
     DigestsMalformed, OperatorDegraded, Warning, "The operator refuses a set because a digest does not start with sha256:.", "have the set made anew";
     PodsCannotPull, OperatorDegraded, Warning, "The operator says that a pod cannot pull its image; it names the pod and never the entry.", "see ImagePullFailing, which names the entry and what the registry answered";
     DegradedUnexplained, OperatorDegraded, Warning, "A TigeraStatus says Degraded, and names images or ImageSets in words that are not known here.", "read its message; kubectl describe tigerastatus";
-    ComponentDegraded, OperatorDegraded, Warning, "A TigeraStatus says Degraded for a cause that has nothing to do with images; no ImageSet is to blame.", "read its message; kubectl describe tigerastatus";
+    ComponentDegraded, OperatorDegraded, Warning, "A TigeraStatus says Degraded in words that name neither images nor ImageSets.", "read its message; kubectl describe tigerastatus";
 
     // ImagePullFailing
     NoPullFailure, ImagePullFailing, Normal, "Every pod that runs pinned images could pull them.", "";
@@ -263,7 +263,7 @@ reasons! {
     PullUnauthorized, ImagePullFailing, Warning, "The registry refuses the node's credentials for a pinned image.", "check the Installation's imagePullSecrets and that the secrets are in the pod's namespace and still valid";
     PullPlatformMissing, ImagePullFailing, Warning, "A pinned image has nothing for the platform of a node.", "mirror the whole index (crane copy, skopeo copy --all) and have the set made anew";
     PullRateLimited, ImagePullFailing, Warning, "The registry's rate limit for nodes is used up.", "pull with credentials, or from a mirror; kubelets try again by themselves";
-    PullTimeout, ImagePullFailing, Warning, "A node does not reach the registry, or not in time.", "check network, DNS and proxy of the nodes, and whether the registry answers them";
+    PullTimeout, ImagePullFailing, Warning, "A node does not reach the registry, not in time, does not trust it, or the registry fails.", "check network, DNS and proxy of the nodes, whether they trust the registry's certificate, and whether the registry answers them";
     PullFailed, ImagePullFailing, Warning, "A pinned image cannot be pulled for a cause that is not known here.", "read the message; kubectl describe pod shows all of it";
     ExecFormatError, ImagePullFailing, Warning, "A pinned image is of another platform than its node: a platform manifest is pinned and not the index.", "pin the index: imageset-controller refresh, and mirror the whole index where there is none";
 }

@@ -119,7 +119,7 @@ const WORDS: [(PullFailureKind, &[&str]); 5] = [
     ),
     (
         PullFailureKind::RateLimited,
-        &["toomanyrequests", "too many requests", "status code 429", "status 429", "rate limit"],
+        &["toomanyrequests", "too many requests", "status code 429", "statuscode: 429", "status 429", "rate limit"],
     ),
     (
         PullFailureKind::Unauthorized,
@@ -136,6 +136,8 @@ const WORDS: [(PullFailureKind, &[&str]); 5] = [
             "access denied",
             "403 forbidden",
             "403 (forbidden)",
+            "statuscode: 401",
+            "statuscode: 403",
             "access forbidden",
             ": denied: ",
         ],
@@ -149,6 +151,7 @@ const WORDS: [(PullFailureKind, &[&str]); 5] = [
             "repository name not known",
             "does not exist",
             "no such image",
+            "statuscode: 404",
         ],
     ),
     (
@@ -175,6 +178,7 @@ const WORDS: [(PullFailureKind, &[&str]); 5] = [
             "502 bad gateway",
             "503 service unavailable",
             "504 gateway time",
+            "context canceled",
         ],
     ),
 ];

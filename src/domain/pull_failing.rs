@@ -136,7 +136,7 @@ const fn cause(kind: PullFailureKind) -> Option<&'static str> {
         PullFailureKind::Unauthorized => "the registry refuses the node",
         PullFailureKind::PlatformMissing => "it has nothing for the node's platform",
         PullFailureKind::RateLimited => "the registry's rate limit is used up",
-        PullFailureKind::Timeout => "the registry does not answer the node",
+        PullFailureKind::Timeout => "the registry does not answer the node as it should",
         PullFailureKind::ExecFormat => "it is of another platform than the node",
         PullFailureKind::Other => return None,
     };

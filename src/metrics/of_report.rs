@@ -73,7 +73,7 @@ fn current(registry: &mut Registry, report: &Report) {
 fn prepared(registry: &mut Registry, report: &Report) {
     let (each, all) = (Gauges::default(), Gauges::default());
     for state in table::PREPARED_STATES {
-        let such = report.prepared.iter().filter(|prepared| told(prepared) == state).count();
+        let such = report.prepared.iter().filter(|prepared| !prepared.discovered && told(prepared) == state).count();
         all.get_or_create(&vec![("state", state.to_owned())]).set(number(such));
     }
     for version in report.prepared.iter().take(MOST_FINDINGS) {

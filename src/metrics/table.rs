@@ -164,7 +164,7 @@ pub(super) const PREPARED_VERSIONS: Described = Described::of_policy(
     "prepared_versions",
     Kind::Gauge,
     &[("state", "Staged, Waiting, Conflict, Held, NeedsInspection")],
-    "Operator versions that are to be prepared, by state",
+    "Operator versions that the policy or an annotation asks for, by state",
 );
 pub(super) const TIGERASTATUS: Described = Described::of_policy(
     "tigerastatus_condition",

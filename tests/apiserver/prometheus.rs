@@ -104,7 +104,7 @@ async fn alerts_pass_their_unit_tests_and_each_has_one() {
     for alert in alerts(&rules()) {
         let firing = format!("alertname: {alert}\n    exp_alerts:\n    - exp_labels:");
         let silent = format!("alertname: {alert}\n    exp_alerts: []");
-        assert_eq!((tests.matches(&firing).count(), tests.matches(&silent).count()), (1, 2), "{alert}");
+        assert!(tests.matches(&firing).count() == 1 && tests.matches(&silent).count() >= 2, "{alert}");
     }
 }
 

@@ -14,7 +14,7 @@ const HEAD: &str = "\
 
 What operators say in a TigeraStatus, and runtimes of pods, with the cause and what helps. The controller does this look-up by itself:
 `kubectl imageset status` shows the line with the names of your cluster in it, and the same stands in the conditions
-`OperatorDegraded` and `ImagePullFailing` under the reason that each row has ([all reasons](../reference/reasons.md)).
+`OperatorDegraded`, `ImagePullFailing` and `Adopted` under the reason that each row has ([all reasons](../reference/reasons.md)).
 
 The same cause comes with other words around it from other parts and releases of the operator; what is quoted here is the middle that
 stays. Releases up to v1.25 put the text into the condition's `reason`.

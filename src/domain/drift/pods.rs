@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Look, View};
+use super::View;
 use crate::domain::assemble::{NAMED, listed};
 use crate::domain::finding::{Finding, Reason};
 use crate::domain::resolution::Content;
@@ -18,7 +18,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
         let Ok(template) = one.image.parse::<Reference>() else { continue };
         // Of an older template, or none of ours.
         let Some(pinned) = template.digest().copied().filter(|digest| pinned.contains(digest)) else { continue };
-        match (one.digest, children(view, look, pinned)) {
+        match (one.digest, children(view, pinned)) {
             (Some(runs), _) if runs == pinned => {}
             (Some(runs), Some(children)) if children.contains(&runs) => {}
             (Some(runs), Some(_)) => {
@@ -40,12 +40,11 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The manifests that a pinned digest stands for, where a record or an answer tells.
-fn children(view: &View<'_>, look: &Look, pinned: Digest) -> Option<BTreeSet<Digest>> {
-    let recorded = view.snapshot.records.known().into_iter().flatten().flat_map(|record| record.images.values());
-    let answered =
-        look.references.values().filter_map(|reference| view.snapshot.answers.images.get(reference)?.known());
-    let image = recorded.chain(answered).find(|image| image.digest == pinned)?;
+/// The manifests that a pinned digest stands for, where a record tells. What a registry answers in some passes and not in others
+/// would be told in some passes and not in others.
+fn children(view: &View<'_>, pinned: Digest) -> Option<BTreeSet<Digest>> {
+    let mut recorded = view.snapshot.records.known().into_iter().flatten().flat_map(|record| record.images.values());
+    let image = recorded.find(|image| image.digest == pinned)?;
     Some(match &image.content {
         Content::Index { children } => children.iter().map(|child| child.digest).collect(),
         Content::Manifest { .. } => BTreeSet::new(),

@@ -33,10 +33,16 @@ pub(super) fn look_again(view: &View<'_>) -> Option<Timestamp> {
 
 /// Until when the set is too new to judge by; not at all, once every workload has run it as it is.
 fn settles_at(view: &View<'_>) -> Option<Timestamp> {
-    let changed = view.stored(&view.target()?.name)?.changed_at?;
-    let settles = changed.checked_add(SETTLES_WITHIN).ok()?;
+    let remembered = &view.snapshot.remembered;
+    let name = &view.target()?.name;
+    let changed = view.stored(name)?.changed_at?;
+    // A set that was prepared long ago is new to the templates when its operator takes over.
+    let pods = view.snapshot.operator_pods.known().into_iter().flatten();
+    let taken_over = pods.filter(|pod| pod.ready).filter_map(|pod| pod.ready_since).max();
+    let settles = changed.max(taken_over.unwrap_or(changed)).checked_add(SETTLES_WITHIN).ok()?;
     // Both are whole seconds: the same one proves nothing.
-    let adopted = view.snapshot.remembered.adopted_since.is_some_and(|since| since > changed);
+    let of_this_set = remembered.current_image_set.as_deref().is_none_or(|set| set == name.as_str());
+    let adopted = of_this_set && remembered.adopted_since.is_some_and(|since| since > changed);
     (!adopted && view.snapshot.observed_at < settles).then_some(settles)
 }
 
