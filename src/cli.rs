@@ -30,6 +30,7 @@ mod run;
 pub mod screen;
 mod status;
 mod suspend;
+mod verify;
 mod version;
 mod what_if;
 
@@ -66,6 +67,7 @@ enum Verb {
     Disarm(disarm::Arguments),
     Generate(generate::Arguments),
     Pin(pin::Arguments),
+    Verify(verify::Arguments),
     Explain(explain::Arguments),
     Images(images::Arguments),
     Crds(crds::Arguments),
@@ -87,6 +89,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Arguments { verb: Verb::Disarm(arguments) }) => disarm::run(&arguments),
         Ok(Arguments { verb: Verb::Generate(arguments) }) => generate::run(&arguments),
         Ok(Arguments { verb: Verb::Pin(arguments) }) => pin::run(&arguments),
+        Ok(Arguments { verb: Verb::Verify(arguments) }) => verify::run(&arguments),
         Ok(Arguments { verb: Verb::Explain(arguments) }) => explain::run(&arguments),
         Ok(Arguments { verb: Verb::Images(arguments) }) => images::run(&arguments),
         Ok(Arguments { verb: Verb::Crds(arguments) }) => crds::run(&arguments),

@@ -40,6 +40,7 @@ mod same_name;
 pub mod settings;
 pub mod snapshot;
 pub mod stored;
+pub mod verification;
 
 pub use catalogue::Catalogue;
 pub use decide::decide;

@@ -55,6 +55,12 @@ async fn what_the_registry_loses_is_told_at_the_next_check() {
     world.until("Drifted", "False", "NoDrift").await;
     world.until("Applied", "True", "ImageSetStored").await;
 
+    let host = world.mirror.registry.host();
+    let verify = ["verify", "--plain-http", &host];
+    let (code, stdout, stderr) = world.verb(&verify).await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_says(&stdout, &["ImageSet calico-v3.31.7 for operator v1.40.15: 18 of 18 entries in sync"]);
+
     // A tag moves. Nothing that is pinned changes; both digests are told, cut, and what to do.
     let before = world.stored(SET).await.unwrap();
     let moved = Image::index("moved", LINUX_PLATFORMS).unwrap();
@@ -72,6 +78,9 @@ async fn what_the_registry_loses_is_told_at_the_next_check() {
     assert_eq!(found[0]["object"], json!({ "kind": "ImageSet", "name": SET }));
     let (_, screen, _) = world.verb(&["status"]).await;
     assert_says(&screen, &["DRIFT", "TagMoved (", &cut(&moved.digest()), "→ find out why"]);
+    let (code, stdout, _) = world.verb(&verify).await;
+    assert_eq!(code, 1);
+    assert_says(&stdout, &["17 of 18 entries in sync", "TagMoved: calico/node: ", &cut(&moved.digest())]);
 
     // The registry collects what no tag names any more.
     let access = world.mirror.registry.access().unwrap();

@@ -67,7 +67,7 @@ async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
     assert_says(&stderr, &["note: there is no ImageSetPolicy default in this cluster"]);
     assert_says(
         &stdout,
-        &["PROBLEMS", "OperatorNotFound: Deployment tigera-operator/tigera-operator", "→ install the operator"],
+        &["PROBLEMS", "OperatorNotFound (", "Deployment tigera-operator/tigera-operator", "→ install the operator"],
     );
 
     // A cluster that runs v1.40.15.
@@ -121,10 +121,15 @@ async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
     let status: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(status["plan"]["changes"][0]["imageSet"], "calico-v3.31.7");
 
+    // Nothing is stored that could be verified.
+    let (code, _, stderr) = run(&["verify"]);
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["error: no ImageSet is stored", "hint: "]);
+
     // The registry is gone: the plan says what is in the way.
     let (code, stdout, _) = run(&["plan"]);
     assert_eq!(code, 2);
-    assert_says(&stdout, &["PROBLEMS", "RegistryUnreachable: registry", "→ "]);
+    assert_says(&stdout, &["PROBLEMS", "RegistryUnreachable (", "registry", "→ "]);
 
     // A policy that is only a file, and files that are none.
     let file = folder.path().join("policy.yaml");

@@ -102,6 +102,13 @@ async fn the_sets_of_all_releases_are_what_their_operators_want() {
         }
     }
 
+    // The registry and the rules agree with all of them.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("imagesets.yaml");
+    std::fs::write(&file, &stdout).unwrap();
+    let verified = told(&run(&["verify", file.to_str().unwrap(), "--registry", &host, "--plain-http", &host]));
+    assert_eq!((verified.0, verified.1.lines().count()), (0, 263), "{}", verified.1);
+
     // Again, the same bytes.
     assert_eq!(told(&run(&arguments)).1, stdout);
 }

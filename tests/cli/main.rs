@@ -6,6 +6,7 @@ mod cluster;
 mod explain;
 mod generate;
 mod pin;
+mod verify;
 
 #[path = "../testbox/mod.rs"]
 mod testbox;
@@ -49,8 +50,8 @@ fn the_committed_definition_is_what_crds_prints() {
 #[test]
 fn every_verb_helps_with_an_example_and_a_wrong_flag_is_exit_code_2() {
     for verb in [
-        "status", "plan", "prepare", "refresh", "suspend", "resume", "disarm", "generate", "pin", "explain", "images",
-        "crds", "version", "run",
+        "status", "plan", "prepare", "refresh", "suspend", "resume", "disarm", "generate", "pin", "verify", "explain",
+        "images", "crds", "version", "run",
     ] {
         let (code, stdout, _) = told(&run(&[verb, "--help"]));
         assert_eq!(code, 0);

@@ -66,9 +66,9 @@ fn every_command_exists() {
 
 #[test]
 fn commands_that_do_not_exist_are_found() {
-    let document = "`imageset-controller images v1.42.4 --fips` and `imageset-controller verify`\n\
+    let document = "`imageset-controller images v1.42.4 --fips` and `imageset-controller wobble`\n\
         ```sh\nimageset-controller generate v1.42.4 \\\n  --registry=a.example --nonsense > x\n```\n";
     let mut helps = BTreeMap::new();
     let wrong: Vec<String> = commands(document).iter().filter_map(|words| trouble(words, &mut helps)).collect();
-    assert_eq!(wrong, ["there is no `imageset-controller verify`", "`imageset-controller generate` has no --nonsense"]);
+    assert_eq!(wrong, ["there is no `imageset-controller wobble`", "`imageset-controller generate` has no --nonsense"]);
 }

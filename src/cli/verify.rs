@@ -1,0 +1,157 @@
+//! `verify`: ImageSets in files, or those of a cluster, against the rules of their operator version and against the registry.
+//! Writes nothing; where the sets come from is `sets`' business, and how it is told `told`'s.
+
+mod sets;
+mod told;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Args;
+
+use super::connection::Connection;
+use super::output::{Answer, Failure};
+use super::registry::{AccessArguments, LayoutArguments, Registries};
+use super::{FeatureArgument, VariantArgument, runtime};
+use crate::domain::answer::Hints;
+use crate::domain::verification::{Asked, Mismatch, by_registry, by_rules};
+use crate::domain::{Digest, ImageName, Platform, Reference, RegistryFailure, Release, ResolvedImage};
+use sets::Checked;
+
+/// Compare ImageSets with the rules of their operator version and with the registry.
+///
+/// Without a file those of the cluster are compared: of the operator that runs, that is to run, and that is prepared. The operator
+/// version of a file's set is that of its annotation, or follows from its name.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  imageset-controller verify
+  imageset-controller verify imageset.yaml
+  imageset-controller verify imageset.yaml --registry mirror.example.com --image-path calico
+  imageset-controller verify imagesets/*.yaml -o github
+
+Exit codes: 0 in sync; 1 something differs; 2 could not tell.")]
+pub(super) struct Arguments {
+    /// Files with ImageSets; - is standard input
+    #[arg(value_name = "FILE")]
+    file: Vec<String>,
+
+    /// The operator release that the sets in the files are for
+    #[arg(long, value_name = "VERSION", requires = "file")]
+    operator_version: Option<Release>,
+
+    /// The product that the operator installs [default: Calico]
+    #[arg(long, value_enum, ignore_case = true, requires = "file")]
+    variant: Option<VariantArgument>,
+
+    /// The images are those for FIPS mode
+    #[arg(long, requires = "file")]
+    fips: bool,
+
+    /// An object that the cluster has beside the Installation: its images are insisted on; repeatable
+    #[arg(long, value_name = "KIND", value_enum, ignore_case = true, requires = "file")]
+    with: Vec<FeatureArgument>,
+
+    /// A platform of your nodes that every image must have; repeatable
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Vec<Platform>,
+
+    /// How to tell it; github makes annotations on the lines of the files
+    #[arg(short, long, default_value = "text", value_parser = ["text", "json", "github"])]
+    output: String,
+
+    #[command(flatten)]
+    layout: LayoutArguments,
+
+    #[command(flatten)]
+    access: AccessArguments,
+
+    /// Namespace of the controller
+    #[arg(short, long, default_value = "imageset-controller")]
+    namespace: String,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// One set with all that is wrong with it.
+struct Verified {
+    set: Checked,
+    mismatches: Vec<Mismatch>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    let runtime = runtime()?;
+    let sets = match arguments.file.is_empty() {
+        true => runtime.block_on(sets::of_cluster(arguments))?,
+        false => sets::of_files(arguments)?,
+    };
+    let registries = Registries::open(&arguments.access)?;
+    let mut verified = Vec::new();
+    for set in sets {
+        let mismatches = runtime.block_on(verify(&set, &registries))?;
+        verified.push(Verified { set, mismatches });
+    }
+    let answer = match arguments.output.as_str() {
+        "json" => told::json(&verified)?,
+        "github" => told::github(&verified),
+        _ => told::text(&verified),
+    };
+    let all = || verified.iter().flat_map(|one| &one.mismatches);
+    // What is known to be wrong is known, whatever else could not be told.
+    Ok(match (all().any(|one| one.known), all().next().is_some()) {
+        (true, _) => answer.drifted(),
+        (false, true) => answer.hindered(),
+        (false, false) => answer,
+    })
+}
+
+type Answers = BTreeMap<Reference, Result<ResolvedImage, RegistryFailure>>;
+
+async fn verify(set: &Checked, registries: &Registries) -> Result<Vec<Mismatch>, Failure> {
+    let (settings, images) = (&set.settings, &set.images);
+    let required = images.requires(settings.variant, &set.features);
+    let (mut mismatches, pinned) = by_rules(&set.entries(), images, &required);
+    mismatches.extend(set.misnamed());
+    let places = |fips: bool| -> Result<BTreeMap<ImageName, Reference>, Failure> {
+        let defaults = images.set_images(settings.variant, fips);
+        let placed = defaults.into_iter().filter(|(name, _)| pinned.contains_key(name)).map(|(name, default)| {
+            let placed = settings.layout.place(&default).map_err(|error| Failure::new(error.to_string()))?;
+            Ok((name, placed))
+        });
+        placed.collect()
+    };
+    let (tags, twins) = (places(settings.fips)?, places(!settings.fips)?);
+    let hints = Hints { platforms: set.platforms.clone(), ..Hints::default() };
+    let ask = async |references: BTreeSet<Reference>| -> Answers {
+        let references: Vec<Reference> = references.into_iter().collect();
+        let answers = registries.resolve(&format!("ImageSet {}", set.name), &references, &hints).await;
+        references.into_iter().zip(answers).collect()
+    };
+    let by_tag = ask(tags.values().cloned().collect()).await;
+    let differs = |name: &ImageName, pinned: &Digest| {
+        let answer = tags.get(name).and_then(|reference| by_tag.get(reference));
+        answer.is_some_and(|answer| answer.as_ref().map_or(true, |image| image.digest != *pinned))
+    };
+    // Only of those whose tag says something else is more to be known.
+    let mut more = BTreeSet::new();
+    for (name, (_, digest)) in pinned.iter().filter(|(name, (_, digest))| differs(name, digest)) {
+        more.extend(tags.get(name).map(|reference| reference.with_digest(*digest)));
+        more.extend(twins.get(name).filter(|twin| tags.get(name) != Some(twin)).cloned());
+    }
+    let more = if more.is_empty() { Answers::new() } else { ask(more).await };
+    for (name, (entry, digest)) in &pinned {
+        let Some(reference) = tags.get(name) else { continue };
+        let Some(answer) = by_tag.get(reference) else { continue };
+        let asked = Asked {
+            name,
+            entry: *entry,
+            pinned: *digest,
+            reference,
+            by_tag: answer,
+            by_digest: more.get(&reference.with_digest(*digest)),
+            twin: twins.get(name).filter(|twin| *twin != reference).and_then(|twin| more.get(twin)),
+        };
+        mismatches.extend(by_registry(&asked, &set.platforms));
+    }
+    mismatches.sort_by_key(|one| (one.entry.unwrap_or(usize::MAX), one.reason));
+    Ok(mismatches)
+}
