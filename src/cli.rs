@@ -9,9 +9,11 @@
 //! | 1 | drift: what was checked differs from what it should be; what was waited for is held |
 //! | 2 | could not tell or could not do it; wrong arguments, too |
 
+mod bundle;
 mod catalogue;
 mod changes;
 mod columns;
+mod completion;
 mod connection;
 mod crds;
 mod disarm;
@@ -35,9 +37,10 @@ mod version;
 mod what_if;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::domain::required::Feature;
 use crate::domain::{Catalogue, OperatorImages, Release, Variant};
@@ -70,16 +73,24 @@ enum Verb {
     Verify(verify::Arguments),
     Explain(explain::Arguments),
     Images(images::Arguments),
+    Bundle(bundle::Arguments),
     Crds(crds::Arguments),
     Catalogue(catalogue::Arguments),
     Version(version::Arguments),
+    Completion(completion::Arguments),
     Run(run::Arguments),
 }
+
+/// The name under which kubectl finds it as `kubectl imageset`.
+const PLUGIN: &str = "kubectl-imageset";
 
 /// Runs one command line and says with which code to exit.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    output::finish(match Arguments::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let command = command(arguments.first());
+    let parsed = command.clone().try_get_matches_from(arguments);
+    output::finish(match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(Arguments { verb: Verb::Status(arguments) }) => status::run(&arguments),
         Ok(Arguments { verb: Verb::Plan(arguments) }) => plan::run(&arguments),
         Ok(Arguments { verb: Verb::Prepare(arguments) }) => prepare::run(&arguments),
@@ -92,13 +103,30 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Arguments { verb: Verb::Verify(arguments) }) => verify::run(&arguments),
         Ok(Arguments { verb: Verb::Explain(arguments) }) => explain::run(&arguments),
         Ok(Arguments { verb: Verb::Images(arguments) }) => images::run(&arguments),
+        Ok(Arguments { verb: Verb::Bundle(arguments) }) => bundle::run(&arguments),
         Ok(Arguments { verb: Verb::Crds(arguments) }) => crds::run(&arguments),
         Ok(Arguments { verb: Verb::Catalogue(arguments) }) => catalogue::run(&arguments),
         Ok(Arguments { verb: Verb::Version(arguments) }) => version::run(&arguments),
+        Ok(Arguments { verb: Verb::Completion(arguments) }) => completion::run(&arguments, command),
         Ok(Arguments { verb: Verb::Run(arguments) }) => run::run(arguments),
         // `--help` and `--version` are answers; clap words both them and its complaints.
         Err(asked) if !asked.use_stderr() => Ok(Answer::text(asked.render().to_string())),
         Err(wrong) => Err(Failure::usage(wrong.render().to_string())),
+    })
+}
+
+/// What can be typed. Installed as `kubectl-imageset` it speaks of itself as people call it then.
+fn command(program: Option<&OsString>) -> clap::Command {
+    let command = Arguments::command();
+    let name = program.and_then(|program| Path::new(program).file_stem()?.to_str());
+    if name != Some(PLUGIN) {
+        return command;
+    }
+    let renamed = |text: String| text.replace("imageset-controller ", "kubectl imageset ");
+    let command = command.bin_name("kubectl imageset").display_name("kubectl imageset");
+    command.mut_subcommands(|verb| match verb.get_after_help().map(ToString::to_string) {
+        Some(help) => verb.after_help(renamed(help)),
+        None => verb,
     })
 }
 

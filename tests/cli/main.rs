@@ -50,8 +50,23 @@ fn the_committed_definition_is_what_crds_prints() {
 #[test]
 fn every_verb_helps_with_an_example_and_a_wrong_flag_is_exit_code_2() {
     for verb in [
-        "status", "plan", "prepare", "refresh", "suspend", "resume", "disarm", "generate", "pin", "verify", "explain",
-        "images", "crds", "version", "run",
+        "status",
+        "plan",
+        "prepare",
+        "refresh",
+        "suspend",
+        "resume",
+        "disarm",
+        "generate",
+        "pin",
+        "verify",
+        "explain",
+        "images",
+        "bundle",
+        "crds",
+        "version",
+        "completion",
+        "run",
     ] {
         let (code, stdout, _) = told(&run(&[verb, "--help"]));
         assert_eq!(code, 0);
@@ -60,4 +75,37 @@ fn every_verb_helps_with_an_example_and_a_wrong_flag_is_exit_code_2() {
         assert_eq!((code, stdout.as_str()), (2, ""), "{verb}");
         assert!(stderr.starts_with("error: "), "{stderr}");
     }
+}
+
+#[test]
+fn as_a_plugin_of_kubectl_it_speaks_of_itself_as_it_is_called() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("kubectl-imageset");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imageset-controller"), &plugin).unwrap();
+    let said = |arguments: &[&str]| told(&Command::new(&plugin).args(arguments).output().unwrap());
+    let (code, help, _) = said(&["generate", "--help"]);
+    assert_eq!(code, 0);
+    assert_says(&help, &["Usage: kubectl imageset generate", "kubectl imageset generate v1.42.4"]);
+    assert!(!help.contains("imageset-controller generate"), "{help}");
+    let (code, _, wrong) = said(&["generate", "--nonsense"]);
+    assert_eq!(code, 2);
+    assert_says(&wrong, &["error: ", "Usage: kubectl imageset generate"]);
+}
+
+#[test]
+fn shells_complete_verbs_and_flags() {
+    for (shell, words) in [
+        ("bash", ["complete -F", "--only-required"]),
+        ("zsh", ["#compdef imageset-controller", "--only-required"]),
+        ("fish", ["complete -c imageset-controller", "only-required"]),
+    ] {
+        let (code, script, stderr) = told(&run(&["completion", shell]));
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        for word in words {
+            assert!(script.contains(word), "{shell} has no {word}");
+        }
+    }
+    let script = told(&run(&["completion", "bash"])).1;
+    let checked = Command::new("bash").args(["-n", "-c", &script]).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
 }

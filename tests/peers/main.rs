@@ -11,6 +11,8 @@ use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
 use crate::testbox::peers::{Peer, Peers};
 use crate::testbox::{Kind, Registry};
 
+mod bundle;
+
 #[path = "../testbox/mod.rs"]
 mod testbox;
 

@@ -1,0 +1,186 @@
+//! `bundle`: the images of operator releases by digest, as a script that copies them into another registry. Copies nothing itself;
+//! asks the registry that they come from for digests, and no cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use clap::{Args, ValueEnum};
+
+use super::output::{Answer, Failure};
+use super::registry::{self, AccessArguments, LayoutArguments, Registries, flags_of};
+use super::{VariantArgument, known_images, runtime};
+use crate::domain::answer::Hints;
+use crate::domain::{Digest, ImageName, Reference, RegistryLayout, Release};
+
+/// Print a script that copies the images of operator releases into another registry, by digest and for all platforms.
+///
+/// The operator's own image is among them. The list is that of the release and not of any cluster. The tags stay, so that verify
+/// can prove the copy.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  imageset-controller bundle v1.42.4 --to mirror.example.com --to-path calico > mirror.sh
+  imageset-controller bundle v1.40.15 v1.42.4 --to mirror.example.com --tool skopeo | sh
+  imageset-controller verify imageset.yaml --registry mirror.example.com --image-path calico
+
+Exit codes: 0 printed; 2 an image is missing or a registry could not be asked, and nothing is printed.")]
+pub(super) struct Arguments {
+    /// Operator releases, such as v1.42.4
+    #[arg(value_name = "VERSION", required = true)]
+    releases: Vec<Release>,
+
+    /// Registry to copy to: `registry` of the Installation there
+    #[arg(long, value_name = "HOST")]
+    to: String,
+
+    /// `imagePath` of the Installation there
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    to_path: String,
+
+    /// `imagePrefix` of the Installation there
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    to_prefix: String,
+
+    /// What copies
+    #[arg(long, value_enum, default_value_t)]
+    tool: Tool,
+
+    /// The product that the operator installs
+    #[arg(long, value_enum, default_value_t, ignore_case = true)]
+    variant: VariantArgument,
+
+    /// The images for FIPS mode
+    #[arg(long)]
+    fips: bool,
+
+    /// Leave out an image, such as calico/node-windows
+    #[arg(long, value_name = "NAME")]
+    exclude: Vec<ImageName>,
+
+    #[command(flatten)]
+    layout: LayoutArguments,
+
+    #[command(flatten)]
+    access: AccessArguments,
+}
+
+/// A program that copies images between registries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Tool {
+    /// go-containerregistry's.
+    #[default]
+    Crane,
+    /// containers/image's.
+    Skopeo,
+    /// The OCI registry client.
+    Oras,
+}
+
+impl Tool {
+    /// The command that copies a whole index and keeps its digest, as far as the two references.
+    fn command(self, from_plain: bool, to_plain: bool) -> String {
+        let mut words = match self {
+            Self::Crane => vec!["crane copy"],
+            Self::Skopeo => vec!["skopeo copy --all --preserve-digests"],
+            Self::Oras => vec!["oras copy"],
+        };
+        let (from, to) = match self {
+            // It has one switch for both.
+            Self::Crane => ("--insecure", ""),
+            Self::Skopeo => ("--src-tls-verify=false", "--dest-tls-verify=false"),
+            Self::Oras => ("--from-plain-http", "--to-plain-http"),
+        };
+        words.extend((from_plain || to_plain && to.is_empty()).then_some(from));
+        words.extend((to_plain && !to.is_empty()).then_some(to));
+        words.join(" ")
+    }
+
+    const fn scheme(self) -> &'static str {
+        match self {
+            Self::Skopeo => "docker://",
+            Self::Crane | Self::Oras => "",
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    let copies = copies(arguments)?;
+    let references: Vec<Reference> = copies.keys().cloned().collect();
+    let registries = Registries::open(&arguments.access)?;
+    let answers = runtime()?.block_on(registries.resolve("bundle", &references, &Hints::default()));
+    let mut digests: BTreeMap<&Reference, Digest> = BTreeMap::new();
+    let mut failed: Option<Failure> = None;
+    let mut told = BTreeSet::new();
+    for (reference, answer) in references.iter().zip(answers) {
+        match answer {
+            Ok(image) => {
+                digests.insert(reference, image.digest);
+            }
+            // One registry that is down is told once.
+            Err(failure) if failure.kind.concerns_whole_registry() && !told.insert(failure.registry.clone()) => {}
+            Err(failure) => {
+                let one = registry::failure(&failure);
+                failed = Some(failed.map_or_else(|| one.clone(), |before| before.and(one.clone())));
+            }
+        }
+    }
+    match failed {
+        Some(failure) => Err(failure),
+        None => Ok(Answer::text(script(arguments, &copies, &digests))),
+    }
+}
+
+/// From where to where, by tag; each image once.
+fn copies(arguments: &Arguments) -> Result<BTreeMap<Reference, Reference>, Failure> {
+    let there = RegistryLayout {
+        registry: arguments.to.clone(),
+        image_path: arguments.to_path.clone(),
+        image_prefix: arguments.to_prefix.clone(),
+    };
+    let here = arguments.layout.layout();
+    let place = |layout: &RegistryLayout, default: &Reference| {
+        layout.place(default).map_err(|error| {
+            Failure::new(error.to_string()).hint("a registry is a host, without scheme; paths are in lower case")
+        })
+    };
+    let mut copies = BTreeMap::new();
+    for release in &arguments.releases {
+        let images = known_images(*release)?;
+        let listed = images.set_images(arguments.variant.into(), arguments.fips);
+        let listed =
+            listed.into_iter().filter(|(name, _)| !arguments.exclude.contains(name)).map(|(_, default)| default);
+        for default in listed.chain([images.own_image().clone()]) {
+            copies.insert(place(&here, &default)?, place(&there, &default)?);
+        }
+    }
+    Ok(copies)
+}
+
+fn script(
+    arguments: &Arguments,
+    copies: &BTreeMap<Reference, Reference>,
+    digests: &BTreeMap<&Reference, Digest>,
+) -> String {
+    let plain = |reference: &Reference| {
+        arguments.access.plain_http.iter().any(|host| host.eq_ignore_ascii_case(reference.registry()))
+    };
+    let (tool, scheme) = (arguments.tool, arguments.tool.scheme());
+    let releases = arguments.releases.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let there = RegistryLayout {
+        registry: arguments.to.clone(),
+        image_path: arguments.to_path.clone(),
+        image_prefix: arguments.to_prefix.clone(),
+    };
+    let mut script = format!(
+        "#!/bin/sh\n# {} images of operator {releases}, by digest and for all platforms. Log in to both registries first.\n\
+         # Afterwards: imageset-controller verify FILE {}\nset -eu\n",
+        copies.len(),
+        flags_of(&there).join(" ")
+    );
+    for (number, (from, to)) in copies.iter().enumerate() {
+        let Some(digest) = digests.get(from) else { continue };
+        let command = tool.command(plain(from), plain(to));
+        let _ = writeln!(script, "echo '{} of {}: {to}' >&2", number + 1, copies.len());
+        let _ = writeln!(script, "{command} '{scheme}{}@{digest}' '{scheme}{to}'", from.name());
+    }
+    script
+}
