@@ -119,7 +119,14 @@ pub fn by_registry(asked: &Asked<'_>, platforms: &BTreeSet<Platform>) -> Option<
         (Ok(image), Some(Err(gone))) if is_gone(gone) => {
             return mismatch(Reason::DigestGone, not_the_same(reference, image, *pinned));
         }
-        (Ok(image), Some(Ok(_))) => {
+        (Err(failure), Some(Err(gone))) if is_gone(failure) && is_gone(gone) => {
+            let message = format!("the registry has neither {reference} nor {}", pinned.short());
+            return mismatch(Reason::DigestGone, message);
+        }
+        // The tag is gone, and what is pinned is there: nodes pull by digest.
+        (Err(failure), Some(Ok(image))) if is_gone(failure) => image,
+        (_, Some(Err(failure))) | (Err(failure), _) => return unknown(failure),
+        (Ok(image), Some(Ok(_)) | None) => {
             let twins = asked.twin.is_some_and(|twin| twin.as_ref().is_ok_and(|twin| twin.digest == *pinned));
             if twins {
                 let message = format!(
@@ -131,14 +138,6 @@ pub fn by_registry(asked: &Asked<'_>, platforms: &BTreeSet<Platform>) -> Option<
             let message = format!("{reference} is {} now, pinned is {}", image.digest.short(), pinned.short());
             return mismatch(Reason::TagMoved, message);
         }
-        (Err(failure), Some(Err(gone))) if is_gone(failure) && is_gone(gone) => {
-            let message = format!("the registry has neither {reference} nor {}", pinned.short());
-            return mismatch(Reason::DigestGone, message);
-        }
-        // The tag is gone, and what is pinned is there: nodes pull by digest.
-        (Err(failure), Some(Ok(image))) if is_gone(failure) => image,
-        (_, Some(Err(failure))) | (Err(failure), _) => return unknown(failure),
-        (Ok(_), None) => return None,
     };
     let missing: Vec<String> = platforms
         .iter()
