@@ -164,6 +164,8 @@ async fn what_people_change_is_told_within_seconds() {
 
     // Observe: an edited set stays, and it is told who changed what.
     world.policy(json!({ "mode": "Observe" })).await;
+    // A pass that is still under way acts for the policy of before.
+    world.until("Ready", "True", "Succeeded").await;
     world.edit_set(SET, |images| images.retain(|entry| entry["image"] != "calico/csi")).await;
     world.until_told("Drifted", "True", "ImageSetEdited", &[HUMAN, "calico/csi"]).await;
     let found = world.findings("ImageSetEdited").await;
