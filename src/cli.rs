@@ -22,6 +22,7 @@ mod files;
 mod generate;
 mod image_set;
 mod images;
+mod live;
 pub mod output;
 mod pin;
 mod plan;

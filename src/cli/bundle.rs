@@ -102,6 +102,17 @@ impl Tool {
     }
 }
 
+impl Arguments {
+    /// Where the images are to be.
+    fn there(&self) -> RegistryLayout {
+        RegistryLayout {
+            registry: self.to.clone(),
+            image_path: self.to_path.clone(),
+            image_prefix: self.to_prefix.clone(),
+        }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let copies = copies(arguments)?;
     let references: Vec<Reference> = copies.keys().cloned().collect();
@@ -131,11 +142,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 
 /// From where to where, by tag; each image once.
 fn copies(arguments: &Arguments) -> Result<BTreeMap<Reference, Reference>, Failure> {
-    let there = RegistryLayout {
-        registry: arguments.to.clone(),
-        image_path: arguments.to_path.clone(),
-        image_prefix: arguments.to_prefix.clone(),
-    };
+    let there = arguments.there();
     let here = arguments.layout.layout();
     let place = |layout: &RegistryLayout, default: &Reference| {
         layout.place(default).map_err(|error| {
@@ -165,11 +172,7 @@ fn script(
     };
     let (tool, scheme) = (arguments.tool, arguments.tool.scheme());
     let releases = arguments.releases.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let there = RegistryLayout {
-        registry: arguments.to.clone(),
-        image_path: arguments.to_path.clone(),
-        image_prefix: arguments.to_prefix.clone(),
-    };
+    let there = arguments.there();
     let mut script = format!(
         "#!/bin/sh\n# {} images of operator {releases}, by digest and for all platforms. Log in to both registries first.\n\
          # Afterwards: imageset-controller verify FILE {}\nset -eu\n",

@@ -11,7 +11,7 @@ use kube::core::{ApiResource, Resource};
 use serde_json::Value;
 
 use super::output::Failure;
-use crate::api::{ImageSetPolicy, POLICY_NAME};
+use crate::api::{ImageSetPolicy, ImageSetPolicySpec, POLICY_NAME};
 use crate::cluster::client;
 
 /// The longest that the command line waits for one answer of the API server.
@@ -73,6 +73,19 @@ pub(super) async fn policy(client: &Client) -> Result<Found, Failure> {
         Err(_) => Err(Failure::new(format!("the API server did not answer within {} s", DEADLINE.as_secs()))
             .hint("check the kubeconfig and that the cluster can be reached: kubectl version")),
     }
+}
+
+/// The policy, if there is one.
+pub(super) async fn policy_if_any(client: &Client) -> Result<Option<Box<ImageSetPolicy>>, Failure> {
+    Ok(match policy(client).await? {
+        Found::Policy(policy) => Some(policy),
+        Found::None | Found::KindMissing => None,
+    })
+}
+
+/// The policy that counts where there is none.
+pub(super) fn defaults() -> Box<ImageSetPolicy> {
+    Box::new(ImageSetPolicy::new(POLICY_NAME, ImageSetPolicySpec::default()))
 }
 
 /// The policy, which has to be there.

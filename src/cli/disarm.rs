@@ -10,7 +10,7 @@ use kube::Client;
 use kube::api::Api;
 use serde_json::json;
 
-use super::connection::{self, Connection, Found, POLICY};
+use super::connection::{self, Connection, POLICY};
 use super::output::{Answer, Failure, note};
 use super::runtime;
 use crate::api::{Gate, ImageSetPolicy, ImageSetPolicySpec, Inspection, Interval, Mode, POLICY_NAME};
@@ -67,7 +67,7 @@ struct Steps {
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     runtime()?.block_on(async {
         let client = arguments.connection.client().await?;
-        let mut policy = found(&client).await?;
+        let mut policy = connection::policy_if_any(&client).await?;
         let steps = look(&client, policy.as_deref(), &arguments.namespace).await?;
         if !steps.observe && !steps.gate && steps.sets.is_empty() {
             return Ok(Answer::text(
@@ -80,18 +80,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         if let Some(policy) = &policy {
             stop(&client, policy, &steps, arguments).await?;
         }
-        policy = found(&client).await?;
+        policy = connection::policy_if_any(&client).await?;
         // What was decided before the controller stood still is of no use.
         let steps = look(&client, policy.as_deref(), &arguments.namespace).await?;
         let stopped = policy.map(|_| format!("{POLICY} only observes"));
         carry_out(&client, steps, stopped, &arguments.namespace).await
-    })
-}
-
-async fn found(client: &Client) -> Result<Option<Box<ImageSetPolicy>>, Failure> {
-    Ok(match connection::policy(client).await? {
-        Found::Policy(policy) => Some(policy),
-        Found::None | Found::KindMissing => None,
     })
 }
 

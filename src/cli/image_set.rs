@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use super::output::Failure;
 use crate::api::operator::{ImageEntry, ImageSet};
-use crate::cluster::observe::OPERATOR_ANNOTATION;
-use crate::domain::imageset::CompleteImageSet;
+use crate::domain::imageset::{CompleteImageSet, OPERATOR_ANNOTATION};
 
 /// The object without the label that would make it the controller's: a file belongs to whoever keeps it.
 pub(super) fn object(set: &CompleteImageSet) -> ImageSet {

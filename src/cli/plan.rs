@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 
-use super::connection::{self, Connection, Found};
+use super::connection::{self, Connection};
 use super::output::{Answer, Failure, note};
 use super::what_if::WhatIf;
 use super::{image_set, runtime, screen};
@@ -161,15 +161,11 @@ async fn from_cluster(arguments: &Arguments) -> Result<Planned, Failure> {
 }
 
 async fn stored_policy(client: &Client) -> Result<ImageSetPolicy, Failure> {
-    match connection::policy(client).await? {
-        Found::Policy(policy) => Ok(*policy),
-        Found::None | Found::KindMissing => {
-            note(&format!(
-                "note: there is no ImageSetPolicy {POLICY_NAME} in this cluster; this plan is for its defaults"
-            ));
-            Ok(ImageSetPolicy::new(POLICY_NAME, ImageSetPolicySpec::default()))
-        }
-    }
+    let policy = connection::policy_if_any(client).await?.unwrap_or_else(|| {
+        note(&format!("note: there is no ImageSetPolicy {POLICY_NAME} in this cluster; this plan is for its defaults"));
+        connection::defaults()
+    });
+    Ok(*policy)
 }
 
 fn policy_file(path: &Path) -> Result<ImageSetPolicy, Failure> {

@@ -109,7 +109,7 @@ type Answers = BTreeMap<Reference, Result<ResolvedImage, RegistryFailure>>;
 async fn verify(set: &Checked, registries: &Registries) -> Result<Vec<Mismatch>, Failure> {
     let (settings, images) = (&set.settings, &set.images);
     let required = images.requires(settings.variant, &set.features);
-    let (mut mismatches, pinned) = by_rules(&set.entries(), images, &required);
+    let (mut mismatches, pinned) = by_rules(&set.entries, images, &required);
     mismatches.extend(set.misnamed());
     let places = |fips: bool| -> Result<BTreeMap<ImageName, Reference>, Failure> {
         let defaults = images.set_images(settings.variant, fips);

@@ -14,7 +14,7 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParam
 use tokio::time::Instant;
 
 use super::gate;
-use super::observe::{CONTENT_ANNOTATION, OPERATOR_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
+use super::observe::{CONTENT_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
 use super::records::{OF_IMAGES, OF_INSPECTION, RECORD_KEY, RECORD_LABEL, Records};
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::Inspection;
@@ -23,6 +23,7 @@ use crate::api::workload::Job;
 use crate::domain::Action;
 use crate::domain::decision::{Motive, Precondition, PruneImageSet, StartInspection, StoreImageSet};
 use crate::domain::gate::Enforcement;
+use crate::domain::imageset::OPERATOR_ANNOTATION;
 use crate::domain::report::{ActionFailure, Outcome};
 use crate::domain::resolution::escaped;
 use crate::inspection::job;

@@ -25,6 +25,7 @@ use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec};
 use crate::api::{self, ImageSetPolicy};
 use crate::domain::discovery::Discovery;
 use crate::domain::finding::{Finding, Reason};
+use crate::domain::imageset::OPERATOR_ANNOTATION;
 use crate::domain::imageset::Origin;
 use crate::domain::inspection::Inspections;
 use crate::domain::report::{Condition, Status, Swap};
@@ -39,8 +40,6 @@ use crate::domain::{ConditionType, Digest, Feature, RegistryLayout, Snapshot, Va
 
 /// Label of an ImageSet that is ours.
 pub const POLICY_LABEL: &str = "imageset-controller.io/policy";
-/// Annotation: operator version that a set was made for.
-pub const OPERATOR_ANNOTATION: &str = "imageset-controller.io/operator-version";
 /// Annotation: record that a set's digests come from.
 pub const RECORD_ANNOTATION: &str = "imageset-controller.io/record";
 /// Annotation: digest of the content as we wrote it.
@@ -329,10 +328,7 @@ fn merged(base: &InstallationSpec, overlay: Option<&InstallationSpec>) -> Instal
 
 fn effective(spec: &InstallationSpec) -> InstallationSettings {
     InstallationSettings {
-        variant: match spec.variant.as_deref() {
-            Some("TigeraSecureEnterprise" | "CalicoEnterprise") => Variant::Enterprise,
-            _ => Variant::Calico,
-        },
+        variant: Variant::of_installation(spec.variant.as_deref()),
         layout: RegistryLayout {
             registry: spec.registry.clone().unwrap_or_default(),
             image_path: spec.image_path.clone().unwrap_or_default(),

@@ -333,8 +333,7 @@ impl Recipe<'_> {
 
     /// The nodes' platforms that this image should run on and cannot.
     fn uncovered(&self, name: &ImageName, image: &ResolvedImage) -> Vec<Platform> {
-        let lacks = |node: &&Platform| matches!(image.coverage(node), Coverage::None | Coverage::Absent);
-        self.nodes(name).filter(lacks).cloned().collect()
+        image.uncovered(name, self.nodes(name)).into_iter().cloned().collect()
     }
 
     /// The image with what the registry said since of the manifests that its index lists.
@@ -462,18 +461,7 @@ impl Troubles {
     }
 
     fn uncovered(&mut self, reference: &Reference, image: &ResolvedImage, platforms: &[Platform]) {
-        let texts =
-            |platforms: Vec<&Platform>| platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let (absent, none): (Vec<&Platform>, Vec<&Platform>) =
-            platforms.iter().partition(|node| image.coverage(node) == Coverage::Absent);
-        if !absent.is_empty() {
-            let absent = texts(absent);
-            self.uncovered.push(format!("{reference} lists {absent}, but the registry does not have that manifest"));
-        }
-        if !none.is_empty() {
-            let (none, has) = (texts(none), texts(image.platforms().into_iter().collect()));
-            self.uncovered.push(format!("{reference} has no manifest for {none} (it has {has})"));
-        }
+        self.uncovered.extend(image.lacks(reference, &platforms.iter().collect::<Vec<_>>()));
     }
 
     fn into_findings(self, object: &str) -> Vec<Finding> {

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::record::RecordKey;
 use super::{Digest, ImageName, ImageSetName, Release};
 
+/// Annotation of an ImageSet: the operator version that it was made for.
+pub const OPERATOR_ANNOTATION: &str = "imageset-controller.io/operator-version";
+
 /// For what a set was made, kept in annotations of the ImageSet, so that a later look can tell an edit by hand from a
 /// change of our own inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -105,6 +105,15 @@ pub enum Variant {
 }
 
 impl Variant {
+    /// What `spec.variant` of an Installation means; absent is Calico.
+    #[must_use]
+    pub fn of_installation(text: Option<&str>) -> Self {
+        match text {
+            Some("TigeraSecureEnterprise" | "CalicoEnterprise") => Self::Enterprise,
+            _ => Self::Calico,
+        }
+    }
+
     /// The prefix of the ImageSet's name that the operator looks for.
     #[must_use]
     pub const fn image_set_prefix(self) -> &'static str {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Platform, Reference};
+use super::{Digest, ImageName, Platform, Reference};
 
 /// The longest wait that a registry may ask of us with `Retry-After`, in seconds. Longer ones are cut to it.
 pub const LONGEST_RETRY_AFTER_SECONDS: u64 = 3600;
@@ -123,6 +123,29 @@ impl ResolvedImage {
             }
         }
         best
+    }
+
+    /// The nodes' platforms that an image of this name should run on and cannot: Windows images are for Windows nodes, all others
+    /// for the rest.
+    pub fn uncovered<'a>(&self, name: &ImageName, nodes: impl IntoIterator<Item = &'a Platform>) -> Vec<&'a Platform> {
+        let lacks = |node: &&Platform| matches!(self.coverage(node), Coverage::None | Coverage::Absent);
+        nodes.into_iter().filter(|node| node.is_windows() == name.is_windows()).filter(lacks).collect()
+    }
+
+    /// What it lacks for these platforms, in words.
+    pub fn lacks(&self, reference: &Reference, platforms: &[&Platform]) -> Vec<String> {
+        let texts = |platforms: &[&Platform]| platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let (absent, none): (Vec<&Platform>, Vec<&Platform>) =
+            platforms.iter().partition(|node| self.coverage(node) == Coverage::Absent);
+        let mut told = Vec::new();
+        if !absent.is_empty() {
+            told.push(format!("{reference} lists {}, but the registry does not have that manifest", texts(&absent)));
+        }
+        if !none.is_empty() {
+            let has: Vec<&Platform> = self.platforms().into_iter().collect();
+            told.push(format!("{reference} has no manifest for {} (it has {})", texts(&none), texts(&has)));
+        }
+        told
     }
 
     /// Whether the digest names an index, which lets every node pick its own image.

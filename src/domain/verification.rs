@@ -5,18 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::Reason;
 use super::resolution::Content;
+use super::snapshot::StoredImage;
 use super::{
     Digest, ImageName, OperatorImages, Platform, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage,
 };
-
-/// An entry as it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The key.
-    pub image: String,
-    /// What is pinned.
-    pub digest: String,
-}
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +38,7 @@ impl Mismatch {
 /// name, the position and the digest.
 #[must_use]
 pub fn by_rules(
-    entries: &[Entry],
+    entries: &[StoredImage],
     images: &OperatorImages,
     required: &BTreeSet<ImageName>,
 ) -> (Vec<Mismatch>, BTreeMap<ImageName, (usize, Digest)>) {
@@ -139,16 +131,8 @@ pub fn by_registry(asked: &Asked<'_>, platforms: &BTreeSet<Platform>) -> Option<
             return mismatch(Reason::TagMoved, message);
         }
     };
-    let missing: Vec<String> = platforms
-        .iter()
-        .filter(|node| name.is_windows() == node.is_windows())
-        .filter(|node| served.coverage(node) == super::resolution::Coverage::None)
-        .map(ToString::to_string)
-        .collect();
-    if missing.is_empty() {
-        return None;
-    }
-    mismatch(Reason::PlatformMissing, format!("{reference} has no manifest for {}", missing.join(", ")))
+    let lacks = served.lacks(reference, &served.uncovered(name, platforms));
+    if lacks.is_empty() { None } else { mismatch(Reason::PlatformMissing, lacks.join("; ")) }
 }
 
 /// A registry that has something else under the tag and not what is pinned: the usual ways to get there.

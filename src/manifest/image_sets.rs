@@ -1,12 +1,11 @@
 //! ImageSets and Installations in files, entry by entry, with the place of each.
 
 use super::tree::{Node, Place};
-use super::{Refused, documents};
+use super::{Refused, tree};
+use crate::domain::imageset::OPERATOR_ANNOTATION;
 use crate::domain::settings::InstallationSettings;
 use crate::domain::{RegistryLayout, Variant};
 
-/// The annotation that says for which operator version a set was made.
-const OPERATOR_ANNOTATION: &str = "imageset-controller.io/operator-version";
 /// The API group of the operator's kinds.
 const GROUP: &str = "operator.tigera.io/";
 
@@ -76,10 +75,7 @@ pub fn installation(text: &str) -> Result<Option<InstallationSettings>, Refused>
             return Err(Refused::at(&object.place, "a second Installation default"));
         }
         let text = |key: &str| Ok(object.text_at(&["spec", key])?.unwrap_or_default().to_owned());
-        let variant = match text("variant")?.as_str() {
-            "TigeraSecureEnterprise" | "CalicoEnterprise" => Variant::Enterprise,
-            _ => Variant::Calico,
-        };
+        let variant = Variant::of_installation(object.text_at(&["spec", "variant"])?);
         let (registry, image_path, image_prefix) = (text("registry")?, text("imagePath")?, text("imagePrefix")?);
         let layout = RegistryLayout { registry, image_path, image_prefix };
         let fips = text("fipsMode")? == "Enabled";
@@ -91,15 +87,10 @@ pub fn installation(text: &str) -> Result<Option<InstallationSettings>, Refused>
 /// All objects of a kind of the operator's.
 fn objects(text: &str, kind: &str) -> Result<Vec<Node>, Refused> {
     let mut found = Vec::new();
-    for document in documents(text)? {
-        let is_list = document.text_at(&["kind"])?.is_some_and(|kind| kind.ends_with("List"));
-        let all =
-            if is_list { document.get("items")?.map(Node::items).unwrap_or_default().to_vec() } else { vec![document] };
-        for object in all {
-            let is_ours = object.text_at(&["apiVersion"])?.is_some_and(|version| version.starts_with(GROUP));
-            if is_ours && object.text_at(&["kind"])? == Some(kind) {
-                found.push(object);
-            }
+    for object in tree::objects(text)? {
+        let is_ours = object.text_at(&["apiVersion"])?.is_some_and(|version| version.starts_with(GROUP));
+        if is_ours && object.text_at(&["kind"])? == Some(kind) {
+            found.push(object);
         }
     }
     Ok(found)

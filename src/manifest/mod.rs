@@ -10,7 +10,7 @@ mod tree;
 
 pub use image_sets::{FileEntry, FileImageSet, image_sets, installation};
 pub use operator::{Found, KustomizedImage, OperatorImage, operator_images, with_image};
-pub use tree::{Node, Place, documents};
+pub use tree::Place;
 
 /// Why a manifest was refused, and where: lines and columns are counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 use granit_parser::ScalarStyle;
 
 use super::tree::{Node, Place, Value};
-use super::{Refused, documents};
+use super::{Refused, tree};
 
 /// Kinds that have a pod template, and where.
 const WORKLOADS: [&str; 4] = ["Deployment", "DaemonSet", "StatefulSet", "ReplicaSet"];
@@ -58,13 +58,13 @@ pub struct KustomizedImage {
 /// The text is no YAML, has nothing of the operator, or says it in a way that cannot be changed in one place.
 pub fn operator_images(text: &str, container: &str) -> Result<Found, Refused> {
     let mut images = Vec::new();
-    let documents = documents(text)?;
-    for document in &documents {
-        if document.text_at(&["kind"])? == Some("Kustomization") {
-            return kustomization(document);
+    let objects = tree::objects(text)?;
+    for object in &objects {
+        if object.text_at(&["kind"])? == Some("Kustomization") {
+            return kustomization(object);
         }
-        let is_object = document.get("apiVersion")?.is_some() && document.get("kind")?.is_some();
-        if let (false, Some(values)) = (is_object, document.get("tigeraOperator")?) {
+        let is_object = object.get("apiVersion")?.is_some() && object.get("kind")?.is_some();
+        if let (false, Some(values)) = (is_object, object.get("tigeraOperator")?) {
             let text = |key: &str| Ok(values.text_at(&[key])?.map(str::to_owned));
             return Ok(Found::HelmValues {
                 registry: text("registry")?,
@@ -72,7 +72,7 @@ pub fn operator_images(text: &str, container: &str) -> Result<Found, Refused> {
                 version: text("version")?,
             });
         }
-        of_object(document, container, &mut images)?;
+        of_object(object, container, &mut images)?;
     }
     if images.is_empty() {
         let message = format!("no workload in this file has a container named {container}");
@@ -83,12 +83,6 @@ pub fn operator_images(text: &str, container: &str) -> Result<Found, Refused> {
 
 fn of_object(object: &Node, container: &str, images: &mut Vec<OperatorImage>) -> Result<(), Refused> {
     let kind = object.text_at(&["kind"])?.unwrap_or_default();
-    if kind.ends_with("List") {
-        for item in object.get("items")?.map(Node::items).unwrap_or_default() {
-            of_object(item, container, images)?;
-        }
-        return Ok(());
-    }
     if !WORKLOADS.contains(&kind) {
         return Ok(());
     }

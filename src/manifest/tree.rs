@@ -170,6 +170,29 @@ pub fn documents(text: &str) -> Result<Vec<Node>, Refused> {
     Ok(found)
 }
 
+/// All objects of a text: its documents, and the items of those that are Lists.
+///
+/// # Errors
+/// As of [`documents`], or a key is there twice.
+pub fn objects(text: &str) -> Result<Vec<Node>, Refused> {
+    let mut found = Vec::new();
+    for document in documents(text)? {
+        open_list(document, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn open_list(object: Node, found: &mut Vec<Node>) -> Result<(), Refused> {
+    if !object.text_at(&["kind"])?.is_some_and(|kind| kind.ends_with("List")) {
+        found.push(object);
+        return Ok(());
+    }
+    for item in object.get("items")?.map(Node::items).unwrap_or_default() {
+        open_list(item.clone(), found)?;
+    }
+    Ok(())
+}
+
 fn node(value: Value, span: &Span, anchored: bool) -> Node {
     Node { value, place: place(span), anchored }
 }

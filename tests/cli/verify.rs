@@ -127,4 +127,15 @@ async fn a_fips_set_is_known_by_its_digests_and_platforms_are_looked_at() {
     let (code, stdout, _) = box_.verify(&box_.yaml, &["--platform", "linux/s390x"]);
     assert_eq!(code, 1);
     assert_says(&stdout, &["PlatformMissing: calico/", "has no manifest for linux/s390x"]);
+    // A sparse mirror: the index lists what is not there.
+    let csi = Image::of_reference("quay.io/calico/csi:v3.32.1").unwrap();
+    let arm = csi.manifests.iter().find(|one| one.platform.contains("arm64")).unwrap();
+    images::delete(&box_.registry.access().unwrap(), "calico/csi", &arm.digest).await.unwrap();
+    assert_eq!(box_.verify(&box_.yaml, &["--platform", "linux/amd64"]).0, 0);
+    let (code, stdout, _) = box_.verify(&box_.yaml, &["--platform", "linux/arm64"]);
+    assert_eq!(code, 1);
+    assert_says(
+        &stdout,
+        &["PlatformMissing: calico/csi: ", "lists linux/arm64, but the registry does not have that manifest"],
+    );
 }

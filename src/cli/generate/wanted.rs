@@ -5,15 +5,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::Context as _;
-
 use super::Arguments;
-use crate::api::{ImageSetPolicy, ImageSetPolicySpec, POLICY_NAME};
-use crate::cli::connection::{self, Found};
 use crate::cli::files;
+use crate::cli::live::{self, Live};
 use crate::cli::output::Failure;
 use crate::cli::{known_images, unknown_release};
-use crate::cluster::pass;
 use crate::domain::finding::Reason;
 use crate::domain::required::Feature;
 use crate::domain::settings::{InstallationSettings, Mode, PrepareVersion, Settings};
@@ -152,8 +148,7 @@ fn named(releases: &[Release]) -> Result<Said, Failure> {
 
 /// What an operator printed of itself.
 fn printed(version: &Path, images: &Path) -> Result<Said, Failure> {
-    let read =
-        |path: &Path| std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
+    let read = |path: &Path| files::read(&path.to_string_lossy());
     let parsed = output::parse(&read(version)?, &read(images)?).map_err(|error| {
         Failure::new(error.to_string())
             .hint("run the operator's image once with --version and once with --print-images=list, and keep both outputs whole")
@@ -210,12 +205,8 @@ fn of_image(file: &str, found: &manifest::OperatorImage) -> Result<OperatorImage
 
 /// The operator of the cluster, and what its Installation says.
 async fn of_cluster(arguments: &Arguments) -> Result<Said, Failure> {
-    let client = arguments.connection.client().await?;
-    let policy = match connection::policy(&client).await? {
-        Found::Policy(policy) => *policy,
-        Found::None | Found::KindMissing => ImageSetPolicy::new(POLICY_NAME, ImageSetPolicySpec::default()),
-    };
-    let passed = pass::look_at_cluster(client, &policy, arguments.namespace.clone()).await;
+    let Live { passed, settings, features, platforms } =
+        live::look(&arguments.connection, &arguments.namespace).await?;
     let target = passed.decision.operator.target.as_ref();
     let Some(target) = target.filter(|_| passed.snapshot.operator.known().is_some_and(Option::is_some)) else {
         let why = passed.report.findings.first().map_or_else(
@@ -224,14 +215,9 @@ async fn of_cluster(arguments: &Arguments) -> Result<Said, Failure> {
         );
         return Err(Failure::new(format!("the operator's version is not known: {why}")).hint("name the version"));
     };
-    let settings = match passed.snapshot.installation.known() {
-        Some(Some(installation)) => installation.settings.clone(),
-        Some(None) => passed.snapshot.settings.installation.clone(),
-        None => return Err(Failure::new("the Installation cannot be read").hint("name version, registry and path")),
-    };
+    let settings = settings
+        .ok_or_else(|| Failure::new("the Installation cannot be read").hint("name version, registry and path"))?;
     let source = format!("the cluster's {}", target.image.as_deref().unwrap_or("operator"));
-    let features = passed.snapshot.features.known().cloned().unwrap_or_else(|| Feature::ALL.into());
-    let platforms = passed.snapshot.nodes.known().map(|nodes| nodes.keys().cloned().collect()).unwrap_or_default();
     let images = known_images(target.release)?;
     Ok(Said { settings, features, platforms, ..said(vec![images], Some(source)) })
 }

@@ -3,15 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::Arguments;
-use crate::api::{ImageSetPolicy, ImageSetPolicySpec, POLICY_NAME};
-use crate::cli::connection::{self, Found};
 use crate::cli::files;
+use crate::cli::live::{self, Live};
 use crate::cli::output::Failure;
 use crate::cli::{known_images, unknown_release};
-use crate::cluster::pass;
 use crate::domain::finding::Reason;
 use crate::domain::settings::InstallationSettings;
-use crate::domain::verification::{Entry, Mismatch};
+use crate::domain::snapshot::StoredImage;
+use crate::domain::verification::Mismatch;
 use crate::domain::{Catalogue, Feature, GoalState, OperatorImages, Platform, Release, Variant};
 use crate::manifest::{self, FileImageSet};
 
@@ -25,19 +24,10 @@ pub(super) struct Checked {
     pub settings: InstallationSettings,
     pub features: BTreeSet<Feature>,
     pub platforms: BTreeSet<Platform>,
-    entries: Vec<Entry>,
+    pub entries: Vec<StoredImage>,
 }
 
 impl Checked {
-    pub fn entries(&self) -> Vec<Entry> {
-        self.entries.clone()
-    }
-
-    /// How many entries it has.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// It does not have the name under which its operator looks for it.
     pub fn misnamed(&self) -> Option<Mismatch> {
         let wanted = self.images.image_set_name(self.settings.variant).ok()?;
@@ -86,7 +76,7 @@ fn of_file(arguments: &Arguments, file: &str, set: FileImageSet) -> Result<Check
         settings,
         features: arguments.with.iter().map(|one| one.0).collect(),
         platforms: arguments.platform.iter().cloned().collect(),
-        entries: set.entries.into_iter().map(|one| Entry { image: one.image, digest: one.digest }).collect(),
+        entries: set.entries.into_iter().map(|one| StoredImage { image: one.image, digest: one.digest }).collect(),
     })
 }
 
@@ -125,27 +115,19 @@ fn operator_of(
 
 /// The sets of the cluster that an operator of it looks for.
 pub(super) async fn of_cluster(arguments: &Arguments) -> Result<Vec<Checked>, Failure> {
-    let client = arguments.connection.client().await?;
-    let policy = match connection::policy(&client).await? {
-        Found::Policy(policy) => *policy,
-        Found::None | Found::KindMissing => ImageSetPolicy::new(POLICY_NAME, ImageSetPolicySpec::default()),
-    };
-    let passed = pass::look_at_cluster(client, &policy, arguments.namespace.clone()).await;
+    let Live { passed, settings, features, platforms } =
+        live::look(&arguments.connection, &arguments.namespace).await?;
     let (snapshot, decision) = (&passed.snapshot, &passed.decision);
     let Some(stored) = snapshot.image_sets.known() else {
         return Err(Failure::new("the ImageSets of the cluster cannot be read"));
     };
-    let mut settings = match snapshot.installation.known() {
-        Some(Some(installation)) => installation.settings.clone(),
-        Some(None) => snapshot.settings.installation.clone(),
-        None => return Err(Failure::new("the Installation cannot be read")),
-    };
+    let mut settings = settings.ok_or_else(|| Failure::new("the Installation cannot be read"))?;
     let asked = arguments.layout.layout();
     if !asked.is_default() {
         settings.layout = asked;
     }
-    let platforms: BTreeSet<Platform> = match arguments.platform.is_empty() {
-        true => snapshot.nodes.known().map(|nodes| nodes.keys().cloned().collect()).unwrap_or_default(),
+    let platforms = match arguments.platform.is_empty() {
+        true => platforms,
         false => arguments.platform.iter().cloned().collect(),
     };
     let mut checked: Vec<Checked> = Vec::new();
@@ -157,15 +139,14 @@ pub(super) async fn of_cluster(arguments: &Arguments) -> Result<Vec<Checked>, Fa
             continue;
         }
         let images = Catalogue::embedded().get(&goal.release).ok_or_else(|| unknown_release(goal.release))?;
-        let entries = set.images.iter().map(|one| Entry { image: one.image.clone(), digest: one.digest.clone() });
         checked.push(Checked {
             name: set.name.clone(),
             file: None,
             images,
             settings: settings.clone(),
-            features: snapshot.features.known().cloned().unwrap_or_else(|| Feature::ALL.into()),
+            features: features.clone(),
             platforms: platforms.clone(),
-            entries: entries.collect(),
+            entries: set.images.clone(),
         });
     }
     if checked.is_empty() {

@@ -26,7 +26,7 @@ impl Verified {
     fn in_sync(&self) -> usize {
         let mut wrong: Vec<usize> = self.mismatches.iter().filter_map(|one| one.entry).collect();
         wrong.dedup();
-        self.set.len() - wrong.len()
+        self.set.entries.len() - wrong.len()
     }
 }
 
@@ -40,7 +40,7 @@ fn sentence(mismatch: &Mismatch) -> String {
 pub(super) fn text(verified: &[Verified]) -> Answer {
     let mut lines = Vec::new();
     for one in verified {
-        let (total, good) = (one.set.len(), one.in_sync());
+        let (total, good) = (one.set.entries.len(), one.in_sync());
         lines.push(format!(
             "{} for operator {}: {good} of {total} entries in sync",
             one.place(None),
@@ -96,7 +96,7 @@ pub(super) fn json(verified: &[Verified]) -> Result<Answer, Failure> {
             file: one.set.file.as_ref().map(|(file, ..)| file.as_str()),
             image_set: &one.set.name,
             operator_version: one.set.images.release().to_string(),
-            entries: one.set.len(),
+            entries: one.set.entries.len(),
             in_sync: one.in_sync(),
             mismatches: one
                 .mismatches
