@@ -367,6 +367,10 @@ mod tests {
             "rpc error: code = Unknown desc = Error response from daemon: Get \"https://r.example/v2/\": net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)",
         ),
         (PullFailureKind::Timeout, "rpc error: code = DeadlineExceeded desc = context deadline exceeded"),
+        (PullFailureKind::Timeout, "failed to pull and unpack image: failed to copy: httpReadSeeker: context canceled"),
+        (PullFailureKind::NotFound, "reading manifest v3 in r.example/calico/node: StatusCode: 404, <html>"),
+        (PullFailureKind::Unauthorized, "reading manifest v3 in r.example/calico/node: StatusCode: 403, <html>"),
+        (PullFailureKind::RateLimited, "reading manifest v3 in r.example/calico/node: StatusCode: 429, <html>"),
         (
             PullFailureKind::Other,
             r#"failed to extract layer sha256:01: mount callback failed: write /var/lib/x: no space left on device: unknown"#,
