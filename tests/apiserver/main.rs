@@ -20,6 +20,7 @@ mod gate;
 mod gate_life;
 mod odd_rollouts;
 mod pods;
+mod procedure;
 mod prometheus;
 mod refused;
 mod restart;

@@ -2,7 +2,7 @@
 // demo of imageset-controller: no container engine runs where they run. The first argument picks the program, the
 // rest are that program's own arguments:
 //
-//	controlplane etcd | kube-apiserver | kube-controller-manager | kube-scheduler | registry [arguments]
+//	controlplane etcd | kube-apiserver | kube-controller-manager | kube-scheduler | registry | kubectl [arguments]
 //	controlplane htpasswd USER PASSWORD    prints a line for the registry's htpasswd file
 //
 // With TESTBOX_REQUESTS=FILE the registry appends one line per request to FILE before the answer leaves:
@@ -17,6 +17,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -33,6 +34,8 @@ import (
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
@@ -40,13 +43,17 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail("name a program: etcd, kube-apiserver, kube-controller-manager, kube-scheduler or registry")
+		fail("name a program: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, registry or kubectl")
 	}
 	if os.Getenv("TESTBOX_PARENT") == "stdin" {
 		go exitWithParent()
 	}
-	program := os.Args[1]
-	os.Args = append([]string{program}, os.Args[2:]...)
+	program, arguments := os.Args[1], os.Args[2:]
+	// Called by a link, as the people do whose commands are tested.
+	if name := filepath.Base(os.Args[0]); name == "kubectl" {
+		program, arguments = name, os.Args[1:]
+	}
+	os.Args = append([]string{program}, arguments...)
 	switch program {
 	case "etcd":
 		etcdmain.Main(os.Args)
@@ -56,6 +63,10 @@ func main() {
 		os.Exit(cli.Run(controllers.NewControllerManagerCommand()))
 	case "kube-scheduler":
 		os.Exit(cli.Run(scheduler.NewSchedulerCommand()))
+	case "kubectl":
+		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
+			kubectlutil.CheckErr(err)
+		}
 	case "registry":
 		if file := os.Getenv("TESTBOX_REQUESTS"); file != "" {
 			recordRequests(file)

@@ -29,6 +29,7 @@ pub mod rights;
 pub mod rules;
 pub mod server;
 pub mod token_service;
+pub mod walkthrough;
 
 pub use api_proxy::ApiProxy;
 pub use apply::apply_yaml;
@@ -40,3 +41,4 @@ pub use mirror::Mirror;
 pub use prometheus::Prometheus;
 pub use registry::{Kind, Registry};
 pub use registry_client::Access;
+pub use walkthrough::Walkthrough;
