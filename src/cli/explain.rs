@@ -67,7 +67,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 fn causes(message: &str) -> Vec<Explained> {
     // What was copied from a terminal, or written by YAML, has line ends in the midst of a sentence.
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let words = Words::of("", &message);
+    // What the operator says has no quotes; YAML, JSON and people put some around it.
+    let words = Words::of("", &message.replace(['\'', '"'], " ").split_whitespace().collect::<Vec<_>>().join(" "));
     let mut found = Vec::new();
     let mut add = |reason: Reason, part: Option<&str>, names: Vec<String>| {
         let rows = TABLE.iter().filter(|row| row.reason == reason);

@@ -109,8 +109,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let runtime = runtime()?;
-    let wanted = runtime.block_on(wanted::of(arguments))?;
     let registries = Registries::open(&arguments.access)?;
+    let wanted = runtime.block_on(wanted::of(arguments, &registries))?;
     let mut sets = Vec::new();
     for one in &wanted {
         sets.push(runtime.block_on(complete(one, &registries))?);
@@ -168,6 +168,9 @@ impl Arguments {
         let release = set.origin().operator;
         let Some(one) = wanted.iter().find(|one| one.release == release) else { return Vec::new() };
         let mut command = vec![format!("imageset-controller generate {release}")];
+        if self.from_cluster && !one.is_of_catalogue() {
+            command = vec!["imageset-controller generate --from-cluster".to_owned()];
+        }
         if let (Some(version), Some(images)) = (&self.version_file, &self.images_file) {
             let files = format!("--version-file {} --images-file {}", version.display(), images.display());
             command = vec!["imageset-controller generate".to_owned(), files];

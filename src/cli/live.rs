@@ -1,13 +1,20 @@
-//! A cluster as verbs that work on files see it: one look with the rights of who asks, and what it says of images. Writes nothing and
-//! asks no registry.
+//! A cluster as verbs that work on files see it: one look with the rights of who asks, and what it says of images. Writes nothing.
+//! A registry is asked for the version of an operator that is pinned by digest, as the controller asks it, and for nothing else.
 
 use std::collections::BTreeSet;
 
 use super::connection::{self, Connection};
 use super::output::Failure;
+use super::registry::Registries;
+use super::unknown_release;
 use crate::cluster::pass::{self, Passed};
+use crate::domain::finding::Reason;
+use crate::domain::report::Outcome;
 use crate::domain::settings::InstallationSettings;
-use crate::domain::{Feature, Platform};
+use crate::domain::{Catalogue, ConditionType, Feature, OperatorImages, Platform, Release, Report, decide, lists_of};
+
+/// An answer can lead to another question: the running operator's, then the target's.
+const ROUNDS: usize = 3;
 
 /// What was seen.
 pub(super) struct Live {
@@ -21,14 +28,54 @@ pub(super) struct Live {
     pub platforms: BTreeSet<Platform>,
 }
 
+impl Live {
+    /// What an operator version deploys: by the catalogue, or by what its image said of itself when the controller asked it.
+    ///
+    /// # Errors
+    /// Neither knows it.
+    pub fn images(&self, release: Release) -> Result<OperatorImages, Failure> {
+        lists_of(&self.passed.snapshot, Catalogue::embedded()).get(&release).ok_or_else(|| unknown_release(release))
+    }
+
+    /// Why the operator's version is not known; nothing if it is.
+    pub fn version_unknown(&self) -> Option<Failure> {
+        let has_operator = self.passed.snapshot.operator.known().is_some_and(Option::is_some);
+        if has_operator && self.passed.decision.operator.target.is_some() {
+            return None;
+        }
+        let findings = &self.passed.report.findings;
+        let why = findings.iter().find(|finding| finding.reason.condition() == ConditionType::VersionKnown);
+        let (reason, why) = match why.or_else(|| findings.iter().find(|finding| finding.reason.is_of_a_read())) {
+            Some(finding) => (finding.reason, finding.message.clone()),
+            None => {
+                (Reason::OperatorVersionUnknown, "there is no Deployment tigera-operator/tigera-operator".to_owned())
+            }
+        };
+        Some(
+            Failure::new(format!("the operator's version is not known: {why}"))
+                .reason(reason.as_str())
+                .hint("name the version"),
+        )
+    }
+}
+
 /// Looks once.
 ///
 /// # Errors
 /// The cluster cannot be reached, or its policy cannot be read.
-pub(super) async fn look(connection: &Connection, namespace: &str) -> Result<Live, Failure> {
+pub(super) async fn look(connection: &Connection, namespace: &str, registries: &Registries) -> Result<Live, Failure> {
     let client = connection.client().await?;
     let policy = connection::policy_if_any(&client).await?.unwrap_or_else(connection::defaults);
-    let passed = pass::look_at_cluster(client, &policy, namespace.to_owned()).await;
+    let mut passed = pass::look_at_cluster(client, &policy, namespace.to_owned()).await;
+    for _ in 0..ROUNDS {
+        let asked = passed.decision.questions.operators.clone();
+        if asked.is_empty() {
+            break;
+        }
+        passed.snapshot.answers.operators.extend(registries.operators(asked).await);
+        passed.decision = decide(&passed.snapshot, Catalogue::embedded());
+        passed.report = Report::new(&passed.snapshot, &passed.decision, &Outcome::default());
+    }
     let snapshot = &passed.snapshot;
     let settings = snapshot.installation.known().map(|installation| match installation {
         Some(installation) => installation.settings.clone(),

@@ -1,13 +1,13 @@
 //! How verbs get at registries: the flags, the credentials that a machine has already, and a client. Decides nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::output::{Failure, Progress, note};
-use crate::domain::answer::Hints;
+use crate::domain::answer::{Answer as Of, Hints, OperatorImage};
 use crate::domain::finding::Reason;
 use crate::domain::{Reference, RegistryFailure, RegistryLayout, ResolvedImage};
 use crate::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
@@ -104,12 +104,26 @@ impl Registries {
         references: &[Reference],
         hints: &Hints,
     ) -> Vec<Result<ResolvedImage, RegistryFailure>> {
-        let access =
-            Access { credentials: self.credentials.iter().cloned().collect(), registries: self.settings(references) };
+        let access = self.access(references);
         let progress = Progress::start(title, references.len());
         let answers = self.client.resolve(&access, references, hints, |done| progress.reached(done)).await;
         progress.end();
         answers
+    }
+
+    /// Digest and version label of operator images.
+    pub async fn operators(&self, references: BTreeSet<Reference>) -> BTreeMap<Reference, Of<OperatorImage>> {
+        let mut answers = BTreeMap::new();
+        for reference in references {
+            let access = self.access(std::slice::from_ref(&reference));
+            let answer = self.client.operator_version_label(&access, &reference).await;
+            answers.insert(reference, answer.map_or_else(Of::Failed, Of::Known));
+        }
+        answers
+    }
+
+    fn access(&self, references: &[Reference]) -> Access {
+        Access { credentials: self.credentials.iter().cloned().collect(), registries: self.settings(references) }
     }
 
     /// One entry per registry that is asked.

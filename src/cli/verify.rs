@@ -80,11 +80,11 @@ struct Verified {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let runtime = runtime()?;
+    let registries = Registries::open(&arguments.access)?;
     let sets = match arguments.file.is_empty() {
-        true => runtime.block_on(sets::of_cluster(arguments))?,
+        true => runtime.block_on(sets::of_cluster(arguments, &registries))?,
         false => sets::of_files(arguments)?,
     };
-    let registries = Registries::open(&arguments.access)?;
     let mut verified = Vec::new();
     for set in sets {
         let mismatches = runtime.block_on(verify(&set, &registries))?;

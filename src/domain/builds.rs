@@ -12,6 +12,13 @@ use super::settings::{InstallationSettings, PrepareVersion};
 use super::snapshot::Read;
 use super::{Catalogue, Digest, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
 
+/// The lists as they hold in a cluster: the catalogue's, and of images that were inspected there what they said of themselves.
+#[must_use]
+pub fn lists_of<'a>(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>) -> Catalogue<'a> {
+    let builds = Builds::new(snapshot, embedded);
+    builds.effective.unwrap_or_else(|| embedded.clone())
+}
+
 /// The catalogue as it holds in one cluster.
 pub(super) struct Builds<'a> {
     snapshot: &'a Snapshot,

@@ -42,6 +42,7 @@ pub mod snapshot;
 pub mod stored;
 pub mod verification;
 
+pub use builds::lists_of;
 pub use catalogue::Catalogue;
 pub use decide::decide;
 pub use decision::{Action, Decision, GoalState};

@@ -12,7 +12,7 @@ use crate::testbox::images::{self, INDEX_TYPE, Image, LINUX_PLATFORMS, MANIFEST_
 use crate::testbox::registry_client::digest_of;
 use crate::testbox::rules::{Entry, Features, OperatorRules, Variant, all_versions, key, strict_problems};
 use crate::testbox::{Access, Kind, Registry};
-use crate::{assert_says, command, run, told};
+use crate::{adopted, assert_says, command, run, told};
 
 /// Name, operator version and entries of a set.
 pub type Made = (String, String, Vec<Entry>);
@@ -73,7 +73,7 @@ async fn push_everything(access: &Access, references: &BTreeSet<String>) -> BTre
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sets_of_all_releases_are_what_their_operators_want() {
+async fn the_sets_of_all_releases_are_what_their_operators_want_and_take() {
     let registry = Registry::start(Kind::Anonymous).await.unwrap();
     let releases: Vec<String> =
         all_versions().iter().map(ToString::to_string).filter(|text| text != "v1.41.0").collect();
@@ -111,6 +111,9 @@ async fn the_sets_of_all_releases_are_what_their_operators_want() {
 
     // Again, the same bytes.
     assert_eq!(told(&run(&arguments)).1, stdout);
+
+    // And so do the operators, as they run.
+    adopted::by_every_operator(&made).await;
 }
 
 fn token() -> Kind {

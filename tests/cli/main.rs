@@ -2,6 +2,7 @@
 //! codes, standard output and standard error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod adopted;
 mod cluster;
 mod explain;
 mod generate;

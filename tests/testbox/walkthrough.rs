@@ -52,7 +52,8 @@ impl Walkthrough {
 
     /// Titles of the sections with commands or files, in order.
     pub fn sections(&self) -> Vec<String> {
-        let is_walked = |section: &&Section| section.text.contains("```console\n") || section.text.contains("```yaml\n# ");
+        let is_walked =
+            |section: &&Section| section.text.contains("```console\n") || section.text.contains("```yaml\n# ");
         let runs = self.sections.iter().filter(is_walked);
         runs.map(|section| section.title.clone()).collect()
     }

@@ -1,5 +1,5 @@
 //! For which operator versions a set is to be made, and for which cluster: named by flags, or read from a manifest, from a live
-//! cluster, or from what an operator printed of itself. Asks no registry.
+//! cluster, or from what an operator printed of itself. Asks no registry for images.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +9,7 @@ use super::Arguments;
 use crate::cli::files;
 use crate::cli::live::{self, Live};
 use crate::cli::output::Failure;
+use crate::cli::registry::Registries;
 use crate::cli::{known_images, unknown_release};
 use crate::domain::finding::Reason;
 use crate::domain::required::Feature;
@@ -49,6 +50,11 @@ impl Wanted {
         Snapshot { settings, nodes: Read::Known(nodes), features, ..Snapshot::default() }
     }
 
+    /// Whether its images are those that this build knows.
+    pub const fn is_of_catalogue(&self) -> bool {
+        matches!(self.catalogue, Cow::Borrowed(_))
+    }
+
     /// What is known of operator releases.
     pub fn catalogue(&self) -> &Catalogue<'static> {
         &self.catalogue
@@ -66,11 +72,11 @@ struct Said {
     printed: bool,
 }
 
-/// All that is wanted, in the order of releases, each once. What no registry can help is said before any is asked.
-pub(super) async fn of(arguments: &Arguments) -> Result<Vec<Wanted>, Failure> {
+/// All that is wanted, in the order of releases, each once. What no registry can help is said before any is asked for images.
+pub(super) async fn of(arguments: &Arguments, registries: &Registries) -> Result<Vec<Wanted>, Failure> {
     let said = match (&arguments.version_file, &arguments.images_file) {
         (Some(version), Some(images)) => printed(version, images)?,
-        _ if arguments.from_cluster => of_cluster(arguments).await?,
+        _ if arguments.from_cluster => of_cluster(arguments, registries).await?,
         _ if !arguments.file.is_empty() => of_manifests(&arguments.file)?,
         _ => named(&arguments.releases)?,
     };
@@ -204,20 +210,18 @@ fn of_image(file: &str, found: &manifest::OperatorImage) -> Result<OperatorImage
 }
 
 /// The operator of the cluster, and what its Installation says.
-async fn of_cluster(arguments: &Arguments) -> Result<Said, Failure> {
-    let Live { passed, settings, features, platforms } =
-        live::look(&arguments.connection, &arguments.namespace).await?;
-    let target = passed.decision.operator.target.as_ref();
-    let Some(target) = target.filter(|_| passed.snapshot.operator.known().is_some_and(Option::is_some)) else {
-        let why = passed.report.findings.first().map_or_else(
-            || "there is no Deployment tigera-operator/tigera-operator".to_owned(),
-            crate::domain::Finding::sentence,
-        );
-        return Err(Failure::new(format!("the operator's version is not known: {why}")).hint("name the version"));
-    };
+async fn of_cluster(arguments: &Arguments, registries: &Registries) -> Result<Said, Failure> {
+    let live = live::look(&arguments.connection, &arguments.namespace, registries).await?;
+    if let Some(failure) = live.version_unknown() {
+        return Err(failure);
+    }
+    let target = live.passed.decision.operator.target.as_ref();
+    let target = target.ok_or_else(|| Failure::new("the operator's version is not known").hint("name the version"))?;
+    let source = format!("the cluster's {}", target.image.as_deref().unwrap_or("operator"));
+    let images = live.images(target.release)?;
+    let printed = Catalogue::embedded().get(&target.release).as_ref() != Some(&images);
+    let Live { settings, features, platforms, .. } = live;
     let settings = settings
         .ok_or_else(|| Failure::new("the Installation cannot be read").hint("name version, registry and path"))?;
-    let source = format!("the cluster's {}", target.image.as_deref().unwrap_or("operator"));
-    let images = known_images(target.release)?;
-    Ok(Said { settings, features, platforms, ..said(vec![images], Some(source)) })
+    Ok(Said { settings, features, platforms, printed, ..said(vec![images], Some(source)) })
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::Arguments;
 use crate::cli::files;
+use crate::cli::known_images;
 use crate::cli::live::{self, Live};
 use crate::cli::output::Failure;
-use crate::cli::{known_images, unknown_release};
+use crate::cli::registry::Registries;
 use crate::domain::finding::Reason;
 use crate::domain::settings::InstallationSettings;
 use crate::domain::snapshot::StoredImage;
@@ -114,20 +115,20 @@ fn operator_of(
 }
 
 /// The sets of the cluster that an operator of it looks for.
-pub(super) async fn of_cluster(arguments: &Arguments) -> Result<Vec<Checked>, Failure> {
-    let Live { passed, settings, features, platforms } =
-        live::look(&arguments.connection, &arguments.namespace).await?;
+pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -> Result<Vec<Checked>, Failure> {
+    let live = live::look(&arguments.connection, &arguments.namespace, registries).await?;
+    let Live { passed, settings, features, platforms } = &live;
     let (snapshot, decision) = (&passed.snapshot, &passed.decision);
     let Some(stored) = snapshot.image_sets.known() else {
         return Err(Failure::new("the ImageSets of the cluster cannot be read"));
     };
-    let mut settings = settings.ok_or_else(|| Failure::new("the Installation cannot be read"))?;
+    let mut settings = settings.clone().ok_or_else(|| Failure::new("the Installation cannot be read"))?;
     let asked = arguments.layout.layout();
     if !asked.is_default() {
         settings.layout = asked;
     }
     let platforms = match arguments.platform.is_empty() {
-        true => platforms,
+        true => platforms.clone(),
         false => arguments.platform.iter().cloned().collect(),
     };
     let mut checked: Vec<Checked> = Vec::new();
@@ -138,7 +139,7 @@ pub(super) async fn of_cluster(arguments: &Arguments) -> Result<Vec<Checked>, Fa
         if checked.iter().any(|one| one.name == set.name) {
             continue;
         }
-        let images = Catalogue::embedded().get(&goal.release).ok_or_else(|| unknown_release(goal.release))?;
+        let images = live.images(goal.release)?;
         checked.push(Checked {
             name: set.name.clone(),
             file: None,
@@ -150,6 +151,9 @@ pub(super) async fn of_cluster(arguments: &Arguments) -> Result<Vec<Checked>, Fa
         });
     }
     if checked.is_empty() {
+        if let Some(failure) = live.version_unknown() {
+            return Err(failure);
+        }
         return Err(Failure::new("no ImageSet is stored that the operator of this cluster looks for")
             .hint("imageset-controller plan says which one it wants"));
     }

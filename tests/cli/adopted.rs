@@ -1,0 +1,85 @@
+//! What `generate` made, given to the operator double: each release, one after another, on a real API server.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::testbox::crds::{self, Kind as OperatorKind};
+use crate::testbox::operator_double::{OperatorDouble, Options, What};
+use crate::testbox::rules::Entry;
+use crate::testbox::{ControlPlane, apply_yaml};
+
+/// Only a bound for a hung test.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Each operator finds the set that was made for it, takes it without a complaint, and rolls its workloads out with it.
+pub async fn by_every_operator(sets: &[(String, String, Vec<Entry>)]) {
+    let control_plane = ControlPlane::start("every-release").await.unwrap();
+    let client = control_plane.client();
+    crds::install(&client).await.unwrap();
+    let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: tigera-operator}}\n";
+    apply_yaml(client.clone(), namespace).await.unwrap();
+    apply(&client, OperatorKind::Installation, "default", json!({ "variant": "Calico" })).await;
+    let options = Options {
+        pod_start: Duration::ZERO,
+        roll_out: Duration::ZERO,
+        poll: Duration::from_millis(5),
+        ..Options::default()
+    };
+    let double = OperatorDouble::start(client.clone(), options);
+    let mut stored: BTreeSet<&str> = BTreeSet::new();
+    for (name, version, entries) in sets {
+        let images: Vec<Value> =
+            entries.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
+        apply(&client, OperatorKind::ImageSet, name, json!({ "images": images })).await;
+        run(&client, version).await;
+        let took_over = |what: &What| matches!(what, What::OperatorTookOver { version: of, .. } if of == version);
+        double.wait_for(&format!("operator {version} to take over"), SOON, took_over).await.unwrap();
+        double.wait_adopted(name, SOON).await.unwrap();
+        double.wait_healthy(SOON).await.unwrap();
+
+        let events = double.events();
+        let since = events.iter().rposition(|seen| took_over(&seen.what)).unwrap();
+        let complaints: Vec<String> = events[since..]
+            .iter()
+            .filter(|seen| {
+                matches!(seen.what, What::Degraded(_) | What::UsesTags | What::LookedFor { found: false, .. })
+            })
+            .map(ToString::to_string)
+            .collect();
+        assert!(complaints.is_empty(), "operator {version} with {name}: {complaints:#?}");
+        // Sets of other releases block the oldest operators.
+        stored.insert(name);
+        for other in std::mem::take(&mut stored) {
+            if other == name {
+                stored.insert(other);
+            } else {
+                OperatorKind::ImageSet.api(&client).delete(other, &DeleteParams::default()).await.unwrap();
+            }
+        }
+    }
+    double.stop().await;
+}
+
+async fn apply(client: &Client, kind: OperatorKind, name: &str, spec: Value) {
+    let parameters = PatchParams::apply("human").force();
+    kind.api(client).patch(name, &parameters, &Patch::Apply(kind.object(name, spec))).await.unwrap();
+}
+
+async fn run(client: &Client, version: &str) {
+    let labels = json!({ "k8s-app": "tigera-operator" });
+    let container = json!({ "name": "tigera-operator", "image": format!("quay.io/tigera/operator:{version}") });
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
+        "spec": {
+            "replicas": 1, "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } },
+        },
+    });
+    let api: Api<Deployment> = Api::namespaced(client.clone(), "tigera-operator");
+    api.patch("tigera-operator", &PatchParams::apply("human").force(), &Patch::Apply(deployment)).await.unwrap();
+}
