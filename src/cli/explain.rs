@@ -101,7 +101,7 @@ fn causes(message: &str) -> Vec<Explained> {
             Some(PullFailureKind::PlatformMissing) => add(Reason::PullPlatformMissing, None, Vec::new()),
             Some(PullFailureKind::RateLimited) => add(Reason::PullRateLimited, None, Vec::new()),
             Some(PullFailureKind::Timeout) => add(Reason::PullTimeout, None, Vec::new()),
-            _ => {}
+            _ => add(Reason::PullFailed, None, Vec::new()),
         }
     }
     if found.is_empty() {

@@ -130,7 +130,7 @@ const fn row(reason: Reason, seen: &'static str, cause: &'static str, fix: &'sta
 }
 
 /// The explain table.
-pub const TABLE: [Row; 15] = [
+pub const TABLE: [Row; 16] = [
     row(
         Reason::ExactImageSetMissing,
         "`ImageSets exist but none with the expected name calico-vX`",
@@ -208,6 +208,12 @@ pub const TABLE: [Row; 15] = [
         "`ErrImagePull` with a timeout, `connection refused`, `no such host`, `x509:` or a 5xx",
         "the node does not reach the registry or does not trust it, or the registry fails",
         "check network, DNS and proxy of the nodes, and whether they trust the registry's certificate",
+    ),
+    row(
+        Reason::PullFailed,
+        "`ErrImagePull`, `ImagePullBackOff` with no word of why, or with words that are not in this table",
+        "the kubelet says why in an event of the pod, and leaves it out in most other places",
+        "look at the events: `kubectl describe pod`; the condition `ImagePullFailing` keeps what the kubelet said first",
     ),
     row(
         Reason::ExecFormatError,

@@ -14,6 +14,7 @@ use crate::testbox::Kubelet;
 use crate::testbox::kubelet::Plays;
 use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::rules::OperatorRules;
+use crate::verbs::assert_says;
 use crate::world::{SOON, Scenery, World, eventually};
 
 pub const NAMESPACE: &str = "imageset-inspection";
@@ -106,6 +107,22 @@ async fn an_unknown_release_is_asked_once_and_its_set_is_there_before_it_runs() 
     assert!(double.degraded_moments().is_empty(), "{:?}", double.degraded_moments());
     assert_eq!(kubelet.started().len(), 1, "{:?}", kubelet.started());
     assert!(kubelet.started()[0].contains("@sha256:"), "it ran by digest");
+
+    // The verbs for files know what the image said of itself, too.
+    world.mirror.registry.start_again().await.unwrap();
+    let host = world.mirror.registry.host();
+    let (code, set, stderr) = world.verb(&["generate", "--from-cluster", "--plain-http", &host]).await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_says(
+        &set,
+        &["tigera-operator v1.44.0", "#   imageset-controller generate --from-cluster ", "name: calico-v3.33.0"],
+    );
+    for (name, digest) in world.stored("calico-v3.33.0").await.unwrap() {
+        assert_says(&set, &[&format!("  - image: {name}\n    digest: {digest}\n")]);
+    }
+    let (code, stdout, stderr) = world.verb(&["verify", "--plain-http", &host]).await;
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert_says(&stdout, &["ImageSet calico-v3.33.0 for operator v1.44.0: ", "entries in sync"]);
     double.stop().await;
     world.finish(&[&controller]).await;
 }

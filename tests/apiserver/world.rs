@@ -245,10 +245,15 @@ impl World {
 
     /// Starts the controller with the rights of its ServiceAccount.
     pub async fn controller(&self, instance: &str) -> Controller {
+        self.controller_in(&[], instance).await
+    }
+
+    /// The same with these variables in its environment.
+    pub async fn controller_in(&self, environment: &[(&'static str, String)], instance: &str) -> Controller {
         let namespace = "imageset-controller";
         let kubeconfig = self.control_plane.kubeconfig_for_service_account(namespace, namespace).await.unwrap();
         let binary = Path::new(env!("CARGO_BIN_EXE_imageset-controller"));
-        Controller::start(binary, &kubeconfig, instance, self.control_plane.logs()).await.unwrap()
+        Controller::start_in(environment, binary, &kubeconfig, instance, self.control_plane.logs()).await.unwrap()
     }
 
     /// Policies.

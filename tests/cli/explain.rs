@@ -5,7 +5,13 @@ use serde_json::Value;
 use crate::{assert_says, run, told};
 
 /// A message as people paste it, the reason of it, and a word of what helps.
-const MESSAGES: [(&str, &str, &str); 12] = [
+const MESSAGES: [(&str, &str, &str); 14] = [
+    (
+        "    message: 'invalid ImageSet: ImageSet did not contain\n      image calico/csi'\n    observedGeneration: 1",
+        "ImagesNotListed: calico/csi",
+        "made anew",
+    ),
+    ("State: Waiting\n Reason: ErrImagePull\n", "PullFailed", "look at the events"),
     (
         "Unable to create the Tigera CA: ImageSets exist but none with the expected name calico-v3.32.1",
         "ExactImageSetMissing: calico-v3.32.1",
@@ -76,7 +82,7 @@ fn without_a_message_all_are_listed_as_on_the_page() {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
         assert_says(&stdout, &[cells[0], cells[1], cells[2]]);
     }
-    assert_eq!((code, count), (0, 15));
+    assert_eq!((code, count), (0, 16));
 }
 
 #[test]

@@ -34,10 +34,24 @@ impl Controller {
     /// # Errors
     /// It ended, or did not get ready; the message has the end of its log.
     pub async fn start(binary: &Path, kubeconfig: &Path, instance: &str, logs: &Path) -> Result<Self> {
+        Self::start_in(&[], binary, kubeconfig, instance, logs).await
+    }
+
+    /// The same with these variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_in(
+        environment: &[(&'static str, String)],
+        binary: &Path,
+        kubeconfig: &Path,
+        instance: &str,
+        logs: &Path,
+    ) -> Result<Self> {
         let binary = binary.canonicalize().with_context(|| format!("{} is not built", binary.display()))?;
         let mut attempt = 1;
         loop {
-            match Self::start_once(&binary, kubeconfig, instance, logs).await {
+            match Self::start_once(environment, &binary, kubeconfig, instance, logs).await {
                 Ok(started) => return Ok(started),
                 // Another process may have taken the port between our choice and the bind.
                 Err(error) if attempt < ATTEMPTS && is_port_taken(&error) => attempt += 1,
@@ -46,7 +60,13 @@ impl Controller {
         }
     }
 
-    async fn start_once(binary: &Path, kubeconfig: &Path, instance: &str, logs: &Path) -> Result<Self> {
+    async fn start_once(
+        environment: &[(&'static str, String)],
+        binary: &Path,
+        kubeconfig: &Path,
+        instance: &str,
+        logs: &Path,
+    ) -> Result<Self> {
         let port = free_port()?;
         let log = logs.join(format!("{instance}.log"));
         let mut command = Command::new("sh");
@@ -54,6 +74,7 @@ impl Controller {
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--log-format", "json"]);
         command.args(["--log-level", "info,imageset_controller=debug"]);
         command.arg("--kubeconfig").arg(kubeconfig);
+        command.envs(environment.iter().map(|(name, value)| (*name, value)));
         command.env("POD_NAME", instance).env_remove("POD_NAMESPACE").env("RUST_BACKTRACE", "1");
         let mut process = Process::spawn("controller", command, &log)?;
         process.wait_until_ready(|| async move { matches!(get(port, "/readyz").await, Ok((200, _))) }).await?;

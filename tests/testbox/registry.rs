@@ -65,6 +65,15 @@ impl Registry {
         Self::start_with(kind, Some(ServerCertificate::create("testbox registry")?), "127.0.0.1").await
     }
 
+    /// The same, with a certificate for these names.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_tls_as(kind: Kind, names: &[&str]) -> Result<Self> {
+        let certificate = ServerCertificate::create_with("testbox registry", names, |_| {})?;
+        Self::start_with(kind, Some(certificate), "127.0.0.1").await
+    }
+
     /// Either, under the name `localhost`, the token service too: crane takes no token service at a private IP address.
     ///
     /// # Errors

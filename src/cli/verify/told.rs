@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Verified;
 use crate::cli::output::{Answer, Failure};
+use crate::domain::Reason;
 use crate::domain::verification::Mismatch;
 
 impl Verified {
@@ -20,6 +21,15 @@ impl Verified {
     fn line(&self, mismatch: &Mismatch) -> usize {
         let Some((_, lines, whole)) = &self.set.file else { return 0 };
         mismatch.entry.and_then(|entry| lines.get(entry)).copied().unwrap_or(*whole)
+    }
+
+    /// What to do. What the policy would do for a cluster's set, people do for a file.
+    fn next_step(&self, mismatch: &Mismatch) -> &'static str {
+        match (&self.set.file, mismatch.reason) {
+            (Some(_), Reason::FipsMismatch) => "name the cluster's mode with --fips, or have the set made anew for it",
+            (Some(_), Reason::TagMoved) => "find out why; generate pins the new digest",
+            _ => mismatch.next_step,
+        }
     }
 
     /// Entries with which nothing is wrong.
@@ -54,8 +64,9 @@ pub(super) fn text(verified: &[Verified]) -> Answer {
                 mismatch.reason,
                 sentence(mismatch)
             ));
-            if !mismatch.next_step.is_empty() {
-                lines.push(format!("    → {}", mismatch.next_step));
+            let next_step = one.next_step(mismatch);
+            if !next_step.is_empty() {
+                lines.push(format!("    → {next_step}"));
             }
         }
     }
@@ -106,7 +117,7 @@ pub(super) fn json(verified: &[Verified]) -> Result<Answer, Failure> {
                     image: mismatch.image.as_deref(),
                     line: one.set.file.is_some().then(|| one.line(mismatch)),
                     message: &mismatch.message,
-                    next_step: mismatch.next_step,
+                    next_step: one.next_step(mismatch),
                     known: mismatch.known,
                 })
                 .collect(),
@@ -124,7 +135,7 @@ pub(super) fn github(verified: &[Verified]) -> Answer {
             let level = if mismatch.known { "error" } else { "warning" };
             let place =
                 one.set.file.as_ref().map(|(file, ..)| format!("file={},line={},", property(file), one.line(mismatch)));
-            let message = format!("{}; {}", sentence(mismatch), mismatch.next_step);
+            let message = format!("{}; {}", sentence(mismatch), one.next_step(mismatch));
             lines.push(format!(
                 "::{level} {}title={}::{}",
                 place.unwrap_or_default(),
