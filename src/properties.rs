@@ -9,6 +9,7 @@ pub use crate::registry::properties::{challenge, docker_config, manifest};
 use crate::domain::explain::Words;
 use crate::domain::{Catalogue, ImageName, Reference, RegistryLayout};
 use crate::inspection::output;
+use crate::manifest::{self, Found};
 use crate::registry::properties::asked_where_it_says;
 
 /// A reference reads back as it was written, goes to the host that it names, and is placed as the operator does it. The first
@@ -101,6 +102,52 @@ pub fn operator_words(data: &[u8]) {
     assert!(length < 64 * 1024, "what is taken grows with the text");
 }
 
+/// Pinning changes the one value and no other byte, and reads back as what was written, its quotes kept; what stands elsewhere stays.
+/// What is refused is refused at a place that the text has. ImageSets and Installations are read where they stand.
+pub fn operator_manifest(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let refused = |refused: &manifest::Refused| {
+        // Line ends of YAML are those of `lines` and lone carriage returns; the place can be behind the last one.
+        let lines = text.split(['\n', '\r']).count();
+        assert!(refused.line <= lines + 1, "line {} of {lines}: {refused}", refused.line);
+        assert!(refused.message.len() < 8 * 1024, "an error that grows with the text");
+    };
+    match manifest::image_sets(text) {
+        Ok(sets) => {
+            for entry in sets.iter().flat_map(|set| &set.entries) {
+                assert!(text.get(entry.place.bytes.clone()).is_some(), "{entry:?} is not in the text");
+            }
+        }
+        Err(error) => refused(&error),
+    }
+    if let Err(error) = manifest::installation(text) {
+        refused(&error);
+    }
+    let images = match manifest::operator_images(text, "tigera-operator") {
+        Ok(Found::Images(images)) => images,
+        Ok(_) => return,
+        Err(error) => return refused(&error),
+    };
+    let pinned = format!("quay.io/tigera/operator:v1.42.4@sha256:{}", "5".repeat(64));
+    for (position, one) in images.iter().enumerate() {
+        let changed = match manifest::with_image(text, one, &pinned) {
+            Ok(changed) => changed,
+            Err(error) => return refused(&error),
+        };
+        let bytes = one.place.bytes.clone();
+        assert_eq!(changed.len(), text.len() - one.image.len() + pinned.len());
+        assert_eq!(changed[..bytes.start], text[..bytes.start]);
+        assert_eq!(changed[changed.len() - (text.len() - bytes.end)..], text[bytes.end..]);
+        let Ok(Found::Images(again)) = manifest::operator_images(&changed, "tigera-operator") else {
+            panic!("what was pinned is not read any more:\n{changed}");
+        };
+        let read: Vec<&str> = again.iter().map(|image| image.image.as_str()).collect();
+        let mut wanted: Vec<&str> = images.iter().map(|image| image.image.as_str()).collect();
+        wanted[position] = &pinned;
+        assert_eq!(read, wanted);
+    }
+}
+
 /// A log that was understood has every image in it and no other, whatever stands between its lines.
 pub fn operator_output(data: &[u8]) {
     let Ok(log) = std::str::from_utf8(data) else { return };
@@ -146,10 +193,11 @@ mod tests {
     #[test]
     fn every_corpus_holds_the_properties() {
         type Property = fn(&[u8]);
-        let targets: [(&str, Property); 6] = [
+        let targets: [(&str, Property); 7] = [
             ("challenge", challenge),
             ("docker_config", docker_config),
             ("manifest", manifest),
+            ("operator_manifest", operator_manifest),
             ("operator_output", operator_output),
             ("operator_words", operator_words),
             ("reference", reference),
