@@ -65,7 +65,7 @@ pub(super) struct Arguments {
     access: AccessArguments,
 
     /// Namespace of the controller
-    #[arg(short, long, default_value = "imageset-controller")]
+    #[arg(short, long, default_value = "imageset-controller", help_heading = "Cluster")]
     namespace: String,
 
     #[command(flatten)]

@@ -11,8 +11,9 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::testbox::crds::Kind as OperatorKind;
+use crate::testbox::operator_double::What;
 use crate::testbox::rules::OperatorRules;
-use crate::testbox::{Internet, apply_yaml, process};
+use crate::testbox::{Internet, Walkthrough, apply_yaml, process};
 use crate::world::{SOON, Scenery, World};
 
 const RELEASES: [&str; 3] = ["v1.40.15", "v1.42.4", "v1.43.0"];
@@ -87,6 +88,9 @@ async fn every_example_of_every_help_works_as_it_is_printed() {
     world.create(OperatorKind::Installation, "default", json!({ "variant": "Calico" })).await;
     let folder = tempfile::tempdir().unwrap();
     let environment = prepare(&world, &internet, folder.path()).await;
+    double.wait_for("the operator to use tags", SOON, |what| *what == What::UsesTags).await.unwrap();
+    readme(&environment).await;
+
     world.policy_as(json!({ "mode": "Apply" })).await.unwrap();
     let controller = world.controller_in(&internet.environment(), "first").await;
     double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();
@@ -128,13 +132,28 @@ async fn every_example_of_every_help_works_as_it_is_printed() {
     world.finish(&[&controller]).await;
 }
 
+/// What the README shows, in a folder of its own.
+async fn readme(environment: &[(&'static str, String)]) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("tigera-operator.yaml"), manifest()).unwrap();
+    let page = Walkthrough::of("README.md", folder.path(), environment.to_vec(), Vec::new()).unwrap();
+    let walk = move || {
+        let mut page = page;
+        page.walk("On the command line")
+    };
+    tokio::task::spawn_blocking(walk).await.unwrap().unwrap();
+}
+
+fn manifest() -> String {
+    let manifest = include_str!("procedure/tigera-operator.yaml");
+    manifest.replace("IMAGE", "quay.io/tigera/operator:v1.42.4").replace("VERSION", "v1.42.4")
+}
+
 /// The files that examples name, and what they call beside us. The world outside is a file: `curl` prints the manifest. `skopeo` and
 /// `jq` need not be on this machine, and are not what is tried here.
 async fn prepare(world: &World, internet: &Internet, folder: &Path) -> Vec<(&'static str, String)> {
-    let manifest = include_str!("procedure/tigera-operator.yaml");
-    let manifest = manifest.replace("IMAGE", "quay.io/tigera/operator:v1.42.4").replace("VERSION", "v1.42.4");
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
-    write("tigera-operator.yaml", &manifest);
+    write("tigera-operator.yaml", &manifest());
     let installation =
         "apiVersion: operator.tigera.io/v1\nkind: Installation\nmetadata: {name: default}\nspec: {variant: Calico}\n";
     write("installation.yaml", installation);
