@@ -6,6 +6,7 @@
 
 mod conform;
 mod copies;
+mod documented;
 mod kinds;
 mod krew;
 mod linted;
