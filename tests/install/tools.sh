@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the tools that the manifests are tested with (`helm`, `kustomize`, `kubeconform`) into target/tools, with what their
-# kinds look like in target/tools/kinds, and prints that folder. Does nothing when all is there already from the same sources.
+# Puts the tools that the manifests are tested with (`helm`, `kustomize`, `kubeconform`, Krew's own check) into target/tools, with
+# what their kinds look like in target/tools/kinds, and prints that folder. Does nothing when all is there already from the same sources.
 # All are built from their Go modules, whatever is in PATH, so that everybody tests with the same versions: go.mod and go.sum.
 set -euo pipefail
 
@@ -19,12 +19,15 @@ mkdir -p "$tools_dir"
 cd "$source_dir"
 lock "$tools_dir/lock-install"
 
-# Name and package of each tool: the `tool` block of go.mod. A major version at the end of a package is no name.
-tools=$(sed -n '/^tool (/,/^)/s/^\t//p' go.mod | awk -F/ '{name = $NF ~ /^v[0-9]+$/ ? $(NF - 1) : $NF; print name " " $0}')
+# Name, package and module of each tool, from the go.mod files. A major version at the end of a package is no name.
+tools=$(for module in . krew; do
+    sed -n -e 's/^tool \([^(]\)/\1/p' -e '/^tool (/,/^)/s/^\t//p' $module/go.mod |
+        awk -F/ -v module=$module '{name = $NF ~ /^v[0-9]+$/ ? $(NF - 1) : $NF; print name " " $0 " " module}'
+done)
 
 is_built() {
-    local name package
-    while read -r name package; do
+    local name
+    while read -r name _; do
         [ -x "$tools_dir/$name" ] && [ "$(cat "$stamp-$name" 2>/dev/null)" = "$1" ] || return 1
     done <<<"$tools"
     [ "$(cat "$stamp-kinds" 2>/dev/null)" = "$1" ]
@@ -52,7 +55,7 @@ fetch_kinds() {
     printf '%s' "$sources" >"$stamp-kinds"
 }
 
-sources=$(sum_of go.mod go.sum tools.sh ../controlplane/go.mod)
+sources=$(sum_of go.mod go.sum krew/go.mod krew/go.sum tools.sh ../controlplane/go.mod)
 if is_built "$sources"; then
     printf '%s\n' "$tools_dir"
     exit 0
@@ -64,10 +67,10 @@ if ! command -v go >/dev/null; then
     exit 3
 fi
 
-while read -r name package; do
+while read -r name package module; do
     rm -f "$stamp-$name"
     build_with_progress "Building $name (once; minutes when cold)" "$tools_dir/$name-build.log" \
-        env CGO_ENABLED=0 go build -v -trimpath -ldflags "-s -w" -o "$tools_dir/$name.new" "$package" </dev/null
+        env CGO_ENABLED=0 go build -C "$module" -v -trimpath -ldflags "-s -w" -o "$tools_dir/$name.new" "$package" </dev/null
     mv "$tools_dir/$name.new" "$tools_dir/$name"
     printf '%s' "$sources" >"$stamp-$name"
 done <<<"$tools"
