@@ -80,6 +80,10 @@ fn pod_troubles(pod: &Value, found: &mut Vec<String>) {
         wants(security.get("privileged").is_none_or(|one| one == &json!(false)), "is privileged");
         wants(security.pointer("/capabilities/drop") == Some(&json!(["ALL"])), "keeps capabilities");
         wants(list(security, "/capabilities/add").is_empty(), "has capabilities");
+        // The whole reference belongs to who applies it: what the API server adds to it would be a conflict for the next one.
+        let of_pod =
+            |variable: &Value| variable.pointer("/valueFrom/fieldRef").is_some_and(|one| one["apiVersion"] != "v1");
+        wants(!list(container, "/env").iter().any(of_pod), "has a fieldRef without its version");
         let secret = |variable: &Value| variable.pointer("/valueFrom/secretKeyRef").is_some();
         wants(!list(container, "/env").iter().any(secret), "has a secret in a variable");
     }
@@ -251,7 +255,7 @@ spec:
       - name: bad
         image: registry.example.com:5000/bad
         ports: [{name: web, containerPort: 80, hostPort: 80}]
-        env: [{name: A, valueFrom: {secretKeyRef: {name: a, key: b}}}]
+        env: [{name: A, valueFrom: {secretKeyRef: {name: a, key: b}}}, {name: B, valueFrom: {fieldRef: {fieldPath: a}}}]
         securityContext: {privileged: true, capabilities: {add: [NET_ADMIN]}}
 ---
 kind: Deployment
@@ -304,6 +308,7 @@ subjects: [{kind: ServiceAccount, namespace: a, name: a}]
         "Deployment a/bad: keeps capabilities",
         "Deployment a/bad: has capabilities",
         "Deployment a/bad: has a secret in a variable",
+        "Deployment a/bad: has a fieldRef without its version",
         "Deployment a/bad: has no NetworkPolicy for Egress",
         "Deployment a/latest: has a NetworkPolicy that does nothing in the node's network",
         "Deployment a/bad: has a port of the node",
