@@ -2,14 +2,18 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 KEEP ?=
+# Where archives of the binary are packed to, and where they and the project will be found.
+DIST ?= target/dist
+ADDRESS ?=
+HOMEPAGE ?=
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS = $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help demo test check lint bench fuzz needs-rust needs-go needs-fuzz
+.PHONY: help demo test check lint bench fuzz install-yaml archive krew needs-rust needs-go needs-fuzz
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "} {printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "} {printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: needs-rust needs-go ## Tell the main job as a story on a real control plane and registry (KEEP=1 keeps it running)
 	@tests/controlplane/build.sh >/dev/null
@@ -20,6 +24,7 @@ test: needs-rust needs-go ## Run every test: lints' cheap part, units, scenarios
 	@tests/controlplane/build.sh >/dev/null
 	@tests/peers/tools.sh >/dev/null
 	@tests/prometheus/tools.sh >/dev/null
+	@tests/install/tools.sh >/dev/null
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) test --locked
@@ -43,6 +48,17 @@ bench: needs-rust needs-go ## Measure against the limits of the product; fails o
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --bin imageset-controller --target $(HOST)
 	@$(CARGO) build --quiet --locked --example limits
 	@$(CARGO) run --quiet --locked --example limits -- target/$(HOST)/release/imageset-controller
+
+install-yaml: needs-rust ## Write deploy/install.yaml and the chart's copies of other files anew
+	@UPDATE=1 $(CARGO) test --quiet --locked --test install copies
+
+archive: needs-rust ## Pack the static release binary of this machine into DIST, as Krew wants it
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --bin imageset-controller --target $(HOST)
+	@deploy/krew/archive.sh target/$(HOST)/release/imageset-controller $(shell uname -s | tr A-Z a-z) \
+		$(subst aarch64,arm64,$(subst x86_64,amd64,$(shell uname -m))) "$(DIST)"
+
+krew: ## Print Krew's manifest of the archives in DIST (ADDRESS=https://… HOMEPAGE=https://…)
+	@deploy/krew/manifest.sh "$(DIST)" "$(ADDRESS)" "$(HOMEPAGE)"
 
 # There is no unsafe code to look for with sanitizers, so that a stable compiler will do. What is found on the way goes to
 # target/fuzz-corpus, what breaks to fuzz/artifacts; the committed corpora are only read.
