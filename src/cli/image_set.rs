@@ -27,7 +27,8 @@ pub(super) fn yaml<'a>(
             text.push_str("---\n");
         }
         for line in header(set) {
-            let _ = writeln!(text, "# {line}");
+            // The names of files are in there.
+            let _ = writeln!(text, "# {}", line.replace(char::is_control, "?"));
         }
         text.push_str(&serde_yaml_ng::to_string(&object(set)).map_err(|error| unwritable(&error))?);
     }

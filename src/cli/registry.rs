@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -63,6 +64,32 @@ impl LayoutArguments {
             image_prefix: self.image_prefix.clone(),
         }
     }
+
+    /// What an Installation says, where no flag says otherwise.
+    pub fn over(&self, mut said: RegistryLayout) -> RegistryLayout {
+        let flags = self.layout();
+        let fields = [
+            (flags.registry, &mut said.registry),
+            (flags.image_path, &mut said.image_path),
+            (flags.image_prefix, &mut said.image_prefix),
+        ];
+        for (flag, field) in fields {
+            if !flag.is_empty() {
+                *field = flag;
+            }
+        }
+        said
+    }
+}
+
+/// Where images are by this layout, for people.
+pub(super) fn place_of(layout: &RegistryLayout) -> String {
+    let set = |text: &'_ str| !text.is_empty() && text != "UseDefault";
+    let registry = if set(&layout.registry) { layout.registry.trim_end_matches('/') } else { "the default registries" };
+    match set(&layout.image_path) {
+        true => format!("{registry}/{}", layout.image_path.trim_matches('/')),
+        false => registry.to_owned(),
+    }
 }
 
 /// The flags that name this layout.
@@ -81,6 +108,8 @@ pub(super) struct Registries {
     credentials: Option<DockerConfig>,
     authorities: Option<Vec<u8>>,
     plain_http: Vec<String>,
+    /// How a cluster gets at them, where one was looked at.
+    cluster: OnceLock<Access>,
 }
 
 impl Registries {
@@ -94,7 +123,14 @@ impl Registries {
             credentials: credentials(arguments.registry_config.as_deref())?,
             authorities: authorities(arguments.ca_file.as_deref())?,
             plain_http: arguments.plain_http.clone(),
+            cluster: OnceLock::new(),
         })
+    }
+
+    /// Goes the cluster's ways, too: its mirrors, authorities and credentials, behind those of this machine.
+    pub fn learn(&self, access: Access) {
+        // A second cluster is not looked at.
+        let _ = self.cluster.set(access);
     }
 
     /// Resolves all, with a progress bar on a terminal; the answers come in the order of `references`.
@@ -123,17 +159,22 @@ impl Registries {
     }
 
     fn access(&self, references: &[Reference]) -> Access {
-        Access { credentials: self.credentials.iter().cloned().collect(), registries: self.settings(references) }
+        let cluster = self.cluster.get().map(|access| access.credentials.as_slice()).unwrap_or_default();
+        let credentials = self.credentials.iter().chain(cluster).cloned().collect();
+        Access { credentials, registries: self.settings(references) }
     }
 
     /// One entry per registry that is asked.
     fn settings(&self, references: &[Reference]) -> Vec<RegistrySettings> {
         let hosts: BTreeSet<&str> = references.iter().map(Reference::registry).collect();
-        let one = |host: &str| RegistrySettings {
-            host: host.to_owned(),
-            ca_pem: self.authorities.clone(),
-            plain_http: self.plain_http.iter().any(|plain| plain.eq_ignore_ascii_case(host)),
-            ..RegistrySettings::default()
+        let cluster = self.cluster.get().map(|access| access.registries.as_slice()).unwrap_or_default();
+        let one = |host: &str| {
+            let same = |settings: &&RegistrySettings| settings.host.eq_ignore_ascii_case(host);
+            let mut settings = cluster.iter().find(same).cloned().unwrap_or_default();
+            host.clone_into(&mut settings.host);
+            settings.ca_pem = self.authorities.clone().or(settings.ca_pem);
+            settings.plain_http |= self.plain_http.iter().any(|plain| plain.eq_ignore_ascii_case(host));
+            settings
         };
         hosts.into_iter().map(one).collect()
     }
