@@ -1,4 +1,4 @@
-//! Commands in documents: each verb and each flag is one that the binary has.
+//! Commands in documents: each verb and each flag is one that the binary has, and a value is one of those that the flag takes.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -6,6 +6,8 @@ use std::process::Command;
 use super::{documents, shown};
 
 const NAME: &str = "imageset-controller";
+/// The same as a plugin of kubectl.
+const PLUGIN: &str = "kubectl imageset ";
 
 /// The commands of this product in a document's code, inline and in blocks, word by word.
 fn commands(document: &str) -> Vec<Vec<String>> {
@@ -23,6 +25,7 @@ fn commands(document: &str) -> Vec<Vec<String>> {
     }
     let command = |text: &str| -> Option<Vec<String>> {
         let text = text.trim_start().trim_start_matches("$ ");
+        let text = text.strip_prefix(PLUGIN).map_or_else(|| text.to_owned(), |rest| format!("{NAME} {rest}"));
         let words = text.split_whitespace().take_while(|word| !matches!(*word, "|" | ">" | "&&" | ";" | "#"));
         let words: Vec<String> = words.map(str::to_owned).collect();
         (words.len() > 1 && words[0] == NAME).then_some(words)
@@ -30,10 +33,66 @@ fn commands(document: &str) -> Vec<Vec<String>> {
     code.into_iter().flat_map(|line| line.split(" | ")).filter_map(command).collect()
 }
 
-/// What the binary says of a verb, or of a verb's verb; nothing if it has none of this name.
-fn help(verbs: &[String]) -> Option<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_imageset-controller")).args(verbs).arg("--help").output().unwrap();
+/// What the binary says of a verb, or of a verb's verb; nothing if it has none of this name. The environment counts for nothing.
+pub(super) fn help(verbs: &[String]) -> Option<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imageset-controller"));
+    let output = command.env_clear().args(verbs).arg("--help").output().unwrap();
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
+/// A flag as its help describes it: its names, whether a value follows, and the values that it takes, if they are listed.
+struct Flag {
+    names: Vec<String>,
+    takes_value: bool,
+    values: Vec<String>,
+}
+
+fn flags(help: &str) -> Vec<Flag> {
+    let mut flags: Vec<(Flag, String)> = Vec::new();
+    for line in help.lines() {
+        let start = line.trim_start();
+        // Descriptions are further in, and may begin a line with a flag.
+        if start.starts_with('-') && line.len() - start.len() < 10 {
+            let usage = start.split("  ").next().unwrap_or_default();
+            let names = usage.split([' ', ',']).filter(|word| word.starts_with('-')).map(str::to_owned).collect();
+            flags.push((Flag { names, takes_value: usage.contains('<'), values: Vec::new() }, String::new()));
+        } else if !line.is_empty() && !line.starts_with(' ') {
+            // The next heading: what follows is nothing of this flag.
+            flags.push((Flag { names: Vec::new(), takes_value: false, values: Vec::new() }, String::new()));
+        } else if let Some((flag, text)) = flags.last_mut() {
+            let listed = start.strip_prefix("- ").and_then(|item| item.split(':').next());
+            flag.values.extend(listed.map(str::to_owned));
+            text.push_str(start);
+            text.push(' ');
+        }
+    }
+    let values = |text: &str| -> Vec<String> {
+        let list = text.split("[possible values: ").nth(1).and_then(|rest| rest.split(']').next()).unwrap_or_default();
+        list.split(',').map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()).collect()
+    };
+    let whole = flags.into_iter().map(|(mut flag, text)| {
+        flag.values.extend(values(&text));
+        flag
+    });
+    whole.filter(|flag| !flag.names.is_empty()).collect()
+}
+
+/// What is wrong with the value of a flag.
+fn wrong_value(words: &[String], flags: &[Flag]) -> Option<String> {
+    words.iter().enumerate().find_map(|(at, word)| {
+        let (name, value) = word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
+        let flag = flags.iter().find(|flag| flag.names.iter().any(|one| one == name))?;
+        if !flag.takes_value {
+            return None;
+        }
+        let Some(value) = value.or_else(|| words.get(at + 1).map(String::as_str)) else {
+            return Some(format!("{name} without a value"));
+        };
+        // `-o wide|json` in prose is either of them.
+        let unknown =
+            value.split('|').find(|value| !flag.values.is_empty() && !flag.values.iter().any(|one| one == value));
+        unknown.map(|value| format!("{name} {value}"))
+    })
 }
 
 /// What is wrong with a command.
@@ -42,11 +101,14 @@ fn trouble(words: &[String], helps: &mut BTreeMap<Vec<String>, Option<String>>) 
     let verbs: Vec<String> = words[1..].iter().take(length).cloned().collect();
     let help = helps.entry(verbs.clone()).or_insert_with(|| help(&verbs));
     let Some(help) = help else { return Some(format!("there is no `{NAME} {}`", verbs.join(" "))) };
-    let flags = words.iter().filter(|word| word.starts_with('-') && word.len() > 1);
-    let flags = flags.map(|word| word.split('=').next().unwrap_or_default());
+    let used = words.iter().filter(|word| word.starts_with('-') && word.len() > 1);
+    let used = used.map(|word| word.split('=').next().unwrap_or_default());
     let known: Vec<&str> = help.split(|one: char| !(one.is_ascii_alphanumeric() || one == '-')).collect();
-    let unknown: Vec<&str> = flags.filter(|flag| !known.contains(flag)).collect();
-    (!unknown.is_empty()).then(|| format!("`{NAME} {}` has no {}", verbs.join(" "), unknown.join(" ")))
+    let unknown: Vec<&str> = used.filter(|flag| !known.contains(flag)).collect();
+    if !unknown.is_empty() {
+        return Some(format!("`{NAME} {}` has no {}", verbs.join(" "), unknown.join(" ")));
+    }
+    wrong_value(words, &flags(help)).map(|value| format!("`{NAME} {}` does not take {value}", verbs.join(" ")))
 }
 
 #[test]
@@ -67,8 +129,19 @@ fn every_command_exists() {
 #[test]
 fn commands_that_do_not_exist_are_found() {
     let document = "`imageset-controller images v1.42.4 --fips` and `imageset-controller wobble`\n\
-        ```sh\nimageset-controller generate v1.42.4 \\\n  --registry=a.example --nonsense > x\n```\n";
+        ```sh\nimageset-controller generate v1.42.4 \\\n  --registry=a.example --nonsense > x\n\
+        kubectl imageset status -o wide\nkubectl imageset status -o broad\nimageset-controller generate --with Whisker\n\
+        imageset-controller generate --with=Whisky\nimageset-controller plan --fips\n```\n\
+        `imageset-controller status -o wide|json|xml`\n";
     let mut helps = BTreeMap::new();
     let wrong: Vec<String> = commands(document).iter().filter_map(|words| trouble(words, &mut helps)).collect();
-    assert_eq!(wrong, ["there is no `imageset-controller wobble`", "`imageset-controller generate` has no --nonsense"]);
+    let expected = [
+        "there is no `imageset-controller wobble`",
+        "`imageset-controller generate` has no --nonsense",
+        "`imageset-controller status` does not take -o broad",
+        "`imageset-controller generate` does not take --with Whisky",
+        "`imageset-controller plan` does not take --fips without a value",
+        "`imageset-controller status` does not take -o xml",
+    ];
+    assert_eq!(wrong, expected);
 }

@@ -4,6 +4,8 @@
 //! `UPDATE=1 cargo test --test docs` writes the reference pages anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod api;
+mod cli;
 mod commands;
 mod explain;
 mod links;
