@@ -1,4 +1,4 @@
-//! The documents: reference pages are made from the code, links lead somewhere, versions agree, policies in them are
+//! The documents: reference pages are made from the code, links and places are there, versions agree, policies in them are
 //! understood and commands exist. Reads files of the checkout, and asks the binary for its help.
 //!
 //! `UPDATE=1 cargo test --test docs` writes the reference pages anew.
@@ -11,6 +11,7 @@ mod explain;
 mod links;
 mod metrics;
 mod monitoring;
+mod places;
 mod policies;
 mod reference;
 mod versions;
