@@ -1,7 +1,8 @@
-//! Commands in documents: each verb and each flag is one that the binary has, and a value is one of those that the flag takes.
+//! Commands in documents: each verb and each flag is one that the binary has, a value is one of those that the flag takes, and what is
+//! typed in blocks is understood by the binary itself.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::{documents, shown};
 
@@ -11,26 +12,39 @@ const PLUGIN: &str = "kubectl imageset ";
 
 /// The commands of this product in a document's code, inline and in blocks, word by word.
 fn commands(document: &str) -> Vec<Vec<String>> {
+    let (inline, typed) = code(document);
+    inline.iter().chain(&typed).flat_map(|line| line.split(" | ")).filter_map(command).collect()
+}
+
+/// Those in blocks alone: nothing in them stands for something else.
+fn typed(document: &str) -> Vec<Vec<String>> {
+    code(document).1.iter().flat_map(|line| line.split(" | ")).filter_map(command).collect()
+}
+
+/// The pieces of code within lines, and the lines of blocks that are typed.
+fn code(document: &str) -> (Vec<String>, Vec<String>) {
     let joined = document.replace("\\\n", " ");
-    let mut fenced = false;
-    let mut code: Vec<&str> = Vec::new();
+    let (mut inline, mut blocks) = (Vec::new(), Vec::new());
+    let mut fence: Option<&str> = None;
     for line in joined.lines() {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        } else if fenced {
-            code.push(line);
-        } else {
-            code.extend(line.split('`').skip(1).step_by(2));
+        match (fence, line.trim_start().strip_prefix("```")) {
+            (None, Some(language)) => fence = Some(language),
+            (Some(_), Some(_)) => fence = None,
+            (Some(language), None) if ["sh", "console"].contains(&language) => blocks.push(line.to_owned()),
+            // What is printed can name commands, too.
+            (Some(_), None) => inline.push(line.to_owned()),
+            (None, None) => inline.extend(line.split('`').skip(1).step_by(2).map(str::to_owned)),
         }
     }
-    let command = |text: &str| -> Option<Vec<String>> {
-        let text = text.trim_start().trim_start_matches("$ ");
-        let text = text.strip_prefix(PLUGIN).map_or_else(|| text.to_owned(), |rest| format!("{NAME} {rest}"));
-        let words = text.split_whitespace().take_while(|word| !matches!(*word, "|" | ">" | "&&" | ";" | "#"));
-        let words: Vec<String> = words.map(str::to_owned).collect();
-        (words.len() > 1 && words[0] == NAME).then_some(words)
-    };
-    code.into_iter().flat_map(|line| line.split(" | ")).filter_map(command).collect()
+    (inline, blocks)
+}
+
+fn command(text: &str) -> Option<Vec<String>> {
+    let text = text.trim_start().trim_start_matches("$ ");
+    let text = text.strip_prefix(PLUGIN).map_or_else(|| text.to_owned(), |rest| format!("{NAME} {rest}"));
+    let words = text.split_whitespace().take_while(|word| !matches!(*word, "|" | ">" | "&&" | ";" | "#"));
+    let words: Vec<String> = words.map(str::to_owned).collect();
+    (words.len() > 1 && words[0] == NAME).then_some(words)
 }
 
 /// What the binary says of a verb, or of a verb's verb; nothing if it has none of this name. The environment counts for nothing.
@@ -126,6 +140,38 @@ fn every_command_exists() {
     assert!(checked > 15, "only {checked} commands were found");
 }
 
+/// Why the binary does not even begin with what was typed; `None` where it begins. It finds no cluster, no registry and no file.
+fn complaint(words: &[String]) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imageset-controller"));
+    command.args(&words[1..]).current_dir(folder.path()).stdin(Stdio::null()).env_clear();
+    let output = command.envs([("HOME", "/nowhere"), ("KUBECONFIG", "/nowhere"), ("ALL_PROXY", "http://127.0.0.1:1")]);
+    let said = String::from_utf8(output.output().unwrap().stderr).unwrap();
+    said.contains("For more information, try '--help'").then(|| said.lines().next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn what_is_typed_in_blocks_is_understood_word_by_word() {
+    let typed: BTreeMap<Vec<String>, String> = documents()
+        .into_iter()
+        .flat_map(|(path, document)| typed(&document).into_iter().map(move |words| (words, shown(&path))))
+        // It would listen, and never end if there were a cluster.
+        .filter(|(words, _)| words[1] != "run")
+        .collect();
+    let wrong = typed.iter().filter_map(|(words, place)| Some(format!("{place}: {}", complaint(words)?)));
+    assert_eq!(wrong.collect::<Vec<_>>(), Vec::<String>::new());
+    assert!(typed.len() > 30, "only {} commands were found", typed.len());
+}
+
+#[test]
+fn what_is_not_understood_is_found() {
+    let document = "```sh\nimageset-controller generate 1.42 > x\nimageset-controller prepare v1.42.4 --timeout soon | cat\n\
+        kubectl imageset prepare\nimageset-controller images v1.42.4\n```\n```text\nimageset-controller wobble\n```\n";
+    let complaints: Vec<Option<String>> = typed(document).iter().map(|words| complaint(words)).collect();
+    assert_eq!(complaints.len(), 4);
+    assert_eq!(complaints.iter().filter(|complaint| complaint.is_some()).count(), 3, "{complaints:?}");
+}
+
 #[test]
 fn commands_that_do_not_exist_are_found() {
     let document = "`imageset-controller images v1.42.4 --fips` and `imageset-controller wobble`\n\
@@ -137,11 +183,11 @@ fn commands_that_do_not_exist_are_found() {
     let wrong: Vec<String> = commands(document).iter().filter_map(|words| trouble(words, &mut helps)).collect();
     let expected = [
         "there is no `imageset-controller wobble`",
+        "`imageset-controller status` does not take -o xml",
         "`imageset-controller generate` has no --nonsense",
         "`imageset-controller status` does not take -o broad",
         "`imageset-controller generate` does not take --with Whisky",
         "`imageset-controller plan` does not take --fips without a value",
-        "`imageset-controller status` does not take -o xml",
     ];
     assert_eq!(wrong, expected);
 }
