@@ -106,7 +106,7 @@ const MARKS: [(&str, &str, &str, &str, &str); 13] = [
         "annotation",
         "imageset-controller.io/attempt",
         "the controller",
-        "the how-manieth attempt it is",
+        "which attempt it is, counted from 1",
     ),
     (
         "Job in the inspection namespace",
