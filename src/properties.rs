@@ -138,13 +138,14 @@ pub fn operator_manifest(data: &[u8]) {
         assert_eq!(changed.len(), text.len() - one.image.len() + pinned.len());
         assert_eq!(changed[..bytes.start], text[..bytes.start]);
         assert_eq!(changed[changed.len() - (text.len() - bytes.end)..], text[bytes.end..]);
-        let Ok(Found::Images(again)) = manifest::operator_images(&changed, "tigera-operator") else {
-            panic!("what was pinned is not read any more:\n{changed}");
+        let again = match manifest::operator_images(&changed, "tigera-operator") {
+            Ok(Found::Images(again)) => again,
+            _ => Vec::new(),
         };
         let read: Vec<&str> = again.iter().map(|image| image.image.as_str()).collect();
         let mut wanted: Vec<&str> = images.iter().map(|image| image.image.as_str()).collect();
         wanted[position] = &pinned;
-        assert_eq!(read, wanted);
+        assert_eq!(read, wanted, "{changed}");
     }
 }
 

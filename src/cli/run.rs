@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 
 use super::connection::Connection;
 use super::output::{Answer, Failure};
-use crate::cluster::lease::Candidate;
+use crate::api::Interval;
+use crate::cluster::lease::{self, Candidate};
 use crate::cluster::{client, controller};
 use crate::metrics::Metrics;
 use crate::telemetry::{self, LogFormat};
@@ -20,6 +21,8 @@ use crate::telemetry::{self, LogFormat};
 pub(super) const LEASE: &str = "imageset-controller";
 /// The longest that giving the Lease back may take.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
+/// Nobody wants to wait longer for another instance.
+const LONGEST_LEASE: Duration = Duration::from_secs(300);
 
 /// Run the controller in a cluster.
 #[derive(Debug, Args)]
@@ -42,6 +45,10 @@ pub(super) struct Arguments {
     /// Work only while holding the Lease, so that several instances can run
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     leader_elect: bool,
+
+    /// How long a Lease holds that nobody renews; another instance takes over after that
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = lease_duration)]
+    leader_elect_lease_duration: Duration,
 
     /// How logs are written
     #[arg(long, value_enum, default_value_t)]
@@ -95,7 +102,8 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
 /// Works while leading; gives up at once what it is doing when the lead is lost, and gives the Lease back at the end.
 async fn lead(arguments: &Arguments, client: Client, metrics: &Arc<Metrics>, stop: impl Future<Output = ()>) {
     let instance = arguments.pod_name.clone();
-    let mut candidate = Candidate::new(client.clone(), &arguments.namespace, LEASE, identity(instance.as_deref()));
+    let (identity, duration) = (identity(instance.as_deref()), arguments.leader_elect_lease_duration);
+    let mut candidate = Candidate::new(client.clone(), &arguments.namespace, LEASE, identity, duration);
     let mut stop = std::pin::pin!(stop);
     loop {
         let since = tokio::select! {
@@ -118,6 +126,15 @@ async fn lead(arguments: &Arguments, client: Client, metrics: &Arc<Metrics>, sto
             return;
         }
         tracing::warn!("this instance does not lead any more");
+    }
+}
+
+/// Whole seconds, as a Lease counts them.
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let duration = text.parse::<Interval>().map_err(|error| error.to_string())?.duration();
+    match duration >= lease::SHORTEST && duration <= LONGEST_LEASE {
+        true => Ok(duration),
+        false => Err(format!("a Lease holds for {:?} at least and {LONGEST_LEASE:?} at most", lease::SHORTEST)),
     }
 }
 

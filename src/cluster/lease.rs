@@ -13,22 +13,41 @@ use tokio::time::Instant;
 
 use super::FIELD_MANAGER;
 
-/// How long a Lease holds that nobody renews.
-const DURATION: Duration = Duration::from_secs(15);
-/// Whoever could not renew for so long stops leading; well before another may take over.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a Lease holds that nobody renews, if nothing else is said.
+pub const DURATION: Duration = Duration::from_secs(15);
+/// The shortest that leaves time for a renewal that is late.
+pub const SHORTEST: Duration = Duration::from_secs(3);
 /// How far a clock may be off before a Lease is called silent for that reason alone.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(45);
-/// Between two renewals.
-const RENEW_EVERY: Duration = Duration::from_secs(4);
-/// Between two looks of somebody who does not lead, and after a failure.
-const RETRY_EVERY: Duration = Duration::from_secs(2);
+/// The longest wait of somebody who only looks.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
+
+/// The times of one Lease, in the proportions of 15, 10, 4 and 2 seconds.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// How long it holds that nobody renews.
+    duration: Duration,
+    /// Whoever could not renew for so long stops leading; well before another may take over.
+    renew_deadline: Duration,
+    /// Between two renewals.
+    renew_every: Duration,
+    /// Between two looks of somebody who does not lead, and after a failure.
+    retry_every: Duration,
+}
+
+impl Times {
+    fn of(duration: Duration) -> Self {
+        let part = |fifteenths: u32| duration * fifteenths / 15;
+        Self { duration, renew_deadline: part(10), renew_every: part(4), retry_every: part(2) }
+    }
+}
 
 /// Somebody who wants to lead.
 pub struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
+    times: Times,
     /// What the Lease said when it last changed, and when that was seen here.
     seen: Option<(Term, Instant)>,
 }
@@ -42,47 +61,49 @@ struct Term {
 }
 
 impl Candidate {
-    /// A candidate for the Lease `namespace/name`. `identity` must be another one in each process.
+    /// A candidate for the Lease `namespace/name`, that holds for `duration` in whole seconds. `identity` must be another one in each
+    /// process.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, name: &str, identity: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, seen: None }
+    pub fn new(client: Client, namespace: &str, name: &str, identity: String, duration: Duration) -> Self {
+        let times = Times::of(duration);
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, times, seen: None }
     }
 
     /// Waits until this candidate leads. Failures are logged and tried again.
     pub async fn wait_until_leading(&mut self) -> Instant {
         loop {
             let asked = Instant::now();
-            match self.within(RENEW_DEADLINE).await {
+            match self.within(self.times.renew_deadline).await {
                 Ok(true) => return asked,
                 Ok(false) => {}
                 Err(error) => {
                     tracing::warn!(%error, lease = self.name, "the Lease could not be taken; it is tried again")
                 }
             }
-            tokio::time::sleep(RETRY_EVERY).await;
+            tokio::time::sleep(self.times.retry_every).await;
         }
     }
 
     /// Renews until that is no longer possible: another has the Lease, or nothing was heard for too long. `since` is when
     /// the last request that succeeded was sent.
     pub async fn renew_while_possible(&mut self, mut since: Instant) {
-        let mut pause = RENEW_EVERY;
+        let mut pause = self.times.renew_every;
         loop {
-            tokio::time::sleep_until((Instant::now() + pause).min(since + RENEW_DEADLINE)).await;
+            tokio::time::sleep_until((Instant::now() + pause).min(since + self.times.renew_deadline)).await;
             let asked = Instant::now();
-            let left = (since + RENEW_DEADLINE).saturating_duration_since(asked);
+            let left = (since + self.times.renew_deadline).saturating_duration_since(asked);
             match self.within(left).await {
-                Ok(true) => (since, pause) = (asked, RENEW_EVERY),
+                Ok(true) => (since, pause) = (asked, self.times.renew_every),
                 Ok(false) => {
                     tracing::warn!(lease = self.name, "another instance has the Lease");
                     return;
                 }
                 Err(error) => {
                     tracing::warn!(%error, lease = self.name, "the Lease could not be renewed");
-                    pause = RETRY_EVERY;
+                    pause = self.times.retry_every;
                 }
             }
-            if since.elapsed() >= RENEW_DEADLINE {
+            if since.elapsed() >= self.times.renew_deadline {
                 return;
             }
         }
@@ -125,7 +146,7 @@ impl Candidate {
         let transitions = before.lease_transitions.unwrap_or_default();
         LeaseSpec {
             holder_identity: Some(holder.to_owned()),
-            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            lease_duration_seconds: i32::try_from(self.times.duration.as_secs()).ok(),
             acquire_time: if goes_on { before.acquire_time } else { Some(now.clone()) },
             renew_time: Some(now),
             lease_transitions: Some(if goes_on || holder.is_empty() { transitions } else { transitions + 1 }),
@@ -166,7 +187,7 @@ impl Candidate {
 /// people who look; who leads is never decided by it.
 pub async fn silent_since(client: &Client, namespace: &str, name: &str, now: Timestamp) -> Option<Timestamp> {
     let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let lease = tokio::time::timeout(RENEW_DEADLINE, api.get_opt(name)).await.ok()?.ok()??;
+    let lease = tokio::time::timeout(LOOK_WITHIN, api.get_opt(name)).await.ok()?.ok()??;
     let Term { renewed, duration, .. } = term(&lease);
     let renewed = renewed?.0;
     let patience = SignedDuration::try_from(duration + CLOCKS_DIFFER).ok()?;

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
+use crate::testbox::controller::Manner;
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_double::What;
 use crate::testbox::rules::OperatorRules;
@@ -92,7 +93,8 @@ async fn every_example_of_every_help_works_as_it_is_printed() {
     readme(&environment).await;
 
     world.policy_as(json!({ "mode": "Apply" })).await.unwrap();
-    let controller = world.controller_in(&internet.environment(), "first").await;
+    let controller =
+        world.controller_as(&Manner { environment: internet.environment(), ..Manner::default() }, "first").await;
     double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();
     world.until("Ready", "True", "Succeeded").await;
     a_pod_that_cannot_pull(&world).await;

@@ -28,6 +28,7 @@ mod restart;
 mod retention;
 mod same_name;
 mod status;
+mod two_replicas;
 mod unknown_version;
 mod upgrade_train;
 mod verbs;

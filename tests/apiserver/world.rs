@@ -14,6 +14,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::testbox::controller::Manner;
 use crate::testbox::crds::{self, Kind as OperatorKind};
 use crate::testbox::operator_double::{OperatorDouble, Options};
 use crate::testbox::operator_images::OperatorImages;
@@ -245,15 +246,21 @@ impl World {
 
     /// Starts the controller with the rights of its ServiceAccount.
     pub async fn controller(&self, instance: &str) -> Controller {
-        self.controller_in(&[], instance).await
+        self.controller_as(&Manner::default(), instance).await
     }
 
-    /// The same with these variables in its environment.
-    pub async fn controller_in(&self, environment: &[(&'static str, String)], instance: &str) -> Controller {
+    /// The same with these flags.
+    pub async fn controller_with(&self, flags: &[&str], instance: &str) -> Controller {
+        let arguments = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        self.controller_as(&Manner { arguments, ..Manner::default() }, instance).await
+    }
+
+    /// The same in this manner.
+    pub async fn controller_as(&self, manner: &Manner, instance: &str) -> Controller {
         let namespace = "imageset-controller";
         let kubeconfig = self.control_plane.kubeconfig_for_service_account(namespace, namespace).await.unwrap();
         let binary = Path::new(env!("CARGO_BIN_EXE_imageset-controller"));
-        Controller::start_in(environment, binary, &kubeconfig, instance, self.control_plane.logs()).await.unwrap()
+        Controller::start_as(manner, binary, &kubeconfig, instance, self.control_plane.logs()).await.unwrap()
     }
 
     /// Policies.

@@ -19,6 +19,15 @@ const LEADS_WITHIN: Duration = Duration::from_secs(60);
 /// The same for its end.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
+/// How it is started, beside what it needs in the box.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// Variables of its environment.
+    pub environment: Vec<(&'static str, String)>,
+    /// Flags of `run`.
+    pub arguments: Vec<String>,
+}
+
 /// A running controller; killed on drop.
 #[derive(Debug)]
 pub struct Controller {
@@ -34,15 +43,15 @@ impl Controller {
     /// # Errors
     /// It ended, or did not get ready; the message has the end of its log.
     pub async fn start(binary: &Path, kubeconfig: &Path, instance: &str, logs: &Path) -> Result<Self> {
-        Self::start_in(&[], binary, kubeconfig, instance, logs).await
+        Self::start_as(&Manner::default(), binary, kubeconfig, instance, logs).await
     }
 
-    /// The same with these variables in its environment.
+    /// The same in this manner.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub async fn start_in(
-        environment: &[(&'static str, String)],
+    pub async fn start_as(
+        manner: &Manner,
         binary: &Path,
         kubeconfig: &Path,
         instance: &str,
@@ -51,7 +60,7 @@ impl Controller {
         let binary = binary.canonicalize().with_context(|| format!("{} is not built", binary.display()))?;
         let mut attempt = 1;
         loop {
-            match Self::start_once(environment, &binary, kubeconfig, instance, logs).await {
+            match Self::start_once(manner, &binary, kubeconfig, instance, logs).await {
                 Ok(started) => return Ok(started),
                 // Another process may have taken the port between our choice and the bind.
                 Err(error) if attempt < ATTEMPTS && is_port_taken(&error) => attempt += 1,
@@ -61,7 +70,7 @@ impl Controller {
     }
 
     async fn start_once(
-        environment: &[(&'static str, String)],
+        manner: &Manner,
         binary: &Path,
         kubeconfig: &Path,
         instance: &str,
@@ -74,7 +83,7 @@ impl Controller {
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--log-format", "json"]);
         command.args(["--log-level", "info,imageset_controller=debug"]);
         command.arg("--kubeconfig").arg(kubeconfig);
-        command.envs(environment.iter().map(|(name, value)| (*name, value)));
+        command.args(&manner.arguments).envs(manner.environment.iter().map(|(name, value)| (*name, value)));
         command.env("POD_NAME", instance).env_remove("POD_NAMESPACE").env("RUST_BACKTRACE", "1");
         let mut process = Process::spawn("controller", command, &log)?;
         process.wait_until_ready(|| async move { matches!(get(port, "/readyz").await, Ok((200, _))) }).await?;

@@ -1,0 +1,96 @@
+//! Two replicas: the one that leads is killed again and again, in the midst of upgrades that nobody announced, and another one is
+//! started in its place, as a Deployment does. The other one takes over when the Lease has run out, and nothing is written twice.
+
+#![allow(clippy::print_stdout)] // A line for each kill, for `--nocapture` and for a failure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::api::Api;
+use serde_json::json;
+
+use crate::testbox::Controller;
+use crate::testbox::recorder::Verb;
+use crate::testbox::rules::{OperatorRules, Variant};
+use crate::world::{SOON, Scenery, World, eventually};
+
+/// Each looks for a name of its own.
+const RELEASES: &[&str] = &["v1.34.5", "v1.36.0", "v1.38.6", "v1.40.14", "v1.40.15", "v1.41.1", "v1.42.4", "v1.43.0"];
+const KILLS: usize = 20;
+/// Shorter than by default, so that the test is, too.
+const LEASE: &str = "5s";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_is_killed_twenty_times_and_nothing_is_lost_or_written_twice() {
+    let world = World::start(Scenery { name: "two-replicas", releases: RELEASES, ..Scenery::default() }).await;
+    world.installation(json!({})).await;
+    world.operator(RELEASES[0]).await;
+    let double = world.double(|_| {});
+    world.policy(json!({ "mode": "Apply", "retain": 20 })).await;
+    let mut pair = vec![replica(&world, 0).await, replica(&world, 1).await];
+    double.wait_adopted(&set_of(RELEASES[0]), SOON).await.unwrap();
+    let mut dead: Vec<Controller> = Vec::new();
+    for kill in 0..KILLS {
+        let to = RELEASES[(kill + 1) % RELEASES.len()];
+        let leader = eventually("one of the two to lead", async || {
+            let (first, second) = (pair[0].leads().await, pair[1].leads().await);
+            assert!(!(first && second), "both lead");
+            [first, second].iter().position(|leads| *leads)
+        })
+        .await;
+        let before = lease(&world).await;
+        world.operator(to).await;
+        // Before it looks, while it asks the registry, while it writes, and after that.
+        tokio::time::sleep(Duration::from_millis(60 * (kill as u64 % 8))).await;
+        let mut killed = pair.remove(leader);
+        killed.kill();
+        let at = Instant::now();
+        dead.push(killed);
+        pair.push(replica(&world, kill + 2).await);
+        double.wait_adopted(&set_of(to), SOON).await.unwrap();
+        // The new set can have been stored, and adopted, by the one that is dead.
+        let after = eventually("the Lease to have another holder", async || {
+            let now = lease(&world).await;
+            (now.holder_identity != before.holder_identity && now.holder_identity.is_some()).then_some(now)
+        })
+        .await;
+        let vacant = after.acquire_time.unwrap().0.duration_since(before.renew_time.unwrap().0);
+        println!(
+            "kill {}: {to} adopted; the Lease of {LEASE} was taken {:.1} s after it was last seen renewed; {:.1} s in all",
+            kill + 1,
+            vacant.as_secs_f64(),
+            at.elapsed().as_secs_f64()
+        );
+    }
+    let transitions = lease(&world).await.lease_transitions.unwrap();
+    assert!(usize::try_from(transitions).unwrap() >= KILLS, "{transitions}");
+    world.until_quiet().await;
+    double.wait_healthy(SOON).await.unwrap();
+    let living: Vec<&Controller> = dead.iter().chain(&pair).collect();
+    let wanted: BTreeSet<String> = RELEASES.iter().map(|release| set_of(release)).collect();
+    for release in RELEASES {
+        assert_eq!(world.stored(&set_of(release)).await.unwrap(), world.wanted(release, false), "{release}");
+    }
+    let report = world.finish(&living).await;
+    // Each set was created, once, and never touched again, whoever led.
+    let mut writes: BTreeMap<&str, Vec<Verb>> = BTreeMap::new();
+    for write in report.writes.iter().filter(|write| write.kind == "ImageSet") {
+        writes.entry(&write.name).or_default().push(write.verb);
+    }
+    assert!(writes.keys().copied().eq(wanted.iter().map(String::as_str)), "{writes:?}");
+    assert!(writes.values().all(|verbs| *verbs == [Verb::Create]), "{writes:?}");
+}
+
+async fn replica(world: &World, number: usize) -> Controller {
+    world.controller_with(&["--leader-elect-lease-duration", LEASE], &format!("replica-{number}")).await
+}
+
+fn set_of(release: &str) -> String {
+    OperatorRules::for_version(release).unwrap().expected_set_name(Variant::Calico)
+}
+
+async fn lease(world: &World) -> LeaseSpec {
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), "imageset-controller");
+    leases.get_opt("imageset-controller").await.unwrap().and_then(|lease| lease.spec).unwrap_or_default()
+}
