@@ -18,6 +18,7 @@ mod first_install;
 mod flapping;
 mod gate;
 mod gate_life;
+mod git_tools;
 mod odd_rollouts;
 mod pods;
 mod prometheus;

@@ -11,7 +11,9 @@ mod metrics;
 mod monitoring;
 mod policies;
 mod reference;
+mod release;
 mod versions;
+mod workflows;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -322,5 +322,5 @@ fn every_release_gets_a_set_that_its_operator_accepts() {
         assert_eq!(stored, usize::from(!calico.is_pre_release_marker()), "{release}");
         sets += stored;
     }
-    assert_eq!(sets, 263);
+    assert_eq!(sets, Catalogue::embedded().releases().len() - 1, "all but v1.41.0");
 }
