@@ -86,3 +86,20 @@ fn one_command_sets_the_version_everywhere_and_dates_the_changelog() {
     assert_eq!(cut(checkout.path(), "v1").status.code(), Some(2));
     assert_eq!(read("CHANGELOG.md"), changelog);
 }
+
+/// `make package` builds what is listed; here only that it is what it should be.
+#[test]
+fn the_package_has_what_is_built_in_and_no_tests() {
+    let mut cargo = Command::new(env!("CARGO"));
+    let listed = cargo.args(["package", "--locked", "--allow-dirty", "--list"]).current_dir(root()).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for file in
+        ["Cargo.lock", "LICENSE", "README.md", "data/operator-releases.txt", "src/main.rs", "src/cluster/gate.yaml"]
+    {
+        assert!(listed.lines().any(|line| line == file), "{file} is not in the package");
+    }
+    let known = ["src/", "data/", "crds/", "Cargo.", "CHANGELOG.md", "LICENSE", "README.md", ".cargo_vcs_info.json"];
+    let others: Vec<&str> = listed.lines().filter(|line| !known.iter().any(|one| line.starts_with(one))).collect();
+    assert!(others.is_empty(), "{others:?}");
+}
