@@ -57,6 +57,8 @@ image-test: needs-rust needs-go ## Test the image with the release binary in it:
 	IMAGE_BINARY=target/$(HOST)/release/imageset-controller $(CARGO) test --locked --test image -- --nocapture
 
 msrv: needs-rust ## Check that the oldest Rust of Cargo.toml will do (rustup fetches it)
+	@rustup toolchain install $(MSRV) --profile minimal --no-self-update >/dev/null 2>&1 || \
+	{ echo "error: rustup could not fetch Rust $(MSRV)" >&2; exit 1; }
 	RUSTFLAGS= $(CARGO) +$(MSRV) check --locked --bins --target-dir target/msrv
 
 package: needs-rust ## Make the crate's package and build what is in it, without the checkout around it
