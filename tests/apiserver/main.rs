@@ -18,6 +18,7 @@ mod first_install;
 mod flapping;
 mod gate;
 mod gate_life;
+mod git_tools;
 mod help;
 mod odd_rollouts;
 mod pods;

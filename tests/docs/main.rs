@@ -14,7 +14,9 @@ mod monitoring;
 mod places;
 mod policies;
 mod reference;
+mod release;
 mod versions;
+mod workflows;
 
 use std::fs;
 use std::path::{Path, PathBuf};
