@@ -20,6 +20,7 @@ mod gate;
 mod gate_life;
 mod git_tools;
 mod help;
+mod least_rights;
 mod odd_rollouts;
 mod pods;
 mod procedure;
