@@ -5,6 +5,7 @@
 #[path = "../testbox/mod.rs"]
 mod testbox;
 
+mod desk;
 mod world;
 
 mod bad_input;
@@ -18,7 +19,9 @@ mod first_install;
 mod flapping;
 mod gate;
 mod gate_life;
+
 mod help;
+mod installed;
 mod odd_rollouts;
 mod pods;
 mod procedure;
