@@ -141,6 +141,9 @@ impl Site {
     }
 }
 
+/// What a test does to the pod's spec.
+type Change = fn(&mut Value);
+
 fn of_names(lines: &[&str]) -> BTreeSet<String> {
     lines.iter().map(|&line| line.to_owned()).collect()
 }
@@ -191,7 +194,7 @@ async fn by_kustomize_from_nothing_and_away_again() {
     {
         let (admitted, told) = site.admits(namespace, account, |_| {}).await;
         assert!(admitted && !told.contains("Warning"), "{told}");
-        let weaker: [(&str, fn(&mut Value)); 4] = [
+        let weaker: [(&str, Change); 4] = [
             ("host namespaces", |spec| spec["hostNetwork"] = json!(true)),
             ("privileged", |spec| spec["containers"][0]["securityContext"]["privileged"] = json!(true)),
             ("runAsNonRoot", |spec| spec["securityContext"]["runAsNonRoot"] = json!(false)),

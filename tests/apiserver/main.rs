@@ -19,7 +19,7 @@ mod first_install;
 mod flapping;
 mod gate;
 mod gate_life;
-
+mod gitops;
 mod help;
 mod installed;
 mod odd_rollouts;
