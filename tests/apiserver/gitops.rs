@@ -34,6 +34,13 @@ impl Tool {
         }
     }
 
+    const fn flags(self) -> &'static str {
+        match self {
+            Self::Argo => "",
+            Self::ArgoServerSide | Self::Flux => "--server-side --force-conflicts",
+        }
+    }
+
     /// The object as the tool finds it in Git, with what it knows its own objects by.
     fn tracked(self, mut object: Value) -> Value {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
@@ -58,32 +65,20 @@ impl Tool {
     /// One sync of this object of Git.
     async fn sync(self, world: &World, desk: &Desk, object: &Value) {
         desk.write("object.yaml", &self.tracked(object.clone()).to_string());
-        let apply = match self {
-            Self::Argo => "kubectl apply --field-manager=argocd-controller -f object.yaml",
-            Self::ArgoServerSide => {
-                "kubectl apply --server-side --force-conflicts --field-manager=argocd-controller -f object.yaml"
+        if self == Self::Flux {
+            let taken_over = take_over_from_kubectl(world, object).await;
+            if !taken_over && self.differences(desk, object).await.is_empty() {
+                return;
             }
-            Self::Flux => {
-                let taken_over = take_over_from_kubectl(world, object).await;
-                if !taken_over && self.differences(desk, object).await.is_empty() {
-                    return;
-                }
-                "kubectl apply --server-side --force-conflicts --field-manager=kustomize-controller -f object.yaml"
-            }
-        };
-        desk.run(apply).await;
+        }
+        desk.run(&format!("kubectl apply {} --field-manager={} -f object.yaml", self.flags(), self.manager())).await;
     }
 
     /// What the tool would say is out of sync. Empty: nothing.
     async fn differences(self, desk: &Desk, object: &Value) -> String {
         desk.write("object.yaml", &self.tracked(object.clone()).to_string());
-        let flags = match self {
-            Self::Argo => String::new(),
-            Self::ArgoServerSide | Self::Flux => {
-                format!("--server-side --force-conflicts --field-manager={}", self.manager())
-            }
-        };
-        let (same, told) = desk.tried(&format!("kubectl diff {flags} -f object.yaml")).await;
+        let diff = format!("kubectl diff {} --field-manager={} -f object.yaml", self.flags(), self.manager());
+        let (same, told) = desk.tried(&diff).await;
         assert_eq!(same, told.is_empty(), "{told}");
         told
     }
@@ -320,6 +315,29 @@ async fn sets_kept_in_git_are_the_tools() {
         world.policies().delete("default", &Default::default()).await.unwrap();
     }
     world.finish(&[&controller]).await;
+}
+
+/// What is installed, as it is kept in Git, from one tool to the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_installed_has_no_field_that_comes_back_otherwise() {
+    let world = World::start(Scenery { name: "gitops-installed", installed: false, ..Scenery::default() }).await;
+    let desk = Desk::of(&world).await;
+    desk.run("kubectl create namespace tigera-operator").await;
+    desk.run("kustomize build deploy/base > installed.yaml").await;
+    let columns = "K:.kind,IN:.metadata.namespace,N:.metadata.name,V:.metadata.resourceVersion";
+    let versions = format!("kubectl get -f installed.yaml --no-headers -o custom-columns={columns}");
+    for tool in TOOLS {
+        let flags = tool.flags();
+        let apply = format!("kubectl apply {flags} --field-manager={} -f installed.yaml", tool.manager());
+        let diff = format!("kubectl diff {flags} --field-manager={} -f installed.yaml", tool.manager());
+        desk.run(&apply).await;
+        let stored = desk.run(&versions).await;
+        assert!(stored.lines().count() > 15, "{stored}");
+        assert_eq!(desk.tried(&diff).await, (true, String::new()), "{tool:?}");
+        desk.run(&apply).await;
+        assert_eq!(desk.run(&versions).await, stored, "{tool:?}");
+    }
+    world.finish(&[]).await;
 }
 
 /// The way from sets of the controller to sets in Git, before the policy says Observe.

@@ -257,6 +257,13 @@ async fn by_helm_from_nothing_through_an_upgrade_away_and_back() {
     site.rolled_out().await;
     assert_eq!(site.image().await, IMAGE);
     let first = site.works().await;
+    // The same values again: nothing changes.
+    site.world.until_quiet().await;
+    let versions = "helm get manifest imageset-controller --namespace imageset-controller | kubectl get -f - --no-headers \
+                    -o custom-columns=K:.kind,IN:.metadata.namespace,N:.metadata.name,V:.metadata.resourceVersion";
+    let stored = site.desk.run(versions).await;
+    site.desk.run(&install.replace("helm install", "helm upgrade --install")).await;
+    assert_eq!(site.desk.run(versions).await, stored);
 
     // Another version and a second replica: the definition first, then the chart. Each pod that comes is a new process.
     site.desk.write("values.yaml", "image: {registry: registry.example.com, tag: v0.1.1}\nreplicas: 2\n");
