@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, Resource};
+use kube::{Client, ResourceExt};
 use serde_json::Value;
 
 use super::output::Failure;
@@ -24,6 +24,9 @@ const FIELD_MANAGER: &str = "imageset-controller-cli";
 pub(super) const POLICY: &str = "imagesetpolicy.imageset-controller.io/default";
 /// Starts of the names of field managers that put back what Git says.
 const GIT: [&str; 6] = ["argocd", "kustomize-controller", "helm", "flux", "fleet", "config"];
+
+/// Where client-side apply keeps what was applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Which cluster.
 #[derive(Debug, Clone, Args)]
@@ -136,9 +139,16 @@ pub(super) async fn wait(
 /// The GitOps tool that owns a field of the spec, and will set it back.
 pub(super) fn owner_in_git(policy: &ImageSetPolicy, field: &str) -> Option<String> {
     let pointer = format!("/f:spec/f:{field}");
+    let applied = policy.annotations().get(LAST_APPLIED).and_then(|text| serde_json::from_str::<Value>(text).ok());
     policy.meta().managed_fields.iter().flatten().find_map(|entry| {
         let manager = entry.manager.as_ref().filter(|manager| GIT.iter().any(|git| manager.starts_with(git)))?;
-        entry.fields_v1.as_ref()?.0.pointer(&pointer).map(|_| manager.clone())
+        entry.fields_v1.as_ref()?.0.pointer(&pointer)?;
+        // By client-side apply a tool owns the defaults of what it has created, too, and sets back only what it has applied.
+        let is_said = match &applied {
+            Some(applied) if entry.operation.as_deref() == Some("Update") => !applied["spec"][field].is_null(),
+            _ => true,
+        };
+        is_said.then(|| manager.clone())
     })
 }
 

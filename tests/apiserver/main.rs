@@ -5,6 +5,7 @@
 #[path = "../testbox/mod.rs"]
 mod testbox;
 
+mod desk;
 mod world;
 
 mod bad_input;
@@ -18,8 +19,9 @@ mod first_install;
 mod flapping;
 mod gate;
 mod gate_life;
-mod git_tools;
+mod gitops;
 mod help;
+mod installed;
 mod least_rights;
 mod odd_rollouts;
 mod pods;

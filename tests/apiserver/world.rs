@@ -45,6 +45,8 @@ pub struct Scenery {
     pub tls: bool,
     /// Operator releases whose images are pushed.
     pub releases: &'static [&'static str],
+    /// Whether we are installed from the start, as far as anything here needs it; else that is for the test.
+    pub installed: bool,
     /// Whether the operator's CRDs are there from the start.
     pub operator_kinds: bool,
     /// Which operator image is which build, where its tag does not say so.
@@ -53,6 +55,8 @@ pub struct Scenery {
     pub jobs: bool,
     /// Whether real controllers roll Deployments and DaemonSets out; their pods are for a `Kubelet`, which `node-1` is for.
     pub roll_outs: bool,
+    /// Whether all controllers of Kubernetes are at work, as in a real cluster; their pods are for a `Kubelet` as well.
+    pub controllers: bool,
     /// Whether the API server streams lists to those who ask for it; not all that are in use do.
     pub streams_lists: bool,
     /// Whether the registry is a cache of all public ones, so that the Installation names none.
@@ -66,10 +70,12 @@ impl Default for Scenery {
             kind: Kind::Anonymous,
             tls: false,
             releases: &["v1.40.15", "v1.42.4"],
+            installed: true,
             operator_kinds: true,
             operators: OperatorImages::new(),
             jobs: false,
             roll_outs: false,
+            controllers: false,
             streams_lists: true,
             cache: false,
         }
@@ -97,13 +103,16 @@ impl World {
             }
         };
         let mut builder = ControlPlane::builder(scenery.name).jobs(scenery.jobs).roll_outs(scenery.roll_outs);
+        builder = builder.controllers(scenery.controllers);
         if !scenery.streams_lists {
             builder = builder.apiserver_flag("--feature-gates=WatchList=false");
         }
         let (control_plane, registry) = tokio::join!(builder.start(), start_registry);
         let control_plane = control_plane.unwrap();
         let client = control_plane.client();
-        rights::install(&client).await.unwrap();
+        if scenery.installed {
+            rights::install(&client).await.unwrap();
+        }
         if scenery.operator_kinds {
             crds::install(&client).await.unwrap();
         }

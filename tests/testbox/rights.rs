@@ -1,5 +1,5 @@
 //! What `kubectl apply -k deploy/base` puts into a cluster, less the Deployment and the Service (nothing runs pods here):
-//! our CRD, the namespaces, the ServiceAccount and its rights, from the very files.
+//! our CRD, the namespaces, the ServiceAccount and its rights, and what limits it, from the very files.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::apply_yaml;
 /// Namespace and name of the ServiceAccount.
 pub const SERVICE_ACCOUNT: (&str, &str) = ("imageset-controller", "imageset-controller");
 /// In the order in which they can be applied, after the definition of our kind.
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "deploy/base/namespace.yaml",
     "deploy/base/service-account.yaml",
     "deploy/base/rights-cluster.yaml",
@@ -19,6 +19,8 @@ const FILES: [&str; 7] = [
     "deploy/base/rights-operator-namespace.yaml",
     "deploy/base/rights-events.yaml",
     "deploy/base/inspection.yaml",
+    "deploy/base/network-policy.yaml",
+    "deploy/base/critical-pods.yaml",
 ];
 
 /// Applies them, and before them the operator's namespace, in which one Role lives.
