@@ -27,6 +27,7 @@ pub mod output;
 mod pin;
 mod plan;
 mod prepare;
+mod recorded;
 mod refresh;
 mod registry;
 mod run;
