@@ -16,6 +16,7 @@ mod columns;
 mod completion;
 mod connection;
 mod crds;
+mod credential_helpers;
 mod disarm;
 mod explain;
 mod files;

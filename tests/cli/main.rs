@@ -4,6 +4,7 @@
 
 mod adopted;
 mod cluster;
+mod credentials;
 mod explain;
 mod generate;
 mod pin;
