@@ -63,10 +63,10 @@ impl Live {
 ///
 /// # Errors
 /// The cluster cannot be reached, or its policy cannot be read.
-pub(super) async fn look(connection: &Connection, namespace: &str, registries: &Registries) -> Result<Live, Failure> {
+pub(super) async fn look(connection: &Connection, registries: &Registries) -> Result<Live, Failure> {
     let client = connection.client().await?;
     let policy = connection::policy_if_any(&client).await?.unwrap_or_else(connection::defaults);
-    let mut passed = pass::look_at_cluster(client, &policy, namespace.to_owned()).await;
+    let mut passed = pass::look_at_cluster(client, &policy, connection.namespace.clone()).await;
     for _ in 0..ROUNDS {
         let asked = passed.decision.questions.operators.clone();
         if asked.is_empty() {

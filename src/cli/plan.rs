@@ -55,10 +55,6 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
 
-    /// Namespace of the controller, where its records are
-    #[arg(short, long, default_value = "imageset-controller")]
-    namespace: String,
-
     #[command(flatten)]
     what_if: WhatIf,
 
@@ -182,7 +178,7 @@ async fn from_cluster(arguments: &Arguments) -> Result<Planned, Failure> {
     };
     let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::of_environment()));
     let change = |snapshot: &mut Snapshot| arguments.what_if.apply(snapshot);
-    let passed = pass::look(client, &policy, arguments.namespace.clone(), &answers, &change).await;
+    let passed = pass::look(client, &policy, arguments.connection.namespace.clone(), &answers, &change).await;
     let (mut snapshot, mut decision, mut report) = (passed.snapshot, passed.decision, passed.report);
     if let Some(path) = &arguments.record {
         let text;
