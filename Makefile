@@ -8,9 +8,11 @@ ADDRESS ?=
 HOMEPAGE ?=
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS = $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
+MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"$$/\1/p' Cargo.toml)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help demo test check lint bench fuzz install-yaml archive krew needs-rust needs-go needs-fuzz
+.PHONY: help demo test check lint bench fuzz image image-test install-yaml archive krew msrv package release add-release \
+	needs-rust needs-go needs-fuzz
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "} {printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +27,8 @@ test: needs-rust needs-go ## Run every test: lints' cheap part, units, scenarios
 	@tests/peers/tools.sh >/dev/null
 	@tests/prometheus/tools.sh >/dev/null
 	@tests/install/tools.sh >/dev/null
+	@tests/gitops/tools.sh >/dev/null
+	@tests/image/tools.sh >/dev/null || test $$? = 4
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) test --locked
@@ -48,6 +52,29 @@ bench: needs-rust needs-go ## Measure against the limits of the product; fails o
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --bin imageset-controller --target $(HOST)
 	@$(CARGO) build --quiet --locked --example limits
 	@$(CARGO) run --quiet --locked --example limits -- target/$(HOST)/release/imageset-controller
+	@IMAGE_BINARY=target/$(HOST)/release/imageset-controller $(CARGO) test --quiet --locked --test image -- --nocapture
+
+image: ## Build the image reproducibly, with docker or buildah (IMAGE=, PLATFORM=, PUSH=1: deploy/image/build.sh)
+	@deploy/image/build.sh
+
+image-test: needs-rust needs-go ## Test the image with the release binary in it: contents, size, two builds the same, runs
+	@tests/controlplane/build.sh >/dev/null
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --bin imageset-controller --target $(HOST)
+	IMAGE_BINARY=target/$(HOST)/release/imageset-controller $(CARGO) test --locked --test image -- --nocapture
+
+msrv: needs-rust ## Check that the oldest Rust of Cargo.toml will do (rustup fetches it)
+	@rustup toolchain install $(MSRV) --profile minimal --no-self-update >/dev/null 2>&1 || \
+	{ echo "error: rustup could not fetch Rust $(MSRV)" >&2; exit 1; }
+	RUSTFLAGS= $(CARGO) +$(MSRV) check --locked --bins --target-dir target/msrv
+
+package: needs-rust ## Make the crate's package and build what is in it, without the checkout around it
+	$(CARGO) package --locked --allow-dirty --target-dir target/package-build
+
+release: needs-rust ## Set VERSION=x.y.z everywhere, date the changelog, check, commit and tag; nothing is pushed
+	@release/cut.sh "$(VERSION)"
+
+add-release: needs-rust ## Add an operator release to the catalogue: VERSION=v1.42.5 and IMAGE=… or PRINTED=FOLDER
+	@IMAGE="$(IMAGE)" PRINTED="$(PRINTED)" release/add-operator.sh "$(VERSION)"
 
 install-yaml: needs-rust ## Write deploy/install.yaml and the chart's copies of other files anew
 	@UPDATE=1 $(CARGO) test --quiet --locked --test install copies

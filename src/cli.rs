@@ -188,6 +188,15 @@ fn known_images(release: Release) -> Result<OperatorImages, Failure> {
     Catalogue::embedded().get(&release).ok_or_else(|| unknown_release(release))
 }
 
+/// The images of an operator by what it printed of itself.
+fn printed_images(version: &Path, images: &Path) -> Result<OperatorImages, Failure> {
+    let read = |path: &Path| files::read(&path.to_string_lossy());
+    crate::inspection::output::parse(&read(version)?, &read(images)?).map_err(|error| {
+        Failure::new(error.to_string())
+            .hint("run the operator's image once with --version and once with --print-images=list, and keep both outputs whole")
+    })
+}
+
 /// What to do about a release that the catalogue does not know.
 fn unknown_release(release: Release) -> Failure {
     let newest = Catalogue::embedded().newest().map_or_else(String::new, |newest| format!(" (the newest is {newest})"));

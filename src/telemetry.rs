@@ -26,7 +26,7 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
     }
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
-        LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Text => logs.with_ansi(console::colors_enabled_stderr()).try_init(),
         LogFormat::Json => logs.json().try_init(),
     };
     started.map_err(|error| error.to_string())

@@ -6,11 +6,16 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The generation that the API server fills in until the controller has written a status. To kstatus, and so to Flux, a policy
+/// without any status would be done as soon as it is applied.
+pub const NOT_LOOKED_AT: i64 = -1;
+
 /// What the controller found and did. All but `conditions` is of the generation in `observedGeneration`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = serde_json::json!({"observedGeneration": NOT_LOOKED_AT})))]
 pub struct ImageSetPolicyStatus {
-    /// The generation of the spec that this status is about.
+    /// The generation of the spec that this status is about; -1 until the controller has looked at the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// The operator that runs and the one that the Deployment asks for.
@@ -56,6 +61,14 @@ pub struct ImageSetPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,
+}
+
+impl ImageSetPolicyStatus {
+    /// Whether the controller has written it.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.observed_generation != Some(NOT_LOOKED_AT)
+    }
 }
 
 /// What is known about the operator.

@@ -111,6 +111,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     for one in &wanted {
         sets.push(runtime.block_on(complete(one, &registries))?);
     }
+    let sets = one_per_name(sets)?;
     if let Some(path) = &arguments.check {
         return check::against(path, &sets);
     }
@@ -118,6 +119,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         "json" => image_set::json(&sets).map(Answer::text),
         _ => image_set::yaml(&sets, |set| arguments.header(set, &wanted)).map(Answer::text),
     }
+}
+
+/// A name is one object: of several releases that look for it the newest stands for all, if all want the same.
+fn one_per_name(sets: Vec<CompleteImageSet>) -> Result<Vec<CompleteImageSet>, Failure> {
+    let mut kept: Vec<CompleteImageSet> = Vec::new();
+    for set in sets {
+        let Some(same) = kept.iter_mut().find(|one| one.name() == set.name()) else {
+            kept.push(set);
+            continue;
+        };
+        if same.entries() != set.entries() {
+            let (one, other) = (same.origin().operator, set.origin().operator);
+            let message =
+                format!("operators {one} and {other} both look for {} and want other content in it", set.name());
+            return Err(Failure::new(message).reason(Reason::SameNameConflict.as_str()).hint(
+                "make a file for each; in a cluster the one of the operator that runs is stored until the other has taken over",
+            ));
+        }
+        *same = set;
+    }
+    Ok(kept)
 }
 
 /// One set, by the rules of the controller.

@@ -38,7 +38,8 @@ pub(super) fn documents(objects: impl IntoIterator<Item = (Vec<String>, ImageSet
             text.push_str("---\n");
         }
         for line in header {
-            let _ = writeln!(text, "# {line}");
+            // The names of files are in there.
+            let _ = writeln!(text, "# {}", line.replace(char::is_control, "?"));
         }
         text.push_str(&serde_yaml_ng::to_string(&object).map_err(|error| unwritable(&error))?);
     }

@@ -1,5 +1,6 @@
 //! A cluster as verbs that work on files see it: one look with the rights of who asks, and what it says of images. Writes nothing.
-//! A registry is asked for the version of an operator that is pinned by digest, as the controller asks it, and for nothing else.
+//! A registry is asked for the version of an operator that is pinned by digest, as the controller asks it, and for nothing else; how the
+//! cluster gets at its registries is kept for those who ask more.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +9,7 @@ use super::output::Failure;
 use super::registry::Registries;
 use super::unknown_release;
 use crate::cluster::pass::{self, Passed};
+use crate::cluster::registry_access::registry_access;
 use crate::domain::finding::Reason;
 use crate::domain::report::Outcome;
 use crate::domain::settings::InstallationSettings;
@@ -66,7 +68,12 @@ impl Live {
 pub(super) async fn look(connection: &Connection, registries: &Registries) -> Result<Live, Failure> {
     let client = connection.client().await?;
     let policy = connection::policy_if_any(&client).await?.unwrap_or_else(connection::defaults);
-    let mut passed = pass::look_at_cluster(client, &policy, connection.namespace.clone()).await;
+    let mut passed = pass::look_at_cluster(client.clone(), &policy, connection.namespace.clone()).await;
+    if let Some(installation) = passed.snapshot.installation.known().and_then(Option::as_ref) {
+        // What may not be read here is of no use to whoever asks; the registry says so.
+        let (access, _) = registry_access(&client, &policy.spec, &installation.settings).await;
+        registries.learn(access);
+    }
     for _ in 0..ROUNDS {
         let asked = passed.decision.questions.operators.clone();
         if asked.is_empty() {

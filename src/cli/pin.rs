@@ -75,8 +75,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
                 let pinned = runtime.block_on(pinned(arguments, name, &text, &images, &registries, &mut answer))?;
                 changed.push((name, text, pinned));
             }
+            Found::Nothing => {
+                let message = format!("no workload in this file has a container named {}", arguments.container);
+                return Err(files::refused(name, &manifest::Refused { line: 1, column: 1, message }));
+            }
+            Found::Kustomization { .. } | Found::HelmValues { .. } if arguments.in_place => {
+                let message =
+                    format!("{}: kustomizations and chart values are not changed in place", files::shown(name));
+                return Err(Failure::new(message).hint("without --in-place the lines to add are printed"));
+            }
             Found::Kustomization { images } => {
-                let wanted = of_kustomization(arguments, name, &images)?;
+                let wanted = match of_kustomization(arguments, name, &images)? {
+                    Kustomized::Tagged(wanted) => wanted,
+                    Kustomized::Pinned(reference) => {
+                        runtime.block_on(digest(&registries, &reference))?;
+                        answer.told_untagged(files::shown(name), &reference);
+                        continue;
+                    }
+                };
                 let digest = runtime.block_on(digest(&registries, &wanted.reference))?;
                 answer.told(name, wanted.digest.as_deref(), &wanted.reference, digest);
                 answer.lines.push_str(&wanted.lines(&digest));
@@ -118,6 +134,13 @@ struct Outcome {
 }
 
 impl Outcome {
+    /// A digest alone: nothing else can be meant by it.
+    fn told_untagged(&mut self, place: &str, reference: &Reference) {
+        let line = format!("{place}: {} is pinned, without a tag to compare it with", reference.short());
+        self.checked.push(line.clone());
+        self.notes.push(line);
+    }
+
     /// One image: what is pinned, and what its tag is now.
     fn told(&mut self, place: &str, have: Option<&str>, reference: &Reference, digest: Digest) {
         let image = reference.name();
@@ -164,9 +187,16 @@ async fn pinned(
         let Some(tag) = reference.tag() else {
             // Nothing else than this digest can be meant.
             digest(registries, &reference).await?;
-            outcome.checked.push(format!("{place}: {} is pinned, without a tag to compare it with", reference.short()));
+            outcome.told_untagged(&place, &reference);
             continue;
         };
+        if have.is_none() && !found.image.rsplit('/').next().is_some_and(|last| last.contains(':')) {
+            let message = format!(
+                "{place}:{}: {:?} has no tag, so that it would be any version",
+                found.place.column, found.image
+            );
+            return Err(Failure::new(message).hint("write the version as its tag"));
+        }
         let by_tag = reference.with_tag(tag);
         let now = digest(registries, &by_tag).await?;
         outcome.told(&place, have.as_ref().map(Digest::to_string).as_deref(), &by_tag, now);
@@ -193,14 +223,22 @@ async fn digest(registries: &Registries, reference: &Reference) -> Result<Digest
     }
 }
 
+/// What a kustomization says of the operator's image.
+enum Kustomized {
+    /// A tag, or `--version`.
+    Tagged(TaggedEntry),
+    /// A digest and no tag, as the lines that we print have it.
+    Pinned(Reference),
+}
+
 /// An entry of a kustomization, as it should be.
-struct Kustomized {
+struct TaggedEntry {
     entry: KustomizedImage,
     reference: Reference,
     digest: Option<String>,
 }
 
-impl Kustomized {
+impl TaggedEntry {
     /// kustomize takes either a tag or a digest, so that the tag becomes a comment.
     fn lines(&self, digest: &Digest) -> String {
         let new_name = self.entry.new_name.as_ref().map(|name| format!("  newName: {name}\n")).unwrap_or_default();
@@ -219,13 +257,16 @@ fn of_kustomization(arguments: &Arguments, file: &str, images: &[KustomizedImage
         digest: None,
     });
     let tag = arguments.version.clone().or_else(|| entry.new_tag.clone());
+    let name = entry.new_name.as_ref().unwrap_or(&entry.name).clone();
+    if let (None, Some(digest)) = (&tag, &entry.digest) {
+        return parsed(shown, &format!("{name}@{digest}")).map(Kustomized::Pinned);
+    }
     let Some(tag) = tag else {
         return Err(Failure::new(format!("{shown}: no newTag says which version of {} is meant", entry.name))
             .hint("name it with --version"));
     };
-    let name = entry.new_name.as_ref().unwrap_or(&entry.name);
     let reference = parsed(shown, &format!("{name}:{tag}"))?;
-    Ok(Kustomized { digest: entry.digest.clone(), entry, reference })
+    Ok(Kustomized::Tagged(TaggedEntry { digest: entry.digest.clone(), entry, reference }))
 }
 
 /// What the chart makes of its values: `{registry}/{image}:{version}`.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -66,6 +67,32 @@ impl LayoutArguments {
             image_prefix: self.image_prefix.clone(),
         }
     }
+
+    /// What an Installation says, where no flag says otherwise.
+    pub fn over(&self, mut said: RegistryLayout) -> RegistryLayout {
+        let flags = self.layout();
+        let fields = [
+            (flags.registry, &mut said.registry),
+            (flags.image_path, &mut said.image_path),
+            (flags.image_prefix, &mut said.image_prefix),
+        ];
+        for (flag, field) in fields {
+            if !flag.is_empty() {
+                *field = flag;
+            }
+        }
+        said
+    }
+}
+
+/// Where images are by this layout, for people.
+pub(super) fn place_of(layout: &RegistryLayout) -> String {
+    let set = |text: &'_ str| !text.is_empty() && text != "UseDefault";
+    let registry = if set(&layout.registry) { layout.registry.trim_end_matches('/') } else { "the default registries" };
+    match set(&layout.image_path) {
+        true => format!("{registry}/{}", layout.image_path.trim_matches('/')),
+        false => registry.to_owned(),
+    }
 }
 
 /// The flags that name this layout.
@@ -91,6 +118,8 @@ pub(super) struct Registries {
     credentials: Credentials,
     authorities: Option<Vec<u8>>,
     plain_http: Vec<String>,
+    /// How a cluster gets at them, where one was looked at.
+    cluster: OnceLock<Access>,
 }
 
 impl Registries {
@@ -104,7 +133,14 @@ impl Registries {
             credentials: credentials(arguments.registry_config.as_deref())?,
             authorities: authorities(arguments.ca_file.as_deref())?,
             plain_http: arguments.plain_http.clone(),
+            cluster: OnceLock::new(),
         })
+    }
+
+    /// Goes the cluster's ways, too: its mirrors, authorities and credentials, behind those of this machine.
+    pub fn learn(&self, access: Access) {
+        // A second cluster is not looked at.
+        let _ = self.cluster.set(access);
     }
 
     /// Resolves all, with a progress bar on a terminal; the answers come in the order of `references`.
@@ -135,19 +171,25 @@ impl Registries {
     fn access(&self, references: &[Reference]) -> Access {
         let registries = self.settings(references);
         // What a helper says comes before what is written down, as for docker.
-        let helped = registries.iter().filter_map(|one| self.credentials.helpers.credentials(&one.host));
-        let credentials = helped.chain(self.credentials.written.clone()).collect();
+        let asked = registries.iter().map(|one| one.mirror.as_deref().unwrap_or(&one.host));
+        let hosts = asked.filter_map(|place| place.split('/').next());
+        let helped = hosts.filter_map(|host| self.credentials.helpers.credentials(host));
+        let cluster = self.cluster.get().map(|access| access.credentials.as_slice()).unwrap_or_default();
+        let credentials = helped.chain(self.credentials.written.clone()).chain(cluster.iter().cloned()).collect();
         Access { credentials, registries }
     }
 
     /// One entry per registry that is asked.
     fn settings(&self, references: &[Reference]) -> Vec<RegistrySettings> {
         let hosts: BTreeSet<&str> = references.iter().map(Reference::registry).collect();
-        let one = |host: &str| RegistrySettings {
-            host: host.to_owned(),
-            ca_pem: self.authorities.clone(),
-            plain_http: self.plain_http.iter().any(|plain| plain.eq_ignore_ascii_case(host)),
-            ..RegistrySettings::default()
+        let cluster = self.cluster.get().map(|access| access.registries.as_slice()).unwrap_or_default();
+        let one = |host: &str| {
+            let same = |settings: &&RegistrySettings| settings.host.eq_ignore_ascii_case(host);
+            let mut settings = cluster.iter().find(same).cloned().unwrap_or_default();
+            host.clone_into(&mut settings.host);
+            settings.ca_pem = self.authorities.clone().or(settings.ca_pem);
+            settings.plain_http |= self.plain_http.iter().any(|plain| plain.eq_ignore_ascii_case(host));
+            settings
         };
         hosts.into_iter().map(one).collect()
     }

@@ -41,7 +41,7 @@ pub enum Detail {
 #[must_use]
 pub fn of_policy(policy: &ImageSetPolicy, now: Timestamp, detail: Detail, silent_since: Option<Timestamp>) -> String {
     let mut screen = Screen::default();
-    let Some(status) = &policy.status else {
+    let Some(status) = policy.status.as_ref().filter(|status| status.is_written()) else {
         screen.add("POLICY", vec![Line::Text(mode(policy))]);
         let told = "nothing is known yet: the controller has not looked at this policy; is it running?";
         screen.add("READY", vec![Line::Text(bad().apply_to(told).to_string())]);
@@ -435,8 +435,11 @@ READY      False, ImageMissing: one is missing
 
     #[test]
     fn a_policy_that_nobody_has_looked_at_says_so() {
-        let text = shown(None, Detail::Normal);
-        assert!(text.contains("the controller has not looked at this policy"), "{text}");
+        // As the API server has it, and as one without the default.
+        for status in [Some("observedGeneration: -1"), None] {
+            let text = shown(status, Detail::Normal);
+            assert!(text.contains("the controller has not looked at this policy"), "{text}");
+        }
     }
 
     #[test]

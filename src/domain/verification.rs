@@ -7,7 +7,8 @@ use super::finding::Reason;
 use super::resolution::Content;
 use super::snapshot::StoredImage;
 use super::{
-    Digest, ImageName, OperatorImages, Platform, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage,
+    Coverage, Digest, ImageName, OperatorImages, Platform, Reference, RegistryFailure, RegistryFailureKind,
+    ResolvedImage,
 };
 
 /// Something that is not as it should be.
@@ -135,13 +136,46 @@ pub fn by_registry(asked: &Asked<'_>, platforms: &BTreeSet<Platform>) -> Option<
     if lacks.is_empty() { None } else { mismatch(Reason::PlatformMissing, lacks.join("; ")) }
 }
 
+/// Whether the operator's own image is there as a whole. There is no digest to compare it with: no set lists it.
+#[must_use]
+pub fn of_operator(
+    reference: &Reference,
+    answer: &Result<ResolvedImage, RegistryFailure>,
+    platforms: &BTreeSet<Platform>,
+) -> Option<Mismatch> {
+    let mismatch = |reason, message| Some(Mismatch::new(reason, None, "", message));
+    let image = match answer {
+        Ok(image) => image,
+        Err(failure) => {
+            let mut one = Mismatch::new(Reason::from(failure.kind), None, "", failure.summary());
+            one.known = failure.kind == RegistryFailureKind::NotFound;
+            return Some(one);
+        }
+    };
+    if let Content::Manifest { platform } = &image.content {
+        return mismatch(Reason::PlatformMissing, format!("{reference}{}", one_platform(platform)));
+    }
+    let uncovered: Vec<&Platform> = platforms
+        .iter()
+        .filter(|node| !node.is_windows())
+        .filter(|node| matches!(image.coverage(node), Coverage::None | Coverage::Absent))
+        .collect();
+    let lacks = image.lacks(reference, &uncovered);
+    if lacks.is_empty() { None } else { mismatch(Reason::PlatformMissing, lacks.join("; ")) }
+}
+
+/// A copy of one platform, and how it comes to be.
+fn one_platform(platform: &Platform) -> String {
+    format!(
+        "; it holds {platform} only, as docker pull, tag and push, crane copy --platform and skopeo copy without --all leave it: \
+         copy the whole index (crane copy, skopeo copy --all, oras copy)"
+    )
+}
+
 /// A registry that has something else under the tag and not what is pinned: the usual ways to get there.
 fn not_the_same(reference: &Reference, image: &ResolvedImage, pinned: Digest) -> String {
     let why = match &image.content {
-        Content::Manifest { platform } => format!(
-            "; it holds {platform} only, as docker pull, tag and push, crane copy --platform and skopeo copy without --all leave it: \
-             copy the whole index (crane copy, skopeo copy --all, oras copy)"
-        ),
+        Content::Manifest { platform } => one_platform(platform),
         Content::Index { .. } => String::new(),
     };
     format!("the registry does not have {}; {reference} is {} there{why}", pinned.short(), image.digest.short())

@@ -83,7 +83,7 @@ pub enum InvalidOutput {
 /// Reads the output of `--version` and of `--print-images=list` of one operator build.
 ///
 /// The list is flat: Calico's images, Enterprise's, the common one, the operator's own. It is taken apart by rules that
-/// hold for all 264 releases of the catalogue:
+/// hold for all releases of the catalogue:
 /// - Calico's part is the run of `calico/…` keys at the beginning; up to v1.35 the operator's own image is in its midst.
 /// - The last image before the operator's own is common to both variants if it is `tigera/key-cert-provisioner` and its
 ///   registry or tag differs from that of the image before it; else (v1.14, v1.34 on) it is one of Enterprise's.

@@ -1,10 +1,12 @@
 //! ImageSets and Installations in files, entry by entry, with the place of each.
 
+use std::collections::BTreeSet;
+
 use super::tree::{Node, Place};
 use super::{Refused, tree};
 use crate::domain::imageset::OPERATOR_ANNOTATION;
 use crate::domain::settings::InstallationSettings;
-use crate::domain::{RegistryLayout, Variant};
+use crate::domain::{Feature, RegistryLayout, Variant};
 
 /// The API group of the operator's kinds.
 const GROUP: &str = "operator.tigera.io/";
@@ -39,7 +41,7 @@ pub struct FileEntry {
 /// The text is no YAML, or an ImageSet is not written out.
 pub fn image_sets(text: &str) -> Result<Vec<FileImageSet>, Refused> {
     let mut found = Vec::new();
-    for object in objects(text, "ImageSet")? {
+    for object in objects(text, |kind| kind == "ImageSet")? {
         let images = object.path(&["spec", "images"])?;
         let entries = images.map(Node::items).unwrap_or_default().iter().map(entry);
         found.push(FileImageSet {
@@ -53,10 +55,10 @@ pub fn image_sets(text: &str) -> Result<Vec<FileImageSet>, Refused> {
 }
 
 fn entry(node: &Node) -> Result<FileEntry, Refused> {
-    let digest = node.get("digest")?;
+    let digest = node.path(&["digest"])?;
     Ok(FileEntry {
         image: node.text_at(&["image"])?.unwrap_or_default().to_owned(),
-        digest: digest.and_then(Node::text).unwrap_or_default().to_owned(),
+        digest: node.text_at(&["digest"])?.unwrap_or_default().to_owned(),
         place: digest.unwrap_or(node).place.clone(),
     })
 }
@@ -67,7 +69,7 @@ fn entry(node: &Node) -> Result<FileEntry, Refused> {
 /// The text is no YAML, or it has several.
 pub fn installation(text: &str) -> Result<Option<InstallationSettings>, Refused> {
     let mut found = None;
-    for object in objects(text, "Installation")? {
+    for object in objects(text, |kind| kind == "Installation")? {
         if object.text_at(&["metadata", "name"])? != Some("default") {
             continue;
         }
@@ -84,12 +86,31 @@ pub fn installation(text: &str) -> Result<Option<InstallationSettings>, Refused>
     Ok(found)
 }
 
+/// Which objects of a text make the operator insist on more images.
+///
+/// # Errors
+/// The text is no YAML, or an Installation is not written out.
+pub fn features(text: &str) -> Result<BTreeSet<Feature>, Refused> {
+    let mut found = BTreeSet::new();
+    for feature in Feature::ALL {
+        if !objects(text, |kind| kind == feature.kind())?.is_empty() {
+            found.insert(feature);
+        }
+    }
+    for installation in objects(text, |kind| kind == "Installation")? {
+        if installation.text_at(&["spec", "calicoNetwork", "windowsDataplane"])? == Some("HNS") {
+            found.insert(Feature::WindowsHns);
+        }
+    }
+    Ok(found)
+}
+
 /// All objects of a kind of the operator's.
-fn objects(text: &str, kind: &str) -> Result<Vec<Node>, Refused> {
+fn objects(text: &str, kind: impl Fn(&str) -> bool) -> Result<Vec<Node>, Refused> {
     let mut found = Vec::new();
     for object in tree::objects(text)? {
-        let is_ours = object.text_at(&["apiVersion"])?.is_some_and(|version| version.starts_with(GROUP));
-        if is_ours && object.text_at(&["kind"])? == Some(kind) {
+        let is_ours = object.written_out("apiVersion")?.is_some_and(|version| version.starts_with(GROUP));
+        if is_ours && object.written_out("kind")?.is_some_and(&kind) {
             found.push(object);
         }
     }

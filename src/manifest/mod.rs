@@ -8,7 +8,7 @@ mod image_sets;
 mod operator;
 mod tree;
 
-pub use image_sets::{FileEntry, FileImageSet, image_sets, installation};
+pub use image_sets::{FileEntry, FileImageSet, features, image_sets, installation};
 pub use operator::{Found, KustomizedImage, OperatorImage, operator_images, with_image};
 pub use tree::Place;
 

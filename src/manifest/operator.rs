@@ -21,6 +21,8 @@ pub struct OperatorImage {
 /// What a file has of the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
+    /// Neither a container of that name, nor a kustomization, nor values of the chart.
+    Nothing,
     /// Containers of workloads, in their order.
     Images(Vec<OperatorImage>),
     /// A kustomization; what it says of this image is kept by kustomize's own fields.
@@ -55,12 +57,12 @@ pub struct KustomizedImage {
 /// Finds the operator's image: that of every container of this name in a workload, also in a List.
 ///
 /// # Errors
-/// The text is no YAML, has nothing of the operator, or says it in a way that cannot be changed in one place.
+/// The text is no YAML, or names the operator in a way that cannot be changed in one place.
 pub fn operator_images(text: &str, container: &str) -> Result<Found, Refused> {
     let mut images = Vec::new();
     let objects = tree::objects(text)?;
     for object in &objects {
-        if object.text_at(&["kind"])? == Some("Kustomization") {
+        if is_kustomization(object)? {
             return kustomization(object);
         }
         let is_object = object.get("apiVersion")?.is_some() && object.get("kind")?.is_some();
@@ -74,22 +76,25 @@ pub fn operator_images(text: &str, container: &str) -> Result<Found, Refused> {
         }
         of_object(object, container, &mut images)?;
     }
-    if images.is_empty() {
-        let message = format!("no workload in this file has a container named {container}");
-        return Err(Refused { line: 1, column: 1, message });
+    Ok(if images.is_empty() { Found::Nothing } else { Found::Images(images) })
+}
+
+/// The kind may be left out of a kustomization.
+fn is_kustomization(object: &Node) -> Result<bool, Refused> {
+    if let Some(kind) = object.written_out("kind")? {
+        return Ok(kind == "Kustomization");
     }
-    Ok(Found::Images(images))
+    let is_list = |key: &str| Ok(object.get(key)?.is_some_and(|value| matches!(value.value, Value::Sequence(_))));
+    Ok(object.get("apiVersion")?.is_none() && (is_list("resources")? || is_list("images")?))
 }
 
 fn of_object(object: &Node, container: &str, images: &mut Vec<OperatorImage>) -> Result<(), Refused> {
-    let kind = object.text_at(&["kind"])?.unwrap_or_default();
+    let kind = object.written_out("kind")?.unwrap_or_default();
     if !WORKLOADS.contains(&kind) {
         return Ok(());
     }
     let Some(containers) = object.path(&["spec", "template", "spec", "containers"])? else { return Ok(()) };
-    if containers.value == Value::Alias {
-        return Err(Refused::at(&containers.place, "this is an alias; what it stands for is not looked for"));
-    }
+    containers.not_alias()?;
     for one in containers.items() {
         if one.text_at(&["name"])? != Some(container) {
             continue;

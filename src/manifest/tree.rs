@@ -8,6 +8,8 @@ use super::Refused;
 
 /// The deepest nesting that is read; manifests have some fifteen levels.
 const DEEPEST: usize = 100;
+/// Takes keys of another mapping into this one (YAML 1.1).
+const MERGE_KEY: &str = "<<";
 
 /// Where a value stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +92,14 @@ impl Node {
             node.not_alias()?;
             match node.get(key)? {
                 Some(value) => node = value,
-                None => return Ok(None),
+                None => match node.get(MERGE_KEY)? {
+                    Some(merged) => {
+                        let message =
+                            format!("{key:?} may come from this merge key, which is not followed; write it out");
+                        return Err(Refused::at(&merged.place, message));
+                    }
+                    None => return Ok(None),
+                },
             }
         }
         Ok(Some(node))
@@ -99,9 +108,19 @@ impl Node {
     /// The text under several keys, where there is one.
     ///
     /// # Errors
-    /// As of [`Self::path`].
+    /// As of [`Self::path`], and the value itself is an alias: that is not the same as none.
     pub fn text_at(&self, keys: &[&str]) -> Result<Option<&str>, Refused> {
-        Ok(self.path(keys)?.and_then(Self::text))
+        let Some(value) = self.path(keys)? else { return Ok(None) };
+        value.not_alias()?;
+        Ok(value.text())
+    }
+
+    /// The text of a key, only where it is written out: to tell documents apart, of which many are nobody's business here.
+    ///
+    /// # Errors
+    /// The key is there twice.
+    pub fn written_out(&self, key: &str) -> Result<Option<&str>, Refused> {
+        Ok(self.get(key)?.and_then(Self::text))
     }
 
     /// The items of a sequence; none of anything else.
@@ -112,9 +131,13 @@ impl Node {
         }
     }
 
-    fn not_alias(&self) -> Result<(), Refused> {
+    /// # Errors
+    /// It is an alias.
+    pub fn not_alias(&self) -> Result<(), Refused> {
         match self.value {
-            Value::Alias => Err(Refused::at(&self.place, "this is an alias; what it stands for is not looked for")),
+            Value::Alias => {
+                Err(Refused::at(&self.place, "this is an alias; what it stands for is not looked for: write it out"))
+            }
             _ => Ok(()),
         }
     }
@@ -183,7 +206,7 @@ pub fn objects(text: &str) -> Result<Vec<Node>, Refused> {
 }
 
 fn open_list(object: Node, found: &mut Vec<Node>) -> Result<(), Refused> {
-    if !object.text_at(&["kind"])?.is_some_and(|kind| kind.ends_with("List")) {
+    if !object.written_out("kind")?.is_some_and(|kind| kind.ends_with("List")) {
         found.push(object);
         return Ok(());
     }

@@ -84,7 +84,7 @@ async fn every_example_of_every_help_works_as_it_is_printed() {
     assert_eq!(sorted, known, "each verb has its place in this test");
 
     let world = World::start(Scenery { name: "help", releases: &RELEASES, ..Scenery::default() }).await;
-    let internet = Internet::start(&world.control_plane, &RELEASES, &["mirrors/calico"]).await.unwrap();
+    let internet = Internet::start(&world.control_plane, &RELEASES, &["mirrors/calico", "calico"]).await.unwrap();
     let double = world.double(|_| {});
     world.create(OperatorKind::Installation, "default", json!({ "variant": "Calico" })).await;
     let folder = tempfile::tempdir().unwrap();

@@ -81,13 +81,37 @@ async fn the_sets_of_all_releases_are_what_their_operators_want_and_take() {
     let references: BTreeSet<String> = releases.iter().flat_map(|release| calico_references(release)).collect();
     let digests = push_everything(&registry.access().unwrap(), &references).await;
 
+    // Each name once in a file, as in a cluster.
     let host = registry.host();
-    let mut arguments = vec!["generate", "--registry", &host, "--plain-http", &host];
-    arguments.extend(releases.iter().map(String::as_str));
-    let (code, stdout, stderr) = told(&run(&arguments));
-    assert_eq!((code, stderr.as_str()), (0, ""));
-    let made = sets(&stdout);
-    assert_eq!(made.iter().map(|(_, version, _)| version.clone()).collect::<Vec<_>>(), releases);
+    let at = ["--registry", &host, "--plain-http", &host];
+    let mut left = releases.clone();
+    let mut made = Vec::new();
+    let folder = tempfile::tempdir().unwrap();
+    let mut in_sync = 0;
+    while !left.is_empty() {
+        let mut names = BTreeSet::new();
+        let name_of = |release: &str| OperatorRules::for_version(release).unwrap().expected_set_name(Variant::Calico);
+        let (now, later): (Vec<String>, Vec<String>) =
+            left.into_iter().partition(|release| names.insert(name_of(release)));
+        left = later;
+        let arguments: Vec<&str> = ["generate"].into_iter().chain(at).chain(now.iter().map(String::as_str)).collect();
+        let (code, stdout, stderr) = told(&run(&arguments));
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        let sets = sets(&stdout);
+        assert_eq!(sets.iter().map(|(_, version, _)| version.clone()).collect::<Vec<_>>(), now);
+        made.extend(sets);
+
+        // The registry and the rules agree with all of them.
+        let file = folder.path().join("imagesets.yaml");
+        std::fs::write(&file, &stdout).unwrap();
+        let verified = told(&run(&[&["verify", file.to_str().unwrap()], &at[..]].concat()));
+        assert_eq!((verified.0, verified.1.lines().count()), (0, now.len()), "{}", verified.1);
+        in_sync += now.len();
+
+        // Again, the same bytes.
+        assert_eq!(told(&run(&arguments)).1, stdout);
+    }
+    assert_eq!(in_sync, 263);
     for (name, version, entries) in &made {
         let rules = OperatorRules::for_version(version).unwrap();
         assert_eq!(*name, rules.expected_set_name(Variant::Calico));
@@ -101,16 +125,6 @@ async fn the_sets_of_all_releases_are_what_their_operators_want_and_take() {
             assert_eq!(*digest, digests[&format!("{image}:{tag}")], "{version} {image}");
         }
     }
-
-    // The registry and the rules agree with all of them.
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("imagesets.yaml");
-    std::fs::write(&file, &stdout).unwrap();
-    let verified = told(&run(&["verify", file.to_str().unwrap(), "--registry", &host, "--plain-http", &host]));
-    assert_eq!((verified.0, verified.1.lines().count()), (0, 263), "{}", verified.1);
-
-    // Again, the same bytes.
-    assert_eq!(told(&run(&arguments)).1, stdout);
 
     // And so do the operators, as they run.
     adopted::by_every_operator(&made).await;
@@ -297,6 +311,16 @@ async fn a_file_in_git_is_checked_entry_by_entry_and_what_people_add_is_theirs()
     let (code, stdout, _) = checked(&yaml.replace("name: calico-v3.31.7", "name: calico-v3.31.6"));
     assert_eq!(code, 1);
     assert_says(&stdout, &["calico-v3.31.7 for operator v1.40.15 is missing", "calico-v3.31.6 is of no version"]);
+    // For another operator, and an entry twice: the operator would take the first, and a reader the last.
+    let (code, stdout, _) = checked(&yaml.replace("operator-version: v1.40.15", "operator-version: v1.25.7"));
+    assert_eq!(code, 1);
+    assert_says(&stdout, &["for operator v1.40.15 says that it was made for v1.25.7"]);
+    let (code, stdout, _) = checked(&format!("{yaml}  - image: calico/csi\n    digest: {digest}\n"));
+    assert_eq!(code, 1);
+    assert_says(&stdout, &["calico/csi is listed twice"]);
+    let (code, stdout, _) = checked(&format!("{yaml}---\n{yaml}"));
+    assert_eq!(code, 1);
+    assert_says(&stdout, &["calico-v3.31.7 is there twice"]);
     let (code, _, stderr) = checked("a: [\n");
     assert_eq!(code, 2);
     assert_says(&stderr, &["error: ", "imageset.yaml:1:4: this is no YAML: unclosed bracket"]);
@@ -344,4 +368,108 @@ async fn what_an_operator_prints_of_itself_and_what_it_insists_on_make_a_set() {
         let has = entries.iter().any(|(image, _)| image == "calico/envoy-proxy");
         assert_eq!(has, !with.is_empty());
     }
+}
+
+/// A manifest with this operator image, and whatever stands beside it.
+fn manifest(image: &str, beside: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: tigera-operator}}\nspec:\n  template:\n    spec:\n      containers:\n      \
+         - name: tigera-operator\n        image: {image}\n---\n{beside}"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_files_say_counts_and_what_they_do_not_say_plainly_is_refused() {
+    let registry = Registry::start(Kind::Anonymous).await.unwrap();
+    let access = registry.access().unwrap();
+    images::push_release(&access, &calico_references("v1.42.4"), None).await.unwrap();
+    let operator = Image::of_reference("quay.io/tigera/operator:v1.42.4").unwrap();
+    let digest = images::push(&access, "tigera/operator", "v1.42.4", &operator).await.unwrap();
+    let host = registry.host();
+    let folder = tempfile::tempdir().unwrap();
+    let generate = |name: &str, text: &str, more: &[&str]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let base = ["generate", "--plain-http", &host, "-f", path.to_str().unwrap()];
+        told(&run(&[&base, more].concat()))
+    };
+    let installation = |spec: &str| {
+        format!("apiVersion: operator.tigera.io/v1\nkind: Installation\nmetadata: {{name: default}}\nspec: {spec}\n")
+    };
+    let here = installation(&format!("{{registry: {host}/}}"));
+    let image = format!("{host}/tigera/operator:v1.42.4");
+
+    // What the file has beside the Installation is insisted on.
+    let server = "---\napiVersion: operator.tigera.io/v1\nkind: APIServer\nmetadata: {name: default}\n";
+    let (code, stdout, stderr) =
+        generate("all.yaml", &manifest(&image, &format!("{here}{server}")), &["--only-required"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_says(&stdout, &["--with APIServer", "- image: calico/apiserver"]);
+
+    // An alias is not the same as nothing.
+    for (spec, place) in [
+        (format!("{{registry: {host}/, fipsMode: *mode}}"), "fips.yaml:15:"),
+        ("{registry: *mode}".to_owned(), "fips.yaml:15:"),
+        ("{variant: *mode}".to_owned(), "fips.yaml:15:"),
+        ("{<<: *mode}".to_owned(), "fips.yaml:15:"),
+    ] {
+        let text = manifest(&image, &format!("a: &mode {{registry: a.example}}\n{}", installation(&spec)));
+        let (code, stdout, stderr) = generate("fips.yaml", &text, &[]);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{spec}");
+        assert_says(&stderr, &["error: ", place]);
+        assert!(stderr.contains("alias") || stderr.contains("merge key"), "{stderr}");
+    }
+    let (code, _, stderr) = generate("two.yaml", &manifest(&image, &format!("{here}---\n{here}")), &[]);
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["a second Installation default"]);
+
+    // A digest decides what runs; the tag beside it is a decoration.
+    let by_digest = format!("{image}@{digest}");
+    assert_eq!(generate("pinned.yaml", &manifest(&by_digest, &here), &[]).0, 0);
+    let (code, stdout, _) = generate("bare.yaml", &manifest(&format!("{host}/tigera/operator@{digest}"), &here), &[]);
+    assert_eq!(code, 0);
+    assert_says(&stdout, &["tigera-operator v1.42.4"]);
+    let stale = by_digest.replace("v1.42.4", "v1.40.15");
+    let (code, stdout, stderr) = generate("stale.yaml", &manifest(&stale, &here), &[]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert_says(&stderr, &["is tagged v1.40.15, and its digest is labelled v1.42.4", "(OperatorVersionAmbiguous)"]);
+    let nowhere = format!("{image}@sha256:{}", "0".repeat(64));
+    let (code, _, stderr) = generate("nowhere.yaml", &manifest(&nowhere, &here), &[]);
+    assert_eq!(code, 0);
+    assert_says(&stderr, &["warning: ", "the version is that of the tag; the digest's own is not known"]);
+
+    // The name of a file stays in its comment.
+    let (code, stdout, _) = generate("a\nevil: true #.yaml", &manifest(&image, &here), &[]);
+    assert_eq!(code, 0);
+    assert!(stdout.lines().all(|line| !line.starts_with("evil")), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn releases_that_look_for_one_name_make_one_object_or_none() {
+    let registry = Registry::start(Kind::Anonymous).await.unwrap();
+    let access = registry.access().unwrap();
+    let releases = ["v1.38.1", "v1.38.2", "v1.30.4", "v1.32.0"];
+    let references: BTreeSet<String> = releases.iter().flat_map(|release| calico_references(release)).collect();
+    push_everything(&access, &references).await;
+    let host = registry.host();
+    let at = ["--registry", &host, "--plain-http", &host];
+    let same = [&["generate", "v1.38.1", "v1.38.2"], &at[..]].concat();
+    let (code, stdout, stderr) = told(&run(&same));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let made = sets(&stdout);
+    assert_eq!(
+        made.iter().map(|(name, version, _)| (name.as_str(), version.as_str())).collect::<Vec<_>>(),
+        [("calico-v3.30.1", "v1.38.2")]
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sets.yaml");
+    std::fs::write(&path, &stdout).unwrap();
+    assert_eq!(told(&run(&[&same[..], &["--check", path.to_str().unwrap()]].concat())).0, 0);
+
+    let (code, stdout, stderr) = told(&run(&[&["generate", "v1.30.4", "v1.32.0"], &at[..]].concat()));
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert_says(
+        &stderr,
+        &["operators v1.30.4 and v1.32.0 both look for calico-v3.26.1", "(SameNameConflict)", "hint: "],
+    );
 }

@@ -133,6 +133,11 @@ async fn what_is_not_understood_is_refused_with_line_and_column_and_stays_as_it_
             ":7:9: container tigera-operator has no image of its own",
         ),
         (
+            "no tag",
+            container("        image: quay.io/tigera/operator\n"),
+            "has no tag, so that it would be any version",
+        ),
+        (
             "twice",
             container(&format!("        image: {image}\n        image: {image}\n")),
             ":9:16: \"image\" is there twice",
@@ -200,6 +205,22 @@ async fn charts_and_kustomizations_get_the_lines_to_add() {
     );
     assert_eq!((code, stdout), (0, lines), "{stderr}");
     assert_eq!(fs::read_to_string(&file).unwrap(), kustomization);
+
+    // As the printed lines have it, without a tag, and without a kind, as kustomize takes it: pinned is pinned.
+    let pinned = format!(
+        "resources: [a.yaml]\nimages:\n- name: quay.io/tigera/operator\n  newName: {host}/tigera/operator\n  digest: {digest} # v1.42.4\n"
+    );
+    let file = box_.file("kustomization.yaml", &pinned);
+    let (code, stdout, _) = box_.pin(&["--check", &file]);
+    assert_eq!(code, 0);
+    assert_says(&stdout, &["is pinned, without a tag to compare it with"]);
+    let (code, stdout, stderr) = box_.pin(&[&file]);
+    assert_eq!((code, stdout.as_str()), (0, ""));
+    assert_says(&stderr, &["is pinned, without a tag"]);
+    let (code, _, stderr) = box_.pin(&["--in-place", &file]);
+    assert_eq!(code, 2);
+    assert_says(&stderr, &["kustomizations and chart values are not changed in place", "hint: without --in-place"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), pinned);
 
     let values = format!("tigeraOperator:\n  registry: {host}/\n  version: v1.42.4\ninstallation: {{enabled: true}}\n");
     let file = box_.file("values.yaml", &values);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::generate::calico_references;
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
+use crate::testbox::rules::OperatorRules;
 use crate::testbox::{Kind, Registry};
 use crate::{assert_says, run, told};
 
@@ -94,7 +95,7 @@ async fn what_differs_is_told_on_its_line_and_what_is_right_is_exit_code_0() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_told_is_exit_code_2() {
     let mut box_ = Verifiable::start().await;
-    for (text, told) in [("a: b\n", "has no ImageSet"), ("a: [\n", "set.yaml:1:4: this is no YAML")] {
+    for (text, told) in [("a: b\n", "there is no ImageSet in "), ("a: [\n", "set.yaml:1:4: this is no YAML")] {
         let (code, stdout, stderr) = box_.verify(text, &[]);
         assert_eq!((code, stdout.as_str()), (2, ""));
         assert_says(&stderr, &["error: ", told]);
@@ -137,5 +138,100 @@ async fn a_fips_set_is_known_by_its_digests_and_platforms_are_looked_at() {
     assert_says(
         &stdout,
         &["PlatformMissing: calico/csi: ", "lists linux/arm64, but the registry does not have that manifest"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_lacks_what_its_indexes_list_is_no_copy() {
+    let box_ = Verifiable::start().await;
+    let access = box_.registry.access().unwrap();
+    // Sparse: the index is the same, and one of the manifests that it lists was not copied.
+    let node = Image::of_reference("quay.io/calico/node:v3.32.1").unwrap();
+    let arm = node.manifests.last().unwrap().digest.clone();
+    images::delete(&access, "calico/node", &arm).await.unwrap();
+    let (code, stdout, _) = box_.verify(&box_.yaml, &[]);
+    assert_eq!(code, 1);
+    let host = box_.registry.host();
+    let sum = format!("22 of 23 entries in sync with {host}");
+    assert_says(&stdout, &[&sum, "PlatformMissing: calico/node: ", "but the registry does not have that manifest"]);
+    // Whoever has no such nodes says so.
+    assert_eq!(box_.verify(&box_.yaml, &["--platform", "linux/amd64"]).0, 0);
+
+    // The operator's own image, which no set lists.
+    let platform = ["--platform", "linux/amd64", "--operator-image"];
+    let (code, stdout, _) = box_.verify(&box_.yaml, &platform);
+    assert_eq!(code, 1);
+    assert_says(&stdout, &["ImageMissing: ", "tigera/operator:v1.42.4"]);
+    let single = Image::single("operator", ("linux", "amd64", None)).unwrap();
+    images::push(&access, "tigera/operator", "v1.42.4", &single).await.unwrap();
+    let (code, stdout, _) = box_.verify(&box_.yaml, &platform);
+    assert_eq!(code, 1);
+    assert_says(&stdout, &["PlatformMissing: ", "tigera/operator:v1.42.4; it holds linux/amd64 only"]);
+    let operator = Image::of_reference("quay.io/tigera/operator:v1.42.4").unwrap();
+    images::push(&access, "tigera/operator", "v1.42.4", &operator).await.unwrap();
+    assert_eq!(box_.verify(&box_.yaml, &platform).0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_beside_a_set_counts() {
+    let box_ = Verifiable::start().await;
+    let host = box_.registry.host();
+    let file = |name: &str, text: &str| {
+        let path = box_.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let verify = |arguments: &[&str]| told(&run(&[&["verify", "--plain-http", &host], arguments].concat()));
+    let set = file("set.yaml", &box_.yaml);
+    let installation = file(
+        "installation.yaml",
+        &format!(
+            "apiVersion: operator.tigera.io/v1\nkind: Installation\nmetadata: {{name: default}}\nspec: {{registry: {host}/}}\n"
+        ),
+    );
+    let kustomization = file("kustomization.yaml", "kind: Kustomization\nresources: [set.yaml]\n");
+    let (code, stdout, stderr) = verify(&[&set, &installation, &kustomization]);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert_says(&stdout, &["23 of 23 entries in sync with ", &host]);
+
+    // What the files insist on beside the Installation.
+    let digest = box_.digest("calico/apiserver");
+    let without = box_.yaml.replace(&format!("  - image: calico/apiserver\n    digest: {digest}\n"), "");
+    let without = file("without.yaml", &without);
+    assert_eq!(verify(&[&without, &installation]).0, 0);
+    let server = file("server.yaml", "apiVersion: operator.tigera.io/v1\nkind: APIServer\nmetadata: {name: default}\n");
+    let (code, stdout, _) = verify(&[&without, &installation, &server]);
+    assert_eq!(code, 1);
+    assert_says(&stdout, &["ImagesNotListed: calico/apiserver"]);
+
+    // An alias in a set is no malformed digest.
+    let anchored = box_.yaml.replace("metadata:\n", "metadata:\n  labels: {a: &d b}\n");
+    let aliased = file("aliased.yaml", &anchored.replace(&format!("digest: {digest}"), "digest: *d"));
+    let (code, stdout, stderr) = verify(&[&aliased, "--registry", &host]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert_says(&stderr, &["aliased.yaml:", "alias"]);
+
+    // An operator that no catalogue knows, by its own word.
+    let rules = OperatorRules::for_version("v1.42.4").unwrap();
+    let version = file("version.txt", &rules.printed_version().replace("v1.42.4", "v1.42.99"));
+    let list = file("images.txt", &rules.printed_list().replace("operator:v1.42.4", "operator:v1.42.99"));
+    let forked = file("forked.yaml", &box_.yaml.replace("operator-version: v1.42.4", "operator-version: v1.42.99"));
+    assert_eq!(verify(&[&forked, &installation]).0, 2);
+    let (code, stdout, stderr) = verify(&[&forked, &installation, "--version-file", &version, "--images-file", &list]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_says(&stdout, &["for operator v1.42.99: 23 of 23 entries in sync"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_operators_of_two_minds_look_for_needs_its_version() {
+    let text = "apiVersion: operator.tigera.io/v1\nkind: ImageSet\nmetadata: {name: calico-v3.26.1}\nspec:\n  images:\n  - image: calico/node\n    digest: sha256:0\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.yaml");
+    fs::write(&path, text).unwrap();
+    let (code, stdout, stderr) = told(&run(&["verify", path.to_str().unwrap(), "--registry", "127.0.0.1:1"]));
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert_says(
+        &stderr,
+        &["look for \"calico-v3.26.1\" and mean other images", "(OperatorVersionAmbiguous)", "--operator-version"],
     );
 }

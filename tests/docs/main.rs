@@ -1,17 +1,22 @@
-//! The documents: reference pages are made from the code, links lead somewhere, versions agree, policies in them are
+//! The documents: reference pages are made from the code, links and places are there, versions agree, policies in them are
 //! understood and commands exist. Reads files of the checkout, and asks the binary for its help.
 //!
 //! `UPDATE=1 cargo test --test docs` writes the reference pages anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod api;
+mod cli;
 mod commands;
 mod explain;
 mod links;
 mod metrics;
 mod monitoring;
+mod places;
 mod policies;
 mod reference;
+mod release;
 mod versions;
+mod workflows;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -52,6 +52,10 @@ fn troubles(yaml: &str) -> Vec<String> {
     troubles
 }
 
+fn is_example(path: &std::path::Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "examples")
+}
+
 #[test]
 fn policies_are_understood_and_ask_for_what_exists() {
     let mut policies: Vec<(String, String)> = Vec::new();
@@ -59,12 +63,16 @@ fn policies_are_understood_and_ask_for_what_exists() {
         policies.extend(blocks(&text).into_iter().map(|block| (shown(&path), block)));
     }
     policies.extend(
-        files(|path| has_extension(path, "yaml") && path.components().any(|part| part.as_os_str() == "examples"))
+        files(|path| path.ends_with("policy/policy.yaml") || has_extension(path, "yaml") && is_example(path))
             .into_iter()
             .map(|(path, text)| (shown(&path), text)),
     );
     policies.retain(|(_, text)| text.lines().any(|line| line == "kind: ImageSetPolicy"));
     assert!(policies.len() > 4, "only {} policies were found", policies.len());
+    assert!(
+        policies.iter().any(|(place, _)| place.starts_with("deploy/gitops")),
+        "the example of GitOps was not found"
+    );
     for (place, policy) in policies {
         assert_eq!(troubles(&policy), Vec::<String>::new(), "{place}:\n{policy}");
     }

@@ -7,7 +7,7 @@ use super::{files, has_extension, root, shown};
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The versions of this product that a text names, as an image's tag or in words.
-fn named(text: &str) -> Vec<String> {
+pub(super) fn named(text: &str) -> Vec<String> {
     let behind = ["imageset-controller:v", "imageset-controller v", "imageset-controller:", "imageset-controller "];
     let starts = behind.iter().flat_map(|name| text.split(name).skip(1));
     let numbers = starts.map(|rest| rest.chars().take_while(|one| one.is_ascii_digit() || *one == '.'));
@@ -30,6 +30,19 @@ fn documents_and_manifests_name_the_version_of_cargo_toml() {
     assert!(seen > 2, "only {seen} mentions of a version were found");
     let kustomization = fs::read_to_string(root().join("deploy/base/kustomization.yaml")).unwrap();
     assert!(kustomization.contains(&format!("newTag: v{VERSION}\n")), "deploy/base/kustomization.yaml");
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    assert!(dockerfile.contains(&format!("ARG VERSION={VERSION}\n")), "Dockerfile");
+    for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+        let entry = format!("name = \"imageset-controller\"\nversion = \"{VERSION}\"\n");
+        assert!(fs::read_to_string(root().join(lock)).unwrap().contains(&entry), "{lock}");
+    }
+}
+
+#[test]
+fn the_readme_counts_the_releases_of_the_catalogue() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let releases = imageset_controller::domain::Catalogue::embedded().releases().len();
+    assert!(readme.contains(&format!(" {releases} operator releases")), "README.md does not say {releases}");
 }
 
 /// Either the version is released, or what is unreleased says that it will be this one.

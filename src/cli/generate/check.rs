@@ -12,11 +12,13 @@ use crate::manifest;
 pub(super) fn against(path: &Path, sets: &[CompleteImageSet]) -> Result<Answer, Failure> {
     let name = path.to_string_lossy();
     let text = files::read(&name)?;
+    let mut lines = Vec::new();
     let mut kept: BTreeMap<String, manifest::FileImageSet> = BTreeMap::new();
     for set in manifest::image_sets(&text).map_err(|refused| files::refused(&name, &refused))? {
-        kept.insert(set.name.clone(), set);
+        if let Some(twice) = kept.insert(set.name.clone(), set) {
+            lines.push(format!("{name}: ImageSet {} is there twice", twice.name));
+        }
     }
-    let mut lines = Vec::new();
     for set in sets {
         let wanted_by = format!("ImageSet {} for operator {}", set.name(), set.origin().operator);
         let Some(file) = kept.remove(set.name().as_str()) else {
@@ -28,7 +30,14 @@ pub(super) fn against(path: &Path, sets: &[CompleteImageSet]) -> Result<Answer, 
         // Of two entries of one name the operator takes the first.
         let mut have: BTreeMap<&str, &str> = BTreeMap::new();
         for entry in &file.entries {
-            have.entry(&entry.image).or_insert(&entry.digest);
+            match have.contains_key(entry.image.as_str()) {
+                true => lines.push(format!("{name}:{}: {} is listed twice", entry.place.line, entry.image)),
+                false => drop(have.insert(&entry.image, &entry.digest)),
+            }
+        }
+        let operator = set.origin().operator.to_string();
+        if let Some(other) = file.operator.as_ref().filter(|other| **other != operator) {
+            lines.push(format!("{name}:{}: {wanted_by} says that it was made for {other}", file.place.line));
         }
         let changes = changes::of(&have, &want);
         if !changes.is_empty() {

@@ -8,15 +8,15 @@ use std::path::Path;
 use super::Arguments;
 use crate::cli::files;
 use crate::cli::live::{self, Live};
-use crate::cli::output::Failure;
-use crate::cli::registry::Registries;
-use crate::cli::{known_images, unknown_release};
+use crate::cli::output::{Failure, note};
+use crate::cli::registry::{self, Registries};
+use crate::cli::{known_images, printed_images, unknown_release};
+use crate::domain::answer::Answer as Of;
 use crate::domain::finding::Reason;
 use crate::domain::required::Feature;
 use crate::domain::settings::{InstallationSettings, Mode, PrepareVersion, Settings};
 use crate::domain::snapshot::Read;
 use crate::domain::{Catalogue, ImageName, OperatorImages, Platform, Reference, Release, Snapshot};
-use crate::inspection::output;
 use crate::manifest;
 
 /// The name of the operator's container in every manifest of its makers.
@@ -77,7 +77,7 @@ pub(super) async fn of(arguments: &Arguments, registries: &Registries) -> Result
     let said = match (&arguments.version_file, &arguments.images_file) {
         (Some(version), Some(images)) => printed(version, images)?,
         _ if arguments.from_cluster => of_cluster(arguments, registries).await?,
-        _ if !arguments.file.is_empty() => of_manifests(&arguments.file)?,
+        _ if !arguments.file.is_empty() => of_manifests(&arguments.file, registries).await?,
         _ => named(&arguments.releases)?,
     };
     let mut settings = said.settings;
@@ -85,17 +85,7 @@ pub(super) async fn of(arguments: &Arguments, registries: &Registries) -> Result
         settings.variant = variant.into();
     }
     settings.fips |= arguments.fips;
-    let flags = arguments.layout.layout();
-    let fields = [
-        (flags.registry, &mut settings.layout.registry),
-        (flags.image_path, &mut settings.layout.image_path),
-        (flags.image_prefix, &mut settings.layout.image_prefix),
-    ];
-    for (flag, field) in fields {
-        if !flag.is_empty() {
-            *field = flag;
-        }
-    }
+    settings.layout = arguments.layout.over(settings.layout);
     let features: BTreeSet<Feature> = said.features.into_iter().chain(arguments.with.iter().map(|one| one.0)).collect();
     let platforms = match arguments.platform.is_empty() {
         true => said.platforms,
@@ -154,59 +144,99 @@ fn named(releases: &[Release]) -> Result<Said, Failure> {
 
 /// What an operator printed of itself.
 fn printed(version: &Path, images: &Path) -> Result<Said, Failure> {
-    let read = |path: &Path| files::read(&path.to_string_lossy());
-    let parsed = output::parse(&read(version)?, &read(images)?).map_err(|error| {
-        Failure::new(error.to_string())
-            .hint("run the operator's image once with --version and once with --print-images=list, and keep both outputs whole")
-    })?;
+    let parsed = printed_images(version, images)?;
     Ok(Said { printed: true, ..said(vec![parsed], None) })
 }
 
-/// Operator Deployments, and the Installation if it is there.
-fn of_manifests(names: &[String]) -> Result<Said, Failure> {
+/// Operator Deployments, and the Installation and what else makes an operator insist on images, if they are there.
+async fn of_manifests(names: &[String], registries: &Registries) -> Result<Said, Failure> {
     let (mut images, mut settings, mut sources) = (Vec::new(), None, Vec::new());
-    let mut nowhere = None;
+    let mut features = BTreeSet::new();
     for name in names {
         let text = files::read(name)?;
         let refused = |refused: manifest::Refused| files::refused(name, &refused);
-        if let Some(found) = manifest::installation(&text).map_err(refused)? {
-            settings = Some(found);
+        if let Some(found) = manifest::installation(&text).map_err(refused)?
+            && settings.replace(found).is_some()
+        {
+            return Err(Failure::new(format!("{}: a second Installation default", files::shown(name))));
         }
-        match manifest::operator_images(&text, CONTAINER) {
-            Ok(manifest::Found::Images(found)) => {
+        features.extend(manifest::features(&text).map_err(refused)?);
+        match manifest::operator_images(&text, CONTAINER).map_err(refused)? {
+            manifest::Found::Nothing => {}
+            manifest::Found::Images(found) => {
                 for one in found {
                     sources.push(format!("{}: {}", files::shown(name), one.image));
-                    images.push(of_image(name, &one)?);
+                    images.push(of_image(name, &one, registries).await?);
                 }
             }
-            Ok(_) => {
+            manifest::Found::Kustomization { .. } | manifest::Found::HelmValues { .. } => {
                 let message = format!("{} is no operator manifest but values for one", files::shown(name));
                 return Err(Failure::new(message).hint("render it first: helm template or kustomize build, then -f -"));
             }
-            Err(error) => nowhere = Some(files::refused(name, &error)),
         }
     }
-    match (images.is_empty(), nowhere) {
-        (true, Some(failure)) => Err(failure),
-        _ => Ok(Said { settings: settings.unwrap_or_default(), ..said(images, Some(sources.join(", "))) }),
+    if images.is_empty() {
+        let names: Vec<&str> = names.iter().map(|name| files::shown(name)).collect();
+        let message = format!("no workload in {} has a container named {CONTAINER}", names.join(" or "));
+        return Err(Failure::new(message).hint("give the operator's manifest, too, or name the version in its place"));
     }
+    Ok(Said { settings: settings.unwrap_or_default(), features, ..said(images, Some(sources.join(", "))) })
 }
 
-fn of_image(file: &str, found: &manifest::OperatorImage) -> Result<OperatorImages, Failure> {
+/// By the tag; where a digest decides what runs, by the label of that digest, of which a tag beside it is only a decoration.
+async fn of_image(
+    file: &str,
+    found: &manifest::OperatorImage,
+    registries: &Registries,
+) -> Result<OperatorImages, Failure> {
     let place = format!("{}:{}", files::shown(file), found.place.line);
-    let reference: Reference =
-        found.image.parse().map_err(|error| Failure::new(format!("{place}: {:?}: {error}", found.image)))?;
-    let Some(tag) = reference.tag() else {
-        return Err(Failure::new(format!("{place}: {} has no tag, so its version is not known", found.image))
-            .reason(Reason::OperatorVersionUnknown.as_str())
-            .hint("name the version in the place of the file"));
+    let image = &found.image;
+    let reference: Reference = image.parse().map_err(|error| Failure::new(format!("{place}: {image:?}: {error}")))?;
+    let labelled = match reference.digest() {
+        Some(_) => labelled(&place, &reference, registries).await?,
+        None => None,
     };
-    let release: Release = tag.parse().map_err(|_| {
-        Failure::new(format!("{place}: {tag:?} is not the version of an operator release"))
-            .reason(Reason::OperatorVersionUnknown.as_str())
-            .hint("name the version in the place of the file, or give what the operator prints: --version-file, --images-file")
-    })?;
+    let unknown = |message: String| {
+        Failure::new(format!("{place}: {message}")).reason(Reason::OperatorVersionUnknown.as_str()).hint(
+            "name the version in the place of the file, or give what the operator prints: --version-file, --images-file",
+        )
+    };
+    let tagged = match reference.tag() {
+        Some(tag) => Some(
+            tag.parse::<Release>()
+                .map_err(|_| unknown(format!("{tag:?} is not the version of an operator release")))?,
+        ),
+        None => None,
+    };
+    let release = match (labelled, tagged) {
+        (Some(labelled), Some(tagged)) if labelled.base() != tagged.base() => {
+            return Err(Failure::new(format!(
+                "{place}: {image} is tagged {tagged}, and its digest is labelled {labelled}"
+            ))
+            .reason(Reason::OperatorVersionAmbiguous.as_str())
+            .hint("correct the tag or the digest; pin does both"));
+        }
+        (Some(release), _) | (None, Some(release)) => release,
+        (None, None) => return Err(unknown(format!("{image} has no tag, so its version is not known"))),
+    };
     Catalogue::embedded().get(&release).ok_or_else(|| unknown_release(release))
+}
+
+/// The version label of a digest. Where the registry can't be asked, the tag has to do if there is one, and that is said.
+async fn labelled(place: &str, reference: &Reference, registries: &Registries) -> Result<Option<Release>, Failure> {
+    let failed = match registries.operators([reference.clone()].into()).await.remove(reference) {
+        Some(Of::Known(answer)) => return Ok(answer.version.and_then(|label| label.parse().ok())),
+        Some(Of::Failed(failed)) => failed,
+        _ => return Ok(None),
+    };
+    if reference.tag().is_none() {
+        return Err(registry::failure(&failed));
+    }
+    note(&format!(
+        "warning: {place}: the version is that of the tag; the digest's own is not known: {}",
+        failed.summary()
+    ));
+    Ok(None)
 }
 
 /// The operator of the cluster, and what its Installation says.

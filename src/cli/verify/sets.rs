@@ -1,18 +1,19 @@
 //! The sets that are to be verified, with what they are verified against: from files and flags, or from a cluster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Arguments;
 use crate::cli::files;
-use crate::cli::known_images;
 use crate::cli::live::{self, Live};
 use crate::cli::output::Failure;
 use crate::cli::registry::Registries;
+use crate::cli::{known_images, printed_images};
+use crate::domain::decision::Purpose;
 use crate::domain::finding::Reason;
 use crate::domain::settings::InstallationSettings;
 use crate::domain::snapshot::StoredImage;
 use crate::domain::verification::Mismatch;
-use crate::domain::{Catalogue, Feature, GoalState, OperatorImages, Platform, Release, Variant};
+use crate::domain::{Catalogue, Digest, Feature, GoalState, ImageName, OperatorImages, Platform, Release, Variant};
 use crate::manifest::{self, FileImageSet};
 
 /// A set with what it is verified against.
@@ -25,10 +26,29 @@ pub(super) struct Checked {
     pub settings: InstallationSettings,
     pub features: BTreeSet<Feature>,
     pub platforms: BTreeSet<Platform>,
+    /// Digests that the policy puts in the place of what a tag is.
+    pub overridden: BTreeMap<ImageName, Digest>,
     pub entries: Vec<StoredImage>,
+    /// False for a set that an operator of the cluster looks for in vain.
+    pub stored: bool,
 }
 
 impl Checked {
+    /// Its operator finds other sets and not this one.
+    pub fn absent(&self) -> Option<Mismatch> {
+        (!self.stored).then(|| Mismatch {
+            reason: Reason::ExactImageSetMissing,
+            entry: None,
+            image: None,
+            message: format!(
+                "operator {} looks for it, finds other sets only, and reconciles nothing",
+                self.images.release()
+            ),
+            next_step: Reason::ExactImageSetMissing.next_step(),
+            known: true,
+        })
+    }
+
     /// It does not have the name under which its operator looks for it.
     pub fn misnamed(&self) -> Option<Mismatch> {
         let wanted = self.images.image_set_name(self.settings.variant).ok()?;
@@ -43,41 +63,57 @@ impl Checked {
     }
 }
 
-/// All sets of all files.
+/// What the files say of the cluster, beside their sets; flags come first.
+struct Surroundings {
+    settings: InstallationSettings,
+    features: BTreeSet<Feature>,
+}
+
+/// All sets of all files. A file without one is looked at for an Installation, and for what makes the operator insist on images.
 pub(super) fn of_files(arguments: &Arguments) -> Result<Vec<Checked>, Failure> {
-    let mut checked = Vec::new();
+    let (mut sets, mut installation) = (Vec::new(), None);
+    let mut features: BTreeSet<Feature> = arguments.with.iter().map(|one| one.0).collect();
     for name in &arguments.file {
         let text = files::read(name)?;
         let refused = |refused: manifest::Refused| files::refused(name, &refused);
-        let sets = manifest::image_sets(&text).map_err(refused)?;
-        if sets.is_empty() {
-            return Err(Failure::new(format!("{} has no ImageSet", files::shown(name))));
+        sets.extend(manifest::image_sets(&text).map_err(refused)?.into_iter().map(|set| (name, set)));
+        if let Some(found) = manifest::installation(&text).map_err(refused)?
+            && installation.replace(found).is_some()
+        {
+            return Err(Failure::new(format!("{}: a second Installation default", files::shown(name))));
         }
-        for set in sets {
-            checked.push(of_file(arguments, name, set)?);
-        }
+        features.extend(manifest::features(&text).map_err(refused)?);
     }
-    Ok(checked)
+    if sets.is_empty() {
+        let names: Vec<&str> = arguments.file.iter().map(|name| files::shown(name)).collect();
+        return Err(Failure::new(format!("there is no ImageSet in {}", names.join(" or "))));
+    }
+    let mut settings: InstallationSettings = installation.unwrap_or_default();
+    settings.fips |= arguments.fips;
+    settings.layout = arguments.layout.over(settings.layout);
+    let around = Surroundings { settings, features };
+    sets.into_iter().map(|(name, set)| of_file(arguments, name, set, &around)).collect()
 }
 
-fn of_file(arguments: &Arguments, file: &str, set: FileImageSet) -> Result<Checked, Failure> {
+fn of_file(arguments: &Arguments, file: &str, set: FileImageSet, around: &Surroundings) -> Result<Checked, Failure> {
     let enterprise = set.name.starts_with(Variant::Enterprise.image_set_prefix());
     let variant = match arguments.variant {
         Some(variant) => variant.into(),
         None if enterprise => Variant::Enterprise,
         None => Variant::Calico,
     };
-    let layout = arguments.layout.layout();
-    let settings = InstallationSettings { variant, layout, fips: arguments.fips, ..InstallationSettings::default() };
+    let settings = InstallationSettings { variant, ..around.settings.clone() };
     let lines = set.entries.iter().map(|entry| entry.place.line).collect();
     Ok(Checked {
-        images: operator_of(arguments, file, &set, variant)?,
+        images: operator_of(arguments, file, &set, &settings)?,
         name: set.name,
         file: Some((files::shown(file).to_owned(), lines, set.place.line)),
         settings,
-        features: arguments.with.iter().map(|one| one.0).collect(),
+        features: around.features.clone(),
         platforms: arguments.platform.iter().cloned().collect(),
+        overridden: BTreeMap::new(),
         entries: set.entries.into_iter().map(|one| StoredImage { image: one.image, digest: one.digest }).collect(),
+        stored: true,
     })
 }
 
@@ -86,11 +122,15 @@ fn operator_of(
     arguments: &Arguments,
     file: &str,
     set: &FileImageSet,
-    variant: Variant,
+    settings: &InstallationSettings,
 ) -> Result<OperatorImages, Failure> {
+    if let (Some(version), Some(images)) = (&arguments.version_file, &arguments.images_file) {
+        return printed_images(version, images);
+    }
     if let Some(release) = arguments.operator_version {
         return known_images(release);
     }
+    let variant = settings.variant;
     let place = format!("{}:{}", files::shown(file), set.place.line);
     if let Some(operator) = &set.operator {
         let release: Release = operator
@@ -98,7 +138,8 @@ fn operator_of(
             .map_err(|_| Failure::new(format!("{place}: {operator:?} is not the version of an operator release")))?;
         return known_images(release);
     }
-    // Several releases may look for one name, and their lists may differ: the newest that knows all its entries.
+    // Several releases may look for one name, and their lists may differ: the newest of those that know all its entries, if these
+    // are of one mind.
     let catalogue = Catalogue::embedded();
     let of_name = |images: &OperatorImages| images.image_set_name(variant).is_ok_and(|name| name.as_str() == set.name);
     let candidates: Vec<OperatorImages> =
@@ -106,12 +147,23 @@ fn operator_of(
     let takes = |images: &&OperatorImages| {
         set.entries.iter().all(|entry| entry.image.parse().is_ok_and(|name| images.accepts(&name)))
     };
-    let found = candidates.iter().rev().find(takes).or(candidates.last()).cloned();
-    found.ok_or_else(|| {
-        Failure::new(format!("{place}: no known operator looks for an ImageSet {:?}", set.name))
+    let list = |images: &OperatorImages| images.set_images(variant, settings.fips);
+    let taking: Vec<&OperatorImages> = candidates.iter().filter(takes).collect();
+    let Some(newest) = taking.last().copied().or(candidates.last()) else {
+        return Err(Failure::new(format!("{place}: no known operator looks for an ImageSet {:?}", set.name))
             .reason(Reason::StrayImageSet.as_str())
-            .hint("name the operator's version with --operator-version")
-    })
+            .hint("name the operator's version with --operator-version"));
+    };
+    if let Some(other) = taking.iter().find(|images| list(images) != list(newest)) {
+        let (one, other) = (other.release(), newest.release());
+        return Err(Failure::new(format!(
+            "{place}: operators {one} and {other} look for {:?} and mean other images",
+            set.name
+        ))
+        .reason(Reason::OperatorVersionAmbiguous.as_str())
+        .hint("name the operator's version with --operator-version"));
+    }
+    Ok(newest.clone())
 }
 
 /// The sets of the cluster that an operator of it looks for.
@@ -123,10 +175,7 @@ pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -
         return Err(Failure::new("the ImageSets of the cluster cannot be read"));
     };
     let mut settings = settings.clone().ok_or_else(|| Failure::new("the Installation cannot be read"))?;
-    let asked = arguments.layout.layout();
-    if !asked.is_default() {
-        settings.layout = asked;
-    }
+    settings.layout = arguments.layout.over(settings.layout);
     let platforms = match arguments.platform.is_empty() {
         true => platforms.clone(),
         false => arguments.platform.iter().cloned().collect(),
@@ -135,19 +184,23 @@ pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -
     for goal in &decision.goals {
         // A content that waits for its operator is not what is stored under that name.
         let waits = matches!(goal.state, GoalState::Waiting | GoalState::Conflict);
-        let Some(set) = stored.iter().find(|set| set.name == goal.name.as_str()).filter(|_| !waits) else { continue };
-        if checked.iter().any(|one| one.name == set.name) {
+        let set = stored.iter().find(|set| set.name == goal.name.as_str());
+        // Without any set the operator goes by tags. What is only prepared may come later.
+        let in_vain = !stored.is_empty() && matches!(goal.purpose, Purpose::Running | Purpose::Target);
+        if waits || checked.iter().any(|one| one.name == goal.name.as_str()) || (set.is_none() && !in_vain) {
             continue;
         }
         let images = live.images(goal.release)?;
         checked.push(Checked {
-            name: set.name.clone(),
+            name: goal.name.to_string(),
             file: None,
             images,
             settings: settings.clone(),
             features: features.clone(),
             platforms: platforms.clone(),
-            entries: set.images.clone(),
+            overridden: snapshot.settings.digests.clone(),
+            entries: set.map(|set| set.images.clone()).unwrap_or_default(),
+            stored: set.is_some(),
         });
     }
     if checked.is_empty() {

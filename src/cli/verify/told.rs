@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Verified;
 use crate::cli::output::{Answer, Failure};
+use crate::cli::registry::place_of;
 use crate::domain::Reason;
 use crate::domain::verification::Mismatch;
 
@@ -51,11 +52,11 @@ pub(super) fn text(verified: &[Verified]) -> Answer {
     let mut lines = Vec::new();
     for one in verified {
         let (total, good) = (one.set.entries.len(), one.in_sync());
-        lines.push(format!(
-            "{} for operator {}: {good} of {total} entries in sync",
-            one.place(None),
-            one.set.images.release()
-        ));
+        let found = match one.set.stored {
+            true => format!("{good} of {total} entries in sync with {}", place_of(&one.set.settings.layout)),
+            false => "not stored".to_owned(),
+        };
+        lines.push(format!("{} for operator {}: {found}", one.place(None), one.set.images.release()));
         for mismatch in &one.mismatches {
             let could_not = if mismatch.known { "" } else { "could not tell: " };
             lines.push(format!(
@@ -80,6 +81,7 @@ struct Set<'a> {
     file: Option<&'a str>,
     image_set: &'a str,
     operator_version: String,
+    registry: String,
     entries: usize,
     in_sync: usize,
     mismatches: Vec<One<'a>>,
@@ -107,6 +109,7 @@ pub(super) fn json(verified: &[Verified]) -> Result<Answer, Failure> {
             file: one.set.file.as_ref().map(|(file, ..)| file.as_str()),
             image_set: &one.set.name,
             operator_version: one.set.images.release().to_string(),
+            registry: place_of(&one.set.settings.layout),
             entries: one.set.entries.len(),
             in_sync: one.in_sync(),
             mismatches: one

@@ -1,0 +1,237 @@
+//! Every right in `deploy/base` is needed: each rule of each Role and ClusterRole is taken away alone, a controller is started, and it
+//! says which one it lacks, in a finding or in its log. That none is missing is what all other tests show: they run with these rights.
+
+#![allow(clippy::print_stdout)] // A line for each rule, for `--nocapture` and for a failure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
+
+use crate::testbox::recorder::HUMAN;
+use crate::testbox::{Controller, Kind, Kubelet};
+use crate::unknown_version::{NAMESPACE, newer, prints, scenery};
+use crate::world::{CANARY, SOON, Scenery, USER, World};
+
+/// Of all that is installed.
+const LABEL: &str = "app.kubernetes.io/name=imageset-controller";
+/// What the gate is called.
+const GATE: &str = "imageset-controller-gate";
+
+/// A role of ours: none is a ClusterRole, or its namespace.
+type RoleId = (Option<String>, String);
+
+/// One rule in its place.
+struct Taken {
+    role: RoleId,
+    index: usize,
+    rule: PolicyRule,
+}
+
+impl Taken {
+    /// What a message has that names this rule: the API server's own words for one of its verbs on one of its resources.
+    fn words(&self) -> Vec<String> {
+        let resources = self.rule.resources.clone().unwrap_or_default();
+        let cannot = |verb: &String| {
+            resources.iter().map(move |one| format!("cannot {verb} resource \"{one}\"")).collect::<Vec<_>>()
+        };
+        self.rule.verbs.iter().flat_map(cannot).collect()
+    }
+
+    fn shown(&self) -> String {
+        let (namespace, name) = &self.role;
+        let place =
+            namespace.as_ref().map_or_else(|| format!("ClusterRole {name}"), |one| format!("Role {one}/{name}"));
+        format!("{place}: {} {}", self.rule.resources.clone().unwrap_or_default().join(","), self.rule.verbs.join(","))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_right_is_needed_and_named_when_it_is_missing() {
+    let kind = Kind::Htpasswd { user: USER.to_owned(), password: CANARY.to_owned() };
+    let mut world = World::start(Scenery { kind, tls: true, ..scenery("least-rights") }).await;
+    world.mirror.push_build(&newer(), &[]).await.unwrap();
+    let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE).await.unwrap();
+    kubelet.play("/operator@sha256:", prints(newer().printed_version(), newer().printed_list()));
+    world.pull_secret().await;
+    world.installation(json!({})).await;
+    world.operator("v1.43.0").await;
+    let _double = world.double(|_| {});
+    let spec = json!({ "mode": "Apply", "gate": "Deny", "retain": 3, "prepare": { "versions": ["v1.44.0"] } });
+    world.policy(spec).await;
+    let mut controller = world.controller("all-rights").await;
+    everything_is_done(&world).await;
+    assert_eq!(controller.terminate().await.unwrap(), 0);
+    assert_eq!(refusals(&controller), [] as [String; 0], "with all rights nothing is refused");
+
+    let rules = rules(&world).await;
+    assert!(rules.len() >= 20, "only {} rules were found", rules.len());
+    // What a rule for all namespaces allows as well is needed where people take that one away, as its comment offers.
+    let wide = rules.iter().find(|taken| taken.role.0.is_none() && resources(&taken.rule) == ["pods"]).unwrap();
+    let mut unnoticed = Vec::new();
+    for (number, taken) in rules.iter().enumerate() {
+        forget(&world).await;
+        let narrow = taken.role.0.is_some() && resources(&taken.rule) == ["pods"];
+        if narrow {
+            take(&world, &[wide, taken]).await;
+        } else {
+            take(&world, &[taken]).await;
+        }
+        let mut controller = world.controller(&format!("without-{number}")).await;
+        let place =
+            taken.role.0.as_ref().filter(|_| narrow).map(|namespace| format!("in the namespace \"{namespace}\""));
+        let told = told(&world, &controller, &taken.words(), place.as_deref()).await;
+        match told {
+            Some(where_) => println!("{}: {where_}", taken.shown()),
+            None => unnoticed.push(taken.shown()),
+        }
+        controller.kill();
+        give_back(&world, &rules).await;
+    }
+    assert!(unnoticed.is_empty(), "nobody says that these are missing, or nobody needs them: {unnoticed:#?}");
+
+    // Given back, all is well again.
+    let mut controller = world.controller("all-rights-again").await;
+    everything_is_done(&world).await;
+    assert_eq!(controller.terminate().await.unwrap(), 0);
+    world.finish(&[&controller]).await;
+}
+
+async fn everything_is_done(world: &World) {
+    world.until("Prepared", "True", "AllVersionsPrepared").await;
+    world.until("Ready", "True", "Succeeded").await;
+}
+
+fn resources(rule: &PolicyRule) -> Vec<&str> {
+    rule.resources.iter().flatten().map(String::as_str).collect()
+}
+
+/// What the API server refused, as the log has it.
+fn refusals(controller: &Controller) -> Vec<String> {
+    controller
+        .log()
+        .lines()
+        .filter(|line| line.contains("cannot ") && line.contains(" resource "))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Waits until somebody says that a right is missing: a finding, a condition, or a line of the log.
+async fn told(world: &World, controller: &Controller, words: &[String], place: Option<&str>) -> Option<String> {
+    let names =
+        |text: &str| words.iter().any(|one| text.contains(one)) && place.is_none_or(|place| text.contains(place));
+    let started = Instant::now();
+    while started.elapsed() < SOON {
+        let status = world.status().await;
+        let findings = status["findings"].as_array().cloned().unwrap_or_default();
+        let said: Vec<String> = findings.iter().filter_map(|one| one["message"].as_str()).map(str::to_owned).collect();
+        let said: Vec<&String> = said.iter().filter(|message| names(message)).collect();
+        if !said.is_empty() {
+            // A right for two reads may be told once for each, and none twice.
+            let once: BTreeSet<&&String> = said.iter().collect();
+            assert_eq!(once.len(), said.len(), "{said:#?}");
+            return Some("a finding".to_owned());
+        }
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        if conditions.iter().filter_map(|one| one["message"].as_str()).any(names) {
+            return Some("a condition".to_owned());
+        }
+        // The API server quotes with quotation marks, which JSON escapes.
+        if refusals(controller).iter().any(|line| names(&line.replace("\\\"", "\""))) {
+            return Some("the log".to_owned());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    None
+}
+
+/// All rules of all roles of ours.
+async fn rules(world: &World) -> Vec<Taken> {
+    let ours = ListParams::default().labels(LABEL);
+    let cluster: Api<ClusterRole> = Api::all(world.client.clone());
+    let roles: Api<Role> = Api::all(world.client.clone());
+    let cluster =
+        cluster.list(&ours).await.unwrap().items.into_iter().map(|role| ((None, role.name_any()), role.rules));
+    let roles = roles
+        .list(&ours)
+        .await
+        .unwrap()
+        .items
+        .into_iter()
+        .map(|role| ((role.namespace(), role.name_any()), role.rules));
+    let taken = |(role, rules): (RoleId, Option<Vec<PolicyRule>>)| {
+        let rules = rules.unwrap_or_default().into_iter().enumerate();
+        rules.map(move |(index, rule)| Taken { role: role.clone(), index, rule }).collect::<Vec<_>>()
+    };
+    cluster.chain(roles).flat_map(taken).collect()
+}
+
+/// Takes these rules away, and no other. RBAC's own caches need a moment.
+async fn take(world: &World, taken: &[&Taken]) {
+    let all = rules(world).await;
+    let left = all.iter().filter(|one| !taken.iter().any(|taken| one.role == taken.role && one.index == taken.index));
+    let roles = taken.iter().map(|taken| taken.role.clone()).collect();
+    write(world, left, roles).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
+
+async fn give_back(world: &World, rules: &[Taken]) {
+    write(world, rules.iter(), rules.iter().map(|taken| taken.role.clone()).collect()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
+
+/// Writes these roles with the rules that are theirs.
+async fn write<'a>(world: &World, rules: impl Iterator<Item = &'a Taken>, roles: Vec<RoleId>) {
+    let mut by_role: BTreeMap<RoleId, Vec<PolicyRule>> = roles.into_iter().map(|role| (role, Vec::new())).collect();
+    for taken in rules {
+        if let Some(rules) = by_role.get_mut(&taken.role) {
+            rules.push(taken.rule.clone());
+        }
+    }
+    let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
+    for ((namespace, name), rules) in by_role {
+        let patch = Patch::Merge(json!({ "rules": rules }));
+        match namespace {
+            None => drop(Api::<ClusterRole>::all(world.client.clone()).patch(&name, &human, &patch).await.unwrap()),
+            Some(namespace) => {
+                drop(
+                    Api::<Role>::namespaced(world.client.clone(), &namespace)
+                        .patch(&name, &human, &patch)
+                        .await
+                        .unwrap(),
+                );
+            }
+        }
+    }
+}
+
+/// Everything that a controller has to do once is to be done again: the gate, the inspection and its answer, the Lease, and what was said.
+async fn forget(world: &World) {
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(world.client.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.client.clone());
+    let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
+        Api::namespaced(world.client.clone(), "imageset-controller");
+    let delete = DeleteParams::default();
+    // Each may be gone already.
+    let _ = policies.delete(GATE, &delete).await;
+    let _ = bindings.delete(GATE, &delete).await;
+    let _ = leases.delete("imageset-controller", &delete).await;
+    let jobs: Api<Job> = Api::namespaced(world.client.clone(), NAMESPACE);
+    for job in jobs.list(&ListParams::default()).await.unwrap().items {
+        let _ = jobs.delete(&job.name_any(), &DeleteParams::background()).await;
+    }
+    let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), "imageset-controller");
+    let kept = ListParams::default().labels("imageset-controller.io/record=inspection");
+    for map in maps.list(&kept).await.unwrap().items {
+        maps.delete(&map.name_any(), &delete).await.unwrap();
+    }
+    // The answers of registries, which need the Secret.
+    let none = Patch::Merge(json!({ "status": null }));
+    let _ = world.policies().patch_status("default", &PatchParams::default(), &none).await;
+}

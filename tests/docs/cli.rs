@@ -1,0 +1,202 @@
+//! The page of the command line: what the binary says of itself, verb by verb, with its exit codes and the variables that it reads.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+
+use super::commands::help;
+use super::{files, has_extension, root};
+
+const PAGE: &str = "docs/reference/cli.md";
+
+const HEAD: &str = "\
+# The command line
+
+<!-- Made from the binary's --help by `UPDATE=1 cargo test --test docs`; don't edit. -->
+
+One binary, `imageset-controller`; installed as `kubectl-imageset` it is `kubectl imageset`, with the same verbs. The answer goes to
+standard output and nothing else does; what went wrong goes to standard error as `error:` and `hint:`. Every example runs in a test.
+";
+
+/// By verb, in the order of the help: 0, 1 and 2, nothing where a verb never ends so.
+const EXIT_CODES: [(&str, &str, &str, &str); 18] = [
+    ("status", "shown", "", "no policy, or the cluster did not answer"),
+    (
+        "plan",
+        "the plan is complete",
+        "asked for another registry, path or FIPS mode: the digests there are others",
+        "something is in the way of a complete plan, which is printed all the same",
+    ),
+    (
+        "prepare",
+        "asked; with `--wait` staged, or ready and waiting for its operator",
+        "held, and why",
+        "no answer in time",
+    ),
+    ("refresh", "asked; with `--wait` done", "", "not done in time"),
+    ("suspend", "suspended", "", "could not be written"),
+    ("resume", "resumed", "", "could not be written"),
+    ("disarm", "printed; with `--yes` done", "", "refused, or it failed on the way"),
+    (
+        "generate",
+        "printed; with `--check` the file is as it should be",
+        "with `--check` the file is out of date",
+        "could not tell",
+    ),
+    (
+        "pin",
+        "pinned; with `--check` it is",
+        "with `--check` it is not; the tag is another digest now",
+        "could not tell",
+    ),
+    ("verify", "in sync", "something differs", "could not tell"),
+    ("explain", "explained, or listed", "nothing in it is about images", "could not be read"),
+    ("images", "printed", "", "a release is not known"),
+    ("bundle", "printed", "", "an image is missing, or a registry could not be asked; nothing is printed"),
+    ("crds", "printed", "", ""),
+    ("catalogue", "printed, or added", "", "could not be read or added"),
+    ("version", "printed", "", ""),
+    ("completion", "printed", "", ""),
+    ("run", "stopped by SIGTERM or SIGINT", "", "could not start"),
+];
+
+/// Read by our own code: the name, and what for.
+const OURS: [(&str, &str); 14] = [
+    (
+        "HTTPS_PROXY",
+        "`https_proxy` too: proxy to registries with TLS ([the rules](../guide/private-registry.md#behind-a-proxy))",
+    ),
+    ("HTTP_PROXY", "`http_proxy` too: proxy to registries without TLS"),
+    ("ALL_PROXY", "`all_proxy` too: proxy to both, where the other is not set"),
+    ("NO_PROXY", "`no_proxy` too: what is reached directly"),
+    ("https_proxy", ""),
+    ("http_proxy", ""),
+    ("all_proxy", ""),
+    ("no_proxy", ""),
+    (
+        "DOCKER_AUTH_CONFIG",
+        "credentials of registries, the text itself, for verbs with `--registry-config` where that is not given",
+    ),
+    ("REGISTRY_AUTH_FILE", "file with such credentials, where neither of the two is given"),
+    (
+        "DOCKER_CONFIG",
+        "folder whose `config.json` has such credentials, where none of these is given; else `~/.docker`",
+    ),
+    ("HOME", "where `.docker` and `.kube` are"),
+    ("POD_NAMESPACE", "`run`: namespace of the Lease and the records, where `--namespace` is not given"),
+    ("POD_NAME", "`run`: name of this instance in the Lease and in events"),
+];
+
+/// Read by libraries, for us.
+const OTHERS: [(&str, &str); 7] = [
+    ("KUBECONFIG", "kubeconfig files, several with `:` between them, where `--kubeconfig` is not given"),
+    (
+        "KUBERNETES_SERVICE_HOST",
+        "with `KUBERNETES_SERVICE_PORT`: address of the API server in a pod, where there is no kubeconfig",
+    ),
+    ("SSL_CERT_FILE", "certificates of authorities to trust for registries and proxies in the place of the system's"),
+    ("SSL_CERT_DIR", "folders with such certificates"),
+    ("NO_COLOR", "set: no colour in what verbs print"),
+    ("CLICOLOR", "`0`: no colour either"),
+    ("CLICOLOR_FORCE", "anything but `0`: colour in a pipe, too"),
+];
+
+/// The verbs that a help lists, but for `help` itself.
+fn verbs(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| line.strip_prefix("  "));
+    let names = lines.filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+/// The codes and what they mean, as the module of the command line says it.
+fn codes() -> String {
+    let code = fs::read_to_string(root().join("src/cli.rs")).unwrap();
+    let rows = code.lines().filter_map(|line| line.strip_prefix("//! | ")).skip(1);
+    let rows = rows.filter(|row| row.starts_with(|one: char| one.is_ascii_digit()));
+    rows.map(|row| format!("| {row}\n")).collect()
+}
+
+fn section(page: &mut String, level: &str, verb: &[String]) {
+    let help = help(verb).unwrap();
+    write!(page, "\n{level} {}\n\n```text\n{}\n```\n", verb.join(" "), help.trim_end()).unwrap();
+    for inner in verbs(&help) {
+        section(page, "###", &[verb, &[inner]].concat());
+    }
+}
+
+fn page() -> String {
+    let all = verbs(&help(&[]).unwrap());
+    let mut page = format!("{HEAD}\n## Exit codes\n\n| Code | Meaning |\n|---|---|\n{}\n", codes());
+    page.push_str("| Verb | 0 | 1 | 2, or wrong arguments |\n|---|---|---|---|\n");
+    for (verb, done, known, failed) in EXIT_CODES {
+        writeln!(page, "| [{verb}](#{verb}) | {done} | {known} | {failed} |").unwrap();
+    }
+    page.push_str("\n## Variables\n\n| Variable | For |\n|---|---|\n");
+    for (name, meaning) in OURS.iter().chain(&OTHERS).filter(|one| !one.1.is_empty()) {
+        writeln!(page, "| `{name}` | {meaning} |").unwrap();
+    }
+    for verb in all {
+        section(&mut page, "##", &[verb]);
+    }
+    page
+}
+
+#[test]
+fn the_page_of_the_command_line_says_what_the_binary_says() {
+    let page = page();
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(root().join(PAGE), &page).unwrap();
+    }
+    let committed = fs::read_to_string(root().join(PAGE)).unwrap_or_default();
+    assert!(committed == page, "{PAGE} is out of date: run UPDATE=1 cargo test --test docs");
+}
+
+#[test]
+fn every_verb_has_its_exit_codes() {
+    let told: Vec<&str> = EXIT_CODES.iter().map(|row| row.0).collect();
+    assert_eq!(told, verbs(&help(&[]).unwrap()));
+    // 1 is said by these two only, in the file of the verb or in its folder.
+    let says_one = |text: &str| {
+        let squeezed: String = text.split_whitespace().collect();
+        squeezed.contains(".drifted()") || squeezed.split("Failure::new(").skip(1).any(is_known)
+    };
+    for (verb, _, known, _) in EXIT_CODES {
+        let file = root().join(format!("src/cli/{verb}.rs"));
+        let folder = root().join(format!("src/cli/{verb}"));
+        let code = files(|path| has_extension(path, "rs") && (path == file || path.starts_with(&folder)));
+        let says = code.iter().any(|(_, text)| says_one(text));
+        assert_eq!(says, !known.is_empty(), "{verb}");
+    }
+}
+
+/// Whether `.known()` comes behind the closed parenthesis.
+fn is_known(rest: &str) -> bool {
+    let mut depth = 1;
+    let end = rest.find(|one| {
+        depth += i32::from(one == '(') - i32::from(one == ')');
+        depth == 0
+    });
+    end.is_some_and(|end| rest[end..].starts_with(").known()"))
+}
+
+#[test]
+fn every_variable_that_the_code_reads_is_on_the_page() {
+    let mut read = BTreeSet::new();
+    for (_, code) in files(|path| has_extension(path, "rs") && path.starts_with(root().join("src"))) {
+        // What tests read is nobody's business.
+        let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+        let asks = ["std::env::var", "env = \"", "value(name)"].iter().any(|asks| code.contains(asks));
+        if !asks || code.contains("var_os(\"UPDATE\")") {
+            continue;
+        }
+        let code = code.replace("env!(\"CARGO_PKG_VERSION\")", "");
+        let quoted = code.split('"').skip(1).step_by(2);
+        let is_name = |text: &&str| {
+            let letters = |case: fn(&char) -> bool| text.chars().all(|one| one == '_' || case(&one));
+            *text == "HOME" || (text.contains('_') && (letters(char::is_ascii_uppercase) || text.ends_with("_proxy")))
+        };
+        read.extend(quoted.filter(is_name).map(str::to_owned));
+    }
+    let told: BTreeSet<String> = OURS.iter().map(|one| one.0.to_owned()).collect();
+    assert_eq!(read, told);
+}

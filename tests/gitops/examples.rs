@@ -1,0 +1,137 @@
+//! The examples are whole: Argo CD's configuration has the very check, waves are in order, Flux' dependencies and folders exist, and
+//! the policy waits for the version that is installed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::{CHECK, root, update};
+
+const FOLDER: &str = "deploy/gitops";
+
+const CONFIGURATION: &str = "\
+# Teaches Argo CD what a healthy ImageSetPolicy is: kubectl -n argocd patch configmap argocd-cm --type merge --patch-file FILE
+# Made from health.lua by `UPDATE=1 cargo test --test gitops`; don't edit.
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: argocd-cm
+  namespace: argocd
+  labels:
+    app.kubernetes.io/name: argocd-cm
+    app.kubernetes.io/part-of: argocd
+data:
+  resource.customizations.health.imageset-controller.io_ImageSetPolicy: |
+";
+
+fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn documents(path: &str) -> Vec<Value> {
+    let text = text(path);
+    let documents = serde_yaml_ng::Deserializer::from_str(&text).map(|one| Value::deserialize(one).unwrap());
+    documents.collect()
+}
+
+fn word<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {value}"))
+}
+
+#[test]
+fn the_configuration_of_argo_cd_has_this_check() {
+    let check = text(&format!("{CHECK}/health.lua"));
+    let mut made = CONFIGURATION.to_owned();
+    for line in check.lines() {
+        writeln!(made, "{}", format!("    {line}").trim_end()).unwrap();
+    }
+    let path = format!("{FOLDER}/argocd/argocd-cm.yaml");
+    if update() {
+        fs::write(root().join(&path), &made).unwrap();
+    }
+    assert!(text(&path) == made, "{path} is out of date: run UPDATE=1 cargo test --test gitops");
+    let read = &documents(&path)[0]["data"];
+    assert_eq!(word(read, "/resource.customizations.health.imageset-controller.io_ImageSetPolicy"), check);
+}
+
+/// The folders of the application, in the order in which they are applied.
+fn folders() -> Vec<String> {
+    let all = &documents(&format!("{FOLDER}/calico/kustomization.yaml"))[0]["resources"];
+    all.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn waves_go_from_the_kinds_to_the_operator() {
+    let wave = |folder: &String| -> i64 {
+        let kustomization = &documents(&format!("{FOLDER}/calico/{folder}/kustomization.yaml"))[0];
+        let patch: Value = serde_yaml_ng::from_str(word(kustomization, "/patches/0/patch")).unwrap();
+        assert_eq!(word(kustomization, "/patches/0/target/kind"), ".*", "{folder}");
+        word(&patch["metadata"]["annotations"], "/argocd.argoproj.io~1sync-wave").parse().unwrap()
+    };
+    assert_eq!(folders(), ["crds", "controller", "policy", "operator"]);
+    let waves: Vec<i64> = folders().iter().map(wave).collect();
+    assert!(waves.is_sorted_by(|one, next| one < next), "{waves:?}");
+    let application = &documents(&format!("{FOLDER}/argocd/application.yaml"))[0];
+    assert!(root().join(word(application, "/spec/source/path")).join("kustomization.yaml").is_file());
+}
+
+#[test]
+fn flux_goes_through_the_same_folders() {
+    let all = documents(&format!("{FOLDER}/flux/calico.yaml"));
+    let (kustomizations, sources): (Vec<&Value>, Vec<&Value>) =
+        all.iter().partition(|one| word(one, "/kind") == "Kustomization");
+    assert_eq!(word(sources[0], "/kind"), "GitRepository");
+    let mut before: Option<&str> = None;
+    let mut went = Vec::new();
+    for one in kustomizations {
+        let name = word(one, "/metadata/name");
+        assert_eq!(word(one, "/spec/sourceRef/name"), word(sources[0], "/metadata/name"));
+        // Each names the one before, and each can be waited for.
+        assert_eq!(one.pointer("/spec/dependsOn/0/name").and_then(Value::as_str), before, "{name}");
+        assert!(one["spec"]["wait"] == true || one["spec"]["healthChecks"].is_array(), "{name}");
+        let path = word(one, "/spec/path").trim_start_matches("./");
+        assert!(root().join(path).join("kustomization.yaml").is_file(), "{path}");
+        went.push(path.rsplit('/').next().unwrap().to_owned());
+        before = Some(name);
+    }
+    assert_eq!(went, folders());
+}
+
+#[test]
+fn the_policy_prepares_what_is_installed_from_where_it_is_installed() {
+    let of = |file: &str| documents(&format!("{FOLDER}/calico/{file}")).remove(0);
+    let (policy, operator, installation) =
+        (of("policy/policy.yaml"), of("operator/kustomization.yaml"), of("operator/installation.yaml"));
+    assert_eq!(word(&policy, "/spec/prepare/versions/0"), word(&operator, "/images/0/newTag"));
+    for field in ["variant", "registry", "imagePath"] {
+        assert_eq!(policy["spec"]["installation"][field], installation["spec"][field], "{field}");
+    }
+    // The Calico release of the manifests is that of the operator.
+    let release: imageset_controller::domain::Release = word(&operator, "/images/0/newTag").parse().unwrap();
+    let images = imageset_controller::domain::Catalogue::embedded().get(&release).unwrap();
+    let calico = images.product_version(imageset_controller::domain::Variant::Calico).as_str().to_owned();
+    for file in ["crds/kustomization.yaml", "operator/kustomization.yaml"] {
+        let fetched = text(&format!("{FOLDER}/calico/{file}"));
+        assert!(fetched.contains(&format!("/calico/{calico}/manifests/")), "{file} is not of {calico}");
+    }
+}
+
+/// Both ways to name a kind in a wave or a check lead to kinds that are there.
+#[test]
+fn health_checks_name_the_policy() {
+    let all = documents(&format!("{FOLDER}/flux/calico.yaml"));
+    let checks: BTreeSet<BTreeMap<String, String>> = all
+        .iter()
+        .filter_map(|one| one["spec"]["healthChecks"].as_array())
+        .flatten()
+        .map(|check| serde_json::from_value(check.clone()).unwrap())
+        .collect();
+    let check = checks.first().unwrap();
+    let policy = &documents(&format!("{FOLDER}/calico/policy/policy.yaml"))[0];
+    assert_eq!(check["apiVersion"], word(policy, "/apiVersion"));
+    assert_eq!(check["kind"], word(policy, "/kind"));
+    assert_eq!(check["name"], word(policy, "/metadata/name"));
+}
