@@ -19,7 +19,8 @@ use crate::domain::{Digest, ImageName, Reference, RegistryLayout, Release};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imageset-controller bundle v1.42.4 --to mirror.example.com --to-path calico > mirror.sh
-  imageset-controller bundle v1.40.15 v1.42.4 --to mirror.example.com --tool skopeo | sh
+  imageset-controller bundle v1.40.15 v1.42.4 --to mirror.example.com --tool skopeo > mirror.sh
+  sh mirror.sh
   imageset-controller verify imageset.yaml --registry mirror.example.com --image-path calico
 
 Exit codes: 0 printed; 2 an image is missing or a registry could not be asked, and nothing is printed.")]

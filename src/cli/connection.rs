@@ -28,10 +28,10 @@ const GIT: [&str; 6] = ["argocd", "kustomize-controller", "helm", "flux", "fleet
 /// Where client-side apply keeps what was applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Which cluster.
+/// How to get to a cluster.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Cluster")]
-pub(super) struct Connection {
+pub(super) struct Kubeconfig {
     /// Kubeconfig file; without it, as kubectl finds one, else the pod's service account
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -39,6 +39,18 @@ pub(super) struct Connection {
     /// Context of the kubeconfig
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
+}
+
+/// Which cluster, and where the controller is in it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(super) struct Connection {
+    #[command(flatten)]
+    kubeconfig: Kubeconfig,
+
+    /// Namespace of the controller, where its Lease and its records are
+    #[arg(short, long, value_name = "NAME", default_value = "imageset-controller")]
+    pub namespace: String,
 }
 
 /// What the cluster says about the policy.
@@ -54,7 +66,8 @@ pub(super) enum Found {
 impl Connection {
     /// Connects; that the API server answers is seen at the first read.
     pub async fn client(&self) -> Result<Client, Failure> {
-        client::connect(self.kubeconfig.as_deref(), self.context.as_deref()).await.map_err(|error| {
+        let Kubeconfig { kubeconfig, context } = &self.kubeconfig;
+        client::connect(kubeconfig.as_deref(), context.as_deref()).await.map_err(|error| {
             Failure::new(error.to_string()).hint("name the cluster with --kubeconfig and --context, as for kubectl")
         })
     }

@@ -42,10 +42,6 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "2m", value_name = "TIME")]
     timeout: Interval,
 
-    /// Namespace of the controller
-    #[arg(short, long, default_value = "imageset-controller")]
-    namespace: String,
-
     #[command(flatten)]
     connection: Connection,
 }
@@ -68,7 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     runtime()?.block_on(async {
         let client = arguments.connection.client().await?;
         let mut policy = connection::policy_if_any(&client).await?;
-        let steps = look(&client, policy.as_deref(), &arguments.namespace).await?;
+        let steps = look(&client, policy.as_deref(), &arguments.connection.namespace).await?;
         if !steps.observe && !steps.gate && steps.sets.is_empty() {
             return Ok(Answer::text(
                 "nothing to disarm: no ImageSet of this controller is there, and none will be stored",
@@ -82,9 +78,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         }
         policy = connection::policy_if_any(&client).await?;
         // What was decided before the controller stood still is of no use.
-        let steps = look(&client, policy.as_deref(), &arguments.namespace).await?;
+        let steps = look(&client, policy.as_deref(), &arguments.connection.namespace).await?;
         let stopped = policy.map(|_| format!("{POLICY} only observes"));
-        carry_out(&client, steps, stopped, &arguments.namespace).await
+        carry_out(&client, steps, stopped, &arguments.connection.namespace).await
     })
 }
 
@@ -222,7 +218,7 @@ async fn stop(client: &Client, policy: &ImageSetPolicy, steps: &Steps, arguments
     if fields.count() > 0 {
         connection::patch(client, &json!({ "spec": { "mode": "Observe", "gate": "Disabled" } })).await?;
     }
-    let before = renewed(client, &arguments.namespace).await;
+    let before = renewed(client, &arguments.connection.namespace).await;
     let observed = |policy: &ImageSetPolicy| {
         let seen = policy.status.as_ref().and_then(|status| status.observed_generation);
         seen == policy.metadata.generation && policy.spec.mode == Mode::Observe
@@ -232,7 +228,7 @@ async fn stop(client: &Client, policy: &ImageSetPolicy, steps: &Steps, arguments
     }
     // A Lease that somebody renews tells of a controller, without comparing clocks.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    if renewed(client, &arguments.namespace).await != before {
+    if renewed(client, &arguments.connection.namespace).await != before {
         return Err(Failure::new(format!("the controller has not taken notice within {}", arguments.timeout))
             .hint("imageset-controller status tells what is in its way; the policy is in mode Observe already"));
     }

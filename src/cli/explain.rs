@@ -1,7 +1,8 @@
 //! `explain`: what a message of the operator or of a pod means, and what helps. Asks nobody; the words are those of the status.
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
+use serde_yaml_ng::Value;
 
 use super::files;
 use super::output::{Answer, Failure};
@@ -11,15 +12,17 @@ use crate::domain::pods::{PullFailureKind, classify};
 
 /// Say what a message of a TigeraStatus, an event or a pod means, and what helps.
 ///
-/// Paste the message, in quotes or on standard input. Without one, all messages that are known are listed.
+/// Paste the message, in quotes or on standard input; of TigeraStatus objects in YAML or JSON it is what Degraded says. Without a
+/// message, all that are known are listed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imageset-controller explain
   imageset-controller explain 'ImageSets exist but none with the expected name calico-v3.32.1'
   kubectl get tigerastatus calico -o yaml | imageset-controller explain -
+  kubectl get tigerastatus -o json | imageset-controller explain -
   kubectl -n calico-system describe pod calico-node-x7k2p | imageset-controller explain - -o json
 
-Exit codes: 0 explained, or listed; 1 nothing in it is about images.")]
+Exit codes: 0 explained, listed, or not degraded; 1 nothing in it is about images; 2 there is nothing to explain.")]
 pub(super) struct Arguments {
     /// The message; - is standard input
     #[arg(value_name = "MESSAGE")]
@@ -34,6 +37,9 @@ pub(super) struct Arguments {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Explained {
+    /// What says it, where an object was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
     reason: &'static str,
     /// What of the message it was found in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -43,10 +49,6 @@ struct Explained {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
-    let message = match arguments.message.as_slice() {
-        [only] if only == "-" => files::read("-")?,
-        words => words.join(" "),
-    };
     if arguments.message.is_empty() {
         let all: Vec<Explained> = TABLE.iter().map(|row| explained(row, Vec::new())).collect();
         return match arguments.output.as_str() {
@@ -54,13 +56,82 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
             _ => Ok(Answer::text(TABLE.iter().map(listed).collect::<Vec<_>>().join("\n"))),
         };
     }
-    let found = causes(&message);
+    let (message, empty) = match arguments.message.as_slice() {
+        [only] if only == "-" => (files::read("-")?, "standard input is empty"),
+        words => (words.join(" "), "the message is empty"),
+    };
+    if message.trim().is_empty() {
+        return Err(nothing(empty));
+    }
+    let found = match statuses(&message)? {
+        None => causes(&message),
+        Some(statuses) => {
+            let found: Vec<Explained> = statuses.iter().flat_map(Said::causes).collect();
+            if found.is_empty() {
+                return match arguments.output.as_str() {
+                    "json" => json(&found),
+                    _ => Ok(Answer::lines(statuses.iter().map(|one| format!("{}: not degraded", one.object)))),
+                };
+            }
+            found
+        }
+    };
     let about_images = found.iter().any(|one| one.reason != Reason::ComponentDegraded.as_str());
     let answer = match arguments.output.as_str() {
         "json" => json(&found)?,
         _ => Answer::text(found.iter().map(told).collect::<Vec<_>>().join("\n")),
     };
     Ok(if about_images { answer } else { answer.drifted() })
+}
+
+/// There is nothing to explain.
+fn nothing(why: &str) -> Failure {
+    Failure::new(why)
+        .hint("paste what TigeraStatus says: kubectl get tigerastatus -o yaml | imageset-controller explain -")
+}
+
+/// A TigeraStatus, and what it says while it is Degraded.
+struct Said {
+    object: String,
+    degraded: Option<String>,
+}
+
+impl Said {
+    fn of(status: &Value) -> Self {
+        let name = status["metadata"]["name"].as_str().unwrap_or("without a name");
+        let conditions = status["status"]["conditions"].as_sequence().into_iter().flatten();
+        let mut degraded = conditions.filter(|one| one["type"] == "Degraded" && one["status"] == "True");
+        // Releases up to v1.25 put the text into the reason. The bar ends a list of names there.
+        let text = |one: &Value| [&one["reason"], &one["message"]].map(|text| text.as_str().unwrap_or("")).join(" | ");
+        Self { object: format!("TigeraStatus {name}"), degraded: degraded.next().map(text) }
+    }
+
+    fn causes(&self) -> Vec<Explained> {
+        let causes = self.degraded.as_deref().map(causes).unwrap_or_default();
+        causes.into_iter().map(|one| Explained { object: Some(self.object.clone()), ..one }).collect()
+    }
+}
+
+/// The TigeraStatus objects in YAML or JSON, in lists, too; `None` where there is none, and the text is only a text.
+fn statuses(text: &str) -> Result<Option<Vec<Said>>, Failure> {
+    let documents = serde_yaml_ng::Deserializer::from_str(text).map(Value::deserialize);
+    let Ok(documents) = documents.collect::<Result<Vec<Value>, _>>() else { return Ok(None) };
+    let is_list = |one: &Value| one["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+    let mut found = Vec::new();
+    let mut empty_list = false;
+    for document in &documents {
+        let items = match document["items"].as_sequence().filter(|_| is_list(document)) {
+            Some(items) => items.as_slice(),
+            None => std::slice::from_ref(document),
+        };
+        empty_list |= items.is_empty();
+        found.extend(items.iter().filter(|one| one["kind"] == "TigeraStatus").map(Said::of));
+    }
+    match found.is_empty() {
+        true if empty_list && documents.len() == 1 => Err(nothing("the list is empty")),
+        true => Ok(None),
+        false => Ok(Some(found)),
+    }
 }
 
 /// All causes that a text names; at least one, and the last one is that there is none.
@@ -113,12 +184,13 @@ fn causes(message: &str) -> Vec<Explained> {
 }
 
 fn explained(row: &Row, names: Vec<String>) -> Explained {
-    Explained { reason: row.reason.as_str(), names, cause: row.cause, next_step: row.fix }
+    Explained { object: None, reason: row.reason.as_str(), names, cause: row.cause, next_step: row.fix }
 }
 
 fn told(one: &Explained) -> String {
     let names = if one.names.is_empty() { String::new() } else { format!(": {}", one.names.join(", ")) };
-    format!("{}{names}\n  because  {}\n  do       {}\n", one.reason, one.cause, one.next_step)
+    let object = one.object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default();
+    format!("{object}{}{names}\n  because  {}\n  do       {}\n", one.reason, one.cause, one.next_step)
 }
 
 fn listed(row: &Row) -> String {

@@ -1,18 +1,24 @@
 //! A complete ImageSet as a file: the same bytes for the same set, with a header that says for whom and from where.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::output::Failure;
 use crate::api::operator::{ImageEntry, ImageSet};
 use crate::domain::imageset::{CompleteImageSet, OPERATOR_ANNOTATION};
+use crate::domain::{Digest, ImageName, ImageSetName, Release};
 
 /// The object without the label that would make it the controller's: a file belongs to whoever keeps it.
 pub(super) fn object(set: &CompleteImageSet) -> ImageSet {
-    let entries = set.entries().iter();
-    let entries = entries.map(|(image, digest)| ImageEntry { image: image.to_string(), digest: digest.to_string() });
-    let mut object = ImageSet::new(set.name().as_str(), entries.collect());
-    let operator = set.origin().operator.to_string();
-    object.metadata.annotations = Some([(OPERATOR_ANNOTATION.to_owned(), operator)].into());
+    made(set.name(), set.origin().operator, set.entries())
+}
+
+/// The same of its parts.
+pub(super) fn made(name: &ImageSetName, operator: Release, entries: &BTreeMap<ImageName, Digest>) -> ImageSet {
+    let entries =
+        entries.iter().map(|(image, digest)| ImageEntry { image: image.to_string(), digest: digest.to_string() });
+    let mut object = ImageSet::new(name.as_str(), entries.collect());
+    object.metadata.annotations = Some([(OPERATOR_ANNOTATION.to_owned(), operator.to_string())].into());
     object
 }
 
@@ -21,16 +27,21 @@ pub(super) fn yaml<'a>(
     sets: impl IntoIterator<Item = &'a CompleteImageSet>,
     header: impl Fn(&CompleteImageSet) -> Vec<String>,
 ) -> Result<String, Failure> {
+    documents(sets.into_iter().map(|set| (header(set), object(set))))
+}
+
+/// One YAML document per object, with the lines of the comment in front of it.
+pub(super) fn documents(objects: impl IntoIterator<Item = (Vec<String>, ImageSet)>) -> Result<String, Failure> {
     let mut text = String::new();
-    for set in sets {
+    for (header, object) in objects {
         if !text.is_empty() {
             text.push_str("---\n");
         }
-        for line in header(set) {
+        for line in header {
             // The names of files are in there.
             let _ = writeln!(text, "# {}", line.replace(char::is_control, "?"));
         }
-        text.push_str(&serde_yaml_ng::to_string(&object(set)).map_err(|error| unwritable(&error))?);
+        text.push_str(&serde_yaml_ng::to_string(&object).map_err(|error| unwritable(&error))?);
     }
     Ok(text)
 }

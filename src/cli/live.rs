@@ -65,10 +65,10 @@ impl Live {
 ///
 /// # Errors
 /// The cluster cannot be reached, or its policy cannot be read.
-pub(super) async fn look(connection: &Connection, namespace: &str, registries: &Registries) -> Result<Live, Failure> {
+pub(super) async fn look(connection: &Connection, registries: &Registries) -> Result<Live, Failure> {
     let client = connection.client().await?;
     let policy = connection::policy_if_any(&client).await?.unwrap_or_else(connection::defaults);
-    let mut passed = pass::look_at_cluster(client.clone(), &policy, namespace.to_owned()).await;
+    let mut passed = pass::look_at_cluster(client.clone(), &policy, connection.namespace.clone()).await;
     if let Some(installation) = passed.snapshot.installation.known().and_then(Option::as_ref) {
         // What may not be read here is of no use to whoever asks; the registry says so.
         let (access, _) = registry_access(&client, &policy.spec, &installation.settings).await;

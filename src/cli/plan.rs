@@ -1,6 +1,7 @@
 //! `plan`: what the controller would do now, and why. The controller's own road without its writes; with `--snapshot`
 //! without the cluster, too.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -12,14 +13,13 @@ use kube::Client;
 use super::connection::{self, Connection};
 use super::output::{Answer, Failure, note};
 use super::what_if::WhatIf;
-use super::{image_set, runtime, screen};
+use super::{image_set, recorded, runtime, screen};
 use crate::api::{self, ImageSetPolicy, ImageSetPolicySpec, POLICY_NAME};
 use crate::cluster::answers::RegistryAnswers;
 use crate::cluster::{pass, status};
-use crate::domain::imageset::CompleteImageSet;
 use crate::domain::report::Outcome;
 use crate::domain::settings::Mode;
-use crate::domain::{Action, Catalogue, Decision, Report, Snapshot, decide};
+use crate::domain::{Catalogue, Decision, Finding, GoalState, Report, Snapshot, decide};
 use crate::registry::{RegistryClient, RegistryClientSettings};
 
 /// Show what the controller would do now, and why; changes nothing.
@@ -27,6 +27,8 @@ use crate::registry::{RegistryClient, RegistryClientSettings};
 /// Looks at the cluster and asks the registries as the controller does. Exit code 2 means that something is in the way
 /// of a complete plan; the plan says what. With another registry, path or FIPS mode than the Installation's it tells
 /// beforehand whether the digests there are those that are stored; exit code 1 means that they are not.
+///
+/// With -o yaml it prints the ImageSets to commit: those that are stored and those that would be, all of them or none.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imageset-controller plan
@@ -36,7 +38,7 @@ use crate::registry::{RegistryClient, RegistryClientSettings};
   imageset-controller plan --registry mirror.example.com --image-path calico
   imageset-controller plan --fips Enabled")]
 pub(super) struct Arguments {
-    /// How to show it; yaml prints the ImageSets that would be stored, json the status that the policy would get
+    /// How to show it; yaml prints all ImageSets that are wanted, stored or not, json the status that the policy would get
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 
@@ -44,17 +46,14 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with = "snapshot")]
     policy: Option<PathBuf>,
 
-    /// Write everything that was seen to a file, for a bug report; it holds no secret
+    /// Write everything that was seen to a file, for a bug report: no credentials, and no users and queries of addresses, but the
+    /// names of hosts, workloads, pods and images
     #[arg(long, value_name = "FILE", conflicts_with = "snapshot")]
     record: Option<PathBuf>,
 
     /// Plan for what was seen when this file was recorded; neither cluster nor registry is asked
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
-
-    /// Namespace of the controller, where its records are
-    #[arg(short, long, default_value = "imageset-controller")]
-    namespace: String,
 
     #[command(flatten)]
     what_if: WhatIf,
@@ -71,7 +70,7 @@ enum Format {
     Text,
     /// The status that the policy would get.
     Json,
-    /// The ImageSets that would be stored.
+    /// All ImageSets that are wanted.
     Yaml,
 }
 
@@ -96,6 +95,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     if let (Some(difference), Format::Json | Format::Yaml) = (&difference, arguments.output) {
         difference.lines.iter().for_each(|line| note(line));
     }
+    let unasked = !decision.questions.is_empty();
+    if unasked {
+        note("note: this snapshot has no answers about these images; record one with the same flags and --record FILE");
+    }
     let answer = match arguments.output {
         Format::Text => {
             let first = difference.iter().flat_map(|difference| &difference.lines);
@@ -103,20 +106,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
             Answer::text(first + &screen::of_policy(&policy, Timestamp::now(), screen::Detail::Normal, None))
         }
         Format::Json => Answer::text(serde_json::to_string_pretty(&policy.status).map_err(|error| unwritable(&error))?),
-        Format::Yaml => Answer::text(image_set::yaml(planned_sets(&decision), |set| {
-            let origin = set.origin();
-            vec![format!(
-                "Digests for tigera-operator {}, {} images. Planned by imageset-controller plan.",
-                origin.operator,
-                set.entries().len()
-            )]
-        })?),
+        Format::Yaml => Answer::text(wanted_sets(&decision, &report, unasked)?),
     };
-    let blocked = report.findings.iter().any(crate::domain::Finding::blocks);
-    let unasked = !decision.questions.is_empty();
-    if unasked {
-        note("note: this snapshot has no answers about these images; record one with the same flags and --record FILE");
-    }
+    let blocked = report.findings.iter().any(Finding::blocks);
     let differs = difference.is_some_and(|difference| difference.differs);
     Ok(match blocked || unasked {
         true => answer.hindered(),
@@ -125,8 +117,42 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     })
 }
 
-fn planned_sets(decision: &Decision) -> impl Iterator<Item = &CompleteImageSet> {
-    decision.plan.iter().filter_map(Action::image_set).map(|store| &store.set)
+/// The sets to commit, each name once, in the order in which they may be applied. All or none: a file that lacks one that is stored
+/// has it deleted by whoever applies the file, and the operator goes back to tags.
+fn wanted_sets(decision: &Decision, report: &Report, unasked: bool) -> Result<String, Failure> {
+    let findings = report.findings.iter().filter(|finding| finding.blocks());
+    let findings = findings.chain(decision.unknown.iter().chain(&decision.unmakeable).map(|(_, finding)| finding));
+    let mut failures: Vec<Failure> = findings
+        .map(|finding| {
+            let told = Failure::new(format!("{}: {}", finding.object, finding.message));
+            told.reason(finding.reason.as_str()).hint(finding.reason.next_step())
+        })
+        .collect();
+    let (mut sets, mut names) = (Vec::new(), BTreeSet::new());
+    for goal in decision.goals.iter().filter(|goal| names.insert(&goal.name)) {
+        match (&goal.content, goal.state) {
+            (Some(content), GoalState::Stored | GoalState::Ready) => {
+                let count = content.len();
+                let release = goal.release;
+                let header = format!(
+                    "Digests for tigera-operator {release}, {count} images. Planned by imageset-controller plan."
+                );
+                sets.push((vec![header], image_set::made(&goal.name, release, content)));
+            }
+            _ if failures.is_empty() => {
+                let told = format!("ImageSet {} for operator {} cannot be told", goal.name, goal.release);
+                failures.push(Failure::new(told).hint("imageset-controller plan says how far it is"));
+            }
+            _ => {}
+        }
+    }
+    if failures.is_empty() && (unasked || sets.is_empty()) {
+        failures.push(Failure::new("no ImageSet can be told").hint("imageset-controller plan says what is in the way"));
+    }
+    match failures.into_iter().reduce(Failure::and) {
+        Some(failure) => Err(failure),
+        None => image_set::documents(sets),
+    }
 }
 
 fn from_snapshot(path: &Path, what_if: &WhatIf) -> Result<Planned, Failure> {
@@ -152,12 +178,17 @@ async fn from_cluster(arguments: &Arguments) -> Result<Planned, Failure> {
     };
     let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::of_environment()));
     let change = |snapshot: &mut Snapshot| arguments.what_if.apply(snapshot);
-    let passed = pass::look(client, &policy, arguments.namespace.clone(), &answers, &change).await;
+    let passed = pass::look(client, &policy, arguments.connection.namespace.clone(), &answers, &change).await;
+    let (mut snapshot, mut decision, mut report) = (passed.snapshot, passed.decision, passed.report);
     if let Some(path) = &arguments.record {
-        let text = serde_yaml_ng::to_string(&passed.snapshot).context("what was seen cannot be written down")?;
-        std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+        let text;
+        (snapshot, text) = recorded::redacted(&snapshot)?;
+        recorded::write(path, &text)?;
+        // What is shown is what the file leads to.
+        decision = decide(&snapshot, Catalogue::embedded());
+        report = Report::new(&snapshot, &decision, &Outcome::default());
     }
-    Ok(Planned { policy, snapshot: passed.snapshot, decision: passed.decision, report: passed.report })
+    Ok(Planned { policy, snapshot, decision, report })
 }
 
 async fn stored_policy(client: &Client) -> Result<ImageSetPolicy, Failure> {

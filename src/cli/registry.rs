@@ -7,11 +7,14 @@ use std::sync::OnceLock;
 use anyhow::Context as _;
 use clap::Args;
 
+use super::credential_helpers::CredentialHelpers;
 use super::output::{Failure, Progress, note};
 use crate::domain::answer::{Answer as Of, Hints, OperatorImage};
 use crate::domain::finding::Reason;
 use crate::domain::{Reference, RegistryFailure, RegistryLayout, ResolvedImage};
-use crate::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
+use crate::registry::{
+    Access, DockerConfig, InvalidDockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings,
+};
 
 /// The text of a configuration, as CI systems hand it over.
 const AUTH_TEXT: &str = "DOCKER_AUTH_CONFIG";
@@ -42,7 +45,7 @@ pub(super) struct LayoutArguments {
 #[command(next_help_heading = "Registry")]
 pub(super) struct AccessArguments {
     /// File with credentials, as docker login writes it; else $DOCKER_AUTH_CONFIG (its text), $REGISTRY_AUTH_FILE, or
-    /// config.json in $DOCKER_CONFIG or ~/.docker
+    /// config.json in $DOCKER_CONFIG or ~/.docker; credential helpers that it names are asked
     #[arg(long, value_name = "FILE", alias = "docker-config")]
     pub registry_config: Option<PathBuf>,
 
@@ -102,10 +105,17 @@ pub(super) fn flags_of(layout: &RegistryLayout) -> Vec<String> {
     settings.iter().filter(|(_, value)| !value.is_empty()).map(|(flag, value)| format!("{flag} {value}")).collect()
 }
 
+/// What a machine has to show to registries.
+#[derive(Default)]
+struct Credentials {
+    written: Option<DockerConfig>,
+    helpers: CredentialHelpers,
+}
+
 /// Registries, as this machine gets at them.
 pub(super) struct Registries {
     client: RegistryClient,
-    credentials: Option<DockerConfig>,
+    credentials: Credentials,
     authorities: Option<Vec<u8>>,
     plain_http: Vec<String>,
     /// How a cluster gets at them, where one was looked at.
@@ -159,9 +169,14 @@ impl Registries {
     }
 
     fn access(&self, references: &[Reference]) -> Access {
+        let registries = self.settings(references);
+        // What a helper says comes before what is written down, as for docker.
+        let asked = registries.iter().map(|one| one.mirror.as_deref().unwrap_or(&one.host));
+        let hosts = asked.filter_map(|place| place.split('/').next());
+        let helped = hosts.filter_map(|host| self.credentials.helpers.credentials(host));
         let cluster = self.cluster.get().map(|access| access.credentials.as_slice()).unwrap_or_default();
-        let credentials = self.credentials.iter().chain(cluster).cloned().collect();
-        Access { credentials, registries: self.settings(references) }
+        let credentials = helped.chain(self.credentials.written.clone()).chain(cluster.iter().cloned()).collect();
+        Access { credentials, registries }
     }
 
     /// One entry per registry that is asked.
@@ -206,31 +221,37 @@ pub(super) const fn hint(reason: Reason) -> &'static str {
 }
 
 /// What a machine has, the first that is there.
-fn credentials(named: Option<&Path>) -> Result<Option<DockerConfig>, Failure> {
+fn credentials(named: Option<&Path>) -> Result<Credentials, Failure> {
     if let Some(path) = named {
         let text = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        return parsed(&text, &path.display().to_string()).map(Some);
+        return given(&text, &path.display().to_string());
     }
     if let Some(text) = std::env::var_os(AUTH_TEXT).filter(|text| !text.is_empty()) {
-        return parsed(text.as_encoded_bytes(), &format!("${AUTH_TEXT}")).map(Some);
+        return given(text.as_encoded_bytes(), &format!("${AUTH_TEXT}"));
     }
     if let Some(path) = std::env::var_os(AUTH_FILE).filter(|path| !path.is_empty()).map(PathBuf::from) {
         let text = std::fs::read(&path).with_context(|| format!("{} (${AUTH_FILE}) cannot be read", path.display()))?;
-        return parsed(&text, &format!("{} (${AUTH_FILE})", path.display())).map(Some);
+        return given(&text, &format!("{} (${AUTH_FILE})", path.display()));
     }
-    let Some(path) = dockers_own() else { return Ok(None) };
-    let Ok(text) = std::fs::read(&path) else { return Ok(None) };
-    match DockerConfig::parse_dockerconfigjson(&text) {
-        Ok(config) => Ok(Some(config)),
-        Err(error) => {
-            note(&format!("note: {} is not used: {error}", path.display()));
-            Ok(None)
-        }
+    let Some(path) = dockers_own() else { return Ok(Credentials::default()) };
+    let Ok(text) = std::fs::read(&path) else { return Ok(Credentials::default()) };
+    Ok(parsed(&text).unwrap_or_else(|error| {
+        note(&format!("note: {} is not used: {error}", path.display()));
+        Credentials::default()
+    }))
+}
+
+fn parsed(text: &[u8]) -> Result<Credentials, InvalidDockerConfig> {
+    let helpers = CredentialHelpers::of(text);
+    match DockerConfig::parse_dockerconfigjson(text) {
+        Ok(config) => Ok(Credentials { written: Some(config), helpers }),
+        Err(InvalidDockerConfig::HelperOnly) if !helpers.is_empty() => Ok(Credentials { written: None, helpers }),
+        Err(error) => Err(error),
     }
 }
 
-fn parsed(text: &[u8], place: &str) -> Result<DockerConfig, Failure> {
-    DockerConfig::parse_dockerconfigjson(text).map_err(|error| {
+fn given(text: &[u8], place: &str) -> Result<Credentials, Failure> {
+    parsed(text).map_err(|error| {
         Failure::new(format!("{place}: {error}"))
             .reason(Reason::PullSecretInvalid.as_str())
             .hint("give it as docker login writes it, with the credentials in it")

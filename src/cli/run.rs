@@ -9,7 +9,7 @@ use clap::Args;
 use kube::Client;
 use tokio::net::TcpListener;
 
-use super::connection::Connection;
+use super::connection::Kubeconfig;
 use super::output::{Answer, Failure};
 use crate::api::Interval;
 use crate::cluster::lease::{self, Candidate};
@@ -59,7 +59,7 @@ pub(super) struct Arguments {
     log_level: String,
 
     #[command(flatten)]
-    connection: Connection,
+    kubeconfig: Kubeconfig,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Answer, Failure> {
@@ -75,7 +75,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}; choose another --listen", arguments.listen))?;
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "started");
-    let Connection { kubeconfig, context } = &arguments.connection;
+    let Kubeconfig { kubeconfig, context } = &arguments.kubeconfig;
     let client = client::connect_counted(kubeconfig.as_deref(), context.as_deref(), metrics.api.clone()).await?;
     let working = async {
         wait_for_api_server(&client).await;

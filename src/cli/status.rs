@@ -36,10 +36,6 @@ pub(super) struct Arguments {
     #[arg(long)]
     live: bool,
 
-    /// Namespace of the controller, where its Lease and its records are
-    #[arg(short, long, default_value = "imageset-controller")]
-    namespace: String,
-
     #[command(flatten)]
     connection: Connection,
 }
@@ -79,12 +75,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 async fn look(client: &Client, arguments: &Arguments) -> Result<Looked, Failure> {
     let mut policy = *connection::stored_policy(client).await?;
     if arguments.live {
-        let passed = pass::look_at_cluster(client.clone(), &policy, arguments.namespace.clone()).await;
+        let passed = pass::look_at_cluster(client.clone(), &policy, arguments.connection.namespace.clone()).await;
         let before = policy.status.take().unwrap_or_default();
         policy.status = Some(status::of_report(&before, &passed.report, &Time(Timestamp::now())));
         return Ok(Looked { policy, silent_since: None });
     }
-    let silent_since = lease::silent_since(client, &arguments.namespace, run::LEASE, Timestamp::now()).await;
+    let silent_since = lease::silent_since(client, &arguments.connection.namespace, run::LEASE, Timestamp::now()).await;
     Ok(Looked { policy, silent_since })
 }
 

@@ -81,10 +81,6 @@ pub(super) struct Arguments {
     #[command(flatten)]
     access: AccessArguments,
 
-    /// Namespace of the controller
-    #[arg(short, long, default_value = "imageset-controller", help_heading = "Cluster")]
-    namespace: String,
-
     #[command(flatten)]
     connection: Connection,
 }

@@ -280,6 +280,7 @@ impl<'desk> Desk<'desk> {
         self.claimed.entry(order.name.clone()).or_insert_with(claim);
         self.decision.goals.push(Goal {
             images: worked.entries.as_ref().map_or(0, BTreeMap::len),
+            content: worked.entries,
             purpose: order.purpose,
             release,
             name: order.name,

@@ -1,7 +1,7 @@
 //! What was decided: the actions in their order, what is still to be asked, and the knowledge that a report needs.
 //! A value; carrying it out is `cluster::apply`'s job.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -108,6 +108,9 @@ pub struct Goal {
     pub name: ImageSetName,
     /// How many images it lists, or would list.
     pub images: usize,
+    /// What is stored under its name, or will be, as far as that is known.
+    #[serde(skip)]
+    pub content: Option<BTreeMap<ImageName, Digest>>,
     /// Names that were left out.
     pub omitted: Vec<ImageName>,
     /// How far it is.

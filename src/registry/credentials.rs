@@ -148,6 +148,12 @@ impl DockerConfig {
         Self { entries: vec![(normalised(host), credential)] }
     }
 
+    /// One identity token for a host, as a credential helper gives it.
+    #[must_use]
+    pub fn of_identity_token(host: &str, token: Secret) -> Self {
+        Self { entries: vec![(normalised(host), Credential::IdentityToken(token))] }
+    }
+
     /// Reads `.dockerconfigjson` (`{"auths": {host: …}}`).
     ///
     /// # Errors

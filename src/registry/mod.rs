@@ -36,7 +36,7 @@ mod transport;
 mod tunnel;
 
 pub use access::{Access, RegistrySettings};
-pub use credentials::{DockerConfig, InvalidDockerConfig};
+pub use credentials::{DOCKER_HUB_NAMES, DockerConfig, InvalidDockerConfig, Secret};
 pub use proxy::Proxies;
 pub use tunnel::Connector;
 

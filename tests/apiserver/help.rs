@@ -43,8 +43,8 @@ const VERBS: [&str; 19] = [
 /// What does not end by itself, and that it is what every other test here runs.
 const ENDLESS: [&str; 3] =
     ["imageset-controller status --watch", "imageset-controller run", "imageset-controller run --kubeconfig"];
-/// What has the answer "no" in this cluster: another set than the one that is stored, and an operator that has nothing to say of images.
-const ANSWERS_NO: [&str; 2] = ["--fips Enabled", "kubectl get tigerastatus"];
+/// What has the answer "no" in this cluster: another set than the one that is stored.
+const ANSWERS_NO: [&str; 1] = ["--fips Enabled"];
 
 fn binary(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_imageset-controller")).args(arguments).output().unwrap();
@@ -58,7 +58,7 @@ fn examples(verb: &str) -> Vec<String> {
     let mut examples: Vec<String> = Vec::new();
     for line in lines.take_while(|line| line.starts_with("  ")) {
         let is_command =
-            ["imageset-controller", "kubectl", "curl", "source"].iter().any(|word| line[2..].starts_with(word));
+            ["imageset-controller", "kubectl", "curl", "source", "sh "].iter().any(|word| line[2..].starts_with(word));
         match examples.last_mut().filter(|_| !is_command) {
             Some(last) => *last += &format!(" {}", line.trim()),
             None => examples.push(line.trim().to_owned()),
@@ -102,6 +102,8 @@ async fn every_example_of_every_help_works_as_it_is_printed() {
     let mut ran = 0;
     for verb in VERBS {
         for example in examples(verb) {
+            // A shell that is given nothing succeeds, whatever went wrong in front of it.
+            assert!(!example.contains("| sh"), "{example}");
             if ENDLESS.iter().any(|endless| example.starts_with(endless)) {
                 continue;
             }

@@ -218,6 +218,19 @@ async fn a_check_now_a_pause_and_another_registry_asked_about() {
         world.push(&image.replace("calico/", "other/calico/"), tag, &other).await;
     }
     let writes = world.writes().len();
+    // The set that is stored is among those to commit; where it could not be made nothing is printed.
+    let (code, stdout, stderr) = world.verb(&["plan", "-o", "yaml"]).await;
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    let entries = world.wanted("v1.40.15", false);
+    assert_says(
+        &stdout,
+        &["# Digests for tigera-operator v1.40.15, 18 images.", "kind: ImageSet", "name: calico-v3.31.7"],
+    );
+    assert_eq!(stdout.matches("image: ").count(), entries.len());
+    assert!(entries.values().all(|digest| stdout.contains(digest.as_str())), "{stdout}");
+    let (code, stdout, stderr) = world.verb(&["plan", "--image-path", "nowhere", "-o", "yaml"]).await;
+    assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+    assert_says(&stderr, &["error: ", "does not have", "(ImageMissing)"]);
     let (code, stdout, stderr) = world.verb(&["plan", "--image-path", "same/calico"]).await;
     assert_eq!(code, 0, "{stdout}{stderr}");
     let same = "calico-v3.31.7: the same digests; for the pods nothing changes but where they pull from";

@@ -1,8 +1,10 @@
 //! The verbs that look at a cluster, against a real API server: `status` and `plan`.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use std::os::unix::fs::PermissionsExt as _;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch};
 use serde_json::{Value, json};
 
 use crate::generate::sets;
@@ -33,6 +35,44 @@ apiVersion: v1
 kind: Node
 metadata: {name: one}
 ";
+
+const CANARY: &str = "Canary9d41";
+
+/// A TigeraStatus and a pod that tell addresses with credentials.
+async fn say_secrets(client: &kube::Client) {
+    let api = Kind::TigeraStatus.api(client);
+    api.create(&Default::default(), &Kind::TigeraStatus.object("calico", json!({}))).await.unwrap();
+    let message = format!("Get \"https://robot:{CANARY}@status.example/v2/\": EOF");
+    let condition = json!({
+        "type": "Degraded", "status": "True", "reason": "ResourceReadError", "message": message,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    let status = Patch::Merge(json!({ "status": { "conditions": [condition] } }));
+    api.patch_status("calico", &Default::default(), &status).await.unwrap();
+
+    apply_yaml(client.clone(), "{apiVersion: v1, kind: Namespace, metadata: {name: calico-system}}").await.unwrap();
+    let account = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: calico-system}}";
+    apply_yaml(client.clone(), account).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "calico-system");
+    let owner = json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "calico-node", "uid": "0f3a", "controller": true,
+    });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "calico-node-x7k2p", "ownerReferences": [owner] },
+        "spec": {
+            "containers": [{ "name": "calico-node", "image": "pull.example/calico/node:v3" }],
+            "automountServiceAccountToken": false,
+        },
+    });
+    pods.create(&Default::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    let said = format!("failed to pull: Get https://pull.example/blob?sig={CANARY}&of=robot not found");
+    let state = json!([{
+        "name": "calico-node", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": { "waiting": { "reason": "ErrImagePull", "message": said } },
+    }]);
+    let status = Patch::Merge(json!({ "status": { "containerStatuses": state } }));
+    pods.patch_status("calico-node-x7k2p", &Default::default(), &status).await.unwrap();
+}
 
 fn policy(host: &str, mode: &str) -> String {
     format!(
@@ -92,8 +132,15 @@ async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
 
     let folder = tempfile::tempdir().unwrap();
     let snapshot = folder.path().join("snapshot.yaml").to_str().unwrap().to_owned();
+    // What a component and a kubelet say has addresses in it, with what nobody may learn. Nor may others read the file.
+    say_secrets(&client).await;
+    std::fs::write(&snapshot, "older").unwrap();
     let (code, planned, stderr) = run(&["plan", "--record", &snapshot]);
     assert_eq!((code, stderr.as_str()), (0, ""), "{planned}");
+    let recorded = std::fs::read_to_string(&snapshot).unwrap();
+    assert!(!recorded.contains(CANARY) && !recorded.contains("robot"), "{recorded}");
+    assert_says(&recorded, &["https://redacted@status.example/v2/", "https://pull.example/blob?redacted"]);
+    assert_eq!(std::fs::metadata(&snapshot).unwrap().permissions().mode() & 0o777, 0o600);
     assert_says(
         &planned,
         &[
@@ -105,6 +152,26 @@ async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
             "READY      True, PlanComputed",
         ],
     );
+
+    // What a pipeline commits is the same once it is applied: whoever prunes what a file no longer has would stop the cluster.
+    let (code, committed, stderr) = run(&["plan", "-o", "yaml"]);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{committed}");
+    let names = |yaml: &str| sets(yaml).into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
+    assert_eq!(names(&committed), ["calico-v3.31.7", "calico-v3.32.1"]);
+    for part in committed.split("---\n") {
+        apply_yaml(client.clone(), part).await.unwrap();
+        assert_eq!(run(&["plan", "-o", "yaml"]), (0, committed.clone(), String::new()));
+    }
+    // One of the two is held: nothing, and why.
+    let unpublished = policy(&host, "Observe").replace("versions: [", "versions: [v1.43.0, ");
+    let file = folder.path().join("unpublished.yaml");
+    std::fs::write(&file, unpublished).unwrap();
+    let (code, stdout, stderr) = run(&["plan", "--policy", file.to_str().unwrap(), "-o", "yaml"]);
+    assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+    assert_says(&stderr, &["error: ", "does not have", "(ImageMissing)", "hint: "]);
+    for name in ["calico-v3.31.7", "calico-v3.32.1"] {
+        Kind::ImageSet.api(&client).delete(name, &Default::default()).await.unwrap();
+    }
 
     // What was recorded leads to the same plan without cluster and registry.
     drop(registry);

@@ -1,8 +1,11 @@
 //! `explain` and `version`: answers that need neither cluster nor registry.
 
-use serde_json::Value;
+use std::io::Write as _;
+use std::process::Stdio;
 
-use crate::{assert_says, run, told};
+use serde_json::{Value, json};
+
+use crate::{assert_says, command, run, told};
 
 /// A message as people paste it, the reason of it, and a word of what helps.
 const MESSAGES: [(&str, &str, &str); 14] = [
@@ -69,6 +72,75 @@ fn what_people_paste_is_told_with_its_cause_and_what_helps() {
         let found: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(found[0]["reason"], reason.split(':').next().unwrap());
     }
+}
+
+/// Of an object, as kubectl prints it.
+fn status(name: &str, degraded: &str, reason: &str, message: &str) -> Value {
+    let condition = |kind: &str, status: &str, message: &str| json!({ "type": kind, "status": status, "reason": reason, "message": message, "observedGeneration": 2 });
+    json!({
+        "apiVersion": "operator.tigera.io/v1", "kind": "TigeraStatus", "metadata": { "name": name }, "spec": {},
+        "status": { "conditions": [
+            // What is over, or was never so, is no cause.
+            condition("Available", "False", "ImageSet did not contain image calico/typha"),
+            condition("Degraded", degraded, message),
+        ] },
+    })
+}
+
+fn explained(input: &str, more: &[&str]) -> (i32, String, String) {
+    let mut command = command(&[&["explain", "-"], more].concat());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    told(&child.wait_with_output().unwrap())
+}
+
+#[test]
+fn of_a_tigerastatus_only_what_degraded_says_is_explained() {
+    let healthy = status("calico", "False", "AllObjectsAvailable", "All objects available");
+    let lacks = status("calico", "True", "ResourceUpdateError", "ImageSet did not contain image calico/csi");
+    // Up to v1.25 the text was the reason.
+    let old =
+        status("apiserver", "True", "ImageSet v: unexpected images: tigera/operator", "Error validating ImageSet");
+    let pools = status("ippools", "True", "ResourceReadError", "Error querying IP pools");
+    let young = json!({ "kind": "TigeraStatus", "metadata": { "name": "whisker" }, "spec": {} });
+    let list = |items: &[&Value]| json!({ "apiVersion": "v1", "kind": "List", "items": items });
+    let printed =
+        |value: &Value| [serde_yaml_ng::to_string(value).unwrap(), serde_json::to_string_pretty(value).unwrap()];
+
+    for input in printed(&healthy) {
+        assert_eq!(explained(&input, &[]), (0, "TigeraStatus calico: not degraded\n".to_owned(), String::new()));
+    }
+    let none = "TigeraStatus calico: not degraded\nTigeraStatus whisker: not degraded\n";
+    for input in printed(&list(&[&healthy, &young])) {
+        assert_eq!(explained(&input, &[]), (0, none.to_owned(), String::new()));
+        assert_eq!(explained(&input, &["-o", "json"]).1, "[]\n");
+    }
+    for input in printed(&list(&[&healthy, &lacks, &old])) {
+        let (code, stdout, stderr) = explained(&input, &[]);
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        let parts = [
+            "TigeraStatus calico: ImagesNotListed: calico/csi\n",
+            "TigeraStatus apiserver: UnexpectedImages: tigera/operator\n",
+        ];
+        assert_says(&stdout, &parts);
+        assert!(!stdout.contains("typha") && !stdout.contains("not degraded"), "{stdout}");
+        let found: Value = serde_json::from_str(&explained(&input, &["-o", "json"]).1).unwrap();
+        assert_eq!(
+            (&found[0]["object"], &found[1]["reason"]),
+            (&json!("TigeraStatus calico"), &json!("UnexpectedImages"))
+        );
+    }
+    let (code, stdout, _) = explained(&printed(&pools)[0], &[]);
+    assert_eq!(code, 1, "{stdout}");
+    assert_says(&stdout, &["TigeraStatus ippools: ComponentDegraded\n"]);
+
+    // Nothing to explain is no answer.
+    for input in ["", " \n", "apiVersion: v1\nitems: []\nkind: List\n"] {
+        let (code, stdout, stderr) = explained(input, &[]);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+        assert_says(&stderr, &["error: ", "is empty", "hint: ", "kubectl get tigerastatus"]);
+    }
+    assert_eq!(told(&run(&["explain", ""])).0, 2);
 }
 
 #[test]

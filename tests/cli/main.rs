@@ -4,6 +4,7 @@
 
 mod adopted;
 mod cluster;
+mod credentials;
 mod explain;
 mod generate;
 mod pin;
@@ -76,6 +77,32 @@ fn every_verb_helps_with_an_example_and_a_wrong_flag_is_exit_code_2() {
         assert_eq!((code, stdout.as_str()), (2, ""), "{verb}");
         assert!(stderr.starts_with("error: "), "{stderr}");
     }
+}
+
+/// Wrappers of kubectl pass it to everything.
+#[test]
+fn every_verb_that_asks_a_cluster_knows_its_namespace() {
+    for verb in [
+        &["status"][..],
+        &["plan"],
+        &["prepare", "v1.42.4"],
+        &["refresh"],
+        &["suspend"],
+        &["resume"],
+        &["disarm"],
+        &["generate", "--from-cluster"],
+        &["verify"],
+    ] {
+        let elsewhere = ["--kubeconfig", "/nowhere", "--context", "none"];
+        for namespace in [&["-n", "elsewhere"][..], &["--namespace=elsewhere"]] {
+            let (code, stdout, stderr) = told(&run(&[verb, namespace, &elsewhere].concat()));
+            assert_eq!((code, stdout.as_str()), (2, ""), "{verb:?}");
+            assert_says(&stderr, &["error: ", "hint: name the cluster"]);
+        }
+        let (_, help, _) = told(&run(&[verb[0], "--help"]));
+        assert_says(&help, &["Cluster:", "-n, --namespace <NAME>", "[default: imageset-controller]"]);
+    }
+    assert_says(&told(&run(&["run", "--help"])).1, &["--namespace <NAMESPACE>", "[env: POD_NAMESPACE="]);
 }
 
 #[test]

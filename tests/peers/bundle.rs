@@ -2,6 +2,7 @@
 //! platform as what it is.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -65,10 +66,13 @@ async fn a_mirror_made_by_the_script_is_proved_identical_and_one_of_one_platform
         };
     assert_eq!(verify("crane").0, 1, "nothing is there yet");
 
-    // What distributions of old or small ones have in skopeo's place knows no copy.
-    let skopeo = Command::new(tools.join("skopeo")).arg("--version").output().unwrap().status.success();
-    let tools_here = ["crane", "skopeo"].into_iter().filter(|tool| *tool == "crane" || skopeo);
-    for tool in tools_here {
+    for tool in ["crane", "oras", "skopeo"] {
+        // It comes from no module proxy, and what is built in its place (tools.sh) knows no copy.
+        if tool == "skopeo" && !tools.join(tool).exists() {
+            let told = "SKIPPED: the script of bundle --tool skopeo is not run: there is no skopeo in PATH; install the package skopeo\n";
+            std::io::stderr().write_all(told.as_bytes()).unwrap();
+            continue;
+        }
         let script = bundle(tool, tool);
         let (code, _, said) = shell(&script, &tools, folder.path());
         assert_eq!(code, 0, "{tool}: {said}");
@@ -96,8 +100,8 @@ async fn a_mirror_made_by_the_script_is_proved_identical_and_one_of_one_platform
         ]);
         assert_eq!(code, 0, "{tool}: {stdout}");
 
-        let one =
-            script.replace("crane copy", "crane copy --platform linux/amd64").replace("--all --preserve-digests", "");
+        let one = script.replace("crane copy", "crane copy --platform linux/amd64");
+        let one = one.replace("oras copy", "oras copy --platform linux/amd64").replace("--all --preserve-digests", "");
         let one = one.replace(&format!("{to}/{tool}/"), &format!("{to}/{tool}-single/"));
         let (code, _, said) = shell(&one, &tools, folder.path());
         assert_eq!(code, 0, "{tool}: {said}");
@@ -106,8 +110,6 @@ async fn a_mirror_made_by_the_script_is_proved_identical_and_one_of_one_platform
         let recognised = stdout.matches("it holds linux/amd64 only, as docker pull, tag and push").count();
         assert_eq!(recognised, names.len() - windows.len() / 2, "{tool}: {stdout}");
     }
-    assert!(bundle("oras", "oras").contains("oras copy --from-plain-http --to-plain-http "));
-
     // An image that is missing: nothing is printed that would make half a mirror.
     let (code, script, stderr) = run(&["bundle", "v1.42.4", "--to", &to, "--registry", &from, "--plain-http", &from]);
     assert_eq!((code, script.as_str()), (2, ""));

@@ -241,7 +241,7 @@ async fn labelled(place: &str, reference: &Reference, registries: &Registries) -
 
 /// The operator of the cluster, and what its Installation says.
 async fn of_cluster(arguments: &Arguments, registries: &Registries) -> Result<Said, Failure> {
-    let live = live::look(&arguments.connection, &arguments.namespace, registries).await?;
+    let live = live::look(&arguments.connection, registries).await?;
     if let Some(failure) = live.version_unknown() {
         return Err(failure);
     }

@@ -168,7 +168,7 @@ fn operator_of(
 
 /// The sets of the cluster that an operator of it looks for.
 pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -> Result<Vec<Checked>, Failure> {
-    let live = live::look(&arguments.connection, &arguments.namespace, registries).await?;
+    let live = live::look(&arguments.connection, registries).await?;
     let Live { passed, settings, features, platforms } = &live;
     let (snapshot, decision) = (&passed.snapshot, &passed.decision);
     let Some(stored) = snapshot.image_sets.known() else {

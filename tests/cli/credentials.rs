@@ -1,0 +1,89 @@
+//! Credentials that are not in Docker's file but with a helper that it names: asked as docker asks it, and never shown.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
+use crate::testbox::{Kind, Registry};
+use crate::{assert_says, command, told};
+
+const USER: &str = "robot";
+const PASSWORD: &str = "Canary:9d41/Zq+x";
+
+/// A program in the path.
+fn program(folder: &Path, name: &str, script: &str) {
+    let file = folder.join(name);
+    fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_helper_is_asked_for_the_registry_and_what_it_prints_is_never_shown() {
+    let registry =
+        Registry::start(Kind::Htpasswd { user: USER.to_owned(), password: PASSWORD.to_owned() }).await.unwrap();
+    let host = registry.host();
+    let image = Image::index("operator", LINUX_PLATFORMS).unwrap();
+    let digest = images::push(&registry.access().unwrap(), "tigera/operator", "v1.42.4", &image).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("operator.yaml");
+    let text = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: tigera-operator}}\nspec: {{template: {{spec: {{containers: \
+         [{{name: tigera-operator, image: '{host}/tigera/operator:v1.42.4'}}]}}}}}}\n"
+    );
+    fs::write(&manifest, text).unwrap();
+
+    // It counts how often it is asked, knows one registry only, and says more than anybody may see.
+    let asked = folder.path().join("asked");
+    let good = format!(
+        "read -r host; echo \"$1 $host\" >> {asked}; echo {PASSWORD} >&2; [ \"$host\" = {host} ] || {{ echo credentials not found in \
+         native keychain; exit 1; }}; echo '{{\"ServerURL\":\"\",\"Username\":\"{USER}\",\"Secret\":\"{PASSWORD}\"}}'",
+        asked = asked.display()
+    );
+    program(folder.path(), "docker-credential-good-1.x", &good);
+    program(folder.path(), "docker-credential-fails", &format!("echo {PASSWORD}; echo {PASSWORD} >&2; exit 1"));
+    program(folder.path(), "docker-credential-odd", &format!("echo '{{\"Secret\": \"{PASSWORD}\"'"));
+    program(folder.path(), "docker-credential-none", "echo credentials not found in native keychain; exit 1");
+    program(folder.path(), "docker-credential-sleeps", "exec sleep 600");
+    let pin = |config: &str| {
+        fs::write(folder.path().join("config.json"), config).unwrap();
+        let mut command = command(&["pin", manifest.to_str().unwrap(), "--plain-http", &host]);
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let (code, stdout, stderr) =
+            told(&command.env("PATH", path).env("DOCKER_CONFIG", folder.path()).output().unwrap());
+        assert!(!stdout.contains(PASSWORD) && !stderr.contains(PASSWORD), "{stdout}{stderr}");
+        (code, stdout, stderr)
+    };
+
+    for config in [
+        format!(r#"{{"credHelpers": {{"{host}": "good-1.x"}}}}"#),
+        r#"{"credsStore": "good-1.x"}"#.to_owned(),
+        // As Docker Desktop writes it, and with a helper for this registry in front of the one for all.
+        format!(r#"{{"auths": {{"{host}": {{}}}}, "credsStore": "fails", "credHelpers": {{"{host}": "good-1.x"}}}}"#),
+        // What is written down does not count before the helper.
+        format!(r#"{{"auths": {{"{host}": {{"auth": "b2xkOm9sZA=="}}}}, "credsStore": "good-1.x"}}"#),
+    ] {
+        let (code, stdout, stderr) = pin(&config);
+        assert_eq!(code, 0, "{config}: {stderr}");
+        assert!(stdout.contains(&format!("v1.42.4@{digest}")) && !stderr.contains("note: "), "{stdout}{stderr}");
+        assert_eq!(fs::read_to_string(&asked).unwrap(), format!("get {host}\n"), "{config}");
+        fs::remove_file(&asked).unwrap();
+    }
+
+    // One that cannot tell is noted; the registry is asked without.
+    for (helper, why) in [
+        ("fails", "failed"),
+        ("odd", "did not print what a helper prints"),
+        ("missing", "cannot be run"),
+        ("sleeps", "did not answer in time"),
+        ("../../evil", "has a name that no helper has"),
+        ("Good", "has a name that no helper has"),
+    ] {
+        let (code, stdout, stderr) = pin(&format!(r#"{{"credsStore": "{helper}"}}"#));
+        assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+        assert_says(&stderr, &["note: credential helper", helper, why, "is asked without credentials", "error: "]);
+    }
+    let (code, _, stderr) = pin(r#"{"credsStore": "none"}"#);
+    assert_eq!(code, 2);
+    assert!(!stderr.contains("note: "), "{stderr}");
+}
