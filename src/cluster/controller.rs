@@ -77,6 +77,7 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
         refused: Mutex::default(),
         failed_reads: Mutex::default(),
         begun_refresh: Mutex::default(),
+        judged: Mutex::default(),
     };
     let context = Context { client: client.clone(), passes, watches, metrics, failures: Mutex::default() };
     let policies: Api<ImageSetPolicy> = Api::all(client);

@@ -1,5 +1,6 @@
 //! One pass: observe, decide, apply, report. The same road with and without writes.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::domain::decision::Decision;
 use crate::domain::finding::{Finding, Reason};
 use crate::domain::report::{Outcome, Report};
 use crate::domain::settings::InstallationSettings;
-use crate::domain::snapshot::Read;
+use crate::domain::snapshot::{Read, StoredImage};
 use crate::domain::{Action, Catalogue, Digest, Snapshot, decide};
 
 /// How long a pass waits for registries before it reports that it does.
@@ -167,7 +168,12 @@ pub struct Passes {
     pub failed_reads: Mutex<u32>,
     /// The refresh for which answers were forgotten.
     pub begun_refresh: Mutex<Option<String>>,
+    /// Other people's sets as they were when registries had answered all about them.
+    pub judged: Mutex<Option<ForeignSets>>,
 }
+
+/// The entries of sets that are not ours, by name.
+type ForeignSets = BTreeMap<String, Vec<StoredImage>>;
 
 /// A write that failed, and until when the same actions are not tried again, whatever wakes a pass.
 pub struct Refused {
@@ -196,8 +202,11 @@ impl Passes {
         }
         // A check that failed is still due.
         let failed = snapshot.remembered.findings.iter().any(|finding| finding.reason == Reason::RecheckFailed);
-        snapshot.recheck_due = due.is_zero() || refresh || failed;
-        if snapshot.recheck_due && !refresh {
+        // What somebody else pins is compared with the registry at once, and not half a day later.
+        let foreign = foreign_sets(&snapshot);
+        let edited = foreign.as_ref().is_some_and(|foreign| self.is_news(foreign));
+        snapshot.recheck_due = due.is_zero() || refresh || failed || edited;
+        if snapshot.recheck_due && !refresh && !edited {
             // What was asked for the last check is half an interval old at the least.
             self.answers.forget_older_than(snapshot.settings.recheck_interval / 2);
         }
@@ -209,6 +218,9 @@ impl Passes {
         }
 
         let (snapshot, decision, asking) = plan(&self.client, policy, snapshot, &self.answers, WaitsFor::Writes).await;
+        if let Some(foreign) = foreign.filter(|_| decision.questions.is_empty()) {
+            *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some(foreign);
+        }
         if asking > FRESH && !decision.actions.is_empty() {
             return Ok(None);
         }
@@ -245,6 +257,12 @@ impl Passes {
         let pause = READ_PAUSE.saturating_mul(1 << (*in_a_row).min(10)).min(LONGEST_READ_PAUSE);
         *in_a_row += 1;
         Some(pause)
+    }
+
+    /// Whether other people's sets are others than those that were judged. At a start nobody knows, and the interval counts.
+    fn is_news(&self, foreign: &ForeignSets) -> bool {
+        let judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        judged.as_ref().is_some_and(|judged| judged != foreign)
     }
 
     /// Forgets what was remembered, failures and pauses included: once for each value that asks for it, so that answers
@@ -292,6 +310,11 @@ impl Passes {
         let retry = self.answers.next_retry(&snapshot.answers).unwrap_or(AT_LEAST_EVERY);
         due.min(retry).clamp(SOONEST, AT_LEAST_EVERY)
     }
+}
+
+fn foreign_sets(snapshot: &Snapshot) -> Option<ForeignSets> {
+    let sets = snapshot.image_sets.known()?.iter().filter(|set| !set.ours);
+    Some(sets.map(|set| (set.name.clone(), set.images.clone())).collect())
 }
 
 /// Whether something is mended in a Secret, a ConfigMap or the registry's accounts. What is read of these is compared with

@@ -229,7 +229,7 @@ reasons! {
     // Drifted
     NoDrift, Drifted, Normal, "Nothing differs from what is pinned.", "";
     ImageSetEdited, Drifted, Warning, "A set of ours was changed by somebody else.", "put wanted digests into spec.images.digests instead of editing the set";
-    TagMoved, Drifted, Warning, "A tag resolves to another digest than the pinned one.", "find out why; spec.tagMoved: Repin stores the new digest";
+    TagMoved, Drifted, Warning, "A tag resolves to another digest than the pinned one.", "find out why; spec.tagMoved: Repin stores the new digest in a set of ours, any other is changed where it is kept";
     TagGone, Drifted, Warning, "A tag of a pinned image is gone from the registry; as far as is known the pinned digest is still served.", "nothing breaks now; push the tag again before the registry collects what no tag names";
     DigestGone, Drifted, Warning, "The registry no longer serves a pinned digest.", "push or mirror it again: nodes that do not have it cannot pull it";
     ImageSetOutdated, Drifted, Warning, "A stored set holds other content than its operator version, registry or FIPS mode wants.", "see Applied for what holds the new content; in mode Observe, review the plan and set spec.mode: Apply";

@@ -286,15 +286,11 @@ async fn sets_kept_in_git_are_the_tools() {
         tool.sync(&world, &desk, &of_git).await;
         world.until("Applied", "True", "ForeignImageSetAccepted").await;
 
-        // Or changes a digest: that is a question to the registry.
+        // Or changes a digest: the registry is asked at once.
         world.edit_set(name, |images| unknown_digest(images)).await;
-        world.until_quiet().await;
-        world.refresh().await;
         world.until_told("Drifted", "True", "DigestGone", &["calico/node"]).await;
         assert_ne!(tool.differences(&desk, &of_git).await, "");
         tool.sync(&world, &desk, &of_git).await;
-        world.until_quiet().await;
-        world.refresh().await;
         world.until("Drifted", "False", "NoDrift").await;
 
         // In mode Apply, too: what Git has is right, so that there is nothing to write.
