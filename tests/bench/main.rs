@@ -13,6 +13,7 @@ mod pods;
 mod proxy;
 mod reaction;
 mod round_trips;
+mod start;
 mod statistics;
 mod told;
 
@@ -88,5 +89,6 @@ async fn all_but_pods(binary: &Path) -> Result<Vec<Measured>> {
     drop(far);
     measured.extend(hostile::measure(binary).await?);
     measured.extend(reaction::measure(binary).await?);
+    measured.extend(start::measure(binary).await?);
     Ok(measured)
 }
