@@ -1,6 +1,6 @@
 //! `run`: the controller. Probes answer at once; passes are made only while this instance holds the Lease.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ pub(super) struct Arguments {
     #[arg(long, env = "POD_NAME", hide = true)]
     pod_name: Option<String>,
 
-    /// Address of /livez, /readyz and /metrics
-    #[arg(long, default_value = "0.0.0.0:8080")]
+    /// Address of /livez, /readyz and /metrics; [::] is IPv4, too
+    #[arg(long, default_value = "[::]:8080", overrides_with = "listen")]
     listen: SocketAddr,
 
     /// Work only while holding the Lease, so that several instances can run
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Answer, Failure> {
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let metrics = Arc::new(Metrics::default());
-    let listener = TcpListener::bind(arguments.listen)
+    let listener = listen(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}; choose another --listen", arguments.listen))?;
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "started");
@@ -97,6 +97,15 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     };
     tracing::info!("stopped");
     result
+}
+
+/// Where IPv6 is off, all addresses are those of IPv4.
+async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let refused = match TcpListener::bind(address).await {
+        Err(error) if address.is_ipv6() && address.ip().is_unspecified() => error,
+        bound => return bound,
+    };
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map_err(|_| refused)
 }
 
 /// Works while leading; gives up at once what it is doing when the lead is lost, and gives the Lease back at the end.

@@ -27,6 +27,48 @@ const GATE: &str = "imageset-controller-gate";
 /// A role of ours: none is a ClusterRole, or its namespace.
 type RoleId = (Option<String>, String);
 
+/// What this account asks is kept, without content.
+const AUDIT_POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  users: ['system:serviceaccount:imageset-controller:imageset-controller']
+- level: None
+";
+/// Verbs that this story does not come to: an edited set is put back and an old one deleted, a gate is switched off, something happens
+/// again and its event is counted, a record is made anew. A server-side apply that creates is asked for as a patch and needs both; a
+/// server that does not stream lists is asked for one.
+const ELSEWHERE: [&str; 9] = [
+    "cluster: patch imagesets",
+    "cluster: delete imagesets",
+    "cluster: create validatingadmissionpolicies",
+    "cluster: create validatingadmissionpolicybindings",
+    "cluster: delete validatingadmissionpolicies",
+    "cluster: delete validatingadmissionpolicybindings",
+    "cluster: list nodes",
+    "cluster: patch events",
+    "imageset-controller: patch configmaps",
+];
+
+/// Verb, resource with its subresource, and namespace: what was asked.
+type Asked = BTreeSet<(String, String, String)>;
+
+/// What the API server's audit log says that was asked.
+fn used(log: &str) -> Asked {
+    let events = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let asked = |event: serde_json::Value| {
+        let text = |field: &str| event["objectRef"][field].as_str().unwrap_or_default().to_owned();
+        let resource = match text("subresource").as_str() {
+            "" => text("resource"),
+            subresource => format!("{}/{subresource}", text("resource")),
+        };
+        (event["verb"].as_str().unwrap_or_default().to_owned(), resource, text("namespace"))
+    };
+    events.map(asked).collect()
+}
+
 /// One rule in its place.
 struct Taken {
     role: RoleId,
@@ -44,6 +86,22 @@ impl Taken {
         self.rule.verbs.iter().flat_map(cannot).collect()
     }
 
+    /// Verbs on resources that were not asked for where this rule allows them.
+    fn unused(&self, used: &Asked) -> Vec<String> {
+        let mut unused = Vec::new();
+        for resource in self.rule.resources.iter().flatten() {
+            for verb in &self.rule.verbs {
+                let is_this = |(asked, what, namespace): &(String, String, String)| {
+                    asked == verb && what == resource && self.role.0.as_ref().is_none_or(|role| role == namespace)
+                };
+                if !used.iter().any(is_this) {
+                    unused.push(format!("{}: {verb} {resource}", self.role.0.as_deref().unwrap_or("cluster")));
+                }
+            }
+        }
+        unused
+    }
+
     fn shown(&self) -> String {
         let (namespace, name) = &self.role;
         let place =
@@ -55,7 +113,12 @@ impl Taken {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_right_is_needed_and_named_when_it_is_missing() {
     let kind = Kind::Htpasswd { user: USER.to_owned(), password: CANARY.to_owned() };
-    let mut world = World::start(Scenery { kind, tls: true, ..scenery("least-rights") }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (policy, audit) = (folder.path().join("policy.yaml"), folder.path().join("audit.log"));
+    std::fs::write(&policy, AUDIT_POLICY).unwrap();
+    let apiserver_flags =
+        vec![format!("--audit-policy-file={}", policy.display()), format!("--audit-log-path={}", audit.display())];
+    let mut world = World::start(Scenery { kind, tls: true, apiserver_flags, ..scenery("least-rights") }).await;
     world.mirror.push_build(&newer(), &[]).await.unwrap();
     let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE).await.unwrap();
     kubelet.play("/operator@sha256:", prints(newer().printed_version(), newer().printed_list()));
@@ -100,6 +163,11 @@ async fn each_right_is_needed_and_named_when_it_is_missing() {
     let mut controller = world.controller("all-rights-again").await;
     everything_is_done(&world).await;
     assert_eq!(controller.terminate().await.unwrap(), 0);
+
+    // And no verb is granted that nobody uses.
+    let used = used(&std::fs::read_to_string(&audit).unwrap());
+    let surplus: Vec<String> = rules.iter().flat_map(|taken| taken.unused(&used)).collect();
+    assert_eq!(surplus, ELSEWHERE, "granted, and not asked for");
     world.finish(&[&controller]).await;
 }
 

@@ -12,27 +12,30 @@ use serde_json::json;
 
 use crate::testbox::Controller;
 use crate::testbox::recorder::Verb;
-use crate::testbox::rules::{OperatorRules, Variant};
+use crate::testbox::rules::{OperatorRules, Variant, all_versions};
 use crate::world::{SOON, Scenery, World, eventually};
 
-/// Each looks for a name of its own.
-const RELEASES: &[&str] = &["v1.34.5", "v1.36.0", "v1.38.6", "v1.40.14", "v1.40.15", "v1.41.1", "v1.42.4", "v1.43.0"];
+/// Each kill falls into an upgrade whose set nobody has made yet.
 const KILLS: usize = 20;
 /// Shorter than by default, so that the test is, too.
 const LEASE: &str = "5s";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leader_is_killed_twenty_times_and_nothing_is_lost_or_written_twice() {
-    let world = World::start(Scenery { name: "two-replicas", releases: RELEASES, ..Scenery::default() }).await;
+    let releases = releases();
+    let mut world = World::start(Scenery { name: "two-replicas", releases: &[], ..Scenery::default() }).await;
+    for release in &releases {
+        world.mirror.push_release(release).await.unwrap();
+    }
     world.installation(json!({})).await;
-    world.operator(RELEASES[0]).await;
+    world.operator(&releases[0]).await;
     let double = world.double(|_| {});
     world.policy(json!({ "mode": "Apply", "retain": 20 })).await;
     let mut pair = vec![replica(&world, 0).await, replica(&world, 1).await];
-    double.wait_adopted(&set_of(RELEASES[0]), SOON).await.unwrap();
+    double.wait_adopted(&set_of(&releases[0]), SOON).await.unwrap();
     let mut dead: Vec<Controller> = Vec::new();
     for kill in 0..KILLS {
-        let to = RELEASES[(kill + 1) % RELEASES.len()];
+        let to = releases[kill + 1].as_str();
         let leader = eventually("one of the two to lead", async || {
             let (first, second) = (pair[0].leads().await, pair[1].leads().await);
             assert!(!(first && second), "both lead");
@@ -68,18 +71,32 @@ async fn the_leader_is_killed_twenty_times_and_nothing_is_lost_or_written_twice(
     world.until_quiet().await;
     double.wait_healthy(SOON).await.unwrap();
     let living: Vec<&Controller> = dead.iter().chain(&pair).collect();
-    let wanted: BTreeSet<String> = RELEASES.iter().map(|release| set_of(release)).collect();
-    for release in RELEASES {
+    let wanted: BTreeSet<String> = releases.iter().map(|release| set_of(release)).collect();
+    for release in &releases {
         assert_eq!(world.stored(&set_of(release)).await.unwrap(), world.wanted(release, false), "{release}");
     }
     let report = world.finish(&living).await;
-    // Each set was created, once, and never touched again, whoever led.
-    let mut writes: BTreeMap<&str, Vec<Verb>> = BTreeMap::new();
-    for write in report.writes.iter().filter(|write| write.kind == "ImageSet") {
-        writes.entry(&write.name).or_default().push(write.verb);
-    }
-    assert!(writes.keys().copied().eq(wanted.iter().map(String::as_str)), "{writes:?}");
-    assert!(writes.values().all(|verbs| *verbs == [Verb::Create]), "{writes:?}");
+    // Each set was created, once, and never touched again, whoever led; and so was its record.
+    let of_kind = |kind: &str| {
+        let mut writes: BTreeMap<&str, Vec<Verb>> = BTreeMap::new();
+        for write in report.writes.iter().filter(|write| write.kind == kind) {
+            writes.entry(&write.name).or_default().push(write.verb);
+        }
+        assert!(writes.values().all(|verbs| *verbs == [Verb::Create]), "{writes:?}");
+        writes.into_keys().map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    assert_eq!(of_kind("ImageSet"), wanted);
+    assert_eq!(of_kind("ConfigMap").len(), wanted.len());
+}
+
+/// The newest releases that look for names of their own, oldest first.
+fn releases() -> Vec<String> {
+    let mut names = BTreeSet::new();
+    let all = all_versions().into_iter().rev().map(|version| version.to_string());
+    let own = all.filter(|release| release != "v1.41.0" && names.insert(set_of(release)));
+    let mut releases: Vec<String> = own.take(KILLS + 1).collect();
+    releases.reverse();
+    releases
 }
 
 async fn replica(world: &World, number: usize) -> Controller {

@@ -61,6 +61,8 @@ pub struct Scenery {
     pub streams_lists: bool,
     /// Whether the registry is a cache of all public ones, so that the Installation names none.
     pub cache: bool,
+    /// More flags of the API server.
+    pub apiserver_flags: Vec<String>,
 }
 
 impl Default for Scenery {
@@ -78,6 +80,7 @@ impl Default for Scenery {
             controllers: false,
             streams_lists: true,
             cache: false,
+            apiserver_flags: Vec::new(),
         }
     }
 }
@@ -106,6 +109,9 @@ impl World {
         builder = builder.controllers(scenery.controllers);
         if !scenery.streams_lists {
             builder = builder.apiserver_flag("--feature-gates=WatchList=false");
+        }
+        for flag in &scenery.apiserver_flags {
+            builder = builder.apiserver_flag(flag);
         }
         let (control_plane, registry) = tokio::join!(builder.start(), start_registry);
         let control_plane = control_plane.unwrap();
