@@ -43,6 +43,18 @@ const VERBS: [&str; 19] = [
 /// What does not end by itself, and that it is what every other test here runs.
 const ENDLESS: [&str; 3] =
     ["imageset-controller status --watch", "imageset-controller run", "imageset-controller run --kubeconfig"];
+/// Guides whose commands need nothing but files, registries and a cluster that works.
+const PAGES: [&str; 6] = [
+    "docs/guide/air-gap.md",
+    "docs/guide/files.md",
+    "docs/guide/fips.md",
+    "docs/guide/troubleshooting.md",
+    "docs/guide/upgrades.md",
+    "docs/guide/what-is-wrong.md",
+];
+/// What can't be run here, and why.
+const NOT_HERE: [(&str, &str); 1] =
+    [("logs deployment/imageset-controller", "its pod is a process of the test's, not of a node")];
 /// What has the answer "no" in this cluster: another set than the one that is stored.
 const ANSWERS_NO: [&str; 1] = ["--fips Enabled"];
 
@@ -100,6 +112,18 @@ async fn every_example_of_every_help_works_as_it_is_printed() {
     a_pod_that_cannot_pull(&world).await;
 
     let mut ran = 0;
+    for page in PAGES {
+        for command in commands(page) {
+            if NOT_HERE.iter().any(|(part, _)| command.contains(part)) {
+                continue;
+            }
+            let expected = ANSWERS_NO.iter().any(|part| command.contains(part));
+            assert_runs(&command, folder.path(), &environment, i32::from(expected)).await;
+            ran += 1;
+        }
+    }
+    assert!(ran > 25, "only {ran} commands were found");
+    ran = 0;
     for verb in VERBS {
         for example in examples(verb) {
             // A shell that is given nothing succeeds, whatever went wrong in front of it.
@@ -112,28 +136,46 @@ async fn every_example_of_every_help_works_as_it_is_printed() {
                     world.recorder.allow_delete(set);
                 }
             }
-            let (command, place, variables) = (example.clone(), folder.path().to_owned(), environment.clone());
-            let output = tokio::task::spawn_blocking(move || {
-                let mut shell = Command::new("bash");
-                // The first place for functions that zsh has.
-                shell.args(["-c", &format!("set -o pipefail; fpath=(. .)\n{command}")]).current_dir(place).env_clear();
-                shell.envs(variables).output().unwrap()
-            });
-            let output = output.await.unwrap();
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let expected = ANSWERS_NO.iter().any(|part| example.contains(part));
-            assert_eq!(
-                output.status.code(),
-                Some(i32::from(expected)),
-                "{example}\n{}{}",
-                text(&output.stdout),
-                text(&output.stderr)
-            );
+            assert_runs(&example, folder.path(), &environment, i32::from(expected)).await;
             ran += 1;
         }
     }
     assert!(ran > 45, "only {ran} examples were found");
     world.finish(&[&controller]).await;
+}
+
+/// Runs a command as somebody types it, and expects this exit code.
+async fn assert_runs(command: &str, folder: &Path, environment: &[(&'static str, String)], expected: i32) {
+    // The first place for functions that zsh has.
+    let script = format!("set -o pipefail; fpath=(. .)\n{command}");
+    let (place, variables) = (folder.to_owned(), environment.to_vec());
+    let output = tokio::task::spawn_blocking(move || {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &script]).current_dir(place).env_clear().envs(variables).output().unwrap()
+    });
+    let output = output.await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(expected), "{command}\n{said}");
+}
+
+/// The commands of a page, without what they print.
+fn commands(page: &str) -> Vec<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap().replace("\\\n", " ");
+    let mut block: Option<bool> = None;
+    let mut commands = Vec::new();
+    for line in text.lines().map(str::trim) {
+        match (line.strip_prefix("```"), block) {
+            (Some("sh"), _) => block = Some(false),
+            (Some("console"), _) => block = Some(true),
+            (Some(_), _) => block = None,
+            (None, Some(true)) => commands.extend(line.strip_prefix("$ ").map(str::to_owned)),
+            (None, Some(false)) if !line.is_empty() && !line.starts_with('#') => commands.push(line.to_owned()),
+            (None, _) => {}
+        }
+    }
+    commands
 }
 
 /// What the README shows, in a folder of its own.
@@ -176,6 +218,7 @@ async fn prepare(world: &World, internet: &Internet, folder: &Path) -> Vec<(&'st
     let tools = folder.join(".bin");
     symlink(process::controlplane_binary().await.unwrap(), tools.join("kubectl")).unwrap();
     symlink(env!("CARGO_BIN_EXE_imageset-controller"), tools.join("imageset-controller")).unwrap();
+    symlink(process::tools_folder().await.unwrap().join("crane"), tools.join("crane")).unwrap();
     for (name, script) in [("curl", "cat tigera-operator.yaml"), ("skopeo", ":"), ("jq", "cat")] {
         let file = tools.join(name);
         fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();

@@ -15,8 +15,15 @@ use super::rules::{OperatorRules, Variant, key};
 use super::{ControlPlane, images};
 
 /// All that is ever asked for.
-const NAMES: [&str; 6] =
-    ["127.0.0.1", "quay.io", "docker.io", "registry-1.docker.io", "registry.example.com", "mirror.example.com"];
+const NAMES: [&str; 7] = [
+    "127.0.0.1",
+    "quay.io",
+    "docker.io",
+    "registry-1.docker.io",
+    "registry.example.com",
+    "mirror.example.com",
+    "travel.example.com",
+];
 
 /// The registries of the world; gone on drop.
 #[derive(Debug)]
