@@ -11,6 +11,7 @@ mod kinds;
 mod krew;
 mod linted;
 mod objects;
+mod released;
 mod rights;
 mod same;
 mod tools;

@@ -9,12 +9,16 @@ use super::{root, text};
 
 pub const CHART: &str = "deploy/chart/imageset-controller";
 /// The overlays, with the chart's flags that come to the same.
-pub const OVERLAYS: [(&str, &[&str]); 4] = [
+pub const OVERLAYS: [(&str, &[&str]); 5] = [
     ("deploy/base", &[]),
     ("deploy/overlays/host-network", &["--set=hostNetwork=true"]),
+    (OPENED[0], &["--set=hostNetwork=true", "--set=inspection.hostNetwork=true"]),
     ("deploy/overlays/two-replicas", &["--set=replicas=2"]),
     ("deploy/overlays/host-network-two-replicas", &["--set=hostNetwork=true", "--set=replicas=2"]),
 ];
+/// Where the namespace of inspection admits privileged pods because somebody asked for it: by component, and by value.
+pub const OPENED: [&str; 2] =
+    ["tests/install/host-network-inspection", "chart --set=hostNetwork=true --set=inspection.hostNetwork=true"];
 /// The chart's flags for what `deploy/monitoring` has.
 pub const MONITORING: [&str; 3] = [
     "--set=monitoring.serviceMonitor.enabled=true",

@@ -8,6 +8,8 @@ use super::objects::{Objects, documents, objects};
 use super::text;
 use super::tools::{CHART, helm, template};
 
+const POD_SECURITY: &str = "/metadata/labels/pod-security.kubernetes.io~1enforce";
+
 /// Flag, object, place in it, and what is there.
 const DOES: &[(&str, &str, &str, &str)] = &[
     ("image.registry=r.example:5000/", "Deployment", "/image", r#""r.example:5000/imageset-controller:v0.1.0""#),
@@ -27,9 +29,15 @@ const DOES: &[(&str, &str, &str, &str)] = &[
         "false",
     ),
     ("replicas=3", "Deployment", "/replicas", "3"),
-    ("hostNetwork=true,hostNetworkPort=9999", "Deployment", "/args", r#"["run","--listen=0.0.0.0:9999"]"#),
+    ("hostNetwork=true,hostNetworkPort=9999", "Deployment", "/args", r#"["run","--listen=[::]:9999"]"#),
     ("hostNetwork=true,hostNetworkPort=9999", "Deployment", "/ports/0/containerPort", "9999"),
     ("hostNetworkPort=9999", "Deployment", "/ports/0/containerPort", "8080"),
+    ("hostNetwork=true", "Namespace imageset-inspection", POD_SECURITY, r#""restricted""#),
+    ("inspection.hostNetwork=true", "Namespace imageset-inspection", POD_SECURITY, r#""privileged""#),
+    ("runAsUser=1000680000", "Deployment", "/securityContext/runAsUser", "1000680000"),
+    ("runAsUser=null", "Deployment", "/securityContext/runAsUser", "null"),
+    ("runAsGroup=null", "Deployment", "/securityContext/runAsGroup", "null"),
+    ("runAsUser=null,runAsGroup=null", "Deployment", "/securityContext/runAsNonRoot", "true"),
     (
         "networkPolicy.egressPorts=[3128]",
         "NetworkPolicy",
@@ -90,7 +98,7 @@ const LEAVES_OUT: [(&str, &str); 6] = [
 ];
 
 /// Flag and what is said of it.
-const REFUSED: [(&str, &str); 17] = [
+const REFUSED: [(&str, &str); 19] = [
     ("replica=2", "additional properties 'replica' not allowed"),
     ("replicas=-1", "/replicas"),
     ("replicas=two", "/replicas"),
@@ -107,6 +115,8 @@ const REFUSED: [(&str, &str); 17] = [
         "name the namespace a once",
     ),
     ("hostNetwork=yes", "/hostNetwork"),
+    ("inspection.hostNetwork=yes", "/inspection/hostNetwork"),
+    ("runAsUser=0", "/runAsUser"),
     ("networkPolicy.egressPorts=[]", "/networkPolicy/egressPorts"),
     ("extraArgs=[\"run\"]", "/extraArgs/0"),
     ("operatorNamespace=imageset-controller", "must be different"),

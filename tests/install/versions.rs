@@ -29,5 +29,5 @@ fn every_way_to_install_runs_this_version() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 10, "one Deployment for each way to install");
+    assert_eq!(seen, 12, "one Deployment for each way to install");
 }

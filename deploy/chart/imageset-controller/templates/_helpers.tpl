@@ -14,9 +14,9 @@ subjects:
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
-{{/* What Pod Security is to enforce where the controller runs, and where operator images are asked. */}}
+{{/* What Pod Security is to enforce in a namespace: whether pods in the node's network are to be admitted is given. */}}
 {{- define "imageset-controller.podSecurity" -}}
-{{- $level := ternary "privileged" "restricted" .Values.hostNetwork -}}
+{{- $level := ternary "privileged" "restricted" . -}}
 pod-security.kubernetes.io/enforce: {{ $level }}
 pod-security.kubernetes.io/audit: {{ $level }}
 pod-security.kubernetes.io/warn: {{ $level }}
