@@ -135,3 +135,49 @@ fn health_checks_name_the_policy() {
     assert_eq!(check["kind"], word(policy, "/kind"));
     assert_eq!(check["name"], word(policy, "/metadata/name"));
 }
+
+/// Sets that are kept in Git: they alone are pruned, they come before the operator, and more than Ready is waited for.
+#[test]
+fn sets_in_git_are_pruned_alone_and_come_before_the_operator() {
+    const SETS: &str = "deploy/gitops/sets-in-git/sets";
+    let path = |one: &Value, pointer: &str| word(one, pointer).trim_start_matches("./").to_owned();
+    let applications = documents(&format!("{FOLDER}/sets-in-git/argocd/applications.yaml"));
+    for one in &applications {
+        let path = path(one, "/spec/source/path");
+        assert_eq!(one["spec"]["syncPolicy"]["automated"]["prune"], path == SETS, "{path}");
+        assert!(path == SETS || root().join(&path).join("kustomization.yaml").is_file(), "{path}");
+    }
+    let flux = documents(&format!("{FOLDER}/sets-in-git/flux.yaml"));
+    for one in &flux {
+        let path = path(one, "/spec/path");
+        assert_eq!(one["spec"]["prune"], path == SETS, "{path}");
+        assert!(path == SETS || root().join(&path).join("kustomization.yaml").is_file(), "{path}");
+    }
+    // What is named is there: here, or in what stays of the other example.
+    let others = documents(&format!("{FOLDER}/flux/calico.yaml"));
+    let name = |one: &Value| word(one, "/metadata/name").to_owned();
+    let names: BTreeSet<String> = flux.iter().chain(&others).map(name).collect();
+    let waits_for = |name: &str| -> Vec<String> {
+        let one = flux.iter().find(|one| word(one, "/metadata/name") == name).unwrap();
+        let all = one["spec"]["dependsOn"].as_array().unwrap();
+        all.iter().map(|one| word(one, "/name").to_owned()).collect()
+    };
+    for one in &flux {
+        assert!(waits_for(word(one, "/metadata/name")).iter().all(|one| names.contains(one)), "{one}");
+    }
+    assert!(waits_for("imageset-policy").contains(&"calico-sets".to_owned()));
+    assert_eq!(waits_for("calico-operator"), ["imageset-policy"]);
+    let policy = flux.iter().find(|one| word(one, "/metadata/name") == "imageset-policy").unwrap();
+    let current = word(policy, "/spec/healthCheckExprs/0/current");
+    for asked in ["'Ready'", "'Applied'", "'Staged'", "metadata.generation"] {
+        assert!(current.contains(asked), "{asked} is not asked for");
+    }
+    let policy = &documents(&format!("{FOLDER}/sets-in-git/policy/policy.yaml"))[0];
+    assert_eq!(policy["spec"]["mode"], "Observe");
+    // One version in all of it.
+    let operator = &documents(&format!("{FOLDER}/calico/operator/kustomization.yaml"))[0];
+    let hook = &documents(&format!("{FOLDER}/sets-in-git/argocd/operator/hook.yaml"))[0];
+    let version = word(operator, "/images/0/newTag");
+    assert_eq!(word(policy, "/spec/prepare/versions/0"), version);
+    assert_eq!(word(hook, "/spec/template/spec/containers/0/args/1"), version);
+}

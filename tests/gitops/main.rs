@@ -20,11 +20,26 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use imageset_controller::domain::Reason;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The health check, where Argo CD's repository would have it.
 const CHECK: &str = "deploy/gitops/argocd/imageset-controller.io/ImageSetPolicy";
+
+/// What keeps a policy from being Ready until there is another commit: Argo CD's sync has to fail, not wait, to let it in.
+const TAKES_ANOTHER_COMMIT: [Reason; 10] = [
+    Reason::ExcludedImageRequired,
+    Reason::FirstInstallAmbiguous,
+    Reason::ForeignImageSetInvalid,
+    Reason::InspectionDisabled,
+    Reason::InspectionPlanned,
+    Reason::LayoutInvalid,
+    Reason::NodeCredentialsOnly,
+    Reason::OperatorContainerNotFound,
+    Reason::OperatorImageInvalid,
+    Reason::PreReleaseMarker,
+];
 
 /// A status in the words of a tool, and why.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -102,6 +117,10 @@ fn expected(object: &Value) -> (&'static str, &'static str) {
         _ if object["spec"]["suspend"] == json!(true) => "Suspended",
         "Failed" => "Degraded",
         "Current" => "Healthy",
+        _ if is_true(object, "Reconciling") => "Progressing",
+        _ if TAKES_ANOTHER_COMMIT.iter().any(|reason| condition(object, "Ready")["reason"] == reason.as_str()) => {
+            "Degraded"
+        }
         _ => "Progressing",
     };
     (argo, kstatus)
@@ -139,6 +158,28 @@ fn every_story_is_healthy_for_the_right_reasons() {
         committed == table,
         "tests/gitops/health.txt is out of date: run UPDATE=1 cargo test --test gitops\n{table}"
     );
+}
+
+/// The list of the check has the reasons that it should have, and no others: each reason that there is stands in for Ready's.
+#[test]
+fn what_takes_another_commit_fails_a_sync_and_all_else_is_waited_for() {
+    let held = object(&root().join("tests/scenarios/stories/excluded-required.yaml"));
+    let with = |reason: &Reason| {
+        let mut object = held.clone();
+        let conditions = object["status"]["conditions"].as_array_mut().unwrap();
+        conditions.iter_mut().find(|one| one["type"] == "Ready").unwrap()["reason"] = json!(reason.as_str());
+        object
+    };
+    let objects: Vec<Value> = Reason::ALL.iter().map(with).collect();
+    for (reason, verdict) in Reason::ALL.iter().zip(judged(&objects)) {
+        let wanted = if TAKES_ANOTHER_COMMIT.contains(reason) { "Degraded" } else { "Progressing" };
+        assert_eq!((verdict.argo.status.as_str(), verdict.kstatus.status.as_str()), (wanted, "InProgress"), "{reason}");
+    }
+    // While something is under way nothing has failed.
+    let mut busy = held.clone();
+    let conditions = busy["status"]["conditions"].as_array_mut().unwrap();
+    conditions.iter_mut().find(|one| one["type"] == "Reconciling").unwrap()["status"] = json!("True");
+    assert_eq!(judged(&[busy])[0].argo.status, "Progressing");
 }
 
 /// What comes before the controller's first look, and between a change of the policy and the next look.

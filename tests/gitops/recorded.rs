@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use super::{CHECK, Told, judged, object, root, status_of_the_server, update};
 
 /// A file of testdata, and the story that it is recorded from.
-const RECORDED: [(&str, &str); 6] = [
+const RECORDED: [(&str, &str); 7] = [
     ("healthy", "adopted-and-quiet"),
     ("healthy_plan", "adopt-observe"),
     ("progressing_missing_image", "image-missing-needed"),
     ("progressing_kinds_missing", "first-install-kinds-missing"),
     ("degraded", "edited-again-and-again"),
+    ("degraded_excluded_image", "excluded-required"),
     ("suspended", "gate-suspended"),
 ];
 

@@ -1,5 +1,6 @@
 -- Whether an ImageSetPolicy has done what it asks for, in the words of Argo CD. It follows the conditions as kstatus does:
--- Ready, Reconciling and Stalled. Drift, adoption and a Degraded operator are conditions of their own and never change it.
+-- Ready, Reconciling and Stalled. Drift, adoption and a Degraded operator are conditions of their own and never change it. One thing
+-- is stricter than kstatus: what only another commit can mend is Degraded, because a sync that waits lets no newer commit in.
 local health = { status = "Progressing", message = "Waiting for the controller to look at the policy" }
 
 local status = obj.status
@@ -53,8 +54,26 @@ if says("Ready") then
   return health
 end
 
--- Not yet: it is tried again by itself, also when what is missing has to be mended elsewhere. The message names it.
-if conditions.Ready ~= nil then
+-- Reasons that end with another spec, another operator image or another set, and not with time, a registry or a Secret.
+local takes_another_commit = {
+  ExcludedImageRequired = true,
+  FirstInstallAmbiguous = true,
+  ForeignImageSetInvalid = true,
+  InspectionDisabled = true,
+  InspectionPlanned = true,
+  LayoutInvalid = true,
+  NodeCredentialsOnly = true,
+  OperatorContainerNotFound = true,
+  OperatorImageInvalid = true,
+  PreReleaseMarker = true,
+}
+
+-- Not yet. All else is tried again by itself, also when what is missing has to be mended elsewhere. The message names it.
+local ready = conditions.Ready
+if ready ~= nil then
   health.message = told("Ready")
+  if ready.status == "False" and takes_another_commit[ready.reason] then
+    health.status = "Degraded"
+  end
 end
 return health
