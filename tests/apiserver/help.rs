@@ -217,7 +217,9 @@ async fn prepare(world: &World, internet: &Internet, folder: &Path) -> Vec<(&'st
 
     let tools = folder.join(".bin");
     symlink(process::controlplane_binary().await.unwrap(), tools.join("kubectl")).unwrap();
-    symlink(env!("CARGO_BIN_EXE_imageset-controller"), tools.join("imageset-controller")).unwrap();
+    for name in ["imageset-controller", "kubectl-imageset"] {
+        symlink(env!("CARGO_BIN_EXE_imageset-controller"), tools.join(name)).unwrap();
+    }
     symlink(process::tools_folder().await.unwrap().join("crane"), tools.join("crane")).unwrap();
     for (name, script) in [("curl", "cat tigera-operator.yaml"), ("skopeo", ":"), ("jq", "cat")] {
         let file = tools.join(name);
