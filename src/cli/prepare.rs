@@ -147,7 +147,9 @@ fn with_requests(before: &str, versions: &[String], until: Timestamp, now: Times
 fn stopped(policy: &ImageSetPolicy) -> Option<&'static str> {
     match (policy.spec.suspend, policy.spec.mode) {
         (true, _) => Some("the policy is suspended (imageset-controller resume)"),
-        (false, Mode::Observe) => Some("the policy is in mode Observe and nothing is stored (set spec.mode: Apply, or have the set stored from where it is kept)"),
+        (false, Mode::Observe) => Some(
+            "the policy is in mode Observe and nothing is stored (set spec.mode: Apply, or have the set stored from where it is kept)",
+        ),
         (false, Mode::Apply) => None,
     }
 }
