@@ -303,14 +303,13 @@ impl<'desk> Desk<'desk> {
                 let entries = stored::valid_for(set, &recipe).ok()?;
                 Some((entries, recipe.own_record().map(|record| record.resolved_at)))
             });
-        let mut worked = match existing {
-            Some(set) if claimed.is_none() && self.installation_gone && set.ours => stored::kept(set, &recipe),
+        let refused = self.refused(order).filter(|_| claimed.is_none());
+        let mut worked = match (existing, refused) {
+            (Some(set), _) if claimed.is_none() && self.installation_gone && set.ours => stored::kept(set, &recipe),
             // Also where it serves another version already: nothing is ever swapped in for it.
-            Some(set) if !set.ours && !snapshot.settings.take_ownership => stored::foreign(set, &recipe),
-            set if let Some(refused) = self.refused(order).filter(|_| claimed.is_none()) => {
-                stored::stand_in(set, refused, &recipe)
-            }
-            _ => match recipe.assemble() {
+            (Some(set), _) if !set.ours && !snapshot.settings.take_ownership => stored::foreign(set, &recipe),
+            (set, Some(refused)) => stored::stand_in(set, refused, &recipe),
+            (_, None) => match recipe.assemble() {
                 Err(Obstacle::Ask(references)) => {
                     self.decision.questions.images.extend(references);
                     Worked::in_state(GoalState::Resolving, standing.map(|(entries, _)| entries))
