@@ -34,6 +34,7 @@ mod registry;
 mod run;
 pub mod screen;
 mod status;
+mod surroundings;
 mod suspend;
 mod verify;
 mod version;

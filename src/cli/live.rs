@@ -10,6 +10,7 @@ use super::registry::Registries;
 use super::unknown_release;
 use crate::cluster::pass::{self, Passed};
 use crate::cluster::registry_access::registry_access;
+use crate::domain::decision::KnownOperator;
 use crate::domain::finding::Reason;
 use crate::domain::report::Outcome;
 use crate::domain::settings::InstallationSettings;
@@ -39,11 +40,14 @@ impl Live {
         lists_of(&self.passed.snapshot, Catalogue::embedded()).get(&release).ok_or_else(|| unknown_release(release))
     }
 
-    /// Why the operator's version is not known; nothing if it is.
-    pub fn version_unknown(&self) -> Option<Failure> {
+    /// The operator that is to run.
+    ///
+    /// # Errors
+    /// Its version is not known, and why.
+    pub fn target(&self) -> Result<&KnownOperator, Failure> {
         let has_operator = self.passed.snapshot.operator.known().is_some_and(Option::is_some);
-        if has_operator && self.passed.decision.operator.target.is_some() {
-            return None;
+        if let Some(target) = self.passed.decision.operator.target.as_ref().filter(|_| has_operator) {
+            return Ok(target);
         }
         let findings = &self.passed.report.findings;
         let why = findings.iter().find(|finding| finding.reason.condition() == ConditionType::VersionKnown);
@@ -53,11 +57,9 @@ impl Live {
                 (Reason::OperatorVersionUnknown, "there is no Deployment tigera-operator/tigera-operator".to_owned())
             }
         };
-        Some(
-            Failure::new(format!("the operator's version is not known: {why}"))
-                .reason(reason.as_str())
-                .hint("name the version"),
-        )
+        Err(Failure::new(format!("the operator's version is not known: {why}"))
+            .reason(reason.as_str())
+            .hint("name the version"))
     }
 }
 

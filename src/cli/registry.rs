@@ -87,12 +87,9 @@ impl LayoutArguments {
 
 /// Where images are by this layout, for people.
 pub(super) fn place_of(layout: &RegistryLayout) -> String {
-    let set = |text: &'_ str| !text.is_empty() && text != "UseDefault";
-    let registry = if set(&layout.registry) { layout.registry.trim_end_matches('/') } else { "the default registries" };
-    match set(&layout.image_path) {
-        true => format!("{registry}/{}", layout.image_path.trim_matches('/')),
-        false => registry.to_owned(),
-    }
+    let RegistryLayout { registry, image_path, .. } = layout.normalised();
+    let registry = if registry.is_empty() { "the default registries" } else { &registry };
+    if image_path.is_empty() { registry.to_owned() } else { format!("{registry}/{image_path}") }
 }
 
 /// The flags that name this layout.

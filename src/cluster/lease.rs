@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::FIELD_MANAGER;
 
-/// How long a Lease holds that nobody renews, if nothing else is said.
-pub const DURATION: Duration = Duration::from_secs(15);
+/// How long a Lease holds that nobody renews, where it does not say so.
+const DURATION: Duration = Duration::from_secs(15);
 /// The shortest that leaves time for a renewal that is late.
 pub const SHORTEST: Duration = Duration::from_secs(3);
 /// How far a clock may be off before a Lease is called silent for that reason alone.

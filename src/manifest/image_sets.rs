@@ -92,20 +92,19 @@ pub fn installation(text: &str) -> Result<Option<InstallationSettings>, Refused>
 /// The text is no YAML, or an Installation is not written out.
 pub fn features(text: &str) -> Result<BTreeSet<Feature>, Refused> {
     let mut found = BTreeSet::new();
-    for feature in Feature::ALL {
-        if !objects(text, |kind| kind == feature.kind())?.is_empty() {
-            found.insert(feature);
-        }
-    }
-    for installation in objects(text, |kind| kind == "Installation")? {
-        if installation.text_at(&["spec", "calicoNetwork", "windowsDataplane"])? == Some("HNS") {
+    for object in objects(text, |_| true)? {
+        let kind = object.written_out("kind")?;
+        found.extend(Feature::ALL.into_iter().filter(|feature| kind == Some(feature.kind())));
+        if kind == Some("Installation")
+            && object.text_at(&["spec", "calicoNetwork", "windowsDataplane"])? == Some("HNS")
+        {
             found.insert(Feature::WindowsHns);
         }
     }
     Ok(found)
 }
 
-/// All objects of a kind of the operator's.
+/// All objects of the operator's kinds that `kind` takes.
 fn objects(text: &str, kind: impl Fn(&str) -> bool) -> Result<Vec<Node>, Refused> {
     let mut found = Vec::new();
     for object in tree::objects(text)? {

@@ -10,6 +10,7 @@ use crate::cli::files;
 use crate::cli::live::{self, Live};
 use crate::cli::output::{Failure, note};
 use crate::cli::registry::{self, Registries};
+use crate::cli::surroundings::Surroundings;
 use crate::cli::{known_images, printed_images, unknown_release};
 use crate::domain::answer::Answer as Of;
 use crate::domain::finding::Reason;
@@ -150,18 +151,12 @@ fn printed(version: &Path, images: &Path) -> Result<Said, Failure> {
 
 /// Operator Deployments, and the Installation and what else makes an operator insist on images, if they are there.
 async fn of_manifests(names: &[String], registries: &Registries) -> Result<Said, Failure> {
-    let (mut images, mut settings, mut sources) = (Vec::new(), None, Vec::new());
-    let mut features = BTreeSet::new();
+    let (mut images, mut around, mut sources) = (Vec::new(), Surroundings::default(), Vec::new());
     for name in names {
         let text = files::read(name)?;
-        let refused = |refused: manifest::Refused| files::refused(name, &refused);
-        if let Some(found) = manifest::installation(&text).map_err(refused)?
-            && settings.replace(found).is_some()
-        {
-            return Err(Failure::new(format!("{}: a second Installation default", files::shown(name))));
-        }
-        features.extend(manifest::features(&text).map_err(refused)?);
-        match manifest::operator_images(&text, CONTAINER).map_err(refused)? {
+        around.read(name, &text)?;
+        let found = manifest::operator_images(&text, CONTAINER).map_err(|refused| files::refused(name, &refused))?;
+        match found {
             manifest::Found::Nothing => {}
             manifest::Found::Images(found) => {
                 for one in found {
@@ -180,7 +175,8 @@ async fn of_manifests(names: &[String], registries: &Registries) -> Result<Said,
         let message = format!("no workload in {} has a container named {CONTAINER}", names.join(" or "));
         return Err(Failure::new(message).hint("give the operator's manifest, too, or name the version in its place"));
     }
-    Ok(Said { settings: settings.unwrap_or_default(), features, ..said(images, Some(sources.join(", "))) })
+    let Surroundings { installation, features } = around;
+    Ok(Said { settings: installation.unwrap_or_default(), features, ..said(images, Some(sources.join(", "))) })
 }
 
 /// By the tag; where a digest decides what runs, by the label of that digest, of which a tag beside it is only a decoration.
@@ -242,11 +238,7 @@ async fn labelled(place: &str, reference: &Reference, registries: &Registries) -
 /// The operator of the cluster, and what its Installation says.
 async fn of_cluster(arguments: &Arguments, registries: &Registries) -> Result<Said, Failure> {
     let live = live::look(&arguments.connection, registries).await?;
-    if let Some(failure) = live.version_unknown() {
-        return Err(failure);
-    }
-    let target = live.passed.decision.operator.target.as_ref();
-    let target = target.ok_or_else(|| Failure::new("the operator's version is not known").hint("name the version"))?;
+    let target = live.target()?;
     let source = format!("the cluster's {}", target.image.as_deref().unwrap_or("operator"));
     let images = live.images(target.release)?;
     let printed = Catalogue::embedded().get(&target.release).as_ref() != Some(&images);

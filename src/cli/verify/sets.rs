@@ -7,6 +7,7 @@ use crate::cli::files;
 use crate::cli::live::{self, Live};
 use crate::cli::output::Failure;
 use crate::cli::registry::Registries;
+use crate::cli::surroundings::Surroundings;
 use crate::cli::{known_images, printed_images};
 use crate::domain::decision::Purpose;
 use crate::domain::finding::Reason;
@@ -63,58 +64,69 @@ impl Checked {
     }
 }
 
-/// What the files say of the cluster, beside their sets; flags come first.
-struct Surroundings {
-    settings: InstallationSettings,
-    features: BTreeSet<Feature>,
-}
-
 /// All sets of all files. A file without one is looked at for an Installation, and for what makes the operator insist on images.
 pub(super) fn of_files(arguments: &Arguments) -> Result<Vec<Checked>, Failure> {
-    let (mut sets, mut installation) = (Vec::new(), None);
-    let mut features: BTreeSet<Feature> = arguments.with.iter().map(|one| one.0).collect();
+    let (mut sets, mut around) = (Vec::new(), Surroundings::default());
+    around.features.extend(arguments.with.iter().map(|one| one.0));
     for name in &arguments.file {
         let text = files::read(name)?;
-        let refused = |refused: manifest::Refused| files::refused(name, &refused);
-        sets.extend(manifest::image_sets(&text).map_err(refused)?.into_iter().map(|set| (name, set)));
-        if let Some(found) = manifest::installation(&text).map_err(refused)?
-            && installation.replace(found).is_some()
-        {
-            return Err(Failure::new(format!("{}: a second Installation default", files::shown(name))));
-        }
-        features.extend(manifest::features(&text).map_err(refused)?);
+        around.read(name, &text)?;
+        let found = manifest::image_sets(&text).map_err(|refused| files::refused(name, &refused))?;
+        sets.extend(found.into_iter().map(|set| (name, set)));
     }
     if sets.is_empty() {
         let names: Vec<&str> = arguments.file.iter().map(|name| files::shown(name)).collect();
         return Err(Failure::new(format!("there is no ImageSet in {}", names.join(" or "))));
     }
-    let mut settings: InstallationSettings = installation.unwrap_or_default();
+    let Surroundings { installation, features } = around;
+    let mut settings = installation.unwrap_or_default();
     settings.fips |= arguments.fips;
     settings.layout = arguments.layout.over(settings.layout);
-    let around = Surroundings { settings, features };
-    sets.into_iter().map(|(name, set)| of_file(arguments, name, set, &around)).collect()
+    let printed = match (&arguments.version_file, &arguments.images_file) {
+        (Some(version), Some(images)) => Some(printed_images(version, images)?),
+        _ => None,
+    };
+    let checked = |(name, set): (&String, FileImageSet)| {
+        let settings = InstallationSettings { variant: variant_of(arguments, &set), ..settings.clone() };
+        let images = match &printed {
+            Some(images) => images.clone(),
+            None => operator_of(arguments, name, &set, &settings)?,
+        };
+        Ok(of_file(arguments, name, set, images, settings, features.clone()))
+    };
+    sets.into_iter().map(checked).collect()
 }
 
-fn of_file(arguments: &Arguments, file: &str, set: FileImageSet, around: &Surroundings) -> Result<Checked, Failure> {
+/// The product that a set is for: by flag, or by its name.
+fn variant_of(arguments: &Arguments, set: &FileImageSet) -> Variant {
     let enterprise = set.name.starts_with(Variant::Enterprise.image_set_prefix());
-    let variant = match arguments.variant {
+    match arguments.variant {
         Some(variant) => variant.into(),
         None if enterprise => Variant::Enterprise,
         None => Variant::Calico,
-    };
-    let settings = InstallationSettings { variant, ..around.settings.clone() };
+    }
+}
+
+fn of_file(
+    arguments: &Arguments,
+    file: &str,
+    set: FileImageSet,
+    images: OperatorImages,
+    settings: InstallationSettings,
+    features: BTreeSet<Feature>,
+) -> Checked {
     let lines = set.entries.iter().map(|entry| entry.place.line).collect();
-    Ok(Checked {
-        images: operator_of(arguments, file, &set, &settings)?,
+    Checked {
+        images,
         name: set.name,
         file: Some((files::shown(file).to_owned(), lines, set.place.line)),
         settings,
-        features: around.features.clone(),
+        features,
         platforms: arguments.platform.iter().cloned().collect(),
         overridden: BTreeMap::new(),
         entries: set.entries.into_iter().map(|one| StoredImage { image: one.image, digest: one.digest }).collect(),
         stored: true,
-    })
+    }
 }
 
 /// For which operator a set in a file is.
@@ -124,9 +136,6 @@ fn operator_of(
     set: &FileImageSet,
     settings: &InstallationSettings,
 ) -> Result<OperatorImages, Failure> {
-    if let (Some(version), Some(images)) = (&arguments.version_file, &arguments.images_file) {
-        return printed_images(version, images);
-    }
     if let Some(release) = arguments.operator_version {
         return known_images(release);
     }
@@ -204,9 +213,7 @@ pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -
         });
     }
     if checked.is_empty() {
-        if let Some(failure) = live.version_unknown() {
-            return Err(failure);
-        }
+        live.target()?;
         return Err(Failure::new("no ImageSet is stored that the operator of this cluster looks for")
             .hint("imageset-controller plan says which one it wants"));
     }
