@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::testbox::controller::Manner;
 use crate::testbox::crds::{self, Kind as OperatorKind};
-use crate::testbox::operator_double::{OperatorDouble, Options};
+use crate::testbox::operator_double::{OperatorDouble, Options, deployment};
 use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::recorder::{self, HUMAN, InvariantRecorder, RecorderReport, Write};
 use crate::testbox::{ControlPlane, Controller, Image, Kind, Mirror, Registry, rights};
@@ -204,19 +204,9 @@ impl World {
 
     /// The same with any image.
     pub async fn operator_at(&self, image: &str) -> u64 {
-        let labels = json!({ "k8s-app": "tigera-operator" });
-        let deployment = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
-            "spec": {
-                "replicas": 1, "selector": { "matchLabels": labels },
-                "template": {
-                    "metadata": { "labels": labels },
-                    "spec": { "containers": [{ "name": "tigera-operator", "image": image }] },
-                },
-            },
-        });
         let human = PatchParams::apply(HUMAN).force();
-        let stored = self.deployments().patch("tigera-operator", &human, &Patch::Apply(deployment)).await.unwrap();
+        let stored =
+            self.deployments().patch("tigera-operator", &human, &Patch::Apply(deployment(image))).await.unwrap();
         stored.resource_version().unwrap().parse().unwrap()
     }
 

@@ -9,7 +9,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::testbox::crds::{self, Kind as OperatorKind};
-use crate::testbox::operator_double::{OperatorDouble, Options, What};
+use crate::testbox::operator_double::{OperatorDouble, Options, What, deployment};
 use crate::testbox::rules::Entry;
 use crate::testbox::{ControlPlane, apply_yaml};
 
@@ -71,15 +71,7 @@ async fn apply(client: &Client, kind: OperatorKind, name: &str, spec: Value) {
 }
 
 async fn run(client: &Client, version: &str) {
-    let labels = json!({ "k8s-app": "tigera-operator" });
-    let container = json!({ "name": "tigera-operator", "image": format!("quay.io/tigera/operator:{version}") });
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
-        "spec": {
-            "replicas": 1, "selector": { "matchLabels": labels },
-            "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } },
-        },
-    });
+    let deployment = deployment(&format!("quay.io/tigera/operator:{version}"));
     let api: Api<Deployment> = Api::namespaced(client.clone(), "tigera-operator");
     api.patch("tigera-operator", &PatchParams::apply("human").force(), &Patch::Apply(deployment)).await.unwrap();
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::testbox::crds::{self, Kind};
+use crate::testbox::operator_double::deployment;
 use crate::testbox::recorder::{BREAK_GLASS, HUMAN, OUR_LABEL, Watched};
 use crate::testbox::rules::{Entry, OperatorRules, Variant};
 use crate::testbox::{ControlPlane, apply_yaml};
@@ -38,15 +39,7 @@ impl Scene {
     /// Creates or moves the operator's Deployment.
     pub async fn operator(&self, version: &str) {
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), "tigera-operator");
-        let labels = json!({ "k8s-app": "tigera-operator" });
-        let container = json!({ "name": "tigera-operator", "image": format!("quay.io/tigera/operator:{version}") });
-        let deployment = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
-            "spec": {
-                "replicas": 1, "selector": { "matchLabels": labels },
-                "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } },
-            },
-        });
+        let deployment = deployment(&format!("quay.io/tigera/operator:{version}"));
         let human = PatchParams::apply(HUMAN).force();
         api.patch("tigera-operator", &human, &Patch::Apply(deployment)).await.unwrap();
     }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use kube::Client;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::operator_images::OperatorImages;
@@ -69,6 +70,19 @@ impl Default for Options {
             poll: Duration::from_millis(100),
         }
     }
+}
+
+/// The operator's Deployment with this image, as small as the double needs it; for server-side apply.
+pub fn deployment(image: &str) -> Value {
+    let labels = json!({ "k8s-app": "tigera-operator" });
+    let container = json!({ "name": "tigera-operator", "image": image });
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
+        "spec": {
+            "replicas": 1, "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } },
+        },
+    })
 }
 
 /// A running double. It stops when dropped.
