@@ -1,6 +1,7 @@
 //! `run`: the controller. Probes answer at once; passes are made only while this instance holds the Lease.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ use crate::telemetry::{self, LogFormat};
 
 /// Name of the Lease.
 pub(super) const LEASE: &str = "imageset-controller";
-/// The longest that giving the Lease back may take.
-const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest that giving the Lease back may take: SIGTERM ends the process within 2 s, whatever the API server does.
+const RELEASE_DEADLINE: Duration = Duration::from_millis(1500);
+/// The longest that one try to reach the API server may take.
+const TRY_DEADLINE: Duration = Duration::from_secs(10);
 /// Nobody wants to wait longer for another instance.
 const LONGEST_LEASE: Duration = Duration::from_secs(300);
 
@@ -69,16 +72,24 @@ pub(super) fn run(arguments: Arguments) -> Result<Answer, Failure> {
 }
 
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
-    let stop = stop_signal()?;
+    let mut stop = pin!(stop_signal()?);
     let metrics = Arc::new(Metrics::default());
     let listener = listen(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}; choose another --listen", arguments.listen))?;
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "started");
     let Kubeconfig { kubeconfig, context } = &arguments.kubeconfig;
-    let client = client::connect_counted(kubeconfig.as_deref(), context.as_deref(), metrics.api.clone()).await?;
     let working = async {
-        wait_for_api_server(&client).await;
+        let starting = async {
+            let client =
+                client::connect_counted(kubeconfig.as_deref(), context.as_deref(), metrics.api.clone()).await?;
+            wait_for_api_server(&client).await;
+            Ok::<_, client::ConnectError>(client)
+        };
+        let client = tokio::select! {
+            client = starting => client?,
+            () = &mut stop => return Ok(()),
+        };
         metrics.set_ready();
         if arguments.leader_elect {
             lead(&arguments, client, &metrics, stop).await;
@@ -109,11 +120,15 @@ async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Works while leading; gives up at once what it is doing when the lead is lost, and gives the Lease back at the end.
-async fn lead(arguments: &Arguments, client: Client, metrics: &Arc<Metrics>, stop: impl Future<Output = ()>) {
+async fn lead(
+    arguments: &Arguments,
+    client: Client,
+    metrics: &Arc<Metrics>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) {
     let instance = arguments.pod_name.clone();
     let (identity, duration) = (identity(instance.as_deref()), arguments.leader_elect_lease_duration);
     let mut candidate = Candidate::new(client.clone(), &arguments.namespace, LEASE, identity, duration);
-    let mut stop = std::pin::pin!(stop);
     loop {
         let since = tokio::select! {
             since = candidate.wait_until_leading() => since,
@@ -156,8 +171,8 @@ fn identity(instance: Option<&str>) -> String {
 
 async fn wait_for_api_server(client: &Client) {
     let mut pause = Duration::from_millis(100);
-    while let Err(error) = client.apiserver_version().await {
-        tracing::warn!(%error, "the API server does not answer yet");
+    while let Err(error) = client::within(TRY_DEADLINE, client.apiserver_version()).await {
+        tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "cannot reach the API server; retrying");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));
     }

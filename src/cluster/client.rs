@@ -14,24 +14,41 @@ use kube::client::retry::{InvalidBackoff, RetryPolicy};
 use kube::client::{Body, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
-use tower::{BoxError, ServiceBuilder};
 
 use super::counted::Counted;
+use super::deadlines::{TimedConnector, TimedRequests};
 use crate::registry::{Connector, Proxies};
 use crate::traffic::Traffic;
 
 /// For a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that says nothing for so long is asked whether it lives, and given up after as long again: a watch on a
-/// dead connection would miss everything.
-const PING_AFTER: Duration = Duration::from_secs(15);
+/// A connection that is silent for so long is asked whether it lives: a watch on a dead connection would miss everything.
+const PING_AFTER: Duration = Duration::from_secs(5);
+/// It is given up where it does not answer that within this time.
+const PING_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection without requests is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of HTTP/1.1 connections, where a proxy in between speaks no HTTP/2.
 const LARGEST_HTTP1_BUFFER: usize = 64 * 1024;
 /// Pauses and tries after 429, 503 and 504, `Retry-After` honoured; every caller has a deadline of its own, too.
 const RETRY: (Duration, Duration, u32) = (Duration::from_millis(100), Duration::from_secs(2), 4);
+
+/// For one read or write of a small object, retries included.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
+
+/// The result of a request, or an error that says that there was none in time.
+///
+/// # Errors
+/// The request's own, or the deadline is over.
+pub async fn within<T>(
+    deadline: Duration,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, kube::Error> {
+    let late = |_| kube::Error::Service(format!("no response within {} s", deadline.as_secs()).into());
+    tokio::time::timeout(deadline, request).await.map_err(late)?
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -124,16 +141,15 @@ fn of_config(mut config: Config, traffic: Traffic) -> Result<Client, ConnectErro
         .pool_max_idle_per_host(4)
         .http1_max_buf_size(LARGEST_HTTP1_BUFFER)
         .http2_keep_alive_interval(PING_AFTER)
-        .http2_keep_alive_timeout(PING_AFTER)
+        .http2_keep_alive_timeout(PING_DEADLINE)
         .http2_keep_alive_while_idle(true)
-        .build(connector);
+        .build(TimedConnector(connector));
     let (first, longest, tries) = RETRY;
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .layer(RetryLayer::new(RetryPolicy::new(first, longest, tries, true)?))
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(Counted::new(http, traffic));
+        .service(TimedRequests(Counted::new(http, traffic)));
     Ok(Client::new(service, config.default_namespace))
 }

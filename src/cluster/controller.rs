@@ -14,9 +14,10 @@ use kube::{Client, ResourceExt};
 use super::POLICY_NAME;
 use super::answers::RegistryAnswers;
 use super::apply::Applier;
+use super::client::{REQUEST_DEADLINE, within};
 use super::nodes::NodePlatforms;
 use super::observe::Observer;
-use super::pass::Passes;
+use super::pass::{Passed, Passes};
 use super::pods::ManagedPods;
 use super::records::Records;
 use super::status::StatusWriter;
@@ -28,8 +29,13 @@ use crate::registry::{RegistryClient, RegistryClientSettings};
 
 /// Several changes at once are one pass; a lone one is not held up noticeably.
 const DEBOUNCE: Duration = Duration::from_millis(2);
-/// The longest that a pass may take.
-const PASS_DEADLINE: Duration = Duration::from_secs(90);
+/// The longest that a reconcile may take. Each of its reads, lookups and writes has a shorter deadline of its own, so that this
+/// one ends only what those missed: with 5 s for each API request a reconcile that writes takes a minute.
+const PASS_DEADLINE: Duration = Duration::from_secs(300);
+/// How often a reconcile starts again because somebody changed the policy meanwhile.
+const STARTS: usize = 3;
+/// The pause after that.
+const SOON: Duration = Duration::from_millis(500);
 /// The longest pause after a failed pass.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -49,6 +55,15 @@ enum PassError {
     Kube(#[from] kube::Error),
     #[error("not done within {} s", PASS_DEADLINE.as_secs())]
     Late(#[from] tokio::time::error::Elapsed),
+}
+
+/// How a reconcile ended.
+enum Reconciled {
+    Done(Box<Passed>, Duration),
+    /// The policy was deleted.
+    Gone,
+    /// The policy changes faster than the cluster can be read.
+    Changing,
 }
 
 /// Runs until it is dropped: whoever drops it cancels what it is doing.
@@ -74,6 +89,7 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
         applier: Applier::new(client.clone(), records, metrics.writes.clone()),
         status: StatusWriter::new(client.clone(), instance),
         client: client.clone(),
+        policies: Api::all(client.clone()),
         refused: Mutex::default(),
         failed_reads: Mutex::default(),
         begun_refresh: Mutex::default(),
@@ -117,18 +133,24 @@ async fn reconcile(policy: Arc<ImageSetPolicy>, context: Arc<Context>) -> Result
     let policies: Api<ImageSetPolicy> = Api::all(context.client.clone());
     let started = tokio::time::Instant::now();
     let pass = async {
-        loop {
-            let Some(policy) = policies.get_opt(&name).await? else { return Ok::<_, kube::Error>(None) };
+        for _ in 0..STARTS {
+            let policy = within(REQUEST_DEADLINE, policies.get_opt(&name)).await?;
+            let Some(policy) = policy else { return Ok(Reconciled::Gone) };
             context.watches.watch_operator_in(&policy.spec.operator.namespace);
-            if let Some(made) = context.passes.make(&policy).await? {
-                return Ok(Some(made));
+            if let Some((passed, next)) = context.passes.make(&policy).await? {
+                return Ok(Reconciled::Done(Box::new(passed), next));
             }
         }
+        Ok::<_, kube::Error>(Reconciled::Changing)
     };
     let passed = tokio::time::timeout(PASS_DEADLINE, pass).await;
     let passed = passed.map_err(PassError::from).and_then(|passed| passed.map_err(PassError::from));
     context.metrics.pass_took(started.elapsed(), passed.is_ok());
-    let Some((passed, next)) = passed? else { return Ok(Action::await_change()) };
+    let (passed, next) = match passed? {
+        Reconciled::Done(passed, next) => (passed, next),
+        Reconciled::Gone => return Ok(Action::await_change()),
+        Reconciled::Changing => return Ok(Action::requeue(SOON)),
+    };
     let seconds = started.elapsed().as_secs_f64();
     tracing::debug!(seconds, actions = passed.decision.actions.len(), "a pass is done");
     context.metrics.report(&passed.report);

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use tower::Service;
 
 use crate::traffic::Traffic;
@@ -49,9 +49,8 @@ where
 
 /// As Kubernetes names it, as far as the request tells; a list is a `get`.
 fn verb(method: &Method, query: &str) -> &'static str {
-    let watches = query.split('&').any(|parameter| matches!(parameter, "watch=true" | "watch=1"));
     match *method {
-        Method::GET if watches => "watch",
+        Method::GET if watches(query) => "watch",
         Method::GET => "get",
         Method::POST => "create",
         Method::PUT => "update",
@@ -59,6 +58,15 @@ fn verb(method: &Method, query: &str) -> &'static str {
         Method::DELETE => "delete",
         _ => "other",
     }
+}
+
+fn watches(query: &str) -> bool {
+    query.split('&').any(|parameter| matches!(parameter, "watch=true" | "watch=1"))
+}
+
+/// Whether a request to this address is answered for as long as something may change.
+pub(super) fn is_watch(address: &Uri) -> bool {
+    watches(address.query().unwrap_or_default())
 }
 
 fn class(status: StatusCode) -> &'static str {

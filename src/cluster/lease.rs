@@ -22,7 +22,8 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(45);
 /// The longest wait of somebody who only looks.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
-/// The times of one Lease, in the proportions of 15, 10, 4 and 2 seconds.
+/// The times of one Lease, in the proportions of 15, 12, 4 and 2 seconds. A renewal is one request, sent at the latest when the
+/// one before it was answered: leading goes on as long as two requests in a row are answered within the renewal deadline.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     /// How long it holds that nobody renews.
@@ -38,7 +39,7 @@ struct Times {
 impl Times {
     fn of(duration: Duration) -> Self {
         let part = |fifteenths: u32| duration * fifteenths / 15;
-        Self { duration, renew_deadline: part(10), renew_every: part(4), retry_every: part(2) }
+        Self { duration, renew_deadline: part(12), renew_every: part(4), retry_every: part(2) }
     }
 }
 
@@ -50,6 +51,8 @@ pub struct Candidate {
     times: Times,
     /// What the Lease said when it last changed, and when that was seen here.
     seen: Option<(Term, Instant)>,
+    /// The Lease as this candidate wrote it last, and when it sent that.
+    held: Option<(Lease, Instant)>,
 }
 
 /// What tells two states of a Lease apart.
@@ -66,16 +69,16 @@ impl Candidate {
     #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str, identity: String, duration: Duration) -> Self {
         let times = Times::of(duration);
-        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, times, seen: None }
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, times, seen: None, held: None }
     }
 
-    /// Waits until this candidate leads. Failures are logged and tried again.
+    /// Waits until this candidate leads. Failures are logged and tried again. Returns when the write that made it the leader was
+    /// sent.
     pub async fn wait_until_leading(&mut self) -> Instant {
         loop {
-            let asked = Instant::now();
             match self.within(self.times.renew_deadline).await {
-                Ok(true) => return asked,
-                Ok(false) => {}
+                Ok(Some(since)) => return since,
+                Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%error, lease = self.name, "the Lease could not be taken; it is tried again")
                 }
@@ -90,11 +93,10 @@ impl Candidate {
         let mut pause = self.times.renew_every;
         loop {
             tokio::time::sleep_until((Instant::now() + pause).min(since + self.times.renew_deadline)).await;
-            let asked = Instant::now();
-            let left = (since + self.times.renew_deadline).saturating_duration_since(asked);
+            let left = (since + self.times.renew_deadline).saturating_duration_since(Instant::now());
             match self.within(left).await {
-                Ok(true) => (since, pause) = (asked, self.times.renew_every),
-                Ok(false) => {
+                Ok(Some(sent)) => (since, pause) = (sent, self.times.renew_every),
+                Ok(None) => {
                     tracing::warn!(lease = self.name, "another instance has the Lease");
                     return;
                 }
@@ -119,12 +121,20 @@ impl Candidate {
         Ok(())
     }
 
-    async fn within(&mut self, deadline: Duration) -> Result<bool, LeaseError> {
+    async fn within(&mut self, deadline: Duration) -> Result<Option<Instant>, LeaseError> {
         tokio::time::timeout(deadline, self.take_or_renew()).await?
     }
 
-    /// Whether the Lease is ours after this.
-    async fn take_or_renew(&mut self) -> Result<bool, LeaseError> {
+    /// When the write was sent by which this candidate holds the Lease; `None` if another does. A holder renews what it wrote
+    /// last in one request; only a candidate that does not hold the Lease, or whose write was refused, reads it first.
+    async fn take_or_renew(&mut self) -> Result<Option<Instant>, LeaseError> {
+        let recent = |sent: &Instant| sent.elapsed() < self.times.duration;
+        if let Some((held, _)) = self.held.take().filter(|(_, sent)| recent(sent)) {
+            let spec = self.spec(&held, &self.identity);
+            if let Some(sent) = self.write(&held, spec).await? {
+                return Ok(Some(sent));
+            }
+        }
         let Some(lease) = self.api.get_opt(&self.name).await? else { return self.create().await };
         let term = term(&lease);
         if self.seen.as_ref().is_none_or(|(seen, _)| *seen != term) {
@@ -133,7 +143,7 @@ impl Candidate {
         let since = self.seen.as_ref().map_or_else(Instant::now, |(_, at)| *at);
         let is_ours = term.holder == self.identity;
         if !is_ours && !term.holder.is_empty() && since.elapsed() < term.duration {
-            return Ok(false);
+            return Ok(None);
         }
         let spec = self.spec(&lease, &self.identity);
         self.write(&lease, spec).await
@@ -155,29 +165,35 @@ impl Candidate {
     }
 
     /// With the observed resourceVersion: of two that write at once one is refused.
-    async fn write(&mut self, lease: &Lease, spec: LeaseSpec) -> Result<bool, LeaseError> {
+    async fn write(&mut self, lease: &Lease, spec: LeaseSpec) -> Result<Option<Instant>, LeaseError> {
         let patch = Lease {
             metadata: ObjectMeta { resource_version: lease.resource_version(), ..ObjectMeta::default() },
             spec: Some(spec),
         };
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let sent = Instant::now();
         match self.api.patch(&self.name, &parameters, &Patch::Merge(&patch)).await {
             Ok(written) => {
                 self.seen = Some((term(&written), Instant::now()));
-                Ok(true)
+                self.held = Some((written, sent));
+                Ok(Some(sent))
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn create(&mut self) -> Result<bool, LeaseError> {
+    async fn create(&mut self) -> Result<Option<Instant>, LeaseError> {
         let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
         let lease = Lease { metadata, spec: Some(self.spec(&Lease::default(), &self.identity)) };
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let sent = Instant::now();
         match self.api.create(&parameters, &lease).await {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Ok(written) => {
+                self.held = Some((written, sent));
+                Ok(Some(sent))
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -16,6 +16,7 @@ pub mod apply;
 pub mod client;
 pub mod controller;
 mod counted;
+mod deadlines;
 mod gate;
 pub mod inspections;
 pub mod lease;

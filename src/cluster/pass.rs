@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::api::Api;
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
+use super::POLICY_NAME;
 use super::answers::RegistryAnswers;
 use super::apply::Applier;
+use super::client::{REQUEST_DEADLINE, within};
 use super::nodes;
 use super::observe::Observer;
 use super::pods::{self, ManagedPods};
@@ -44,8 +47,8 @@ const READ_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_READ_PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause while something outside the watched objects has to be mended by a person.
 const MENDING: Duration = Duration::from_secs(30);
-/// A decision for which registries were asked longer than this is not carried out: the cluster is looked at again first,
-/// now that the answers are there.
+/// A decision that waited longer than this for Secrets and registries is confirmed against fresh reads before it is carried
+/// out. Once only: reads that take longer than this every time must not keep the controller from writing.
 const FRESH: Duration = Duration::from_millis(250);
 /// How long the first pass waits for the nodes.
 const NODES_WITHIN: Duration = Duration::from_secs(5);
@@ -83,34 +86,52 @@ impl WaitsFor {
     }
 }
 
-/// Decides; writes nothing. `snapshot` comes with everything but the registries' answers. The last value is the time that
-/// asking took.
+/// A decision, with what it was made from.
+struct Planned {
+    snapshot: Snapshot,
+    decision: Decision,
+    /// What could not be used of the settings for registries.
+    objections: Vec<Finding>,
+    /// How long Secrets and registries were waited for.
+    waited: Duration,
+}
+
+/// Decides; writes nothing. `snapshot` comes with everything but the registries' answers. Secrets are read once, and at most
+/// [`ROUNDS`] rounds of lookups are waited for.
 async fn plan(
     client: &Client,
     policy: &ImageSetPolicy,
-    mut snapshot: Snapshot,
+    snapshot: Snapshot,
     answers: &RegistryAnswers,
     waits_for: WaitsFor,
-) -> (Snapshot, Decision, Duration) {
-    let catalogue = Catalogue::embedded();
-    let mut asking = Duration::ZERO;
-    let mut decision = decide(&snapshot, catalogue);
+) -> Planned {
+    let decision = decide(&snapshot, Catalogue::embedded());
+    let mut planned = Planned { snapshot, decision, objections: Vec::new(), waited: Duration::ZERO };
+    if planned.decision.questions.is_empty() {
+        return planned;
+    }
+    let started = Instant::now();
+    let (access, objections) = registry_access(client, &policy.spec, &effective(&planned.snapshot)).await;
+    planned.objections = objections;
+    add_new(&mut planned.snapshot.objections, &planned.objections);
     for _ in 0..ROUNDS {
-        if decision.questions.is_empty() {
+        let patience = waits_for.patience(&planned.decision);
+        let answered = answers.ask(&planned.decision.questions, access.clone(), patience).await;
+        planned.snapshot.answers.images.extend(answered.images);
+        planned.snapshot.answers.operators.extend(answered.operators);
+        planned.snapshot.answers.releases.extend(answered.releases);
+        planned.decision = decide(&planned.snapshot, Catalogue::embedded());
+        if planned.decision.questions.is_empty() {
             break;
         }
-        let started = Instant::now();
-        let (access, objections) = registry_access(client, &policy.spec, &effective(&snapshot)).await;
-        let answered = answers.ask(&decision.questions, access, waits_for.patience(&decision)).await;
-        snapshot.answers.images.extend(answered.images);
-        snapshot.answers.operators.extend(answered.operators);
-        snapshot.answers.releases.extend(answered.releases);
-        let new = objections.into_iter().filter(|one| !snapshot.objections.contains(one)).collect::<Vec<_>>();
-        snapshot.objections.extend(new);
-        decision = decide(&snapshot, catalogue);
-        asking += started.elapsed();
     }
-    (snapshot, decision, asking)
+    planned.waited = started.elapsed();
+    planned
+}
+
+fn add_new(known: &mut Vec<Finding>, more: &[Finding]) {
+    let new = more.iter().filter(|one| !known.contains(one)).cloned().collect::<Vec<_>>();
+    known.extend(new);
 }
 
 /// One look without any write, for the command line, which may change what was seen before it is decided upon.
@@ -123,7 +144,7 @@ pub async fn look(
 ) -> Passed {
     let mut snapshot = seen(client.clone(), policy, own_namespace).await;
     change(&mut snapshot);
-    let (snapshot, decision, _) = plan(&client, policy, snapshot, answers, WaitsFor::All).await;
+    let Planned { snapshot, decision, .. } = plan(&client, policy, snapshot, answers, WaitsFor::All).await;
     let report = Report::new(&snapshot, &decision, &Outcome::default());
     Passed { snapshot, decision, report }
 }
@@ -150,6 +171,8 @@ async fn seen(client: Client, policy: &ImageSetPolicy, own_namespace: String) ->
 pub struct Passes {
     /// Connection for what the rooms below do not do themselves.
     pub client: Client,
+    /// Policies.
+    pub policies: Api<ImageSetPolicy>,
     /// Reads.
     pub observer: Observer,
     /// Reads nodes.
@@ -185,16 +208,14 @@ pub struct Refused {
 }
 
 impl Passes {
-    /// One pass over a policy. Returns what was said and when to come again; nothing if asking registries took so long that
-    /// policy and cluster have to be looked at again first.
+    /// Reconciles a policy. Returns what was reported and when to reconcile again; nothing if somebody changed the policy
+    /// before anything was written.
     ///
     /// # Errors
-    /// The status could not be written.
+    /// The policy could not be read again, or the status could not be written.
     pub async fn make(&self, policy: &ImageSetPolicy) -> Result<Option<(Passed, Duration)>, kube::Error> {
         futures::join!(self.nodes.wait_for_answer(NODES_WITHIN), self.pods.wait_for_answer(PODS_WITHIN));
-        let mut snapshot = self.observer.observe(policy).await;
-        (snapshot.nodes, snapshot.pods) = (self.nodes.read(), self.pods.read());
-        snapshot.put_back = self.applier.put_back_counts();
+        let mut snapshot = self.seen(policy).await;
         let due = recheck_due_in(policy, &snapshot);
         let refresh = snapshot.refresh_due();
         if refresh {
@@ -217,12 +238,17 @@ impl Passes {
             self.answers.forget_releases_older_than(discover.interval / 2);
         }
 
-        let (snapshot, decision, asking) = plan(&self.client, policy, snapshot, &self.answers, WaitsFor::Writes).await;
+        let mut planned = plan(&self.client, policy, snapshot, &self.answers, WaitsFor::Writes).await;
+        if planned.waited > FRESH && !planned.decision.actions.is_empty() {
+            let (unchanged, confirmed) = futures::join!(self.is_unchanged(policy), self.confirmed(policy, planned));
+            if !unchanged? {
+                return Ok(None);
+            }
+            planned = confirmed;
+        }
+        let Planned { snapshot, decision, .. } = planned;
         if let Some(foreign) = foreign.filter(|_| decision.questions.is_empty()) {
             *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some(foreign);
-        }
-        if asking > FRESH && !decision.actions.is_empty() {
-            return Ok(None);
         }
         let (outcome, pause) = self.apply(&decision.actions, &policy.spec.inspection).await;
         let report = Report::new(&snapshot, &decision, &outcome);
@@ -240,11 +266,41 @@ impl Passes {
         if let Some(wait) = self.answers.doubt(&decision.unsuitable) {
             next = next.min(wait.max(SOONEST));
         }
+        // Nothing looks these up before the next reconcile.
+        if !decision.questions.is_empty() {
+            next = next.min(SOONEST);
+        }
         if let Some(due) = decision.look_again {
             let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
             next = next.min(left.max(Duration::from_secs(1)));
         }
         Ok(Some((Passed { snapshot, decision, report }, next)))
+    }
+
+    /// Everything but what registries say.
+    async fn seen(&self, policy: &ImageSetPolicy) -> Snapshot {
+        let mut snapshot = self.observer.observe(policy).await;
+        (snapshot.nodes, snapshot.pods) = (self.nodes.read(), self.pods.read());
+        snapshot.put_back = self.applier.put_back_counts();
+        snapshot
+    }
+
+    /// Decides again on fresh reads of the cluster and on what is known of registries. Looks nothing up: a decision that needs
+    /// more than that writes nothing, and the next reconcile looks it up.
+    async fn confirmed(&self, policy: &ImageSetPolicy, planned: Planned) -> Planned {
+        let mut snapshot = self.seen(policy).await;
+        add_new(&mut snapshot.objections, &planned.objections);
+        snapshot.answers = planned.snapshot.answers;
+        snapshot.recheck_due = planned.snapshot.recheck_due;
+        snapshot.discovery_due = planned.snapshot.discovery_due;
+        Planned { decision: decide(&snapshot, Catalogue::embedded()), snapshot, ..planned }
+    }
+
+    /// Whether the policy still asks for what it asked for when this reconcile began.
+    async fn is_unchanged(&self, policy: &ImageSetPolicy) -> Result<bool, kube::Error> {
+        let asks = |policy: &ImageSetPolicy| (policy.uid(), policy.metadata.generation, policy.annotations().clone());
+        let now = within(REQUEST_DEADLINE, self.policies.get_opt(POLICY_NAME)).await?;
+        Ok(now.is_some_and(|now| asks(&now) == asks(policy)))
     }
 
     /// Until what could not be read is tried again: a right that was given back, or an apiserver that has recovered, wakes nobody.

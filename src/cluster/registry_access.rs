@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::join_all;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::api::Api;
 
 use super::observe::read;
-use crate::api::ImageSetPolicySpec;
+use crate::api::{ImageSetPolicySpec, RegistryAccess};
 use crate::domain::finding::{Finding, Reason};
 use crate::domain::resolution::escaped;
 use crate::domain::settings::InstallationSettings;
@@ -23,38 +24,50 @@ pub async fn registry_access(
     spec: &ImageSetPolicySpec,
     installation: &InstallationSettings,
 ) -> (Access, Vec<Finding>) {
+    let namespace = &spec.operator.namespace;
+    let secrets = installation.image_pull_secrets.iter().map(|name| docker_config(client, namespace, name));
+    let registries = spec.registries.iter().map(|entry| registry_settings(client, entry));
+    // Side by side: the time that reading takes does not grow with their number.
+    let (secrets, registries) = futures::join!(join_all(secrets), join_all(registries));
     let mut findings = Vec::new();
     let mut access = Access::default();
-    for name in &installation.image_pull_secrets {
-        match docker_config(client, &spec.operator.namespace, name).await {
+    for secret in secrets {
+        match secret {
             Ok(config) => access.credentials.push(config),
             Err(finding) => findings.push(finding),
         }
     }
-    for entry in &spec.registries {
-        let mut settings = RegistrySettings {
-            host: entry.host.clone(),
-            mirror: entry.mirror.clone(),
-            token_service: entry.token_service.clone(),
-            plain_http: entry.plain_http,
-            ..RegistrySettings::default()
-        };
-        if let Some(credentials) = &entry.credentials {
-            let secret = &credentials.secret_ref;
-            match docker_config(client, &secret.namespace, &secret.name).await {
-                Ok(config) => settings.credentials = Some(config),
-                Err(finding) => findings.push(finding),
-            }
-        }
-        if let Some(bundle) = &entry.ca_bundle {
-            match authorities(client, bundle).await {
-                Ok(pem) => settings.ca_pem = Some(pem),
-                Err(finding) => findings.push(finding),
-            }
-        }
+    for (settings, objections) in registries {
         access.registries.push(settings);
+        findings.extend(objections);
     }
     (access, findings)
+}
+
+async fn registry_settings(client: &Client, entry: &RegistryAccess) -> (RegistrySettings, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut settings = RegistrySettings {
+        host: entry.host.clone(),
+        mirror: entry.mirror.clone(),
+        token_service: entry.token_service.clone(),
+        plain_http: entry.plain_http,
+        ..RegistrySettings::default()
+    };
+    let credentials = async {
+        let secret = &entry.credentials.as_ref()?.secret_ref;
+        Some(docker_config(client, &secret.namespace, &secret.name).await)
+    };
+    let bundle = async { Some(authorities(client, entry.ca_bundle.as_ref()?).await) };
+    let (credentials, bundle) = futures::join!(credentials, bundle);
+    match credentials.transpose() {
+        Ok(config) => settings.credentials = config,
+        Err(finding) => findings.push(finding),
+    }
+    match bundle.transpose() {
+        Ok(pem) => settings.ca_pem = pem,
+        Err(finding) => findings.push(finding),
+    }
+    (settings, findings)
 }
 
 async fn docker_config(client: &Client, namespace: &str, name: &str) -> Result<DockerConfig, Finding> {

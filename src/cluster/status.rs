@@ -1,6 +1,9 @@
 //! The only writer of our status and our events: a report becomes a typed status, is compared with what is there, and
 //! is applied only if something differs. The only clock in it is that of transitions and of the last verification.
 
+use std::time::Duration;
+
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -9,6 +12,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 
+use super::client::{REQUEST_DEADLINE, within};
 use super::observe::told_before;
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::operator;
@@ -22,6 +26,9 @@ use crate::domain::report::{MOST_FINDINGS, Report};
 
 /// The longest note of an event, in bytes (Kubernetes API: 1 KiB).
 const LONGEST_NOTE: usize = 1000;
+
+/// For all events of a reconcile.
+const EVENTS_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Kinds on whose objects events are told, with group, version and plural.
 const KINDS_WITH_EVENTS: [(&str, (&str, &str, &str)); 5] = [
@@ -74,10 +81,12 @@ impl StatusWriter {
                 metadata: ObjectMeta { name: Some(POLICY_NAME.to_owned()), ..ObjectMeta::default() },
                 status: &status,
             };
-            api.patch_status(POLICY_NAME, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&patch)).await?;
+            let (parameters, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&patch));
+            within(REQUEST_DEADLINE, api.patch_status(POLICY_NAME, &parameters, &patch)).await?;
         }
-        for event in &report.events {
-            self.publish(policy, event).await;
+        let events = join_all(report.events.iter().map(|event| self.publish(policy, event)));
+        if tokio::time::timeout(EVENTS_DEADLINE, events).await.is_err() {
+            tracing::warn!("not all events could be published within {} s", EVENTS_DEADLINE.as_secs());
         }
         Ok(changed)
     }
