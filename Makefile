@@ -7,11 +7,13 @@ DIST ?= target/dist
 ADDRESS ?=
 HOMEPAGE ?=
 FUZZ_SECONDS ?= 60
+# One plan of the fault campaign, or all of a scenario: first-arming/restart, first-arming/.
+PLAN ?=
 FUZZ_TARGETS = $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"$$/\1/p' Cargo.toml)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help demo test check lint bench fuzz image image-test install-yaml archive krew msrv package release add-release \
+.PHONY: help demo test check lint bench faults fuzz image image-test install-yaml archive krew msrv package release add-release \
 	needs-rust needs-go needs-fuzz
 
 help: ## Show this list
@@ -53,6 +55,10 @@ bench: needs-rust needs-go ## Measure against the limits of the product; fails o
 	@$(CARGO) build --quiet --locked --example limits
 	@$(CARGO) run --quiet --locked --example limits -- target/$(HOST)/release/imageset-controller
 	@IMAGE_BINARY=target/$(HOST)/release/imageset-controller $(CARGO) test --quiet --locked --test image -- --nocapture
+
+faults: needs-rust needs-go ## Run the fault campaign: every plan, or PLAN=id alone (its time: 15 minutes)
+	@tests/controlplane/build.sh >/dev/null
+	@PLAN="$(PLAN)" $(CARGO) test --quiet --locked --test faults -- --ignored --nocapture
 
 image: ## Build the image reproducibly, with docker or buildah (IMAGE=, PLATFORM=, PUSH=1: deploy/image/build.sh)
 	@deploy/image/build.sh

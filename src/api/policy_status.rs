@@ -239,6 +239,9 @@ pub struct RetainedSet {
     pub image_set: String,
     /// The operator version that used it last.
     pub operator_version: String,
+    /// That operator's image by tag and digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_image: Option<String>,
 }
 
 /// What would change.

@@ -473,6 +473,7 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
             .pin
             .into_iter()
             .chain(status.prepared.iter().filter_map(|prepared| prepared.operator_image.clone()))
+            .chain(status.retained.iter().filter_map(|retained| retained.operator_image.clone()))
             .collect(),
         admitted_images: status.gate.as_ref().map(|gate| gate.admitted_images.clone()),
         retained: status
@@ -482,6 +483,7 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
                 Some(Retained {
                     image_set: retained.image_set.clone(),
                     operator: retained.operator_version.parse().ok()?,
+                    operator_image: retained.operator_image.clone(),
                 })
             })
             .collect(),

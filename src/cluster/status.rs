@@ -208,6 +208,7 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
             .map(|retained| RetainedSet {
                 image_set: retained.image_set.clone(),
                 operator_version: retained.operator.to_string(),
+                operator_image: retained.operator_image.clone(),
             })
             .collect(),
         last_swap: report.last_swap.as_ref().map(|swap| SwapStatus {

@@ -328,7 +328,7 @@ impl Report {
             current,
             prepared,
             admitted_images: gate::admitted(snapshot, decision, &goals, &digests),
-            retained: kept(decision, outcome),
+            retained: kept(decision, outcome, &digests),
             discovery: decision.discovery.clone(),
             handled_refresh: requests::handled_refresh(snapshot, decision),
             last_swap: swap.or_else(|| snapshot.remembered.last_swap.clone()),
@@ -402,10 +402,15 @@ fn swapped(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Optio
 }
 
 /// The previous sets that are still there after the writes.
-fn kept(decision: &Decision, outcome: &Outcome) -> Vec<Retained> {
+fn kept(decision: &Decision, outcome: &Outcome, digests: &OperatorDigests<'_>) -> Vec<Retained> {
     let pruned: BTreeSet<&str> = pruned_by(decision, outcome).map(|prune| prune.image_set.as_str()).collect();
     let there = |retained: &&Retained| !pruned.contains(retained.image_set.as_str());
-    decision.retained.iter().filter(there).cloned().collect()
+    let with_image = |retained: &Retained| Retained {
+        operator_image: image_of(decision, &PrepareVersion::Release(retained.operator))
+            .and_then(|image| digests.pinned(&image)),
+        ..retained.clone()
+    };
+    decision.retained.iter().filter(there).map(with_image).collect()
 }
 
 pub(super) fn pruned_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a PruneImageSet> {

@@ -18,6 +18,9 @@ pub struct Retained {
     pub image_set: String,
     /// The operator version that it was made for.
     pub operator: Release,
+    /// That operator's image by tag and digest, as far as the digest is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_image: Option<String>,
 }
 
 /// The sets of no goal, the one that was used last in front: first that of the operator that ran until now (`left`), then one
@@ -27,7 +30,10 @@ pub(super) fn retained(snapshot: &Snapshot, goals: &[Goal], left: Option<&ImageS
     let sets = snapshot.image_sets.known().into_iter().flatten();
     let mut previous: Vec<Retained> = sets
         .filter(|set| set.ours && !needed.contains(set.name.as_str()))
-        .filter_map(|set| Some(Retained { image_set: set.name.clone(), operator: set.origin.as_ref()?.operator }))
+        .filter_map(|set| {
+            let operator = set.origin.as_ref()?.operator;
+            Some(Retained { image_set: set.name.clone(), operator, operator_image: None })
+        })
         .collect();
     let remembered = &snapshot.remembered;
     let current = remembered.current_image_set.as_deref();

@@ -31,6 +31,7 @@ mod refused;
 mod restart;
 mod retention;
 mod same_name;
+mod slow;
 mod status;
 mod two_replicas;
 mod unknown_version;

@@ -63,6 +63,8 @@ pub struct Scenery {
     pub cache: bool,
     /// More flags of the API server.
     pub apiserver_flags: Vec<String>,
+    /// Whether it waits until there is room on the machine.
+    pub waits_for_room: bool,
 }
 
 impl Default for Scenery {
@@ -81,6 +83,7 @@ impl Default for Scenery {
             streams_lists: true,
             cache: false,
             apiserver_flags: Vec::new(),
+            waits_for_room: true,
         }
     }
 }
@@ -92,13 +95,13 @@ pub struct World {
     pub recorder: InvariantRecorder,
     pub control_plane: ControlPlane,
     operators: OperatorImages,
-    _permit: SemaphorePermit<'static>,
+    _permit: Option<SemaphorePermit<'static>>,
 }
 
 impl World {
     /// Starts everything but the double and the controller.
     pub async fn start(scenery: Scenery) -> Self {
-        let permit = ROOM.acquire().await.unwrap();
+        let permit = if scenery.waits_for_room { Some(ROOM.acquire().await.unwrap()) } else { None };
         let start_registry = async {
             match scenery.tls {
                 true => Registry::start_tls(scenery.kind.clone()).await.unwrap(),
@@ -264,8 +267,13 @@ impl World {
     pub async fn controller_as(&self, manner: &Manner, instance: &str) -> Controller {
         let namespace = "imageset-controller";
         let kubeconfig = self.control_plane.kubeconfig_for_service_account(namespace, namespace).await.unwrap();
+        self.controller_at(manner, &kubeconfig, instance).await
+    }
+
+    /// The same with another way to the API server.
+    pub async fn controller_at(&self, manner: &Manner, kubeconfig: &Path, instance: &str) -> Controller {
         let binary = Path::new(env!("CARGO_BIN_EXE_imageset-controller"));
-        Controller::start_as(manner, binary, &kubeconfig, instance, self.control_plane.logs()).await.unwrap()
+        Controller::start_as(manner, binary, kubeconfig, instance, self.control_plane.logs()).await.unwrap()
     }
 
     /// Policies.
@@ -276,7 +284,7 @@ impl World {
 
     /// Creates or changes the policy: how the test's registry is reached, and `more`.
     pub async fn policy(&self, more: Value) {
-        let mut entry = json!({ "host": self.mirror.registry.host() });
+        let mut entry = json!({ "host": self.mirror.host() });
         match self.mirror.registry.ca_pem() {
             None => entry["plainHttp"] = json!(true),
             Some(pem) => {

@@ -186,6 +186,14 @@ impl Controller {
         }
     }
 
+    /// Whether it has ended by itself or by somebody else's signal.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.process.exit_code()?.is_some())
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill();

@@ -22,6 +22,8 @@ pub struct Mirror {
     /// Digest that each default reference was pushed with.
     pushed: BTreeMap<String, String>,
     known_digests: Arc<Mutex<BTreeSet<String>>>,
+    /// What stands in front of the registry for those who pull, if anything does.
+    front: Option<String>,
 }
 
 impl Mirror {
@@ -33,7 +35,17 @@ impl Mirror {
     /// An empty cache: `docker.io/calico/node` is kept as the repository of this name. Installations name no registry, and
     /// images of one name and tag can differ between the registries.
     pub fn cache(registry: Registry) -> Self {
-        Self { registry, image_path: None, pushed: BTreeMap::new(), known_digests: Arc::default() }
+        Self { registry, image_path: None, pushed: BTreeMap::new(), known_digests: Arc::default(), front: None }
+    }
+
+    /// From now on those who pull come to this host, which answers for the registry.
+    pub fn stand_behind(&mut self, host: String) {
+        self.front = Some(host);
+    }
+
+    /// Where those who pull come to.
+    pub fn host(&self) -> String {
+        self.front.clone().unwrap_or_else(|| self.registry.host())
     }
 
     /// Pushes all Calico images of a release, FIPS twins included, and the operator's own. Returns how many images were
@@ -115,7 +127,7 @@ impl Mirror {
     /// What an Installation says of this registry, without pull secrets.
     pub fn layout(&self) -> Value {
         match &self.image_path {
-            Some(path) => json!({ "registry": format!("{}/", self.registry.host()), "imagePath": path }),
+            Some(path) => json!({ "registry": format!("{}/", self.host()), "imagePath": path }),
             None => json!({}),
         }
     }
@@ -124,13 +136,13 @@ impl Mirror {
     pub fn mirrored(&self) -> BTreeMap<String, String> {
         let references = self.pushed.keys().filter(|_| self.image_path.is_none());
         let hosts = references.filter_map(|reference| reference.split_once('/')).map(|(host, _)| host.to_owned());
-        hosts.map(|host| (host.clone(), format!("{}/{host}", self.registry.host()))).collect()
+        hosts.map(|host| (host.clone(), format!("{}/{host}", self.host()))).collect()
     }
 
     /// The operator's image, as a Deployment names it.
     pub fn operator_image(&self, version: &str) -> String {
         match &self.image_path {
-            Some(_) => format!("{}/{}:{version}", self.registry.host(), self.repository("tigera/operator")),
+            Some(_) => format!("{}/{}:{version}", self.host(), self.repository("tigera/operator")),
             None => operator_reference(version),
         }
     }
