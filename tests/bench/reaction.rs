@@ -124,7 +124,7 @@ pub async fn set_the_scene(client: &Client, registry: &str, first: &OperatorRule
     Ok(())
 }
 
-async fn move_operator(client: &Client, rules: &OperatorRules) -> Result<()> {
+pub async fn move_operator(client: &Client, rules: &OperatorRules) -> Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "tigera-operator");
     let image = format!("quay.io/tigera/operator:{}", rules.version);
     let containers = json!([{ "name": "tigera-operator", "image": image }]);
@@ -134,7 +134,11 @@ async fn move_operator(client: &Client, rules: &OperatorRules) -> Result<()> {
 }
 
 /// Does `change`, and says how long it takes from its end until the release's set is there.
-async fn stored(client: &Client, rules: &OperatorRules, change: impl AsyncFnOnce() -> Result<()>) -> Result<Duration> {
+pub async fn stored(
+    client: &Client,
+    rules: &OperatorRules,
+    change: impl AsyncFnOnce() -> Result<()>,
+) -> Result<Duration> {
     let name = rules.expected_set_name(Variant::Calico);
     let sets = Kind::ImageSet.api(client);
     let list = sets.list(&ListParams::default()).await?;
@@ -160,7 +164,7 @@ async fn stored(client: &Client, rules: &OperatorRules, change: impl AsyncFnOnce
 }
 
 /// Waits until nothing has been written for a second, our Lease apart.
-async fn settle(client: &Client) -> Result<()> {
+pub async fn settle(client: &Client) -> Result<()> {
     loop {
         let before = revision(client).await?;
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -213,9 +213,7 @@ impl Scenario {
                 world.recorder.allow_repin(OLD.0);
                 let moved = Image::index("moved", LINUX_PLATFORMS).unwrap();
                 world.push(&world.mirror.repository("calico/node"), "v3.31.7", &moved).await;
-                let annotations = json!({ "imageset-controller.io/refresh": "once" });
-                let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
-                world.policies().patch("default", &PatchParams::default(), &patch).await.unwrap();
+                refresh(world).await;
             }
             Self::RotatedCredential => {
                 lane.registry.ask_for(Some(&format!("{USER}:{CANARY}-rotated")));
@@ -234,7 +232,10 @@ impl Scenario {
                 let images: Vec<_> = images.iter().map(entry).collect();
                 sets.patch(OLD.0, &human, &Patch::Merge(json!({ "spec": { "images": images } }))).await.unwrap();
             }
-            Self::LostRecord => delete_records(world).await,
+            Self::LostRecord => {
+                delete_records(world).await;
+                refresh(world).await;
+            }
         }
     }
 
@@ -335,6 +336,13 @@ async fn settled(lane: &Lane, set: &str) {
         (current && lane.world.condition("Adopted").await.1 == "AdoptionComplete").then_some(())
     })
     .await;
+}
+
+/// What `refresh` does.
+async fn refresh(world: &World) {
+    let annotations = json!({ "imageset-controller.io/refresh": "once" });
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+    world.policies().patch("default", &PatchParams::default(), &patch).await.unwrap();
 }
 
 fn docker_config(lane: &Lane, password: &str) -> String {
