@@ -157,6 +157,7 @@ impl Recipe<'_> {
         let mut ask = BTreeSet::new();
         let mut pending = false;
         let (mut single, mut beside, mut contradicted) = (Vec::new(), BTreeSet::new(), Vec::new());
+        let mut moved = Vec::new();
         let mut troubles = self.troubles();
         for (name, reference) in &references {
             let may_omit = !required.contains(name) && self.snapshot.settings.on_missing == OnMissing::OmitUnneeded;
@@ -172,6 +173,7 @@ impl Recipe<'_> {
                     if lost && !self.snapshot.answers.images.contains_key(reference) {
                         beside.insert(reference.clone());
                     }
+                    moved.extend(self.moved(reference, digest));
                     entries.insert(name.clone(), digest);
                 }
                 Pin::Failed(failure) => troubles.failed(failure),
@@ -246,6 +248,7 @@ impl Recipe<'_> {
                 })?;
         let unchanged = match own {
             Some(own) => own.images == record.images && own.missing == record.missing,
+            None if self.record_is_unusable() => false,
             None => record.images.is_empty() && record.missing.is_empty(),
         };
         if !unchanged {
@@ -254,6 +257,7 @@ impl Recipe<'_> {
         let resolved_at = (own.is_some() || !unchanged).then_some(record.resolved_at);
         let mut warnings = self.single_platform(&single);
         warnings.extend(self.record_edited(&contradicted));
+        warnings.extend(moved);
         let record = (!unchanged).then_some(record);
         Ok(Assembled { set, record, omitted, warnings, ask: beside, contradicted, resolved_at })
     }
@@ -277,6 +281,13 @@ impl Recipe<'_> {
     fn contradiction(&self, reference: &Reference, used: Digest) -> Option<Contradiction> {
         let recorded = self.own_record()?.images.get(reference)?.digest;
         (recorded != used).then(|| Contradiction { reference: reference.clone(), recorded, used })
+    }
+
+    /// The registry was asked for what the stored set pins, and has another digest under the tag.
+    fn moved(&self, reference: &Reference, pinned: Digest) -> Option<Finding> {
+        let now = self.snapshot.answers.images.get(reference).and_then(Answer::known)?.digest;
+        let is_moved = reference.digest().is_none() && now != pinned;
+        is_moved.then(|| super::drift::tag_moved::finding(self.object(), reference, pinned, now))
     }
 
     fn record_edited(&self, contradicted: &[Contradiction]) -> Option<Finding> {
