@@ -92,10 +92,10 @@ mod tests {
     async fn silence_ends_a_connection_and_a_request() {
         let silent = tower::service_fn(|_: Uri| std::future::pending::<Result<(), Infallible>>());
         let late = TimedConnector(silent).call(Uri::from_static("https://silent.example")).await;
-        assert_eq!(late.unwrap_err().to_string(), "no connection within 10 s");
+        assert_eq!(late.err().unwrap().to_string(), "no connection within 10 s");
         let silent = tower::service_fn(|_: Request<()>| std::future::pending::<Result<Response<Body>, Infallible>>());
         let late = TimedRequests(silent).call(Request::new(())).await;
-        assert_eq!(late.unwrap_err().to_string(), "no response within 30 s");
+        assert_eq!(late.err().unwrap().to_string(), "no response within 30 s");
     }
 
     #[tokio::test(start_paused = true)]

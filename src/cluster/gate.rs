@@ -207,7 +207,11 @@ mod tests {
         assert_eq!(compared(&taken, None), SeenGate::NotManaged);
         let owner = json!([{ "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy", "name": "default", "uid": "a" }]);
         taken[0].as_mut().unwrap().metadata.owner_references = serde_json::from_value(owner).unwrap();
-        assert_eq!(compared(&taken, None), SeenGate::Differs, "its label is gone, and it is the controller's all the same");
+        assert_eq!(
+            compared(&taken, None),
+            SeenGate::Differs,
+            "its label is gone, and it is the controller's all the same"
+        );
     }
 
     #[test]

@@ -194,7 +194,8 @@ impl Observer {
             Read::Failed(failure) => return Read::Failed(failure),
         };
         let owned = replica_sets.iter().filter(|one| {
-            controller_of(&one.metadata, "Deployment").is_some_and(|uid| Some(uid) == deployment.metadata.uid.as_deref())
+            controller_of(&one.metadata, "Deployment")
+                .is_some_and(|uid| Some(uid) == deployment.metadata.uid.as_deref())
         });
         let owned = owned.filter_map(|one| one.metadata.uid.clone());
         let mut known = self.replica_sets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -634,7 +635,9 @@ mod tests {
     /// A pod of the operator's container, controlled by the ReplicaSet with this UID, if any.
     fn pod(name: &str, replica_set: Option<&str>) -> Pod {
         let owner = replica_set.map_or(String::new(), |uid| {
-            format!(", ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: a, uid: {uid}, controller: true}}]")
+            format!(
+                ", ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: a, uid: {uid}, controller: true}}]"
+            )
         });
         let text = format!(
             "metadata: {{name: {name}, labels: {{k8s-app: tigera-operator}}{owner}}}\nspec: {{containers: [{{name: tigera-operator, image: a}}]}}"
@@ -652,7 +655,11 @@ mod tests {
             known.pods(location, owned, pods).into_iter().map(|pod| pod.name).collect()
         };
         assert_eq!(names(&location, &["one"], &pods), ["ours"]);
-        assert_eq!(names(&location, &[], &pods), ["ours"], "its ReplicaSet is deleted, and it may lead until it is gone");
+        assert_eq!(
+            names(&location, &[], &pods),
+            ["ours"],
+            "its ReplicaSet is deleted, and it may lead until it is gone"
+        );
         let elsewhere = OperatorLocation { namespace: "elsewhere".to_owned(), ..location.clone() };
         assert!(names(&elsewhere, &[], &pods).is_empty(), "the policy names another Deployment");
         assert!(names(&location, &["one"], &pods[1..]).is_empty());

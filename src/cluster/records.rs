@@ -10,12 +10,12 @@ use kube::{Client, ResourceExt};
 
 use super::FIELD_MANAGER;
 use super::observe::read;
-use crate::domain::{Reference, ResolvedImage};
 use crate::domain::finding::{Finding, Reason};
 use crate::domain::inspection::Inspected;
 use crate::domain::record::Record;
 use crate::domain::resolution::escaped;
 use crate::domain::snapshot::Read;
+use crate::domain::{Reference, ResolvedImage};
 
 /// Label of a ConfigMap that holds a record; its value is one of the two below.
 pub const RECORD_LABEL: &str = "imageset-controller.io/record";
@@ -215,7 +215,9 @@ mod tests {
     fn map(managers: &[&str]) -> ConfigMap {
         let entry = |manager: &&str| json!({ "manager": manager, "operation": "Update", "fieldsV1": { "f:data": { "f:record.yaml": {} } } });
         let mut entries: Vec<_> = managers.iter().map(entry).collect();
-        entries.push(json!({ "manager": "labels", "operation": "Update", "fieldsV1": { "f:metadata": { "f:labels": {} } } }));
+        entries.push(
+            json!({ "manager": "labels", "operation": "Update", "fieldsV1": { "f:metadata": { "f:labels": {} } } }),
+        );
         serde_json::from_value(json!({ "metadata": { "name": "a", "managedFields": entries } })).unwrap()
     }
 

@@ -294,8 +294,7 @@ impl Recipe<'_> {
         let first = contradicted.first()?;
         let references: Vec<&Reference> = contradicted.iter().map(|one| &one.reference).collect();
         let by = if self.record_in_doubt { "the registry serves" } else { "the set pins" };
-        let message =
-            format!("{} has other digests than {by}: {}", self.key.name(), listed(&references, NAMED));
+        let message = format!("{} has other digests than {by}: {}", self.key.name(), listed(&references, NAMED));
         let finding = Finding::new(Reason::RecordEdited, self.object(), message);
         Some(finding.with_evidence(first.recorded.short(), first.used.short()))
     }

@@ -54,9 +54,7 @@ pub async fn operator_pods(client: &Client, options: &Options) -> Result<Vec<Ope
 fn is_of_replica_set(pod: &Pod, deployment: &str) -> bool {
     let mut owners = pod.metadata.owner_references.iter().flatten();
     let prefix = format!("{deployment}-");
-    owners.any(|owner| {
-        owner.controller == Some(true) && owner.kind == "ReplicaSet" && owner.name.starts_with(&prefix)
-    })
+    owners.any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet" && owner.name.starts_with(&prefix))
 }
 
 fn read(pod: &Pod, container: &str) -> OperatorPod {

@@ -186,9 +186,9 @@ pub fn stored_set(object: &DynamicObject) -> StoredSet {
 /// Whether a ReplicaSet of the operator's Deployment controls this pod.
 fn is_of_replica_set(pod: &DynamicObject, deployment: &str) -> bool {
     let prefix = format!("{deployment}-");
-    pod.owner_references().iter().any(|owner| {
-        owner.controller == Some(true) && owner.kind == "ReplicaSet" && owner.name.starts_with(&prefix)
-    })
+    pod.owner_references()
+        .iter()
+        .any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet" && owner.name.starts_with(&prefix))
 }
 
 fn container_image(pod_spec: &Value, container: &str) -> Option<String> {
