@@ -59,6 +59,11 @@ impl CredentialHelpers {
         self.store.is_none() && self.by_host.is_empty()
     }
 
+    /// Whether a helper would be asked for a registry.
+    pub fn are_asked_for(&self, host: &str) -> bool {
+        self.store.is_some() || self.by_host.contains_key(host)
+    }
+
     /// The credentials for a registry. A helper is asked once for each; one that cannot tell is noted, and the registry is asked
     /// without.
     pub fn credentials(&self, host: &str) -> Option<DockerConfig> {

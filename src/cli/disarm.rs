@@ -138,7 +138,10 @@ fn steps(mut snapshot: Snapshot) -> Result<Steps, Failure> {
     let workloads = snapshot.workloads.known().into_iter().flatten();
     let stays = others.iter().any(|set| Some(&set.name) == used.as_ref());
     let rolls = workloads.filter(|workload| !stays && workload.images.iter().any(carries)).map(ToString::to_string);
-    let (gate, rolls) = (matches!(snapshot.gate, Read::Known(seen) if seen != SeenGate::Absent), rolls.collect());
+    let (gate, rolls) = (
+        matches!(snapshot.gate, Read::Known(seen) if !matches!(seen, SeenGate::Absent | SeenGate::NotManaged)),
+        rolls.collect(),
+    );
     if !ours.is_empty() {
         in_the_way(snapshot, others)?;
     }

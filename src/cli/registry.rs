@@ -1,5 +1,6 @@
 //! How verbs get at registries: the flags, the credentials that a machine has already, and a client. Decides nothing.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -56,6 +57,10 @@ pub(super) struct AccessArguments {
     /// A registry, HOST or HOST:PORT, that is asked without TLS, credentials included; repeatable
     #[arg(long, value_name = "HOST")]
     pub plain_http: Vec<String>,
+
+    /// A token service outside the registry's domain that may get its credentials, HOST or HOST:PORT
+    #[arg(long, value_name = "HOST")]
+    pub token_service: Option<String>,
 }
 
 impl LayoutArguments {
@@ -115,6 +120,9 @@ pub(super) struct Registries {
     credentials: Credentials,
     authorities: Option<Vec<u8>>,
     plain_http: Vec<String>,
+    token_service: Option<String>,
+    /// Registries of which it was said that credentials are kept back.
+    noted: RefCell<BTreeSet<String>>,
     /// How a cluster gets at them, where one was looked at.
     cluster: OnceLock<Access>,
 }
@@ -130,11 +138,14 @@ impl Registries {
             credentials: credentials(arguments.registry_config.as_deref())?,
             authorities: authorities(arguments.ca_file.as_deref())?,
             plain_http: arguments.plain_http.clone(),
+            token_service: arguments.token_service.clone(),
+            noted: RefCell::default(),
             cluster: OnceLock::new(),
         })
     }
 
-    /// Goes the cluster's ways, too: its mirrors, authorities and credentials, behind those of this machine.
+    /// Goes the cluster's ways, too: its mirrors, and its authorities, token services and plain HTTP for its own credentials. Those of
+    /// this machine are only sent with what its user said by flags: whoever writes the policy must not decide how they travel.
     pub fn learn(&self, access: Access) {
         // A second cluster is not looked at.
         let _ = self.cluster.set(access);
@@ -167,29 +178,80 @@ impl Registries {
 
     fn access(&self, references: &[Reference]) -> Access {
         let registries = self.settings(references);
-        // What a helper says comes before what is written down, as for docker.
-        let asked = registries.iter().map(|one| one.mirror.as_deref().unwrap_or(&one.host));
-        let hosts = asked.filter_map(|place| place.split('/').next());
-        let helped = hosts.filter_map(|host| self.credentials.helpers.credentials(host));
-        let cluster = self.cluster.get().map(|access| access.credentials.as_slice()).unwrap_or_default();
-        let credentials = helped.chain(self.credentials.written.clone()).chain(cluster.iter().cloned()).collect();
-        Access { credentials, registries }
+        let cluster = self.cluster.get().map(|access| access.credentials.clone()).unwrap_or_default();
+        // What a helper says comes before what is written down, as for docker. Where nothing of it would be sent, none is asked.
+        let (others, own): (Vec<_>, Vec<_>) = registries.iter().partition(|one| one.trust_of_others);
+        let helped = own.iter().filter_map(|one| self.credentials.helpers.credentials(asked_host(one)));
+        let personal = helped.chain(self.credentials.written.clone()).collect();
+        let helpers =
+            others.iter().map(|one| asked_host(one)).filter(|host| self.credentials.helpers.are_asked_for(host));
+        let mut kept_back: BTreeSet<String> = helpers.map(str::to_owned).collect();
+        let access = Access { credentials: cluster, personal, registries: registries.clone() };
+        kept_back.extend(references.iter().filter_map(|reference| access.keeps_back_for(reference)));
+        self.note_kept_back(&kept_back, &registries);
+        access
     }
 
-    /// One entry per registry that is asked.
+    /// One entry per registry that is asked, and per mirror of one.
     fn settings(&self, references: &[Reference]) -> Vec<RegistrySettings> {
-        let hosts: BTreeSet<&str> = references.iter().map(Reference::registry).collect();
         let cluster = self.cluster.get().map(|access| access.registries.as_slice()).unwrap_or_default();
-        let one = |host: &str| {
-            let same = |settings: &&RegistrySettings| settings.host.eq_ignore_ascii_case(host);
-            let mut settings = cluster.iter().find(same).cloned().unwrap_or_default();
-            host.clone_into(&mut settings.host);
-            settings.ca_pem = self.authorities.clone().or(settings.ca_pem);
-            settings.plain_http |= self.plain_http.iter().any(|plain| plain.eq_ignore_ascii_case(host));
-            settings
-        };
-        hosts.into_iter().map(one).collect()
+        let of_cluster = |host: &str| cluster.iter().find(|settings| settings.host.eq_ignore_ascii_case(host));
+        let mut hosts: BTreeSet<&str> = references.iter().map(Reference::registry).collect();
+        let mirrors: Vec<&str> = hosts.iter().filter_map(|host| of_cluster(host).map(asked_host)).collect();
+        // A mirror with an entry of its own is asked by that one.
+        hosts.extend(mirrors.into_iter().filter(|host| of_cluster(host).is_some()));
+        hosts.into_iter().map(|host| self.setting(host, of_cluster(host).cloned().unwrap_or_default())).collect()
     }
+
+    /// How one registry is asked: what the cluster says, with what the person at this machine says over it. As long as anything of how
+    /// it is trusted is the cluster's word alone, that person's credentials are not sent.
+    fn setting(&self, host: &str, mut settings: RegistrySettings) -> RegistrySettings {
+        host.clone_into(&mut settings.host);
+        let asked = asked_host(&settings).to_owned();
+        let is_flagged = |flagged: &String| flagged.eq_ignore_ascii_case(host) || flagged.eq_ignore_ascii_case(&asked);
+        let plain_http = self.plain_http.iter().any(is_flagged);
+        settings.trust_of_others = (settings.plain_http && !plain_http)
+            || (settings.ca_pem.is_some() && self.authorities.is_none())
+            || (settings.token_service.is_some() && self.token_service.is_none());
+        settings.plain_http |= plain_http;
+        settings.ca_pem = self.authorities.clone().or(settings.ca_pem);
+        settings.token_service = self.token_service.clone().or(settings.token_service);
+        settings
+    }
+
+    /// Says once for each registry that credentials of this machine are not sent to it, and how to have them sent.
+    fn note_kept_back(&self, hosts: &BTreeSet<String>, registries: &[RegistrySettings]) {
+        for host in hosts {
+            if !self.noted.borrow_mut().insert(host.clone()) {
+                continue;
+            }
+            let found = registries.iter().find(|one| one.trust_of_others && asked_host(one).eq_ignore_ascii_case(host));
+            let hub = || registries.iter().find(|one| one.trust_of_others);
+            let Some(settings) = found.or_else(hub) else { continue };
+            let plain = settings.plain_http && !self.plain_http.iter().any(|one| one.eq_ignore_ascii_case(host));
+            let mut flags = Vec::new();
+            if plain {
+                flags.push(format!("--plain-http {host}"));
+            }
+            if settings.ca_pem.is_some() && self.authorities.is_none() {
+                flags.push("--ca-file FILE".to_owned());
+            }
+            if let Some(service) = settings.token_service.as_ref().filter(|_| self.token_service.is_none()) {
+                flags.push(format!("--token-service {service}"));
+            }
+            note(&format!(
+                "note: the credentials of this machine for {host} are not sent: the cluster's policy says how that registry is \
+                 trusted, and you did not; to send them give {}",
+                flags.join(" and ")
+            ));
+        }
+    }
+}
+
+/// The host, with its port, that is asked by these settings.
+fn asked_host(settings: &RegistrySettings) -> &str {
+    let place = settings.mirror.as_deref().unwrap_or(&settings.host);
+    place.split('/').next().unwrap_or(place)
 }
 
 /// A registry's failure, for somebody at a terminal.

@@ -10,6 +10,7 @@ use crate::api::{
     ComponentStatus, Finding, ImageSetPolicy, ImageSetPolicyStatus, Mode, PendingWorkload, PlanAction, PreparedSet,
     PreparedState, RetainedSet,
 };
+use crate::domain::stored_time::elapsed;
 use crate::domain::{ConditionType, Reason, Severity};
 
 /// Between two columns.
@@ -49,8 +50,13 @@ pub fn of_policy(policy: &ImageSetPolicy, now: Timestamp, detail: Detail, silent
     };
     screen.add("POLICY", vec![Line::Text(mode(policy))]);
     if let Some(since) = silent_since {
-        let since = age(now.duration_since(since).as_secs());
-        let told = format!("not heard of for {since}: what follows may be old; see its Deployment and logs");
+        let told = match elapsed(since, now) {
+            Some(elapsed) => {
+                let since = age(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
+                format!("not heard of for {since}: what follows may be old; see its Deployment and logs")
+            }
+            None => format!("its Lease was renewed at {since}, which is in the future: compare the clocks"),
+        };
         screen.add("CONTROLLER", vec![Line::Text(bad().apply_to(told).to_string())]);
     }
     if let Some(line) = outdated(policy, status) {

@@ -9,13 +9,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Client;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
+use kube::{Client, ResourceExt};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::gate;
 use super::observe::{CONTENT_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
-use super::records::{OF_IMAGES, OF_INSPECTION, RECORD_KEY, RECORD_LABEL, Records};
+use super::records::{self, OF_IMAGES, OF_INSPECTION, RECORD_KEY, RECORD_LABEL, Records};
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::Inspection;
 use crate::api::operator::{ImageEntry, ImageSet};
@@ -26,7 +29,7 @@ use crate::domain::gate::Enforcement;
 use crate::domain::imageset::OPERATOR_ANNOTATION;
 use crate::domain::report::{ActionFailure, Outcome};
 use crate::domain::resolution::escaped;
-use crate::inspection::job;
+use crate::inspection::job::{self, LABEL};
 use crate::metrics::Results;
 
 /// The longest that one write may take.
@@ -55,11 +58,34 @@ enum WriteError {
     Yaml(#[from] serde_yaml_ng::Error),
     #[error("no answer within {} s", WRITE_DEADLINE.as_secs())]
     Late(#[from] tokio::time::error::Elapsed),
+    /// It is read with the next look.
+    #[error("{0}")]
+    Recovered(&'static str),
+    #[error("{0}")]
+    NotManaged(String),
+}
+
+impl From<gate::SetError> for WriteError {
+    fn from(error: gate::SetError) -> Self {
+        match error {
+            gate::SetError::Kube(error) => Self::Kube(error),
+            gate::SetError::NotManaged(_) => Self::NotManaged(error.to_string()),
+        }
+    }
 }
 
 impl WriteError {
     fn is_conflict(&self) -> bool {
-        matches!(self, Self::Kube(kube::Error::Api(status)) if status.code == 409)
+        match self {
+            Self::Kube(kube::Error::Api(status)) => status.code == 409,
+            Self::Recovered(_) => true,
+            _ => false,
+        }
+    }
+
+    /// A create met an object of the same name.
+    fn already_exists(&self) -> bool {
+        matches!(self, Self::Kube(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists")
     }
 
     fn told(&self) -> String {
@@ -117,7 +143,8 @@ impl Applier {
             };
             self.results.get_or_create(&[("result", result)]).inc();
             if let Err(error) = written {
-                let failure = ActionFailure { conflict: error.is_conflict(), object, message: error.told() };
+                let (conflict, not_managed) = (error.is_conflict(), matches!(error, WriteError::NotManaged(_)));
+                let failure = ActionFailure { conflict, not_managed, object, message: error.told() };
                 tracing::warn!(object = failure.object, message = failure.message, "a write failed");
                 if matches!(action, Action::SetGate(_)) {
                     gate = Some(failure);
@@ -156,7 +183,41 @@ impl Applier {
             Ok(text) => self.write_map(record_object(&name, kind, text, self.records.namespace()), &name).await,
             Err(error) => Err(error.into()),
         };
+        let written = match written {
+            Err(error) if error.already_exists() => Err(self.unlabelled_record(&name, kind).await.unwrap_or(error)),
+            written => written,
+        };
         (object, written)
+    }
+
+    /// What is in the way of a record that was not listed: a record that has lost its label gets it back, and is read with the next
+    /// look. Anything else is somebody else's, and left as it is. `None` where it has its label or is gone.
+    async fn unlabelled_record(&self, name: &str, kind: &str) -> Option<WriteError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.records.namespace());
+        let found = match tokio::time::timeout(WRITE_DEADLINE, api.get_opt(name)).await {
+            Ok(Ok(found)) => found?,
+            Ok(Err(error)) => return Some(error.into()),
+            Err(late) => return Some(late.into()),
+        };
+        if found.labels().get(RECORD_LABEL).is_some_and(|value| value == kind) {
+            return None;
+        }
+        if !records::is_record(&found, kind) {
+            let message = "a ConfigMap of this name exists that is no record of the controller; it is left as it is";
+            return Some(WriteError::NotManaged(message.to_owned()));
+        }
+        let labels = json!({
+            "metadata": {
+                "resourceVersion": found.resource_version(),
+                "labels": { "app.kubernetes.io/managed-by": FIELD_MANAGER, RECORD_LABEL: kind },
+            },
+        });
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match tokio::time::timeout(WRITE_DEADLINE, api.patch(name, &parameters, &Patch::Merge(labels))).await {
+            Ok(Ok(_)) => Some(WriteError::Recovered("it had lost its label, which is put back; it is read again")),
+            Ok(Err(error)) => Some(error.into()),
+            Err(late) => Some(late.into()),
+        }
     }
 
     async fn write_map(&self, mut map: ConfigMap, name: &str) -> Result<(), WriteError> {
@@ -181,8 +242,36 @@ impl Applier {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &inspection.namespace, &resource);
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let made: DynamicObject = serde_json::from_value(job::build(start, inspection))?;
-        tokio::time::timeout(WRITE_DEADLINE, api.create(&parameters, &made)).await??;
-        Ok(())
+        let created: Result<_, WriteError> =
+            match tokio::time::timeout(WRITE_DEADLINE, api.create(&parameters, &made)).await {
+                Ok(created) => created.map(drop).map_err(WriteError::from),
+                Err(late) => Err(late.into()),
+            };
+        match created {
+            Err(error) if error.already_exists() => {
+                Err(self.unlabelled_job(&start.name(), &inspection.namespace).await?.unwrap_or(error))
+            }
+            created => created,
+        }
+    }
+
+    /// What is in the way of a Job that was not listed: one that has lost its label is deleted, and made again after the next look;
+    /// the controller has no right to change Jobs. Anything else is somebody else's, and left as it is. `None` where it has its
+    /// label or is gone.
+    async fn unlabelled_job(&self, name: &str, namespace: &str) -> Result<Option<WriteError>, WriteError> {
+        let api: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+        let named = ListParams::default().fields(&format!("metadata.name={name}"));
+        let found = tokio::time::timeout(WRITE_DEADLINE, api.list(&named)).await??.items.pop();
+        let Some(found) = found else { return Ok(None) };
+        if job::asked(&found).is_none() {
+            let message = "a Job of this name exists that the controller did not create; it is left as it is";
+            return Ok(Some(WriteError::NotManaged(message.to_owned())));
+        }
+        if found.labels().contains_key(LABEL) {
+            return Ok(None);
+        }
+        self.end(namespace, name, &found.uid().unwrap_or_default()).await?;
+        Ok(Some(WriteError::Recovered("it had lost its label and is deleted; it is made again")))
     }
 
     /// With its pod. That it is gone already is as good.

@@ -1,7 +1,7 @@
 //! The gate in the cluster: a ValidatingAdmissionPolicy and its binding, compared with the template beside this file and set
 //! when it was decided. Owned by the policy object, so that it goes when that goes.
 
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde::Deserialize as _;
@@ -62,6 +62,9 @@ fn compared(found: &[Option<DynamicObject>], owner: Option<&str>) -> SeenGate {
     if found.iter().all(Option::is_none) {
         return SeenGate::Absent;
     }
+    if found.iter().flatten().any(|object| !is_managed(object)) {
+        return SeenGate::NotManaged;
+    }
     let as_wanted = |enforcement: Enforcement| {
         let wanted = objects(enforcement);
         wanted.len() == found.len()
@@ -73,6 +76,33 @@ fn compared(found: &[Option<DynamicObject>], owner: Option<&str>) -> SeenGate {
     };
     let enforcement = [Enforcement::Warn, Enforcement::Deny].into_iter().find(|enforcement| as_wanted(*enforcement));
     enforcement.map_or(SeenGate::Differs, |enforcement| Some(enforcement).into())
+}
+
+/// Whether the controller created an object of the gate's name. An edit takes away one mark, not all of them.
+fn is_managed(object: &DynamicObject) -> bool {
+    let labelled = object.labels().get("app.kubernetes.io/managed-by").is_some_and(|by| by == FIELD_MANAGER);
+    let owned = object.owner_references().iter().any(|owner| owner.kind == "ImageSetPolicy");
+    let written = object.managed_fields().iter().any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    labelled || owned || written
+}
+
+/// Why the gate could not be set.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SetError {
+    /// The API server's answer.
+    #[error("{0}")]
+    Kube(#[from] kube::Error),
+    /// An object of its name is somebody else's.
+    #[error("a {0} of this name exists that the controller did not create; it is left as it is")]
+    NotManaged(&'static str),
+}
+
+/// The object of this kind as it stands, if the controller created it.
+async fn managed(client: &Client, kind: (&'static str, &str)) -> Result<Option<DynamicObject>, SetError> {
+    match api(client, kind).get_opt(NAME).await? {
+        Some(object) if !is_managed(&object) => Err(SetError::NotManaged(kind.0)),
+        found => Ok(found),
+    }
 }
 
 /// Whether an object goes when the policy with this uid goes. A policy that nobody has stored owns nothing.
@@ -93,11 +123,15 @@ fn contains(has: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Sets the gate, or takes it away.
-pub(super) async fn set(client: &Client, enforcement: Option<Enforcement>) -> Result<(), kube::Error> {
+/// Sets the gate, or takes it away. Objects of its name that the controller did not create are left as they are.
+pub(super) async fn set(client: &Client, enforcement: Option<Enforcement>) -> Result<(), SetError> {
+    let [policy, binding] = KINDS.map(|kind| managed(client, kind));
+    let (policy, binding) = (policy.await?, binding.await?);
     let Some(enforcement) = enforcement else {
-        for kind in KINDS.iter().rev() {
-            match api(client, *kind).delete(NAME, &DeleteParams::default()).await {
+        for (kind, found) in KINDS.iter().zip([policy, binding]).rev() {
+            let Some(found) = found else { continue };
+            let this_one = Preconditions { uid: found.uid(), resource_version: None };
+            match api(client, *kind).delete(NAME, &DeleteParams::default().preconditions(this_one)).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 deleted => drop(deleted?),
             }
@@ -125,6 +159,8 @@ pub(super) async fn set(client: &Client, enforcement: Option<Enforcement>) -> Re
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn found(enforcement: Enforcement) -> Vec<Option<DynamicObject>> {
@@ -160,6 +196,22 @@ mod tests {
             first
         });
         assert_eq!(compared(&of_before, Some("now")), SeenGate::Denies);
+    }
+
+    #[test]
+    fn what_somebody_else_created_is_not_managed() {
+        let mut taken = found(Enforcement::Deny);
+        taken[0].as_mut().unwrap().metadata.labels = None;
+        assert_eq!(compared(&taken, None), SeenGate::NotManaged);
+        taken[1] = None;
+        assert_eq!(compared(&taken, None), SeenGate::NotManaged);
+        let owner = json!([{ "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy", "name": "default", "uid": "a" }]);
+        taken[0].as_mut().unwrap().metadata.owner_references = serde_json::from_value(owner).unwrap();
+        assert_eq!(
+            compared(&taken, None),
+            SeenGate::Differs,
+            "its label is gone, and it is the controller's all the same"
+        );
     }
 
     #[test]

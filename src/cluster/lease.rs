@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -12,6 +12,7 @@ use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::FIELD_MANAGER;
+use crate::domain::stored_time::elapsed;
 
 /// How long a Lease holds that nobody renews, where it does not say so.
 const DURATION: Duration = Duration::from_secs(15);
@@ -199,15 +200,15 @@ impl Candidate {
     }
 }
 
-/// Since when nobody has renewed the Lease, where it can be read and has run out by this machine's clock for a good while. For
-/// people who look; who leads is never decided by it.
+/// Since when nobody has renewed the Lease, where it can be read and has run out by this machine's clock for a good while. A time in
+/// the future proves no renewal. For people who look; who leads is never decided by it.
 pub async fn silent_since(client: &Client, namespace: &str, name: &str, now: Timestamp) -> Option<Timestamp> {
     let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let lease = tokio::time::timeout(LOOK_WITHIN, api.get_opt(name)).await.ok()?.ok()??;
     let Term { renewed, duration, .. } = term(&lease);
     let renewed = renewed?.0;
-    let patience = SignedDuration::try_from(duration + CLOCKS_DIFFER).ok()?;
-    (now.duration_since(renewed) > patience).then_some(renewed)
+    let is_silent = elapsed(renewed, now).is_none_or(|elapsed| elapsed > duration + CLOCKS_DIFFER);
+    is_silent.then_some(renewed)
 }
 
 /// Why the Lease could not be read or written.

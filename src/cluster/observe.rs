@@ -6,18 +6,20 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Api, ListParams};
 use kube::core::{DynamicObject, Resource};
 use kube::{Client, ResourceExt};
 
 use super::gate;
 use super::inspections::{InspectionJobs, Listed};
-use super::records::Records;
+use super::records::{ReadRecords, Records};
 use super::settings;
 use crate::api::operator::{FEATURE_KINDS, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
 use crate::api::requests::{LONGEST_REFRESH, PREPARE_ANNOTATION, REFRESH_ANNOTATION};
@@ -56,18 +58,30 @@ const BREAK_GLASS_ANNOTATION: &str = "imageset-controller.io/break-glass";
 /// The variable with which upstream manifests tell the operator's version.
 const VERSION_VARIABLE: &str = "TIGERA_OPERATOR_INIT_IMAGE_VERSION";
 
+/// How often the operator's objects are read again because the Deployment changed in between.
+const CONSISTENT_READS: usize = 3;
+
 /// Looks at one cluster.
 pub struct Observer {
     client: Client,
     records: Arc<Records>,
     jobs: InspectionJobs,
+    replica_sets: Mutex<KnownReplicaSets>,
+}
+
+/// ReplicaSets of the operator's Deployment that still have pods. One that is deleted leaves pods that run, and may lead, until
+/// they are gone.
+#[derive(Default)]
+struct KnownReplicaSets {
+    of: OperatorLocation,
+    uids: BTreeSet<String>,
 }
 
 impl Observer {
     /// An observer that reads these records.
     #[must_use]
     pub fn new(client: Client, records: Arc<Records>) -> Self {
-        Self { jobs: InspectionJobs::new(client.clone()), client, records }
+        Self { jobs: InspectionJobs::new(client.clone()), client, records, replica_sets: Mutex::default() }
     }
 
     /// Looks at everything but the nodes, the registries and what this process remembers.
@@ -93,8 +107,8 @@ impl Observer {
         let (operator, operator_pods) = operator;
         let (installation, windows) = split(installations);
         let features = with_windows(features, windows);
-        let (records, kept, broken) = records;
-        objections.extend(broken);
+        let ReadRecords { images: records, inspected: kept, unusable: unusable_records, findings } = records;
+        objections.extend(findings);
         let known: BTreeSet<Digest> = kept.iter().map(|inspected| inspected.digest).collect();
         let inspections = Inspections { jobs: self.jobs.states(jobs, &known).await, kept };
         Snapshot {
@@ -113,19 +127,22 @@ impl Observer {
             features,
             workloads,
             records,
+            unusable_records,
             inspections,
             ..Snapshot::default()
         }
     }
 
-    /// The Deployment first, then its pods: a pod that is seen is never of a template that comes later.
+    /// The Deployment and the pods of its ReplicaSets, followed by UID: labels are anybody's to set.
+    ///
+    /// Pods are read before ReplicaSets, so that the ReplicaSet of each pod that is listed existed when ReplicaSets are listed. The
+    /// Deployment is read before and after both: while its generation is the same, its template is the one that the pods were
+    /// listed under. Another order can take the pods of one template for those of another.
     async fn operator(
         &self,
         location: &OperatorLocation,
     ) -> (Read<Option<OperatorDeployment>>, Read<Vec<OperatorPod>>) {
-        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &location.namespace);
-        let what = format!("get deployments.apps {}/{}", location.namespace, location.deployment);
-        let deployment = match read(&what, api.get_opt(&location.deployment)).await {
+        let mut deployment = match self.deployment(location).await {
             Read::Known(Some(deployment)) => deployment,
             // Without a Deployment no pod can be told to be the operator's.
             Read::Known(None) => return (Read::Known(None), Read::Known(Vec::new())),
@@ -133,11 +150,56 @@ impl Observer {
             // One failure is told once; without the template the pods are of no use.
             Read::Failed(failure) => return (Read::Failed(failure), Read::Known(Vec::new())),
         };
+        let mut reads = 0;
+        loop {
+            reads += 1;
+            let pods = self.pods_of(location, &deployment).await;
+            let after = match self.deployment(location).await {
+                Read::Known(Some(after)) => after,
+                Read::Known(None) => return (Read::Known(None), Read::Known(Vec::new())),
+                Read::KindMissing => return (Read::KindMissing, Read::KindMissing),
+                Read::Failed(failure) => return (Read::Failed(failure), Read::Known(Vec::new())),
+            };
+            let same = after.metadata.uid == deployment.metadata.uid
+                && after.metadata.generation == deployment.metadata.generation;
+            deployment = after;
+            // One that changes all the time: the later template with earlier pods errs towards "not taken over".
+            if same || reads == CONSISTENT_READS || pods.failure().is_some() {
+                return (Read::Known(Some(operator_deployment(&deployment, &location.container))), pods);
+            }
+        }
+    }
+
+    async fn deployment(&self, location: &OperatorLocation) -> Read<Option<Deployment>> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &location.namespace);
+        let what = format!("get deployments.apps {}/{}", location.namespace, location.deployment);
+        read(&what, api.get_opt(&location.deployment)).await
+    }
+
+    /// The pods that the ReplicaSets of this Deployment control.
+    async fn pods_of(&self, location: &OperatorLocation, deployment: &Deployment) -> Read<Vec<OperatorPod>> {
+        let selected = ListParams::default().labels(&selector(deployment));
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &location.namespace);
         let what = format!("list pods in {}", location.namespace);
-        let pods = read(&what, api.list(&ListParams::default().labels(&selector(&deployment)))).await;
-        let pods = map(pods, |pods| pods.iter().filter_map(|pod| operator_pod(pod, &location.container)).collect());
-        (Read::Known(Some(operator_deployment(&deployment, &location.container))), pods)
+        let pods = match read(&what, api.list(&selected)).await {
+            Read::Known(pods) => pods.items,
+            Read::KindMissing => return Read::KindMissing,
+            Read::Failed(failure) => return Read::Failed(failure),
+        };
+        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &location.namespace);
+        let what = format!("list replicasets.apps in {}", location.namespace);
+        let replica_sets = match read(&what, api.list_metadata(&selected)).await {
+            Read::Known(replica_sets) => replica_sets.items,
+            Read::KindMissing => return Read::KindMissing,
+            Read::Failed(failure) => return Read::Failed(failure),
+        };
+        let owned = replica_sets.iter().filter(|one| {
+            controller_of(&one.metadata, "Deployment")
+                .is_some_and(|uid| Some(uid) == deployment.metadata.uid.as_deref())
+        });
+        let owned = owned.filter_map(|one| one.metadata.uid.clone());
+        let mut known = self.replica_sets.lock().unwrap_or_else(PoisonError::into_inner);
+        Read::Known(known.pods(location, owned, &pods))
     }
 
     /// Without the permission to run operator images nobody looks whether one runs.
@@ -214,6 +276,40 @@ impl Observer {
         let api: Api<K> = Api::all(self.client.clone());
         map(read(&format!("list {resource}"), api.list(&ListParams::default())).await, |list| list.items)
     }
+}
+
+impl KnownReplicaSets {
+    /// The pods of these ReplicaSets, and of those known from before as long as they have pods.
+    fn pods(
+        &mut self,
+        location: &OperatorLocation,
+        owned: impl Iterator<Item = String>,
+        pods: &[Pod],
+    ) -> Vec<OperatorPod> {
+        if self.of != *location {
+            *self = Self { of: location.clone(), uids: BTreeSet::new() };
+        }
+        self.uids.extend(owned);
+        let mut in_use = BTreeSet::new();
+        let of_operator = pods.iter().filter(|pod| match controller_of(&pod.metadata, "ReplicaSet") {
+            Some(uid) if self.uids.contains(uid) => {
+                in_use.insert(uid.to_owned());
+                true
+            }
+            _ => false,
+        });
+        let found = of_operator.filter_map(|pod| operator_pod(pod, &location.container)).collect();
+        self.uids = in_use;
+        found
+    }
+}
+
+/// UID of the object of this kind of the API group `apps` that controls the object, if one does.
+fn controller_of<'a>(metadata: &'a ObjectMeta, kind: &str) -> Option<&'a str> {
+    let mut owners = metadata.owner_references.iter().flatten();
+    let controls = |owner: &&OwnerReference| owner.controller == Some(true);
+    let owner = owners.find(controls).filter(|owner| owner.kind == kind && owner.api_version.starts_with("apps/"))?;
+    Some(&owner.uid)
 }
 
 /// The features in the order of [`FEATURE_KINDS`].
@@ -536,6 +632,40 @@ mod tests {
             ("reg.example/", "mirror")
         );
         assert!(settings.fips);
+    }
+
+    /// A pod of the operator's container, controlled by the ReplicaSet with this UID, if any.
+    fn pod(name: &str, replica_set: Option<&str>) -> Pod {
+        let owner = replica_set.map_or(String::new(), |uid| {
+            format!(
+                ", ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: a, uid: {uid}, controller: true}}]"
+            )
+        });
+        let text = format!(
+            "metadata: {{name: {name}, labels: {{k8s-app: tigera-operator}}{owner}}}\nspec: {{containers: [{{name: tigera-operator, image: a}}]}}"
+        );
+        serde_yaml_ng::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn pods_are_followed_by_uid_and_never_by_label() {
+        let location = OperatorLocation::default();
+        let mut known = KnownReplicaSets::default();
+        let pods = [pod("ours", Some("one")), pod("stranger", None), pod("of-another", Some("other"))];
+        let mut names = |location: &OperatorLocation, owned: &[&str], pods: &[Pod]| -> Vec<String> {
+            let owned = owned.iter().map(|uid| (*uid).to_owned());
+            known.pods(location, owned, pods).into_iter().map(|pod| pod.name).collect()
+        };
+        assert_eq!(names(&location, &["one"], &pods), ["ours"]);
+        assert_eq!(
+            names(&location, &[], &pods),
+            ["ours"],
+            "its ReplicaSet is deleted, and it may lead until it is gone"
+        );
+        let elsewhere = OperatorLocation { namespace: "elsewhere".to_owned(), ..location.clone() };
+        assert!(names(&elsewhere, &[], &pods).is_empty(), "the policy names another Deployment");
+        assert!(names(&location, &["one"], &pods[1..]).is_empty());
+        assert!(names(&location, &[], &pods).is_empty(), "a ReplicaSet without pods is forgotten");
     }
 
     #[test]

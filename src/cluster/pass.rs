@@ -25,6 +25,7 @@ use crate::domain::finding::{Finding, Reason};
 use crate::domain::report::{Outcome, Report};
 use crate::domain::settings::InstallationSettings;
 use crate::domain::snapshot::{Read, StoredImage};
+use crate::domain::stored_time::elapsed;
 use crate::domain::{Action, Catalogue, Digest, Snapshot, decide};
 
 /// How long a pass waits for registries before it reports that it does.
@@ -412,11 +413,27 @@ fn discovery_due_in(policy: &ImageSetPolicy, snapshot: &Snapshot) -> Option<Dura
 }
 
 /// When something that was done then is due again. Jitter of up to a tenth of the interval comes from the policy's UID,
-/// so that clusters do not ask in step and a restart changes nothing.
+/// so that clusters do not ask in step and a restart changes nothing. A time in the future is due now: whoever wrote it, it must not
+/// switch a check off.
 fn due_in(policy: &ImageSetPolicy, last: Timestamp, interval: Duration) -> Duration {
     let uid = Digest::of(policy.uid().unwrap_or_default().as_bytes()).to_string();
     let tenths = uid.bytes().last().map_or(0, |digit| u32::from(digit) % 16);
     let due = interval + interval / 160 * tenths;
-    let elapsed = Timestamp::now().duration_since(last);
-    due.saturating_sub(Duration::try_from(elapsed).unwrap_or_default())
+    elapsed(last, Timestamp::now()).map_or(Duration::ZERO, |elapsed| due.saturating_sub(elapsed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_time_in_the_future_is_due_now() {
+        let policy = ImageSetPolicy::new("default", crate::api::ImageSetPolicySpec::default());
+        let hour = Duration::from_secs(3600);
+        let in_future = |ahead: Duration| Timestamp::now().checked_add(ahead).unwrap();
+        assert_eq!(due_in(&policy, in_future(24 * hour), hour), Duration::ZERO);
+        assert!(due_in(&policy, in_future(Duration::from_secs(20)), hour) >= hour, "clocks differ");
+        assert!(due_in(&policy, Timestamp::now(), hour) > hour / 2);
+        assert_eq!(due_in(&policy, Timestamp::UNIX_EPOCH, hour), Duration::ZERO);
+    }
 }

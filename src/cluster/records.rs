@@ -1,20 +1,21 @@
 //! Reads the records of one controller. A record that has not changed since the last pass is not parsed again: after some
 //! upgrades they are by far the largest thing that a pass reads. Reads only; `apply` writes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
+use super::FIELD_MANAGER;
 use super::observe::read;
-use crate::domain::Reference;
 use crate::domain::finding::{Finding, Reason};
 use crate::domain::inspection::Inspected;
 use crate::domain::record::Record;
 use crate::domain::resolution::escaped;
 use crate::domain::snapshot::Read;
+use crate::domain::{Reference, ResolvedImage};
 
 /// Label of a ConfigMap that holds a record; its value is one of the two below.
 pub const RECORD_LABEL: &str = "imageset-controller.io/record";
@@ -24,6 +25,18 @@ pub const OF_IMAGES: &str = "true";
 pub const OF_INSPECTION: &str = "inspection";
 /// Key of the record in its ConfigMap.
 pub const RECORD_KEY: &str = "record.yaml";
+
+/// What a read of the records brought.
+pub struct ReadRecords {
+    /// Records of images that can be used.
+    pub images: Read<Vec<Record>>,
+    /// What operator images said of themselves.
+    pub inspected: Vec<Inspected>,
+    /// Names of records of images that exist and cannot be used.
+    pub unusable: BTreeSet<String>,
+    /// Why they cannot.
+    pub findings: Vec<Finding>,
+}
 
 /// The records in one namespace.
 pub struct Records {
@@ -66,25 +79,23 @@ impl Records {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).versions.get(name).cloned()
     }
 
-    /// The records that can be read; a corrupted one is told and not believed.
-    pub async fn read(&self) -> (Read<Vec<Record>>, Vec<Inspected>, Vec<Finding>) {
+    /// The records that can be used. One that is damaged, or that somebody else wrote last, is reported and not used: a record is a
+    /// cache of what a registry served, and nobody else can write one.
+    pub async fn read(&self) -> ReadRecords {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let what = format!("list configmaps in {}", self.namespace);
         let labelled = ListParams::default().labels(&format!("{RECORD_LABEL} in ({OF_IMAGES},{OF_INSPECTION})"));
         match read(&what, api.list(&labelled)).await {
-            Read::Known(list) => {
-                let (records, inspected, findings) = self.readable(&list.items);
-                (Read::Known(records), inspected, findings)
-            }
-            Read::KindMissing => (Read::KindMissing, Vec::new(), Vec::new()),
-            Read::Failed(failure) => (Read::Failed(failure), Vec::new(), Vec::new()),
+            Read::Known(list) => self.readable(&list.items),
+            Read::KindMissing => ReadRecords::without(Read::KindMissing),
+            Read::Failed(failure) => ReadRecords::without(Read::Failed(failure)),
         }
     }
 
-    fn readable(&self, maps: &[ConfigMap]) -> (Vec<Record>, Vec<Inspected>, Vec<Finding>) {
+    fn readable(&self, maps: &[ConfigMap]) -> ReadRecords {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut now = Seen::default();
-        let mut findings = Vec::new();
+        let (mut findings, mut unusable) = (Vec::new(), BTreeSet::new());
         for map in maps {
             let key = (map.name_any(), map.resource_version().unwrap_or_default());
             now.versions.insert(key.0.clone(), key.1.clone());
@@ -92,9 +103,18 @@ impl Records {
                 Ok(kept) => {
                     now.parsed.insert(key, kept);
                 }
-                Err(error) => {
+                Err(unusable_for) => {
                     let object = format!("ConfigMap {}/{}", map.namespace().unwrap_or_default(), map.name_any());
-                    findings.push(Finding::new(Reason::RecordUnreadable, object, escaped(&error)));
+                    let (reason, message) = match unusable_for {
+                        Unusable::Damaged(error) => (Reason::RecordUnreadable, error),
+                        Unusable::WrittenBy(manager) => {
+                            (Reason::RecordEdited, format!("its content was written by {manager}; it is not used"))
+                        }
+                    };
+                    findings.push(Finding::new(reason, object, escaped(&message)));
+                    if map.labels().get(RECORD_LABEL).is_some_and(|kind| kind == OF_IMAGES) {
+                        unusable.insert(map.name_any());
+                    }
                 }
             }
         }
@@ -106,15 +126,58 @@ impl Records {
                 Kept::Inspection(one) => inspected.push(Inspected::clone(one)),
             }
         }
-        (records, inspected, findings)
+        ReadRecords { images: Read::Known(records), inspected, unusable, findings }
     }
 }
 
-fn kept(map: &ConfigMap) -> Result<Kept, String> {
+impl ReadRecords {
+    fn without(images: Read<Vec<Record>>) -> Self {
+        Self { images, inspected: Vec::new(), unusable: BTreeSet::new(), findings: Vec::new() }
+    }
+}
+
+/// Why a record is not used.
+#[derive(Debug, PartialEq)]
+enum Unusable {
+    /// It is not what its name says.
+    Damaged(String),
+    /// This field manager wrote its content.
+    WrittenBy(String),
+}
+
+fn kept(map: &ConfigMap) -> Result<Kept, Unusable> {
+    let kind = map.labels().get(RECORD_LABEL).map_or(OF_IMAGES, String::as_str);
+    let kept = parsed(map, kind).map_err(Unusable::Damaged)?;
+    match writer(map) {
+        Some(manager) if manager == FIELD_MANAGER => Ok(kept),
+        Some(manager) => Err(Unusable::WrittenBy(manager)),
+        // The API server always knows one, unless somebody has cleared its list.
+        None => Err(Unusable::WrittenBy("somebody who has cleared metadata.managedFields".to_owned())),
+    }
+}
+
+/// Whether a ConfigMap is a record of this kind, whatever its labels say.
+pub(super) fn is_record(map: &ConfigMap, kind: &str) -> bool {
+    parsed(map, kind).is_ok()
+}
+
+/// Who wrote the content as it is, by what the API server knows of field managers; the controller, where it is among them. `None`
+/// where nobody owns it.
+fn writer(map: &ConfigMap) -> Option<String> {
+    let owns = |fields: &serde_json::Value| {
+        fields.get("f:data").and_then(|data| data.get(format!("f:{RECORD_KEY}"))).is_some()
+    };
+    let entries = map.managed_fields().iter().filter(|entry| entry.fields_v1.as_ref().is_some_and(|one| owns(&one.0)));
+    let mut managers: Vec<&str> = entries.filter_map(|entry| entry.manager.as_deref()).collect();
+    managers.sort_by_key(|manager| *manager != FIELD_MANAGER);
+    managers.first().map(|manager| (*manager).to_owned())
+}
+
+fn parsed(map: &ConfigMap, kind: &str) -> Result<Kept, String> {
     let text =
         map.data.as_ref().and_then(|data| data.get(RECORD_KEY)).ok_or_else(|| format!("it has no key {RECORD_KEY}"))?;
-    match map.labels().get(RECORD_LABEL).map(String::as_str) {
-        Some(OF_INSPECTION) => inspected(map, text).map(Box::new).map(Kept::Inspection),
+    match kind {
+        OF_INSPECTION => inspected(map, text).map(Box::new).map(Kept::Inspection),
         _ => record(map, text).map(Box::new).map(Kept::Images),
     }
 }
@@ -134,5 +197,36 @@ fn record(map: &ConfigMap, text: &str) -> Result<Record, String> {
     }
     let other = record.images.iter().find(|(reference, image): &(&Reference, _)| **reference != image.reference);
     other.map_or(Ok(()), |(reference, _)| Err(format!("the entry of {reference} is of another image")))?;
+    let differs = |(reference, image): &(&Reference, &ResolvedImage)| {
+        reference.digest().is_some_and(|digest| *digest != image.digest)
+    };
+    let differing = record.images.iter().find(differs);
+    differing.map_or(Ok(()), |(reference, _)| Err(format!("the entry of {reference} has another digest")))?;
     Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A ConfigMap whose content these field managers own.
+    fn map(managers: &[&str]) -> ConfigMap {
+        let entry = |manager: &&str| json!({ "manager": manager, "operation": "Update", "fieldsV1": { "f:data": { "f:record.yaml": {} } } });
+        let mut entries: Vec<_> = managers.iter().map(entry).collect();
+        entries.push(
+            json!({ "manager": "labels", "operation": "Update", "fieldsV1": { "f:metadata": { "f:labels": {} } } }),
+        );
+        serde_json::from_value(json!({ "metadata": { "name": "a", "managedFields": entries } })).unwrap()
+    }
+
+    #[test]
+    fn the_writer_of_the_content_is_told_and_not_that_of_labels() {
+        assert_eq!(writer(&map(&[FIELD_MANAGER])).as_deref(), Some(FIELD_MANAGER));
+        assert_eq!(writer(&map(&["kubectl-edit"])).as_deref(), Some("kubectl-edit"));
+        let both = writer(&map(&["argocd-controller", FIELD_MANAGER]));
+        assert_eq!(both.as_deref(), Some(FIELD_MANAGER), "who applies the same content changes nothing");
+        assert_eq!(writer(&map(&[])), None);
+    }
 }

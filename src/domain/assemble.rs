@@ -30,9 +30,20 @@ pub(super) struct Assembled {
     pub warnings: Vec<Finding>,
     /// What should be asked for beside, of a set that is stored already.
     pub ask: BTreeSet<Reference>,
+    /// The record has another digest than the stored set or the registry.
+    pub contradicted: Vec<Contradiction>,
     /// When its digests were asked for; for a set from the stored record that may be long ago. Not known where no
     /// record tells.
     pub resolved_at: Option<Timestamp>,
+}
+
+/// A recorded digest that is not used.
+#[derive(Debug)]
+pub(super) struct Contradiction {
+    pub reference: Reference,
+    pub recorded: Digest,
+    /// What the stored set pins, or the registry serves where the set was edited.
+    pub used: Digest,
 }
 
 /// Why there is no set (yet).
@@ -57,6 +68,9 @@ pub(super) struct Recipe<'a> {
     pub pinned: BTreeMap<ImageName, Digest>,
     /// Every image counts as required: nothing in the cluster says otherwise yet.
     pub everything_required: bool,
+    /// What is recorded counts only where the registry says the same now: the set was edited, and its record is not what it was made
+    /// from.
+    pub record_in_doubt: bool,
 }
 
 /// Whether the manifests for the nodes are known to be there.
@@ -142,7 +156,8 @@ impl Recipe<'_> {
         let mut omitted = Vec::new();
         let mut ask = BTreeSet::new();
         let mut pending = false;
-        let (mut single, mut beside) = (Vec::new(), BTreeSet::new());
+        let (mut single, mut beside, mut contradicted) = (Vec::new(), BTreeSet::new(), Vec::new());
+        let mut moved = Vec::new();
         let mut troubles = self.troubles();
         for (name, reference) in &references {
             let may_omit = !required.contains(name) && self.snapshot.settings.on_missing == OnMissing::OmitUnneeded;
@@ -152,6 +167,13 @@ impl Recipe<'_> {
                 }
                 Pin::Pending => pending = true,
                 Pin::Stored(digest) => {
+                    contradicted.extend(self.contradiction(reference, digest));
+                    // What the record should hold, the registry has to say.
+                    let lost = record.images.remove(reference).is_some() || self.record_is_unusable();
+                    if lost && !self.snapshot.answers.images.contains_key(reference) {
+                        beside.insert(reference.clone());
+                    }
+                    moved.extend(self.moved(reference, digest));
                     entries.insert(name.clone(), digest);
                 }
                 Pin::Failed(failure) => troubles.failed(failure),
@@ -194,6 +216,9 @@ impl Recipe<'_> {
                             if !image.is_index() {
                                 single.push(reference.clone());
                             }
+                            if self.record_in_doubt || self.is_pinned(name, &image) {
+                                contradicted.extend(self.contradiction(reference, image.digest));
+                            }
                             record.missing.remove(reference);
                             entries.insert(name.clone(), image.digest);
                             record.images.insert(reference.clone(), image);
@@ -223,14 +248,18 @@ impl Recipe<'_> {
                 })?;
         let unchanged = match own {
             Some(own) => own.images == record.images && own.missing == record.missing,
+            None if self.record_is_unusable() => false,
             None => record.images.is_empty() && record.missing.is_empty(),
         };
         if !unchanged {
             record.resolved_at = self.snapshot.observed_at;
         }
         let resolved_at = (own.is_some() || !unchanged).then_some(record.resolved_at);
-        let warnings = self.single_platform(&single);
-        Ok(Assembled { set, record: (!unchanged).then_some(record), omitted, warnings, ask: beside, resolved_at })
+        let mut warnings = self.single_platform(&single);
+        warnings.extend(self.record_edited(&contradicted));
+        warnings.extend(moved);
+        let record = (!unchanged).then_some(record);
+        Ok(Assembled { set, record, omitted, warnings, ask: beside, contradicted, resolved_at })
     }
 
     /// This recipe's record, if it is kept already.
@@ -241,6 +270,33 @@ impl Recipe<'_> {
     /// This recipe's record, or one that has nothing yet.
     pub fn record(&self) -> Record {
         self.own_record().cloned().unwrap_or_else(|| self.empty_record())
+    }
+
+    /// A record of this name exists, and is not used.
+    fn record_is_unusable(&self) -> bool {
+        self.snapshot.unusable_records.contains(&self.key.name())
+    }
+
+    /// The own record's entry for a reference, where it has another digest than the one that is used.
+    fn contradiction(&self, reference: &Reference, used: Digest) -> Option<Contradiction> {
+        let recorded = self.own_record()?.images.get(reference)?.digest;
+        (recorded != used).then(|| Contradiction { reference: reference.clone(), recorded, used })
+    }
+
+    /// The registry was asked for what the stored set pins, and has another digest under the tag.
+    fn moved(&self, reference: &Reference, pinned: Digest) -> Option<Finding> {
+        let now = self.snapshot.answers.images.get(reference).and_then(Answer::known)?.digest;
+        let is_moved = reference.digest().is_none() && now != pinned;
+        is_moved.then(|| super::drift::tag_moved::finding(self.object(), reference, pinned, now))
+    }
+
+    fn record_edited(&self, contradicted: &[Contradiction]) -> Option<Finding> {
+        let first = contradicted.first()?;
+        let references: Vec<&Reference> = contradicted.iter().map(|one| &one.reference).collect();
+        let by = if self.record_in_doubt { "the registry serves" } else { "the set pins" };
+        let message = format!("{} has other digests than {by}: {}", self.key.name(), listed(&references, NAMED));
+        let finding = Finding::new(Reason::RecordEdited, self.object(), message);
+        Some(finding.with_evidence(first.recorded.short(), first.used.short()))
     }
 
     fn empty_record(&self) -> Record {
@@ -254,13 +310,18 @@ impl Recipe<'_> {
         }
     }
 
-    /// What is recorded counts before what the registry says now (a stored digest never changes silently), the own
-    /// record before our stored set, and this before the records of other releases that pull the same reference.
+    /// What is pinned counts before what the registry says now: a stored digest never changes silently. The stored set counts before
+    /// the own record, and this before the records of other releases that pull the same reference.
+    ///
+    /// A record is a cache of what a registry said and anybody with the right can edit it. By itself it makes a set where there is
+    /// none, swaps one for another version's and puts an edited one back. It never changes what a set has that stands as the
+    /// controller wrote it: there the registry has to say the same.
     fn pin(&self, name: &ImageName, reference: &Reference, may_omit: bool) -> Pin<'_> {
         let answer = self.snapshot.answers.images.get(reference);
         let repin = self.snapshot.settings.tag_moved == TagMoved::Repin && reference.digest().is_none();
         let own = self.own_record().and_then(|record| record.images.get(reference));
-        if let Some(digest) = self.stored_pin(name, reference).filter(|_| own.is_none()) {
+        let stored = self.stored_pin(name, reference);
+        if let Some(digest) = stored.filter(|digest| own.is_none_or(|image| image.digest != *digest)) {
             return match answer {
                 Some(Answer::Known(image)) if repin || image.digest == digest => Pin::Resolved(image),
                 _ => Pin::Stored(digest),
@@ -268,6 +329,7 @@ impl Recipe<'_> {
         }
         let others = self.snapshot.records.known().into_iter().flatten();
         let recorded = own.or_else(|| others.into_iter().find_map(|record| record.images.get(reference)));
+        let recorded = recorded.filter(|image| self.counts(name, reference, image));
         let lacks = |image: &ResolvedImage| !self.uncovered(name, &self.with_presence(reference, image)).is_empty();
         let unsuited = recorded.filter(|image| lacks(image));
         match (recorded, answer) {
@@ -288,6 +350,15 @@ impl Recipe<'_> {
             (None, Some(Answer::Failed(failure))) => Pin::Failed(failure),
             (None, None) => self.unasked(reference, may_omit),
         }
+    }
+
+    /// Whether a recorded digest may be used without another word of the registry.
+    fn counts(&self, name: &ImageName, reference: &Reference, recorded: &ResolvedImage) -> bool {
+        let stands = !self.pinned.is_empty() && !self.is_pinned(name, recorded);
+        // The policy names that very digest: a person asked.
+        let asked_for = reference.digest() == Some(&recorded.digest);
+        let answer = self.snapshot.answers.images.get(reference).and_then(Answer::known);
+        !(stands || self.record_in_doubt) || asked_for || answer.is_some_and(|now| now.digest == recorded.digest)
     }
 
     fn unasked(&self, reference: &Reference, may_omit: bool) -> Pin<'_> {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::adoption::PulledFrom;
 use super::answer::Hints;
-use super::assemble::{Obstacle, Recipe};
+use super::assemble::{Assembled, Obstacle, Recipe};
 use super::builds::Builds;
 use super::decision::{Action, Decision, Goal, GoalState, OperatorKnowledge, Purpose};
 use super::finding::{Finding, Reason};
@@ -296,7 +296,7 @@ impl<'desk> Desk<'desk> {
         let key = self.builds.record_key(order.images.release(), self.installation);
         let snapshot = self.snapshot;
         let existing = self.stored.iter().find(|set| set.name == order.name.as_str());
-        let recipe = self.recipe(order, &key);
+        let mut recipe = self.recipe(order, &key);
         let claimed = self.claimed.get(&order.name).cloned();
         let standing =
             existing.filter(|set| claimed.is_none() && stored::as_we_wrote_it_for(set, &key)).and_then(|set| {
@@ -309,7 +309,7 @@ impl<'desk> Desk<'desk> {
             // Also where it serves another version already: nothing is ever swapped in for it.
             (Some(set), _) if !set.ours && !snapshot.settings.take_ownership => stored::foreign(set, &recipe),
             (set, Some(refused)) => stored::stand_in(set, refused, &recipe),
-            (_, None) => match recipe.assemble() {
+            (existing, None) => match self.assemble(&mut recipe, existing.filter(|_| claimed.is_none())) {
                 Err(Obstacle::Ask(references)) => {
                     self.decision.questions.images.extend(references);
                     Worked::in_state(GoalState::Resolving, standing.map(|(entries, _)| entries))
@@ -334,6 +334,16 @@ impl<'desk> Desk<'desk> {
         worked
     }
 
+    /// Builds the set; where an edited one would be put back from a record that it was not made from, by the registry's word.
+    fn assemble(&self, recipe: &mut Recipe<'_>, existing: Option<&StoredImageSet>) -> Result<Assembled, Obstacle> {
+        let assembled = recipe.assemble()?;
+        if existing.is_none_or(|set| !stored::puts_record_in_doubt(set, &assembled, recipe)) {
+            return Ok(assembled);
+        }
+        recipe.record_in_doubt = true;
+        recipe.assemble()
+    }
+
     fn recipe<'a>(&self, order: &'a Order, key: &'a RecordKey) -> Recipe<'a>
     where
         'desk: 'a,
@@ -348,6 +358,7 @@ impl<'desk> Desk<'desk> {
             name: &order.name,
             key,
             everything_required: self.snapshot.installation.known().is_none_or(Option::is_none),
+            record_in_doubt: false,
         }
     }
 

@@ -153,7 +153,8 @@ reasons! {
     ReadForbidden, Ready, Blocking, "The apiserver denied a read that a decision needs.", "give the controller's role this right; deploy/base has all that it needs";
     ViewForbidden, Ready, Warning, "The apiserver denied a read that only something that is told needs; everything else goes on.", "give the controller's role this right; deploy/base has all that it needs";
     ViewFailed, Ready, Warning, "A read failed that only something that is told needs; everything else goes on.", "it is tried again; look at the apiserver if it lasts";
-    RecordUnreadable, Ready, Warning, "A record of resolved digests is damaged; it is not used.", "delete the ConfigMap; its digests are taken from the stored ImageSet, or resolved again";
+    RecordUnreadable, Ready, Warning, "A record of resolved digests is damaged; it is not used. The record of a wanted set is written again.", "find out who changed the ConfigMap (metadata.managedFields); where the record is of no wanted set, delete the ConfigMap";
+    ObjectNotManaged, Ready, Blocking, "An object of the name that the controller needs exists, and the controller did not create it; it is left as it is.", "delete or rename the object that the message names";
     InspectionNotStarted, Ready, Blocking, "The Job that would ask an operator image cannot be made.", "the message says why; deploy/base has the namespace, the account and the rights";
     ReadFailed, Ready, Blocking, "A read from the apiserver failed.", "it is retried; look at the apiserver if it lasts";
 
@@ -211,6 +212,7 @@ reasons! {
     NothingToPrepare, Prepared, Normal, "prepare.versions is empty.", "";
     AllVersionsPrepared, Prepared, Normal, "Every version of prepare.versions is staged, or ready and waiting for its operator.", "";
     GateUnsupported, Prepared, Warning, "spec.gate is set, and this Kubernetes has no ValidatingAdmissionPolicy.", "use Kubernetes 1.30 or newer, or set spec.gate: Disabled";
+    GateNotManaged, Prepared, Warning, "spec.gate is set, and an admission policy or binding of the gate's name exists that the controller did not create.", "delete or rename it: kubectl get validatingadmissionpolicies,validatingadmissionpolicybindings imageset-controller-gate; or set spec.gate: Disabled";
     GlassBroken, Prepared, Warning, "An operator image passed the gate by the annotation imageset-controller.io/break-glass.", "take the annotation off when its set is stored";
     DiscoveryFailed, Prepared, Warning, "Newer operator releases could not be looked for; what was found before still counts.", "see the message; the controller needs to list the tags of the operator image's repository";
     PrepareRequestInvalid, Prepared, Warning, "A part of the annotation imageset-controller.io/prepare cannot be understood; it is not used, and everything else goes on.", "write VERSION=TIME, several with commas between them, such as v1.42.4=2026-12-01T18:00:00Z, or let imageset-controller prepare write it";
@@ -229,6 +231,7 @@ reasons! {
     // Drifted
     NoDrift, Drifted, Normal, "Nothing differs from what is pinned.", "";
     ImageSetEdited, Drifted, Warning, "A set of ours was changed by somebody else.", "put wanted digests into spec.images.digests instead of editing the set";
+    RecordEdited, Drifted, Warning, "A record of resolved digests was changed by somebody else, or disagrees with the stored set; it is not used. Stored digests stay, and the registry is asked for what the record should hold.", "find out who changed the ConfigMap (metadata.managedFields) and stop it; where the record is of no wanted set, delete the ConfigMap";
     TagMoved, Drifted, Warning, "A tag resolves to another digest than the pinned one.", "find out why; spec.tagMoved: Repin stores the new digest in a set of ours, any other is changed where it is kept";
     TagGone, Drifted, Warning, "A tag of a pinned image is gone from the registry; as far as is known the pinned digest is still served.", "nothing breaks now; push the tag again before the registry collects what no tag names";
     DigestGone, Drifted, Warning, "The registry no longer serves a pinned digest.", "push or mirror it again: nodes that do not have it cannot pull it";

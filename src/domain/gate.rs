@@ -34,6 +34,8 @@ pub enum SeenGate {
     Denies,
     /// Something of it, or something else.
     Differs,
+    /// An object of its name that the controller did not create.
+    NotManaged,
 }
 
 impl From<Option<Enforcement>> for SeenGate {
@@ -73,6 +75,13 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     let mut plan = Plan::default();
     let wanted = wanted(settings.gate, settings.mode);
     match &snapshot.gate {
+        Read::Known(SeenGate::NotManaged) => {
+            if wanted.is_some() {
+                let message = "the controller did not create it, and leaves it as it is";
+                let object = "ValidatingAdmissionPolicy imageset-controller-gate";
+                plan.findings.push(Finding::new(Reason::GateNotManaged, object, message));
+            }
+        }
         Read::Known(seen) => {
             if *seen != SeenGate::from(wanted) {
                 plan.action = Some(Action::SetGate(wanted));

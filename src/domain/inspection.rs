@@ -11,6 +11,7 @@ use super::decision::{Action, Decision, StartInspection};
 use super::finding::{Finding, Reason};
 use super::settings::{Mode, PrepareVersion};
 use super::snapshot::Read;
+use super::stored_time::elapsed;
 use super::{Digest, ImageName, OperatorImages, Reference, Release, Snapshot};
 
 /// The pause before an image is run again that did not answer at first.
@@ -297,8 +298,10 @@ fn step(snapshot: &Snapshot, wanted: &Wanted) -> (Finding, Vec<Action>, Option<T
         }
         JobState::Failed { at, why } => (failed(why), at, why),
     };
-    let due = at.saturating_add(pause(job.attempt)).unwrap_or(Timestamp::MAX);
-    match may_run && snapshot.observed_at >= due {
+    let pause = pause(job.attempt);
+    let waited = elapsed(*at, snapshot.observed_at);
+    let due = at.saturating_add(pause).unwrap_or(Timestamp::MAX);
+    match may_run && waited.is_none_or(|waited| waited >= pause.unsigned_abs()) {
         true => (finding, vec![end(job), start(job.attempt.saturating_add(1), Some(why.clone()))], None),
         false => (finding, Vec::new(), may_run.then_some(due)),
     }

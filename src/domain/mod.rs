@@ -40,6 +40,7 @@ mod same_name;
 pub mod settings;
 pub mod snapshot;
 pub mod stored;
+pub mod stored_time;
 pub mod verification;
 
 pub use builds::lists_of;

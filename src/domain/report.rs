@@ -281,6 +281,8 @@ pub struct Outcome {
 pub struct ActionFailure {
     /// Somebody else wrote the object at the same moment (409): look again.
     pub conflict: bool,
+    /// An object of this name exists, and the controller did not create it.
+    pub not_managed: bool,
     /// The object, such as `ImageSet calico-v3.31.7`.
     pub object: String,
     /// What the apiserver answered, escaped and cut.
@@ -396,7 +398,7 @@ fn swapped(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Optio
             operator: target,
             at,
             // A pod tells whole seconds: it was Ready for less than one more.
-            gap_seconds: at.as_second() - ready_since.as_second() + 1,
+            gap_seconds: (at.as_second() - ready_since.as_second()).max(0) + 1,
         })
     })
 }
@@ -424,6 +426,8 @@ fn write_finding(outcome: &Outcome) -> Option<Finding> {
     let failure = outcome.failure.as_ref()?;
     let reason = match failure.conflict {
         true => Reason::WriteConflict,
+        false if failure.not_managed && failure.object.starts_with("Validating") => Reason::GateNotManaged,
+        false if failure.not_managed => Reason::ObjectNotManaged,
         // The sets are written by then.
         false if failure.object.starts_with("Job ") => Reason::InspectionNotStarted,
         false => Reason::WriteRefused,

@@ -59,6 +59,9 @@ pub struct Snapshot {
     pub gate: Read<SeenGate>,
     /// What was resolved before, and kept.
     pub records: Read<Vec<Record>>,
+    /// Names of records that exist and are not used: damaged, or written by somebody else.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub unusable_records: BTreeSet<String>,
     /// What operator images said of themselves, and who is being asked.
     pub inspections: Inspections,
     /// What the registries answered.
@@ -91,6 +94,7 @@ impl Default for Snapshot {
             pods: Read::default(),
             gate: Read::default(),
             records: Read::default(),
+            unusable_records: BTreeSet::new(),
             inspections: Inspections::default(),
             answers: Answers::default(),
             recheck_due: false,

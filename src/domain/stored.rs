@@ -19,7 +19,7 @@ pub const CONTESTED_AFTER: u32 = 3;
 
 /// The stored object against the set that it should be.
 pub(super) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, recipe: &Recipe<'_>) -> Worked {
-    let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
+    let Assembled { set, record, omitted, warnings, resolved_at, contradicted, .. } = assembled;
     let entries = Some(set.entries().clone());
     let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
     let mut findings = warnings;
@@ -49,8 +49,12 @@ pub(super) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
                 };
                 let other = stored.origin.as_ref().is_none_or(|origin| origin.content != set.origin().content);
                 let repin = recipe.snapshot.settings.tag_moved == TagMoved::Repin;
-                if !repin && (lost || (other && recipe.asked_anew(stored))) {
-                    let message = "it was edited, its record is lost, and the registry serves other digests now";
+                let disagree = !contradicted.is_empty();
+                if !repin && (lost || (other && (disagree || recipe.asked_anew(stored)))) {
+                    let message = match disagree {
+                        true => "it was edited, and its record and the registry have different digests",
+                        false => "it was edited, its record is lost, and the registry serves other digests now",
+                    };
                     findings.push(Finding::new(Reason::TagMoved, object, message));
                     return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
                 }
@@ -70,6 +74,17 @@ pub(super) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
         actions.push(Action::StoreImageSet(Box::new(StoreImageSet { set, precondition, motive })));
     }
     Worked { state: GoalState::Ready, entries, omitted, resolved_at, actions, findings }
+}
+
+/// Whether the record that a set would be put back from is not the one that it was made from: the content that follows from it is
+/// not the one that the set's annotation tells of. The registry decides then.
+pub(super) fn puts_record_in_doubt(stored: &StoredImageSet, assembled: &Assembled, recipe: &Recipe<'_>) -> bool {
+    let set = &assembled.set;
+    let follows = match &stored.origin {
+        Some(origin) => origin.content == set.origin().content,
+        None => parsed_entries(stored).is_some_and(|entries| entries == *set.entries()),
+    };
+    stored.ours && edited(stored) && !made_for_other(stored, set) && !follows && recipe.own_record().is_some()
 }
 
 /// Made for another version or another place: whether it was edited since says nothing of what this one pins.

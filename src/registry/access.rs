@@ -15,6 +15,9 @@ const DOCKER_HUB_ENDPOINT: &str = "registry-1.docker.io";
 pub struct Access {
     /// Pull secrets in the Installation's order.
     pub credentials: Vec<DockerConfig>,
+    /// Credentials of whoever runs this process, which come before the pull secrets. They are only sent with trust settings that the
+    /// same person gave: see [`RegistrySettings::trust_of_others`].
+    pub personal: Vec<DockerConfig>,
     /// Registries that need more than the Installation says.
     pub registries: Vec<RegistrySettings>,
 }
@@ -34,6 +37,9 @@ pub struct RegistrySettings {
     pub ca_pem: Option<Vec<u8>>,
     /// Speak HTTP without TLS, credentials included. Only ever by this opt-in, for loopback as well.
     pub plain_http: bool,
+    /// The authorities, the token service or plain HTTP were set by somebody else than the person whose credentials are
+    /// [`Access::personal`]: these stay at home.
+    pub trust_of_others: bool,
 }
 
 /// A registry as it is asked: the settings that hold for one host and port.
@@ -49,6 +55,8 @@ pub(super) struct Endpoint {
     pub ca_pem: Option<Vec<u8>>,
     /// See [`RegistrySettings::plain_http`].
     pub plain_http: bool,
+    /// See [`RegistrySettings::trust_of_others`].
+    pub trust_of_others: bool,
     own_credentials: Option<DockerConfig>,
 }
 
@@ -103,6 +111,7 @@ impl Access {
             token_service: entry.and_then(|entry| entry.token_service.clone()),
             ca_pem: entry.and_then(|entry| entry.ca_pem.clone()),
             plain_http,
+            trust_of_others: entry.is_some_and(|entry| entry.trust_of_others),
             own_credentials: entry.and_then(|entry| entry.credentials.clone()),
         };
         Ok((endpoint, repository))
@@ -122,19 +131,35 @@ impl Access {
     /// All credentials that a conversation with this endpoint may know, whatever the repository.
     pub(super) fn all_credentials<'a>(&'a self, endpoint: &'a Endpoint) -> impl Iterator<Item = &'a Credential> {
         // What is sent for one repository can be answered for another.
-        self.credentials.iter().chain(&endpoint.own_credentials).flat_map(DockerConfig::credentials)
+        self.configurations(endpoint).chain(&endpoint.own_credentials).flat_map(DockerConfig::credentials)
+    }
+
+    /// What may be sent to this endpoint, less its own.
+    pub(super) fn configurations(&self, endpoint: &Endpoint) -> impl Iterator<Item = &DockerConfig> {
+        let personal = if endpoint.trust_of_others { &[][..] } else { &self.personal };
+        personal.iter().chain(&self.credentials)
     }
 
     /// The credentials to try for a repository of this endpoint, in order.
     pub(super) fn credentials(&self, endpoint: &Endpoint, repository: &str) -> Vec<Credential> {
         let own = matching(&endpoint.own_credentials, &endpoint.host, repository);
         let mut all: Vec<Credential> = own.into_iter().cloned().collect();
-        for credential in matching(&self.credentials, &endpoint.host, repository) {
+        let personal = if endpoint.trust_of_others { &[][..] } else { &self.personal };
+        let of_both = matching(personal, &endpoint.host, repository).into_iter();
+        for credential in of_both.chain(matching(&self.credentials, &endpoint.host, repository)) {
             if !all.contains(credential) {
                 all.push(credential.clone());
             }
         }
         all
+    }
+
+    /// The registry that is asked for a reference without personal credentials that would fit, because others set how it is trusted.
+    #[must_use]
+    pub fn keeps_back_for(&self, reference: &Reference) -> Option<String> {
+        let (endpoint, repository) = self.endpoint(reference).ok()?;
+        let fits = !matching(&self.personal, &endpoint.host, &repository).is_empty();
+        (endpoint.trust_of_others && fits).then_some(endpoint.host)
     }
 
     fn entry(&self, host: &str) -> Option<&RegistrySettings> {
@@ -210,10 +235,39 @@ mod tests {
                 },
             ],
             credentials: vec![DockerConfig::of_password("docker.io", "hub", "p")],
+            personal: Vec::new(),
         };
         assert_eq!(place(&access, "index.docker.io/calico/node:v1"), "http://mirror.example:5000/v2/hub/calico/node");
         let (endpoint, repository) = access.endpoint(&"calico/node:v1".parse().unwrap()).unwrap();
         assert_eq!(access.credentials(&endpoint, &repository).len(), 1, "the hub's own stay with the hub");
+    }
+
+    #[test]
+    fn personal_credentials_stay_at_home_where_others_set_the_trust() {
+        let registry = |host: &str, trust_of_others: bool| RegistrySettings {
+            host: host.to_owned(),
+            trust_of_others,
+            ..RegistrySettings::default()
+        };
+        let mirrored = RegistrySettings { mirror: Some("other.example/hub".to_owned()), ..registry("quay.io", false) };
+        let hosts = ["own.example", "other.example", "quay.io"];
+        let access = Access {
+            registries: vec![registry("own.example", false), registry("other.example", true), mirrored],
+            personal: hosts.iter().map(|host| DockerConfig::of_password(host, "me", "p")).collect(),
+            credentials: hosts.iter().map(|host| DockerConfig::of_password(host, "cluster", "q")).collect(),
+        };
+        let sent = |reference: &str| {
+            let (endpoint, repository) = access.endpoint(&reference.parse().unwrap()).unwrap();
+            let all = access.all_credentials(&endpoint).count();
+            (access.credentials(&endpoint, &repository).len(), all, access.keeps_back_for(&reference.parse().unwrap()))
+        };
+        assert_eq!(sent("own.example/a/b:v1"), (2, 6, None));
+        assert_eq!(sent("other.example/a/b:v1"), (1, 3, Some("other.example".to_owned())));
+        assert_eq!(
+            sent("quay.io/a/b:v1"),
+            (1, 3, Some("other.example".to_owned())),
+            "its mirror has an entry of its own"
+        );
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl<'a> Session<'a> {
         memory: &'a Memory,
         repositories: Vec<String>,
     ) -> Self {
-        memory.belong_to(&access.credentials);
+        memory.belong_to(&access.configurations(endpoint).cloned().collect::<Vec<_>>());
         let doubted = memory.begin();
         let open = memory.state().version.is_some() && !doubted && !awaits_limit(endpoint, memory);
         let standing = watch::Sender::new(Standing { open, ..Standing::default() });

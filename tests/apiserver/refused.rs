@@ -73,6 +73,7 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
         ("goldmanes", "list "),
         ("deployments", "get deployments.apps tigera-operator/tigera-operator"),
         ("pods", "list pods in tigera-operator"),
+        ("replicasets", "list replicasets.apps in tigera-operator"),
         ("configmaps", "list configmaps in imageset-controller"),
     ] {
         let rights = Rights::remove(&world, resource).await;

@@ -13,7 +13,7 @@ use crate::testbox::rules::{Features, OperatorRules, Variant, strict_problems};
 use crate::testbox::{ControlPlane, Registry, apply_yaml, images};
 use crate::{assert_says, run, told};
 
-const DEPLOYMENT: &str = "
+pub const DEPLOYMENT: &str = "
 apiVersion: v1
 kind: Namespace
 metadata: {name: tigera-operator}

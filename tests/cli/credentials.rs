@@ -4,8 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use serde_json::json;
+
+use crate::cluster::DEPLOYMENT;
+use crate::testbox::crds::{self, Kind as OperatorKind};
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
-use crate::testbox::{Kind, Registry};
+use crate::testbox::rules::{OperatorRules, Variant};
+use crate::testbox::{ControlPlane, Kind, Registry, apply_yaml};
 use crate::{assert_says, command, told};
 
 const USER: &str = "robot";
@@ -86,4 +91,84 @@ async fn a_credential_helper_is_asked_for_the_registry_and_what_it_prints_is_nev
     let (code, _, stderr) = pin(r#"{"credsStore": "none"}"#);
     assert_eq!(code, 2);
     assert!(!stderr.contains("note: "), "{stderr}");
+}
+
+/// A cluster whose policy and Installation name this registry, asked in plain HTTP.
+async fn cluster(host: &str) -> ControlPlane {
+    let control_plane = ControlPlane::start("cli-credentials").await.unwrap();
+    let client = control_plane.client();
+    let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/imageset-controller.io_imagesetpolicies.yaml");
+    apply_yaml(client.clone(), &fs::read_to_string(definition).unwrap()).await.unwrap();
+    crds::install(&client).await.unwrap();
+    let policy = format!(
+        "apiVersion: imageset-controller.io/v1alpha1\nkind: ImageSetPolicy\nmetadata: {{name: default}}\nspec:\n  registries: \
+         [{{host: '{host}', plainHttp: true}}]\n"
+    );
+    for text in [DEPLOYMENT, &policy] {
+        apply_yaml(client.clone(), text).await.unwrap();
+    }
+    let installation = OperatorKind::Installation.object("default", json!({ "variant": "Calico", "registry": host }));
+    OperatorKind::Installation.api(&client).create(&Default::default(), &installation).await.unwrap();
+    control_plane
+}
+
+/// Whoever writes the policy must not decide how the password of whoever looks at the cluster travels.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_does_not_weaken_how_this_machines_password_travels() {
+    let registry =
+        Registry::start(Kind::Htpasswd { user: USER.to_owned(), password: PASSWORD.to_owned() }).await.unwrap();
+    let host = registry.host();
+    let rules = OperatorRules::for_version("v1.40.15").unwrap();
+    let names = rules.names_of(Variant::Calico);
+    let references: Vec<String> =
+        names.iter().map(|name| rules.default_reference(Variant::Calico, name, false).unwrap()).collect();
+    images::push_release(&registry.access().unwrap(), &references, None).await.unwrap();
+    let control_plane = cluster(&host).await;
+    let kubeconfig = control_plane.kubeconfig().to_str().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let asked = folder.path().join("asked");
+    let answer = format!(
+        "echo asked >> {}; echo '{{\"ServerURL\":\"\",\"Username\":\"{USER}\",\"Secret\":\"{PASSWORD}\"}}'",
+        asked.display()
+    );
+    program(folder.path(), "docker-credential-good", &answer);
+
+    for config in [registry.docker_config_json(), r#"{"credsStore": "good"}"#.to_owned()] {
+        fs::write(folder.path().join("config.json"), &config).unwrap();
+        let run = |arguments: &[&str]| {
+            let mut command = command(&[arguments, &["--kubeconfig", &kubeconfig]].concat());
+            let path = format!("{}:/usr/bin:/bin", folder.path().display());
+            let (code, stdout, stderr) =
+                told(&command.env("PATH", path).env("DOCKER_CONFIG", folder.path()).output().unwrap());
+            assert!(!stdout.contains(PASSWORD) && !stderr.contains(PASSWORD), "{stdout}{stderr}");
+            (code, stdout, stderr)
+        };
+        registry.forget_requests().unwrap();
+        let (code, _, stderr) = run(&["generate", "--from-cluster"]);
+        assert_eq!(code, 2, "{stderr}");
+        let flag = format!("--plain-http {host}");
+        assert_says(&stderr, &["note: the credentials of this machine for", &host, "are not sent", &flag, "error: "]);
+        assert_eq!(stderr.matches("note: the credentials").count(), 1, "{stderr}");
+        let requests = registry.requests().unwrap();
+        assert!(!requests.is_empty() && requests.iter().all(|one| one.authorization == "-"), "{requests:#?}");
+        assert!(!asked.exists(), "a helper was asked for what is not sent");
+
+        // The person at this machine says so: then it is.
+        let (code, set, stderr) = run(&["generate", "--from-cluster", "--plain-http", &host]);
+        assert_eq!((code, stderr.contains("note: ")), (0, false), "{stderr}");
+        assert!(set.contains("name: calico-v3.31.7"), "{set}");
+        let _ = fs::remove_file(&asked);
+    }
+
+    // The same for verify, which compares a stored set.
+    let entry = json!({ "image": "calico/node", "digest": format!("sha256:{}", "0".repeat(64)) });
+    let set = OperatorKind::ImageSet.object("calico-v3.31.7", json!({ "images": [entry] }));
+    OperatorKind::ImageSet.api(&control_plane.client()).create(&Default::default(), &set).await.unwrap();
+    fs::write(folder.path().join("config.json"), registry.docker_config_json()).unwrap();
+    registry.forget_requests().unwrap();
+    let mut verify = command(&["verify", "--kubeconfig", &kubeconfig]);
+    let (_, _, stderr) = told(&verify.env("DOCKER_CONFIG", folder.path()).output().unwrap());
+    let requests = registry.requests().unwrap();
+    assert!(!requests.is_empty() && requests.iter().all(|one| one.authorization == "-"), "{requests:#?} {stderr}");
+    assert_says(&stderr, &["note: the credentials of this machine for", &format!("--plain-http {host}")]);
 }

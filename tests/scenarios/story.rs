@@ -50,6 +50,12 @@ pub(crate) struct Scenario {
     /// References that were of one platform only when they were recorded.
     #[serde(default)]
     pub(crate) recorded_single: BTreeMap<Reference, Platform>,
+    /// References whose recorded digest somebody has changed.
+    #[serde(default)]
+    pub(crate) recorded_other: BTreeSet<Reference>,
+    /// Releases whose record somebody else has written, so that it is not used.
+    #[serde(default)]
+    pub(crate) records_not_used: BTreeSet<Release>,
     /// They were recorded before there were nodes: nobody asked for platform manifests.
     #[serde(default)]
     pub(crate) recorded_without_nodes: bool,
@@ -233,6 +239,11 @@ impl MadeUpRegistry {
     }
 }
 
+/// A digest that somebody wrote into a record.
+fn other(reference: &Reference) -> Digest {
+    Digest::of(format!("other {reference}").as_bytes())
+}
+
 /// What the made-up registry holds for a reference: an index for the usual platforms.
 pub(crate) fn resolved(reference: &Reference) -> ResolvedImage {
     let windows = reference.repository().ends_with("-windows") || reference.repository().ends_with("/windows-upgrade");
@@ -348,6 +359,8 @@ pub(crate) fn expand(scenario: &Scenario) -> Snapshot {
             });
         }
     }
+    let not_used = scenario.records_not_used.iter().map(|release| RecordKey::new(*release, &installation).name());
+    snapshot.unusable_records.extend(not_used);
     if let Read::Known(records) = &mut snapshot.records {
         for release in &scenario.records {
             let images = references(release, &installation).into_values();
@@ -355,6 +368,9 @@ pub(crate) fn expand(scenario: &Scenario) -> Snapshot {
                 let mut image = resolved(reference);
                 if let (Content::Index { children }, false) = (&mut image.content, scenario.recorded_without_nodes) {
                     children.iter_mut().for_each(|child| child.presence = Presence::Present);
+                }
+                if scenario.recorded_other.contains(reference) {
+                    image.digest = other(reference);
                 }
                 if let Some(platform) = scenario.recorded_single.get(reference) {
                     image.content = Content::Manifest { platform: platform.clone() };

@@ -7,6 +7,7 @@ use super::View;
 use crate::domain::adoption::PulledFrom;
 use crate::domain::finding::{Finding, Reason};
 use crate::domain::snapshot::Workload;
+use crate::domain::stored_time::elapsed;
 
 /// How long after a change of the set a template may still be an old one: the controllers of GatewayAPI and Istio do not watch
 /// ImageSets and notice at their resync, which is every five minutes (domain rules, "When it shows").
@@ -39,11 +40,13 @@ fn settles_at(view: &View<'_>) -> Option<Timestamp> {
     // A set that was prepared long ago is new to the templates when its operator takes over.
     let pods = view.snapshot.operator_pods.known().into_iter().flatten();
     let taken_over = pods.filter(|pod| pod.ready).filter_map(|pod| pod.ready_since).max();
-    let settles = changed.max(taken_over.unwrap_or(changed)).checked_add(SETTLES_WITHIN).ok()?;
+    let since = changed.max(taken_over.unwrap_or(changed));
+    let settles = since.checked_add(SETTLES_WITHIN).ok()?;
     // Both are whole seconds: the same one proves nothing.
     let of_this_set = remembered.current_image_set.as_deref().is_none_or(|set| set == name.as_str());
     let adopted = of_this_set && remembered.adopted_since.is_some_and(|since| since > changed);
-    (!adopted && view.snapshot.observed_at < settles).then_some(settles)
+    let elapsed = elapsed(since, view.snapshot.observed_at)?;
+    (!adopted && elapsed < SETTLES_WITHIN.unsigned_abs()).then_some(settles)
 }
 
 /// What was drift a moment ago still is.

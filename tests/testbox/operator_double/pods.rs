@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -43,10 +43,18 @@ pub async fn operator_pods(client: &Client, options: &Options) -> Result<Vec<Ope
         .context("listing the operator's pods")?
         .items
         .iter()
+        .filter(|pod| is_of_replica_set(pod, &options.deployment))
         .map(|pod| read(pod, &options.deployment))
         .collect();
     pods.sort_by_key(|pod| pod.created);
     Ok(pods)
+}
+
+/// Whether a ReplicaSet of this Deployment controls the pod; a label is anybody's to set.
+fn is_of_replica_set(pod: &Pod, deployment: &str) -> bool {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    let prefix = format!("{deployment}-");
+    owners.any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet" && owner.name.starts_with(&prefix))
 }
 
 fn read(pod: &Pod, container: &str) -> OperatorPod {
@@ -139,14 +147,14 @@ impl Stage {
             .and_then(|metadata| metadata.labels.clone())
             .unwrap_or_default();
         labels.insert(POD_LABEL.0.to_owned(), POD_LABEL.1.to_owned());
+        let owner = self.replica_set(options, deployment, &replica_set, &labels).await?;
         let pod: Pod = serde_json::from_value(json!({
             "metadata": {
                 "name": name,
                 "labels": labels,
-                // There is no ReplicaSet in between; a garbage collector must find whom the reference names.
                 "ownerReferences": [{
-                    "apiVersion": "apps/v1", "kind": "Deployment", "name": options.deployment,
-                    "uid": deployment.uid().unwrap_or_default(), "controller": true,
+                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": replica_set,
+                    "uid": owner.uid().unwrap_or_default(), "controller": true,
                 }],
             },
             "spec": spec,
@@ -157,6 +165,45 @@ impl Stage {
         let pod = read(&created, &options.deployment);
         self.set_pod_status(api, options, &pod, false).await?;
         Ok(pod)
+    }
+
+    /// The ReplicaSet of the Deployment's template, as the Deployment controller makes it.
+    async fn replica_set(
+        &self,
+        options: &Options,
+        deployment: &Deployment,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<ReplicaSet> {
+        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &options.namespace);
+        let uid = deployment.uid().unwrap_or_default();
+        if let Some(found) = api.get_opt(name).await.context("reading a ReplicaSet")? {
+            let owned = found.owner_references().iter().any(|owner| owner.uid == uid);
+            if owned {
+                return Ok(found);
+            }
+            // Of a Deployment that was deleted; nobody collects garbage here.
+            api.delete(name, &DeleteParams::default()).await.context("deleting a ReplicaSet")?;
+        }
+        let made: ReplicaSet = serde_json::from_value(json!({
+            "metadata": {
+                "name": name,
+                "labels": labels,
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "Deployment", "name": options.deployment, "uid": uid,
+                    "controller": true,
+                }],
+            },
+            "spec": {
+                "replicas": 1,
+                "selector": { "matchLabels": labels },
+                "template": {
+                    "metadata": { "labels": labels },
+                    "spec": deployment.spec.as_ref().and_then(|spec| spec.template.spec.clone()),
+                },
+            },
+        }))?;
+        api.create(&PostParams::default(), &made).await.context("creating a ReplicaSet")
     }
 
     async fn set_pod_status(&self, api: &Api<Pod>, options: &Options, pod: &OperatorPod, ready: bool) -> Result<()> {

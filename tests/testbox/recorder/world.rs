@@ -74,6 +74,8 @@ impl World {
         let name = revision.name();
         if revision.verb == Verb::Delete {
             self.pods.remove(&name);
+        } else if !is_of_replica_set(&revision.object, &config.deployment) {
+            // Anybody can give a pod the operator's labels.
         } else if let Some(image) = container_image(&revision.object.data["spec"], &config.deployment) {
             let status = &revision.object.data["status"];
             let is_ready = |one: &Value| one["type"] == "Ready" && one["status"] == "True";
@@ -179,6 +181,14 @@ pub fn stored_set(object: &DynamicObject) -> StoredSet {
         set: NamedSet { name: object.name_any(), entries },
         annotations: object.annotations().clone(),
     }
+}
+
+/// Whether a ReplicaSet of the operator's Deployment controls this pod.
+fn is_of_replica_set(pod: &DynamicObject, deployment: &str) -> bool {
+    let prefix = format!("{deployment}-");
+    pod.owner_references()
+        .iter()
+        .any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet" && owner.name.starts_with(&prefix))
 }
 
 fn container_image(pod_spec: &Value, container: &str) -> Option<String> {
