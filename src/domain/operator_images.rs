@@ -11,10 +11,10 @@ use super::{ImageName, ImageSetName, ProductVersion, Reference, Release, Variant
 /// What the tag of an image for FIPS mode has behind the tag of its normal twin (operator v1.28 to v1.42).
 const FIPS_SUFFIX: &str = "-fips";
 
-/// The most images that one operator build may name. The longest known list has 109, and each is asked for.
+/// The most images that one operator build may name. The longest known list has 85, and each is asked for.
 pub const MOST_IMAGES: usize = 256;
 
-/// The most registries that one operator build may name. Known lists have up to four; each has connections and buffers of its
+/// The most registries that one operator build may name. Known lists have up to three; each has connections and buffers of its
 /// own while it is asked.
 pub const MOST_REGISTRIES: usize = 8;
 
@@ -290,6 +290,31 @@ mod tests {
             own_image: "quay.io/tigera/operator:v1.30.4".parse().unwrap(),
             rejected: BTreeSet::from(["tigera/operator".parse().unwrap()]),
         }
+    }
+
+    #[test]
+    fn lists_are_bounded_and_known_ones_are_far_below() {
+        let of_hosts = |hosts: usize, images: usize| PrintedImages {
+            calico_images: (0..images)
+                .map(|number| format!("{}.example/calico/i{number}:v1", number % hosts).parse().unwrap())
+                .collect(),
+            ..printed()
+        };
+        // Quay.io is among the others.
+        assert!(OperatorImages::new(of_hosts(MOST_REGISTRIES - 1, MOST_IMAGES - 4)).is_ok());
+        let refused = OperatorImages::new(of_hosts(60, 60)).unwrap_err();
+        assert_eq!(refused, InvalidOperatorImages::TooManyRegistries(61));
+        let refused = OperatorImages::new(of_hosts(1, 5_000)).unwrap_err();
+        assert_eq!(refused, InvalidOperatorImages::TooManyImages(5_004));
+        let mut most = (0, 0);
+        let catalogue = crate::domain::Catalogue::embedded();
+        for images in catalogue.releases().filter_map(|release| catalogue.get(&release)) {
+            let printed = images.as_printed();
+            let all = [&printed.calico_images, &printed.enterprise_images, &printed.common_images];
+            let hosts: BTreeSet<&str> = all.into_iter().flatten().map(Reference::registry).collect();
+            most = (most.0.max(all.iter().map(|images| images.len()).sum::<usize>()), most.1.max(hosts.len()));
+        }
+        assert!(most.0 * 2 < MOST_IMAGES && most.1 * 2 <= MOST_REGISTRIES, "{most:?} are too near to the limits");
     }
 
     fn texts<'a>(references: impl IntoIterator<Item = &'a Reference>) -> Vec<String> {

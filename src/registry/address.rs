@@ -15,7 +15,7 @@ pub enum AddressClass {
     Loopback,
     /// Link-local, and the other addresses where clouds keep their metadata services.
     LinkLocal,
-    /// Nothing to connect to: unspecified, multicast, broadcast, documentation, reserved.
+    /// Nothing to connect to: unspecified, multicast, broadcast, discarded, reserved.
     Unusable,
 }
 
@@ -46,8 +46,10 @@ impl AddressClass {
         if name == "localhost" || name.ends_with(".localhost") {
             return Self::Loopback;
         }
-        if matches!(name.as_str(), "metadata" | "metadata.google.internal" | "instance-data" | "instance-data.ec2.internal")
-        {
+        if matches!(
+            name.as_str(),
+            "metadata" | "metadata.google.internal" | "instance-data" | "instance-data.ec2.internal"
+        ) {
             return Self::LinkLocal;
         }
         let known = psl::domain(name.as_bytes()).is_some_and(|domain| domain.suffix().is_known());
@@ -61,9 +63,10 @@ impl AddressClass {
         // 192.0.0.0/24 (RFC 6890) has no hosts of the internet; Oracle Cloud's older metadata service is in it.
         } else if address.is_link_local() || METADATA_V4.contains(&address) || (first, second, third) == (192, 0, 0) {
             Self::LinkLocal
-        } else if address.is_private() || (first == 100 && second & 0xc0 == 64) || (first == 198 && second & 0xfe == 18) {
+        } else if address.is_private() || (first == 100 && second & 0xc0 == 64) || (first == 198 && second & 0xfe == 18)
+        {
             Self::Private
-        } else if first == 0 || first >= 224 || address.is_documentation() || (first, second, third) == (192, 88, 99) {
+        } else if first == 0 || first >= 224 || (first, second, third) == (192, 88, 99) {
             Self::Unusable
         } else {
             Self::Public
@@ -86,7 +89,7 @@ impl AddressClass {
                 inner @ (Self::Loopback | Self::LinkLocal) => inner,
                 _ => Self::Private,
             }
-        } else if (first, second) == (0x2001, 0x0db8) || (first, second, third, fourth) == (0x100, 0, 0, 0) {
+        } else if (first, second, third, fourth) == (0x100, 0, 0, 0) {
             Self::Unusable
         } else {
             Self::Public
@@ -188,8 +191,7 @@ mod tests {
             ("192.0.0.192", AddressClass::LinkLocal),
             ("192.0.1.1", AddressClass::Public),
             ("198.19.255.255", AddressClass::Private),
-            ("192.0.2.7", AddressClass::Unusable),
-            ("2001:db8::1", AddressClass::Unusable),
+            ("192.88.99.1", AddressClass::Unusable),
             ("100::1", AddressClass::Unusable),
             ("2002:a00:1::1", AddressClass::Private),
             ("2002:7f00:1::", AddressClass::Loopback),

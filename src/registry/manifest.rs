@@ -21,8 +21,21 @@ const MOST_ENTRIES: usize = 512;
 
 /// Go's operating systems (`go tool dist list`).
 const SYSTEMS: [&str; 15] = [
-    "aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9",
-    "solaris", "wasip1", "windows",
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "wasip1",
+    "windows",
 ];
 /// Go's processors.
 const ARCHITECTURES: [&str; 14] = [
@@ -331,7 +344,8 @@ fn is_built_for(platform: &Platform) -> bool {
         });
         VARIANTS.contains(&variant) || (numbers(major) && minor.is_none_or(numbers))
     };
-    let plain_build = |build: &str| build.len() <= 24 && build.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let plain_build =
+        |build: &str| build.len() <= 24 && build.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     SYSTEMS.contains(&platform.os.as_str())
         && ARCHITECTURES.contains(&platform.architecture.as_str())
         && platform.variant.as_deref().is_none_or(plain_variant)
@@ -339,7 +353,8 @@ fn is_built_for(platform: &Platform) -> bool {
 }
 
 fn digest(text: &str) -> Result<Digest, ManifestProblem> {
-    text.parse().map_err(|error| invalid(quoting("a digest that is not of the form sha256:<64 digits>", format!("{error}"))))
+    text.parse()
+        .map_err(|error| invalid(quoting("a digest that is not of the form sha256:<64 digits>", format!("{error}"))))
 }
 
 impl EntryPlatform {

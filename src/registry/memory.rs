@@ -240,7 +240,9 @@ impl State {
         }
         self.received.push_back(secret);
         let bytes = |received: &VecDeque<Secret>| received.iter().map(|secret| secret.expose().len()).sum::<usize>();
-        while self.received.len() > MOST_RECEIVED || (self.received.len() > 1 && bytes(&self.received) > MOST_TOKEN_BYTES) {
+        while self.received.len() > MOST_RECEIVED
+            || (self.received.len() > 1 && bytes(&self.received) > MOST_TOKEN_BYTES)
+        {
             self.received.pop_front();
         }
     }

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _};
 use futures::future::{Either, join_all, select};
+use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -250,10 +250,13 @@ impl RegistryClient {
         let session = Session::new(&self.transport, access, endpoint, &memory, repositories);
         let Ok(_seat) = tokio::time::timeout_at(call.deadline, self.seat(&memory)).await else {
             let trouble = Trouble::new(RegistryFailureKind::Timeout, "other registries were asked all the time");
-            return group.iter().map(|wanted| {
-                (call.tick)();
-                (wanted.position, Err(session.failure(&trouble, wanted.reference)))
-            }).collect();
+            return group
+                .iter()
+                .map(|wanted| {
+                    (call.tick)();
+                    (wanted.position, Err(session.failure(&trouble, wanted.reference)))
+                })
+                .collect();
         };
         let mut images = group.iter().map(|wanted| Box::pin(self.resolve_one(&session, wanted, call)) as Running<'_>);
         let Some(first) = images.next() else { return Vec::new() };
@@ -471,7 +474,8 @@ fn check_digest(answer: &Answer, expected: Option<&Digest>) -> Result<(), Troubl
         return Ok(());
     }
     let quoted = format!("header Docker-Content-Digest {claimed:?} with the bytes of {}", answer.digest);
-    let unquoted = format!("another digest in the header Docker-Content-Digest than that of the bytes, {}", answer.digest);
+    let unquoted =
+        format!("another digest in the header Docker-Content-Digest than that of the bytes, {}", answer.digest);
     Err(Trouble::quoting(RegistryFailureKind::InvalidAnswer, unquoted, &quoted))
 }
 

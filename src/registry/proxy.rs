@@ -179,7 +179,8 @@ impl From<ProxyFailed> for Trouble {
 
 /// Reads a variable's value. What is wrong with it is told without quoting it: there may be a password in it.
 fn proxy(variable: &'static str, value: OsString) -> Result<Arc<Proxy>, ProxyFailed> {
-    let unusable = || ProxyFailed::new(format!("{variable} is not the address of a proxy: http://HOST:PORT or https://…"));
+    let unusable =
+        || ProxyFailed::new(format!("{variable} is not the address of a proxy: http://HOST:PORT or https://…"));
     let value = Zeroizing::new(value.into_string().map_err(|_| unusable())?);
     let matcher = Matcher::builder().all(value.trim()).build();
     let found = matcher.intercept(&Uri::from_static("http://registry.invalid/")).ok_or_else(unusable)?;

@@ -245,7 +245,8 @@ impl<'a> Session<'a> {
         let answer = answer?;
         let mut state = self.memory.state();
         state.version = Some(answer.version);
-        if let Some(announced) = RateLimit::read(&answer.headers, Instant::now()).filter(|_| answer.stranger.is_none()) {
+        if let Some(announced) = RateLimit::read(&answer.headers, Instant::now()).filter(|_| answer.stranger.is_none())
+        {
             match &mut state.rate {
                 Some(rate) => rate.update(announced),
                 rate => *rate = Some(announced),

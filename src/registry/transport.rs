@@ -196,8 +196,10 @@ impl Transport {
     /// Sends a request, follows redirects where allowed, and reads the whole answer.
     pub(super) async fn ask(&self, endpoint: &Endpoint, mut ask: Ask<'_>) -> Result<Answer, Trouble> {
         let first = ask.url.clone();
-        let mut from = None;
+        let (mut from, mut names) = (None, class_of_host(&endpoint.base));
         for _ in 0..=MOST_REDIRECTS {
+            self.check_reach(&ask, names)?;
+            names = names.and(class_of_host(&ask.url));
             let response = self.send(endpoint, &ask).await?;
             let here = class_of_server(&response, &ask.url);
             let from = from.get_or_insert(From { class: here, narrowed: here, version: response.version() });
@@ -214,7 +216,6 @@ impl Transport {
     }
 
     async fn send(&self, endpoint: &Endpoint, ask: &Ask<'_>) -> Result<http::Response<Incoming>, Trouble> {
-        self.check_reach(ask)?;
         let method = match (&ask.form, ask.head) {
             (Some(_), _) => Method::POST,
             (None, true) => Method::HEAD,
@@ -258,22 +259,24 @@ impl Transport {
     }
 
     /// Refuses places that whoever sent us has no business with, as far as the address tells. The rest is seen when names are
-    /// resolved, or never: a proxy resolves them itself.
-    fn check_reach(&self, ask: &Ask<'_>) -> Result<(), Trouble> {
+    /// resolved; a proxy resolves them itself, so that there the name has to tell. `names` is what the names of the registry
+    /// and of all hosts that it was redirected by may lead to.
+    fn check_reach(&self, ask: &Ask<'_>, names: AddressClass) -> Result<(), Trouble> {
         let Reach::SentBy(class) = ask.reach else { return Ok(()) };
-        let host = ask.url.host_str().unwrap_or_default();
         let proxied = || ask.url.as_str().parse().is_ok_and(|uri| !matches!(self.proxies.to(&uri), Ok(None)));
-        let target = match literal_address(&ask.url) {
-            Some(address) => AddressClass::of(address),
-            None if proxied() => AddressClass::of_name(host),
+        let (within, target) = match literal_address(&ask.url) {
+            Some(address) => (class.may_send_to(AddressClass::of(address)), address.to_string()),
+            None if proxied() => {
+                let host = ask.url.host_str().unwrap_or_default();
+                (names.may_send_to(AddressClass::of_name(host)), host.to_owned())
+            }
             None => return Ok(()),
         };
-        if class.may_send_to(target) {
+        if within {
             return Ok(());
         }
         let unquoted = "sent to an address that is further inside than the registry's";
-        let host = host.trim_matches(['[', ']']);
-        Err(Trouble::quoting(RegistryFailureKind::RefusedTarget, unquoted, &format!("sent to {host}")))
+        Err(Trouble::quoting(RegistryFailureKind::RefusedTarget, unquoted, &format!("sent to {target}")))
     }
 
     async fn exchange(
@@ -487,6 +490,12 @@ async fn next_frame(incoming: &mut Incoming, until: Option<Instant>) -> Result<O
     frame.transpose().map_err(|error| explained(&error))
 }
 
+/// What an address names, before anybody is asked for it.
+fn class_of_host(url: &Url) -> AddressClass {
+    let by_name = || AddressClass::of_name(url.host_str().unwrap_or_default());
+    literal_address(url).map_or_else(by_name, AddressClass::of)
+}
+
 /// Points `ask` at a redirect's target, by the rules: no plain HTTP after HTTPS, no credentials for another origin, nobody
 /// sent further in than the registry stands.
 fn follow(
@@ -496,9 +505,8 @@ fn follow(
     ask: &mut Ask<'_>,
     target: Url,
 ) -> Result<(), Trouble> {
-    let refused = |unquoted: &str, text: String| {
-        Err(Trouble::quoting(RegistryFailureKind::RefusedTarget, unquoted, &text))
-    };
+    let refused =
+        |unquoted: &str, text: String| Err(Trouble::quoting(RegistryFailureKind::RefusedTarget, unquoted, &text));
     let host = target.host_str().unwrap_or_default();
     let plain = target.scheme() == "http" && ask.url.scheme() == "http" && endpoint.plain_http;
     if target.scheme() != "https" && !plain {
@@ -553,7 +561,11 @@ fn explained(error: &(dyn Error + 'static)) -> Trouble {
         if let Some(AddressRefused(name)) = cause.downcast_ref::<AddressRefused>() {
             let further = "whose addresses are further inside than the registry's";
             let unquoted = format!("sent to a host {further}");
-            return Trouble::quoting(RegistryFailureKind::RefusedTarget, unquoted, &format!("sent to {name}, {further}"));
+            return Trouble::quoting(
+                RegistryFailureKind::RefusedTarget,
+                unquoted,
+                &format!("sent to {name}, {further}"),
+            );
         }
         if let Some(hyper) = cause.downcast_ref::<hyper::Error>()
             && hyper.is_parse()

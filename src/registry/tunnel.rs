@@ -134,9 +134,8 @@ where
 /// Asks the proxy for a tunnel to the target. hyper-util's `Tunnel` would do, but it does not tell what the proxy answered.
 async fn tunnel(stream: Stream, proxy: &Proxy, target: &Uri) -> Result<Stream, ProxyFailed> {
     let target = format!("{}:{}", target.host().unwrap_or_default(), target.port_u16().unwrap_or(443));
-    let lost = |error: io::Error| {
-        ProxyFailed::for_target(&target, |target| format!("{proxy}, asked for {target}: {error}"))
-    };
+    let lost =
+        |error: io::Error| ProxyFailed::for_target(&target, |target| format!("{proxy}, asked for {target}: {error}"));
     let mut stream = TokioIo::new(stream);
     let mut request = Zeroizing::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes());
     if let Some(authorization) = &proxy.authorization {
