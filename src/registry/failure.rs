@@ -11,11 +11,11 @@ use crate::domain::RegistryFailureKind;
 use crate::domain::resolution::LONGEST_RETRY_AFTER_SECONDS;
 
 /// The longest text that is kept of a registry's answer, in bytes; messages show less of it.
-const LONGEST_QUOTED: usize = 2048;
+pub(super) const LONGEST_QUOTED: usize = 2048;
 
 /// The error codes of the OCI distribution specification 1.1, those that distribution has beside them, and those that Harbor,
 /// Quay and Artifactory are known to send. A code that is not listed is foreign text like any other.
-const CODES: [&str; 27] = [
+pub(super) const CODES: [&str; 27] = [
     "BLOB_UNKNOWN",
     "BLOB_UPLOAD_INVALID",
     "BLOB_UPLOAD_UNKNOWN",
@@ -175,7 +175,7 @@ fn said(headers: &HeaderMap, body: &[u8]) -> Said {
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), cut to [`LONGEST_RETRY_AFTER_SECONDS`].
-fn retry_after_seconds(headers: &HeaderMap, now_seconds: i64) -> Option<u64> {
+pub(super) fn retry_after_seconds(headers: &HeaderMap, now_seconds: i64) -> Option<u64> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         text.parse().unwrap_or(u64::MAX)

@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 use super::credentials::Secret;
 
 /// Stands in the place of a secret.
-const MARK: &str = "[redacted]";
+pub(super) const MARK: &str = "[redacted]";
 /// The longest text that is searched and returned, in bytes. Messages show less of it
 /// ([`crate::domain::resolution::LONGEST_ANSWER`]).
-const LONGEST_TEXT: usize = 1024;
+pub(super) const LONGEST_TEXT: usize = 1024;
 /// The shortest secret that is searched for, in bytes. Shorter ones stand in any text by chance: marking them would tell
 /// where, and hide the message.
 const SHORTEST_SECRET: usize = 4;
@@ -37,7 +37,7 @@ pub(super) fn redacted<'a>(text: &str, secrets: impl IntoIterator<Item = &'a Sec
 }
 
 /// The texts that a secret is searched as, in lower case.
-fn forms(secret: &Secret) -> Vec<Zeroizing<String>> {
+pub(super) fn forms(secret: &Secret) -> Vec<Zeroizing<String>> {
     let secret = secret.expose();
     if secret.len() < SHORTEST_SECRET {
         return Vec::new();
