@@ -1,5 +1,6 @@
 //! `make bench`: measures the release binary that it is given against the product's limits and prints `BENCH name value limit unit`; exit
-//! code 1 if a limit is passed. With the word `pods` behind the binary only what pods at scale take, with `reaction` only how it reacts and idles. Real parts (the box), no timed assertion anywhere else.
+//! code 1 if a limit is passed. With the word `pods` behind the binary only what pods at scale take, with `reaction` only how it reacts and idles,
+//! with `hostile` only what it takes while registries do their worst. Real parts (the box), no timed assertion anywhere else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod far_registry;
@@ -66,10 +67,12 @@ async fn main() -> ExitCode {
     let mut measured = vec![Measured::limited("release_binary", file.len() as f64 / 1e6, 12.0, "MB")];
     if part.as_deref() == Some("reaction") {
         measured.extend(reaction::measure(&binary).await.unwrap());
+    } else if part.as_deref() == Some("hostile") {
+        measured.extend(hostile::measure(&binary).await.unwrap());
     } else if part.as_deref() != Some("pods") {
         measured.extend(all_but_pods(&binary).await.unwrap());
     }
-    if part.as_deref() != Some("reaction") {
+    if !matches!(part.as_deref(), Some("reaction" | "hostile")) {
         measured.extend(pods::measure(&binary).await.unwrap());
     }
     for Measured { name, value, limit, unit } in &measured {
