@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 
-pub use crate::registry::properties::{challenge, docker_config, manifest};
+pub use crate::registry::properties::{
+    challenge, connect_answer, docker_config, error_body, manifest, rate_headers, tags_page, token_answer,
+};
 
 use crate::domain::explain::Words;
 use crate::domain::{Catalogue, ImageName, Reference, RegistryLayout};
@@ -194,14 +196,19 @@ mod tests {
     #[test]
     fn every_corpus_holds_the_properties() {
         type Property = fn(&[u8]);
-        let targets: [(&str, Property); 7] = [
+        let targets: [(&str, Property); 12] = [
             ("challenge", challenge),
+            ("connect_answer", connect_answer),
             ("docker_config", docker_config),
+            ("error_body", error_body),
             ("manifest", manifest),
             ("operator_manifest", operator_manifest),
             ("operator_output", operator_output),
             ("operator_words", operator_words),
+            ("rate_headers", rate_headers),
             ("reference", reference),
+            ("tags_page", tags_page),
+            ("token_answer", token_answer),
         ];
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
         let fuzzed = fs::read_dir(root.join("fuzz_targets")).unwrap().map(|entry| entry.unwrap().path());

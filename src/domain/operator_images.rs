@@ -11,6 +11,13 @@ use super::{ImageName, ImageSetName, ProductVersion, Reference, Release, Variant
 /// What the tag of an image for FIPS mode has behind the tag of its normal twin (operator v1.28 to v1.42).
 const FIPS_SUFFIX: &str = "-fips";
 
+/// The most images that one operator build may name. The longest known list has 85, and each is asked for.
+pub const MOST_IMAGES: usize = 256;
+
+/// The most registries that one operator build may name. Known lists have up to three; each has connections and buffers of its
+/// own while it is asked.
+pub const MOST_REGISTRIES: usize = 8;
+
 /// The printed output of one operator build, taken apart: what `--version` and `--print-images=list` say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -59,6 +66,12 @@ pub enum InvalidOperatorImages {
     /// A reference has no tag, or a digest beside it: the lists of an operator are by tag.
     #[error("{0} is not a reference by tag alone")]
     NotByTag(Reference),
+    /// More images than are asked for.
+    #[error("it names {0} images; no operator needs more than {MOST_IMAGES}")]
+    TooManyImages(usize),
+    /// Images of more registries than are asked.
+    #[error("it names images of {0} registries; no operator needs more than {MOST_REGISTRIES}")]
+    TooManyRegistries(usize),
     /// A reference has no two path segments for a key.
     #[error(transparent)]
     NoKey(#[from] InvalidImageName),
@@ -96,6 +109,15 @@ impl OperatorImages {
     /// See [`InvalidOperatorImages`].
     pub fn new(printed: PrintedImages) -> Result<Self, InvalidOperatorImages> {
         let images = Self(printed);
+        let PrintedImages { calico_images, enterprise_images, common_images, own_image, .. } = &images.0;
+        let all = || calico_images.iter().chain(enterprise_images).chain(common_images).chain([own_image]);
+        let registries: BTreeSet<&str> = all().map(Reference::registry).collect();
+        if all().count() > MOST_IMAGES {
+            return Err(InvalidOperatorImages::TooManyImages(all().count()));
+        }
+        if registries.len() > MOST_REGISTRIES {
+            return Err(InvalidOperatorImages::TooManyRegistries(registries.len()));
+        }
         for variant in [Variant::Calico, Variant::Enterprise] {
             let version = images.product_version(variant);
             let mut tags: BTreeMap<ImageName, Vec<&str>> = BTreeMap::new();
@@ -268,6 +290,31 @@ mod tests {
             own_image: "quay.io/tigera/operator:v1.30.4".parse().unwrap(),
             rejected: BTreeSet::from(["tigera/operator".parse().unwrap()]),
         }
+    }
+
+    #[test]
+    fn lists_are_bounded_and_known_ones_are_far_below() {
+        let of_hosts = |hosts: usize, images: usize| PrintedImages {
+            calico_images: (0..images)
+                .map(|number| format!("{}.example/calico/i{number}:v1", number % hosts).parse().unwrap())
+                .collect(),
+            ..printed()
+        };
+        // Quay.io is among the others.
+        assert!(OperatorImages::new(of_hosts(MOST_REGISTRIES - 1, MOST_IMAGES - 4)).is_ok());
+        let refused = OperatorImages::new(of_hosts(60, 60)).unwrap_err();
+        assert_eq!(refused, InvalidOperatorImages::TooManyRegistries(61));
+        let refused = OperatorImages::new(of_hosts(1, 5_000)).unwrap_err();
+        assert_eq!(refused, InvalidOperatorImages::TooManyImages(5_004));
+        let mut most = (0, 0);
+        let catalogue = crate::domain::Catalogue::embedded();
+        for images in catalogue.releases().filter_map(|release| catalogue.get(&release)) {
+            let printed = images.as_printed();
+            let all = [&printed.calico_images, &printed.enterprise_images, &printed.common_images];
+            let hosts: BTreeSet<&str> = all.into_iter().flatten().map(Reference::registry).collect();
+            most = (most.0.max(all.iter().map(|images| images.len()).sum::<usize>()), most.1.max(hosts.len()));
+        }
+        assert!(most.0 * 2 < MOST_IMAGES && most.1 * 2 <= MOST_REGISTRIES, "{most:?} are too near to the limits");
     }
 
     fn texts<'a>(references: impl IntoIterator<Item = &'a Reference>) -> Vec<String> {

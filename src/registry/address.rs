@@ -8,18 +8,28 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub enum AddressClass {
     /// Routed on the internet.
     Public,
-    /// Private networks (RFC 1918, RFC 4193) and shared address space (RFC 6598).
+    /// Private networks (RFC 1918, RFC 4193), shared address space (RFC 6598), local-use NAT64 (RFC 8215), benchmarking
+    /// (RFC 2544).
     Private,
     /// This machine.
     Loopback,
-    /// Link-local, where clouds keep their metadata services.
+    /// Link-local, and the other addresses where clouds keep their metadata services.
     LinkLocal,
-    /// Nothing to connect to: unspecified, multicast, broadcast, reserved.
+    /// Nothing to connect to: unspecified, multicast, broadcast, discarded, reserved.
     Unusable,
 }
 
+/// Metadata and host services of clouds that are not at a link-local address: Azure's wire server, Alibaba Cloud.
+const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
+/// The same in IPv6: AWS, Google Cloud, Scaleway (by their own documentation).
+const METADATA_V6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0x0042, 0, 0, 0, 0, 0, 0x42),
+];
+
 impl AddressClass {
-    /// The class of an address; an IPv4 address inside IPv6 counts as itself.
+    /// Returns the class of an address. An IPv4 address inside IPv6 counts as itself.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match address {
@@ -28,15 +38,35 @@ impl AddressClass {
         }
     }
 
+    /// Returns the class of a name that a proxy resolves, so that its addresses are not known here. A name below a public
+    /// suffix may stand on the internet; any other name exists in an internal network only.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        let name = plain(name);
+        if name == "localhost" || name.ends_with(".localhost") {
+            return Self::Loopback;
+        }
+        if matches!(
+            name.as_str(),
+            "metadata" | "metadata.google.internal" | "instance-data" | "instance-data.ec2.internal"
+        ) {
+            return Self::LinkLocal;
+        }
+        let known = psl::domain(name.as_bytes()).is_some_and(|domain| domain.suffix().is_known());
+        if known { Self::Public } else { Self::Private }
+    }
+
     fn of_v4(address: Ipv4Addr) -> Self {
-        let [first, second, ..] = address.octets();
+        let [first, second, third, _] = address.octets();
         if address.is_loopback() {
             Self::Loopback
-        } else if address.is_link_local() {
+        // 192.0.0.0/24 (RFC 6890) has no hosts of the internet; Oracle Cloud's older metadata service is in it.
+        } else if address.is_link_local() || METADATA_V4.contains(&address) || (first, second, third) == (192, 0, 0) {
             Self::LinkLocal
-        } else if address.is_private() || (first == 100 && second & 0xc0 == 64) {
+        } else if address.is_private() || (first == 100 && second & 0xc0 == 64) || (first == 198 && second & 0xfe == 18)
+        {
             Self::Private
-        } else if first == 0 || first >= 224 {
+        } else if first == 0 || first >= 224 || (first, second, third) == (192, 88, 99) {
             Self::Unusable
         } else {
             Self::Public
@@ -44,15 +74,23 @@ impl AddressClass {
     }
 
     fn of_v6(address: Ipv6Addr) -> Self {
-        let first = address.segments()[0];
+        let [first, second, third, fourth, .., seventh, eighth] = address.segments();
         if address.is_loopback() {
             Self::Loopback
         } else if address.is_unspecified() || address.is_multicast() {
             Self::Unusable
-        } else if first & 0xffc0 == 0xfe80 {
+        } else if first & 0xffc0 == 0xfe80 || METADATA_V6.contains(&address) {
             Self::LinkLocal
         } else if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 {
             Self::Private
+        } else if (first, second, third) == (0x64, 0xff9b, 1) {
+            // A translator of the network's own leads at least into it.
+            match Self::of_v4(v4(seventh, eighth)) {
+                inner @ (Self::Loopback | Self::LinkLocal) => inner,
+                _ => Self::Private,
+            }
+        } else if (first, second, third, fourth) == (0x100, 0, 0, 0) {
+            Self::Unusable
         } else {
             Self::Public
         }
@@ -69,18 +107,40 @@ impl AddressClass {
             Self::Unusable => false,
         }
     }
+
+    /// Returns the class that may send us only where both may: of a registry and of a host that it redirects to, which
+    /// redirects again.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Loopback, Self::Loopback) => Self::Loopback,
+            (Self::LinkLocal, Self::LinkLocal) => Self::LinkLocal,
+            (Self::Private | Self::Loopback, Self::Private | Self::Loopback) => Self::Private,
+            _ => Self::Public,
+        }
+    }
 }
 
-/// IPv4 addresses that are written as IPv6: mapped (`::ffff:a.b.c.d`), compatible, and NAT64 (`64:ff9b::/96`).
+/// IPv4 addresses that are written as IPv6, or that a tunnel or translator takes out of it: mapped (`::ffff:a.b.c.d`),
+/// translated (`::ffff:0:a.b.c.d`), compatible, NAT64 (`64:ff9b::/96`), 6to4 (`2002::/16`), Teredo (`2001::/32`, the
+/// client's address, inverted).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     if address.is_loopback() || address.is_unspecified() {
         return None;
     }
-    let segments = address.segments();
-    let embeds = matches!(segments, [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _]);
-    let [.., a, b] = segments;
-    let ([a, b], [c, d]) = (a.to_be_bytes(), b.to_be_bytes());
-    embeds.then(|| Ipv4Addr::new(a, b, c, d))
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => Some(v4(high, low)),
+        [0x2001, 0, .., high, low] => Some(v4(!high, !low)),
+        _ => None,
+    }
+}
+
+fn v4(high: u16, low: u16) -> Ipv4Addr {
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Ipv4Addr::new(a, b, c, d)
 }
 
 /// Whether two hosts (without ports) belong to one owner: the same host, or names below the same registrable domain of the
@@ -122,7 +182,32 @@ mod tests {
             ("::1", AddressClass::Loopback),
             ("::", AddressClass::Unusable),
             ("fe80::1", AddressClass::LinkLocal),
-            ("fd00:ec2::254", AddressClass::Private),
+            ("fd00:ec2::253", AddressClass::Private),
+            ("fd00:ec2::254", AddressClass::LinkLocal),
+            ("fd20:ce::254", AddressClass::LinkLocal),
+            ("168.63.129.16", AddressClass::LinkLocal),
+            ("168.63.129.17", AddressClass::Public),
+            ("100.100.100.200", AddressClass::LinkLocal),
+            ("192.0.0.192", AddressClass::LinkLocal),
+            ("192.0.1.1", AddressClass::Public),
+            ("198.19.255.255", AddressClass::Private),
+            ("192.88.99.1", AddressClass::Unusable),
+            ("100::1", AddressClass::Unusable),
+            ("2002:a00:1::1", AddressClass::Private),
+            ("2002:7f00:1::", AddressClass::Loopback),
+            ("2002:a9fe:a9fe::1", AddressClass::LinkLocal),
+            ("2002:101:101::1", AddressClass::Public),
+            ("64:ff9b::a00:1", AddressClass::Private),
+            ("64:ff9b::101:101", AddressClass::Public),
+            ("64:ff9b:1::101:101", AddressClass::Private),
+            ("64:ff9b:1:ffff::a9fe:a9fe", AddressClass::LinkLocal),
+            ("64:ff9b:2::1", AddressClass::Public),
+            // Teredo: the client's address is inverted.
+            ("2001:0:101:101:0:0:f5ff:fffe", AddressClass::Private),
+            ("2001:0:101:101:0:0:5601:5601", AddressClass::LinkLocal),
+            ("::ffff:0:10.0.0.1", AddressClass::Private),
+            ("::10.0.0.1", AddressClass::Private),
+            ("::ffff:168.63.129.16", AddressClass::LinkLocal),
             ("::ffff:169.254.169.254", AddressClass::LinkLocal),
             ("64:ff9b::a9fe:a9fe", AddressClass::LinkLocal),
             ("::7f00:1", AddressClass::Loopback),
@@ -141,6 +226,34 @@ mod tests {
         }
         assert!(Public.may_send_to(Public) && Private.may_send_to(Private) && Private.may_send_to(Public));
         assert!(!Private.may_send_to(Loopback) && !Private.may_send_to(LinkLocal) && !Loopback.may_send_to(LinkLocal));
+    }
+
+    #[test]
+    fn a_chain_reaches_only_where_each_of_its_hosts_may_send() {
+        use AddressClass::{LinkLocal, Loopback, Private, Public, Unusable};
+        let all = [Public, Private, Loopback, LinkLocal, Unusable];
+        for (one, other) in all.into_iter().flat_map(|one| all.map(|other| (one, other))) {
+            for target in all {
+                let both = one.may_send_to(target) && other.may_send_to(target);
+                assert_eq!(one.and(other).may_send_to(target), both, "{one:?} {other:?} {target:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_a_proxy_resolves_are_classed() {
+        for (name, class) in [
+            ("cdn01.quay.io", AddressClass::Public),
+            ("localhost.", AddressClass::Loopback),
+            ("registry.localhost", AddressClass::Loopback),
+            ("metadata.google.internal", AddressClass::LinkLocal),
+            ("METADATA", AddressClass::LinkLocal),
+            ("kubernetes.default.svc", AddressClass::Private),
+            ("harbor.corp", AddressClass::Private),
+            ("minio", AddressClass::Private),
+        ] {
+            assert_eq!(AddressClass::of_name(name), class, "{name}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::credentials::Credential;
 use super::failure::Trouble;
 use super::memory::{Authorization, Demand};
 use super::session::{Question, Session, accepted, awaits_limit};
-use super::token;
+use super::token::{self, Token, TokenService};
 use super::transport::Answer;
 use crate::domain::RegistryFailureKind;
 
@@ -49,14 +49,14 @@ impl Session<'_> {
         let candidates = self.candidates(repository, &meeting.demand);
         let known = self.memory.state().authorization(repository);
         if let Some(known) = known {
-            let answer = self.send(url, question, Some(known.clone())).await?;
+            let answer = self.send(url, question, Some(&known)).await?;
             let refused = may_try_next(answer.trouble_kind()) && answer.status != StatusCode::OK;
             let other = answer.status == StatusCode::UNAUTHORIZED || candidates.len() > 1;
             if !(refused && other) {
                 self.open();
                 return accepted(answer);
             }
-            self.memory.state().forget(repository, &known);
+            self.memory.state().forget(repository, &known.header);
             refusal = Some(answer.trouble());
         }
         // A wrong password is found out by one image: all of them at once would look like an attack. A token is asked for by
@@ -98,12 +98,12 @@ impl Session<'_> {
         let repository = question.repository;
         self.refused_before(credential)?;
         let mut used = self.authorize(meeting, repository, credential).await?;
-        let mut answer = self.send(url, question, Some(used.header.clone())).await?;
+        let mut answer = self.send(url, question, Some(&used)).await?;
         if answer.status == StatusCode::UNAUTHORIZED && self.memory.state().is_shared(&used.header) {
             // The shared token does not hold for this repository: one of its own.
             self.memory.state().forget(repository, &used.header);
             used = self.own_token(meeting, repository, credential).await?;
-            answer = self.send(url, question, Some(used.header.clone())).await?;
+            answer = self.send(url, question, Some(&used)).await?;
         }
         if answer.status == StatusCode::UNAUTHORIZED && meeting.demand == Demand::Basic {
             self.note_refused(credential, &answer.trouble());
@@ -130,7 +130,7 @@ impl Session<'_> {
         repository: &str,
         credential: Option<&Credential>,
     ) -> Result<Authorization, Trouble> {
-        let lasting = |header| Authorization { header, until: None };
+        let lasting = |header| Authorization { header, until: None, confidential: true };
         match (&meeting.demand, credential) {
             (_, Some(Credential::RegistryToken(token))) => token::header("Bearer", token).map(lasting),
             (Demand::Basic, credential) => match credential.and_then(Credential::basic) {
@@ -180,7 +180,7 @@ impl Session<'_> {
         }
         let scope = |other: &&String| token::scope((other.as_str() == repository).then_some(challenge), other);
         let scopes: Vec<String> = repositories.iter().map(scope).collect();
-        match token::fetch(self.transport, self.endpoint, meeting.class, challenge, &scopes, credential).await {
+        match self.fetch_token(meeting, challenge, &scopes, credential).await {
             Ok(token) => {
                 let authorization = token.authorization()?;
                 let repositories = repositories.into_iter().cloned().collect::<HashSet<String>>();
@@ -225,10 +225,27 @@ impl Session<'_> {
     ) -> Result<Authorization, Trouble> {
         let Demand::Bearer(challenge) = &meeting.demand else { return Err(unauthorized(None)) };
         let scopes = [token::scope(Some(challenge), repository)];
-        let token = token::fetch(self.transport, self.endpoint, meeting.class, challenge, &scopes, credential).await?;
+        let token = self.fetch_token(meeting, challenge, &scopes, credential).await?;
         let authorization = token.authorization()?;
         self.memory.state().note_received(token.secret);
         Ok(authorization)
+    }
+
+    async fn fetch_token(
+        &self,
+        meeting: &Meeting,
+        challenge: &BearerChallenge,
+        scopes: &[String],
+        credential: Option<&Credential>,
+    ) -> Result<Token, Trouble> {
+        let service = TokenService {
+            transport: self.transport,
+            endpoint: self.endpoint,
+            share: &self.memory.share,
+            registry_class: meeting.class,
+            challenge,
+        };
+        service.fetch(scopes, credential).await
     }
 
     /// What became of a credential that was refused here, and by which nobody was let in.

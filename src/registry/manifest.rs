@@ -19,6 +19,33 @@ pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 /// The most entries that an index may list; real ones have less than 20, attestations included.
 const MOST_ENTRIES: usize = 512;
 
+/// Go's operating systems (`go tool dist list`).
+const SYSTEMS: [&str; 15] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "wasip1",
+    "windows",
+];
+/// Go's processors.
+const ARCHITECTURES: [&str; 14] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64",
+    "s390x", "wasm",
+];
+/// Variants of processors that are not numbered (`v7`, `v8.1`).
+const VARIANTS: [&str; 8] =
+    ["hardfloat", "power10", "power8", "power9", "rva20u64", "rva22u64", "rva23u64", "softfloat"];
+
 /// A manifest that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Manifest {
@@ -47,15 +74,32 @@ pub struct ImageConfiguration {
     pub version: Option<String>,
 }
 
-/// Why bytes were not understood. The text is foreign in parts and not yet escaped.
+/// Why bytes were not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestProblem {
     /// The bytes contradict themselves, their header or the specification.
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{}", .0.quoted)]
+    Invalid(Words),
     /// Valid, but nothing that a node could run.
-    #[error("{0}")]
-    Unsupported(String),
+    #[error("{}", .0.quoted)]
+    Unsupported(Words),
+}
+
+/// A problem in words, with and without what the registry wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// No text of the registry's choice.
+    pub unquoted: String,
+    /// Foreign in parts and not yet escaped.
+    pub quoted: String,
+}
+
+impl<T: Into<String>> From<T> for Words {
+    /// Words that quote nothing.
+    fn from(words: T) -> Self {
+        let unquoted = words.into();
+        Self { quoted: unquoted.clone(), unquoted }
+    }
 }
 
 #[derive(Deserialize)]
@@ -145,12 +189,16 @@ struct Labels {
     version: Option<String>,
 }
 
-fn invalid(text: impl Into<String>) -> ManifestProblem {
-    ManifestProblem::Invalid(text.into())
+fn invalid(words: impl Into<Words>) -> ManifestProblem {
+    ManifestProblem::Invalid(words.into())
 }
 
-fn unsupported(text: impl Into<String>) -> ManifestProblem {
-    ManifestProblem::Unsupported(text.into())
+fn unsupported(words: impl Into<Words>) -> ManifestProblem {
+    ManifestProblem::Unsupported(words.into())
+}
+
+fn quoting(unquoted: impl Into<String>, quoted: String) -> Words {
+    Words { unquoted: unquoted.into(), quoted }
 }
 
 /// Reads a manifest that came with this `Content-Type`.
@@ -161,7 +209,8 @@ pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest, Manife
     let header = content_type.map(essence).filter(|header| !header.is_empty());
     let document: Document = serde_json::from_slice(bytes).map_err(|error| {
         let kind = header.as_deref().unwrap_or("no content type");
-        invalid(format!("a body of {kind} that is no manifest (line {}, column {})", error.line(), error.column()))
+        let place = format!("that is no manifest (line {}, column {})", error.line(), error.column());
+        invalid(quoting(format!("a body {place}"), format!("a body of {kind} {place}")))
     })?;
     if document.schema_version == Some(1) || document.fs_layers.is_some() || document.signatures.is_some() {
         return Err(unsupported("a manifest of schema 1, which current runtimes do not pull"));
@@ -186,7 +235,8 @@ pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest, Manife
     let config_type = config.media_type.unwrap_or_default();
     if ![IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE].contains(&config_type.as_str()) {
         let artifact = document.artifact_type.unwrap_or(config_type);
-        return Err(unsupported(format!("an artifact of type {artifact:?}, not an image")));
+        let quoted = format!("an artifact of type {artifact:?}, not an image");
+        return Err(unsupported(quoting("an artifact of another type, not an image", quoted)));
     }
     Ok(Manifest::Image { config: digest(&config.digest)?, media_type })
 }
@@ -207,8 +257,13 @@ pub fn read_configuration(bytes: &[u8]) -> Result<ImageConfiguration, ManifestPr
         return Err(invalid("an image configuration that names no platform"));
     };
     let platform = EntryPlatform { architecture, os, os_version: document.os_version, variant: document.variant };
+    let platform = platform.narrowed()?;
+    if !is_built_for(&platform) {
+        let quoted = format!("an image for {platform}, which no node is");
+        return Err(unsupported(quoting("an image for a platform that no node is", quoted)));
+    }
     let version = document.config.and_then(|config| config.labels).and_then(|labels| labels.version);
-    Ok(ImageConfiguration { platform: platform.narrowed()?, version })
+    Ok(ImageConfiguration { platform, version })
 }
 
 /// A media type without its parameters.
@@ -226,14 +281,17 @@ fn media_type(index: bool, body: Option<&str>, header: Option<&str>) -> Result<S
     };
     let what = if index { "an index" } else { "an image" };
     if let Some(other) = body.filter(|body| !known.contains(body)) {
-        return Err(invalid(format!("{what} that calls itself {other:?}")));
+        let quoted = format!("{what} that calls itself {other:?}");
+        return Err(invalid(quoting(format!("{what} that calls itself something else"), quoted)));
     }
     let header =
         header.filter(|header| !["application/json", "text/plain", "application/octet-stream"].contains(header));
     if let Some(other) = header.filter(|header| !known.contains(header)) {
-        return Err(invalid(format!("{what} with the content type {other:?}")));
+        let quoted = format!("{what} with the content type {other:?}");
+        return Err(invalid(quoting(format!("{what} with the content type of something else"), quoted)));
     }
     match (body, header) {
+        // Both are among the known ones.
         (Some(body), Some(header)) if body != header => {
             Err(invalid(format!("{what} that calls itself {body:?} with the content type {header:?}")))
         }
@@ -242,10 +300,11 @@ fn media_type(index: bool, body: Option<&str>, header: Option<&str>) -> Result<S
     }
 }
 
-/// The entries that a node can run. Left out: attestations (`unknown/unknown`), nested indexes, entries without platform.
+/// The entries that a node can run. Left out: attestations (`unknown/unknown`), nested indexes, entries without platform and
+/// those for platforms that Go does not know, for which no kubelet is built.
 fn children(entries: &[Entry]) -> Result<Vec<Child>, ManifestProblem> {
     let mut children = Vec::new();
-    let (mut attestations, mut nested, mut nameless) = (0_usize, 0_usize, 0_usize);
+    let (mut attestations, mut nested, mut nameless, mut strange) = (0_usize, 0_usize, 0_usize, 0_usize);
     for entry in entries {
         let entry_digest = digest(&entry.digest)?;
         match (entry.media_type.as_deref(), &entry.platform) {
@@ -255,6 +314,8 @@ fn children(entries: &[Entry]) -> Result<Vec<Child>, ManifestProblem> {
                 let platform = platform.narrowed()?;
                 if platform.is_unknown() {
                     attestations += 1;
+                } else if !is_built_for(&platform) {
+                    strange += 1;
                 } else {
                     children.push(Child { platform, digest: entry_digest, presence: Presence::Unasked });
                 }
@@ -266,14 +327,34 @@ fn children(entries: &[Entry]) -> Result<Vec<Child>, ManifestProblem> {
     if children.is_empty() {
         return Err(unsupported(format!(
             "an index without an image for any platform ({attestations} attestations, {nested} nested indexes, \
-             {nameless} entries without platform)"
+             {nameless} entries without platform, {strange} for unknown platforms)"
         )));
     }
     Ok(children)
 }
 
+/// Whether Go knows this platform. Platforms get into messages: a closed list leaves no room for a text of the registry's
+/// choice, such as a credential.
+fn is_built_for(platform: &Platform) -> bool {
+    let plain_variant = |variant: &str| {
+        let numbers = |text: &str| text.len() == 1 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (major, minor) = variant.strip_prefix('v').map_or(("", None), |version| match version.split_once('.') {
+            Some((major, minor)) => (major, Some(minor)),
+            None => (version, None),
+        });
+        VARIANTS.contains(&variant) || (numbers(major) && minor.is_none_or(numbers))
+    };
+    let plain_build =
+        |build: &str| build.len() <= 24 && build.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    SYSTEMS.contains(&platform.os.as_str())
+        && ARCHITECTURES.contains(&platform.architecture.as_str())
+        && platform.variant.as_deref().is_none_or(plain_variant)
+        && platform.os_version.as_deref().is_none_or(plain_build)
+}
+
 fn digest(text: &str) -> Result<Digest, ManifestProblem> {
-    text.parse().map_err(|error| invalid(format!("{error}")))
+    text.parse()
+        .map_err(|error| invalid(quoting("a digest that is not of the form sha256:<64 digits>", format!("{error}"))))
 }
 
 impl EntryPlatform {
@@ -282,7 +363,8 @@ impl EntryPlatform {
         let part = |text: &str| {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
             if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
-                return Err(invalid(format!("a platform part {text:?}")));
+                let quoted = format!("a platform part {text:?}");
+                return Err(invalid(quoting("a platform part with characters that none has", quoted)));
             }
             Ok(text.to_owned())
         };
@@ -416,6 +498,9 @@ mod tests {
 
     #[test]
     fn too_many_entries_are_refused() {
+        let strange = [entry("linux", "63616e617279"), entry("63616e617279", "amd64"), entry("linux", "amd64")];
+        let Ok(Manifest::Index { children, .. }) = read_json(&index(&strange), None) else { panic!() };
+        assert_eq!(children.len(), 1, "names of the registry's choice are left out");
         let entries: Vec<_> = (0..=MOST_ENTRIES).map(|number| entry("linux", &format!("a{number}"))).collect();
         assert!(matches!(read_json(&index(&entries), None), Err(ManifestProblem::Invalid(_))));
     }

@@ -2,20 +2,27 @@
 //! that still hold, and what it lets us ask. Kept in memory only; another set of pull secrets forgets all that came of the old.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use http::{HeaderValue, Version};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use super::address::AddressClass;
+use super::budget::Share;
 use super::challenge::BearerChallenge;
 use super::credentials::{Credential, DockerConfig, Secret};
 use super::rate::RateLimit;
 
-/// The most tokens and the like that are remembered for taking them out of messages.
-const MOST_RECEIVED: usize = 256;
+/// The most tokens that are remembered for taking them out of messages, and the most bytes that they may take together.
+const MOST_RECEIVED: usize = 64;
+/// The most bytes that tokens of one kind may take, of one registry. Real ones have one to four KiB, and one serves a whole
+/// set. The newest is kept whatever its length, which the token service's answer bounds.
+const MOST_TOKEN_BYTES: usize = 128 * 1024;
+/// The same for the headers that worked, by repository. A shared token is counted for each of its repositories, but is in
+/// memory once: 64 repositories with a token of 4 KiB must fit.
+const MOST_HEADER_BYTES: usize = 512 * 1024;
 /// How long a token service that refused several scopes is not asked for several again.
 const SINGLE_SCOPES: Duration = Duration::from_secs(3600);
 
@@ -54,8 +61,10 @@ pub(super) struct Memory {
     state: Mutex<State>,
     /// Held while a token for many repositories is asked for, so that all others wait for that one.
     pub fetching: tokio::sync::Mutex<()>,
-    /// Held while a body beyond the usual size is read.
-    pub large_body: Semaphore,
+    /// The registry's part of what all may use together.
+    pub share: Share,
+    /// Held by those who ask this registry, so that no more than a few are asked at a time.
+    pub seat: tokio::sync::Mutex<Weak<OwnedSemaphorePermit>>,
     /// Told whenever a request that a rate limit counts has ended.
     pub given_back: Notify,
 }
@@ -89,6 +98,8 @@ pub(super) struct Authorization {
     pub header: HeaderValue,
     /// `None` where it does not run out.
     pub until: Option<Instant>,
+    /// Made of a credential, or a token that was given for one. An anonymous token is worth nothing to anybody.
+    pub confidential: bool,
 }
 
 struct SharedToken {
@@ -102,7 +113,8 @@ impl Default for Memory {
         Self {
             state: Mutex::default(),
             fetching: tokio::sync::Mutex::default(),
-            large_body: Semaphore::new(1),
+            share: Share::default(),
+            seat: tokio::sync::Mutex::default(),
             given_back: Notify::new(),
         }
     }
@@ -156,13 +168,18 @@ impl Memory {
 
 impl State {
     /// What worked for a repository and still holds.
-    pub(super) fn authorization(&self, repository: &str) -> Option<HeaderValue> {
-        self.authorizations.get(repository).filter(|known| known.holds()).map(|known| known.header.clone())
+    pub(super) fn authorization(&self, repository: &str) -> Option<Authorization> {
+        self.authorizations.get(repository).filter(|known| known.holds()).cloned()
     }
 
     /// Keeps what worked for a repository.
     pub(super) fn keep(&mut self, repository: &str, authorization: Authorization) {
         self.authorizations.retain(|_, known| known.holds());
+        let length = |known: &Authorization| known.header.len();
+        // One header for many repositories is kept once; counted for each it is still small.
+        if self.authorizations.values().map(length).sum::<usize>() + authorization.header.len() > MOST_HEADER_BYTES {
+            self.authorizations.clear();
+        }
         self.authorizations.insert(repository.to_owned(), authorization);
     }
 
@@ -194,6 +211,10 @@ impl State {
         authorization: Authorization,
     ) {
         self.shared.retain(|token| token.authorization.holds() && token.credential.as_ref() != credential);
+        let length = |token: &SharedToken| token.authorization.header.len();
+        if self.shared.iter().map(length).sum::<usize>() + authorization.header.len() > MOST_TOKEN_BYTES {
+            self.shared.clear();
+        }
         self.shared.push(SharedToken { credential: credential.cloned(), repositories, authorization });
     }
 
@@ -214,15 +235,21 @@ impl State {
 
     /// Notes a secret that came in, so that it can be taken out of messages.
     pub(super) fn note_received(&mut self, secret: Secret) {
-        if self.received.len() == MOST_RECEIVED {
-            self.received.pop_front();
+        if self.received.contains(&secret) {
+            return;
         }
         self.received.push_back(secret);
+        let bytes = |received: &VecDeque<Secret>| received.iter().map(|secret| secret.expose().len()).sum::<usize>();
+        while self.received.len() > MOST_RECEIVED
+            || (self.received.len() > 1 && bytes(&self.received) > MOST_TOKEN_BYTES)
+        {
+            self.received.pop_front();
+        }
     }
 
     /// See [`State::note_received`].
-    pub(super) fn received(&self) -> Vec<Secret> {
-        self.received.iter().cloned().collect()
+    pub(super) fn received(&self) -> impl Iterator<Item = &Secret> {
+        self.received.iter()
     }
 }
 

@@ -3,7 +3,7 @@
 //! credentials go to their registry or its own token service only.
 //!
 //! `access` says how to reach a registry, `session` holds the conversation with one and `login` meets what it demands, `memory` keeps what was learnt of it,
-//! `transport` moves bytes, through a `tunnel` where the environment names a `proxy`; `challenge`, `credentials`, `manifest`,
+//! `transport` moves bytes within a `budget`, through a `tunnel` where the environment names a `proxy`; `challenge`, `credentials`, `manifest`,
 //! `rate` and `address` are pure.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,12 +12,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::future::{Either, join_all, select};
+use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 mod access;
 mod address;
+mod budget;
 mod challenge;
 mod credentials;
 mod failure;
@@ -58,6 +60,8 @@ const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
 const LARGEST_CONFIGURATION: usize = 4 * 1024 * 1024;
 /// The longest version label that is believed, in characters.
 const LONGEST_VERSION: usize = 128;
+/// Manifests of one index that are asked for at a time, over HTTP/2. Few indexes serve more platforms of one cluster.
+const PARALLEL_CHILDREN: usize = 8;
 /// The most registries that something is remembered of.
 const MOST_MEMORIES: usize = 32;
 
@@ -107,6 +111,8 @@ pub struct RegistryClient {
     settings: RegistryClientSettings,
     transport: Transport,
     memories: Mutex<Vec<(Endpoint, Arc<Memory>)>>,
+    /// One for each registry that is being asked.
+    seats: Arc<Semaphore>,
 }
 
 /// What the manifest of a reference turned out to be.
@@ -138,7 +144,8 @@ impl RegistryClient {
     #[must_use]
     pub fn new(settings: RegistryClientSettings) -> Self {
         let transport = Transport::new(settings.connect_deadline, settings.proxies.clone(), settings.traffic.clone());
-        Self { transport, settings, memories: Mutex::default() }
+        let seats = Arc::new(Semaphore::new(budget::MOST_REGISTRIES));
+        Self { transport, settings, memories: Mutex::default(), seats }
     }
 
     /// Resolves all references; the answers come in the order of `references`. Registries are asked side by side, so that a
@@ -193,6 +200,7 @@ impl RegistryClient {
         let session = Session::new(&self.transport, access, &endpoint, &memory, vec![repository.clone()]);
         let deadline = Instant::now() + self.settings.image_deadline;
         let asked = async {
+            let _seat = self.seat(&memory).await;
             let fetched = fetch_manifest(&session, &repository, reference).await?;
             let config = match &fetched.manifest {
                 Manifest::Image { config, .. } => *config,
@@ -203,7 +211,8 @@ impl RegistryClient {
             let version = fetch_configuration(&session, &repository, &config).await?.version;
             let shown =
                 |text: &String| text.len() <= LONGEST_VERSION && text.bytes().all(|byte| byte.is_ascii_graphic());
-            Ok(OperatorImage { digest: fetched.digest, version: version.filter(shown) })
+            let version = version.filter(shown).map(|version| session.quotable(version));
+            Ok(OperatorImage { digest: fetched.digest, version })
         };
         let outcome = tokio::time::timeout_at(deadline, asked).await;
         let outcome = outcome.unwrap_or_else(|_| Err(late(self.settings.image_deadline)));
@@ -218,7 +227,11 @@ impl RegistryClient {
         let (endpoint, repository) = access.endpoint(reference).map_err(|trouble| unreached(&trouble, reference))?;
         let memory = self.memory(&endpoint);
         let session = Session::new(&self.transport, access, &endpoint, &memory, vec![repository.clone()]);
-        let outcome = tokio::time::timeout(self.settings.set_deadline, tags::releases(&session, &repository)).await;
+        let listed = async {
+            let _seat = self.seat(&memory).await;
+            tags::releases(&session, &repository).await
+        };
+        let outcome = tokio::time::timeout(self.settings.set_deadline, listed).await;
         let outcome = outcome.unwrap_or_else(|_| Err(late(self.settings.set_deadline)));
         outcome.map_err(|trouble| session.failure(&trouble, reference))
     }
@@ -235,6 +248,16 @@ impl RegistryClient {
         let repositories = group.iter().map(|wanted| wanted.repository.clone()).collect();
         let memory = self.memory(endpoint);
         let session = Session::new(&self.transport, access, endpoint, &memory, repositories);
+        let Ok(_seat) = tokio::time::timeout_at(call.deadline, self.seat(&memory)).await else {
+            let trouble = Trouble::new(RegistryFailureKind::Timeout, "other registries were asked all the time");
+            return group
+                .iter()
+                .map(|wanted| {
+                    (call.tick)();
+                    (wanted.position, Err(session.failure(&trouble, wanted.reference)))
+                })
+                .collect();
+        };
         let mut images = group.iter().map(|wanted| Box::pin(self.resolve_one(&session, wanted, call)) as Running<'_>);
         let Some(first) = images.next() else { return Vec::new() };
         let mut outcomes = Vec::new();
@@ -269,6 +292,18 @@ impl RegistryClient {
         });
         (call.tick)();
         (*position, outcome.map_err(|trouble| session.failure(&trouble, reference)))
+    }
+
+    /// Waits until this registry is among those that are asked. All who ask it share one seat.
+    async fn seat(&self, memory: &Memory) -> Option<Arc<OwnedSemaphorePermit>> {
+        let mut held = memory.seat.lock().await;
+        if let Some(seat) = held.upgrade() {
+            return Some(seat);
+        }
+        // Nobody closes it.
+        let seat = Arc::new(Arc::clone(&self.seats).acquire_owned().await.ok()?);
+        *held = Arc::downgrade(&seat);
+        Some(seat)
     }
 
     /// What is remembered of a registry.
@@ -307,14 +342,10 @@ async fn resolve_image(
             child.presence != Presence::Present && hints.platforms.iter().any(|node| child.platform.runs_on(node))
         };
         let asking = children.iter_mut().filter(needed).map(|child| note_presence(session, repository, child));
-        if session.version() == Some(http::Version::HTTP_2) {
-            futures::future::try_join_all(asking).await?;
-        } else {
-            // Each would open a connection of its own.
-            for one in asking {
-                one.await?;
-            }
-        }
+        // Over HTTP/1.1 each would open a connection of its own.
+        let parallel = if session.version() == Some(http::Version::HTTP_2) { PARALLEL_CHILDREN } else { 1 };
+        let asking: Vec<_> = asking.collect();
+        futures::stream::iter(asking).map(Ok).try_for_each_concurrent(parallel, |one| one).await?;
     }
     Ok(image)
 }
@@ -442,7 +473,10 @@ fn check_digest(answer: &Answer, expected: Option<&Digest>) -> Result<(), Troubl
     if claimed == answer.digest.to_string() || claimed.starts_with("sha512:") {
         return Ok(());
     }
-    Err(Trouble::invalid(format!("header Docker-Content-Digest {claimed:?} with the bytes of {}", answer.digest)))
+    let quoted = format!("header Docker-Content-Digest {claimed:?} with the bytes of {}", answer.digest);
+    let unquoted =
+        format!("another digest in the header Docker-Content-Digest than that of the bytes, {}", answer.digest);
+    Err(Trouble::quoting(RegistryFailureKind::InvalidAnswer, unquoted, &quoted))
 }
 
 /// What a header says. Never pinned; compared only.

@@ -1,18 +1,26 @@
 //! The properties (see `crate::properties`) of the parsers that are private to this module, and the only door to them:
-//! challenges, pull secrets, manifests. Compiled for tests and fuzzing only.
+//! challenges, pull secrets, manifests, tokens, lists of tags, refusals, limits, answers of proxies. Compiled for tests and fuzzing only.
 
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::access::Access;
 use super::challenge::{self, BearerChallenge, Challenge};
-use super::credentials::{DOCKER_HUB_NAMES, DockerConfig, InvalidDockerConfig, matching};
+use super::credentials::{DOCKER_HUB_NAMES, DockerConfig, InvalidDockerConfig, Secret, matching};
+use super::failure::{self, CODES, LONGEST_QUOTED, Trouble};
 use super::manifest::{self, Manifest};
-use super::token;
-use crate::domain::resolution::escaped;
+use super::rate::{RateLimit, Turn};
+use super::redaction::{self, LONGEST_TEXT, MARK, redacted};
+use super::tags;
+use super::token::{self, Token};
+use super::tunnel::{self, LONGEST_HEAD};
+use crate::domain::resolution::{LONGEST_RETRY_AFTER_SECONDS, escaped};
 use crate::domain::{Platform, Reference};
 
 /// Media types that a manifest may have.
@@ -239,6 +247,146 @@ fn digests_in(value: &Value, digests: &mut BTreeSet<String>) {
         Value::Array(values) => values.iter().for_each(|value| digests_in(value, digests)),
         _ => {}
     }
+}
+
+/// A token fits a header and a bound, lives for a bounded time, and neither `Debug` nor an error depends on it.
+pub fn token_answer(data: &[u8]) {
+    let token = match token::read(data) {
+        Ok(token) => token,
+        Err(trouble) => {
+            assert_eq!(trouble.answer, trouble.unquoted, "an error that quotes the answer");
+            assert!(trouble.whole_registry && trouble.answer.len() < 200, "{trouble:?}");
+            return;
+        }
+    };
+    let text = token.secret.expose();
+    assert!(!text.is_empty() && text.len() <= 64 * 1024 && text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+    assert!((1..=LONGEST_RETRY_AFTER_SECONDS).contains(&token.life.as_secs()), "{:?}", token.life);
+    let Ok(authorization) = token.authorization() else { panic!("a token that was read can be shown") };
+    assert!(authorization.header.is_sensitive());
+    let json: Option<Value> = serde_json::from_slice(data).ok();
+    let named = |field: &str| json.as_ref().and_then(|json| json.get(field)).and_then(Value::as_str) == Some(text);
+    assert!(json.is_none() || named("token") || named("access_token"), "a token that is not in the answer");
+    let shown = format!("{token:?}");
+    let other = Token { secret: Secret::new("other".to_owned()), ..token };
+    assert_eq!(shown, format!("{other:?}"), "Debug depends on a secret");
+}
+
+/// Every release of a page is one of its tags, and the next page is of the same list of the same registry. The first line is
+/// the `Link` header, the rest the page.
+pub fn tags_page(data: &[u8]) {
+    const REPOSITORY: &str = "tigera/operator";
+    let (link, body) = first_line(data);
+    if let Ok(releases) = tags::page(body)
+        && let Ok(json) = serde_json::from_slice::<Value>(body)
+    {
+        let tags: BTreeSet<&str> =
+            json.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        assert!(releases.iter().all(|release| tags.iter().any(|tag| tag.parse().as_ref() == Ok(release))));
+        assert!(releases.len() <= tags.len());
+    }
+    let Ok(link) = std::str::from_utf8(link) else { return };
+    let next = match tags::next_page(link, REPOSITORY) {
+        Ok(Some(next)) => next,
+        Ok(None) => return,
+        Err(trouble) => return assert_eq!(trouble.answer, trouble.unquoted, "an error that quotes the header"),
+    };
+    let Ok(base) = url::Url::parse("https://registry.example:5000/") else { return };
+    let Ok(url) = base.join(&format!("v2/{REPOSITORY}/{next}")) else { panic!("{next:?} makes no address") };
+    assert_eq!((url.origin(), url.path()), (base.origin(), "/v2/tigera/operator/tags/list"), "{next:?}");
+    assert!(url.username().is_empty() && url.fragment().is_none() && next.len() <= 2100, "{next:?}");
+}
+
+/// Of a refusal, our own words are a status and a known code. What is quoted is bounded; redaction leaves no secret, is
+/// bounded, and changes nothing the second time. The first line is the status, the second the content type, the third
+/// secrets with spaces between them, the rest the body.
+pub fn error_body(data: &[u8]) {
+    let (status, rest) = first_line(data);
+    let (content_type, rest) = first_line(rest);
+    let (secrets, body) = first_line(rest);
+    let status = std::str::from_utf8(status).ok().and_then(|status| status.trim().parse::<u16>().ok());
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::FORBIDDEN);
+    let content_type = HeaderValue::from_bytes(content_type).ok().map(|value| (header::CONTENT_TYPE, value));
+    let trouble = Trouble::of_status(status, &HeaderMap::from_iter(content_type), body, 0);
+    let code = trouble.unquoted.strip_prefix(status.as_str()).unwrap_or("is not at the beginning");
+    assert!(code.is_empty() || CODES.contains(&code.trim_start()), "{:?}", trouble.unquoted);
+    assert!(trouble.answer.len() <= LONGEST_QUOTED && trouble.answer.starts_with(status.as_str()));
+
+    let secrets = String::from_utf8_lossy(secrets);
+    let secrets: Vec<Secret> = secrets.split(' ').take(64).map(|secret| Secret::new(secret.to_owned())).collect();
+    for text in [trouble.answer.as_str(), &String::from_utf8_lossy(body)] {
+        taken_out(text, &secrets);
+    }
+}
+
+fn taken_out(text: &str, secrets: &[Secret]) {
+    let once = redacted(text, secrets);
+    assert!(once.len() <= LONGEST_TEXT, "{} bytes", once.len());
+    assert_eq!(redacted(&once, secrets), once, "another text the second time");
+    for form in secrets.iter().flat_map(redaction::forms) {
+        let mut left = once.split(MARK);
+        assert!(!left.any(|part| part.to_ascii_lowercase().contains(form.as_str())), "{form:?} is left in {once:?}");
+    }
+    let none: [Secret; 0] = [];
+    if text.len() <= LONGEST_TEXT {
+        assert_eq!(redacted(text, &none), text, "nothing is taken out of it");
+    }
+}
+
+/// However limits and waits are written, half of a limit is left and no wait is longer than ours. One header a line:
+/// `RateLimit-Limit`, `RateLimit-Remaining`, `RateLimit-Reset`, `Retry-After`.
+pub fn rate_headers(data: &[u8]) {
+    let names = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"];
+    let mut headers = HeaderMap::new();
+    for (name, line) in names.into_iter().zip(data.split(|byte| *byte == b'\n')) {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    for now in [0, 1_445_412_400, i64::MAX, i64::MIN] {
+        let wait = failure::retry_after_seconds(&headers, now);
+        assert!(wait.is_none_or(|wait| wait <= LONGEST_RETRY_AFTER_SECONDS), "{wait:?}");
+    }
+    let now = Instant::now();
+    let Some(mut limit) = RateLimit::read(&headers, now) else { return };
+    assert!(!limit.is_over(now));
+    assert!(limit.is_over(now + std::time::Duration::from_secs(LONGEST_RETRY_AFTER_SECONDS)));
+    let number =
+        |name: &str| -> Option<u64> { headers.get(name)?.to_str().ok()?.split(';').next()?.trim().parse().ok() };
+    let (Some(all), Some(remaining)) = (number("ratelimit-limit"), number("ratelimit-remaining")) else {
+        panic!("a limit without numbers: {headers:?}")
+    };
+    let most = remaining.saturating_sub(all.div_ceil(2));
+    for taken in 0..most.min(300) {
+        assert_eq!(limit.take().ok(), Some(Turn::Taken), "{taken} of {most}");
+    }
+    if most < 300 {
+        assert_ne!(limit.take().ok(), Some(Turn::Taken), "more than half of {all} with {remaining} left");
+    }
+    // What is announced later is believed if it is lower, whatever is under way.
+    let later = limit.clone();
+    limit.update(later);
+    (0..310).for_each(|_| limit.give_back());
+    assert_eq!(limit.take().ok(), (most > 0).then_some(Turn::Taken), "as at first");
+}
+
+/// Of a proxy's answer to CONNECT the head is read and not a byte more; its status is one of HTTP/1.
+pub fn connect_answer(data: &[u8]) {
+    let mut rest = data;
+    let Some(read) = tunnel::head(&mut rest).now_or_never() else { panic!("bytes that are there are waited for") };
+    let taken = &data[..data.len() - rest.len()];
+    assert!(taken.len() <= LONGEST_HEAD);
+    let end = data.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
+    let Ok(head) = read else { return assert!(end.is_none() && rest.is_empty(), "a whole head is lost") };
+    assert_eq!(head, taken, "what was taken is the head");
+    assert!(end.is_none_or(|end| taken.len() == end.min(LONGEST_HEAD)), "more or less than the head");
+    let Some(status) = tunnel::status_of(&head) else { return };
+    assert!(head.starts_with(b"HTTP/1.") && head.ends_with(b"\r\n\r\n") && (100..1000).contains(&status));
+    assert!(
+        head.split(|byte| *byte == b'\r')
+            .next()
+            .is_some_and(|line| String::from_utf8_lossy(line).contains(&status.to_string()))
+    );
 }
 
 /// A reference is asked for at the host and port that it names (Docker Hub apart), or not at all.

@@ -51,8 +51,24 @@ struct Exception {
 
 /// A proxy could not be used. Names it without user and password.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct ProxyFailed(pub String);
+#[error("{text}")]
+pub(super) struct ProxyFailed {
+    text: String,
+    /// Without the target, which may be a host that a registry named.
+    unquoted: String,
+}
+
+impl ProxyFailed {
+    /// What this machine's settings or network are to blame for.
+    pub(super) fn new(text: String) -> Self {
+        Self { unquoted: text.clone(), text }
+    }
+
+    /// What happened on the way to a target, which `words` puts into words.
+    pub(super) fn for_target(target: &str, words: impl Fn(&str) -> String) -> Self {
+        Self { text: words(target), unquoted: words("a registry") }
+    }
+}
 
 impl Proxies {
     /// As this process's environment has them.
@@ -143,7 +159,7 @@ impl Proxy {
             407 => format!("; {} needs the user and password that it takes", self.variable),
             _ => String::new(),
         };
-        ProxyFailed(format!("{self} answered {status} for {target}{advice}"))
+        ProxyFailed::for_target(target, |target| format!("{self} answered {status} for {target}{advice}"))
     }
 }
 
@@ -157,19 +173,20 @@ impl fmt::Display for Proxy {
 
 impl From<ProxyFailed> for Trouble {
     fn from(failed: ProxyFailed) -> Self {
-        Self::new(RegistryFailureKind::Unreachable, failed.0)
+        Self::quoting(RegistryFailureKind::Unreachable, failed.unquoted, &failed.text)
     }
 }
 
 /// Reads a variable's value. What is wrong with it is told without quoting it: there may be a password in it.
 fn proxy(variable: &'static str, value: OsString) -> Result<Arc<Proxy>, ProxyFailed> {
-    let unusable = || ProxyFailed(format!("{variable} is not the address of a proxy: http://HOST:PORT or https://…"));
+    let unusable =
+        || ProxyFailed::new(format!("{variable} is not the address of a proxy: http://HOST:PORT or https://…"));
     let value = Zeroizing::new(value.into_string().map_err(|_| unusable())?);
     let matcher = Matcher::builder().all(value.trim()).build();
     let found = matcher.intercept(&Uri::from_static("http://registry.invalid/")).ok_or_else(unusable)?;
     let scheme = found.uri().scheme_str().unwrap_or_default();
     if !matches!(scheme, "http" | "https") {
-        return Err(ProxyFailed(format!(
+        return Err(ProxyFailed::new(format!(
             "{variable} names a {scheme} proxy; http:// and https:// are understood here"
         )));
     }

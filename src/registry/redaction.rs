@@ -1,32 +1,174 @@
-//! Takes secrets out of texts that come from outside. Pure.
+//! Takes secrets out of texts that come from outside. Pure and bounded. A second line of defence only: a secret that is
+//! written in another way (hexadecimal, reversed, spaced) cannot be found, which is why `session` quotes nothing but status
+//! and error codes of a registry that was sent credentials.
+
+use std::ops::Range;
 
 use zeroize::Zeroizing;
 
 use super::credentials::Secret;
 
-/// Takes a secret out of a text: as it is, form-encoded, and as `Debug` quotes it (our messages quote headers so). Letter case
-/// does not count, for media types and hosts are folded before they are quoted.
-pub(super) fn without_secret(mut text: String, secret: &Secret) -> String {
-    let encoded: Zeroizing<String> =
-        Zeroizing::new(url::form_urlencoded::byte_serialize(secret.expose().as_bytes()).collect());
-    let quoted = Zeroizing::new(format!("{:?}", secret.expose()));
-    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
-    for form in [secret.expose(), encoded.as_str(), inner] {
-        let form = Zeroizing::new(form.to_ascii_lowercase());
-        if form.is_empty() {
-            continue;
+/// Stands in the place of a secret.
+pub(super) const MARK: &str = "[redacted]";
+/// The longest text that is searched and returned, in bytes. Messages show less of it
+/// ([`crate::domain::resolution::LONGEST_ANSWER`]).
+pub(super) const LONGEST_TEXT: usize = 1024;
+/// The shortest secret that is searched for, in bytes. Shorter ones stand in any text by chance: marking them would tell
+/// where, and hide the message.
+const SHORTEST_SECRET: usize = 4;
+
+/// Returns the beginning of `text`, at most [`LONGEST_TEXT`] bytes, with a mark in the place of every secret: as it is,
+/// form-encoded, and as `Debug` quotes it (our messages quote headers so). Letter case does not count, for media types and
+/// hosts are folded before they are quoted. All secrets are found in the text as it came in; overlapping ones share a mark.
+/// The same text with its marks comes back unchanged.
+pub(super) fn redacted<'a>(text: &str, secrets: impl IntoIterator<Item = &'a Secret>) -> String {
+    let kept = cut(text, LONGEST_TEXT);
+    let is_cut = kept.len() < text.len();
+    // Folding ASCII letters moves no byte, so positions are the same in both.
+    let folded = kept.to_ascii_lowercase();
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for secret in secrets {
+        for form in forms(secret) {
+            find(kept, &folded, &form, &mut ranges);
+            ranges.extend(is_cut.then(|| cut_off(&folded, &form)).flatten());
         }
-        let mut kept = String::new();
-        let mut from = 0;
-        // Folding ASCII letters moves no byte, so positions are the same in both.
-        let folded = text.to_ascii_lowercase();
-        for (at, found) in folded.match_indices(form.as_str()) {
-            kept.push_str(&text[from..at]);
-            kept.push_str("[redacted]");
-            from = at + found.len();
-        }
-        kept.push_str(&text[from..]);
-        text = kept;
     }
-    text
+    marked(kept, &ranges)
+}
+
+/// The texts that a secret is searched as, in lower case.
+pub(super) fn forms(secret: &Secret) -> Vec<Zeroizing<String>> {
+    let secret = secret.expose();
+    if secret.len() < SHORTEST_SECRET {
+        return Vec::new();
+    }
+    let encoded: Zeroizing<String> = Zeroizing::new(url::form_urlencoded::byte_serialize(secret.as_bytes()).collect());
+    let quoted = Zeroizing::new(format!("{secret:?}"));
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+    let mut forms: Vec<Zeroizing<String>> =
+        [secret, &encoded, inner].into_iter().map(|form| Zeroizing::new(form.to_ascii_lowercase())).collect();
+    forms.dedup();
+    forms
+}
+
+/// Finds every occurrence between the marks that are in the text already, overlapping ones included.
+fn find(text: &str, folded: &str, form: &str, ranges: &mut Vec<Range<usize>>) {
+    if form.len() > folded.len() {
+        return;
+    }
+    for part in between_marks(text) {
+        let mut from = part.start;
+        while let Some(at) = folded.get(from..part.end).and_then(|rest| rest.find(form)) {
+            let start = from + at;
+            ranges.push(start..start + form.len());
+            from = start + form.chars().next().map_or(1, char::len_utf8);
+        }
+    }
+}
+
+/// The end of a text that was cut within this form, if it was.
+fn cut_off(folded: &str, form: &str) -> Option<Range<usize>> {
+    let shorter = form.char_indices().map(|(at, _)| at).take_while(|at| *at <= folded.len());
+    let longest = shorter.filter(|at| *at >= SHORTEST_SECRET && folded.ends_with(&form[..*at])).last()?;
+    Some(folded.len() - longest..folded.len())
+}
+
+fn between_marks(text: &str) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for (at, mark) in text.match_indices(MARK) {
+        parts.push(from..at);
+        from = at + mark.len();
+    }
+    parts.push(from..text.len());
+    parts
+}
+
+/// The text with these ranges, merged, replaced by marks; cut again, but not within a mark.
+fn marked(text: &str, ranges: &[Range<usize>]) -> String {
+    let mut ranges = ranges.to_vec();
+    ranges.sort_by_key(|range| range.start);
+    let mut marked = String::new();
+    let mut from = 0;
+    let mut rest = ranges.into_iter().peekable();
+    while let Some(Range { start, mut end }) = rest.next() {
+        while let Some(next) = rest.next_if(|next| next.start <= end) {
+            end = end.max(next.end);
+        }
+        marked.push_str(&text[from..start]);
+        marked.push_str(MARK);
+        from = end;
+    }
+    marked.push_str(&text[from..]);
+    let short = cut(&marked, LONGEST_TEXT);
+    // A piece of a mark is no mark.
+    let piece = short.rfind('[').filter(|at| marked[*at..].starts_with(MARK) && at + MARK.len() > short.len());
+    piece.map_or(short, |at| &short[..at]).to_owned()
+}
+
+/// The longest beginning of whole characters within so many bytes.
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take_out(text: &str, secrets: &[&str]) -> String {
+        let secrets: Vec<Secret> = secrets.iter().map(|secret| Secret::new((*secret).to_owned())).collect();
+        redacted(text, &secrets)
+    }
+
+    #[test]
+    fn every_spelling_that_messages_have_is_found() {
+        for (text, secret, expected) in [
+            ("user:Pass/Word is wrong", "Pass/Word", "user:[redacted] is wrong"),
+            ("text/x-pass/word", "Pass/Word", "text/x-[redacted]"),
+            ("?password=Pass%2FWord&x", "Pass/Word", "?password=[redacted]&x"),
+            ("header \"a\\\"bcd\"", "a\"bcd", "header \"[redacted]\""),
+            ("nothing here", "Pass/Word", "nothing here"),
+        ] {
+            assert_eq!(take_out(text, &[secret]), expected);
+        }
+    }
+
+    #[test]
+    fn all_secrets_are_found_in_the_text_as_it_came_in() {
+        // One is a piece of another, two overlap, one overlaps with itself, and one is a piece of the mark.
+        assert_eq!(take_out("x abcdefgh y", &["cdef", "abcdefgh"]), "x [redacted] y");
+        assert_eq!(take_out("x abcdefgh y", &["abcdef", "defgh"]), "x [redacted] y");
+        assert_eq!(take_out("x ababab y", &["abab"]), "x [redacted] y");
+        assert_eq!(take_out("abcd dact", &["abcd", "dact", "[redacted]"]), "[redacted] [redacted]");
+        assert_eq!(take_out("[redacted] x", &["dact"]), "[redacted] x");
+    }
+
+    #[test]
+    fn short_secrets_are_not_searched_for() {
+        assert_eq!(take_out("every e is here", &["e", "", "is", "her"]), "every e is here");
+    }
+
+    /// 256 tokens that stand in the mark itself grew a message without end once.
+    #[test]
+    fn a_text_stays_within_its_bound() {
+        let secrets: Vec<Secret> = ["e", "reda", "acte", "[redacted]", "dddd"]
+            .iter()
+            .cycle()
+            .take(256)
+            .map(|secret| Secret::new((*secret).to_owned()))
+            .collect();
+        for text in ["e".repeat(100_000), "dddd ".repeat(100_000), "reda".repeat(100_000), "é".repeat(100_000)] {
+            let once = redacted(&text, &secrets);
+            assert!(once.len() <= LONGEST_TEXT, "{}", once.len());
+            assert_eq!(redacted(&once, &secrets), once);
+        }
+    }
+
+    #[test]
+    fn a_secret_that_the_cut_goes_through_is_marked() {
+        let text = format!("{}secret-and-long", "x".repeat(LONGEST_TEXT - 7));
+        let told = take_out(&text, &["secret-and-long"]);
+        assert!(!told.contains("secret"), "{told}");
+    }
 }

@@ -10,14 +10,17 @@ use url::Url;
 
 use super::access::{Access, Endpoint};
 use super::challenge::{self, Challenge};
-use super::credentials::Credential;
+use super::credentials::{Credential, Secret};
 use super::failure::Trouble;
 use super::login::{Logins, Meeting, is_of_credentials, unauthorized};
-use super::memory::{Demand, Memory};
+use super::memory::{Authorization, Demand, Memory};
 use super::rate::{RateLimit, Turn};
-use super::redaction::without_secret;
+use super::redaction::redacted;
 use super::transport::{Answer, Ask, Transport};
-use crate::domain::{Reference, RegistryFailure, RegistryFailureKind};
+use crate::domain::{Reference, RegistryFailure, RegistryFailureKind, Release};
+
+/// Stands for a text of a registry that was sent credentials.
+const NOT_QUOTED: &str = "[not quoted]";
 
 /// See the module.
 pub(super) struct Session<'a> {
@@ -98,7 +101,8 @@ impl<'a> Session<'a> {
         }
         if let Ok(url) = self.endpoint.base.join("v2/") {
             // What it says does not matter: if it does not serve, the questions will find out.
-            let _ = self.transport.ask(self.endpoint, Ask { redirects: false, ..Ask::get(url) }).await;
+            let ask = Ask { redirects: false, ..Ask::get(url, &self.memory.share) };
+            let _ = self.transport.ask(self.endpoint, ask).await;
         }
     }
 
@@ -146,15 +150,26 @@ impl<'a> Session<'a> {
         });
     }
 
-    /// Makes a failure of it, with every secret that this session knows taken out of the text.
+    /// Makes a failure of it. Once the registry was sent a credential, it could write that into its answers in any way: of it
+    /// only statuses and known error codes are quoted from then on. Every secret that this session knows is taken out of the
+    /// text all the same.
     pub(super) fn failure(&self, trouble: &Trouble, reference: &Reference) -> RegistryFailure {
-        let mut answer = trouble.answer.clone();
-        let secrets = self.access.all_credentials(self.endpoint).flat_map(Credential::secrets);
-        let (received, proxies) = (self.memory.state().received(), self.transport.proxy_secrets());
-        for secret in secrets.chain(received).chain(proxies) {
-            answer = without_secret(answer, &secret);
-        }
+        let answer = if self.was_sent_credentials() { &trouble.unquoted } else { &trouble.answer };
+        let own: Vec<Secret> = self.access.all_credentials(self.endpoint).flat_map(Credential::secrets).collect();
+        let proxies = self.transport.proxy_secrets();
+        let state = self.memory.state();
+        let answer = redacted(answer, own.iter().chain(&proxies).chain(state.received()));
+        drop(state);
         RegistryFailure::new(trouble.kind, Some(reference.clone()), &self.endpoint.host, &answer)
+    }
+
+    /// An image's version label as it may be shown: of a registry that was sent credentials, only if it is that of a release.
+    pub(super) fn quotable(&self, label: String) -> String {
+        if self.was_sent_credentials() && label.parse::<Release>().is_err() { NOT_QUOTED.to_owned() } else { label }
+    }
+
+    fn was_sent_credentials(&self) -> bool {
+        self.transport.disclosures.includes(self.endpoint.base.host_str().unwrap_or_default())
     }
 
     /// By what is known of the registry; where that leads to nothing, the registry is asked what it wants now.
@@ -181,6 +196,7 @@ impl<'a> Session<'a> {
             }
         }
         let answer = self.send(&url, question, None).await?;
+        // (One of a host that was redirected to is no word of the registry; see `send`.)
         if answer.status != StatusCode::UNAUTHORIZED {
             self.open();
             return accepted(answer);
@@ -203,18 +219,21 @@ impl<'a> Session<'a> {
         &self,
         url: &Url,
         question: Question<'_>,
-        authorization: Option<HeaderValue>,
+        authorization: Option<&Authorization>,
     ) -> Result<Answer, Trouble> {
         // Docker Hub does not count HEADs.
         let counted = !(question.head && self.endpoint.is_docker_hub()) && self.take_turn().await?;
         let Question { accept, limit, head, .. } = question;
-        let large_body = Some(&self.memory.large_body);
-        let ask = Ask { accept, authorization, limit, head, large_body, ..Ask::get(url.clone()) };
+        let confidential = authorization.is_some_and(|authorization| authorization.confidential);
+        let authorization = authorization.map(|authorization| authorization.header.clone());
+        let share = &self.memory.share;
+        let ask = Ask { accept, authorization, confidential, limit, head, ..Ask::get(url.clone(), share) };
         // Given back however this ends: a deadline drops the exchange in its middle.
         let under_way = counted.then(|| UnderWay(self.memory));
+        let request = share.request().await;
         let anonymous = ask.authorization.is_none();
         let exchange = self.transport.traffic.begin(if head { "head" } else { "get" }, "Timeout");
-        let answer = self.transport.ask(self.endpoint, ask).await;
+        let answer = self.transport.ask(self.endpoint, ask).await.and_then(of_registry);
         exchange.end(match &answer {
             Ok(answer) if answer.status == StatusCode::OK => "Ok",
             // How one has to log in is learnt like this.
@@ -222,11 +241,12 @@ impl<'a> Session<'a> {
             Ok(answer) => answer.trouble_kind().as_str(),
             Err(trouble) => trouble.kind.as_str(),
         });
-        drop(under_way);
+        drop((request, under_way));
         let answer = answer?;
         let mut state = self.memory.state();
         state.version = Some(answer.version);
-        if let Some(announced) = RateLimit::read(&answer.headers, Instant::now()) {
+        if let Some(announced) = RateLimit::read(&answer.headers, Instant::now()).filter(|_| answer.stranger.is_none())
+        {
             match &mut state.rate {
                 Some(rate) => rate.update(announced),
                 rate => *rate = Some(announced),
@@ -268,6 +288,19 @@ impl Drop for UnderWay<'_> {
             rate.give_back();
         }
         self.0.given_back.notify_waiters();
+    }
+}
+
+/// Refuses what only the registry itself may say: a host that was redirected to cannot ask for its credentials. Its challenge
+/// could name anybody.
+fn of_registry(answer: Answer) -> Result<Answer, Trouble> {
+    match &answer.stranger {
+        Some(host) if answer.status == StatusCode::UNAUTHORIZED => {
+            let text = format!("redirected to {host}, which wants credentials of its own (401)");
+            let unquoted = "redirected to another host, which wants credentials of its own (401)";
+            Err(Trouble::quoting(RegistryFailureKind::InvalidAnswer, unquoted, &text))
+        }
+        _ => Ok(answer),
     }
 }
 

@@ -60,9 +60,7 @@ pub(super) async fn releases(session: &Session<'_>, repository: &str) -> Result<
         let question =
             Question { repository, path: &path, accept: "application/json", limit: LARGEST_PAGE, head: false };
         let answer = session.ask(question).await?;
-        let page: Page =
-            serde_json::from_slice(&answer.body).map_err(|_| Trouble::invalid("a list of tags that cannot be read"))?;
-        found.extend(page.tags.map(|Releases(releases)| releases).unwrap_or_default());
+        found.extend(page(&answer.body)?);
         while found.len() > MOST_RELEASES {
             found.pop_first();
         }
@@ -77,12 +75,19 @@ pub(super) async fn releases(session: &Session<'_>, repository: &str) -> Result<
     Err(Trouble::new(RegistryFailureKind::TooLarge, format!("more than {MOST_PAGES} pages of tags")))
 }
 
+/// The releases of one page.
+pub(super) fn page(body: &[u8]) -> Result<BTreeSet<Release>, Trouble> {
+    let page: Page =
+        serde_json::from_slice(body).map_err(|_| Trouble::invalid("a list of tags that cannot be read"))?;
+    Ok(page.tags.map(|Releases(releases)| releases).unwrap_or_default())
+}
+
 /// The query of `</v2/REPOSITORY/tags/list?…>; rel="next"` (RFC 8288), put behind our own path: only what the list is
 /// continued with is taken from the registry, never where to.
 ///
 /// # Errors
 /// There is more, and where it is cannot be believed: what was read so far is not the list.
-fn next_page(link: &str, repository: &str) -> Result<Option<String>, Trouble> {
+pub(super) fn next_page(link: &str, repository: &str) -> Result<Option<String>, Trouble> {
     let Some((target, parameters)) = link.trim().strip_prefix('<').and_then(|link| link.split_once('>')) else {
         return Err(Trouble::invalid("a Link that cannot be read beside a list of tags"));
     };

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::access::Endpoint;
 use super::address::{AddressClass, same_owner};
+use super::budget::Share;
 use super::challenge::BearerChallenge;
 use super::credentials::{Credential, Secret};
 use super::failure::Trouble;
@@ -52,87 +53,97 @@ pub(super) struct Token {
     pub secret: Secret,
     /// How long it may be used from now on.
     pub life: Duration,
+    /// It was given for a credential.
+    pub confidential: bool,
 }
 
 impl Token {
     /// The header that carries it, and until when.
     pub(super) fn authorization(&self) -> Result<Authorization, Trouble> {
-        Ok(Authorization { header: header("Bearer", &self.secret)?, until: Some(Instant::now() + self.life) })
+        let until = Some(Instant::now() + self.life);
+        Ok(Authorization { header: header("Bearer", &self.secret)?, until, confidential: self.confidential })
     }
 }
 
-/// Asks the token service of `challenge` for a token with these scopes.
-pub(super) async fn fetch(
-    transport: &Transport,
-    endpoint: &Endpoint,
-    registry_class: AddressClass,
-    challenge: &BearerChallenge,
-    scopes: &[String],
-    credential: Option<&Credential>,
-) -> Result<Token, Trouble> {
-    let fetched = ask(transport, endpoint, registry_class, challenge, scopes, credential).await;
-    fetched.map_err(|trouble| Trouble { of_token_service: true, ..trouble })
+/// The token service that a registry named.
+pub(super) struct TokenService<'a> {
+    pub transport: &'a Transport,
+    pub endpoint: &'a Endpoint,
+    pub share: &'a Share,
+    /// Where the registry stood when it said so.
+    pub registry_class: AddressClass,
+    pub challenge: &'a BearerChallenge,
 }
 
-async fn ask(
-    transport: &Transport,
-    endpoint: &Endpoint,
-    registry_class: AddressClass,
-    challenge: &BearerChallenge,
-    scopes: &[String],
-    credential: Option<&Credential>,
-) -> Result<Token, Trouble> {
-    let mut url = realm(endpoint, challenge, credential.is_some())?;
-    let own_host = url.host_str() == endpoint.base.host_str();
-    let reach = if own_host { Reach::Registry } else { Reach::SentBy(registry_class) };
-    let mut ask = Ask { limit: LONGEST_ANSWER, reach, redirects: false, ..Ask::get(url.clone()) };
-    if let Some(Credential::IdentityToken(token)) = credential {
-        ask.form = Some(refresh_form(challenge, scopes, token));
-    } else {
-        {
-            let mut query = url.query_pairs_mut();
-            if let Some(service) = &challenge.service {
-                query.append_pair("service", service);
-            }
-            for scope in scopes {
-                query.append_pair("scope", scope);
-            }
+impl TokenService<'_> {
+    /// Asks for a token with these scopes.
+    pub(super) async fn fetch(&self, scopes: &[String], credential: Option<&Credential>) -> Result<Token, Trouble> {
+        let fetched = self.ask(scopes, credential).await;
+        fetched.map_err(|trouble| Trouble { of_token_service: true, ..trouble })
+    }
+
+    async fn ask(&self, scopes: &[String], credential: Option<&Credential>) -> Result<Token, Trouble> {
+        let Self { transport, endpoint, share, registry_class, challenge } = *self;
+        let mut url = realm(endpoint, challenge, credential.is_some())?;
+        let own_host = url.host_str() == endpoint.base.host_str();
+        let reach = if own_host { Reach::Registry } else { Reach::SentBy(registry_class) };
+        if url.origin() != endpoint.base.origin() && !share.may_lead_to(url.origin().ascii_serialization()) {
+            let text = "a token service on yet another host, of which it named many lately";
+            return Err(Trouble::new(RegistryFailureKind::RefusedTarget, text).of_whole_registry());
         }
-        ask.url = url;
-        ask.authorization = credential.and_then(Credential::basic).map(|basic| header("Basic", &basic)).transpose()?;
+        let mut ask = Ask { limit: LONGEST_ANSWER, reach, redirects: false, ..Ask::get(url.clone(), share) };
+        ask.confidential = credential.is_some();
+        if let Some(Credential::IdentityToken(token)) = credential {
+            ask.form = Some(refresh_form(challenge, scopes, token));
+        } else {
+            {
+                let mut query = url.query_pairs_mut();
+                if let Some(service) = &challenge.service {
+                    query.append_pair("service", service);
+                }
+                for scope in scopes {
+                    query.append_pair("scope", scope);
+                }
+            }
+            ask.url = url;
+            let basic = credential.and_then(Credential::basic);
+            ask.authorization = basic.map(|basic| header("Basic", &basic)).transpose()?;
+        }
+        // Where there is no answer to be had, no other image's token fares better.
+        let answer = transport.ask(endpoint, ask).await.map_err(Trouble::of_whole_registry)?;
+        if answer.status.is_redirection() {
+            return Err(Trouble::invalid("the token service redirects").of_whole_registry());
+        }
+        if answer.status != http::StatusCode::OK {
+            let trouble = answer.trouble().behind("token service: ");
+            let server_error = trouble.kind == RegistryFailureKind::ServerError;
+            return Err(if server_error { trouble.of_whole_registry() } else { trouble });
+        }
+        Ok(Token { confidential: credential.is_some(), ..read(&answer.body)? })
     }
-    // Where there is no answer to be had, no other image's token fares better.
-    let answer = transport.ask(endpoint, ask).await.map_err(Trouble::of_whole_registry)?;
-    if answer.status.is_redirection() {
-        return Err(Trouble::invalid("the token service redirects").of_whole_registry());
-    }
-    if answer.status != http::StatusCode::OK {
-        let trouble = answer.trouble();
-        let text = format!("token service: {}", trouble.answer);
-        let server_error = trouble.kind == RegistryFailureKind::ServerError;
-        let trouble = Trouble { answer: text, ..trouble };
-        return Err(if server_error { trouble.of_whole_registry() } else { trouble });
-    }
-    read(&answer.body)
 }
 
 /// The token service's address, if the rules let us go there (and with credentials, if there are some).
 pub(super) fn realm(endpoint: &Endpoint, challenge: &BearerChallenge, with_credentials: bool) -> Result<Url, Trouble> {
-    let whole = |kind, text: String| Err(Trouble::new(kind, text).of_whole_registry());
-    let Ok(url) = Url::parse(&challenge.realm) else {
-        return whole(RegistryFailureKind::InvalidAnswer, format!("token realm {:?}", challenge.realm));
+    let whole = |kind, unquoted: &str, text: &str| Err(Trouble::quoting(kind, unquoted, text).of_whole_registry());
+    let invalid = || {
+        let text = format!("token realm {:?}", challenge.realm);
+        whole(RegistryFailureKind::InvalidAnswer, "a token realm that is no address", &text)
     };
+    let Ok(url) = Url::parse(&challenge.realm) else { return invalid() };
     let (Some(host), true) = (url.host_str(), url.username().is_empty() && url.password().is_none()) else {
-        return whole(RegistryFailureKind::InvalidAnswer, format!("token realm {:?}", challenge.realm));
+        return invalid();
     };
     let secure = url.scheme() == "https" || (url.scheme() == "http" && endpoint.plain_http);
     if !secure {
-        return whole(RegistryFailureKind::RefusedTarget, format!("token service {}://{host}", url.scheme()));
+        let text = format!("token service {}://{host}", url.scheme());
+        return whole(RegistryFailureKind::RefusedTarget, "a token service without TLS", &text);
     }
     let listed = endpoint.token_service.as_deref().is_some_and(|listed| is_listed(listed, &url));
     let own = endpoint.base.host_str().is_some_and(|registry| same_owner(registry, host));
     if with_credentials && !own && !listed {
-        return whole(RegistryFailureKind::ForeignTokenService, format!("token service {host}"));
+        let text = format!("token service {host}");
+        return whole(RegistryFailureKind::ForeignTokenService, "a token service on a host of another owner", &text);
     }
     Ok(url)
 }
@@ -155,7 +166,7 @@ fn refresh_form(challenge: &BearerChallenge, scopes: &[String], token: &Secret) 
 }
 
 /// The token in a token service's answer.
-fn read(body: &[u8]) -> Result<Token, Trouble> {
+pub(super) fn read(body: &[u8]) -> Result<Token, Trouble> {
     let answer: TokenAnswer = serde_json::from_slice(body)
         .map_err(|_| Trouble::invalid("the token service answered something that is no token").of_whole_registry())?;
     let given = |token: Option<Secret>| token.filter(|token| !token.expose().is_empty());
@@ -169,6 +180,7 @@ fn read(body: &[u8]) -> Result<Token, Trouble> {
     let life = answer.expires_in.unwrap_or(USUAL_LIFE_SECONDS).min(LONGEST_LIFE_SECONDS);
     Ok(Token {
         secret: token,
+        confidential: true,
         life: Duration::from_secs((life - BEFORE_THE_END_SECONDS.min(life / 2)).max(SHORTEST_LIFE_SECONDS)),
     })
 }

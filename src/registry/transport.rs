@@ -15,22 +15,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::client::legacy::connect::{Connection, HttpConnector, HttpInfo};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::RootCertStore;
+use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::{CertificateError, RootCertStore};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::access::Endpoint;
 use super::address::AddressClass;
+use super::budget::{Budget, IDLE, Share};
 use super::credentials::Secret;
 use super::failure::Trouble;
 use super::proxy::{Proxies, ProxyFailed};
@@ -43,19 +45,21 @@ use crate::traffic::Traffic;
 const MOST_REDIRECTS: usize = 3;
 /// How much of a refusal's body is read, in bytes.
 const REFUSAL_LIMIT: usize = 16 * 1024;
-/// The most bytes that an answer's headers may take.
-const HEADER_LIMIT: u32 = 64 * 1024;
+/// The most bytes that an answer's headers may take; real ones take up to 4 KiB, signed addresses of redirects included.
+const HEADER_LIMIT: u32 = 16 * 1024;
 /// The most clients that are kept; one per trust setting, reach and protocol.
 const MOST_CLIENTS: usize = 32;
+/// The most hosts that are remembered to have been sent credentials.
+const MOST_DISCLOSED: usize = 256;
 /// The most origins that are remembered to speak HTTP/1.1 only.
 const MOST_ORIGINS: usize = 64;
-/// What any body may take in memory, in bytes. Real manifests have some ten KiB; for more than this, bodies of one registry
-/// take turns, so that many endless ones together stay below twice the largest.
-const SMALL_BODY: usize = 128 * 1024;
 /// How much of one body may be under way unread, in bytes.
-const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for a connection: more than all its streams together, for one that waits for its turn must not starve others.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const STREAM_WINDOW: u32 = 32 * 1024;
+/// The same for a connection: as much as its first streams together. One that waits for its turn may hold up others of the
+/// same registry, and of no other.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The most connections that are kept without use, for each registry and for each host that one leads to.
+const MOST_IDLE: (usize, usize) = (8, 2);
 /// How often a connection in use is pinged, and how long an answer may take, before it counts as dead.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
 
@@ -76,6 +80,8 @@ pub(super) struct Ask<'a> {
     pub accept: &'static str,
     /// Dropped on any change of origin.
     pub authorization: Option<HeaderValue>,
+    /// `authorization` or `form` is a credential, or came of one.
+    pub confidential: bool,
     /// A form makes it a POST, which is never redirected.
     pub form: Option<Zeroizing<String>>,
     /// Only the headers are wanted (HEAD).
@@ -86,23 +92,24 @@ pub(super) struct Ask<'a> {
     pub reach: Reach,
     /// Whether redirects are followed.
     pub redirects: bool,
-    /// Who holds this may read a body beyond [`SMALL_BODY`]; one at a time for one registry.
-    pub large_body: Option<&'a Semaphore>,
+    /// The registry's part of what all may use together.
+    pub share: &'a Share,
 }
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
     /// A plain GET without credentials.
-    pub(super) fn get(url: Url) -> Self {
+    pub(super) fn get(url: Url, share: &'a Share) -> Self {
         Self {
             url,
             accept: "application/json",
             authorization: None,
+            confidential: false,
             form: None,
             head: false,
             limit: REFUSAL_LIMIT,
             reach: Reach::Registry,
             redirects: true,
-            large_body: None,
+            share,
         }
     }
 }
@@ -111,9 +118,12 @@ impl Ask<'_> {
 pub(super) struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// What the registry itself speaks.
     pub version: Version,
     /// Class of the address that the first connection of this request went to.
     pub class: AddressClass,
+    /// The host of another origin that it came from, by redirects. Its headers are not the registry's.
+    pub stranger: Option<String>,
     /// The body; of a refusal at most its beginning.
     pub body: Vec<u8>,
     /// The SHA-256 of the body as it arrived.
@@ -160,6 +170,10 @@ pub(super) struct Transport {
     /// Parsed once and shared by all clients that trust no others.
     system_authorities: OnceLock<Arc<RootCertStore>>,
     clients: Mutex<HashMap<ClientKey, HttpClient>>,
+    /// Who was sent credentials.
+    pub(super) disclosures: Disclosures,
+    /// What bodies may take together.
+    budget: Budget,
     /// Origins that chose HTTP/1.1 when they were offered both.
     http1_only: Mutex<HashSet<String>>,
 }
@@ -173,6 +187,8 @@ impl Transport {
             proxies: Arc::new(proxies),
             system_authorities: OnceLock::new(),
             clients: Mutex::default(),
+            disclosures: Disclosures::default(),
+            budget: Budget::default(),
             http1_only: Mutex::default(),
         }
     }
@@ -180,28 +196,26 @@ impl Transport {
     /// Sends a request, follows redirects where allowed, and reads the whole answer.
     pub(super) async fn ask(&self, endpoint: &Endpoint, mut ask: Ask<'_>) -> Result<Answer, Trouble> {
         let first = ask.url.clone();
-        let mut first_class = None;
+        let (mut from, mut names) = (None, class_of_host(&endpoint.base));
         for _ in 0..=MOST_REDIRECTS {
+            self.check_reach(&ask, names)?;
+            names = names.and(class_of_host(&ask.url));
             let response = self.send(endpoint, &ask).await?;
-            let class = class_of_server(&response, &ask.url);
-            let class = *first_class.get_or_insert(class);
+            let here = class_of_server(&response, &ask.url);
+            let from = from.get_or_insert(From { class: here, narrowed: here, version: response.version() });
+            from.narrowed = from.narrowed.and(here);
             let location = is_redirect(response.status()).then(|| response.headers().get(header::LOCATION)).flatten();
             let (Some(location), true, None) = (location, ask.redirects, &ask.form) else {
-                return answer(response, class, &ask).await;
+                return self.answer(response, from, &first, &ask).await;
             };
             let target = location.to_str().ok().and_then(|location| ask.url.join(location).ok());
             let target = target.ok_or_else(|| Trouble::invalid("a redirect to nowhere"))?;
-            follow(endpoint, &first, class, &mut ask, target)?;
+            follow(endpoint, &first, from.narrowed, &mut ask, target)?;
         }
         Err(Trouble::new(RegistryFailureKind::RefusedTarget, format!("more than {MOST_REDIRECTS} redirects")))
     }
 
     async fn send(&self, endpoint: &Endpoint, ask: &Ask<'_>) -> Result<http::Response<Incoming>, Trouble> {
-        if let (Reach::SentBy(class), Some(address)) = (ask.reach, literal_address(&ask.url))
-            && !class.may_send_to(AddressClass::of(address))
-        {
-            return Err(Trouble::new(RegistryFailureKind::RefusedTarget, format!("sent to {address}")));
-        }
         let method = match (&ask.form, ask.head) {
             (Some(_), _) => Method::POST,
             (None, true) => Method::HEAD,
@@ -224,6 +238,12 @@ impl Transport {
             .body(Full::new(body))
             .map_err(|_| Trouble::invalid("an address that no request can be made for"))?;
         self.proxies.authorize(&mut request);
+        // A proxy that is shown its password in the clear can answer in the registry's place.
+        if ask.confidential || request.headers().contains_key(header::PROXY_AUTHORIZATION) {
+            for url in [&endpoint.base, &ask.url] {
+                self.disclosures.note(url.host_str().unwrap_or_default());
+            }
+        }
         if ask.url.scheme() == "https" && self.speaks_http2(&ask.url) {
             let again = request.clone();
             match self.client(endpoint, ask.reach, Protocol::Http2)?.request(request).await {
@@ -236,6 +256,27 @@ impl Transport {
             }
         }
         self.exchange(endpoint, ask, request).await
+    }
+
+    /// Refuses places that whoever sent us has no business with, as far as the address tells. The rest is seen when names are
+    /// resolved; a proxy resolves them itself, so that there the name has to tell. `names` is what the names of the registry
+    /// and of all hosts that it was redirected by may lead to.
+    fn check_reach(&self, ask: &Ask<'_>, names: AddressClass) -> Result<(), Trouble> {
+        let Reach::SentBy(class) = ask.reach else { return Ok(()) };
+        let proxied = || ask.url.as_str().parse().is_ok_and(|uri| !matches!(self.proxies.to(&uri), Ok(None)));
+        let (within, target) = match literal_address(&ask.url) {
+            Some(address) => (class.may_send_to(AddressClass::of(address)), address.to_string()),
+            None if proxied() => {
+                let host = ask.url.host_str().unwrap_or_default();
+                (names.may_send_to(AddressClass::of_name(host)), host.to_owned())
+            }
+            None => return Ok(()),
+        };
+        if within {
+            return Ok(());
+        }
+        let unquoted = "sent to an address that is further inside than the registry's";
+        Err(Trouble::quoting(RegistryFailureKind::RefusedTarget, unquoted, &format!("sent to {target}")))
     }
 
     async fn exchange(
@@ -309,7 +350,8 @@ impl Transport {
             .http2_keep_alive_timeout(KEEP_ALIVE.1)
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(if reach == Reach::Registry { MOST_IDLE.0 } else { MOST_IDLE.1 })
             .http1_max_buf_size(HEADER_LIMIT as usize)
             .http2_max_header_list_size(HEADER_LIMIT)
             .http2_initial_stream_window_size(STREAM_WINDOW)
@@ -339,8 +381,119 @@ impl Transport {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| unusable(error.to_string()))?;
-        Ok(builder.with_root_certificates(trusted).with_no_client_auth())
+        let mut config = builder.with_root_certificates(trusted).with_no_client_auth();
+        // Tickets and certificates of hundreds of hosts would be kept for it.
+        config.resumption = Resumption::disabled();
+        Ok(config)
     }
+
+    /// Reads the body, bounded and hashed piece by piece. Of a refusal only the beginning is of interest.
+    async fn answer(
+        &self,
+        response: http::Response<Incoming>,
+        from: &From,
+        first: &Url,
+        ask: &Ask<'_>,
+    ) -> Result<Answer, Trouble> {
+        let (parts, mut incoming) = response.into_parts();
+        let wanted = parts.status.is_success() && !ask.head;
+        let too_large = || Trouble::new(RegistryFailureKind::TooLarge, format!("more than {} bytes", ask.limit));
+        if wanted && parts.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return Err(Trouble::invalid("a compressed body, whose digest would not be that of the content"));
+        }
+        if wanted && incoming.size_hint().lower() > ask.limit as u64 {
+            return Err(too_large());
+        }
+        let limit = if wanted { ask.limit } else { REFUSAL_LIMIT };
+        let announced = incoming.size_hint().exact().map(|exact| usize::try_from(exact).unwrap_or(usize::MAX));
+        let mut room = self.budget.room(ask.share, announced, limit).await;
+        let mut hasher = Sha256::new();
+        let mut body = Vec::new();
+        while let Some(frame) = next_frame(&mut incoming, room.until).await? {
+            let Ok(data) = frame.into_data() else { continue };
+            if body.len() + data.len() > limit {
+                if wanted {
+                    return Err(too_large());
+                }
+                break;
+            }
+            if body.len() + data.len() > room.bytes {
+                let long = self.budget.long_room(ask.share, limit).await;
+                room = long;
+            }
+            hasher.update(&data);
+            body.extend_from_slice(&data);
+        }
+        drop(room);
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            version: from.version,
+            class: from.class,
+            stranger: (ask.url.origin() != first.origin()).then(|| ask.url.host_str().unwrap_or_default().to_owned()),
+            body,
+            digest: Digest::of_stream(hasher),
+        })
+    }
+}
+
+/// Where an answer comes from.
+struct From {
+    /// Class of the registry's own address.
+    class: AddressClass,
+    /// What the registry and all hosts that it was redirected by may lead to.
+    narrowed: AddressClass,
+    /// What the registry itself speaks.
+    version: Version,
+}
+
+/// Hosts that were sent a credential, or a token that came of one, since the process began. What they answer from then on
+/// may hold it in any form.
+#[derive(Default)]
+pub(super) struct Disclosures(Mutex<Disclosed>);
+
+#[derive(Default)]
+struct Disclosed {
+    hosts: HashSet<String>,
+    /// More than are remembered.
+    everybody: bool,
+}
+
+impl Disclosures {
+    fn note(&self, host: &str) {
+        let mut disclosed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if disclosed.everybody || disclosed.hosts.contains(host) {
+            return;
+        }
+        if disclosed.hosts.len() >= MOST_DISCLOSED {
+            disclosed.everybody = true;
+            disclosed.hosts.clear();
+            return;
+        }
+        disclosed.hosts.insert(host.to_owned());
+    }
+
+    /// Whether this host was sent one.
+    pub(super) fn includes(&self, host: &str) -> bool {
+        let disclosed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        disclosed.everybody || disclosed.hosts.contains(host)
+    }
+}
+
+async fn next_frame(incoming: &mut Incoming, until: Option<Instant>) -> Result<Option<Frame<Bytes>>, Trouble> {
+    let frame = match until {
+        None => incoming.frame().await,
+        Some(until) => tokio::time::timeout_at(until, incoming.frame()).await.map_err(|_| {
+            Trouble::new(RegistryFailureKind::Timeout, "a long body that does not arrive").of_this_image()
+        })?,
+    };
+    frame.transpose().map_err(|error| explained(&error))
+}
+
+/// What an address names, before anybody is asked for it.
+fn class_of_host(url: &Url) -> AddressClass {
+    let by_name = || AddressClass::of_name(url.host_str().unwrap_or_default());
+    literal_address(url).map_or_else(by_name, AddressClass::of)
 }
 
 /// Points `ask` at a redirect's target, by the rules: no plain HTTP after HTTPS, no credentials for another origin, nobody
@@ -352,23 +505,29 @@ fn follow(
     ask: &mut Ask<'_>,
     target: Url,
 ) -> Result<(), Trouble> {
-    let refused = |text: String| Err(Trouble::new(RegistryFailureKind::RefusedTarget, text));
+    let refused =
+        |unquoted: &str, text: String| Err(Trouble::quoting(RegistryFailureKind::RefusedTarget, unquoted, &text));
     let host = target.host_str().unwrap_or_default();
     let plain = target.scheme() == "http" && ask.url.scheme() == "http" && endpoint.plain_http;
     if target.scheme() != "https" && !plain {
-        return refused(format!("redirected to {}://{host}", target.scheme()));
+        return refused("redirected to an address without TLS", format!("redirected to {}://{host}", target.scheme()));
     }
     if !target.username().is_empty() || target.password().is_some() {
-        return refused(format!("redirected to {host} with credentials in the address"));
+        let text = format!("redirected to {host} with credentials in the address");
+        return refused("redirected to an address with credentials in it", text);
     }
     if target.origin() != ask.url.origin() {
         ask.authorization = None;
+        ask.confidential = false;
+    }
+    if target.origin() != first.origin() && !ask.share.may_lead_to(target.origin().ascii_serialization()) {
+        return refused("redirected to yet another host", format!("redirected to {host}, yet another host"));
     }
     if target.host_str() != first.host_str() {
-        ask.reach = match ask.reach {
-            Reach::Registry => Reach::SentBy(class),
-            sent => sent,
-        };
+        ask.reach = Reach::SentBy(class);
+    } else if let Reach::SentBy(_) = ask.reach {
+        // Back at the registry, but not by its own word alone.
+        ask.reach = Reach::SentBy(class);
     }
     ask.url = target;
     Ok(())
@@ -376,39 +535,6 @@ fn follow(
 
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-/// Reads the body, bounded and hashed piece by piece. Of a refusal only the beginning is of interest.
-async fn answer(response: http::Response<Incoming>, class: AddressClass, ask: &Ask<'_>) -> Result<Answer, Trouble> {
-    let (parts, mut incoming) = response.into_parts();
-    let wanted = parts.status.is_success() && !ask.head;
-    let too_large = || Trouble::new(RegistryFailureKind::TooLarge, format!("more than {} bytes", ask.limit));
-    if wanted && parts.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(Trouble::invalid("a compressed body, whose digest would not be that of the content"));
-    }
-    if wanted && incoming.size_hint().lower() > ask.limit as u64 {
-        return Err(too_large());
-    }
-    let limit = if wanted { ask.limit } else { REFUSAL_LIMIT };
-    let mut hasher = Sha256::new();
-    let mut body = Vec::new();
-    let mut turn = None;
-    while let Some(frame) = incoming.frame().await {
-        let Ok(data) = frame.map_err(|error| explained(&error))?.into_data() else { continue };
-        if body.len() + data.len() > limit {
-            if wanted {
-                return Err(too_large());
-            }
-            break;
-        }
-        hasher.update(&data);
-        body.extend_from_slice(&data);
-        if let (Some(semaphore), None, true) = (ask.large_body, &turn, body.len() > SMALL_BODY) {
-            turn = semaphore.acquire().await.ok();
-        }
-    }
-    let digest = Digest::of_stream(hasher);
-    Ok(Answer { status: parts.status, headers: parts.headers, version: parts.version, class, body, digest })
 }
 
 /// Of where the answer came from. A proxy's address says nothing of the registry behind it, whose name may stand for any
@@ -424,16 +550,22 @@ fn class_of_server(response: &http::Response<Incoming>, url: &Url) -> AddressCla
 
 /// What a failed exchange means: the innermost cause that tells.
 fn explained(error: &(dyn Error + 'static)) -> Trouble {
-    let mut last = error.to_string();
+    let (mut last, mut plain) = (error.to_string(), false);
     for cause in successors(Some(error), |cause| cause_of(*cause)) {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return Trouble::new(RegistryFailureKind::Tls, tls.to_string());
+            return Trouble::quoting(RegistryFailureKind::Tls, tls_in_our_words(tls), &tls.to_string());
         }
         if let Some(failed) = cause.downcast_ref::<ProxyFailed>() {
             return failed.clone().into();
         }
-        if let Some(refused) = cause.downcast_ref::<AddressRefused>() {
-            return Trouble::new(RegistryFailureKind::RefusedTarget, refused.to_string());
+        if let Some(AddressRefused(name)) = cause.downcast_ref::<AddressRefused>() {
+            let further = "whose addresses are further inside than the registry's";
+            let unquoted = format!("sent to a host {further}");
+            return Trouble::quoting(
+                RegistryFailureKind::RefusedTarget,
+                unquoted,
+                &format!("sent to {name}, {further}"),
+            );
         }
         if let Some(hyper) = cause.downcast_ref::<hyper::Error>()
             && hyper.is_parse()
@@ -441,8 +573,32 @@ fn explained(error: &(dyn Error + 'static)) -> Trouble {
             return Trouble::invalid(format!("no HTTP: {hyper}"));
         }
         last = cause.to_string();
+        // The system's words and hyper's own; HTTP/2 has room for the other side's.
+        plain = cause.is::<io::Error>() || cause.is::<hyper::Error>();
     }
-    Trouble::new(RegistryFailureKind::Unreachable, last)
+    let unquoted = if plain { last.clone() } else { "the connection failed".to_owned() };
+    Trouble::quoting(RegistryFailureKind::Unreachable, unquoted, &last)
+}
+
+/// What is wrong with a connection's trust, without names and times of a certificate that somebody else wrote.
+fn tls_in_our_words(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(certificate) = error else {
+        return match error {
+            rustls::Error::AlertReceived(_) => "the TLS handshake was refused".to_owned(),
+            _ => "the TLS handshake failed".to_owned(),
+        };
+    };
+    let words = match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is not valid for the registry's name"
+        }
+        CertificateError::UnknownIssuer => "UnknownIssuer",
+        CertificateError::Revoked => "it is revoked",
+        _ => "it cannot be used",
+    };
+    format!("invalid peer certificate: {words}")
 }
 
 /// The next cause; `io::Error::source` would skip the error that it wraps.
@@ -498,7 +654,7 @@ where
 
 /// A name leads to addresses only that the registry may not send us to.
 #[derive(Debug, thiserror::Error)]
-#[error("sent to {0}, whose addresses are further inside than the registry's")]
+#[error("{0} has no address within reach")]
 struct AddressRefused(String);
 
 /// The system's resolver, less the addresses that are out of reach. Filtering what is connected to, rather than checking

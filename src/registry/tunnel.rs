@@ -13,7 +13,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tower_service::Service;
 use zeroize::Zeroizing;
@@ -22,7 +22,7 @@ use super::proxy::{Proxies, Proxy, ProxyFailed};
 use super::transport::cause_of;
 
 /// The longest head of an answer to CONNECT that is read, in bytes.
-const LONGEST_HEAD: usize = 16 * 1024;
+pub(super) const LONGEST_HEAD: usize = 16 * 1024;
 
 /// In the extensions of each answer that came through a proxy, whose address is not the registry's.
 #[derive(Clone)]
@@ -117,14 +117,14 @@ where
         let deadline = self.deadline;
         Box::pin(async move {
             let unreachable =
-                |error: BoxError| ProxyFailed(format!("{proxy} cannot be reached: {}", innermost(&*error)));
+                |error: BoxError| ProxyFailed::new(format!("{proxy} cannot be reached: {}", innermost(&*error)));
             let stream = connecting.await.map_err(unreachable)?;
             let forwarded = target.scheme_str() == Some("http");
             let stream = if forwarded {
                 stream
             } else {
                 let tunnel = tokio::time::timeout(deadline, tunnel(stream, &proxy, &target)).await;
-                tunnel.map_err(|_| ProxyFailed(format!("{proxy} did not answer within {deadline:.0?}")))??
+                tunnel.map_err(|_| ProxyFailed::new(format!("{proxy} did not answer within {deadline:.0?}")))??
             };
             Ok(Proxied { stream, via: Some(Via { proxy, forwarded }) })
         })
@@ -134,7 +134,8 @@ where
 /// Asks the proxy for a tunnel to the target. hyper-util's `Tunnel` would do, but it does not tell what the proxy answered.
 async fn tunnel(stream: Stream, proxy: &Proxy, target: &Uri) -> Result<Stream, ProxyFailed> {
     let target = format!("{}:{}", target.host().unwrap_or_default(), target.port_u16().unwrap_or(443));
-    let lost = |error: io::Error| ProxyFailed(format!("{proxy}, asked for {target}: {error}"));
+    let lost =
+        |error: io::Error| ProxyFailed::for_target(&target, |target| format!("{proxy}, asked for {target}: {error}"));
     let mut stream = TokioIo::new(stream);
     let mut request = Zeroizing::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes());
     if let Some(authorization) = &proxy.authorization {
@@ -145,20 +146,27 @@ async fn tunnel(stream: Stream, proxy: &Proxy, target: &Uri) -> Result<Stream, P
     request.extend_from_slice(b"\r\n");
     stream.write_all(&request).await.map_err(lost)?;
     stream.flush().await.map_err(lost)?;
-    // Byte by byte, for what comes after the head belongs to the registry.
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") && head.len() < LONGEST_HEAD {
-        head.push(stream.read_u8().await.map_err(lost)?);
-    }
+    let head = head(&mut stream).await.map_err(lost)?;
     match status_of(&head) {
         Some(200..300) => Ok(stream.into_inner()),
         Some(status) => Err(proxy.refusal(status, &target)),
-        None => Err(ProxyFailed(format!("{proxy}, asked for {target}, answered something that is not HTTP"))),
+        None => Err(ProxyFailed::for_target(&target, |target| {
+            format!("{proxy}, asked for {target}, answered something that is not HTTP")
+        })),
     }
 }
 
+/// The head of an answer, or as much of one as is read. Byte by byte, for what comes after it belongs to the registry.
+pub(super) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") && head.len() < LONGEST_HEAD {
+        head.push(stream.read_u8().await?);
+    }
+    Ok(head)
+}
+
 /// The status in an answer's head, if that is whole.
-fn status_of(head: &[u8]) -> Option<u16> {
+pub(super) fn status_of(head: &[u8]) -> Option<u16> {
     let line = head.strip_suffix(b"\r\n\r\n")?.split(|byte| *byte == b'\r').next()?;
     let mut words = line.split(|byte| *byte == b' ');
     words.next().filter(|version| version.starts_with(b"HTTP/1."))?;

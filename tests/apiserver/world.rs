@@ -453,14 +453,22 @@ impl World {
         let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "imageset-controller");
         texts.push(("records", format!("{:?}", maps.list(&all).await.unwrap().items)));
         for (place, text) in texts {
-            for secret in [CANARY, basic.as_str()] {
-                assert!(!text.contains(secret), "a byte of the password is in {place}");
+            for secret in [CANARY, basic.as_str()].into_iter().flat_map(spellings) {
+                assert!(!text.contains(&secret), "the password is in {place} as {secret}");
             }
         }
         let report = self.recorder.finish_ok().await.unwrap();
         assert!(report.gaps.is_empty(), "{:?}", report.gaps);
         report
     }
+}
+
+/// A secret as it is, reversed, hexadecimal, base64 and spaced.
+fn spellings(secret: &str) -> [String; 5] {
+    let hex = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let spaced: Vec<String> = secret.chars().map(String::from).collect();
+    let base64 = base64::engine::general_purpose::STANDARD.encode(secret);
+    [secret.to_owned(), secret.chars().rev().collect(), hex, base64, spaced.join(" ")]
 }
 
 /// A strategic merge patch of the operator's Deployment.

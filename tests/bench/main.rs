@@ -1,6 +1,7 @@
 //! `make bench`: measures the release binary that it is given against the product's limits and prints `BENCH name value limit unit`; exit
-//! code 1 if a limit is passed. With the word `pods` behind the binary only what pods at scale take, with `reaction` only how it reacts and idles, with `slow-api`
-//! only how it fares with a slow API server. Real parts (the box), no timed assertion anywhere else.
+//! code 1 if a limit is passed. With a word behind the binary only one part: `pods` what pods at scale take, `reaction` how it reacts and idles,
+//! `hostile` what it takes while strangers do their worst, `slow-api` how it fares with a slow API server. Real parts (the box), no timed
+//! assertion anywhere else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod far_registry;
@@ -70,10 +71,12 @@ async fn main() -> ExitCode {
         measured.extend(slow_api::measure(&binary).await.unwrap());
     } else if part.as_deref() == Some("reaction") {
         measured.extend(reaction::measure(&binary).await.unwrap());
+    } else if part.as_deref() == Some("hostile") {
+        measured.extend(hostile::measure(&binary).await.unwrap());
     } else if part.as_deref() != Some("pods") {
         measured.extend(all_but_pods(&binary).await.unwrap());
     }
-    if !matches!(part.as_deref(), Some("reaction" | "slow-api")) {
+    if !matches!(part.as_deref(), Some("reaction" | "hostile" | "slow-api")) {
         measured.extend(pods::measure(&binary).await.unwrap());
     }
     for Measured { name, value, limit, unit } in &measured {

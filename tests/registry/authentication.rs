@@ -209,3 +209,107 @@ async fn a_secret_that_the_registry_echoes_is_taken_out() {
         assert!(was_shown_secret(&server), "it could be echoed");
     }
 }
+
+/// What an honest registry would say stays: its status, and a code of the specification.
+#[tokio::test]
+async fn of_a_registry_that_was_sent_credentials_status_and_code_are_quoted() {
+    let body = |code: &str, message: &str| json!({"errors": [{"code": code, "message": message}]}).to_string();
+    for (code, before, after) in
+        [("DENIED", "403 DENIED not for you", "403 DENIED"), ("HUNTER_TWO", "403 HUNTER_TWO not for you", "403")]
+    {
+        let reply = Reply::new(403, "application/json", body(code, "not for you"));
+        let server = Server::start().await;
+        let node = reference(&server, "calico/node");
+        server.on_manifest("calico/node", reply.clone());
+        let client = patient();
+        let failure = ask(&client, &with_secret(&[&server]), &node).await.unwrap_err();
+        assert_eq!(failure.answer, before, "it was sent nothing yet");
+        server.on_manifest("calico/node", Reply::challenge("Basic").but_to(&basic(), reply.clone()));
+        let failure = ask(&client, &with_secret(&[&server]), &node).await.unwrap_err();
+        assert_eq!(failure.answer, after);
+        // From then on it knows, whatever it is asked, and whoever asks.
+        server.on_manifest("calico/node", reply);
+        let failure = ask(&client, &plain(&[&server]), &node).await.unwrap_err();
+        assert_eq!(failure.answer, after);
+    }
+}
+
+/// An anonymous token is no secret: what public registries say is quoted.
+#[tokio::test]
+async fn of_a_registry_that_gave_an_anonymous_token_all_is_quoted() {
+    let server = Server::start().await;
+    let refusal = Reply::new(404, "text/plain", "gone fishing");
+    let demand = bearer(&server.url("/token")).but_to("Bearer good-token", refusal);
+    server.on_manifest("calico/node", demand).on("/token", token("good-token"));
+    let failure = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+    assert_eq!(failure.answer, "404 gone fishing");
+}
+
+/// Wherever an answer has room for a text, in every spelling, whether the registry, its token service or a host that it
+/// redirects to writes it. `ask` looks for all spellings.
+#[tokio::test]
+async fn a_secret_in_disguise_is_not_quoted() {
+    for disguise in crate::disguises() {
+        let plain_form: String = disguise.chars().filter(|character| !character.is_whitespace()).collect();
+        let error = |code: &str, message: &str| {
+            let body = json!({"errors": [{"code": code, "message": message}]}).to_string();
+            Reply::new(403, "application/json", body)
+        };
+        let entry =
+            json!({"mediaType": crate::IMAGE, "digest": disguise, "platform": {"os": "linux", "architecture": "x"}});
+        let list = |entry| json!({"schemaVersion": 2, "mediaType": crate::INDEX, "manifests": [entry]}).to_string();
+        let platform = |os: &str, architecture: &str, variant: &str| {
+            let platform = json!({"os": os, "architecture": architecture, "variant": variant});
+            let digest = imageset_controller::domain::Digest::of(b"x").to_string();
+            Reply::new(200, crate::INDEX, list(json!({"digest": digest, "platform": platform})))
+        };
+        let host: String = plain_form.chars().filter(char::is_ascii_alphanumeric).take(60).collect();
+        let strange_type = json!({"schemaVersion": 2, "mediaType": disguise, "manifests": []}).to_string();
+        let artifact = json!({"schemaVersion": 2, "layers": [], "artifactType": disguise, "config": {"digest": "x"}});
+        for reply in [
+            error("DENIED", &disguise),
+            error(&disguise, ""),
+            Reply::new(500, "text/plain", disguise.clone()),
+            Reply::new(404, &format!("text/x-{disguise}"), "x"),
+            Reply::new(200, &disguise, index("node")),
+            Reply::new(200, &format!("text/{disguise}"), "x"),
+            good("node").with("docker-content-digest", &disguise),
+            Reply::new(200, crate::INDEX, strange_type),
+            Reply::new(200, crate::INDEX, list(entry.clone())),
+            Reply::new(200, crate::IMAGE, artifact.to_string()),
+            platform(&plain_form, "amd64", ""),
+            platform("linux", &plain_form, ""),
+            platform("linux", "amd64", &plain_form),
+            Reply::status(307).with("location", &format!("http://{host}.invalid/")),
+            Reply::status(307).with("location", &format!("ftp://{host}.example/")),
+            Reply::status(307).with("location", &format!("http://robot:x@{host}.example/")),
+            bearer(&format!("http://{host}.example/token")),
+            bearer(&format!("{host} and nothing else")),
+        ] {
+            let server = Server::start().await;
+            server.on_manifest("calico/node", Reply::challenge("Basic").but_to(&basic(), reply.clone()));
+            let outcome = ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await;
+            assert!(outcome.is_err(), "{reply:?}");
+            assert!(!format!("{outcome:?}").to_lowercase().contains(&host.to_lowercase()), "{outcome:?}");
+            assert!(was_shown_secret(&server), "it could be written");
+        }
+
+        // By the token service, and by the registry that got its token.
+        let (server, other) = (Server::start().await, Server::start_at("127.0.0.2", None).await);
+        let refusal = Reply::new(403, "text/plain", disguise.clone());
+        server.on("/token", Reply::status(401).but_to(&basic(), refusal.clone()));
+        server.on_manifest("calico/node", bearer(&server.url("/token")));
+        let node = reference(&server, "calico/node");
+        ask(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
+        let demand = bearer(&server.url("/token")).but_to("Bearer good-token", refusal.clone());
+        server.on("/token", token("good-token")).on_manifest("calico/node", demand);
+        ask(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
+
+        // By a host that was never sent it, and got it in the address of a redirect.
+        let redirect = Reply::status(307).with("location", &other.url(&format!("/{host}")));
+        server.on_manifest("calico/node", Reply::challenge("Basic").but_to(&basic(), redirect));
+        other.on("*", refusal);
+        ask(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
+        assert_eq!(other.seen().len(), 1);
+    }
+}

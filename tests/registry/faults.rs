@@ -140,24 +140,24 @@ async fn redirects() {
     all_answered(rows, patient).await;
 }
 
-/// A stranger refuses, too; he is shown nothing.
+/// A stranger refuses, too; he is shown nothing, and what he wants is no word of the registry's.
 #[tokio::test]
 async fn a_redirect_to_another_host_or_port() {
     for address in ["127.0.0.1", "127.0.0.2"] {
         let (server, other) = (Server::start().await, Server::start_at(address, None).await);
-        other.on("*", Reply::challenge("Basic"));
+        other.on("*", bearer(&other.url("/token"))).on("/token", token("good"));
         server
             .on("*", Reply::challenge("Basic").but_to(&basic(), Reply::status(307).with("location", &other.url("/"))));
         let expected = Expected {
-            kind: Unauthorized,
-            reason: RegistryUnauthorized,
-            words: "does not let us in",
-            // One image finds out that the secret does not do.
-            asked: Exactly(2),
+            kind: InvalidAnswer,
+            reason: RegistryAnswerInvalid,
+            words: "redirected to another host, which wants credentials of its own (401)",
+            asked: AtMostEachTimes(3),
         };
         let cluster = Cluster::pinned_to(server.host());
         cluster.meets(address, patient(), with_secret(&[&server]), &[&server], expected).await;
         assert!(was_shown_secret(&server) && !was_shown_secret(&other));
+        assert!(other.seen().iter().all(|seen| seen.path == "/"), "its token service is not visited");
     }
 }
 

@@ -89,6 +89,18 @@ fn canaries() -> Vec<String> {
     vec![CANARY.to_owned(), CANARY.escape_debug().to_string(), encoded, basic.to_lowercase(), basic]
 }
 
+/// Other spellings of the planted secret, which no search for it would find: reversed, hexadecimal, base64 and spaced. A host
+/// that was sent it can write all of these into its answers.
+fn disguises() -> Vec<String> {
+    let of_one = |secret: &str| {
+        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let spaced: Vec<String> = secret.chars().map(String::from).collect();
+        [secret.chars().rev().collect(), hex, STANDARD.encode(secret), spaced.join(" ")]
+    };
+    let basic = STANDARD.encode(format!("{USER}:{CANARY}"));
+    [CANARY, basic.as_str()].into_iter().flat_map(of_one).collect()
+}
+
 /// Whether the planted secret came in at this server in any form.
 fn was_shown_secret(server: &Server) -> bool {
     canaries().iter().any(|canary| server.received(canary))
@@ -133,7 +145,7 @@ async fn ask_with(client: &RegistryClient, access: &Access, references: &[Refere
 }
 
 fn secret_free(text: &str) {
-    for canary in canaries() {
+    for canary in canaries().into_iter().chain(disguises()) {
         assert!(!text.to_lowercase().contains(&canary.to_lowercase()), "the secret leaked: {text}");
     }
 }

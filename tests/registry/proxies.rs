@@ -168,15 +168,15 @@ async fn a_proxy_that_refuses_a_request_in_absolute_form() {
     use RegistryFailureKind::{Forbidden, ServerError, Unreachable};
     let server = Server::start().await;
     for (manner, kind, words) in [
-        (Manner::Wants("Basic other".to_owned()), Unreachable, "of HTTP_PROXY answered 407 for registry.example; "),
-        (Manner::Refuses(502, format!("{CANARY} is wrong")), ServerError, "502 [redacted] is wrong"),
-        (Manner::Refuses(403, shown().unwrap()), Forbidden, "403 Basic [redacted]"),
+        (Manner::Wants("Basic other".to_owned()), Unreachable, "of HTTP_PROXY answered 407 for a registry; "),
+        (Manner::Refuses(502, format!("{CANARY} is wrong")), ServerError, "502"),
+        (Manner::Refuses(403, shown().unwrap()), Forbidden, "403"),
     ] {
         let proxy = Proxy::start(&server, manner, None).await;
         let client = client(&[("HTTP_PROXY", &with_password(&proxy))]);
         let failure = ask(&client, &in_the_clear(&[NAME]), &node(NAME)).await.unwrap_err();
         assert_eq!(failure.kind, kind, "{failure}");
-        assert!(failure.answer.contains(words), "{failure}");
+        assert!(failure.answer.contains(words) && !failure.answer.contains("wrong"), "{failure}");
         assert_eq!(proxy.asked().len(), 1);
     }
     assert_eq!(server.connections(), 0);
@@ -246,6 +246,10 @@ async fn nobody_is_sent_further_in_by_way_of_a_proxy() {
         ("10.0.0.1:5000", "http://10.0.0.2/found", false),
         (NAME, "http://192.0.2.1/found", false),
         (NAME, "http://elsewhere.example/found", false),
+        (NAME, "http://metadata.google.internal/x", true),
+        ("registry.example.com", "http://cdn.example.net/found", false),
+        ("registry.example.com", "http://kubernetes.default.svc/x", true),
+        ("registry.example.com", "http://minio.corp/x", true),
     ] {
         server.on_manifest("calico/node", Reply::status(307).with("location", location)).on("/found", good("node"));
         let before = proxy.asked().len();

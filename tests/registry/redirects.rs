@@ -77,3 +77,58 @@ async fn nobody_is_sent_to_a_stranger_place() {
         assert_eq!(server.seen().len(), 1);
     }
 }
+
+/// A host of another owner cannot ask for the registry's credentials, nor have its token service visited.
+#[tokio::test]
+async fn a_challenge_of_another_host_is_not_the_registrys() {
+    let third = Server::start_at("127.0.0.3", None).await;
+    third.on("*", Reply::new(200, "application/json", r#"{"token": "good-token"}"#));
+    for challenge in [format!(r#"Bearer realm="{}",service="x""#, third.url("/token")), "Basic".to_owned()] {
+        for address in ["127.0.0.2", "127.0.0.1"] {
+            let (server, other) = (Server::start().await, Server::start_at(address, None).await);
+            server.on_manifest("calico/node", redirect(307, &other.url("/blob")));
+            other.on("/blob", Reply::challenge(&challenge));
+            for access in [plain(&[&server]), with_secret(&[&server])] {
+                let failure = ask(&patient(), &access, &reference(&server, "calico/node")).await.unwrap_err();
+                assert_eq!(failure.kind, RegistryFailureKind::InvalidAnswer, "{failure}");
+                assert!(failure.answer.contains("wants credentials of its own"), "{failure}");
+            }
+            assert!(other.schemes().iter().all(Option::is_none) && !was_shown_secret(&server));
+            assert_eq!(server.seen().len(), 2, "asked once each");
+        }
+    }
+    assert_eq!(third.connections(), 0);
+}
+
+/// Its limits and its version of HTTP are not the registry's either.
+#[tokio::test]
+async fn limits_of_another_host_are_not_the_registrys() {
+    let (server, other) = (Server::start().await, Server::start_at("127.0.0.2", None).await);
+    let (one, two) = (reference(&server, "calico/node"), reference(&server, "calico/cni"));
+    server.on_manifest("calico/node", redirect(307, &other.url("/blob"))).on_manifest("calico/cni", good("cni"));
+    other.on("/blob", good("node").with("ratelimit-limit", "1;w=60").with("ratelimit-remaining", "0;w=60"));
+    let client = patient();
+    ask(&client, &plain(&[&server]), &one).await.unwrap();
+    ask(&client, &plain(&[&server]), &two).await.unwrap();
+}
+
+/// Each host would have a connection of its own.
+#[tokio::test]
+async fn a_registry_leads_to_a_few_other_hosts_only() {
+    let server = Server::start().await;
+    let mut others = Vec::new();
+    for number in 0..9 {
+        let other = Server::start_at("127.0.0.2", None).await;
+        other.on("*", good("node"));
+        server.on_manifest(&format!("calico/image-{number}"), redirect(307, &other.url("/blob")));
+        others.push(other);
+    }
+    let client = patient();
+    let mut kinds = Vec::new();
+    for number in 0..9 {
+        let outcome = ask(&client, &plain(&[&server]), &reference(&server, &format!("calico/image-{number}"))).await;
+        kinds.push(outcome.err().map(|failure| failure.kind));
+    }
+    assert_eq!(kinds[..8], [None; 8]);
+    assert_eq!((kinds[8], others[8].connections()), (Some(RegistryFailureKind::RefusedTarget), 0));
+}
