@@ -1,4 +1,5 @@
-//! The only writer to standard output and standard error. Standard output gets the answer and nothing else; what went
+//! The only writer to standard output and standard error, and so the last place that keeps foreign text from commanding a
+//! terminal or a CI system. Standard output gets the answer and nothing else; what went
 //! wrong goes to standard error as `error:` and `hint:` lines, and progress goes there too, on a terminal only.
 
 use std::io::{self, Write};
@@ -7,6 +8,8 @@ use std::time::Duration;
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::domain::foreign_text::for_terminal;
 
 /// Exit code for "it is not as it should be".
 const DRIFTED: u8 = 1;
@@ -128,7 +131,7 @@ impl From<anyhow::Error> for Failure {
 #[must_use]
 pub fn finish(result: Result<Answer, Failure>) -> ExitCode {
     match result {
-        Ok(answer) => match write_answer(&mut io::stdout().lock(), &answer) {
+        Ok(answer) => match write_answer(&mut io::stdout().lock(), &answer, console::colors_enabled()) {
             Ok(()) => ExitCode::from(answer.code),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(answer.code),
             Err(error) => fail(&Failure::new(format!("the answer could not be written: {error}"))),
@@ -140,7 +143,7 @@ pub fn finish(result: Result<Answer, Failure>) -> ExitCode {
 /// A line for a person, beside the answer.
 pub fn note(message: &str) {
     // Nothing is left to tell somebody whose standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "{message}");
+    let _ = writeln!(io::stderr().lock(), "{}", for_terminal(message, false));
 }
 
 /// A progress bar on standard error; nothing at all where that is no terminal.
@@ -196,7 +199,7 @@ impl Redrawn {
             (Some(_), false) => terminal.write_line(if yaml { "---" } else { "" }),
             (None, false) => Ok(()),
         };
-        let shown = shown.and_then(|()| write_answer(&mut io::stdout().lock(), &Answer::text(text)));
+        let shown = shown.and_then(|()| write_answer(&mut io::stdout().lock(), &Answer::text(text), console::colors_enabled()));
         self.lines = Some(text.trim_end_matches('\n').lines().count());
         shown.map_err(|error| Failure::new(format!("the answer could not be written: {error}")))
     }
@@ -207,8 +210,12 @@ fn fail(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.code)
 }
 
-fn write_answer(writer: &mut impl Write, answer: &Answer) -> io::Result<()> {
-    writer.write_all(answer.text.as_bytes())?;
+/// Writes an answer, with our own colours or without any.
+fn write_answer(writer: &mut impl Write, answer: &Answer, colours: bool) -> io::Result<()> {
+    match answer.is_file {
+        true => writer.write_all(answer.text.as_bytes())?,
+        false => writer.write_all(for_terminal(&answer.text, colours).as_bytes())?,
+    }
     if !answer.is_file && !answer.text.is_empty() && !answer.text.ends_with('\n') {
         writer.write_all(b"\n")?;
     }
@@ -217,12 +224,12 @@ fn write_answer(writer: &mut impl Write, answer: &Answer) -> io::Result<()> {
 
 fn write_failure(writer: &mut impl Write, failure: &Failure) -> io::Result<()> {
     if failure.is_whole {
-        return writeln!(writer, "{}", failure.message.trim_end());
+        return writeln!(writer, "{}", for_terminal(failure.message.trim_end(), false));
     }
     let reason = failure.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    writeln!(writer, "error: {}{reason}", failure.message)?;
+    writeln!(writer, "error: {}{reason}", for_terminal(&failure.message, false))?;
     if let Some(hint) = failure.hint.as_ref().filter(|hint| !hint.is_empty()) {
-        writeln!(writer, "hint: {hint}")?;
+        writeln!(writer, "hint: {}", for_terminal(hint, false))?;
     }
     failure.others.iter().try_for_each(|other| write_failure(writer, other))
 }
@@ -254,8 +261,24 @@ mod tests {
 
     #[test]
     fn an_answer_ends_with_a_newline_and_an_empty_one_is_empty() {
-        assert_eq!(written(|buffer| write_answer(buffer, &Answer::text("a"))), "a\n");
-        assert_eq!(written(|buffer| write_answer(buffer, &Answer::lines(["a", "b"]))), "a\nb\n");
-        assert_eq!(written(|buffer| write_answer(buffer, &Answer::default())), "");
+        let written = |answer: &Answer| written(|buffer| write_answer(buffer, answer, false));
+        assert_eq!(written(&Answer::text("a")), "a\n");
+        assert_eq!(written(&Answer::lines(["a", "b"])), "a\nb\n");
+        assert_eq!(written(&Answer::default()), "");
+    }
+
+    #[test]
+    fn nothing_commands_a_terminal_or_a_ci_system() {
+        let hostile = "a\u{1b}]0;title\u{7}\n::error::b\nc\u{9b}31m";
+        let shown = "a?]0;title?\n: :error::b\nc?31m\n";
+        for colours in [false, true] {
+            assert_eq!(written(|buffer| write_answer(buffer, &Answer::text(hostile), colours)), shown);
+        }
+        let failure = Failure::new(hostile).hint(hostile);
+        assert_eq!(written(|buffer| write_failure(buffer, &failure)), format!("error: {shown}hint: {shown}"));
+        let failure = Failure::usage(hostile);
+        assert_eq!(written(|buffer| write_failure(buffer, &failure)), shown);
+        // A file is somebody's own.
+        assert_eq!(written(|buffer| write_answer(buffer, &Answer::exactly(hostile.to_owned()), false)), hostile);
     }
 }

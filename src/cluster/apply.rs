@@ -25,7 +25,7 @@ use crate::domain::decision::{Motive, Precondition, PruneImageSet, StartInspecti
 use crate::domain::gate::Enforcement;
 use crate::domain::imageset::OPERATOR_ANNOTATION;
 use crate::domain::report::{ActionFailure, Outcome};
-use crate::domain::resolution::escaped;
+use crate::domain::foreign_text::escaped;
 use crate::inspection::job;
 use crate::metrics::Results;
 

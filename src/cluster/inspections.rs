@@ -13,7 +13,7 @@ use super::observe::read;
 use crate::api::workload::{Job, Pod};
 use crate::domain::Digest;
 use crate::domain::inspection::{InspectionJob, JobState};
-use crate::domain::resolution::escaped;
+use crate::domain::foreign_text::escaped;
 use crate::domain::snapshot::Read;
 use crate::inspection::job::{self, CONTAINERS, LABEL};
 use crate::inspection::outcome::{self, Progress, Trouble};

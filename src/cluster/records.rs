@@ -13,7 +13,7 @@ use crate::domain::Reference;
 use crate::domain::finding::{Finding, Reason};
 use crate::domain::inspection::Inspected;
 use crate::domain::record::Record;
-use crate::domain::resolution::escaped;
+use crate::domain::foreign_text::escaped;
 use crate::domain::snapshot::Read;
 
 /// Label of a ConfigMap that holds a record; its value is one of the two below.

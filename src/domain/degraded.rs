@@ -7,7 +7,7 @@ use super::explain::Words;
 use super::finding::{Finding, Reason};
 use super::pods::SeenPods;
 use super::required::Feature;
-use super::resolution::escaped;
+use super::foreign_text::escaped;
 use super::snapshot::{ComponentStatus, StoredImageSet};
 use super::{ImageName, Release, Snapshot, Variant};
 

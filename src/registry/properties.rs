@@ -12,7 +12,7 @@ use super::challenge::{self, BearerChallenge, Challenge};
 use super::credentials::{DOCKER_HUB_NAMES, DockerConfig, InvalidDockerConfig, matching};
 use super::manifest::{self, Manifest};
 use super::token;
-use crate::domain::resolution::escaped;
+use crate::domain::foreign_text::escaped;
 use crate::domain::{Platform, Reference};
 
 /// Media types that a manifest may have.
