@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(late.unwrap_err().to_string(), "no connection within 10 s");
         let silent = tower::service_fn(|_: Request<()>| std::future::pending::<Result<Response<Body>, Infallible>>());
         let late = TimedRequests(silent).call(Request::new(())).await;
-        assert_eq!(late.unwrap_err().to_string(), "no response within 30 s");
+        assert_eq!(late.err().unwrap().to_string(), "no response within 30 s");
     }
 
     #[tokio::test(start_paused = true)]

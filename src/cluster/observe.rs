@@ -81,7 +81,7 @@ impl Observer {
         let (requested, garbled) = settings::requested(annotation(PREPARE_ANNOTATION));
         settings.requested = requested;
         objections.extend(garbled);
-        let refresh = foreign_text::escaped_to(annotation(REFRESH_ANNOTATION), LONGEST_REFRESH - 3);
+        let refresh = foreign_text::escaped_to(annotation(REFRESH_ANNOTATION), LONGEST_REFRESH);
         let location = settings.operator.clone();
         let (operator, installations, image_sets, component_statuses, features, workloads, records, jobs, gate) = futures::join!(
             self.operator(&location),

@@ -518,7 +518,7 @@ fn unknown_nodes(snapshot: &Snapshot) -> Vec<Finding> {
             _ => String::new(),
         };
         let message =
-            format!("its kubelet reports the platform {:?}; images are not checked for this node{more}", node.platform);
+            format!("its kubelet reports the platform \"{}\"; images are not checked for this node{more}", node.platform);
         Finding::new(Reason::NodePlatformUnknown, format!("Node {}", node.node), message)
     };
     named.iter().enumerate().map(finding).collect()

@@ -234,7 +234,7 @@ pub fn gist(message: &str) -> String {
         }
     }
     let words: Vec<String> = rest.split_whitespace().map(same_for_all).collect();
-    escaped_to(&words.join(" "), LONGEST_MESSAGE - 3)
+    escaped_to(&words.join(" "), LONGEST_MESSAGE)
 }
 
 /// How what is said before the answer begins and ends.
