@@ -53,7 +53,9 @@ async fn serve_within(deadlines: Deadlines, listener: TcpListener, metrics: Arc<
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => connections.add(peer.ip().to_canonical(), answer_one(stream, page.clone(), deadlines)),
+            Ok((stream, peer)) => {
+                connections.add(peer.ip().to_canonical(), answer_one(stream, page.clone(), deadlines))
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 connections.close_one();
@@ -131,9 +133,7 @@ impl Page {
             }
             "/metrics" => match self.rendered() {
                 Ok(text) => (StatusCode::OK, OPEN_METRICS, text),
-                Err(error) => {
-                    (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", Bytes::from(format!("{error}\n")))
-                }
+                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", Bytes::from(format!("{error}\n"))),
             },
             _ => (StatusCode::NOT_FOUND, "text/plain", Bytes::from_static(b"try /livez, /readyz or /metrics\n")),
         };

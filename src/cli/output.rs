@@ -199,7 +199,8 @@ impl Redrawn {
             (Some(_), false) => terminal.write_line(if yaml { "---" } else { "" }),
             (None, false) => Ok(()),
         };
-        let shown = shown.and_then(|()| write_answer(&mut io::stdout().lock(), &Answer::text(text), console::colors_enabled()));
+        let shown =
+            shown.and_then(|()| write_answer(&mut io::stdout().lock(), &Answer::text(text), console::colors_enabled()));
         self.lines = Some(text.trim_end_matches('\n').lines().count());
         shown.map_err(|error| Failure::new(format!("the answer could not be written: {error}")))
     }

@@ -25,11 +25,11 @@ use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec};
 use crate::api::{self, ImageSetPolicy};
 use crate::domain::discovery::Discovery;
 use crate::domain::finding::{Finding, Reason};
+use crate::domain::foreign_text::{self, escaped};
 use crate::domain::imageset::OPERATOR_ANNOTATION;
 use crate::domain::imageset::Origin;
 use crate::domain::inspection::Inspections;
 use crate::domain::report::{Condition, Status, Swap};
-use crate::domain::foreign_text::{self, escaped};
 use crate::domain::retention::Retained;
 use crate::domain::settings::{InstallationSettings, OperatorLocation, Settings};
 use crate::domain::snapshot::{

@@ -20,8 +20,8 @@ use self::fold::{Fold, what};
 use self::slim::SlimPod;
 pub(super) use self::slim::slim_metadata;
 use super::observe::{MANAGED_NAMESPACES, read};
-use crate::domain::pods::SeenPods;
 use crate::domain::foreign_text::escaped;
+use crate::domain::pods::SeenPods;
 use crate::domain::snapshot::{Read, ReadFailure};
 
 /// Pods per page for the command line, which is gone soon.

@@ -11,9 +11,9 @@ use kube::{Client, ResourceExt};
 use super::observe::read;
 use crate::domain::Reference;
 use crate::domain::finding::{Finding, Reason};
+use crate::domain::foreign_text::escaped;
 use crate::domain::inspection::Inspected;
 use crate::domain::record::Record;
-use crate::domain::foreign_text::escaped;
 use crate::domain::snapshot::Read;
 
 /// Label of a ConfigMap that holds a record; its value is one of the two below.

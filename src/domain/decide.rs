@@ -517,8 +517,10 @@ fn unknown_nodes(snapshot: &Snapshot) -> Vec<Finding> {
             more if more > 0 && position + 1 == named.len() => format!(" (and {more} more nodes)"),
             _ => String::new(),
         };
-        let message =
-            format!("its kubelet reports the platform \"{}\"; images are not checked for this node{more}", node.platform);
+        let message = format!(
+            "its kubelet reports the platform \"{}\"; images are not checked for this node{more}",
+            node.platform
+        );
         Finding::new(Reason::NodePlatformUnknown, format!("Node {}", node.node), message)
     };
     named.iter().enumerate().map(finding).collect()

@@ -93,7 +93,8 @@ pub fn for_terminal(text: &str, colours: bool) -> Cow<'_, str> {
 /// One of our own styles at the beginning of a text.
 fn style(text: &str) -> Option<&str> {
     let parameters = text.strip_prefix("\u{1b}[")?;
-    let length = STYLES.iter().find(|style| parameters.strip_prefix(**style).is_some_and(|end| end.starts_with('m')))?;
+    let length =
+        STYLES.iter().find(|style| parameters.strip_prefix(**style).is_some_and(|end| end.starts_with('m')))?;
     text.get(.."\u{1b}[".len() + length.len() + "m".len())
 }
 

@@ -192,7 +192,10 @@ mod tests {
         assert_eq!(NodePlatform::of("linux", "arm64", "6.1"), known("linux/arm64"));
         assert_eq!(NodePlatform::of("windows", "amd64", "10.0.20348.2340"), known("windows/amd64/10.0.20348.2340"));
         for odd in ["", "10.0.20348 \u{1b}[31m", "10.0.20348.1.2", "a", &"1".repeat(200)] {
-            assert_eq!(NodePlatform::of("windows", "amd64", odd), NodePlatform::Known(Platform::new("windows", "amd64")));
+            assert_eq!(
+                NodePlatform::of("windows", "amd64", odd),
+                NodePlatform::Known(Platform::new("windows", "amd64"))
+            );
         }
         assert_eq!(NodePlatform::of("", "", ""), NodePlatform::Unreported);
         for (system, architecture) in

@@ -21,6 +21,7 @@ mod gate;
 mod gate_life;
 mod gitops;
 mod help;
+mod hostile_text;
 mod installed;
 mod least_rights;
 mod odd_rollouts;
