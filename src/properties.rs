@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+pub use crate::cluster::properties::{kubelet_words, node_fields, records};
 pub use crate::registry::properties::{challenge, docker_config, manifest};
 
 use crate::domain::explain::Words;
@@ -194,13 +195,16 @@ mod tests {
     #[test]
     fn every_corpus_holds_the_properties() {
         type Property = fn(&[u8]);
-        let targets: [(&str, Property); 7] = [
+        let targets: [(&str, Property); 10] = [
             ("challenge", challenge),
             ("docker_config", docker_config),
+            ("kubelet_words", kubelet_words),
             ("manifest", manifest),
+            ("node_fields", node_fields),
             ("operator_manifest", operator_manifest),
             ("operator_output", operator_output),
             ("operator_words", operator_words),
+            ("records", records),
             ("reference", reference),
         ];
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");

@@ -112,6 +112,11 @@ pub struct SeenNodes {
 }
 
 impl SeenNodes {
+    /// Adds what one more node reports.
+    pub(super) fn add_node(&mut self, node: &Node) {
+        self.add(&node.report());
+    }
+
     fn add(&mut self, report: &NodeReport) {
         match report {
             NodeReport::None => {}
@@ -152,7 +157,7 @@ pub async fn list_once(client: Client) -> Read<SeenNodes> {
     loop {
         match read(WHAT, api.list(&page)).await {
             Read::Known(list) => {
-                list.items.iter().for_each(|node| seen.add(&node.report()));
+                list.items.iter().for_each(|node| seen.add_node(node));
                 match list.metadata.continue_.filter(|token| !token.is_empty()) {
                     Some(token) => page = page.continue_token(&token),
                     None => return Read::Known(seen.finished()),

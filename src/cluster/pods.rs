@@ -29,6 +29,13 @@ const LARGE_PAGE: u32 = 250;
 /// The shortest time between two passes that pods are the reason for: a roll-out tells of its images one by one.
 const SOONEST: Duration = Duration::from_secs(1);
 
+/// The door for [`super::properties`].
+#[cfg(any(test, fuzzing))]
+pub(super) mod properties {
+    pub use super::fold::Fold;
+    pub use super::slim::SlimPod;
+}
+
 type Told = (&'static str, Result<Event<SlimPod>, watcher::Error>);
 
 /// One look at all of them, for the command line.

@@ -42,7 +42,7 @@ struct Seen {
 }
 
 /// One record.
-enum Kept {
+pub(super) enum Kept {
     Images(Box<Record>),
     Inspection(Box<Inspected>),
 }
@@ -110,7 +110,7 @@ impl Records {
     }
 }
 
-fn kept(map: &ConfigMap) -> Result<Kept, String> {
+pub(super) fn kept(map: &ConfigMap) -> Result<Kept, String> {
     let text =
         map.data.as_ref().and_then(|data| data.get(RECORD_KEY)).ok_or_else(|| format!("it has no key {RECORD_KEY}"))?;
     match map.labels().get(RECORD_LABEL).map(String::as_str) {

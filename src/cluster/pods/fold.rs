@@ -93,7 +93,7 @@ struct Namespace {
 type Failure = (String, String, Option<PullFailureKind>);
 
 /// All of it.
-pub(super) struct Fold {
+pub struct Fold {
     namespaces: BTreeMap<&'static str, Namespace>,
     /// What the first pod of each failure said.
     messages: BTreeMap<Failure, String>,
