@@ -2,6 +2,7 @@
 //! terminal or a CI system. Standard output gets the answer and nothing else; what went
 //! wrong goes to standard error as `error:` and `hint:` lines, and progress goes there too, on a terminal only.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::domain::foreign_text::for_terminal;
+use crate::domain::foreign_text::{for_terminal, without_controls};
 
 /// Exit code for "it is not as it should be".
 const DRIFTED: u8 = 1;
@@ -21,21 +22,32 @@ const FAILED: u8 = 2;
 pub struct Answer {
     text: String,
     code: u8,
-    /// The text is somebody's file, and ends as it ends.
-    is_file: bool,
+    form: Form,
+}
+
+/// What kind of text an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Form {
+    /// Lines for a person or a program.
+    #[default]
+    Lines,
+    /// Somebody's file, which ends as it ends.
+    File,
+    /// Commands to a CI system, one per line.
+    Commands,
 }
 
 impl Answer {
     /// An answer of this text; a missing newline at its end is added.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), code: 0, is_file: false }
+        Self { text: text.into(), code: 0, form: Form::Lines }
     }
 
     /// A file's text, byte for byte.
     #[must_use]
     pub fn exactly(text: String) -> Self {
-        Self { is_file: true, ..Self::text(text) }
+        Self { form: Form::File, ..Self::text(text) }
     }
 
     /// An answer of one line per item.
@@ -43,6 +55,12 @@ impl Answer {
     pub fn lines<Line: ToString>(lines: impl IntoIterator<Item = Line>) -> Self {
         let lines = lines.into_iter().map(|line| line.to_string() + "\n");
         Self::text(lines.collect::<String>())
+    }
+
+    /// An answer of one command to a CI system per line. Whoever words them escapes what is foreign.
+    #[must_use]
+    pub fn commands(lines: impl IntoIterator<Item = String>) -> Self {
+        Self { form: Form::Commands, ..Self::lines(lines) }
     }
 
     /// The same answer with exit code 1: what was checked differs from what it should be.
@@ -213,11 +231,13 @@ fn fail(failure: &Failure) -> ExitCode {
 
 /// Writes an answer, with our own colours or without any.
 fn write_answer(writer: &mut impl Write, answer: &Answer, colours: bool) -> io::Result<()> {
-    match answer.is_file {
-        true => writer.write_all(answer.text.as_bytes())?,
-        false => writer.write_all(for_terminal(&answer.text, colours).as_bytes())?,
-    }
-    if !answer.is_file && !answer.text.is_empty() && !answer.text.ends_with('\n') {
+    let text = match answer.form {
+        Form::File => Cow::Borrowed(answer.text.as_str()),
+        Form::Lines => for_terminal(&answer.text, colours),
+        Form::Commands => without_controls(&answer.text, colours),
+    };
+    writer.write_all(text.as_bytes())?;
+    if answer.form != Form::File && !answer.text.is_empty() && !answer.text.ends_with('\n') {
         writer.write_all(b"\n")?;
     }
     writer.flush()
@@ -279,6 +299,9 @@ mod tests {
         assert_eq!(written(|buffer| write_failure(buffer, &failure)), format!("error: {shown}hint: {shown}"));
         let failure = Failure::usage(hostile);
         assert_eq!(written(|buffer| write_failure(buffer, &failure)), shown);
+        // An answer that is made of commands has those that it means.
+        let commands = Answer::commands(["::error title=a::b%0Ac\u{1b}".to_owned()]);
+        assert_eq!(written(|buffer| write_answer(buffer, &commands, true)), "::error title=a::b%0Ac?\n");
         // A file is somebody's own.
         assert_eq!(written(|buffer| write_answer(buffer, &Answer::exactly(hostile.to_owned()), false)), hostile);
     }

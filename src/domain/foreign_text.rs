@@ -35,7 +35,7 @@ pub fn escaped(text: &str) -> String {
 /// Returns the same, cut to `most` bytes.
 #[must_use]
 pub fn escaped_to(text: &str, most: usize) -> String {
-    without_commands(safe(text, most, |character| matches!(character, ' '..='~'), CUT))
+    safe(&no_command(text, most), most, |character| matches!(character, ' '..='~'), CUT)
 }
 
 /// Returns a name as it is decoded: printable ASCII, cut to [`LONGEST_NAME`]. What was changed can't be mistaken for a
@@ -61,17 +61,28 @@ pub fn cut(text: &str, most: usize) -> String {
 /// how a line is shown, and without commands to a CI system.
 #[must_use]
 pub fn line(text: &str, most: usize) -> String {
-    without_commands(safe(text, most, |character| !is_unsafe(character), CUT))
+    safe(&no_command(text, most), most, |character| !is_unsafe(character), CUT)
 }
 
 /// Returns a text of several lines as a terminal or a CI log may show it: line ends, tabs and, with `colours`, our own
 /// styles are kept; every other control character becomes a question mark, which is valid in text, JSON and YAML.
 #[must_use]
 pub fn for_terminal(text: &str, colours: bool) -> Cow<'_, str> {
-    let is_plain = |character: char| matches!(character, '\n' | '\t') || !is_unsafe(character);
+    let shown = without_controls(text, colours);
     let is_command = |line: &str| line.trim_start().starts_with("::");
-    let has_command = COMMANDS.iter().any(|(command, _)| text.contains(command)) || text.lines().any(is_command);
-    if !has_command && text.chars().all(is_plain) {
+    let has_command = COMMANDS.iter().any(|(command, _)| shown.contains(command)) || shown.lines().any(is_command);
+    if !has_command {
+        return shown;
+    }
+    let lines = shown.split_inclusive('\n').map(|line| without_commands(line.to_owned()));
+    Cow::Owned(lines.collect())
+}
+
+/// Returns the same with commands to a CI system left in: for an answer that is made of them.
+#[must_use]
+pub fn without_controls(text: &str, colours: bool) -> Cow<'_, str> {
+    let is_plain = |character: char| matches!(character, '\n' | '\t') || !is_unsafe(character);
+    if text.chars().all(is_plain) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len());
@@ -86,8 +97,7 @@ pub fn for_terminal(text: &str, colours: bool) -> Cow<'_, str> {
         shown.push_str(kept);
         rest = &rest[length..];
     }
-    let lines = shown.split_inclusive('\n').map(|line| without_commands(line.to_owned()));
-    Cow::Owned(lines.collect())
+    Cow::Owned(shown)
 }
 
 /// One of our own styles at the beginning of a text.
@@ -127,6 +137,11 @@ fn safe(text: &str, most: usize, is_shown: impl Fn(char) -> bool, cut: &str) -> 
         }
     }
     safe
+}
+
+/// As much of a text as can be shown in `most` bytes, and a bit, that no CI system takes for a command.
+fn no_command(text: &str, most: usize) -> String {
+    without_commands(cut(text, most + 1))
 }
 
 /// A line that no CI system takes for a command.
@@ -285,7 +300,7 @@ mod tests {
         assert_eq!(line("a ##[error]b ##vso[task]c", 100), "a ## [error]b ## vso[task]c");
         assert_eq!(line(&"é".repeat(100), 9), "ééé...");
         for length in 1..40 {
-            let once = line(&"a\u{1b}é".repeat(length), 40);
+            let once = line(&"  ::##[a\u{1b}é".repeat(length), 40);
             assert_eq!((line(&once, 40), once.len() <= 40), (once.clone(), true));
         }
     }

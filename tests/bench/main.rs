@@ -1,8 +1,9 @@
 //! `make bench`: measures the release binary that it is given against the product's limits and prints `BENCH name value limit unit`; exit
-//! code 1 if a limit is passed. With the word `pods` behind the binary only what pods at scale take, with `reaction` only how it reacts and idles. Real parts (the box), no timed assertion anywhere else.
+//! code 1 if a limit is passed. With the word `pods` behind the binary only what pods at scale take, with `reaction` only how it reacts and idles, with `foreign` only what strangers can do. Real parts (the box), no timed assertion anywhere else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod far_registry;
+mod foreign;
 mod front;
 mod generate;
 mod hostile;
@@ -64,12 +65,14 @@ async fn main() -> ExitCode {
     }
     let file = std::fs::metadata(&binary).unwrap();
     let mut measured = vec![Measured::limited("release_binary", file.len() as f64 / 1e6, 12.0, "MB")];
-    if part.as_deref() == Some("reaction") {
+    if part.as_deref() == Some("foreign") {
+        measured.extend(foreign::measure(&binary).await.unwrap());
+    } else if part.as_deref() == Some("reaction") {
         measured.extend(reaction::measure(&binary).await.unwrap());
     } else if part.as_deref() != Some("pods") {
         measured.extend(all_but_pods(&binary).await.unwrap());
     }
-    if part.as_deref() != Some("reaction") {
+    if !matches!(part.as_deref(), Some("reaction" | "foreign")) {
         measured.extend(pods::measure(&binary).await.unwrap());
     }
     for Measured { name, value, limit, unit } in &measured {
@@ -92,6 +95,7 @@ async fn all_but_pods(binary: &Path) -> Result<Vec<Measured>> {
     measured.extend(generate::measure(binary, &far).await?);
     drop(far);
     measured.extend(hostile::measure(binary).await?);
+    measured.extend(foreign::measure(binary).await?);
     measured.extend(reaction::measure(binary).await?);
     measured.extend(start::measure(binary).await?);
     Ok(measured)
