@@ -1,7 +1,14 @@
-//! Probes and metrics over HTTP: `/livez`, `/readyz`, `/metrics`. Answers from memory only.
+//! Probes and metrics over HTTP: `/livez`, `/readyz`, `/metrics`, from memory only.
+//!
+//! Whoever reaches the port can open connections and leave them hanging. Probes must be answered all the same, or the kubelet
+//! restarts the controller. So a new connection is always accepted; where there are too many, the oldest one of the peer that
+//! has the most makes room. A connection serves one request and lives for ten seconds at most.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,64 +17,238 @@ use hyper::header::CONTENT_TYPE;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Connections at a time; more are left waiting.
+/// Connections at a time, and so file descriptors.
 const MOST_CONNECTIONS: usize = 64;
+/// The times that a connection has.
+const DEADLINES: Deadlines = Deadlines { head: Duration::from_secs(5), life: Duration::from_secs(10) };
+/// Bytes of a request's head, and of the buffer for the response's head. The body of a response is shared by all connections.
+const BUFFER: usize = 8 * 1024;
+/// How long a text of the metrics is served before it is rendered again: a flood of scrapes costs ten a second.
+const SAME_METRICS: Duration = Duration::from_millis(100);
+/// The pause after a connection that the kernel could not hand over (too many open files).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+#[derive(Clone, Copy)]
+struct Deadlines {
+    /// For the head of a request.
+    head: Duration,
+    /// For all of it, until the response is read.
+    life: Duration,
+}
 
 /// Serves until it is dropped.
 pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
-    let mut connections = JoinSet::new();
+    serve_within(DEADLINES, listener, metrics).await;
+}
+
+async fn serve_within(deadlines: Deadlines, listener: TcpListener, metrics: Arc<Metrics>) {
+    let page = Arc::new(Page { metrics, rendered: Mutex::default() });
+    let mut connections = Connections::default();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                connections.add(peer.ip().to_canonical(), answer_one(stream, page.clone(), deadlines))
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                continue;
+                connections.close_one();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-        };
-        while connections.len() >= MOST_CONNECTIONS {
-            connections.join_next().await;
         }
-        while connections.try_join_next().is_some() {}
-        let metrics = metrics.clone();
-        connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = answer(&request, &metrics);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let served = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(std::time::Duration::from_secs(10))
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection ended early");
-            }
-        });
+        // Each connection is looked at before the next is accepted: a probe whose request is there already is answered now.
+        tokio::task::yield_now().await;
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
-    let (status, content_type, text) = match request.uri().path() {
-        "/livez" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
-        "/readyz" if metrics.is_ready() => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
-        "/readyz" => {
-            (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "the API server has not answered yet\n".to_owned())
+/// The open connections, the oldest first.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    open: VecDeque<(IpAddr, AbortHandle)>,
+}
+
+impl Connections {
+    fn add(&mut self, peer: IpAddr, serving: impl Future<Output = ()> + Send + 'static) {
+        self.open.retain(|(_, task)| !task.is_finished());
+        if self.open.len() >= MOST_CONNECTIONS {
+            self.close_one();
         }
-        "/metrics" => match metrics.render() {
-            Ok(text) => (StatusCode::OK, OPEN_METRICS, text),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{error}\n")),
-        },
-        _ => (StatusCode::NOT_FOUND, "text/plain", "try /livez, /readyz or /metrics\n".to_owned()),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
-    response
+        while self.tasks.try_join_next().is_some() {}
+        self.open.push_back((peer, self.tasks.spawn(serving)));
+    }
+
+    /// Closes the oldest connection of the peer that has the most: a stranger makes room for a stranger, not for a kubelet.
+    fn close_one(&mut self) {
+        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        self.open.iter().for_each(|(peer, _)| *counts.entry(*peer).or_default() += 1);
+        let most = counts.values().max().copied().unwrap_or_default();
+        let oldest = self.open.iter().position(|(peer, _)| counts.get(peer) == Some(&most));
+        if let Some((_, task)) = oldest.and_then(|oldest| self.open.remove(oldest)) {
+            task.abort();
+        }
+    }
+}
+
+/// Serves one request of a connection.
+async fn answer_one(stream: TcpStream, page: Arc<Page>, deadlines: Deadlines) {
+    let service = service_fn(move |request| {
+        let answer = page.answer(&request);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(deadlines.head)
+        .keep_alive(false)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(deadlines.life, serving).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection ended early"),
+        Err(_) => tracing::debug!("a connection was open for too long and is closed"),
+    }
+}
+
+/// What is served.
+struct Page {
+    metrics: Arc<Metrics>,
+    /// The last text of the metrics, and since when.
+    rendered: Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl Page {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let (status, content_type, text) = match request.uri().path() {
+            "/livez" => (StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n")),
+            "/readyz" if self.metrics.is_ready() => (StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n")),
+            "/readyz" => {
+                let why = Bytes::from_static(b"the API server has not answered yet\n");
+                (StatusCode::SERVICE_UNAVAILABLE, "text/plain", why)
+            }
+            "/metrics" => match self.rendered() {
+                Ok(text) => (StatusCode::OK, OPEN_METRICS, text),
+                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", Bytes::from(format!("{error}\n"))),
+            },
+            _ => (StatusCode::NOT_FOUND, "text/plain", Bytes::from_static(b"try /livez, /readyz or /metrics\n")),
+        };
+        let mut response = Response::new(Full::new(text));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
+        response
+    }
+
+    /// The metrics of this moment, or of one just before: one text for all who ask at once.
+    fn rendered(&self) -> Result<Bytes, std::fmt::Error> {
+        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = rendered.as_ref().filter(|(at, _)| at.elapsed() < SAME_METRICS) {
+            return Ok(text.clone());
+        }
+        let text = Bytes::from(self.metrics.render()?);
+        *rendered = Some((Instant::now(), text.clone()));
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Only a bound for a hung test; nothing is measured.
+    const HUNG: Duration = Duration::from_secs(60);
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let asking = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        tokio::time::timeout(HUNG, asking).await.unwrap()
+    }
+
+    async fn start(deadlines: Deadlines) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let metrics = Arc::new(Metrics::default());
+        metrics.set_ready();
+        (address, tokio::spawn(serve_within(deadlines, listener, metrics)))
+    }
+
+    /// Nothing that hangs is ended by a deadline.
+    #[tokio::test]
+    async fn probes_and_scrapes_are_answered_however_many_connections_hang() {
+        for count in [64, 500] {
+            for sent in ["", "GET /met", "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"] {
+                let never = Duration::from_secs(3600);
+                let (address, server) = start(Deadlines { head: never, life: never }).await;
+                let mut hanging = Vec::new();
+                for _ in 0..count {
+                    let mut stream = TcpStream::connect(address).await.unwrap();
+                    // One that made room already refuses it.
+                    let _ = stream.write_all(sent.as_bytes()).await;
+                    hanging.push(stream);
+                }
+                for path in ["/livez", "/readyz", "/metrics", "/livez"] {
+                    let answer = get(address, path).await;
+                    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{count} {sent:?} {path}: {answer}");
+                }
+                drop(hanging);
+                server.abort();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_the_most_connections_makes_room() {
+        let mut connections = Connections::default();
+        let [kubelet, stranger, other] = [1, 2, 3].map(|last| IpAddr::from([10, 0, 0, last]));
+        connections.add(kubelet, std::future::pending());
+        for _ in 0..2 * MOST_CONNECTIONS {
+            connections.add(stranger, std::future::pending());
+        }
+        connections.add(other, std::future::pending());
+        let of = |peer: IpAddr| connections.open.iter().filter(|(one, _)| *one == peer).count();
+        assert_eq!((of(kubelet), of(stranger), of(other)), (1, MOST_CONNECTIONS - 2, 1));
+        let closed = async {
+            while connections.tasks.len() > MOST_CONNECTIONS {
+                connections.tasks.join_next().await;
+            }
+        };
+        tokio::time::timeout(HUNG, closed).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_does_nothing_ends_by_itself() {
+        for sent in ["", "GET /met"] {
+            let (address, server) = start(DEADLINES).await;
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(sent.as_bytes()).await.unwrap();
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest).await;
+            assert!(!rest.starts_with(b"HTTP/1.1 200"), "{rest:?}");
+            server.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn one_text_of_the_metrics_serves_all_who_ask_at_once() {
+        let page = Page { metrics: Arc::default(), rendered: Mutex::default() };
+        tokio::time::pause();
+        let first = page.rendered().unwrap();
+        page.metrics.set_leading(true);
+        assert_eq!(page.rendered().unwrap().as_ptr(), first.as_ptr());
+        tokio::time::advance(SAME_METRICS).await;
+        assert!(std::str::from_utf8(&page.rendered().unwrap()).unwrap().contains("imageset_controller_leader 1"));
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+pub use crate::cluster::properties::{kubelet_words, node_fields, records};
 pub use crate::registry::properties::{
     challenge, connect_answer, docker_config, error_body, manifest, rate_headers, tags_page, token_answer,
 };
@@ -196,16 +197,19 @@ mod tests {
     #[test]
     fn every_corpus_holds_the_properties() {
         type Property = fn(&[u8]);
-        let targets: [(&str, Property); 12] = [
+        let targets: [(&str, Property); 15] = [
             ("challenge", challenge),
             ("connect_answer", connect_answer),
             ("docker_config", docker_config),
             ("error_body", error_body),
+            ("kubelet_words", kubelet_words),
             ("manifest", manifest),
+            ("node_fields", node_fields),
             ("operator_manifest", operator_manifest),
             ("operator_output", operator_output),
             ("operator_words", operator_words),
             ("rate_headers", rate_headers),
+            ("records", records),
             ("reference", reference),
             ("tags_page", tags_page),
             ("token_answer", token_answer),

@@ -1,9 +1,14 @@
-//! Logs: text for people, JSON for collectors, to standard error.
+//! Logs: text for people, JSON for collectors, to standard error. One line per event, whatever is in it.
 
+use std::io::{self, Write};
+
+use serde_json::Value;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::domain::foreign_text::{escaped_to, for_terminal};
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -27,13 +32,96 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
     for (target, level) in SILENCED {
         filter = filter.with_target(target, level);
     }
-    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = format == LogFormat::Text && console::colors_enabled_stderr();
+    let logs = tracing_subscriber::fmt::layer().with_writer(move || Log { to: io::stderr(), format, colours });
     let started = match format {
         LogFormat::Text => {
-            let logs = logs.with_ansi(console::colors_enabled_stderr());
+            let logs = logs.with_ansi(colours);
             tracing_subscriber::registry().with(logs.with_filter(filter)).try_init()
         }
         LogFormat::Json => tracing_subscriber::registry().with(logs.json().with_filter(filter)).try_init(),
     };
     started.map_err(|error| error.to_string())
+}
+
+/// Longest event, in bytes.
+const LONGEST_EVENT: usize = 16 * 1024;
+/// Longest text in an event of JSON that is too long as a whole, in bytes.
+const LONGEST_TEXT: usize = 1024;
+
+/// Writes events; each comes in one piece.
+struct Log<To> {
+    to: To,
+    format: LogFormat,
+    colours: bool,
+}
+
+impl<To: Write> Write for Log<To> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = one_line(text.trim_end_matches('\n'), self.format, self.colours);
+        self.to.write_all(format!("{line}\n").as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// An event as one bounded line without control characters: foreign text in it can't look like another event.
+fn one_line(event: &str, format: LogFormat, colours: bool) -> String {
+    match format {
+        LogFormat::Text => {
+            let line = for_terminal(event, colours).replace('\n', "\\n").replace('\t', "\\t");
+            if line.len() > LONGEST_EVENT { escaped_to(&line, LONGEST_EVENT) } else { line }
+        }
+        LogFormat::Json if event.len() <= LONGEST_EVENT => for_terminal(event, false).into_owned(),
+        LogFormat::Json => {
+            let short = serde_json::from_str(event).map(|mut event| {
+                shorten(&mut event);
+                event.to_string()
+            });
+            let short = short.ok().filter(|short| short.len() <= LONGEST_EVENT);
+            let dropped = || Value::from(escaped_to(event, LONGEST_TEXT)).to_string();
+            for_terminal(&short.unwrap_or_else(dropped), false).into_owned()
+        }
+    }
+}
+
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = escaped_to(text, LONGEST_TEXT),
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_bounded_line_whatever_is_in_it() {
+        let hostile = format!("{}\n::error::forged\u{1b}[8m\u{9b}", "x".repeat(100_000));
+        for (format, colours) in [(LogFormat::Text, true), (LogFormat::Text, false), (LogFormat::Json, false)] {
+            for text in [hostile.as_str(), "short\n::error::forged\u{1b}]0;t\u{7}"] {
+                let mut written = Vec::new();
+                let event = match format {
+                    LogFormat::Text => format!("INFO {text}\n"),
+                    LogFormat::Json => format!("{}\n", serde_json::json!({ "fields": { "message": text } })),
+                };
+                Log { to: &mut written, format, colours }.write_all(event.as_bytes()).unwrap();
+                let line = String::from_utf8(written).unwrap();
+                assert_eq!((line.lines().count(), line.ends_with('\n')), (1, true), "{line}");
+                assert!(line.len() <= LONGEST_EVENT + 8 && !line.trim_end().contains(char::is_control), "{line:?}");
+                if format == LogFormat::Json {
+                    serde_json::from_str::<Value>(&line).unwrap();
+                }
+            }
+        }
+        let own = "\u{1b}[2m2026\u{1b}[0m \u{1b}[32m INFO\u{1b}[0m a";
+        assert_eq!(one_line(own, LogFormat::Text, true), own);
+    }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::foreign_text::cut;
+
 /// Whole hours, minutes and seconds in this order, each at most once; the subset of Go's durations that people write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -34,7 +36,7 @@ impl FromStr for Interval {
     type Err = InvalidInterval;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).map(Self).ok_or_else(|| InvalidInterval(text.chars().take(32).collect()))
+        parse(text).map(Self).ok_or_else(|| InvalidInterval(cut(text, 32)))
     }
 }
 

@@ -8,6 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::{ApiResource, ClusterResourceScope, GroupVersionKind, Resource};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::foreign_text;
+
 /// API group of the operator.
 pub const GROUP: &str = "operator.tigera.io";
 /// The one version of all its kinds.
@@ -95,7 +97,7 @@ impl ImageSet {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ImageSetSpec {
     /// One entry per image name; of several entries with one name the operator takes the first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "foreign_text::decode_list")]
     pub images: Vec<ImageEntry>,
 }
 
@@ -103,10 +105,10 @@ pub struct ImageSetSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ImageEntry {
     /// Image name without registry and tag, such as `calico/node`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub image: String,
     /// Digest; the operator only asks for the prefix `sha256:`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub digest: String,
 }
 
@@ -129,25 +131,29 @@ pub struct Installation {
 #[serde(rename_all = "camelCase", default)]
 pub struct InstallationSpec {
     /// `Calico`, `TigeraSecureEnterprise` or `CalicoEnterprise`; absent means Calico.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub variant: Option<String>,
     /// Registry of all images; absent, empty or `UseDefault` means the default of the operator's version.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub registry: Option<String>,
     /// Replaces the organisation of all images.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub image_path: Option<String>,
     /// Goes in front of the names of all images.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub image_prefix: Option<String>,
     /// Secrets in the operator's namespace.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "foreign_text::decode_list")]
     pub image_pull_secrets: Vec<SecretName>,
     /// `Enabled` or `Disabled`; absent means Disabled.
-    #[serde(rename = "fipsMode", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "fipsMode",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "foreign_text::decode_optional_name"
+    )]
     pub fips_mode: Option<String>,
     /// Platform, such as `EKS` or `RKE2`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub kubernetes_provider: Option<String>,
     /// Settings of Calico's network.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,7 +164,7 @@ pub struct InstallationSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SecretName {
     /// Name of the Secret.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub name: String,
 }
 
@@ -167,10 +173,10 @@ pub struct SecretName {
 #[serde(rename_all = "camelCase", default)]
 pub struct CalicoNetwork {
     /// `Iptables`, `BPF`, `VPP` or `Nftables`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub linux_dataplane: Option<String>,
     /// `HNS` or `Disabled`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub windows_dataplane: Option<String>,
 }
 
@@ -179,19 +185,19 @@ pub struct CalicoNetwork {
 #[serde(rename_all = "camelCase", default)]
 pub struct InstallationStatus {
     /// The variant that is installed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub variant: Option<String>,
     /// Name of the ImageSet in use. It proves selection, not that the pods run it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub image_set: Option<String>,
     /// Version of Calico that is installed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub calico_version: Option<String>,
     /// The spec that counts: defaults filled in, overlay laid over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub computed: Option<InstallationSpec>,
     /// Newer releases only.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "foreign_text::decode_list")]
     pub conditions: Vec<OperatorCondition>,
 }
 
@@ -210,7 +216,7 @@ pub struct TigeraStatus {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TigeraStatusStatus {
     /// `Available`, `Progressing` and `Degraded`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "foreign_text::decode_list")]
     pub conditions: Vec<OperatorCondition>,
 }
 
@@ -219,14 +225,16 @@ pub struct TigeraStatusStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct OperatorCondition {
     /// `Available`, `Progressing`, `Degraded`, or of an Installation also others.
+    #[serde(deserialize_with = "foreign_text::decode_name")]
     pub r#type: String,
     /// `True`, `False` or `Unknown`.
+    #[serde(deserialize_with = "foreign_text::decode_name")]
     pub status: String,
     /// Up to v1.25 the text may be here.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "foreign_text::decode_message")]
     pub reason: String,
     /// The text.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "foreign_text::decode_message")]
     pub message: String,
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, 
 use kube::Resource;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::foreign_text;
+
 /// A Pod.
 #[derive(Resource, Debug, Clone, Default, Serialize, Deserialize)]
 #[resource(inherit = core::Pod)]
@@ -93,9 +95,10 @@ pub struct PodTemplate {
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec {
     /// Side by side.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "foreign_text::decode_list")]
     pub containers: Vec<Container>,
     /// Before them.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_list")]
     pub init_containers: Option<Vec<Container>>,
 }
 
@@ -103,15 +106,17 @@ pub struct PodSpec {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Container {
     /// Its name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub name: String,
     /// Its image.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub image: Option<String>,
     /// What is run, in the place of the image's entrypoint.
     pub command: Option<Vec<String>>,
     /// With these arguments.
     pub args: Option<Vec<String>>,
     /// And these variables.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_list")]
     pub env: Option<Vec<EnvVar>>,
 }
 
@@ -119,9 +124,10 @@ pub struct Container {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct EnvVar {
     /// Its name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub name: String,
     /// Its value, where it is written down.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub value: Option<String>,
 }
 
@@ -130,14 +136,16 @@ pub struct EnvVar {
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadCondition {
     /// Which question it answers.
-    #[serde(default, rename = "type")]
+    #[serde(default, rename = "type", deserialize_with = "foreign_text::decode_name")]
     pub type_: String,
     /// `True`, `False` or `Unknown`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub status: String,
     /// Why, in a word.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub reason: Option<String>,
     /// Why, in words.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_message")]
     pub message: Option<String>,
     /// Since when.
     pub last_transition_time: Option<Time>,
@@ -148,14 +156,19 @@ pub struct WorkloadCondition {
 #[serde(rename_all = "camelCase")]
 pub struct PodStatus {
     /// `Pending`, `Running`, `Succeeded` or `Failed`.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub phase: Option<String>,
     /// Why it is so, in a word.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub reason: Option<String>,
     /// Why, in words.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_message")]
     pub message: Option<String>,
     /// Its conditions.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_list")]
     pub conditions: Option<Vec<WorkloadCondition>>,
     /// How its containers are.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_list")]
     pub container_statuses: Option<Vec<ContainerStatus>>,
 }
 
@@ -164,10 +177,10 @@ pub struct PodStatus {
 #[serde(rename_all = "camelCase")]
 pub struct ContainerStatus {
     /// Its name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub name: String,
     /// The image that runs, as the runtime names it.
-    #[serde(default, rename = "imageID")]
+    #[serde(default, rename = "imageID", deserialize_with = "foreign_text::decode_name")]
     pub image_id: String,
     /// What it does.
     pub state: Option<ContainerState>,
@@ -186,8 +199,10 @@ pub struct ContainerState {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Waiting {
     /// In a word.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub reason: Option<String>,
     /// In words.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_message")]
     pub message: Option<String>,
 }
 
@@ -199,8 +214,10 @@ pub struct Terminated {
     #[serde(default)]
     pub exit_code: i32,
     /// Why, in a word.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub reason: Option<String>,
     /// Its last words.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_message")]
     pub message: Option<String>,
 }
 
@@ -237,6 +254,7 @@ pub struct DaemonSetStatus {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct JobStatus {
     /// Its conditions.
+    #[serde(default, deserialize_with = "foreign_text::decode_optional_list")]
     pub conditions: Option<Vec<WorkloadCondition>>,
     /// Pods that failed.
     pub failed: Option<i32>,

@@ -34,5 +34,5 @@ pub(super) fn run(arguments: &Arguments, mut command: clap::Command) -> Result<A
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "imageset-controller", &mut script);
     let text = String::from_utf8(script).map_err(|error| Failure::new(error.to_string()))?;
-    Ok(Answer::text(text))
+    Ok(Answer::exactly(text))
 }

@@ -1,12 +1,16 @@
-//! The only writer to standard output and standard error. Standard output gets the answer and nothing else; what went
+//! The only writer to standard output and standard error, and so the last place that keeps foreign text from commanding a
+//! terminal or a CI system. Standard output gets the answer and nothing else; what went
 //! wrong goes to standard error as `error:` and `hint:` lines, and progress goes there too, on a terminal only.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::domain::foreign_text::{for_terminal, without_controls};
 
 /// Exit code for "it is not as it should be".
 const DRIFTED: u8 = 1;
@@ -18,21 +22,32 @@ const FAILED: u8 = 2;
 pub struct Answer {
     text: String,
     code: u8,
-    /// The text is somebody's file, and ends as it ends.
-    is_file: bool,
+    form: Form,
+}
+
+/// What kind of text an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Form {
+    /// Lines for a person or a program.
+    #[default]
+    Lines,
+    /// Somebody's file, which ends as it ends.
+    File,
+    /// Commands to a CI system, one per line.
+    Commands,
 }
 
 impl Answer {
     /// An answer of this text; a missing newline at its end is added.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), code: 0, is_file: false }
+        Self { text: text.into(), code: 0, form: Form::Lines }
     }
 
     /// A file's text, byte for byte.
     #[must_use]
     pub fn exactly(text: String) -> Self {
-        Self { is_file: true, ..Self::text(text) }
+        Self { form: Form::File, ..Self::text(text) }
     }
 
     /// An answer of one line per item.
@@ -40,6 +55,12 @@ impl Answer {
     pub fn lines<Line: ToString>(lines: impl IntoIterator<Item = Line>) -> Self {
         let lines = lines.into_iter().map(|line| line.to_string() + "\n");
         Self::text(lines.collect::<String>())
+    }
+
+    /// An answer of one command to a CI system per line. Whoever words them escapes what is foreign.
+    #[must_use]
+    pub fn commands(lines: impl IntoIterator<Item = String>) -> Self {
+        Self { form: Form::Commands, ..Self::lines(lines) }
     }
 
     /// The same answer with exit code 1: what was checked differs from what it should be.
@@ -128,7 +149,7 @@ impl From<anyhow::Error> for Failure {
 #[must_use]
 pub fn finish(result: Result<Answer, Failure>) -> ExitCode {
     match result {
-        Ok(answer) => match write_answer(&mut io::stdout().lock(), &answer) {
+        Ok(answer) => match write_answer(&mut io::stdout().lock(), &answer, console::colors_enabled()) {
             Ok(()) => ExitCode::from(answer.code),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(answer.code),
             Err(error) => fail(&Failure::new(format!("the answer could not be written: {error}"))),
@@ -140,7 +161,7 @@ pub fn finish(result: Result<Answer, Failure>) -> ExitCode {
 /// A line for a person, beside the answer.
 pub fn note(message: &str) {
     // Nothing is left to tell somebody whose standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "{message}");
+    let _ = writeln!(io::stderr().lock(), "{}", for_terminal(message, false));
 }
 
 /// A progress bar on standard error; nothing at all where that is no terminal.
@@ -196,7 +217,8 @@ impl Redrawn {
             (Some(_), false) => terminal.write_line(if yaml { "---" } else { "" }),
             (None, false) => Ok(()),
         };
-        let shown = shown.and_then(|()| write_answer(&mut io::stdout().lock(), &Answer::text(text)));
+        let shown =
+            shown.and_then(|()| write_answer(&mut io::stdout().lock(), &Answer::text(text), console::colors_enabled()));
         self.lines = Some(text.trim_end_matches('\n').lines().count());
         shown.map_err(|error| Failure::new(format!("the answer could not be written: {error}")))
     }
@@ -207,9 +229,15 @@ fn fail(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.code)
 }
 
-fn write_answer(writer: &mut impl Write, answer: &Answer) -> io::Result<()> {
-    writer.write_all(answer.text.as_bytes())?;
-    if !answer.is_file && !answer.text.is_empty() && !answer.text.ends_with('\n') {
+/// Writes an answer, with our own colours or without any.
+fn write_answer(writer: &mut impl Write, answer: &Answer, colours: bool) -> io::Result<()> {
+    let text = match answer.form {
+        Form::File => Cow::Borrowed(answer.text.as_str()),
+        Form::Lines => for_terminal(&answer.text, colours),
+        Form::Commands => without_controls(&answer.text, colours),
+    };
+    writer.write_all(text.as_bytes())?;
+    if answer.form != Form::File && !answer.text.is_empty() && !answer.text.ends_with('\n') {
         writer.write_all(b"\n")?;
     }
     writer.flush()
@@ -217,12 +245,12 @@ fn write_answer(writer: &mut impl Write, answer: &Answer) -> io::Result<()> {
 
 fn write_failure(writer: &mut impl Write, failure: &Failure) -> io::Result<()> {
     if failure.is_whole {
-        return writeln!(writer, "{}", failure.message.trim_end());
+        return writeln!(writer, "{}", for_terminal(failure.message.trim_end(), false));
     }
     let reason = failure.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    writeln!(writer, "error: {}{reason}", failure.message)?;
+    writeln!(writer, "error: {}{reason}", for_terminal(&failure.message, false))?;
     if let Some(hint) = failure.hint.as_ref().filter(|hint| !hint.is_empty()) {
-        writeln!(writer, "hint: {hint}")?;
+        writeln!(writer, "hint: {}", for_terminal(hint, false))?;
     }
     failure.others.iter().try_for_each(|other| write_failure(writer, other))
 }
@@ -254,8 +282,27 @@ mod tests {
 
     #[test]
     fn an_answer_ends_with_a_newline_and_an_empty_one_is_empty() {
-        assert_eq!(written(|buffer| write_answer(buffer, &Answer::text("a"))), "a\n");
-        assert_eq!(written(|buffer| write_answer(buffer, &Answer::lines(["a", "b"]))), "a\nb\n");
-        assert_eq!(written(|buffer| write_answer(buffer, &Answer::default())), "");
+        let written = |answer: &Answer| written(|buffer| write_answer(buffer, answer, false));
+        assert_eq!(written(&Answer::text("a")), "a\n");
+        assert_eq!(written(&Answer::lines(["a", "b"])), "a\nb\n");
+        assert_eq!(written(&Answer::default()), "");
+    }
+
+    #[test]
+    fn nothing_commands_a_terminal_or_a_ci_system() {
+        let hostile = "a\u{1b}]0;title\u{7}\n::error::b\nc\u{9b}31m";
+        let shown = "a?]0;title?\n: :error::b\nc?31m\n";
+        for colours in [false, true] {
+            assert_eq!(written(|buffer| write_answer(buffer, &Answer::text(hostile), colours)), shown);
+        }
+        let failure = Failure::new(hostile).hint(hostile);
+        assert_eq!(written(|buffer| write_failure(buffer, &failure)), format!("error: {shown}hint: {shown}"));
+        let failure = Failure::usage(hostile);
+        assert_eq!(written(|buffer| write_failure(buffer, &failure)), shown);
+        // An answer that is made of commands has those that it means.
+        let commands = Answer::commands(["::error title=a::b%0Ac\u{1b}".to_owned()]);
+        assert_eq!(written(|buffer| write_answer(buffer, &commands, true)), "::error title=a::b%0Ac?\n");
+        // A file is somebody's own.
+        assert_eq!(written(|buffer| write_answer(buffer, &Answer::exactly(hostile.to_owned()), false)), hostile);
     }
 }

@@ -148,6 +148,8 @@ impl Screen {
                     Line::Columns(cells) => columns::row(cells, &widths, GAP),
                 };
                 let label = bold().apply_to(format!("{label:<labels$}")).to_string();
+                // A line of a status that somebody else wrote must not look like a line of ours.
+                let shown = shown.replace(['\n', '\r'], " ");
                 text.push_str(format!("{label}{GAP}{shown}").trim_end());
                 text.push('\n');
             }

@@ -25,10 +25,10 @@ use crate::api::operator::{ImageEntry, ImageSet};
 use crate::api::workload::Job;
 use crate::domain::Action;
 use crate::domain::decision::{Motive, Precondition, PruneImageSet, StartInspection, StoreImageSet};
+use crate::domain::foreign_text::escaped;
 use crate::domain::gate::Enforcement;
 use crate::domain::imageset::OPERATOR_ANNOTATION;
 use crate::domain::report::{ActionFailure, Outcome};
-use crate::domain::resolution::escaped;
 use crate::inspection::job::{self, LABEL};
 use crate::metrics::Results;
 

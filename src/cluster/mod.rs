@@ -24,6 +24,8 @@ pub mod nodes;
 pub mod observe;
 pub mod pass;
 pub mod pods;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod records;
 pub mod registry_access;
 pub mod settings;

@@ -18,11 +18,14 @@ use tokio::sync::watch;
 
 use super::observe::read;
 use super::pods::slim_metadata;
-use crate::domain::Platform;
+use crate::domain::foreign_text::{self, escaped};
 use crate::domain::snapshot::{Read, ReadFailure};
+use crate::domain::{NodePlatform, Platform, Snapshot, UnknownNode};
 
 /// Nodes per page for the command line.
 const PAGE: u32 = 500;
+/// Most nodes of an unknown platform that are kept by name.
+const MOST_UNKNOWN: usize = 64;
 /// What a missing right to read nodes is called in findings.
 const WHAT: &str = "list nodes";
 
@@ -45,8 +48,11 @@ struct NodeStatus {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct NodeInfo {
+    #[serde(deserialize_with = "foreign_text::decode_name")]
     operating_system: String,
+    #[serde(deserialize_with = "foreign_text::decode_name")]
     architecture: String,
+    #[serde(deserialize_with = "foreign_text::decode_name")]
     kernel_version: String,
 }
 
@@ -75,34 +81,86 @@ impl Resource for Node {
 }
 
 impl Node {
-    /// `None` until the kubelet has reported. On Windows the kernel's version is the build that images must match.
-    fn platform(&self) -> Option<Platform> {
+    fn report(&self) -> NodeReport {
         let info = &self.status.node_info;
-        if info.operating_system.is_empty() || info.architecture.is_empty() {
-            return None;
+        match NodePlatform::of(&info.operating_system, &info.architecture, &info.kernel_version) {
+            NodePlatform::Unreported => NodeReport::None,
+            NodePlatform::Known(platform) => NodeReport::Platform(platform),
+            NodePlatform::Unknown(platform) => {
+                NodeReport::Unknown(Box::new(UnknownNode { node: escaped(&self.name_any()), platform }))
+            }
         }
-        let mut platform = Platform::new(&info.operating_system, &info.architecture);
-        if platform.is_windows() && !info.kernel_version.is_empty() {
-            platform.os_version = Some(info.kernel_version.clone());
+    }
+}
+
+/// What is kept of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum NodeReport {
+    /// The kubelet has not reported yet.
+    None,
+    Platform(Platform),
+    Unknown(Box<UnknownNode>),
+}
+
+/// The platforms of all nodes with the number of nodes, and the nodes of a platform for which no images are built.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SeenNodes {
+    /// By platform.
+    pub platforms: BTreeMap<Platform, u32>,
+    /// By name, the first [`MOST_UNKNOWN`] of them.
+    pub unknown: Vec<UnknownNode>,
+}
+
+impl SeenNodes {
+    /// Adds what one more node reports.
+    pub(super) fn add_node(&mut self, node: &Node) {
+        self.add(&node.report());
+    }
+
+    fn add(&mut self, report: &NodeReport) {
+        match report {
+            NodeReport::None => {}
+            NodeReport::Platform(platform) => match self.platforms.get_mut(platform) {
+                Some(count) => *count += 1,
+                None => {
+                    self.platforms.insert(platform.clone(), 1);
+                }
+            },
+            NodeReport::Unknown(node) => self.unknown.push(UnknownNode::clone(node)),
         }
-        Some(platform)
+    }
+
+    /// In an order that does not depend on who came first, and bounded.
+    fn finished(mut self) -> Self {
+        self.unknown.sort();
+        self.unknown.truncate(MOST_UNKNOWN);
+        self
+    }
+}
+
+impl Snapshot {
+    /// Puts what was seen of the nodes into the snapshot.
+    pub(super) fn set_nodes(&mut self, nodes: Read<SeenNodes>) {
+        (self.nodes, self.unknown_nodes) = match nodes {
+            Read::Known(seen) => (Read::Known(seen.platforms), seen.unknown),
+            Read::KindMissing => (Read::KindMissing, Vec::new()),
+            Read::Failed(failure) => (Read::Failed(failure), Vec::new()),
+        };
     }
 }
 
 /// All platforms of one look, by asking for every node once: for the command line.
-pub async fn list_once(client: Client) -> Read<BTreeMap<Platform, u32>> {
+pub async fn list_once(client: Client) -> Read<SeenNodes> {
     let api: Api<Node> = Api::all(client);
-    let mut counts = BTreeMap::new();
+    let mut seen = SeenNodes::default();
     let mut page = ListParams::default().limit(PAGE);
     loop {
         match read(WHAT, api.list(&page)).await {
             Read::Known(list) => {
-                for platform in list.items.iter().filter_map(Node::platform) {
-                    *counts.entry(platform).or_insert(0) += 1;
-                }
+                list.items.iter().for_each(|node| seen.add_node(node));
                 match list.metadata.continue_.filter(|token| !token.is_empty()) {
                     Some(token) => page = page.continue_token(&token),
-                    None => return Read::Known(counts),
+                    None => return Read::Known(seen.finished()),
                 }
             }
             Read::KindMissing => return Read::KindMissing,
@@ -120,10 +178,10 @@ pub struct NodePlatforms {
 }
 
 struct Fold {
-    /// Platform of each node, by a hash of its name: a few bytes per node.
-    nodes: BTreeMap<u64, Option<Platform>>,
+    /// What each node reports, by a hash of its name: a few bytes per node.
+    nodes: BTreeMap<u64, NodeReport>,
     /// Nodes of a listing that is under way.
-    listing: Option<BTreeMap<u64, Option<Platform>>>,
+    listing: Option<BTreeMap<u64, NodeReport>>,
     state: Read<()>,
 }
 
@@ -136,12 +194,12 @@ impl Default for NodePlatforms {
 }
 
 impl NodePlatforms {
-    /// The counts, or why they are not known.
+    /// What the nodes report, or why that is not known.
     #[must_use]
-    pub fn read(&self) -> Read<BTreeMap<Platform, u32>> {
+    pub fn read(&self) -> Read<SeenNodes> {
         let fold = self.fold.lock().unwrap_or_else(PoisonError::into_inner);
         match &fold.state {
-            Read::Known(()) => Read::Known(counts(&fold.nodes)),
+            Read::Known(()) => Read::Known(seen(&fold.nodes)),
             Read::KindMissing => Read::KindMissing,
             Read::Failed(failure) => Read::Failed(failure.clone()),
         }
@@ -172,12 +230,12 @@ impl NodePlatforms {
 
     fn fold_in(&self, event: Result<Event<Node>, watcher::Error>) -> Option<()> {
         let mut fold = self.fold.lock().unwrap_or_else(PoisonError::into_inner);
-        let (known, before) = (matches!(fold.state, Read::Known(())), counts(&fold.nodes));
+        let (known, before) = (matches!(fold.state, Read::Known(())), seen(&fold.nodes));
         match event {
             Ok(Event::Init) => fold.listing = Some(BTreeMap::new()),
             Ok(Event::InitApply(node)) => {
                 if let Some(listing) = &mut fold.listing {
-                    listing.insert(hash(&node.name_any()), node.platform());
+                    listing.insert(hash(&node.name_any()), node.report());
                 }
             }
             Ok(Event::InitDone) => {
@@ -185,7 +243,7 @@ impl NodePlatforms {
                 fold.state = Read::Known(());
             }
             Ok(Event::Apply(node)) => {
-                fold.nodes.insert(hash(&node.name_any()), node.platform());
+                fold.nodes.insert(hash(&node.name_any()), node.report());
             }
             Ok(Event::Delete(node)) => {
                 fold.nodes.remove(&hash(&node.name_any()));
@@ -194,29 +252,25 @@ impl NodePlatforms {
                 // A watch that broke after its first listing keeps its answer: it is listed again.
                 if !known {
                     let forbidden = super::watches::is_forbidden(&error);
-                    let message = crate::domain::resolution::escaped(&super::watches::told(&error));
+                    let message = escaped(&super::watches::told(&error));
                     fold.state = Read::Failed(ReadFailure { what: WHAT.to_owned(), forbidden, message });
                     return Some(());
                 }
                 tracing::debug!(%error, "the watch of nodes broke and is started again");
             }
         }
-        let changed = known != matches!(fold.state, Read::Known(())) || before.keys().ne(counts(&fold.nodes).keys());
+        let now = seen(&fold.nodes);
+        let changed = known != matches!(fold.state, Read::Known(()))
+            || before.platforms.keys().ne(now.platforms.keys())
+            || before.unknown != now.unknown;
         changed.then_some(())
     }
 }
 
-fn counts(nodes: &BTreeMap<u64, Option<Platform>>) -> BTreeMap<Platform, u32> {
-    let mut counts = BTreeMap::new();
-    for platform in nodes.values().flatten() {
-        match counts.get_mut(platform) {
-            Some(count) => *count += 1,
-            None => {
-                counts.insert(platform.clone(), 1);
-            }
-        }
-    }
-    counts
+fn seen(nodes: &BTreeMap<u64, NodeReport>) -> SeenNodes {
+    let mut seen = SeenNodes::default();
+    nodes.values().for_each(|report| seen.add(report));
+    seen.finished()
 }
 
 fn hash(name: &str) -> u64 {

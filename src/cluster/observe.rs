@@ -27,11 +27,11 @@ use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec};
 use crate::api::{self, ImageSetPolicy};
 use crate::domain::discovery::Discovery;
 use crate::domain::finding::{Finding, Reason};
+use crate::domain::foreign_text::{self, escaped};
 use crate::domain::imageset::OPERATOR_ANNOTATION;
 use crate::domain::imageset::Origin;
 use crate::domain::inspection::Inspections;
 use crate::domain::report::{Condition, Status, Swap};
-use crate::domain::resolution::escaped;
 use crate::domain::retention::Retained;
 use crate::domain::settings::{InstallationSettings, OperatorLocation, Settings};
 use crate::domain::snapshot::{
@@ -49,8 +49,12 @@ pub const CONTENT_ANNOTATION: &str = "imageset-controller.io/content";
 
 /// The longest that one read may take.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
-/// The longest message of a TigeraStatus that is kept, in characters.
+/// Longest message of a TigeraStatus that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 1024;
+/// Objects per page of a list of the operator's kinds, so that a page of the largest objects is bounded.
+const PAGE: u32 = 20;
+/// Most objects of one of these kinds that are kept.
+const MOST_OBJECTS: usize = 500;
 /// Namespaces in which the operator keeps its workloads.
 pub const MANAGED_NAMESPACES: [&str; 3] = ["calico-system", "calico-apiserver", "tigera-gateway"];
 /// On the operator's Deployment: admits the one operator image that is its value, whatever the gate says.
@@ -91,7 +95,7 @@ impl Observer {
         let (requested, garbled) = settings::requested(annotation(PREPARE_ANNOTATION));
         settings.requested = requested;
         objections.extend(garbled);
-        let refresh: String = annotation(REFRESH_ANNOTATION).chars().take(LONGEST_REFRESH).collect();
+        let refresh = foreign_text::escaped_to(annotation(REFRESH_ANNOTATION), LONGEST_REFRESH);
         let location = settings.operator.clone();
         let (operator, installations, image_sets, component_statuses, features, workloads, records, jobs, gate) = futures::join!(
             self.operator(&location),
@@ -274,7 +278,22 @@ impl Observer {
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
         let api: Api<K> = Api::all(self.client.clone());
-        map(read(&format!("list {resource}"), api.list(&ListParams::default())).await, |list| list.items)
+        let what = format!("list {resource}");
+        let mut items = Vec::new();
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            match read(&what, api.list(&page)).await {
+                Read::Known(list) => {
+                    items.extend(list.items);
+                    match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                        Some(token) if items.len() < MOST_OBJECTS => page = page.continue_token(&token),
+                        _ => return Read::Known(items),
+                    }
+                }
+                Read::KindMissing => return Read::KindMissing,
+                Read::Failed(failure) => return Read::Failed(failure),
+            }
+        }
     }
 }
 
@@ -353,7 +372,7 @@ fn operator_deployment(deployment: &Deployment, container: &str) -> OperatorDepl
     OperatorDeployment {
         image: container.map(|one| one.image.clone().unwrap_or_default()),
         init_image_version: variable.and_then(|variable| variable.value.clone()),
-        break_glass: deployment.annotations().get(BREAK_GLASS_ANNOTATION).cloned(),
+        break_glass: deployment.annotations().get(BREAK_GLASS_ANNOTATION).map(|image| foreign_text::name(image)),
     }
 }
 
@@ -449,7 +468,7 @@ fn stored_image_set(set: &api::operator::ImageSet) -> StoredImageSet {
     let origin = || {
         Some(Origin {
             operator: annotations.get(OPERATOR_ANNOTATION)?.parse().ok()?,
-            record: annotations.get(RECORD_ANNOTATION)?.clone(),
+            record: foreign_text::name(annotations.get(RECORD_ANNOTATION)?),
             content: annotations.get(CONTENT_ANNOTATION)?.parse::<Digest>().ok()?,
         })
     };
@@ -465,7 +484,7 @@ fn stored_image_set(set: &api::operator::ImageSet) -> StoredImageSet {
             .iter()
             .map(|entry| StoredImage { image: entry.image.clone(), digest: entry.digest.clone() })
             .collect(),
-        manager: newest.and_then(|entry| entry.manager.clone()),
+        manager: newest.and_then(|entry| entry.manager.as_deref()).map(foreign_text::escaped),
         changed_at: newest.and_then(|entry| entry.time.as_ref()).map(|time| time.0),
     }
 }
@@ -474,10 +493,8 @@ fn component_status(status: &api::operator::TigeraStatus) -> ComponentStatus {
     let conditions = status.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
     let find =
         |wanted: &str| conditions.iter().find(|condition| condition.r#type == wanted && condition.status == "True");
-    let cut = |text: &str| -> String {
-        let printable = |one: char| if one.is_control() { ' ' } else { one };
-        text.chars().take(LONGEST_MESSAGE).map(printable).collect()
-    };
+    // Newer operators say it in several lines.
+    let cut = |text: &str| foreign_text::line(&text.replace(char::is_whitespace, " "), LONGEST_MESSAGE);
     ComponentStatus {
         name: status.metadata.name.clone().unwrap_or_default(),
         available: find("Available").is_some(),

@@ -164,7 +164,8 @@ async fn seen(client: Client, policy: &ImageSetPolicy, own_namespace: String) ->
     let observer = Observer::new(client.clone(), Arc::new(records));
     let (nodes, pods) = (nodes::list_once(client.clone()), pods::list_once(client));
     let (mut snapshot, nodes, pods) = futures::join!(observer.observe(policy), nodes, pods);
-    (snapshot.nodes, snapshot.pods) = (nodes, pods);
+    snapshot.set_nodes(nodes);
+    snapshot.pods = pods;
     snapshot
 }
 
@@ -281,7 +282,8 @@ impl Passes {
     /// Everything but what registries say.
     async fn seen(&self, policy: &ImageSetPolicy) -> Snapshot {
         let mut snapshot = self.observer.observe(policy).await;
-        (snapshot.nodes, snapshot.pods) = (self.nodes.read(), self.pods.read());
+        snapshot.set_nodes(self.nodes.read());
+        snapshot.pods = self.pods.read();
         snapshot.put_back = self.applier.put_back_counts();
         snapshot
     }

@@ -20,14 +20,21 @@ use self::fold::{Fold, what};
 use self::slim::SlimPod;
 pub(super) use self::slim::slim_metadata;
 use super::observe::{MANAGED_NAMESPACES, read};
+use crate::domain::foreign_text::escaped;
 use crate::domain::pods::SeenPods;
-use crate::domain::resolution::escaped;
 use crate::domain::snapshot::{Read, ReadFailure};
 
 /// Pods per page for the command line, which is gone soon.
 const LARGE_PAGE: u32 = 250;
 /// The shortest time between two passes that pods are the reason for: a roll-out tells of its images one by one.
 const SOONEST: Duration = Duration::from_secs(1);
+
+/// The door for [`super::properties`].
+#[cfg(any(test, fuzzing))]
+pub(super) mod properties {
+    pub use super::fold::Fold;
+    pub use super::slim::SlimPod;
+}
 
 type Told = (&'static str, Result<Event<SlimPod>, watcher::Error>);
 

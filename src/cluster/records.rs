@@ -11,9 +11,9 @@ use kube::{Client, ResourceExt};
 use super::FIELD_MANAGER;
 use super::observe::read;
 use crate::domain::finding::{Finding, Reason};
+use crate::domain::foreign_text::escaped;
 use crate::domain::inspection::Inspected;
 use crate::domain::record::Record;
-use crate::domain::resolution::escaped;
 use crate::domain::snapshot::Read;
 use crate::domain::{Reference, ResolvedImage};
 
@@ -55,7 +55,7 @@ struct Seen {
 }
 
 /// One record.
-enum Kept {
+pub(super) enum Kept {
     Images(Box<Record>),
     Inspection(Box<Inspected>),
 }
@@ -173,7 +173,7 @@ fn writer(map: &ConfigMap) -> Option<String> {
     managers.first().map(|manager| (*manager).to_owned())
 }
 
-fn parsed(map: &ConfigMap, kind: &str) -> Result<Kept, String> {
+pub(super) fn parsed(map: &ConfigMap, kind: &str) -> Result<Kept, String> {
     let text =
         map.data.as_ref().and_then(|data| data.get(RECORD_KEY)).ok_or_else(|| format!("it has no key {RECORD_KEY}"))?;
     match kind {

@@ -13,7 +13,7 @@ use kube::api::Api;
 use super::observe::read;
 use crate::api::{ImageSetPolicySpec, RegistryAccess};
 use crate::domain::finding::{Finding, Reason};
-use crate::domain::resolution::escaped;
+use crate::domain::foreign_text::escaped;
 use crate::domain::settings::InstallationSettings;
 use crate::domain::snapshot::Read;
 use crate::registry::{Access, DockerConfig, RegistrySettings};

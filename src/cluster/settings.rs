@@ -4,8 +4,8 @@
 use crate::api::requests::{MOST_REQUESTED, entries, version_and_time};
 use crate::api::{self, ImageSetPolicySpec};
 use crate::domain::finding::{Finding, Reason};
+use crate::domain::foreign_text::{cut, escaped};
 use crate::domain::requests::Requested;
-use crate::domain::resolution::escaped;
 use crate::domain::settings::{
     Channel, Discover, Gate, InstallationSettings, Mode, OnMissing, OperatorLocation, PrepareVersion, Settings,
     TagMoved,
@@ -98,7 +98,7 @@ pub fn requested(annotation: &str) -> (Vec<Requested>, Vec<Finding>) {
         }
     }
     let told = wrong.into_iter().map(|(entry, error)| {
-        let shown: String = entry.chars().take(80).collect();
+        let shown = cut(entry, 80);
         let message = escaped(&format!("{shown:?} in its prepare annotation: {error}"));
         Finding::new(Reason::PrepareRequestInvalid, POLICY_OBJECT, message)
     });

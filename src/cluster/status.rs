@@ -21,11 +21,15 @@ use crate::api::{
     ImageSetPolicyStatus, OperatorStatus, PendingWorkload, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState,
     RetainedSet, SwapStatus, WorkloadProgress,
 };
+use crate::domain::Reason;
 use crate::domain::decision::{Action, GoalState, Motive};
+use crate::domain::foreign_text;
 use crate::domain::report::{MOST_FINDINGS, Report};
 
-/// The longest note of an event, in bytes (Kubernetes API: 1 KiB).
+/// Longest note of an event, in bytes (Kubernetes API: 1 KiB).
 const LONGEST_NOTE: usize = 1000;
+/// Longest status, in bytes of JSON: well below what etcd takes (1.5 MiB), also with the other half of a write in it.
+const LONGEST_STATUS: usize = 256 * 1024;
 
 /// For all events of a reconcile.
 const EVENTS_DEADLINE: Duration = Duration::from_secs(30);
@@ -100,14 +104,14 @@ impl StatusWriter {
         let mut published = Event {
             type_: if event.warning { EventType::Warning } else { EventType::Normal },
             reason: event.reason.clone(),
-            note: Some(cut(&event.note)),
+            note: Some(note(&event.note)),
             action: event.action.to_owned(),
             secondary: related,
         };
         self.publish_on(&policy.object_ref(&()), &published).await;
         published.secondary = None;
-        for (object, note) in objects {
-            published.note = Some(cut(note));
+        for (object, told) in objects {
+            published.note = Some(note(told));
             self.publish_on(&object, &published).await;
         }
     }
@@ -140,12 +144,8 @@ impl StatusWriter {
     }
 }
 
-fn cut(note: &str) -> String {
-    let mut end = note.len().min(LONGEST_NOTE);
-    while !note.is_char_boundary(end) {
-        end -= 1;
-    }
-    note[..end].to_owned()
+fn note(text: &str) -> String {
+    foreign_text::line(text, LONGEST_NOTE)
 }
 
 /// The status that says what the report says; times are kept where nothing changed.
@@ -153,10 +153,10 @@ fn cut(note: &str) -> String {
 pub fn of_report(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> ImageSetPolicyStatus {
     let status = of_knowledge(before, report, now);
     if !report.blind {
-        return status;
+        return bounded(status, report.findings.len());
     }
     let before = before.clone();
-    ImageSetPolicyStatus {
+    let status = ImageSetPolicyStatus {
         operator: before.operator,
         current: before.current,
         prepared: before.prepared,
@@ -164,6 +164,51 @@ pub fn of_report(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> 
         retained: before.retained,
         last_swap: before.last_swap,
         ..status
+    };
+    bounded(status, report.findings.len())
+}
+
+/// A status that is no longer than [`LONGEST_STATUS`]. Every text in it is bounded where it is made; here the lists become
+/// shorter, the longest and least important first. `found` is how many findings there are.
+fn bounded(status: ImageSetPolicyStatus, found: usize) -> ImageSetPolicyStatus {
+    let mut status = status;
+    let mut kept = status.findings.len();
+    loop {
+        status.findings.truncate(kept);
+        if let Some(more) = found.checked_sub(kept).filter(|more| *more > 0) {
+            status.findings.push(more_findings(more));
+        }
+        if serde_json::to_vec(&status).is_ok_and(|json| json.len() <= LONGEST_STATUS) {
+            return status;
+        }
+        if let Some(plan) = status.plan.as_mut().filter(|plan| !plan.waits_for.is_empty()) {
+            // The findings say the same.
+            plan.waits_for.clear();
+        } else if kept > 0 {
+            kept -= kept.div_ceil(8);
+        } else if let Some(current) = status.current.as_mut().filter(|current| current.workloads.is_some()) {
+            current.workloads = None;
+        } else if !status.components.is_empty() {
+            status.components.clear();
+        } else if status.prepared.iter().any(|prepared| prepared.message.is_some()) {
+            status.prepared.iter_mut().for_each(|prepared| prepared.message = None);
+        } else {
+            return status;
+        }
+    }
+}
+
+/// The last line of a list of findings that is not whole.
+fn more_findings(more: usize) -> Finding {
+    let reason = Reason::FindingsCut;
+    Finding {
+        reason: reason.to_string(),
+        object: None,
+        message: format!("{more} more findings"),
+        have: None,
+        want: None,
+        next_step: Some(reason.next_step().to_owned()),
+        since: None,
     }
 }
 
@@ -271,8 +316,13 @@ fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
         discovered: report.discovered,
         requested_until: report.requested_until.map(|until| seconds(&Time(until))),
         operator_image: report.operator_image.clone(),
-        message: report.message.clone(),
+        message: report.message.as_deref().map(message),
     }
+}
+
+/// A message of the status, bounded.
+fn message(text: &str) -> String {
+    foreign_text::line(text, foreign_text::LONGEST_MESSAGE)
 }
 
 fn plan(report: &Report) -> Option<Plan> {
@@ -300,7 +350,7 @@ fn plan(report: &Report) -> Option<Plan> {
     let plan = Plan {
         changes: report.plan.changes.iter().filter_map(change).collect(),
         rollouts: report.plan.rollouts.iter().take(MOST_FINDINGS).cloned().collect(),
-        waits_for: report.plan.waits_for.clone(),
+        waits_for: report.plan.waits_for.iter().take(MOST_FINDINGS).map(|text| message(text)).collect(),
     };
     (plan != Plan::default()).then_some(plan)
 }
@@ -374,6 +424,43 @@ mod tests {
         assert_eq!(blind.operator.and_then(|operator| operator.version).as_deref(), Some("v1.42.4"));
         let seen = of_report(&first, &Report::default(), &now);
         assert_eq!(seen.operator.and_then(|operator| operator.version), None);
+    }
+
+    #[test]
+    fn a_status_is_bounded_and_says_how_much_is_left_out() {
+        use crate::domain::Finding as Found;
+        let long = "x\u{1b}[31m\n".repeat(100_000);
+        let finding = |number: usize| {
+            Found::new(Reason::DegradedUnexplained, format!("TigeraStatus {number}-{long}"), long.clone())
+                .with_evidence(long.clone(), long.clone())
+        };
+        let findings: Vec<Found> = (0..5000).map(finding).collect();
+        let waits_for = findings.iter().map(Found::sentence).collect();
+        let plan = crate::domain::report::PlanReport { waits_for, ..Default::default() };
+        let report = Report { findings, plan, ..Report::default() };
+        let status = of_report(&ImageSetPolicyStatus::default(), &report, &Time(jiff::Timestamp::UNIX_EPOCH));
+        let json = serde_json::to_string(&status).unwrap();
+        assert!(json.len() <= LONGEST_STATUS, "{}", json.len());
+        assert!(!status.findings.iter().any(|one| one.message.contains(char::is_control)));
+        let (last, findings) = status.findings.split_last().unwrap();
+        assert!((16..=MOST_FINDINGS).contains(&findings.len()), "{}", findings.len());
+        let told = (last.reason.as_str(), last.message.clone());
+        assert_eq!(told, ("FindingsCut", format!("{} more findings", 5000 - findings.len())));
+
+        // One that says the same again is the same, and one that says all of it has no such line.
+        assert_eq!(of_report(&status, &report, &Time(jiff::Timestamp::now())), status);
+        let report = Report { findings: vec![finding(1)], ..Report::default() };
+        let status = of_report(&status, &report, &Time(jiff::Timestamp::UNIX_EPOCH));
+        assert_eq!(status.findings.len(), 1);
+    }
+
+    #[test]
+    fn a_status_without_findings_is_bounded_too() {
+        let pending = crate::api::PendingWorkload { workload: "w".repeat(1000), pinned: false, percent: 0 };
+        let workloads = WorkloadProgress { total: 1, pinned: 0, complete: 0, pending: vec![pending; 1000] };
+        let current = CurrentSet { workloads: Some(workloads), ..CurrentSet::default() };
+        let status = bounded(ImageSetPolicyStatus { current: Some(current), ..Default::default() }, 0);
+        assert_eq!(status.current, Some(CurrentSet::default()));
     }
 
     #[test]

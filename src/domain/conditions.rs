@@ -5,6 +5,7 @@ use super::Snapshot;
 use super::assemble::{NAMED, listed};
 use super::decision::{Decision, Goal, GoalState, Purpose};
 use super::finding::{ConditionType, Finding, Reason, Severity};
+use super::foreign_text::{LONGEST_MESSAGE, line};
 use super::report::{Condition, CurrentReport, Outcome, PreparedReport, Status};
 use super::settings::Mode;
 use super::snapshot::Read;
@@ -43,7 +44,7 @@ pub(super) fn all(facts: &Facts<'_>) -> Vec<Condition> {
         r#type,
         status,
         reason: reason.as_str().to_owned(),
-        message,
+        message: line(&message, LONGEST_MESSAGE),
     };
     answers.into_iter().map(condition).collect()
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::adoption::PulledFrom;
 use super::answer::Hints;
-use super::assemble::{Assembled, Obstacle, Recipe};
+use super::assemble::{Assembled, NAMED, Obstacle, Recipe};
 use super::builds::Builds;
 use super::decision::{Action, Decision, Goal, GoalState, OperatorKnowledge, Purpose};
 use super::finding::{Finding, Reason};
@@ -24,7 +24,9 @@ use super::resolution::ResolvedImage;
 use super::same_name::{self, Claim};
 use super::settings::{InstallationSettings, Mode, PrepareVersion};
 use super::snapshot::{Read, ReadFailure, StoredImageSet};
-use super::{Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, Variant};
+use super::{
+    Catalogue, Digest, ImageName, ImageSetName, OperatorImages, Reference, Release, Snapshot, UnknownNode, Variant,
+};
 use super::{degraded, discovery, drift, gate, pull_failing, retention, stored};
 
 /// Decides.
@@ -32,6 +34,7 @@ use super::{degraded, discovery, drift, gate, pull_failing, retention, stored};
 pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     let mut decision = Decision { findings: snapshot.objections.clone(), ..Decision::default() };
     decision.findings.extend(failed_reads(snapshot));
+    decision.findings.extend(unknown_nodes(snapshot));
     let Some(installation) = effective_installation(snapshot) else { return finished(blind(decision), snapshot) };
 
     let builds = Builds::new(snapshot, embedded);
@@ -515,6 +518,23 @@ fn failed_reads(snapshot: &Snapshot) -> Vec<Finding> {
     let views = [snapshot.component_statuses.failure(), snapshot.workloads.failure(), snapshot.pods.failure()];
     let views = views.into_iter().flatten().map(view_finding);
     failures.into_iter().flatten().map(read_finding).chain(views).collect()
+}
+
+/// One finding per node of an unknown platform. The last one counts those that are not named.
+fn unknown_nodes(snapshot: &Snapshot) -> Vec<Finding> {
+    let (named, others) = snapshot.unknown_nodes.split_at(snapshot.unknown_nodes.len().min(NAMED));
+    let finding = |(position, node): (usize, &UnknownNode)| {
+        let more = match others.len() {
+            more if more > 0 && position + 1 == named.len() => format!(" (and {more} more nodes)"),
+            _ => String::new(),
+        };
+        let message = format!(
+            "its kubelet reports the platform \"{}\"; images are not checked for this node{more}",
+            node.platform
+        );
+        Finding::new(Reason::NodePlatformUnknown, format!("Node {}", node.node), message)
+    };
+    named.iter().enumerate().map(finding).collect()
 }
 
 /// The finding for a failed read of what is only looked at: nothing is decided by it.

@@ -5,9 +5,9 @@ use super::assemble::{NAMED, listed};
 use super::decision::OperatorKnowledge;
 use super::explain::Words;
 use super::finding::{Finding, Reason};
+use super::foreign_text::escaped;
 use super::pods::SeenPods;
 use super::required::Feature;
-use super::resolution::escaped;
 use super::snapshot::{ComponentStatus, StoredImageSet};
 use super::{ImageName, Release, Snapshot, Variant};
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::foreign_text::line;
 use super::resolution::RegistryFailureKind;
 
 /// Makes an enum each of whose variants is explained by one text, in its documentation and on the reference pages.
@@ -148,6 +149,7 @@ reasons! {
     Progressing, Reconciling, Waiting, "Work is under way.", "";
     NoWorkUnderWay, Reconciling, Normal, "Nothing is under way.", "";
     NotStalled, Stalled, Normal, "No person is needed.", "";
+    FindingsCut, Ready, Note, "There are more findings than the status holds; it holds the worst.", "solve these first: the others follow in their place; the metric imageset_controller_findings counts them all";
     PolicyInvalid, Stalled, Stalled, "A field of the policy cannot be understood.", "correct the field that the message names";
     ContestedOwnership, Stalled, Stalled, "A set of ours was changed by somebody else again and again, and we stopped putting it back.", "find the other writer (metadata.managedFields of the set) and stop it, or put its digests into spec.images.digests; writing resumes ten minutes after the first of these changes";
     ReadForbidden, Ready, Blocking, "The apiserver denied a read that a decision needs.", "give the controller's role this right; deploy/base has all that it needs";
@@ -182,6 +184,7 @@ reasons! {
     ImageMissing, Resolved, Blocking, "The registry does not have an image of the set.", "push or mirror the image; if nothing in the cluster needs it, set spec.images.onMissing: OmitUnneeded";
     SinglePlatformImage, Resolved, Warning, "An image is a single manifest where an index is expected: it serves the nodes that there are, and none of another platform.", "mirror the whole index (crane copy, skopeo copy --all) before nodes of another platform join";
     PlatformMissing, Resolved, Blocking, "An image has no manifest for a platform of the cluster's nodes, or its index lists one that the registry does not have.", "mirror the whole index (crane copy, skopeo copy --all), not one platform of it";
+    NodePlatformUnknown, Resolved, Warning, "A node reports an operating system or architecture for which Kubernetes has no nodes (a virtual kubelet, a new architecture, a hostile node). Images are not checked for it; the sets of all other nodes go on.", "check what the node is (kubectl get node -o wide); nothing is to be done for a virtual kubelet";
     ContentUnsupported, Resolved, Blocking, "The registry serves something that nodes cannot run, such as a schema 1 manifest or an artifact.", "push the image again as an OCI or Docker schema 2 image or index";
     ExcludedImageRequired, Resolved, Blocking, "spec.images.exclude names an image that this operator version insists on.", "remove it from spec.images.exclude";
     DigestForUnknownImage, Resolved, Warning, "spec.images.digests names an image that this operator version does not know; the entry is not used.", "remove it from spec.images.digests or correct its name";
@@ -373,17 +376,24 @@ pub struct Evidence {
     pub want: String,
 }
 
+/// Longest message of a finding, in bytes.
+pub const LONGEST_MESSAGE: usize = 2048;
+/// Longest object and longest value of evidence, in bytes.
+const LONGEST_OBJECT: usize = 512;
+
 impl Finding {
-    /// A finding about `object`.
+    /// A finding about `object`. Both texts are made safe and cut: parts of them are foreign.
     #[must_use]
     pub fn new(reason: Reason, object: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { reason, object: object.into(), message: message.into(), evidence: None }
+        let (object, message) = (line(&object.into(), LONGEST_OBJECT), line(&message.into(), LONGEST_MESSAGE));
+        Self { reason, object, message, evidence: None }
     }
 
-    /// With what is there and what should be.
+    /// With what is there and what should be, made safe and cut.
     #[must_use]
     pub fn with_evidence(self, have: impl Into<String>, want: impl Into<String>) -> Self {
-        Self { evidence: Some(Evidence { have: have.into(), want: want.into() }), ..self }
+        let (have, want) = (line(&have.into(), LONGEST_OBJECT), line(&want.into(), LONGEST_OBJECT));
+        Self { evidence: Some(Evidence { have, want }), ..self }
     }
 
     /// Whether both tell of one and the same thing, if perhaps in other words.

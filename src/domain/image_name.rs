@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::foreign_text::cut;
+
 /// An ImageSet key such as `calico/node`: two path segments, whatever registry and path the image is pulled from
 /// (operator: `gcr.io/some/path/calico/node:…` is `calico/node`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,7 +26,7 @@ impl ImageName {
     pub fn of_repository(repository: &str) -> Result<Self, InvalidImageName> {
         let mut segments = repository.rsplit('/');
         let (Some(image), Some(organisation)) = (segments.next(), segments.next()) else {
-            return Err(InvalidImageName(repository.chars().take(100).collect()));
+            return Err(InvalidImageName(cut(repository, 100)));
         };
         format!("{organisation}/{image}").parse()
     }
@@ -63,7 +65,7 @@ impl FromStr for ImageName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once('/') {
             Some((organisation, image)) if is_segment(organisation) && is_segment(image) => Ok(Self(text.to_owned())),
-            _ => Err(InvalidImageName(text.chars().take(100).collect())),
+            _ => Err(InvalidImageName(cut(text, 100))),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::foreign_text::{cut, escaped_to};
+
 /// An OCI image index platform, and likewise what a Node says of itself. Written `linux/amd64`, or
 /// `windows/amd64/10.0.20348` where the Windows build matters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,6 +59,65 @@ impl Platform {
     }
 }
 
+/// The platforms for which Kubernetes releases nodes. No image of an operator is for any other.
+const NODE_PLATFORMS: [(&str, &str); 6] = [
+    ("linux", "amd64"),
+    ("linux", "arm"),
+    ("linux", "arm64"),
+    ("linux", "ppc64le"),
+    ("linux", "s390x"),
+    ("windows", "amd64"),
+];
+/// Longest quote of what a node reports, in bytes.
+const LONGEST_REPORT: usize = 64;
+
+/// The platform of a node, from what its kubelet reports. That is foreign text: a virtual kubelet, a new architecture or a
+/// hostile node can report anything.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodePlatform {
+    /// The kubelet has not reported yet.
+    Unreported,
+    /// One of the platforms that nodes have.
+    Known(Platform),
+    /// Anything else, escaped and cut.
+    Unknown(String),
+}
+
+impl NodePlatform {
+    /// Returns the platform for three values of `status.nodeInfo`. On Windows the kernel's version is the build that images
+    /// must match; one that is not a build is left out, and images are then compared by system and architecture.
+    #[must_use]
+    pub fn of(operating_system: &str, architecture: &str, kernel_version: &str) -> Self {
+        if operating_system.is_empty() || architecture.is_empty() {
+            return Self::Unreported;
+        }
+        if !NODE_PLATFORMS.contains(&(operating_system, architecture)) {
+            return Self::Unknown(escaped_to(&format!("{operating_system}/{architecture}"), LONGEST_REPORT));
+        }
+        let mut platform = Platform::new(operating_system, architecture);
+        if platform.is_windows() && is_windows_build(kernel_version) {
+            platform.os_version = Some(kernel_version.to_owned());
+        }
+        Self::Known(platform)
+    }
+}
+
+/// Up to four numbers with dots between them, such as `10.0.20348.2340`.
+fn is_windows_build(version: &str) -> bool {
+    let is_number = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    version.split('.').count() <= 4 && version.split('.').all(is_number)
+}
+
+/// A node whose platform is none for which images are built.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnknownNode {
+    /// Its name.
+    pub node: String,
+    /// What it reports, escaped and cut.
+    pub platform: String,
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.os, self.architecture)?;
@@ -74,7 +135,7 @@ impl std::str::FromStr for Platform {
         let parts: Vec<&str> = text.split('/').collect();
         let known = |part: &str| !part.is_empty() && part.len() <= 64 && !part.contains(char::is_whitespace);
         if !parts.iter().all(|part| known(part)) {
-            return Err(InvalidPlatform(text.chars().take(100).collect()));
+            return Err(InvalidPlatform(cut(text, 100)));
         }
         match parts.as_slice() {
             [os, architecture] => Ok(Self::new(os, architecture)),
@@ -84,7 +145,7 @@ impl std::str::FromStr for Platform {
             [os, architecture, variant] => {
                 Ok(Self { variant: Some((*variant).to_owned()), ..Self::new(os, architecture) })
             }
-            _ => Err(InvalidPlatform(text.chars().take(100).collect())),
+            _ => Err(InvalidPlatform(cut(text, 100))),
         }
     }
 }
@@ -123,5 +184,27 @@ mod tests {
             assert_eq!(text.parse::<Platform>().map(|platform| platform.to_string()), Ok(text.to_owned()));
         }
         assert!("linux".parse::<Platform>().is_err());
+    }
+
+    #[test]
+    fn a_node_is_of_a_platform_that_nodes_have_or_of_an_unknown_one() {
+        let known = |text: &str| NodePlatform::Known(text.parse().unwrap());
+        assert_eq!(NodePlatform::of("linux", "arm64", "6.1"), known("linux/arm64"));
+        assert_eq!(NodePlatform::of("windows", "amd64", "10.0.20348.2340"), known("windows/amd64/10.0.20348.2340"));
+        for odd in ["", "10.0.20348 \u{1b}[31m", "10.0.20348.1.2", "a", &"1".repeat(200)] {
+            assert_eq!(
+                NodePlatform::of("windows", "amd64", odd),
+                NodePlatform::Known(Platform::new("windows", "amd64"))
+            );
+        }
+        assert_eq!(NodePlatform::of("", "", ""), NodePlatform::Unreported);
+        for (system, architecture) in
+            [("linux", "wasm-wasi"), ("Linux", "amd64"), ("linux", "amd64\n::error::x"), ("\u{1b}]0;a", "amd64")]
+        {
+            let NodePlatform::Unknown(said) = NodePlatform::of(system, architecture, "") else { panic!("{system}") };
+            assert!(said.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{said:?}");
+        }
+        let NodePlatform::Unknown(said) = NodePlatform::of("linux", &"x".repeat(100 * 1024), "") else { panic!() };
+        assert!(said.len() <= LONGEST_REPORT, "{}", said.len());
     }
 }

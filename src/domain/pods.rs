@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Digest;
-use super::resolution::escaped;
+use super::foreign_text::escaped_to;
 
 /// All of it. Nothing in here grows with the number of pods.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ pub struct Failing {
     pub message: String,
 }
 
-/// The longest message of a failure that is kept.
+/// Longest message of a failure that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 240;
 
 /// Reasons of the kubelet for a container whose image is not there.
@@ -234,12 +234,7 @@ pub fn gist(message: &str) -> String {
         }
     }
     let words: Vec<String> = rest.split_whitespace().map(same_for_all).collect();
-    let mut gist = escaped(&words.join(" "));
-    if gist.len() > LONGEST_MESSAGE {
-        gist.truncate(LONGEST_MESSAGE - 3);
-        gist.push_str("...");
-    }
-    gist
+    escaped_to(&words.join(" "), LONGEST_MESSAGE)
 }
 
 /// How what is said before the answer begins and ends.

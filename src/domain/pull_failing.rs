@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assemble::{NAMED, listed};
 use super::drift::Look;
 use super::finding::{Finding, Reason};
+use super::foreign_text::escaped;
 use super::pods::{FailingImage, PullFailureKind, SeenPods};
-use super::resolution::escaped;
 use super::snapshot::StoredImageSet;
 use super::{Digest, ImageName, Reference, Snapshot};
 

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::foreign_text::cut;
 use super::{Digest, ImageName};
 
 /// A parsed image reference. `docker.io` is the registry of a reference that names none, as for the kubelet.
@@ -78,7 +79,7 @@ impl Reference {
     /// The text is no such name, for instance because it brings a tag of its own.
     pub fn renamed(&self, name: &str) -> Result<Self, InvalidReference> {
         let (registry, repository) =
-            parse_name(name).map_err(|cause| InvalidReference { text: name.chars().take(300).collect(), cause })?;
+            parse_name(name).map_err(|cause| InvalidReference { text: cut(name, 300), cause })?;
         Ok(Self { registry, repository, ..self.clone() })
     }
 
@@ -101,7 +102,7 @@ impl FromStr for Reference {
     type Err = InvalidReference;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = |cause: String| InvalidReference { text: text.chars().take(300).collect(), cause };
+        let invalid = |cause: String| InvalidReference { text: cut(text, 300), cause };
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.parse().map_err(|error| invalid(format!("{error}")))?)),
             None => (text, None),

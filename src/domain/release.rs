@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::foreign_text::cut;
+
 /// A released operator version such as `v1.42.4`, or a vendor's rebuild of it such as `v1.38.2-1`, which is ordered
 /// after its base. Alpha, beta and rc versions are not releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,7 +54,7 @@ impl FromStr for Release {
     type Err = InvalidRelease;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidRelease(text.chars().take(100).collect());
+        let invalid = || InvalidRelease(cut(text, 100));
         let number = |part: &str| match part.as_bytes() {
             [b'0'] => Ok(0),
             [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit) => part.parse().map_err(|_| invalid()),

@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::foreign_text::escaped;
 use super::{Digest, ImageName, Platform, Reference};
 
 /// The longest wait that a registry may ask of us with `Retry-After`, in seconds. Longer ones are cut to it.
 pub const LONGEST_RETRY_AFTER_SECONDS: u64 = 3600;
-
-/// The most characters of foreign text that one message carries.
-pub const LONGEST_ANSWER: usize = 240;
 
 /// A reference and the bytes that the registry served for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -305,7 +303,7 @@ pub struct RegistryFailure {
     pub reference: Option<Reference>,
     /// Host and port that was asked; differs from the reference's where a mirror is set.
     pub registry: String,
-    /// What it answered, escaped and cut to [`LONGEST_ANSWER`].
+    /// What it answered, escaped and cut.
     pub answer: String,
     /// What to do.
     pub advice: String,
@@ -385,27 +383,6 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// Foreign text made safe for logs, conditions and terminals: no control character, nothing beyond ASCII, cut to
-/// [`LONGEST_ANSWER`] characters.
-#[must_use]
-pub fn escaped(text: &str) -> String {
-    let mut safe = String::new();
-    for character in text.chars() {
-        let length = safe.len();
-        if matches!(character, ' '..='~') {
-            safe.push(character);
-        } else {
-            safe.extend(character.escape_default());
-        }
-        if safe.len() > LONGEST_ANSWER {
-            safe.truncate(length);
-            safe.push_str("...");
-            break;
-        }
-    }
-    safe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -471,13 +448,6 @@ mod tests {
             "docker.io/calico/node:v3.32.1: registry mirror.example does not have it (404 MANIFEST_UNKNOWN); push or \
              mirror this image there, or correct registry, imagePath and imagePrefix of the Installation"
         );
-    }
-
-    #[test]
-    fn foreign_text_is_escaped_and_cut() {
-        assert_eq!(escaped("a\n\u{1b}[31m\u{202e}b"), "a\\n\\u{1b}[31m\\u{202e}b");
-        let cut = escaped(&"é".repeat(10_000));
-        assert!(cut.len() <= LONGEST_ANSWER + 3 && cut.ends_with("..."));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::report::Swap;
 use super::required::Feature;
 use super::retention::Retained;
 use super::settings::{InstallationSettings, Settings};
-use super::{Digest, Platform, Release};
+use super::{Digest, Platform, Release, UnknownNode};
 
 /// One look at the cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct Snapshot {
     pub features: Read<BTreeSet<Feature>>,
     /// Platforms of the cluster's nodes with the number of nodes.
     pub nodes: Read<BTreeMap<Platform, u32>>,
+    /// Nodes of a platform for which no images are built: each is a warning and holds nothing up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown_nodes: Vec<UnknownNode>,
     /// DaemonSets and Deployments that the operator manages.
     pub workloads: Read<Vec<Workload>>,
     /// What pods in these namespaces pull and run.
@@ -90,6 +93,7 @@ impl Default for Snapshot {
             component_statuses: Read::default(),
             features: Read::default(),
             nodes: Read::default(),
+            unknown_nodes: Vec::new(),
             workloads: Read::default(),
             pods: Read::default(),
             gate: Read::default(),

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::domain::foreign_text::cut;
 use crate::domain::operator_images::InvalidOperatorImages;
 use crate::domain::release::InvalidRelease;
 use crate::domain::{OperatorImages, PrintedImages, ProductVersion, Reference, Release};
@@ -172,7 +173,7 @@ fn own_image(release: Release, images: &[Image]) -> Result<Reference, InvalidOut
 fn parse_references(text: &str) -> Result<Vec<Image>, InvalidOutput> {
     let mut images = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| may_be_reference(line)) {
-        let wrong = || InvalidOutput::NotAnImage(line.chars().take(300).collect());
+        let wrong = || InvalidOutput::NotAnImage(cut(line, 300));
         let reference: Reference = line.parse().map_err(|_| wrong())?;
         // What was not written out (a registry, a tag) would be somebody's default, and operators write all of it.
         if reference.digest().is_some() || reference.to_string() != line {
@@ -198,7 +199,7 @@ fn product_version(text: &str, product: &'static str) -> Result<ProductVersion, 
     if ProductVersion::is_printable(version) {
         Ok(version.to_owned().into())
     } else {
-        Err(InvalidOutput::ProductVersion { product, version: version.chars().take(100).collect() })
+        Err(InvalidOutput::ProductVersion { product, version: cut(version, 100) })
     }
 }
 

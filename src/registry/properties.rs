@@ -20,7 +20,8 @@ use super::redaction::{self, LONGEST_TEXT, MARK, redacted};
 use super::tags;
 use super::token::{self, Token};
 use super::tunnel::{self, LONGEST_HEAD};
-use crate::domain::resolution::{LONGEST_RETRY_AFTER_SECONDS, escaped};
+use crate::domain::foreign_text::escaped;
+use crate::domain::resolution::LONGEST_RETRY_AFTER_SECONDS;
 use crate::domain::{Platform, Reference};
 
 /// Media types that a manifest may have.

@@ -22,6 +22,7 @@ mod gate_life;
 mod gitops;
 mod help;
 mod hostile;
+mod hostile_text;
 mod installed;
 mod least_rights;
 mod odd_rollouts;

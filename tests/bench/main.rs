@@ -1,10 +1,11 @@
 //! `make bench`: measures the release binary that it is given against the product's limits and prints `BENCH name value limit unit`; exit
 //! code 1 if a limit is passed. With a word behind the binary only one part: `pods` what pods at scale take, `reaction` how it reacts and idles,
-//! `hostile` what it takes while strangers do their worst, `slow-api` how it fares with a slow API server. Real parts (the box), no timed
+//! `hostile` what it takes while registries do their worst, `foreign` what strangers in the cluster can do, `slow-api` how it fares with a slow API server. Real parts (the box), no timed
 //! assertion anywhere else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod far_registry;
+mod foreign;
 mod front;
 mod generate;
 mod hostile;
@@ -69,6 +70,8 @@ async fn main() -> ExitCode {
     let mut measured = vec![Measured::limited("release_binary", file.len() as f64 / 1e6, 12.0, "MB")];
     if part.as_deref() == Some("slow-api") {
         measured.extend(slow_api::measure(&binary).await.unwrap());
+    } else if part.as_deref() == Some("foreign") {
+        measured.extend(foreign::measure(&binary).await.unwrap());
     } else if part.as_deref() == Some("reaction") {
         measured.extend(reaction::measure(&binary).await.unwrap());
     } else if part.as_deref() == Some("hostile") {
@@ -76,7 +79,7 @@ async fn main() -> ExitCode {
     } else if part.as_deref() != Some("pods") {
         measured.extend(all_but_pods(&binary).await.unwrap());
     }
-    if !matches!(part.as_deref(), Some("reaction" | "hostile" | "slow-api")) {
+    if !matches!(part.as_deref(), Some("reaction" | "hostile" | "foreign" | "slow-api")) {
         measured.extend(pods::measure(&binary).await.unwrap());
     }
     for Measured { name, value, limit, unit } in &measured {
@@ -99,6 +102,7 @@ async fn all_but_pods(binary: &Path) -> Result<Vec<Measured>> {
     measured.extend(generate::measure(binary, &far).await?);
     drop(far);
     measured.extend(hostile::measure(binary).await?);
+    measured.extend(foreign::measure(binary).await?);
     measured.extend(reaction::measure(binary).await?);
     measured.extend(start::measure(binary).await?);
     measured.extend(slow_api::measure(binary).await?);

@@ -117,7 +117,7 @@ impl Ours {
         let credentials = vec![DockerConfig::parse_dockerconfigjson(far.docker_config_json().as_bytes())?];
         let references = far.references(at).iter().map(|reference| reference.parse()).collect::<Result<_, _>>()?;
         let client = RegistryClient::new(RegistryClientSettings::default());
-        Ok(Self { client, access: Access { credentials, registries: vec![settings] }, references })
+        Ok(Self { client, access: Access { credentials, registries: vec![settings], ..Access::default() }, references })
     }
 
     async fn resolve(&self, hints: &Hints) -> Result<(Duration, Vec<ResolvedImage>)> {

@@ -147,7 +147,7 @@ pub(super) fn github(verified: &[Verified]) -> Answer {
             ));
         }
     }
-    Answer::lines(lines)
+    Answer::commands(lines)
 }
 
 /// What stands after the colons.

@@ -22,18 +22,40 @@ struct Shape {
     failing: Vec<(String, Option<PullFailureKind>)>,
 }
 
+/// Most bytes of shapes that are kept of one listing. Calico's own workloads take a hundredth of it; whoever may make pods there
+/// could make as many shapes as pods.
+const MOST_BYTES: usize = 1 << 20;
+/// Most messages that are kept before those that no pod has any more are forgotten.
+const MOST_MESSAGES: usize = 2048;
+
+impl Shape {
+    /// About what it takes.
+    fn bytes(&self) -> usize {
+        let images = self.running.iter().map(|(image, _)| image).chain(self.failing.iter().map(|(image, _)| image));
+        128 + self.workload.len() + images.map(|image| 64 + image.len()).sum::<usize>()
+    }
+}
+
 /// Pods of one listing. Each shape is there once, for as long as a pod has it.
 #[derive(Default)]
 struct Pods {
     by_name: BTreeMap<u64, Arc<Shape>>,
     shapes: BTreeMap<Arc<Shape>, u32>,
+    /// Of all shapes, about.
+    bytes: usize,
 }
 
 impl Pods {
-    /// Whether there is another set of shapes now.
+    /// Whether there is another set of shapes now. A pod of one shape too many is as if it were not there.
     fn put(&mut self, name: u64, shape: Shape) -> bool {
         let known = self.shapes.get_key_value(&shape).map(|(known, _)| known.clone());
         let is_new = known.is_none();
+        if is_new && self.bytes + shape.bytes() > MOST_BYTES {
+            return self.remove(name);
+        }
+        if is_new {
+            self.bytes += shape.bytes();
+        }
         let shape = known.unwrap_or_else(|| Arc::new(shape));
         *self.shapes.entry(shape.clone()).or_default() += 1;
         let before = self.by_name.insert(name, shape);
@@ -53,6 +75,7 @@ impl Pods {
         let was_last = *count == 0;
         if was_last {
             self.shapes.remove(shape);
+            self.bytes = self.bytes.saturating_sub(shape.bytes());
         }
         was_last
     }
@@ -70,7 +93,7 @@ struct Namespace {
 type Failure = (String, String, Option<PullFailureKind>);
 
 /// All of it.
-pub(super) struct Fold {
+pub struct Fold {
     namespaces: BTreeMap<&'static str, Namespace>,
     /// What the first pod of each failure said.
     messages: BTreeMap<Failure, String>,
@@ -131,6 +154,9 @@ impl Fold {
             }
             Event::Delete(pod) => namespace.pods.remove(hash(&pod)),
         };
+        if self.messages.len() > MOST_MESSAGES {
+            self.forget_messages();
+        }
         changed && self.is_news()
     }
 
@@ -144,7 +170,8 @@ impl Fold {
         self.is_news()
     }
 
-    fn is_news(&mut self) -> bool {
+    /// Forgets what was said by pods that are gone.
+    fn forget_messages(&mut self) {
         let of_shape = |shape: &Arc<Shape>| {
             let failing = shape.failing.iter().map(|(image, kind)| (shape.workload.clone(), image.clone(), *kind));
             failing.collect::<Vec<_>>()
@@ -152,6 +179,10 @@ impl Fold {
         let listings = self.namespaces.values().flat_map(|one| [Some(&one.pods), one.listing.as_ref()]).flatten();
         let held: BTreeSet<Failure> = listings.flat_map(|pods| pods.shapes.keys()).flat_map(of_shape).collect();
         self.messages.retain(|failure, _| held.contains(failure));
+    }
+
+    fn is_news(&mut self) -> bool {
+        self.forget_messages();
         let seen = self.seen(|_| 0);
         let is_news = seen != self.told;
         self.told = seen;

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Deserializer};
 
+use crate::domain::foreign_text::{self, escaped};
 use crate::domain::pods::{Failing, SeenPod, classify, repository_digest, says_why};
 use crate::domain::{Digest, Reference};
 
@@ -26,30 +27,37 @@ pub struct SlimPod {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Spec {
+    #[serde(deserialize_with = "foreign_text::decode_list")]
     containers: Vec<Container>,
+    #[serde(deserialize_with = "foreign_text::decode_list")]
     init_containers: Vec<Container>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 struct Container {
+    #[serde(deserialize_with = "foreign_text::decode_name")]
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "foreign_text::decode_name")]
     image: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Status {
+    #[serde(deserialize_with = "foreign_text::decode_name")]
     phase: String,
+    #[serde(deserialize_with = "foreign_text::decode_list")]
     container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "foreign_text::decode_list")]
     init_container_statuses: Vec<ContainerStatus>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ContainerStatus {
+    #[serde(deserialize_with = "foreign_text::decode_name")]
     name: String,
-    #[serde(rename = "imageID")]
+    #[serde(rename = "imageID", deserialize_with = "foreign_text::decode_name")]
     image_id: String,
     state: State,
     last_state: State,
@@ -66,7 +74,9 @@ struct State {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Told {
+    #[serde(deserialize_with = "foreign_text::decode_name")]
     reason: String,
+    #[serde(deserialize_with = "foreign_text::decode_message")]
     message: String,
     exit_code: i32,
 }
@@ -79,12 +89,14 @@ pub fn slim_metadata<'a, D: Deserializer<'a>>(deserializer: D) -> Result<ObjectM
         name: Option<String>,
         namespace: Option<String>,
         resource_version: Option<String>,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "foreign_text::decode_list")]
         owner_references: Vec<Owner>,
     }
     #[derive(Deserialize)]
     struct Owner {
+        #[serde(deserialize_with = "foreign_text::decode_name")]
         kind: String,
+        #[serde(deserialize_with = "foreign_text::decode_name")]
         name: String,
         #[serde(default)]
         controller: bool,
@@ -146,14 +158,16 @@ impl SlimPod {
     /// `DaemonSet namespace/name`; the Deployment behind a ReplicaSet is told by the hash at the end of its name.
     fn workload(&self) -> String {
         let namespace = self.namespace().unwrap_or_default();
-        match self.metadata.owner_references.iter().flatten().next() {
+        let workload = match self.metadata.owner_references.iter().flatten().next() {
             Some(owner) if owner.kind == "ReplicaSet" => {
                 let deployment = owner.name.rsplit_once('-').map_or(owner.name.as_str(), |(name, _)| name);
                 format!("Deployment {namespace}/{deployment}")
             }
             Some(owner) => format!("{} {namespace}/{}", owner.kind, owner.name),
             None => format!("Pod {namespace}/{}", self.name_any()),
-        }
+        };
+        // Nobody checks the names of owners.
+        escaped(&workload)
     }
 }
 

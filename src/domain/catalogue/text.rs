@@ -22,6 +22,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::{Build, Catalogue, Part, Product, lengthen};
+use crate::domain::foreign_text::cut;
 use crate::domain::{ImageName, ProductVersion, Reference, Release};
 
 /// What every data file begins with.
@@ -182,7 +183,7 @@ fn apply<'text>(lists: &mut Lists<'text>, change: &'text str) -> Result<(), Line
         return Err(LineError::Form);
     };
     let part = Part::ALL.into_iter().find(|part| part.word() == word);
-    let part = part.ok_or_else(|| LineError::UnknownList(word.chars().take(50).collect()))?;
+    let part = part.ok_or_else(|| LineError::UnknownList(cut(word, 50)))?;
     let list = Arc::make_mut(&mut lists[part as usize]);
     let changed = if sign == "+" {
         check_entry(part, entry)?;

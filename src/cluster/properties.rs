@@ -1,0 +1,162 @@
+//! The properties (see `crate::properties`) of what is decoded from objects of the cluster: nodes, pods, records. Compiled for
+//! tests and fuzzing only.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::watcher::Event;
+use serde_json::json;
+
+use super::nodes::{Node, SeenNodes};
+use super::pods::properties::{Fold, SlimPod};
+use super::records::{self, Kept};
+use crate::domain::finding::{Finding, Reason};
+use crate::domain::foreign_text::{LONGEST_NAME, LONGEST_QUOTE};
+use crate::domain::pods::{FailingImage, PullFailureKind, classify, gist, says_why};
+use crate::domain::snapshot::Read;
+use crate::domain::{NodePlatform, Platform};
+
+/// A node is of a platform that nodes have, or it is a short text about one node; nothing else becomes of what it reports. The lines
+/// are `operatingSystem`, `architecture`, `kernelVersion` and the name, the rest the other fields.
+pub fn node_fields(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut lines = text.splitn(5, '\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (system, architecture, kernel, name, others) = (line(), line(), line(), line(), line());
+    let node = json!({
+        "metadata": { "name": name, "labels": { "kubernetes.io/arch": others } },
+        "status": { "nodeInfo": {
+            "operatingSystem": system, "architecture": architecture, "kernelVersion": kernel, "osImage": others,
+        } },
+    });
+    let decoded: Result<Node, _> = serde_json::from_str(&node.to_string());
+    let node = match decoded {
+        Ok(node) => node,
+        Err(error) => panic!("{error}"),
+    };
+    let mut seen = SeenNodes::default();
+    (0..3).for_each(|_| seen.add_node(&node));
+    match NodePlatform::of(system, architecture, kernel) {
+        NodePlatform::Unreported => assert_eq!(seen, SeenNodes::default()),
+        NodePlatform::Known(platform) => {
+            assert_eq!(platform.to_string().parse().as_ref(), Ok(&platform));
+            assert_eq!((&platform.os, &platform.architecture), (&system.to_owned(), &architecture.to_owned()));
+            assert!(platform.to_string().bytes().all(|byte| byte.is_ascii_graphic()) && platform.runs_on(&platform));
+            assert_eq!(seen.platforms, BTreeMap::from([(platform, 3)]));
+            assert!(seen.unknown.is_empty());
+        }
+        NodePlatform::Unknown(_) => {
+            assert!(seen.platforms.is_empty() && seen.unknown.len() == 3);
+            for node in &seen.unknown {
+                assert!(node.platform.len() <= 64 && node.node.len() <= LONGEST_QUOTE);
+                shown_safely(&node.platform, 64);
+                shown_safely(&node.node, LONGEST_QUOTE);
+                // The platform is no name of one, whatever was cut of it.
+                let parsed: Result<Platform, _> = node.platform.parse();
+                assert!(parsed.is_err() || parsed.is_ok_and(|platform| !seen.platforms.contains_key(&platform)));
+            }
+        }
+    }
+}
+
+/// What a kubelet says is bounded and clean in all that comes of it; pods that say the same are one entry. The lines are the reason,
+/// the image, the owner's kind and name, the rest the message.
+pub fn kubelet_words(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut lines = text.splitn(5, '\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (reason, image, kind, owner, message) = (line(), line(), line(), line(), line());
+    let kind_of_failure = classify(reason, message);
+    let _ = says_why(reason, message);
+    shown_safely(&gist(message), LONGEST_QUOTE);
+    let pod = |name: &str, state: serde_json::Value| {
+        let pod = json!({
+            "metadata": {
+                "name": name, "namespace": "calico-system",
+                "ownerReferences": [{ "kind": kind, "name": owner, "controller": true }],
+            },
+            "spec": { "containers": [{ "name": owner, "image": image }] },
+            "status": { "containerStatuses": [{ "name": owner, "imageID": message, "state": state }] },
+        });
+        let decoded: Result<SlimPod, _> = serde_json::from_str(&pod.to_string());
+        match decoded {
+            Ok(pod) => pod,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let waits = || json!({ "waiting": { "reason": reason, "message": message } });
+    const NAMESPACE: &str = "calico-system";
+    let mut fold = Fold::new(&[NAMESPACE]);
+    fold.event(NAMESPACE, Event::Init);
+    fold.event(NAMESPACE, Event::InitApply(pod("a", waits())));
+    fold.event(NAMESPACE, Event::InitApply(pod("b", waits())));
+    fold.event(NAMESPACE, Event::InitDone);
+    let Read::Known(seen) = fold.read() else { panic!("it was listed") };
+    // A long message is cut before it is read.
+    if message.len() <= 4096 && reason.len() <= LONGEST_NAME {
+        assert_eq!(seen.failing.len(), usize::from(kind_of_failure.is_some()));
+    }
+    for FailingImage { workload, image, kind, pods, message } in &seen.failing {
+        assert_eq!((*pods, kind_of_failure.is_some() || reason.len() > LONGEST_NAME), (2, true), "{kind:?}");
+        assert_ne!((*kind, message.is_empty()), (PullFailureKind::ExecFormat, true));
+        shown_safely(workload, LONGEST_QUOTE);
+        shown_safely(image, LONGEST_NAME);
+        shown_safely(message, LONGEST_QUOTE);
+        let finding = Finding::new(Reason::PullFailed, workload.clone(), format!("{image}: {message}"));
+        assert!(!finding.sentence().contains(char::is_control));
+    }
+    // The same pod that runs says nothing of failing.
+    fold.event(NAMESPACE, Event::Apply(pod("a", json!({ "running": {} }))));
+    fold.event(NAMESPACE, Event::Delete(pod("b", waits())));
+    let Read::Known(seen) = fold.read() else { panic!("it was listed") };
+    assert!(seen.failing.is_empty() && seen.running.len() <= 1);
+    for running in &seen.running {
+        shown_safely(&running.image, LONGEST_NAME);
+    }
+}
+
+/// A record that is read is written and read as the same, under its own name only; what is no record is an error that can be shown.
+/// The first line is the label, the rest the text.
+pub fn records(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (label, text) = text.split_once('\n').unwrap_or((text, ""));
+    let map = |name: &str, text: &str| ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(BTreeMap::from([(records::RECORD_LABEL.to_owned(), label.to_owned())])),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(records::RECORD_KEY.to_owned(), text.to_owned())])),
+        ..ConfigMap::default()
+    };
+    // It says under which name it may stand.
+    let name = match records::parsed(&map("", text), label) {
+        Ok(_) => panic!("it has no name"),
+        Err(error) => match error.strip_prefix("it holds the record ") {
+            Some(name) => name.to_owned(),
+            None => return shown_safely(&crate::domain::foreign_text::escaped(&error), LONGEST_QUOTE),
+        },
+    };
+    assert!(name.len() <= 253, "{name}");
+    let read = match records::parsed(&map(&name, text), label) {
+        Ok(read) => read,
+        Err(error) => return shown_safely(&crate::domain::foreign_text::escaped(&error), LONGEST_QUOTE),
+    };
+    let written = match &read {
+        Kept::Images(record) => serde_yaml_ng::to_string(record),
+        Kept::Inspection(inspected) => serde_yaml_ng::to_string(inspected),
+    };
+    let Ok(written) = written else { panic!("{name} can't be written") };
+    match (read, records::parsed(&map(&name, &written), label)) {
+        (Kept::Images(read), Ok(Kept::Images(again))) => assert_eq!(read, again, "{written}"),
+        (Kept::Inspection(read), Ok(Kept::Inspection(again))) => assert_eq!(read, again, "{written}"),
+        (_, Ok(_)) => panic!("{written} is another kind of record"),
+        (_, Err(error)) => panic!("{written}: {error}"),
+    }
+}
+
+/// Printable ASCII, and bounded.
+fn shown_safely(text: &str, most: usize) {
+    assert!(text.len() <= most && text.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{text:?}");
+}
