@@ -241,6 +241,19 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_many_hosts_or_images_is_refused() {
+        let list = |hosts: usize, images: usize| -> String {
+            let line = |number: usize| format!("r{}.example/calico/i{number}:v3.99.0\n", number % hosts);
+            (0..images).map(line).collect::<String>() + IMAGES
+        };
+        for (hosts, images, words) in [(60, 60, "61 registries"), (1, 5_000, "5004 images")] {
+            let refused = parse(VERSION, &list(hosts, images)).unwrap_err().to_string();
+            assert!(refused.contains(words), "{refused}");
+        }
+        assert!(parse(VERSION, &list(6, 200)).is_ok());
+    }
+
+    #[test]
     fn an_output_that_is_not_whole_is_refused() {
         let without_own = IMAGES.replace("quay.io/tigera/operator:v1.99.0", "");
         assert_eq!(parse(VERSION, &without_own), Err(InvalidOutput::NoOwnImage));

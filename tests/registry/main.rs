@@ -14,6 +14,7 @@ use serde_json::json;
 mod addresses;
 mod again;
 mod authentication;
+mod bounds;
 #[allow(missing_docs)]
 #[path = "../testbox/certificates.rs"]
 mod certificates;

@@ -260,6 +260,28 @@ async fn nobody_is_sent_further_in_by_way_of_a_proxy() {
     }
 }
 
+/// Who is redirected by a host of the internet comes no further in than that host stands, wherever it started.
+#[tokio::test]
+async fn a_host_on_the_way_leads_no_further_in_than_it_stands() {
+    let server = Server::start().await;
+    let proxy = Proxy::start(&server, Manner::Open, None).await;
+    let client = client(&[("ALL_PROXY", &format!("http://{}", proxy.host()))]);
+    for (hop, location, refused) in [
+        ("http://1.1.1.1/hop", "http://10.0.0.2/found", true),
+        ("http://cdn.example.com/hop", "http://minio.corp/found", true),
+        ("http://1.1.1.1/hop", "http://10.0.0.1:5000/found", true),
+        ("http://10.0.0.9/hop", "http://10.0.0.2/found", false),
+        ("http://10.0.0.9/hop", "http://1.1.1.1/found", false),
+        ("http://1.1.1.1/hop", "http://1.0.0.1/found", false),
+    ] {
+        let redirect = |location: &str| Reply::status(307).with("location", location);
+        server.on_manifest("calico/node", redirect(hop)).on("/hop", redirect(location)).on("/found", good("node"));
+        let outcome = ask(&client, &in_the_clear(&["10.0.0.1:5000"]), &node("10.0.0.1:5000")).await;
+        let kind = outcome.as_ref().err().map(|failure| failure.kind);
+        assert_eq!(kind, refused.then_some(RegistryFailureKind::RefusedTarget), "{hop} to {location}: {outcome:?}");
+    }
+}
+
 /// The command itself, with the variables of its process, for a whole release; the proxy wants TLS and has its certificate
 /// from an authority of the system.
 #[tokio::test]

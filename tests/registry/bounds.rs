@@ -1,0 +1,76 @@
+//! What many registries together may take: a few are asked at a time, and one that keeps its answers back takes no other's place.
+
+use std::time::Duration;
+
+use imageset_controller::domain::answer::Hints;
+use imageset_controller::domain::{Reference, RegistryFailureKind};
+use tokio::sync::watch;
+
+use crate::server::{Reply, Server};
+use crate::{INDEX, ask, good, patient, plain, reference};
+
+/// As many as a printed list may name.
+const AT_A_TIME: usize = 8;
+
+#[tokio::test]
+async fn a_few_registries_are_asked_at_a_time() {
+    let (open, gate) = watch::channel(false);
+    let mut servers = Vec::new();
+    for _ in 0..AT_A_TIME + 3 {
+        let server = Server::start().await;
+        server.on("*", good("node").after(gate.clone()));
+        servers.push(server);
+    }
+    let access = plain(&servers.iter().collect::<Vec<_>>());
+    // Two images of each: they share their registry's place.
+    let images = |server: &Server| [reference(server, "calico/node"), reference(server, "calico/cni")];
+    let references: Vec<Reference> = servers.iter().flat_map(images).collect();
+    let (client, hints) = (patient(), Hints::default());
+    let asked = || servers.iter().filter(|server| !server.seen().is_empty()).count();
+    let all = client.resolve(&access, &references, &hints, |_| {});
+    tokio::pin!(all);
+    while asked() < AT_A_TIME {
+        tokio::select! {
+            _ = &mut all => panic!("nobody has answered yet"),
+            () = tokio::time::sleep(Duration::from_millis(5)) => {}
+        }
+    }
+    for _ in 0..100 {
+        tokio::select! {
+            biased;
+            _ = &mut all => panic!("nobody has answered yet"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    assert_eq!(asked(), AT_A_TIME, "the others wait");
+    open.send_replace(true);
+    let outcomes = all.await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(asked(), AT_A_TIME + 3);
+}
+
+/// Longer than what any body may have without a turn: announced or not, it arrives whole.
+#[tokio::test]
+async fn a_long_body_has_its_turn() {
+    for length in [40 * 1024, 1024 * 1024, 8 * 1024 * 1024] {
+        let server = Server::start().await;
+        let mut body = crate::index("node");
+        body.resize(length, b' ');
+        server.on_manifest("calico/node", Reply::new(200, INDEX, body.clone()));
+        server.on_manifest("calico/cni", Reply::new(200, INDEX, body));
+        let access = plain(&[&server]);
+        let (one, other) = (reference(&server, "calico/node"), reference(&server, "calico/cni"));
+        let client = patient();
+        let (one, other) = tokio::join!(ask(&client, &access, &one), ask(&client, &access, &other));
+        assert!(one.is_ok() && other.is_ok(), "{length}: {one:?} {other:?}");
+    }
+}
+
+/// A registry that says much in its headers is not read to the end.
+#[tokio::test]
+async fn headers_are_bounded() {
+    let server = Server::start().await;
+    server.on_manifest("calico/node", good("node").with("x-much", &"x".repeat(64 * 1024)));
+    let failure = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+    assert_eq!(failure.kind, RegistryFailureKind::InvalidAnswer, "{failure}");
+}
