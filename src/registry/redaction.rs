@@ -11,7 +11,7 @@ use super::credentials::Secret;
 /// Stands in the place of a secret.
 pub(super) const MARK: &str = "[redacted]";
 /// The longest text that is searched and returned, in bytes. Messages show less of it
-/// ([`crate::domain::resolution::LONGEST_ANSWER`]).
+/// ([`crate::domain::foreign_text::LONGEST_QUOTE`]).
 pub(super) const LONGEST_TEXT: usize = 1024;
 /// The shortest secret that is searched for, in bytes. Shorter ones stand in any text by chance: marking them would tell
 /// where, and hide the message.

@@ -1,7 +1,7 @@
 //! `make bench`: measures the release binary that it is given against the product's limits and prints `BENCH name value limit unit`; exit
 //! code 1 if a limit is passed. With a word behind the binary only one part: `pods` what pods at scale take, `reaction` how it reacts and idles,
-//! `hostile` what it takes while registries do their worst, `foreign` what strangers in the cluster can do, `slow-api` how it fares with a slow API server. Real parts (the box), no timed
-//! assertion anywhere else.
+//! `hostile` what it takes while a registry does its worst, `foreign` while strangers in the cluster do, `slow-api` how it fares with a
+//! slow API server. Real parts (the box), no timed assertion anywhere else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod far_registry;

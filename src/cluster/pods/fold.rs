@@ -322,6 +322,49 @@ mod tests {
         assert!(namespace.pods.shapes.is_empty() && namespace.pods.by_name.is_empty() && fold.messages.is_empty());
     }
 
+    /// Whoever may make pods in a namespace of the operator's can make each different from all others.
+    #[test]
+    fn what_differs_is_bounded_and_who_was_first_stays() {
+        let of = |name: &str| {
+            let state = json!({ "waiting": { "reason": "ErrImagePull", "message": name } });
+            let containers = (0..10).map(|container| {
+                let container = container.to_string();
+                let image = format!("quay.io/{name}/{container}/{}", "x".repeat(900));
+                let spec = json!({ "name": container, "image": image });
+                (spec, json!({ "name": container, "imageID": "", "state": state }))
+            });
+            let (specs, statuses): (Vec<Value>, Vec<Value>) = containers.unzip();
+            let owner = json!({ "kind": "Job", "name": name, "controller": true });
+            let pod = json!({
+                "metadata": { "name": name, "namespace": NAMESPACE, "ownerReferences": [owner] },
+                "spec": { "containers": specs }, "status": { "containerStatuses": statuses },
+            });
+            serde_json::from_value::<SlimPod>(pod).unwrap()
+        };
+        let mut fold = listed([runs("calico-node")]);
+        for number in 0..200 {
+            fold.event(NAMESPACE, Event::Apply(of(&number.to_string())));
+        }
+        let pods = &fold.namespaces[NAMESPACE].pods;
+        assert!(
+            pods.bytes <= MOST_BYTES && (50..150).contains(&pods.shapes.len()),
+            "{} {}",
+            pods.bytes,
+            pods.shapes.len()
+        );
+        assert!(pods.by_name.len() == pods.shapes.len() && fold.messages.len() <= MOST_MESSAGES + 1);
+        assert_eq!(seen(&fold).running.len(), 1);
+        // There is room again when they go.
+        for number in 0..200 {
+            fold.event(NAMESPACE, Event::Delete(of(&number.to_string())));
+        }
+        let pods = &fold.namespaces[NAMESPACE].pods;
+        assert_eq!((pods.shapes.len(), fold.messages.len()), (1, 0));
+        let bytes = pods.bytes;
+        fold.event(NAMESPACE, Event::Delete(runs("calico-node")));
+        assert_eq!((fold.namespaces[NAMESPACE].pods.bytes, bytes > 0), (0, true));
+    }
+
     #[test]
     fn a_kubelet_that_only_says_that_it_waits_changes_nothing() {
         let mut fold = listed([waits("a", "ErrImagePull", NOT_FOUND)]);
