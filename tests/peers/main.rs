@@ -54,7 +54,7 @@ async fn all_say_the_same(registry: &Registry, with_credentials: bool) {
         ..RegistrySettings::default()
     };
     let secret = with_credentials.then(|| DockerConfig::parse_dockerconfigjson(config.as_bytes()).unwrap());
-    let access = Access { credentials: secret.into_iter().collect(), registries: vec![settings] };
+    let access = Access { credentials: secret.into_iter().collect(), registries: vec![settings], ..Access::default() };
     let references: Vec<Reference> = pushed.iter().map(|(reference, _)| reference.clone()).collect();
     let client = RegistryClient::new(RegistryClientSettings::default());
     let ours = client.resolve(&access, &references, &Hints::default(), |_| {}).await;
