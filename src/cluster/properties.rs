@@ -12,9 +12,8 @@ use super::nodes::{Node, SeenNodes};
 use super::pods::properties::{Fold, SlimPod};
 use super::records::{self, Kept};
 use crate::domain::finding::{Finding, Reason};
-use crate::domain::foreign_text::{LONGEST_NAME, LONGEST_QUOTE};
+use crate::domain::foreign_text::{LONGEST_NAME, LONGEST_QUOTE, escaped};
 use crate::domain::pods::{FailingImage, PullFailureKind, classify, gist, says_why};
-use crate::domain::snapshot::Read;
 use crate::domain::{NodePlatform, Platform};
 
 /// A node is of a platform that nodes have, or it is a short text about one node; nothing else becomes of what it reports. The lines
@@ -31,10 +30,8 @@ pub fn node_fields(data: &[u8]) {
         } },
     });
     let decoded: Result<Node, _> = serde_json::from_str(&node.to_string());
-    let node = match decoded {
-        Ok(node) => node,
-        Err(error) => panic!("{error}"),
-    };
+    assert!(decoded.is_ok(), "{decoded:?}");
+    let Ok(node) = decoded else { return };
     let mut seen = SeenNodes::default();
     (0..3).for_each(|_| seen.add_node(&node));
     match NodePlatform::of(system, architecture, kernel) {
@@ -80,19 +77,18 @@ pub fn kubelet_words(data: &[u8]) {
             "status": { "containerStatuses": [{ "name": owner, "imageID": message, "state": state }] },
         });
         let decoded: Result<SlimPod, _> = serde_json::from_str(&pod.to_string());
-        match decoded {
-            Ok(pod) => pod,
-            Err(error) => panic!("{error}"),
-        }
+        assert!(decoded.is_ok(), "{decoded:?}");
+        decoded.ok()
     };
     let waits = || json!({ "waiting": { "reason": reason, "message": message } });
     const NAMESPACE: &str = "calico-system";
     let mut fold = Fold::new(&[NAMESPACE]);
     fold.event(NAMESPACE, Event::Init);
-    fold.event(NAMESPACE, Event::InitApply(pod("a", waits())));
-    fold.event(NAMESPACE, Event::InitApply(pod("b", waits())));
+    for pod in [pod("a", waits()), pod("b", waits())].into_iter().flatten() {
+        fold.event(NAMESPACE, Event::InitApply(pod));
+    }
     fold.event(NAMESPACE, Event::InitDone);
-    let Read::Known(seen) = fold.read() else { panic!("it was listed") };
+    let seen = fold.read().known().cloned().unwrap_or_default();
     // A long message is cut before it is read.
     if message.len() <= 4096 && reason.len() <= LONGEST_NAME {
         assert_eq!(seen.failing.len(), usize::from(kind_of_failure.is_some()));
@@ -107,9 +103,11 @@ pub fn kubelet_words(data: &[u8]) {
         assert!(!finding.sentence().contains(char::is_control));
     }
     // The same pod that runs says nothing of failing.
-    fold.event(NAMESPACE, Event::Apply(pod("a", json!({ "running": {} }))));
-    fold.event(NAMESPACE, Event::Delete(pod("b", waits())));
-    let Read::Known(seen) = fold.read() else { panic!("it was listed") };
+    let now = [pod("a", json!({ "running": {} })).map(Event::Apply), pod("b", waits()).map(Event::Delete)];
+    for event in now.into_iter().flatten() {
+        fold.event(NAMESPACE, event);
+    }
+    let seen = fold.read().known().cloned().unwrap_or_default();
     assert!(seen.failing.is_empty() && seen.running.len() <= 1);
     for running in &seen.running {
         shown_safely(&running.image, LONGEST_NAME);
@@ -131,29 +129,28 @@ pub fn records(data: &[u8]) {
         ..ConfigMap::default()
     };
     // It says under which name it may stand.
-    let name = match records::parsed(&map("", text), label) {
-        Ok(_) => panic!("it has no name"),
-        Err(error) => match error.strip_prefix("it holds the record ") {
-            Some(name) => name.to_owned(),
-            None => return shown_safely(&crate::domain::foreign_text::escaped(&error), LONGEST_QUOTE),
-        },
+    let nameless = records::parsed(&map("", text), label).err().unwrap_or_default();
+    assert!(!nameless.is_empty(), "a record without a name");
+    let Some(name) = nameless.strip_prefix("it holds the record ") else {
+        return shown_safely(&escaped(&nameless), LONGEST_QUOTE);
     };
     assert!(name.len() <= 253, "{name}");
-    let read = match records::parsed(&map(&name, text), label) {
+    let read = match records::parsed(&map(name, text), label) {
         Ok(read) => read,
-        Err(error) => return shown_safely(&crate::domain::foreign_text::escaped(&error), LONGEST_QUOTE),
+        Err(error) => return shown_safely(&escaped(&error), LONGEST_QUOTE),
     };
     let written = match &read {
         Kept::Images(record) => serde_yaml_ng::to_string(record),
         Kept::Inspection(inspected) => serde_yaml_ng::to_string(inspected),
     };
-    let Ok(written) = written else { panic!("{name} can't be written") };
-    match (read, records::parsed(&map(&name, &written), label)) {
-        (Kept::Images(read), Ok(Kept::Images(again))) => assert_eq!(read, again, "{written}"),
-        (Kept::Inspection(read), Ok(Kept::Inspection(again))) => assert_eq!(read, again, "{written}"),
-        (_, Ok(_)) => panic!("{written} is another kind of record"),
-        (_, Err(error)) => panic!("{written}: {error}"),
-    }
+    let written = written.unwrap_or_default();
+    let again = records::parsed(&map(name, &written), label);
+    let same = match (&read, &again) {
+        (Kept::Images(read), Ok(Kept::Images(again))) => read == again,
+        (Kept::Inspection(read), Ok(Kept::Inspection(again))) => read == again,
+        _ => false,
+    };
+    assert!(same, "{written}: {:?}", again.err());
 }
 
 /// Printable ASCII, and bounded.
