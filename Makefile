@@ -13,7 +13,7 @@ FUZZ_TARGETS = $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"$$/\1/p' Cargo.toml)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help demo test check lint bench faults fuzz image image-test install-yaml archive krew msrv package release add-release \
+.PHONY: help demo slow test check lint bench faults fuzz image image-test install-yaml archive krew msrv package release add-release \
 	needs-rust needs-go needs-fuzz
 
 help: ## Show this list
@@ -23,6 +23,13 @@ demo: needs-rust needs-go ## Tell the main job as a story on a real control plan
 	@tests/controlplane/build.sh >/dev/null
 	@$(CARGO) build --locked --bin imageset-controller --example demo
 	@KEEP="$(KEEP)" $(CARGO) run --quiet --locked --example demo
+
+# Each process in a control group of its own, which needs root.
+slow: needs-rust needs-go ## Run the demo and the main tests with half a core for each process and 300 ms on every API request
+	@tests/controlplane/build.sh >/dev/null
+	@$(CARGO) build --locked --bin imageset-controller --example demo
+	TESTBOX_CPU=0.5 TESTBOX_API_DELAY=300ms $(CARGO) run --quiet --locked --example demo
+	TESTBOX_CPU=0.5 TESTBOX_API_DELAY=300ms $(CARGO) test --locked --test apiserver -- whole_way restart retention
 
 test: needs-rust needs-go ## Run every test: lints' cheap part, units, scenarios, and all that needs the box
 	@tests/controlplane/build.sh >/dev/null

@@ -145,7 +145,7 @@ impl Applier {
             if let Err(error) = written {
                 let (conflict, not_managed) = (error.is_conflict(), matches!(error, WriteError::NotManaged(_)));
                 let failure = ActionFailure { conflict, not_managed, object, message: error.told() };
-                tracing::warn!(object = failure.object, message = failure.message, "a write failed");
+                tracing::warn!(object = failure.object, error = failure.message, "a write failed");
                 if matches!(action, Action::SetGate(_)) {
                     gate = Some(failure);
                     continue;

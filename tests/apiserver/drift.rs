@@ -104,6 +104,9 @@ async fn what_the_registry_loses_is_told_at_the_next_check() {
     }
     world.verb(&["refresh"]).await;
     world.until("Drifted", "False", "NoDrift").await;
+    // Events come after the status.
+    let mended = async || (world.told("ImageSetPolicy", "default", "NoDrift").await > 0).then_some(());
+    eventually("the event that all is well", mended).await;
     for (reason, times) in [("TagMoved", 1), ("DigestGone", 1), ("NoDrift", 1)] {
         let about = world.told("ImageSetPolicy", "default", reason).await;
         assert_eq!(about, times, "{reason}: {:?}", world.events("ImageSetPolicy", "default").await);
@@ -214,7 +217,7 @@ async fn sets_that_do_not_fit_are_told_before_and_when_it_hurts() {
     world.operator("v1.40.15").await;
     let images = json!({ "onMissing": "OmitUnneeded" });
     world.policy(json!({ "mode": "Apply", "images": images })).await;
-    let double = world.double(|options| options.pod_start = Duration::from_secs(3));
+    let double = world.double(|_| {});
     let access = world.mirror.registry.access().unwrap();
     let wanted = world.wanted("v1.40.15", false);
     images::delete(&access, &world.mirror.repository("calico/whisker"), &wanted["calico/whisker"]).await.unwrap();
@@ -245,9 +248,11 @@ async fn sets_that_do_not_fit_are_told_before_and_when_it_hurts() {
     world.until("Drifted", "False", "NoDrift").await;
 
     // The Deployment moves, and nobody stores the next set: told before the new operator stops, and when it has.
+    double.change(|options| options.hold_pods = true);
     world.operator("v1.42.4").await;
     let words = ["ImageSet calico-v3.32.1", "operator v1.42.4 is to run and will stop", SET];
     world.until_told("Drifted", "True", "ImageSetWillBlock", &words).await;
+    double.change(|options| options.hold_pods = false);
     let words = ["ImageSet calico-v3.31.7", "operator v1.42.4 stops reconciling", "calico-v3.32.1"];
     world.until_told("Drifted", "True", "BlockingImageSet", &words).await;
     eventually("the operator to stop", async || (world.condition("OperatorDegraded").await.0 == "True").then_some(()))

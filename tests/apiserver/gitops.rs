@@ -393,7 +393,7 @@ async fn waves_bring_the_definitions_then_the_policy_then_the_operator() {
     let (began, told) = desk.tried(&format!("{ready} --timeout=1s")).await;
     assert!(!began && told.contains("timed out"), "{told}");
     crds::install(&world.client).await.unwrap();
-    desk.run(&format!("{ready} --timeout=60s")).await;
+    desk.run(&format!("{ready} --timeout={}s", SOON.as_secs())).await;
     assert_eq!(world.stored("calico-v3.31.7").await.unwrap(), world.wanted("v1.40.15", false));
 
     // The last wave: the operator and its Installation.
@@ -409,7 +409,7 @@ async fn waves_bring_the_definitions_then_the_policy_then_the_operator() {
     let (began, told) = desk.tried(&format!("{ready} --timeout=3s")).await;
     assert!(!began, "{told}");
     world.mirror.registry.start_again().await.unwrap();
-    desk.run(&format!("{ready} --timeout=120s")).await;
+    desk.run(&format!("{ready} --timeout={}s", SOON.as_secs())).await;
     assert_eq!(world.stored("calico-v3.32.1").await.unwrap(), world.wanted("v1.42.4", false));
     world.operator("v1.42.4").await;
     double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();

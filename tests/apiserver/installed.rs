@@ -2,6 +2,7 @@
 //! Deployment and nothing weaker, its account's token is enough for the real binary, and an uninstall leaves what the guide says.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -60,16 +61,16 @@ impl Site {
 
     /// Waits until what has to do with us is this.
     async fn until_left(&self, left: &BTreeSet<String>) {
-        let mut seen = BTreeSet::new();
-        for _ in 0..60 {
-            seen = self.ours().await;
+        let started = Instant::now();
+        loop {
+            let seen = self.ours().await;
             if seen == *left {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            let (more, fewer) = (seen.difference(left).collect::<Vec<_>>(), left.difference(&seen).collect::<Vec<_>>());
+            assert!(started.elapsed() < SOON, "not taken away: {more:#?}\nnot left: {fewer:#?}");
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        let (more, fewer) = (seen.difference(left).collect::<Vec<_>>(), left.difference(&seen).collect::<Vec<_>>());
-        panic!("not taken away: {more:#?}\nnot left: {fewer:#?}");
     }
 
     /// With the token of the installed account and nothing more: the policy gets Ready, and an upgrade of the operator finds its set.

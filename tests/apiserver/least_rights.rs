@@ -15,6 +15,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::testbox::recorder::HUMAN;
+use crate::testbox::rights::Right;
 use crate::testbox::{Controller, Kind, Kubelet};
 use crate::unknown_version::{NAMESPACE, newer, prints, scenery};
 use crate::world::{CANARY, SOON, Scenery, USER, World};
@@ -100,6 +101,10 @@ impl Taken {
             }
         }
         unused
+    }
+
+    fn rights(&self) -> Vec<Right> {
+        Right::all_of(self.role.0.as_deref(), &self.rule)
     }
 
     fn shown(&self) -> String {
@@ -240,18 +245,27 @@ async fn rules(world: &World) -> Vec<Taken> {
     cluster.chain(roles).flat_map(taken).collect()
 }
 
-/// Takes these rules away, and no other. RBAC's own caches need a moment.
+/// Takes these rules away, and no other.
 async fn take(world: &World, taken: &[&Taken]) {
     let all = rules(world).await;
     let left = all.iter().filter(|one| !taken.iter().any(|taken| one.role == taken.role && one.index == taken.index));
     let roles = taken.iter().map(|taken| taken.role.clone()).collect();
-    write(world, left, roles).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    write(world, left.clone(), roles).await;
+    let left: Vec<&Taken> = left.collect();
+    for one in taken {
+        let is_gone = |right: &Right| !left.iter().any(|left| right.is_allowed_by(left.role.0.as_deref(), &left.rule));
+        // What another rule allows as well is not gone.
+        if let Some(gone) = one.rights().into_iter().find(is_gone) {
+            gone.until_allowed(&world.client, false).await.unwrap();
+        }
+    }
 }
 
 async fn give_back(world: &World, rules: &[Taken]) {
     write(world, rules.iter(), rules.iter().map(|taken| taken.role.clone()).collect()).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    for right in rules.iter().flat_map(Taken::rights) {
+        right.until_allowed(&world.client, true).await.unwrap();
+    }
 }
 
 /// Writes these roles with the rules that are theirs.

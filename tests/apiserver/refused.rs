@@ -1,11 +1,13 @@
 //! What the API server refuses: policies out of range, with a message that tells the fix, and reads for which a right
 //! is missing, which are told by name.
 
-use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::testbox::recorder::HUMAN;
+use crate::testbox::rights::Right;
 use crate::world::{Scenery, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,10 +115,15 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
     world.delete_set("calico-v3.31.7").await;
     let words = ["ImageSet calico-v3.31.7", "cannot create resource \"imagesets\""];
     world.until_told("Applied", "False", "WriteRefused", &words).await;
-    let tried = controller.said("a write failed").len();
-    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
-    let more = controller.said("a write failed").len() - tried;
-    assert!(more <= 4, "tried {more} times within 6 s");
+    let tried = eventually("four tries", async || {
+        let tried = controller.said("a write failed");
+        (tried.len() >= 4).then_some(tried)
+    })
+    .await;
+    let times: Vec<Timestamp> =
+        tried.iter().map(|entry| entry["timestamp"].as_str().unwrap().parse().unwrap()).collect();
+    let pauses: Vec<f64> = times.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_secs_f64()).collect();
+    assert!(pauses.iter().zip([1.0, 2.0, 4.0]).all(|(pause, least)| *pause >= least), "tried after {pauses:?} s");
     let given_back = json!({ "rules": role.rules });
     cluster_roles.patch("imageset-controller", &PatchParams::default(), &Patch::Merge(given_back)).await.unwrap();
     world.until("Ready", "True", "Succeeded").await;
@@ -128,6 +135,8 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
 pub struct Rights {
     cluster: ClusterRole,
     roles: Vec<Role>,
+    /// What they allow.
+    removed: Vec<Right>,
 }
 
 const ROLE_NAMESPACES: [&str; 2] = ["tigera-operator", "imageset-controller"];
@@ -145,15 +154,31 @@ impl Rights {
         let parameters = PatchParams::default();
         let left = without(serde_json::to_value(&cluster.rules).unwrap());
         cluster_roles.patch("imageset-controller", &parameters, &Patch::Merge(left)).await.unwrap();
+        let mut removed = Vec::new();
+        let mut remember = |namespace: Option<&str>, rules: &Option<Vec<PolicyRule>>| {
+            let names = |rule: &&PolicyRule| rule.resources.iter().flatten().any(|one| one == resource);
+            let gone = rules.iter().flatten().filter(names);
+            removed.extend(gone.flat_map(|rule| Right::all_of(namespace, rule)));
+        };
+        remember(None, &cluster.rules);
         let mut roles = Vec::new();
         for namespace in ROLE_NAMESPACES {
             let api: Api<Role> = Api::namespaced(world.client.clone(), namespace);
             let role = api.get("imageset-controller").await.unwrap();
             let left = without(serde_json::to_value(&role.rules).unwrap());
             api.patch("imageset-controller", &parameters, &Patch::Merge(left)).await.unwrap();
+            remember(Some(namespace), &role.rules);
             roles.push(role);
         }
-        Self { cluster, roles }
+        let rights = Self { cluster, roles, removed };
+        rights.until_allowed(world, false).await;
+        rights
+    }
+
+    async fn until_allowed(&self, world: &World, allowed: bool) {
+        for right in &self.removed {
+            right.until_allowed(&world.client, allowed).await.unwrap();
+        }
     }
 
     pub async fn give_back(self, world: &World) {
@@ -161,16 +186,16 @@ impl Rights {
         let cluster_roles: Api<ClusterRole> = Api::all(world.client.clone());
         let rules = json!({ "rules": self.cluster.rules });
         cluster_roles.patch("imageset-controller", &parameters, &Patch::Merge(rules)).await.unwrap();
-        for (namespace, role) in ROLE_NAMESPACES.into_iter().zip(self.roles) {
+        for (namespace, role) in ROLE_NAMESPACES.into_iter().zip(&self.roles) {
             let api: Api<Role> = Api::namespaced(world.client.clone(), namespace);
             let rules = json!({ "rules": role.rules });
             api.patch("imageset-controller", &parameters, &Patch::Merge(rules)).await.unwrap();
         }
+        self.until_allowed(world, true).await;
     }
 }
 
-/// A change of the policy that means nothing, so that a pass is made now. RBAC's own caches need a moment; a pass comes
-/// with every further touch.
+/// A change of the policy that means nothing, so that a pass is made now.
 pub async fn touch(world: &World) {
     let spec = world.policies().get("default").await.unwrap().data["spec"].clone();
     let retain = spec["retain"].as_i64().unwrap();

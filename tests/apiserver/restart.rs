@@ -25,7 +25,7 @@ async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
     world.until("Prepared", "True", "AllVersionsPrepared").await;
     double.wait_adopted("calico-v3.31.7", SOON).await.unwrap();
     world.until("Adopted", "True", "AdoptionComplete").await;
-    world.recorder.assert_quiet(Duration::from_secs(1)).await.unwrap();
+    world.until_quiet().await;
 
     // kill -9, and a new process: it leads when the Lease has run out, looks, and finds nothing to ask or to do.
     killed.kill();
@@ -47,6 +47,8 @@ async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
     edit(&world).await;
     put_back(&world).await;
     assert!(first.leads().await && !second.leads().await);
+    let written = async || (!first.said("written").is_empty()).then_some(());
+    eventually("the first to tell of it", written).await;
     assert_eq!(first.said("written").len(), 1);
     assert_eq!(second.said("a pass is done").len(), 0, "only the leader makes passes");
     let metrics = second.get("/metrics").await.unwrap().1;

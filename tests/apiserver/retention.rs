@@ -2,7 +2,6 @@
 //! while the policy says Apply: who leaves the product keeps every set.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
@@ -11,9 +10,6 @@ use serde_json::{Value, json};
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_double::OperatorDouble;
 use crate::world::{SOON, Scenery, World, eventually};
-
-/// Nothing is measured; so long nobody may write anything.
-const QUIET: Duration = Duration::from_secs(1);
 
 impl World {
     async fn set_names(&self) -> BTreeSet<String> {
@@ -36,9 +32,13 @@ impl World {
         .await;
     }
 
-    /// The operator moves, takes over, and its set is in use.
+    /// The operator moves, takes over when its set is stored, and its set is in use.
     async fn moved(&self, double: &OperatorDouble, version: &str, set: &str) {
+        double.change(|options| options.hold_pods = true);
         self.operator(version).await;
+        let wanted = self.wanted(version, false);
+        eventually(&format!("{set} to be stored"), async || (self.stored(set).await? == wanted).then_some(())).await;
+        double.change(|options| options.hold_pods = false);
         eventually(&format!("{version} to run"), async || {
             let operator = self.status().await["operator"].clone();
             (operator["version"] == version && operator["target"] == version).then_some(())
@@ -64,8 +64,7 @@ async fn previous_sets_are_kept_by_use_and_who_leaves_keeps_them_all() {
     let world = World::start(Scenery { name: "retention", releases, ..Scenery::default() }).await;
     world.installation(json!({})).await;
     world.operator("v1.38.6").await;
-    // Time to resolve the next set: nothing here is prepared before it is to run.
-    let double = world.double(|options| options.pod_start = Duration::from_secs(3));
+    let double = world.double(|_| {});
     let policy = |retain: u32, prepare: &[&str]| {
         let prepare = json!({ "versions": prepare });
         json!({ "mode": "Apply", "retain": retain, "prepare": prepare })
@@ -84,9 +83,13 @@ async fn previous_sets_are_kept_by_use_and_who_leaves_keeps_them_all() {
     world.moved(&double, "v1.42.4", "calico-v3.32.1").await;
     world.until_retained(&["calico-v3.31.7"]).await;
     world.until_sets(&[foreign, "calico-v3.31.7", "calico-v3.32.1"]).await;
-    let told = world.events("ImageSetPolicy", "default").await;
-    let pruned: Vec<_> = told.iter().filter(|(reason, ..)| reason == "ImageSetPruned").collect();
-    assert!(pruned.len() == 1 && pruned[0].2.contains("calico-v3.30.3"), "{told:#?}");
+    let pruned = eventually("the event", async || {
+        let told = world.events("ImageSetPolicy", "default").await;
+        let pruned: Vec<_> = told.into_iter().filter(|(reason, ..)| reason == "ImageSetPruned").collect();
+        (!pruned.is_empty()).then_some(pruned)
+    })
+    .await;
+    assert!(pruned.len() == 1 && pruned[0].2.contains("calico-v3.30.3"), "{pruned:#?}");
 
     // Back, to the set that was kept for it, and on to the next: what was left last is the way back.
     world.moved(&double, "v1.40.15", "calico-v3.31.7").await;
@@ -98,7 +101,7 @@ async fn previous_sets_are_kept_by_use_and_who_leaves_keeps_them_all() {
     world.until_retained(&["calico-v3.31.7"]).await;
     let four = [foreign, "calico-v3.31.7", "calico-v3.32.0", "calico-v3.32.1"];
     world.until_sets(&four).await;
-    world.recorder.assert_quiet(QUIET).await.unwrap();
+    world.until_quiet().await;
     // No longer prepared, it is the one that was used longest ago.
     world.policy(policy(2, &[])).await;
     world.until_retained(&["calico-v3.31.7", "calico-v3.32.1"]).await;
@@ -112,11 +115,11 @@ async fn previous_sets_are_kept_by_use_and_who_leaves_keeps_them_all() {
     world.until_seen(json!({ "mode": "Observe", "retain": 0 })).await;
     let plan = world.status().await["plan"].clone();
     assert!(plan.to_string().contains("calico-v3.31.7"), "what Apply would delete is told: {plan}");
-    world.recorder.assert_quiet(QUIET).await.unwrap();
+    world.until_quiet().await;
     world.policies().delete("default", &DeleteParams::default()).await.unwrap();
-    world.recorder.assert_quiet(QUIET).await.unwrap();
+    world.until_quiet().await;
     assert_eq!(controller.terminate().await.unwrap(), 0);
-    world.recorder.assert_quiet(QUIET).await.unwrap();
+    world.until_quiet().await;
     world.until_sets(&three).await;
     assert_eq!(world.stored("calico-v3.32.0").await.unwrap(), world.wanted("v1.43.0", false));
 

@@ -1,8 +1,6 @@
 //! Two operator releases that want one name with other content: v1.30.x insists on `calico/windows-upgrade`, v1.32.0
 //! rejects it. One write swaps the content, when the new operator has taken over.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::testbox::Kind;
@@ -19,7 +17,7 @@ async fn one_write_swaps_the_content_after_the_take_over() {
     world.pull_secret().await;
     world.installation(json!({})).await;
     world.operator("v1.30.4").await;
-    let double = world.double(|options| options.pod_start = Duration::from_secs(2));
+    let double = world.double(|_| {});
     world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.32.0"] } })).await;
     let controller = world.controller("first").await;
     double.wait_adopted("calico-v3.26.1", SOON).await.unwrap();
@@ -35,9 +33,11 @@ async fn one_write_swaps_the_content_after_the_take_over() {
     world.mirror.registry.forget_requests().unwrap();
     // The two releases also differ in images that both have: key-cert-provisioner and the operator's own.
     world.recorder.allow_repin("calico-v3.26.1");
+    double.change(|options| options.hold_pods = true);
     world.operator("v1.32.0").await;
     world.until_told("Applied", "False", "SameNameConflict", &["ImageSet calico-v3.26.1", "v1.32.0"]).await;
     assert_eq!(world.stored("calico-v3.26.1").await.unwrap(), before, "the old pod still leads");
+    double.change(|options| options.hold_pods = false);
     let took_over = |what: &What| matches!(what, What::OperatorTookOver { version, .. } if version == "v1.32.0");
     double.wait_for("the take-over", SOON, took_over).await.unwrap();
     eventually("the other content", async || (world.stored("calico-v3.26.1").await.unwrap() == after).then_some(()))

@@ -2,7 +2,6 @@
 //! admission lets into a restricted namespace; what goes wrong with that is told, and nothing is guessed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -94,7 +93,7 @@ async fn an_unknown_release_is_asked_once_and_its_set_is_there_before_it_runs() 
     let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), "imageset-controller");
     let kept = ListParams::default().labels("imageset-controller.io/record=inspection");
     assert_eq!(maps.list(&kept).await.unwrap().items.len(), 1);
-    world.recorder.assert_quiet(Duration::from_secs(2)).await.unwrap();
+    world.until_quiet().await;
 
     // The upgrade, with the registry gone and a third life of the controller: everything is known.
     world.mirror.registry.stop();

@@ -100,7 +100,7 @@ async fn ride(name: &'static str, afterwards: Afterwards) {
     }
     assert_eq!(swaps, ["v1.32.0", "v1.39.0"], "what has to be swapped is known from the published lists");
     assert!(world.refuses(&unprepared).await);
-    world.recorder.assert_quiet(Duration::from_secs(1)).await.unwrap();
+    world.until_quiet().await;
     assert_eq!(changes(&world).len(), journey.changes, "{:#?}", world.writes());
     assert_eq!(world.mirror.registry.requests().unwrap(), [], "the registry was asked");
 

@@ -1,15 +1,15 @@
 //! The everyday verbs against a running controller: what a person or a pipeline types, what is printed, what it did.
 
 use std::path::Path;
-use std::process::{Command, Output};
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::testbox::apply_yaml;
 use crate::testbox::images::{Image, LINUX_PLATFORMS};
+use crate::testbox::process;
 use crate::testbox::recorder::HUMAN;
-use crate::world::{Scenery, World, eventually};
+use crate::world::{SOON, Scenery, World, eventually};
 
 const PREPARE: &str = "imageset-controller.io/prepare";
 const REFRESH: &str = "imageset-controller.io/refresh";
@@ -21,10 +21,12 @@ impl World {
     }
 
     pub async fn verb_as(&self, kubeconfig: &Path, arguments: &[&str]) -> (i32, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_imageset-controller"));
-        command.args(arguments).arg("--kubeconfig").arg(kubeconfig);
-        command.env_remove("KUBECONFIG").env_remove("DOCKER_CONFIG").env("HOME", "/nowhere");
-        let output: Output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let prepare = |command: &mut tokio::process::Command| {
+            command.args(arguments).arg("--kubeconfig").arg(kubeconfig);
+            command.env_remove("KUBECONFIG").env_remove("DOCKER_CONFIG").env("HOME", "/nowhere");
+        };
+        let binary = Path::new(env!("CARGO_BIN_EXE_imageset-controller"));
+        let output = process::run(binary, prepare, SOON).await.unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
@@ -124,7 +126,7 @@ async fn a_pipeline_prepares_a_version_and_waits_for_it() {
     assert_says(&stdout, &["v1.40.15 staged: ImageSet calico-v3.31.7, 18 images", "v1.42.4 staged"]);
 
     // Images that are not pushed: held until the deadline, with the reason; the policy stays Ready.
-    let (code, stdout, stderr) = world.verb(&["prepare", "v1.43.0", "v1.42.4", "--wait", "--timeout", "4s"]).await;
+    let (code, stdout, stderr) = world.verb(&["prepare", "v1.43.0", "v1.42.4", "--wait", "--timeout", "15s"]).await;
     assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
     assert_says(
         &stderr,

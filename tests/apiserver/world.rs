@@ -18,11 +18,11 @@ use crate::testbox::controller::Manner;
 use crate::testbox::crds::{self, Kind as OperatorKind};
 use crate::testbox::operator_double::{OperatorDouble, Options, deployment};
 use crate::testbox::operator_images::OperatorImages;
+pub use crate::testbox::patience::SOON;
+use crate::testbox::patience::{quiet_window, quiet_window_with};
 use crate::testbox::recorder::{self, HUMAN, InvariantRecorder, RecorderReport, Write};
 use crate::testbox::{ControlPlane, Controller, Image, Kind, Mirror, Registry, rights};
 
-/// Only a bound for a hung test; nothing is measured.
-pub const SOON: Duration = Duration::from_secs(60);
 /// The registry's password; no byte sequence like it may turn up anywhere.
 pub const CANARY: &str = "planted-canary-4711";
 /// The registry's user.
@@ -65,6 +65,8 @@ pub struct Scenery {
     pub apiserver_flags: Vec<String>,
     /// Whether it waits until there is room on the machine.
     pub waits_for_room: bool,
+    /// A delay of every API request of the controller and the verbs; by default what `TESTBOX_API_DELAY` says.
+    pub api_delay: Option<Duration>,
 }
 
 impl Default for Scenery {
@@ -84,6 +86,7 @@ impl Default for Scenery {
             cache: false,
             apiserver_flags: Vec::new(),
             waits_for_room: true,
+            api_delay: None,
         }
     }
 }
@@ -96,6 +99,7 @@ pub struct World {
     pub control_plane: ControlPlane,
     operators: OperatorImages,
     _permit: Option<SemaphorePermit<'static>>,
+    quiet_window: Duration,
 }
 
 impl World {
@@ -116,6 +120,9 @@ impl World {
         for flag in &scenery.apiserver_flags {
             builder = builder.apiserver_flag(flag);
         }
+        if let Some(delay) = scenery.api_delay {
+            builder = builder.api_delay(delay);
+        }
         let (control_plane, registry) = tokio::join!(builder.start(), start_registry);
         let control_plane = control_plane.unwrap();
         let client = control_plane.client();
@@ -135,7 +142,15 @@ impl World {
         for version in scenery.releases {
             mirror.push_release(version).await.unwrap();
         }
-        let world = Self { client, mirror, recorder, control_plane, operators: scenery.operators, _permit: permit };
+        let world = Self {
+            client,
+            mirror,
+            recorder,
+            control_plane,
+            operators: scenery.operators,
+            quiet_window: scenery.api_delay.map_or_else(quiet_window, quiet_window_with),
+            _permit: permit,
+        };
         world.node("node-1", "amd64").await;
         world.node("node-2", "arm64").await;
         world
@@ -408,10 +423,13 @@ impl World {
         assert!(ours.is_empty(), "{ours:#?}");
     }
 
-    /// Waits until everything has been said: nothing of any kind that is watched is written for two seconds.
+    /// Waits until everything has been said: nothing of any kind that is watched is written for two seconds, or longer on a
+    /// slow machine.
     pub async fn until_quiet(&self) {
-        let quiet = async || self.recorder.assert_quiet(Duration::from_secs(2)).await.ok();
-        eventually("two seconds without a write", quiet).await;
+        let started = Instant::now();
+        while let Err(error) = self.recorder.assert_quiet(self.quiet_window).await {
+            assert!(started.elapsed() < SOON, "not quiet within {SOON:?}: {error:#}");
+        }
     }
 
     /// Reasons, counts and notes of all events about an object.

@@ -10,11 +10,9 @@ use serde_json::{Value, json};
 
 use crate::testbox::crds::{self, Kind as OperatorKind};
 use crate::testbox::operator_double::{OperatorDouble, Options, What, deployment};
+use crate::testbox::patience::SOON;
 use crate::testbox::rules::Entry;
 use crate::testbox::{ControlPlane, apply_yaml};
-
-/// Only a bound for a hung test.
-const SOON: Duration = Duration::from_secs(60);
 
 /// Each operator finds the set that was made for it, takes it without a complaint, and rolls its workloads out with it.
 pub async fn by_every_operator(sets: &[(String, String, Vec<Entry>)]) {

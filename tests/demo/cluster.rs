@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,12 +15,21 @@ use serde_json::{Value, json};
 
 use crate::testbox::crds::{self, Kind};
 use crate::testbox::operator_double::{OperatorDouble, Options};
+use crate::testbox::patience::quiet_window;
+use crate::testbox::process;
 use crate::testbox::recorder::{self, HUMAN, InvariantRecorder, Revision, Verb, Watched};
 use crate::testbox::rights::{self, SERVICE_ACCOUNT};
 use crate::testbox::{ControlPlane, Controller, Mirror, apply_yaml};
 
-/// Only a bound for something that hangs.
-pub const SOON: Duration = Duration::from_secs(30);
+/// The limit of each wait: only something that hangs reaches it, also with half a core for each process and 300 ms on every API
+/// request.
+pub const SOON: Duration = Duration::from_secs(180);
+/// How long it may take to find out what the policy says, when something has failed already.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(10);
+/// How many lines of the controller's log are shown then.
+const LAST_LINES: usize = 15;
+/// And how much of each.
+const LONGEST_LINE: usize = 200;
 /// The name that `deploy/base` gives the controller the right to read.
 pub const PULL_SECRET: &str = "tigera-pull-secret";
 /// The operator's namespace, Deployment and container.
@@ -214,15 +224,27 @@ impl Cluster {
         self.until(&what, answer).await
     }
 
-    /// For a failure: what the policy's conditions say, a line each.
-    async fn policy_says(&self) -> String {
-        let policy = self.get_policy().await.ok();
-        let conditions = policy.and_then(|policy| policy.data["status"]["conditions"].as_array().cloned());
-        let told = conditions.into_iter().flatten().map(|one| {
-            let text = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
-            format!("\n{} {}, {}: {}", text("type"), text("status"), text("reason"), text("message"))
-        });
-        format!("the policy says{}", told.collect::<String>())
+    /// For a failure: the policy's conditions, a line each, and the end of the controller's log.
+    pub async fn last_words(&self) -> Vec<String> {
+        let mut lines = match tokio::time::timeout(LAST_WORDS_WITHIN, self.get_policy()).await {
+            Ok(Ok(policy)) => {
+                let conditions = policy.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                let told = conditions.into_iter().map(|one| {
+                    let text = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
+                    format!("  {} {}, {}: {}", text("type"), text("status"), text("reason"), text("message"))
+                });
+                let told: Vec<String> = told.collect();
+                let none = if told.is_empty() { " none" } else { "" };
+                [vec![format!("conditions of the policy:{none}")], told].concat()
+            }
+            Ok(Err(error)) => vec![format!("the policy cannot be read: {error:#}")],
+            Err(_) => vec![format!("the policy cannot be read within {} s", LAST_WORDS_WITHIN.as_secs())],
+        };
+        if let Some(controller) = &self.controller {
+            lines.push(format!("last {LAST_LINES} lines of the controller's log:"));
+            lines.extend(controller.last_lines(LAST_LINES).lines().map(|line| format!("  {}", plain(line))));
+        }
+        lines
     }
 
     async fn until<T>(&self, what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
@@ -232,7 +254,7 @@ impl Cluster {
                 return Ok(answer);
             }
             if started.elapsed() > SOON {
-                bail!("waited {} s for {what}; {}", SOON.as_secs(), self.policy_says().await);
+                bail!("waited {} s for {what}", SOON.as_secs());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -315,6 +337,30 @@ impl Cluster {
         .await
     }
 
+    /// Waits until the controller has said all that it has to say of what is there now.
+    pub async fn settled(&self) -> Result<()> {
+        self.condition("Ready", "True", "Succeeded").await?;
+        self.condition("Adopted", "True", "AdoptionComplete").await?;
+        let started = Instant::now();
+        while let Err(error) = self.recorder.assert_quiet(quiet_window()).await {
+            if started.elapsed() > SOON {
+                return Err(error.context(format!("waited {} s for quiet", SOON.as_secs())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a verb as the cluster's admin. It ends with the demo.
+    pub async fn verb(&self, binary: &Path, arguments: &[&str]) -> Result<Output> {
+        let prepare = |command: &mut tokio::process::Command| {
+            command.args(arguments).arg("--kubeconfig").arg(self.control_plane.kubeconfig());
+            if console::colors_enabled() {
+                command.env("CLICOLOR_FORCE", "1");
+            }
+        };
+        process::run(binary, prepare, SOON).await
+    }
+
     /// Every process of this cluster.
     pub fn process_ids(&self) -> Vec<u32> {
         let controller = self.controller.iter().map(Controller::process_id);
@@ -325,6 +371,18 @@ impl Cluster {
     pub fn logs(&self) -> PathBuf {
         self.control_plane.logs().to_owned()
     }
+}
+
+/// A line of the controller's log in JSON, as people read it.
+fn plain(line: &str) -> String {
+    let told = serde_json::from_str::<Value>(line).ok().map(|entry| {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let fields = entry["fields"].as_object().into_iter().flatten().filter(|(name, _)| *name != "message");
+        let fields = fields.map(|(name, value)| format!(" {name}={}", text(value))).collect::<String>();
+        let message = text(&entry["fields"]["message"]);
+        format!("{} {} {message}{fields}", text(&entry["timestamp"]), text(&entry["level"]))
+    });
+    told.as_deref().unwrap_or(line).chars().take(LONGEST_LINE).collect()
 }
 
 /// What an Installation, or a policy in its place, says of the mirror.

@@ -12,14 +12,14 @@ use crate::testbox::recorder::{Verb, Violation};
 
 /// Chapter 8.
 pub async fn from_nothing(story: &mut Story) -> Result<()> {
-    let Story { tell, mirror, binary, .. } = story;
+    let Story { tell, mirror, binary, fresh, .. } = story;
     tell.chapter("A first install: Git delivers the policy before there is an operator");
     tell.says(
         "A second, fresh control plane with the operator's CRDs, the controller and a policy: no operator, no \
          Installation. The set is made from spec.installation, for the one version to prepare.",
     );
     let starting = Cluster::start("demo-first-install", mirror, options());
-    let mut fresh = tell.wait("starting a second control plane", starting).await?;
+    let fresh = fresh.insert(tell.wait("starting a second control plane", starting).await?);
     tell.wait("starting its controller", fresh.start_controller(binary)).await?;
     let (version, set) = ("v1.42.4", "calico-v3.32.1");
     tell.typed("kubectl apply -f policy.yaml");
@@ -66,9 +66,10 @@ pub async fn from_nothing(story: &mut Story) -> Result<()> {
         format!("all {} workloads are in their first generation, by digest: none rolled twice", workloads.len());
     tell.check(!workloads.is_empty() && others.is_empty(), &promise, "generation 1 and digests only", &others)?;
 
-    let Cluster { recorder, double, controller, control_plane, .. } = fresh;
+    let Some(Cluster { recorder, double, controller, control_plane, .. }) = story.fresh.take() else { return Ok(()) };
+    let tell = &mut story.tell;
     double.stop().await;
-    let report = recorder.finish().await?;
+    let report = tell.wait("judging", recorder.finish()).await?;
     drop((controller, control_plane));
     let sets = report.writes.iter().filter(|write| write.kind == "ImageSet");
     let creates = sets.filter(|write| write.verb == Verb::Create).count();

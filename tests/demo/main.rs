@@ -15,6 +15,7 @@ mod upgrades;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,9 +29,14 @@ struct Story {
     tell: Teller,
     mirror: Mirror,
     cluster: Cluster,
+    /// The second cluster, while its chapter lasts.
+    fresh: Option<Cluster>,
     /// The product.
     binary: PathBuf,
 }
+
+/// Longer than all waits of a chapter should ever take together.
+const CHAPTER_WITHIN: Duration = Duration::from_secs(900);
 
 /// How it came out.
 enum Told {
@@ -90,23 +96,25 @@ async fn tell_all() -> Told {
          or on what the registry and the double noted.",
     );
     let mut tell = tell;
-    let opened = opening::a_cluster(&mut tell).await;
+    let opened = teller::within("the whole chapter", CHAPTER_WITHIN, opening::a_cluster(&mut tell)).await;
     let (mirror, cluster) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            tell.fails(&error, &[testbox::process::box_folder().join("logs")]);
+            tell.fails(&error, &[], &[testbox::process::box_folder().join("logs")]);
             return Told::Ended(ExitCode::FAILURE);
         }
     };
     let mut story = match product() {
-        Ok(binary) => Story { tell, mirror, cluster, binary },
+        Ok(binary) => Story { tell, mirror, cluster, fresh: None, binary },
         Err(error) => {
-            tell.fails(&error, &[]);
+            tell.fails(&error, &[], &[]);
             return Told::Ended(ExitCode::FAILURE);
         }
     };
     if let Err(error) = chapters(&mut story).await {
-        story.tell.fails(&error, &[story.cluster.logs(), story.mirror.registry.logs().to_owned()]);
+        let cluster = story.fresh.as_ref().unwrap_or(&story.cluster);
+        let last_words = cluster.last_words().await;
+        story.tell.fails(&error, &last_words, &[cluster.logs(), story.mirror.registry.logs().to_owned()]);
         return Told::Ended(ExitCode::FAILURE);
     }
     if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
@@ -117,16 +125,21 @@ async fn tell_all() -> Told {
 }
 
 async fn chapters(story: &mut Story) -> Result<()> {
-    opening::observe(story).await?;
-    opening::apply(story).await?;
-    upgrades::in_time(story).await?;
-    upgrades::held(story).await?;
-    upgrades::no_time(story).await?;
-    upgrades::rollback(story).await?;
-    first_install::from_nothing(story).await?;
-    trouble::clear_words(story).await?;
-    trouble::verdict(story).await?;
-    trouble::screen(story).await
+    chapter(opening::observe(story)).await?;
+    chapter(opening::apply(story)).await?;
+    chapter(upgrades::in_time(story)).await?;
+    chapter(upgrades::held(story)).await?;
+    chapter(upgrades::no_time(story)).await?;
+    chapter(upgrades::rollback(story)).await?;
+    chapter(first_install::from_nothing(story)).await?;
+    chapter(trouble::clear_words(story)).await?;
+    chapter(trouble::verdict(story)).await?;
+    chapter(trouble::screen(story)).await
+}
+
+/// What is not waited for step by step has a limit as well.
+async fn chapter(told: impl Future<Output = Result<()>>) -> Result<()> {
+    teller::within("the whole chapter", CHAPTER_WITHIN, told).await
 }
 
 /// Built next to this program by `make demo`.
@@ -147,7 +160,7 @@ fn end(story: Story) -> ExitCode {
     let left: Vec<u32> = ids.iter().copied().filter(|id| Path::new(&format!("/proc/{id}")).exists()).collect();
     let promise = format!("the {} processes of the demo have ended", ids.len());
     if let Err(error) = tell.check(left.is_empty(), &promise, "none of them left", &left) {
-        tell.fails(&error, &[logs]);
+        tell.fails(&error, &[], &[logs]);
         return ExitCode::FAILURE;
     }
     tell.ends();

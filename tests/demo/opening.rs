@@ -88,7 +88,7 @@ pub async fn a_cluster(tell: &mut Teller) -> Result<(Mirror, Cluster)> {
 
 /// Chapter 2.
 pub async fn observe(story: &mut Story) -> Result<()> {
-    let Story { tell, mirror, cluster, binary } = story;
+    let Story { tell, mirror, cluster, binary, .. } = story;
     tell.chapter("Observe: what would happen");
     tell.says("The controller runs with the rights of deploy/base and nothing more. Its policy only looks.");
     tell.typed("kubectl apply -k deploy/base      # its pod is a process on this machine here");
@@ -103,7 +103,9 @@ pub async fn observe(story: &mut Story) -> Result<()> {
     tell.wait("waiting for the plan", cluster.condition("Ready", "True", "PlanComputed")).await?;
     let planned = cluster
         .revision("the plan in the policy's status", |one| {
-            one.watched == Watched::Policy && one.object.data["status"]["plan"]["changes"].is_array()
+            let conditions = one.object.data["status"]["conditions"].as_array();
+            one.watched == Watched::Policy
+                && conditions.into_iter().flatten().any(|one| one["reason"] == "PlanComputed")
         })
         .await?;
     let requests = mirror.registry.requests()?.len();

@@ -5,9 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use console::{Term, measure_text_width, style};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::testbox::patience::SOON;
 
 /// No line is wider.
 const WIDTH: usize = 96;
@@ -118,8 +120,11 @@ impl Teller {
         self.check(expected == seen, promise, &format!("{expected:?}"), seen)
     }
 
-    /// Waits, with a spinner where somebody looks.
-    pub async fn wait<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+    /// Waits for at most [`SOON`], with a spinner where somebody looks.
+    ///
+    /// # Errors
+    /// The work's own, or it took too long.
+    pub async fn wait<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         let spinner = if self.terminal && Term::stderr().is_term() {
             let shape = ProgressStyle::with_template("   {spinner} {msg} {elapsed}");
             let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
@@ -128,13 +133,13 @@ impl Teller {
         } else {
             ProgressBar::hidden()
         };
-        let done = work.await;
+        let done = within(what, SOON, work).await;
         spinner.finish_and_clear();
         done
     }
 
-    /// Why the story ends early.
-    pub fn fails(&self, error: &anyhow::Error, logs: &[PathBuf]) {
+    /// Why the story ends early, and what the controller said last.
+    pub fn fails(&self, error: &anyhow::Error, last_words: &[String], logs: &[PathBuf]) {
         let cross = style("✗").red().bold();
         match error.downcast_ref::<Unkept>() {
             Some(unkept) => {
@@ -149,6 +154,9 @@ impl Teller {
                 }
             }
         }
+        for line in last_words {
+            println!("     {line}");
+        }
         for folder in logs {
             println!("     logs:     {}", shortened(folder));
         }
@@ -161,6 +169,17 @@ impl Teller {
 
     pub fn line(&self, text: &str) {
         println!("{text}");
+    }
+}
+
+/// The work's end, or an error at the limit: nothing here waits for ever.
+///
+/// # Errors
+/// The work's own, or it took longer than the limit.
+pub async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done,
+        Err(_) => bail!("{what}: not done after {} s", limit.as_secs()),
     }
 }
 

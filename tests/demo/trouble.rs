@@ -1,10 +1,8 @@
 //! What goes wrong, in which words it is told, and that nothing changes; then the recorder's verdict and the screen.
 
-use std::collections::BTreeMap;
-use std::process::Command;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 use crate::Story;
 use crate::cluster::Cluster;
@@ -22,6 +20,7 @@ pub async fn clear_words(story: &mut Story) -> Result<()> {
         "First, an operator that is newer than the catalogue: its image is to be asked, by a Job without any rights. \
          (Nothing runs pods here, so neither starts.)",
     );
+    tell.wait("waiting for quiet", cluster.settled()).await?;
     let before = cluster.sets().await?;
     let unknown = mirror.operator_image("v1.99.0");
     mirror.push_operator("v1.99.0").await?;
@@ -110,12 +109,7 @@ pub async fn screen(story: &mut Story) -> Result<()> {
     let Story { tell, cluster, binary, .. } = story;
     tell.chapter("The one screen");
     tell.typed("imageset-controller status");
-    let mut command = Command::new(binary);
-    command.args(["status", "--kubeconfig"]).arg(cluster.control_plane.kubeconfig());
-    if console::colors_enabled() {
-        command.env("CLICOLOR_FORCE", "1");
-    }
-    let output = command.output().context("imageset-controller status")?;
+    let output = tell.wait("asking for the status", cluster.verb(binary, &["status"])).await?;
     tell.shows(&String::from_utf8_lossy(&output.stdout));
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     let says = ["calico-v3.32.1", "calico-v3.32.0", "v1.42.4"].iter().all(|word| text.contains(word));

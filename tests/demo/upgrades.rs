@@ -52,6 +52,7 @@ async fn upgrade(
             tell.wait("waiting for the set", storing).await?
         }
     };
+    cluster.double.change(|options| options.hold_pods = false);
     let took_over = |what: &What| matches!(what, What::OperatorTookOver { version: now, .. } if now == version);
     tell.wait("waiting for the new operator", cluster.double.wait_for("the take-over", SOON, took_over)).await?;
     tell.wait("waiting for the roll-out", cluster.double.wait_adopted(set, SOON)).await?;
@@ -91,6 +92,18 @@ async fn upgrade(
 }
 
 impl Move {
+    /// Where the delay of a pod's start was not enough on this machine.
+    fn admit_slowness(&self, tell: &Teller) {
+        let took = self.stored.at.duration_since(self.deployment.at);
+        if took > POD_START {
+            tell.says(&format!(
+                "On this machine the set took {}, longer than the pod's {} s: the pod was held back until then.",
+                seconds(took),
+                POD_START.as_secs()
+            ));
+        }
+    }
+
     /// One line per moment, in the order of time, with the revision in etcd where there is one.
     fn timeline(&self, tell: &Teller, version: &str, set: &str, images: usize, more: Option<(Instant, &str)>) {
         let start = self.deployment.at;
@@ -129,15 +142,17 @@ pub async fn in_time(story: &mut Story) -> Result<()> {
     tell.chapter("An upgrade: the set is there before the operator looks for it");
     tell.says(&format!(
         "Nobody announced operator v1.42.4: nothing is prepared, and without calico-v3.32.1 it would be Degraded. Its \
-         pod takes {} s to start (a fixed delay here); that is the time there is.",
+         pod takes {} s to start (a fixed delay here, which a slow machine extends until the set is stored).",
         POD_START.as_secs()
     ));
     mirror.registry.forget_requests()?;
     let (version, set) = ("v1.42.4", "calico-v3.32.1");
+    cluster.double.change(|options| options.hold_pods = true);
     let done = upgrade(tell, cluster, mirror, (version, set), None).await?;
     let requests = mirror.registry.requests()?.len();
     let wanted = mirror.wanted(version)?;
     done.timeline(tell, version, set, wanted.len(), None);
+    done.admit_slowness(tell);
 
     let promise = format!(
         "stored {} after the change, from {requests} requests to the registry; every digest as pushed",
@@ -154,7 +169,7 @@ pub async fn in_time(story: &mut Story) -> Result<()> {
 
 /// Chapter 5.
 pub async fn held(story: &mut Story) -> Result<()> {
-    let Story { tell, mirror, cluster, binary } = story;
+    let Story { tell, mirror, cluster, binary, .. } = story;
     tell.chapter("A gate: what nobody prepared is refused, and what is prepared finds its set");
     tell.says(
         "A ValidatingAdmissionPolicy on the operator's Deployment, with the policy's status as its parameter: the API server \
@@ -174,9 +189,7 @@ pub async fn held(story: &mut Story) -> Result<()> {
     tell.check_equal(promise, &(true, old), &seen)?;
 
     tell.typed(&format!("imageset-controller prepare {version} --wait"));
-    let mut command = tokio::process::Command::new(&*binary);
-    command.args(["prepare", version, "--wait", "--kubeconfig"]).arg(cluster.control_plane.kubeconfig());
-    let output = tell.wait("waiting for the set", command.output()).await.context("imageset-controller prepare")?;
+    let output = tell.wait("waiting for the set", cluster.verb(binary, &["prepare", version, "--wait"])).await?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     tell.shows(&text);
     let stored = cluster.set_created_after(set, closed.resource_version).await?;
@@ -256,8 +269,10 @@ pub async fn rollback(story: &mut Story) -> Result<()> {
     mirror.registry.stop();
     let refused = mirror.registry.access()?.manifest("mirror/calico/node", "v3.32.1").await.is_err();
     mirror.registry.forget_requests()?;
+    cluster.double.change(|options| options.hold_pods = true);
     let done = upgrade(tell, cluster, mirror, (version, set), None).await?;
     done.timeline(tell, version, set, before.len(), None);
+    done.admit_slowness(tell);
     let answered = mirror.registry.requests()?;
     tell.wait("starting the registry again", mirror.registry.start_again()).await?;
 

@@ -1,15 +1,13 @@
 //! The double on a real API server: from tags to an adopted set, through the refusals of several releases.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::stage::{Scene, complete, digest, without};
 use crate::testbox::crds::Kind;
 use crate::testbox::operator_double::{OperatorDouble, Options, What};
-
-/// Only a bound for a hung test; nothing is measured.
-const SOON: Duration = Duration::from_secs(30);
+use crate::testbox::patience::SOON;
 
 fn quick() -> Options {
     let poll = Duration::from_millis(30);
@@ -159,11 +157,9 @@ fn rolled_out(name: &'static str) -> impl Fn(&What) -> bool {
 }
 
 async fn until(done: impl AsyncFn() -> bool) {
-    for _ in 0..600 {
-        if done().await {
-            return;
-        }
+    let started = Instant::now();
+    while !done().await {
+        assert!(started.elapsed() < SOON, "did not come true within {SOON:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("did not come true within 30 s");
 }

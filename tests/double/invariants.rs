@@ -9,11 +9,10 @@ use crate::stage::{PRODUCT, Scene, complete, digest, without};
 use crate::testbox::apply_yaml;
 use crate::testbox::crds::{self, Kind};
 use crate::testbox::operator_double::{OperatorDouble, Options};
+use crate::testbox::patience::SOON;
 use crate::testbox::recorder::{Config, HUMAN, InvariantRecorder, RecorderReport, Revision, Verb, Watched};
 use crate::testbox::rights;
 use crate::testbox::rules::Entry;
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// An operator v1.40.15 that runs, all digests of the tests known, and a recorder.
 async fn scene(name: &str) -> (Scene, OperatorDouble, InvariantRecorder) {

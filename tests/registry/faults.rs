@@ -120,8 +120,8 @@ async fn silence_and_dripping() {
     };
     let drip = good("node").dripping(Duration::from_millis(200));
     let rows = vec![
-        (Reply::silence(), Timeout, RegistryUnreachable, "no whole answer within 1s", Once),
-        (drip, Timeout, RegistryUnreachable, "no whole answer within 1s", AtMostEachTimes(2)),
+        (Reply::silence(), Timeout, RegistryUnreachable, "no whole answer within 3s", Once),
+        (drip, Timeout, RegistryUnreachable, "no whole answer within 3s", AtMostEachTimes(2)),
     ];
     all_answered(rows, hurried).await;
 }

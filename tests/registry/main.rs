@@ -50,15 +50,15 @@ fn patient() -> RegistryClient {
     RegistryClient::new(RegistryClientSettings::default())
 }
 
-/// Limits for registries that never answer.
+/// Limits for registries that never answer, and enough for those that do, on a slow machine too.
 fn hurried() -> RegistryClient {
     RegistryClient::new(hurried_settings())
 }
 
 fn hurried_settings() -> RegistryClientSettings {
     RegistryClientSettings {
-        connect_deadline: Duration::from_secs(1),
-        image_deadline: Duration::from_secs(1),
+        connect_deadline: Duration::from_secs(3),
+        image_deadline: Duration::from_secs(3),
         ..RegistryClientSettings::default()
     }
 }

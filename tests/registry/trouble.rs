@@ -56,7 +56,7 @@ async fn a_silent_registry_ends_at_the_deadline() {
     server.on_manifest("calico/node", Reply::silence());
     let failure = ask(&hurried(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
     assert_eq!(failure.kind, RegistryFailureKind::Timeout);
-    assert!(failure.answer.contains("no whole answer within 1s"), "{failure}");
+    assert!(failure.answer.contains("no whole answer within 3s"), "{failure}");
     assert_eq!(server.seen().len(), 1);
 }
 

@@ -1,12 +1,13 @@
 //! Stands between a controller and the API server and ends the controller, `kill -9`, at a write of the test's choice:
 //! before the API server has it, before the answer to it, or after that. Everything else passes, watches and logs
 //! included. TLS on both sides, HTTP/2 towards the controller as the API server speaks it; whose rights a request has stays
-//! the caller's.
+//! the caller's. [`ApiDelay`] ends nobody and delays everything.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
@@ -14,6 +15,8 @@ use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
 use kube::client::Body;
 use kube::config::Kubeconfig;
 use kube::{Client, Config};
@@ -148,17 +151,97 @@ where
     behind.root_cert = Some(vec![authority.to_vec()]);
     let behind = Client::try_from(behind)?;
 
-    let certificate = ServerCertificate::create("testbox proxy")?;
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    cluster.server = Some(format!("https://{}", listener.local_addr()?));
-    let authority = base64::engine::general_purpose::STANDARD.encode(&certificate.authority_pem);
+    let (front, server) = serve(move |request| answer(behind.clone(), request)).await?;
+    cluster.server = Some(front.server);
+    let authority = base64::engine::general_purpose::STANDARD.encode(&front.authority_pem);
     cluster.certificate_authority_data = Some(authority);
     let beside = kubeconfig.with_extension("proxied");
     std::fs::write(&beside, serde_yaml_ng::to_string(&config)?)?;
-
-    let acceptor = server::acceptor(&certificate, &["h2", "http/1.1"])?;
-    let server = server::serve(listener, Some(acceptor), move |request| answer(behind.clone(), request));
     Ok((beside, server))
+}
+
+/// How a server of ours is reached.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// `https://127.0.0.1:PORT`
+    pub server: String,
+    /// Whose certificate it shows.
+    pub authority_pem: String,
+}
+
+/// A server with TLS on a free loopback port, as the API server speaks.
+async fn serve<A, F, B>(answer: A) -> Result<(Front, Server)>
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<B>>> + Send + 'static,
+    B: hyper::body::Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Send + 'static,
+{
+    let certificate = ServerCertificate::create("testbox proxy")?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let server = format!("https://{}", listener.local_addr()?);
+    let acceptor = server::acceptor(&certificate, &["h2", "http/1.1"])?;
+    let serving = server::serve(listener, Some(acceptor), answer);
+    Ok((Front { server, authority_pem: certificate.authority_pem }, serving))
+}
+
+/// A far-away API server: each request, the start of a watch included, is forwarded so much later. Ends on drop.
+#[derive(Debug)]
+pub struct ApiDelay {
+    front: Front,
+    _server: Server,
+}
+
+impl ApiDelay {
+    /// In front of the API server at this address, which shows a certificate of this authority.
+    ///
+    /// # Errors
+    /// The authority can't be read, or no free port.
+    pub async fn start(address: &str, authority_pem: &str, delay: Duration) -> Result<Self> {
+        use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority_pem.as_bytes())?)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        // HTTP/1.1, so that a broken connection ends one request and no other. Nothing is tried again.
+        let connector =
+            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+        let behind = HttpClient::builder(TokioExecutor::new()).build(connector);
+        let address = address.to_owned();
+        let answer = move |request| forward_late(behind.clone(), address.clone(), request, delay);
+        let (front, server) = serve(answer).await?;
+        Ok(Self { front, _server: server })
+    }
+
+    /// How it is reached.
+    pub fn front(&self) -> &Front {
+        &self.front
+    }
+}
+
+type Behind = HttpClient<hyper_rustls::HttpsConnector<HttpConnector>, Incoming>;
+
+async fn forward_late(
+    behind: Behind,
+    address: String,
+    request: Request<Incoming>,
+    delay: Duration,
+) -> Result<Response<Incoming>> {
+    tokio::time::sleep(delay).await;
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path_and_query().context("a request without a path")?;
+    head.uri = format!("{address}{path}").parse()?;
+    head.version = Version::HTTP_11;
+    OF_A_CONNECTION
+        .iter()
+        .filter(|name| **name != header::CONTENT_LENGTH)
+        .for_each(|name| drop(head.headers.remove(name)));
+    let mut answer = behind.request(Request::from_parts(head, body)).await?;
+    *answer.version_mut() = Version::default();
+    OF_A_CONNECTION.iter().for_each(|name| drop(answer.headers_mut().remove(name)));
+    Ok(answer)
 }
 
 /// Ends the process if this is the moment; an error then, which closes the caller's connection.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// The field manager of [`apply_yaml`].
 pub const FIELD_MANAGER: &str = "testbox";
-const SERVED_WITHIN: Duration = Duration::from_secs(30);
+const SERVED_WITHIN: Duration = super::patience::SOON;
 
 /// Applies each document in order (field manager [`FIELD_MANAGER`], forced) and returns the stored objects. A namespaced object without
 /// a namespace goes to `default`. A CustomResourceDefinition is waited for until its objects can be listed.
@@ -99,7 +99,7 @@ async fn wait_until_established(client: &Client, definitions: &Api<DynamicObject
             }
         }
         if started.elapsed() > SERVED_WITHIN {
-            bail!("CustomResourceDefinition {name} is not served after 30 s; its conditions: {conditions:?}");
+            bail!("CustomResourceDefinition {name} is not served; its conditions: {conditions:?}");
         }
         tokio::time::sleep(Duration::from_millis(30)).await;
     }

@@ -4,8 +4,10 @@
 //! appears, and Deployments have no pods: the test writes what controllers would write. Pods need no ServiceAccount
 //! then (that admission plugin is off).
 
+use super::api_proxy::{ApiDelay, Front};
 use super::certificates::ServerCertificate;
 use super::process::{ATTEMPTS, Folders, Process, free_port, is_port_taken, program};
+use super::slow_machine;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -16,6 +18,7 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The admin's bearer token: good for this loopback apiserver and its lifetime only.
 const ADMIN_TOKEN: &str = "testbox-admin";
@@ -38,9 +41,18 @@ pub struct Builder {
     roll_outs: bool,
     scheduler: bool,
     apiserver_flags: Vec<String>,
+    api_delay: Option<Duration>,
 }
 
 impl Builder {
+    /// Delays each request of those who come with a kubeconfig, as a far-away API server does; by default as `TESTBOX_API_DELAY`
+    /// says. [`ControlPlane::client`] and the controllers of Kubernetes are not delayed.
+    #[must_use]
+    pub fn api_delay(mut self, delay: Duration) -> Self {
+        self.api_delay = Some(delay);
+        self
+    }
+
     /// Also runs kube-controller-manager (all controllers but those that would evict pods of nodes without a kubelet).
     #[must_use]
     pub fn controllers(mut self, on: bool) -> Self {
@@ -101,19 +113,38 @@ impl Builder {
         let port = free_port()?;
         let server = format!("https://127.0.0.1:{port}");
         let apiserver_arguments = self.apiserver_arguments(&folders, &certificate, &etcd_url, port)?;
-        let kubeconfig =
+        let mut kubeconfig =
             folders.write("kubeconfig", kubeconfig_text(&server, &certificate.authority_pem, "admin", ADMIN_TOKEN))?;
         let client = client_of(&kubeconfig).await?;
         let apiserver = start_apiserver(&folders, &apiserver_arguments, &client).await?;
+
+        let delay = match self.api_delay {
+            Some(delay) => Some(delay),
+            None => slow_machine::api_delay()?,
+        };
+        let delay = match delay {
+            Some(delay) => Some(ApiDelay::start(&server, &certificate.authority_pem, delay).await?),
+            None => None,
+        };
+        let direct = kubeconfig.clone();
+        let front = match &delay {
+            Some(delay) => delay.front().clone(),
+            None => Front { server, authority_pem: certificate.authority_pem },
+        };
+        if delay.is_some() {
+            let text = kubeconfig_text(&front.server, &front.authority_pem, "admin", ADMIN_TOKEN);
+            kubeconfig = folders.write("kubeconfig-delayed", text)?;
+        }
 
         let mut control_plane = ControlPlane {
             children: vec![],
             apiserver,
             etcd,
             etcd_url,
-            server,
+            front,
+            _delay: delay,
             apiserver_arguments,
-            authority_pem: certificate.authority_pem,
+            direct,
             kubeconfig,
             client,
             folders,
@@ -184,9 +215,12 @@ pub struct ControlPlane {
     apiserver: Process,
     etcd: Process,
     etcd_url: String,
-    server: String,
+    /// The apiserver, or what stands in front of it.
+    front: Front,
+    _delay: Option<ApiDelay>,
     apiserver_arguments: Vec<String>,
-    authority_pem: String,
+    /// The admin's kubeconfig file that no delay holds for.
+    direct: PathBuf,
     kubeconfig: PathBuf,
     client: DebugClient,
     folders: Folders,
@@ -212,6 +246,7 @@ impl ControlPlane {
             roll_outs: false,
             scheduler: false,
             apiserver_flags: vec![],
+            api_delay: None,
         }
     }
 
@@ -225,9 +260,9 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
-    /// `https://127.0.0.1:PORT` of the apiserver.
+    /// `https://127.0.0.1:PORT` of the apiserver, or of the delay in front of it.
     pub fn server(&self) -> &str {
-        &self.server
+        &self.front.server
     }
 
     /// `http://127.0.0.1:PORT` of etcd.
@@ -270,7 +305,7 @@ impl ControlPlane {
             .await
             .with_context(|| format!("no token for ServiceAccount {namespace}/{name}"))?;
         let token = answer.status.context("a TokenRequest without status")?.token;
-        let text = kubeconfig_text(&self.server, &self.authority_pem, namespace, &token)
+        let text = kubeconfig_text(&self.front.server, &self.front.authority_pem, namespace, &token)
             .replace("namespace: default", &format!("namespace: {namespace}"));
         self.folders.write(&format!("kubeconfig-{namespace}-{name}"), text)
     }
@@ -313,7 +348,7 @@ impl ControlPlane {
     async fn start_controllers(&mut self, which: &str) -> Result<()> {
         let mut command = program("kube-controller-manager").await?;
         command.args([
-            format!("--kubeconfig={}", self.kubeconfig.display()),
+            format!("--kubeconfig={}", self.direct.display()),
             format!("--root-ca-file={}", self.folders.data.join("authority.crt").display()),
             format!("--service-account-private-key-file={}", self.folders.data.join("accounts.key").display()),
             format!("--controllers={which}"),
@@ -338,7 +373,7 @@ impl ControlPlane {
     async fn start_scheduler(&mut self) -> Result<()> {
         let mut command = program("kube-scheduler").await?;
         command.args([
-            format!("--kubeconfig={}", self.kubeconfig.display()),
+            format!("--kubeconfig={}", self.direct.display()),
             "--leader-elect=false".to_owned(),
             "--secure-port=0".to_owned(),
             "--profiling=false".to_owned(),

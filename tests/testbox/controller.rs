@@ -8,16 +8,13 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::patience::SOON;
 use super::process::{ATTEMPTS, Process, free_port, is_port_taken};
 
 /// Becomes the program, with the same process id, and leaves a watchman behind that ends it when our pipe breaks: the
 /// program itself has no reason to end when the one that started it is killed.
 pub(super) const UNDER_WATCH: &str = r#"exec 3<&0; (cat <&3 >/dev/null 2>&1; [ "$(readlink /proc/$$/exe)" = "$0" ] && kill -9 $$) \
 >/dev/null 2>&1 & exec 3<&-; exec "$0" "$@" </dev/null"#;
-/// Only a bound for a program that hangs; a Lease of a killed predecessor runs out before.
-const LEADS_WITHIN: Duration = Duration::from_secs(60);
-/// The same for its end.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How it is started, beside what it needs in the box.
 #[derive(Clone, Debug, Default)]
@@ -99,7 +96,7 @@ impl Controller {
     /// Waits until it says that it leads.
     ///
     /// # Errors
-    /// It ended, or does not lead within a minute.
+    /// It ended, or does not lead within [`SOON`].
     pub async fn wait_until_leading(&mut self) -> Result<()> {
         let started = Instant::now();
         loop {
@@ -107,8 +104,8 @@ impl Controller {
             if self.leads().await {
                 return Ok(());
             }
-            if started.elapsed() > LEADS_WITHIN {
-                bail!("the controller does not lead after {LEADS_WITHIN:?}; see {}", self.log.display());
+            if started.elapsed() > SOON {
+                bail!("the controller does not lead after {SOON:?}; see {}", self.log.display());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -125,6 +122,13 @@ impl Controller {
     /// The whole log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The last lines of the log, for a failure.
+    pub fn last_lines(&self, count: usize) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(count)..].join("\n")
     }
 
     /// The log's entries with this message.
@@ -171,7 +175,7 @@ impl Controller {
     /// SIGTERM; returns the exit code when it has ended.
     ///
     /// # Errors
-    /// The signal can't be sent, or it does not end within a minute.
+    /// The signal can't be sent, or it does not end within [`SOON`].
     pub async fn terminate(&mut self) -> Result<i32> {
         self.signal("-TERM")?;
         let started = Instant::now();
@@ -179,8 +183,8 @@ impl Controller {
             if let Some(code) = self.process.exit_code()? {
                 return Ok(code);
             }
-            if started.elapsed() > ENDS_WITHIN {
-                bail!("the controller does not end within {ENDS_WITHIN:?}; see {}", self.log.display());
+            if started.elapsed() > SOON {
+                bail!("the controller does not end within {SOON:?}; see {}", self.log.display());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

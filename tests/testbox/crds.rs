@@ -1,13 +1,15 @@
 //! Small CRDs of the operator's API group (`operator.tigera.io/v1`), as far as the domain notes know them, and their
 //! installation into a control plane.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
+
+use super::patience::SOON;
 
 /// A kind of the operator's API group. All are cluster-scoped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,7 +128,8 @@ pub async fn install_only(client: &Client, kinds: &[Kind]) -> Result<()> {
 }
 
 async fn wait_established(definitions: &Api<CustomResourceDefinition>, name: &str) -> Result<()> {
-    for _ in 0..600 {
+    let started = Instant::now();
+    while started.elapsed() < SOON {
         let definition = definitions.get(name).await.with_context(|| format!("reading {name}"))?;
         let conditions = definition.status.and_then(|status| status.conditions).unwrap_or_default();
         if conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True") {
@@ -134,5 +137,5 @@ async fn wait_established(definitions: &Api<CustomResourceDefinition>, name: &st
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    bail!("the CRD {name} was not Established within 30 s")
+    bail!("the CRD {name} was not Established within {} s", SOON.as_secs())
 }

@@ -20,6 +20,7 @@ pub mod kubelet;
 pub mod mirror;
 pub mod operator_double;
 pub mod operator_images;
+pub mod patience;
 pub mod peers;
 pub mod process;
 pub mod prometheus;
@@ -29,6 +30,7 @@ pub mod registry_client;
 pub mod rights;
 pub mod rules;
 pub mod server;
+pub mod slow_machine;
 pub mod token_service;
 pub mod walkthrough;
 

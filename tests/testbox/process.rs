@@ -3,13 +3,21 @@
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::io::AsyncReadExt as _;
+
+use super::controller::UNDER_WATCH;
+use super::patience::SOON;
+use super::slow_machine::CpuGroup;
+
 /// How long a program may take until it answers, on a machine that is busy with other tests too.
-pub const READY_WITHIN: Duration = Duration::from_secs(120);
+pub const READY_WITHIN: Duration = SOON;
+/// How long one attempt to reach it may take, which is then given up as lost.
+const ATTEMPT_WITHIN: Duration = Duration::from_secs(30);
 /// How often a start is tried again with other ports, when the program ended before it was ready.
 pub const ATTEMPTS: usize = 5;
 
@@ -114,6 +122,8 @@ pub struct Process {
     name: String,
     log: PathBuf,
     child: Child,
+    // Dropped after the process has ended.
+    _group: Option<CpuGroup>,
 }
 
 impl Process {
@@ -127,7 +137,9 @@ impl Process {
             .stderr(output)
             .spawn()
             .with_context(|| format!("can't start {name}"))?;
-        Ok(Self { name: name.to_owned(), log: log.to_owned(), child })
+        let mut process = Self { name: name.to_owned(), log: log.to_owned(), child, _group: None };
+        process._group = CpuGroup::of(process.id())?;
+        Ok(process)
     }
 
     /// The process id.
@@ -170,7 +182,7 @@ impl Process {
         let started = Instant::now();
         loop {
             self.check_alive()?;
-            let answer = tokio::time::timeout(Duration::from_secs(5), ready()).await;
+            let answer = tokio::time::timeout(ATTEMPT_WITHIN, ready()).await;
             if answer.unwrap_or(false) {
                 // The answer could be that of a stranger who took the port while our process fails to bind it.
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -187,6 +199,46 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Runs a program that ends by itself, such as a verb of the product. It is killed when the future is dropped, and also when this
+/// process is killed.
+///
+/// # Errors
+/// It can't be started, or did not end within the limit; the message has what it printed until then.
+pub async fn run(
+    program: &Path,
+    prepare: impl FnOnce(&mut tokio::process::Command),
+    limit: Duration,
+) -> Result<Output> {
+    let program = program.canonicalize().with_context(|| format!("{} is not built", program.display()))?;
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", UNDER_WATCH]).arg(&program);
+    prepare(&mut command);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().with_context(|| format!("can't start {}", program.display()))?;
+    let _group = child.id().map(CpuGroup::of).transpose()?;
+    // Kept until the end: the watchman ends the program when it is closed.
+    let _watched = child.stdin.take();
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let ended = {
+        let running = async { tokio::join!(child.wait(), read(out, &mut stdout), read(err, &mut stderr)).0 };
+        tokio::time::timeout(limit, running).await
+    };
+    if let Ok(status) = ended {
+        return Ok(Output { status: status?, stdout, stderr });
+    }
+    child.kill().await?;
+    let printed = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
+    bail!("{} did not end within {} s; it printed:\n{printed}", program.display(), limit.as_secs())
+}
+
+/// What cannot be read any more is at its end.
+async fn read(stream: Option<impl tokio::io::AsyncRead + Unpin>, into: &mut Vec<u8>) {
+    if let Some(mut stream) = stream {
+        let _ = stream.read_to_end(into).await;
     }
 }
 

@@ -9,6 +9,8 @@ use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::json;
 use std::path::Path;
+use std::time::Duration;
+use testbox::patience::SOON;
 use testbox::{ControlPlane, Image, Kind, Registry, apply_yaml, images};
 
 fn assert_gone(process_ids: &[u32]) {
@@ -110,32 +112,98 @@ async fn starts_and_waits_to_be_killed() {
     std::future::pending::<()>().await;
 }
 
+/// Runs for ever, once it has written its id.
+async fn run_for_ever(file: String) {
+    let shell = Path::new("/bin/sh");
+    let script = "echo [$$] > $FILE.new; mv $FILE.new $FILE; while :; do sleep 0.1; done";
+    let prepare = |command: &mut tokio::process::Command| {
+        command.args(["-c", script]).env("FILE", file);
+    };
+    let ended = testbox::process::run(shell, prepare, SOON).await;
+    panic!("it was to run for ever: {ended:?}");
+}
+
+#[tokio::test]
+#[ignore = "waits to be killed by another test"]
+async fn runs_a_program_and_waits_to_be_killed() {
+    run_for_ever(std::env::var("TESTBOX_SMOKE_IDS").unwrap()).await;
+}
+
 #[test]
 fn a_killed_test_leaves_nothing_running() {
-    // Binaries that are not ours don't watch their parent; without /proc nothing can be seen.
-    if std::env::var_os("KUBEBUILDER_ASSETS").is_some() || !Path::new("/proc/self").exists() {
+    // Binaries that are not ours don't watch their parent.
+    if std::env::var_os("KUBEBUILDER_ASSETS").is_none() {
+        nothing_runs_after_the_kill_of("starts_and_waits_to_be_killed", 3);
+    }
+}
+
+#[test]
+fn a_killed_test_leaves_no_program_that_it_ran() {
+    nothing_runs_after_the_kill_of("runs_a_program_and_waits_to_be_killed", 1);
+}
+
+#[tokio::test]
+async fn a_program_ends_with_the_future_that_runs_it_and_at_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ids");
+    let started = async {
+        while !file.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = run_for_ever(file.display().to_string()) => {}
+        () = started => {}
+    }
+    until_none_runs(&ids_in(&file));
+
+    let talks = |command: &mut tokio::process::Command| {
+        command.args(["-c", "echo so far; exec sleep 1000"]);
+    };
+    let error = testbox::process::run(Path::new("/bin/sh"), talks, Duration::from_secs(5)).await.unwrap_err();
+    assert!(error.to_string().contains("did not end within 5 s; it printed:\nso far"), "{error}");
+    let ends = |command: &mut tokio::process::Command| {
+        command.args(["-c", "echo well; echo badly >&2; exit 3"]);
+    };
+    let output = testbox::process::run(Path::new("/bin/sh"), ends, SOON).await.unwrap();
+    assert_eq!((output.stdout, output.stderr, output.status.code()), (b"well\n".into(), b"badly\n".into(), Some(3)));
+}
+
+/// Starts a test of this program in a process of its own, kills that when it has written the ids of its children, and waits until
+/// all of these have ended.
+fn nothing_runs_after_the_kill_of(test: &str, children: usize) {
+    // Without it nothing can be seen.
+    if !Path::new("/proc/self").exists() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ids");
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "starts_and_waits_to_be_killed"])
+        .args(["--ignored", "--exact", test])
         .env("TESTBOX_SMOKE_IDS", &file)
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
     while !file.exists() {
         assert!(child.try_wait().unwrap().is_none(), "the other process ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    let ids: Vec<u32> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    assert_eq!(ids.len(), 3);
+    let ids = ids_in(&file);
+    assert_eq!(ids.len(), children);
+    until_none_runs(&ids);
+}
+
+fn ids_in(file: &Path) -> Vec<u32> {
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+fn until_none_runs(ids: &[u32]) {
     let started = std::time::Instant::now();
     while ids.iter().any(|id| is_running(*id)) {
-        assert!(started.elapsed().as_secs() < 60, "still running: {ids:?}");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(started.elapsed() < SOON, "still running: {ids:?}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -25,7 +25,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::operator_images::OperatorImages;
+use super::patience::SOON;
 pub use timeline::{DegradedSpan, Seen, Timeline, What};
+
+/// How long one look at the cluster may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(60);
 
 /// How the double plays its parts.
 #[derive(Clone, Debug)]
@@ -42,6 +46,9 @@ pub struct Options {
     pub play_workloads: bool,
     /// From the creation of an operator pod until it is Ready; zero: it is born Ready, and takes over at once.
     pub pod_start: Duration,
+    /// New operator pods do not get Ready while this is set, whatever `pod_start` says: for what has to be seen or stored before
+    /// the new operator looks, however slow the machine is.
+    pub hold_pods: bool,
     /// From a change of a workload's template until it is rolled out.
     pub roll_out: Duration,
     /// After how long `gatewayapi` and `istio` notice a change of ImageSets (the operator: five minutes).
@@ -63,6 +70,7 @@ impl Default for Options {
             play_pods: true,
             play_workloads: true,
             pod_start: Duration::from_millis(500),
+            hold_pods: false,
             roll_out: Duration::from_millis(300),
             resync: Duration::from_secs(300),
             unpullable: BTreeSet::new(),
@@ -175,7 +183,7 @@ impl OperatorDouble {
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
         if let Some(task) = self.task.take() {
-            let _ = tokio::time::timeout(Duration::from_secs(10), task).await;
+            let _ = tokio::time::timeout(SOON, task).await;
         }
     }
 
@@ -224,10 +232,10 @@ impl Stage {
 
     /// One look. An error (the API server is away, a CRD is missing) only ends this look; it is told once.
     async fn look(&mut self, options: &Options) {
-        // The client retries on its own for minutes; a look must not.
-        let outcome = match tokio::time::timeout(Duration::from_secs(10), self.act(options)).await {
+        // The client retries on its own for minutes; a look must not. On a slow machine it takes seconds.
+        let outcome = match tokio::time::timeout(LOOK_WITHIN, self.act(options)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(anyhow::anyhow!("a look took longer than 10 s")),
+            Err(_) => Err(anyhow::anyhow!("a look took longer than {} s", LOOK_WITHIN.as_secs())),
         };
         let trouble = outcome.err().map(|error| format!("{error:#}"));
         self.timeline.trouble(trouble);

@@ -83,7 +83,7 @@ impl Stage {
         let pods = operator_pods(&self.client, options).await?;
 
         for pod in &pods {
-            if !pod.ready && !options.unpullable.contains(&pod.image) {
+            if !pod.ready && !options.hold_pods && !options.unpullable.contains(&pod.image) {
                 let created = *self.pods.created.entry(pod.name.clone()).or_insert_with(Instant::now);
                 if created.elapsed() >= options.pod_start {
                     self.set_pod_status(&api, options, pod, true).await?;
@@ -97,7 +97,8 @@ impl Stage {
             (Some(deployment), Some(image), None) => {
                 let new = self.create_pod(&api, options, deployment, image).await?;
                 // Without any delay it takes over in this very look.
-                if options.pod_start.is_zero() && !options.unpullable.contains(image) {
+                let starts = !options.hold_pods && !options.unpullable.contains(image);
+                if options.pod_start.is_zero() && starts {
                     self.set_pod_status(&api, options, &new, true).await?;
                     self.timeline.note(What::OperatorPodReady { image: image.clone() }, None);
                     self.remove(&api, pods.iter()).await?;

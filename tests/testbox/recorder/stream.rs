@@ -11,8 +11,14 @@ use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt};
 use tokio::task::JoinHandle;
 
+use super::super::patience::SOON;
 use super::Config;
 use super::history::{Revision, Verb, Watched, Write, writer};
+
+/// How long one request may take: the client itself would retry for minutes.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long the last watch of a kind goes on until what a list shows has come: the API server may be slow to send it.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
 
 /// All that came, in order of arrival.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +92,17 @@ impl History {
         self.tried.insert(watched, true);
     }
 
+    /// Whether events have come up to this list: each of its objects, and the end of each that is not in it.
+    fn has_all_of(&self, watched: Watched, items: &[DynamicObject]) -> bool {
+        let version = |object: &DynamicObject| object.resource_version().and_then(|text| text.parse::<u64>().ok());
+        let listed: BTreeMap<String, Option<u64>> = items.iter().map(|item| (item.name_any(), version(item))).collect();
+        let living = self.living.iter().filter(|((kind, _), _)| *kind == watched);
+        let living: BTreeMap<&String, Option<u64>> =
+            living.map(|((_, name), object)| (name, version(object))).collect();
+        listed.iter().all(|(name, version)| living.get(name).is_some_and(|known| known >= version))
+            && living.keys().all(|name| listed.contains_key(*name))
+    }
+
     /// True if the watch can go on.
     fn event(&mut self, watched: Watched, event: WatchEvent<DynamicObject>) -> bool {
         let (verb, object) = match event {
@@ -144,13 +161,14 @@ impl Streams {
             })
             .collect();
         let streams = Self { tasks, history, scopes };
-        for _ in 0..1000 {
+        let started = Instant::now();
+        while started.elapsed() < SOON {
             if streams.history.lock().unwrap().tried.len() == Watched::ALL.len() {
                 return Ok(streams);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        bail!("the recorder could not list its kinds within 20 s")
+        bail!("the recorder could not list its kinds within {} s", SOON.as_secs())
     }
 
     pub fn history(&self) -> History {
@@ -191,9 +209,9 @@ fn api(client: &Client, watched: Watched, namespace: Option<&str>) -> Api<Dynami
 
 /// A call with a deadline: the client itself would retry for minutes.
 async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T> {
-    match tokio::time::timeout(Duration::from_secs(5), call).await {
+    match tokio::time::timeout(ANSWER_WITHIN, call).await {
         Ok(outcome) => Ok(outcome?),
-        Err(_) => bail!("no answer within 5 s"),
+        Err(_) => bail!("no answer within {} s", ANSWER_WITHIN.as_secs()),
     }
 }
 
@@ -254,17 +272,18 @@ async fn drain_one(api: Api<DynamicObject>, watched: Watched, history: Arc<Mutex
     };
     let from = history.lock().unwrap().read_to.get(&watched).cloned();
     if let Some(from) = from {
-        let stream = within(api.watch(&WatchParams::default().timeout(1), &from)).await?;
+        let seconds = u32::try_from(CATCH_UP_WITHIN.as_secs())?;
+        let stream = within(api.watch(&WatchParams::default().timeout(seconds), &from)).await?;
         let mut stream = stream.boxed();
-        // The server ends it after a second; a stuck connection must not hold the test.
         let read = async {
-            while let Ok(Some(event)) = stream.try_next().await {
+            while !history.lock().unwrap().has_all_of(watched, &list.items) {
+                let Ok(Some(event)) = stream.try_next().await else { break };
                 if !history.lock().unwrap().event(watched, event) {
                     break;
                 }
             }
         };
-        let _ = tokio::time::timeout(Duration::from_secs(5), read).await;
+        let _ = tokio::time::timeout(CATCH_UP_WITHIN, read).await;
     }
     let mut history = history.lock().unwrap();
     let version = list.metadata.resource_version.unwrap_or_default();
