@@ -91,19 +91,19 @@ impl Candidate {
     /// Renews until that is no longer possible: another has the Lease, or nothing was heard for too long. `since` is when
     /// the last request that succeeded was sent.
     pub async fn renew_while_possible(&mut self, mut since: Instant) {
-        let mut pause = self.times.renew_every;
+        let mut next = since + self.times.renew_every;
         loop {
-            tokio::time::sleep_until((Instant::now() + pause).min(since + self.times.renew_deadline)).await;
+            tokio::time::sleep_until(next.min(since + self.times.renew_deadline)).await;
             let left = (since + self.times.renew_deadline).saturating_duration_since(Instant::now());
             match self.within(left).await {
-                Ok(Some(sent)) => (since, pause) = (sent, self.times.renew_every),
+                Ok(Some(sent)) => (since, next) = (sent, sent + self.times.renew_every),
                 Ok(None) => {
                     tracing::warn!(lease = self.name, "another instance has the Lease");
                     return;
                 }
                 Err(error) => {
                     tracing::warn!(%error, lease = self.name, "the Lease could not be renewed");
-                    pause = self.times.retry_every;
+                    next = Instant::now() + self.times.retry_every;
                 }
             }
             if since.elapsed() >= self.times.renew_deadline {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
@@ -66,6 +67,9 @@ pub struct Ran {
     pub came: bool,
     pub took: Duration,
 }
+
+/// Controllers so far: each has a log of its own.
+static INSTANCES: AtomicUsize = AtomicUsize::new(0);
 
 /// See the module.
 pub struct Lane {
@@ -134,7 +138,6 @@ impl Lane {
         self.start_recorder().await;
         let double = self.world.double(|_| {});
         scenario.begin(self).await;
-        self.until_quiet().await;
 
         let flags: &[&str] = match fault {
             Fault::Rival(Rival::StoppedInstance) => &["--leader-elect-lease-duration", "3s"],
@@ -315,8 +318,12 @@ impl Lane {
                 self.note(&format!("a human deletes {name} in {scenario}"));
             }
             Rival::HumanDeletesRecords => {
+                // They come back with the next check, which is now.
                 scenario::delete_records(&self.world).await;
+                scenario::refresh(&self.world).await;
                 self.note("a human deletes the records");
+                let back = async || (!scenario::records(&self.world).await.is_empty()).then_some(());
+                crate::world::eventually("the records to be back", back).await;
             }
         }
     }
@@ -408,7 +415,7 @@ impl Lane {
 
     async fn instance(&self, name: &str, flags: &[&str]) -> Controller {
         let logs = self.world.control_plane.logs();
-        let instance = format!("{name}-{}", self.logs.lock().unwrap().len());
+        let instance = format!("{name}-{}", INSTANCES.fetch_add(1, Ordering::Relaxed));
         self.logs.lock().unwrap().push(logs.join(format!("{instance}.log")).display().to_string());
         let manner = crate::testbox::controller::Manner {
             arguments: flags.iter().map(|flag| (*flag).to_owned()).collect(),
@@ -579,7 +586,7 @@ impl Lane {
             .iter()
             .map(|map| {
                 let text = map.data.as_ref().and_then(|data| data.get("record.yaml")).cloned().unwrap_or_default();
-                let lines = text.lines().filter(|line| !line.contains("At:")).map(neutral).collect::<Vec<_>>();
+                let lines = lasting(&text).map(neutral).collect::<Vec<_>>();
                 format!("{:?}\n{}", map.labels(), lines.join("\n"))
             })
             .collect();
@@ -661,6 +668,16 @@ impl Lane {
         }
         text
     }
+}
+
+/// The lines of a record that do not depend on the moment: without times, and without the content that an operator accepted before
+/// a swap, which is kept only if no TigeraStatus was Degraded at that moment.
+fn lasting(record: &str) -> impl Iterator<Item = &str> {
+    let mut in_accepted = false;
+    record.lines().filter(move |line| {
+        in_accepted = line.starts_with("accepted:") || (in_accepted && line.starts_with(' '));
+        !in_accepted && !line.contains("At:")
+    })
 }
 
 /// Whether both ends are the same, but for what the fault itself does.

@@ -134,10 +134,15 @@ impl Scenario {
         }
     }
 
+    /// Whether the registry asks for a password, which is in a pull secret.
+    const fn pulls_with_a_secret(self) -> bool {
+        matches!(self, Self::FirstArming | Self::RotatedCredential)
+    }
+
     /// Up to where it begins: a cluster in which all is well. No fault comes here.
     pub async fn begin(self, lane: &Lane) {
         let world = &lane.world;
-        if self == Self::RotatedCredential {
+        if self.pulls_with_a_secret() {
             lane.registry.ask_for(Some(&format!("{USER}:{CANARY}")));
             world.pull_secret_with(&docker_config(lane, CANARY)).await;
         }
@@ -173,9 +178,9 @@ impl Scenario {
     }
 
     fn installation(self) -> Value {
-        match self {
-            Self::RotatedCredential => json!({ "imagePullSecrets": [{ "name": crate::world::PULL_SECRET }] }),
-            _ => json!({}),
+        match self.pulls_with_a_secret() {
+            true => json!({ "imagePullSecrets": [{ "name": crate::world::PULL_SECRET }] }),
+            false => json!({}),
         }
     }
 
@@ -339,7 +344,7 @@ async fn settled(lane: &Lane, set: &str) {
 }
 
 /// What `refresh` does.
-async fn refresh(world: &World) {
+pub async fn refresh(world: &World) {
     let annotations = json!({ "imageset-controller.io/refresh": "once" });
     let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
     world.policies().patch("default", &PatchParams::default(), &patch).await.unwrap();
