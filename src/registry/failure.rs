@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
 use super::manifest::{ManifestProblem, Words};
+use super::object::Object;
 use super::redaction::cut;
 use crate::domain::RegistryFailureKind;
 use crate::domain::resolution::LONGEST_RETRY_AFTER_SECONDS;
@@ -137,7 +138,7 @@ impl From<ManifestProblem> for Trouble {
 #[derive(Deserialize)]
 struct ErrorBody {
     // At most 16 KiB long, as every refusal's body.
-    errors: Vec<ErrorEntry>,
+    errors: Vec<Object<ErrorEntry>>,
 }
 
 #[derive(Deserialize)]
@@ -157,8 +158,8 @@ struct Said {
 }
 
 fn said(headers: &HeaderMap, body: &[u8]) -> Said {
-    if let Ok(ErrorBody { errors }) = serde_json::from_slice(body)
-        && let Some(first) = errors.first()
+    if let Ok(Object(ErrorBody { errors })) = serde_json::from_slice(body)
+        && let Some(Object(first)) = errors.first()
     {
         let code = CODES.into_iter().find(|code| *code == first.code);
         return Said { code, text: format!(" {} {}", first.code, first.message).trim_end().to_owned() };

@@ -9,6 +9,7 @@ use oci_distribution::manifest::{
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::object::Object;
 use crate::domain::{Child, Digest, Platform, Presence};
 
 /// What we ask for, in the order in which we like it best.
@@ -108,7 +109,7 @@ struct Document {
     schema_version: Option<u64>,
     media_type: Option<String>,
     manifests: Option<Entries>,
-    config: Option<Descriptor>,
+    config: Option<Object<Descriptor>>,
     layers: Option<Vec<IgnoredAny>>,
     artifact_type: Option<String>,
     fs_layers: Option<IgnoredAny>,
@@ -130,7 +131,7 @@ impl<'de> Deserialize<'de> for Entries {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Entries, A::Error> {
                 let mut kept = Vec::new();
-                while let Some(entry) = entries.next_element()? {
+                while let Some(Object(entry)) = entries.next_element()? {
                     if kept.len() == MOST_ENTRIES {
                         return Err(serde::de::Error::invalid_length(MOST_ENTRIES + 1, &self));
                     }
@@ -155,7 +156,7 @@ struct Descriptor {
 struct Entry {
     media_type: Option<String>,
     digest: String,
-    platform: Option<EntryPlatform>,
+    platform: Option<Object<EntryPlatform>>,
 }
 
 #[derive(Deserialize)]
@@ -175,13 +176,13 @@ struct ConfigDocument {
     #[serde(rename = "os.version")]
     os_version: Option<String>,
     variant: Option<String>,
-    config: Option<ConfigSection>,
+    config: Option<Object<ConfigSection>>,
 }
 
 #[derive(Deserialize)]
 struct ConfigSection {
     #[serde(rename = "Labels")]
-    labels: Option<Labels>,
+    labels: Option<Object<Labels>>,
 }
 
 #[derive(Deserialize)]
@@ -207,7 +208,7 @@ fn quoting(unquoted: impl Into<String>, quoted: String) -> Words {
 /// See [`ManifestProblem`].
 pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest, ManifestProblem> {
     let header = content_type.map(essence).filter(|header| !header.is_empty());
-    let document: Document = serde_json::from_slice(bytes).map_err(|error| {
+    let Object(document): Object<Document> = serde_json::from_slice(bytes).map_err(|error| {
         let kind = header.as_deref().unwrap_or("no content type");
         let place = format!("that is no manifest (line {}, column {})", error.line(), error.column());
         invalid(quoting(format!("a body {place}"), format!("a body of {kind} {place}")))
@@ -228,7 +229,7 @@ pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest, Manife
     if let Some(Entries(entries)) = document.manifests {
         return Ok(Manifest::Index { children: children(&entries)?, media_type });
     }
-    let config = document.config.ok_or_else(|| invalid("an image without configuration"))?;
+    let Object(config) = document.config.ok_or_else(|| invalid("an image without configuration"))?;
     if document.layers.is_none() {
         return Err(invalid("an image without layers"));
     }
@@ -246,7 +247,7 @@ pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest, Manife
 /// # Errors
 /// It is no configuration, or names no platform.
 pub fn read_configuration(bytes: &[u8]) -> Result<ImageConfiguration, ManifestProblem> {
-    let document: ConfigDocument = serde_json::from_slice(bytes).map_err(|error| {
+    let Object(document): Object<ConfigDocument> = serde_json::from_slice(bytes).map_err(|error| {
         invalid(format!(
             "an image configuration that cannot be read (line {}, column {})",
             error.line(),
@@ -262,7 +263,7 @@ pub fn read_configuration(bytes: &[u8]) -> Result<ImageConfiguration, ManifestPr
         let quoted = format!("an image for {platform}, which no node is");
         return Err(unsupported(quoting("an image for a platform that no node is", quoted)));
     }
-    let version = document.config.and_then(|config| config.labels).and_then(|labels| labels.version);
+    let version = document.config.and_then(|Object(config)| config.labels).and_then(|Object(labels)| labels.version);
     Ok(ImageConfiguration { platform, version })
 }
 
@@ -310,7 +311,7 @@ fn children(entries: &[Entry]) -> Result<Vec<Child>, ManifestProblem> {
         match (entry.media_type.as_deref(), &entry.platform) {
             (Some(OCI_IMAGE_INDEX_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE), _) => nested += 1,
             (_, None) => nameless += 1,
-            (_, Some(platform)) => {
+            (_, Some(Object(platform))) => {
                 let platform = platform.narrowed()?;
                 if platform.is_unknown() {
                     attestations += 1;
@@ -458,6 +459,14 @@ mod tests {
             (with(index.clone(), "manifests", json!([{"digest": "sha256:../../etc/passwd"}])), None),
             (super::tests::index(&[entry("linux", "amd64/../x")]), None),
             (json!([]), None),
+            (json!([2, null, OCI_IMAGE_INDEX_MEDIA_TYPE, [entry("linux", "amd64")]]), Some(OCI_IMAGE_INDEX_MEDIA_TYPE)),
+            (
+                super::tests::index(&[
+                    json!([OCI_IMAGE_MEDIA_TYPE, Digest::of(b"x"), {"os": "linux", "architecture": "arm"}]),
+                ]),
+                None,
+            ),
+            (with(image(), "config", json!([IMAGE_DOCKER_CONFIG_MEDIA_TYPE, Digest::of(b"c")])), None),
         ] {
             let answer = read_json(&value, content_type);
             assert!(matches!(answer, Err(ManifestProblem::Invalid(_))), "{value} {content_type:?}: {answer:?}");

@@ -26,6 +26,7 @@ mod failure;
 mod login;
 mod manifest;
 mod memory;
+mod object;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod proxy;

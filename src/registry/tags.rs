@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use super::failure::Trouble;
+use super::object::Object;
 use super::session::{Question, Session};
 use crate::domain::{RegistryFailureKind, Release};
 
@@ -77,7 +78,7 @@ pub(super) async fn releases(session: &Session<'_>, repository: &str) -> Result<
 
 /// The releases of one page.
 pub(super) fn page(body: &[u8]) -> Result<BTreeSet<Release>, Trouble> {
-    let page: Page =
+    let Object(page): Object<Page> =
         serde_json::from_slice(body).map_err(|_| Trouble::invalid("a list of tags that cannot be read"))?;
     Ok(page.tags.map(|Releases(releases)| releases).unwrap_or_default())
 }

@@ -17,6 +17,7 @@ use super::challenge::BearerChallenge;
 use super::credentials::{Credential, Secret};
 use super::failure::Trouble;
 use super::memory::Authorization;
+use super::object::Object;
 use super::transport::{Ask, Reach, Transport};
 use crate::domain::RegistryFailureKind;
 
@@ -167,7 +168,7 @@ fn refresh_form(challenge: &BearerChallenge, scopes: &[String], token: &Secret) 
 
 /// The token in a token service's answer.
 pub(super) fn read(body: &[u8]) -> Result<Token, Trouble> {
-    let answer: TokenAnswer = serde_json::from_slice(body)
+    let Object(answer): Object<TokenAnswer> = serde_json::from_slice(body)
         .map_err(|_| Trouble::invalid("the token service answered something that is no token").of_whole_registry())?;
     let given = |token: Option<Secret>| token.filter(|token| !token.expose().is_empty());
     let token = given(answer.token)
@@ -273,7 +274,9 @@ mod tests {
             let body = format!(r#"{{"token": "abc", "expires_in": {expires}}}"#);
             assert_eq!(read(body.as_bytes()).unwrap().life, Duration::from_secs(life), "{expires}");
         }
-        for body in ["", "{}", r#"{"token": ""}"#, r#"{"token": "a\nb"}"#, r#"{"token": "é"}"#, r#"{"token": 1}"#] {
+        for body in
+            ["", "{}", r#"{"token": ""}"#, r#"{"token": "a\nb"}"#, r#"{"token": "é"}"#, r#"{"token": 1}"#, r#"["abc"]"#]
+        {
             assert_eq!(token(body).unwrap_err().kind, RegistryFailureKind::InvalidAnswer, "{body}");
         }
         let long = format!(r#"{{"token": "{}"}}"#, "a".repeat(LONGEST_TOKEN + 1));
