@@ -98,6 +98,11 @@ impl Scenario {
         !matches!(self, Self::FirstArming | Self::FirstInstall)
     }
 
+    /// Whether another operator version runs at the end.
+    pub const fn moves(self) -> bool {
+        matches!(self, Self::UnpreparedUpgrade | Self::StagedUpgrade | Self::SameNameSwap | Self::Rollback)
+    }
+
     /// Whether a fault makes sense here.
     pub fn allows(self, fault: Fault) -> bool {
         match fault {
