@@ -233,7 +233,8 @@ async fn a_stranger_with_the_operators_labels_changes_nothing() {
     let status = world.status().await;
     assert!(!status["gate"]["admittedImages"].to_string().contains(UNPREPARED), "{status}");
     assert_eq!(status["operator"]["version"], "v1.40.15");
-    world.set_image(&world.mirror.operator_image("v1.42.4")).await.unwrap();
+    // The API server follows the policy's status a moment later.
+    world.until_open(&world.mirror.operator_image("v1.42.4")).await;
     double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();
     world.until("Adopted", "True", "AdoptionComplete").await;
     assert_eq!(world.status().await["operator"]["version"], "v1.42.4", "the new operator has taken over");

@@ -302,9 +302,12 @@ async fn an_old_operator_that_is_being_ended_keeps_its_set_until_it_is_gone() {
     let new = world.mirror.operator_image("v1.42.4");
     let deployments = world.deployments();
     eventually("the roll-out to be complete", async || {
-        let status = deployments.get("tigera-operator").await.unwrap().status.unwrap();
-        (status.updated_replicas == Some(1) && status.replicas == Some(1) && status.ready_replicas == Some(1))
-            .then_some(())
+        let deployment = deployments.get("tigera-operator").await.unwrap();
+        let status = deployment.status.unwrap();
+        // The counts are those of the template that the controller has seen.
+        let seen = status.observed_generation == deployment.metadata.generation;
+        let counts = [status.updated_replicas, status.replicas, status.ready_replicas];
+        (seen && counts == [Some(1); 3]).then_some(())
     })
     .await;
     assert_eq!(cluster.pods().await.iter().filter(|pod| pod.0 == new).count(), 1);
