@@ -67,7 +67,7 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let file = std::fs::metadata(&binary).unwrap();
-    let mut measured = vec![Measured::limited("release_binary", file.len() as f64 / 1e6, 12.0, "MB")];
+    let mut measured = vec![Measured::limited("release_binary", file.len() as f64 / 1e6, 16.0, "MB")];
     if part.as_deref() == Some("slow-api") {
         measured.extend(slow_api::measure(&binary).await.unwrap());
     } else if part.as_deref() == Some("foreign") {
