@@ -19,8 +19,8 @@ const DOES: &[(&str, &str, &str, &str)] = &[
     ("imagePullSecrets=[{\"name\":\"a\"}]", "Deployment", "/imagePullSecrets", r#"[{"name":"a"}]"#),
     ("operatorNamespace=op", "Role op/imageset-controller", "/metadata/namespace", r#""op""#),
     ("operatorNamespace=op", "RoleBinding op/imageset-controller", "/metadata/namespace", r#""op""#),
-    ("pullSecrets=[\"a\",\"b\"]", "Role tigera-operator/imageset-controller", "/rules/2/resourceNames", r#"["a","b"]"#),
-    ("pullSecrets=[]", "Role tigera-operator/imageset-controller", "/rules/2", "null"),
+    ("pullSecrets=[\"a\",\"b\"]", "Role tigera-operator/imageset-controller", "/rules/3/resourceNames", r#"["a","b"]"#),
+    ("pullSecrets=[]", "Role tigera-operator/imageset-controller", "/rules/3", "null"),
     ("inspection.namespace=asked", "Role asked/imageset-controller", "/rules/0/resources", r#"["jobs"]"#),
     (
         "inspection.namespace=asked",
