@@ -140,7 +140,7 @@ impl Observer {
     /// The Deployment and the pods of its ReplicaSets, followed by UID: labels are anybody's to set.
     ///
     /// Pods are read before ReplicaSets, so that the ReplicaSet of each pod that is listed existed when ReplicaSets are listed. The
-    /// Deployment is read before and after both: while its generation is the same, its template is the one that the pods were
+    /// Deployment is read before and after the pods: while its generation is the same, its template is the one that the pods were
     /// listed under. Another order can take the pods of one template for those of another.
     async fn operator(
         &self,
@@ -157,8 +157,11 @@ impl Observer {
         let mut reads = 0;
         loop {
             reads += 1;
-            let pods = self.pods_of(location, &deployment).await;
-            let after = match self.deployment(location).await {
+            let listed = self.labelled_pods(location, &deployment).await;
+            let (replica_sets, after) =
+                futures::join!(self.replica_sets_of(location, &deployment), self.deployment(location));
+            let pods = self.controlled(location, listed, replica_sets);
+            let after = match after {
                 Read::Known(Some(after)) => after,
                 Read::Known(None) => return (Read::Known(None), Read::Known(Vec::new())),
                 Read::KindMissing => return (Read::KindMissing, Read::KindMissing),
@@ -180,28 +183,41 @@ impl Observer {
         read(&what, api.get_opt(&location.deployment)).await
     }
 
-    /// The pods that the ReplicaSets of this Deployment control.
-    async fn pods_of(&self, location: &OperatorLocation, deployment: &Deployment) -> Read<Vec<OperatorPod>> {
-        let selected = ListParams::default().labels(&selector(deployment));
+    /// The pods that this Deployment's selector selects, whoever made them.
+    async fn labelled_pods(&self, location: &OperatorLocation, deployment: &Deployment) -> Read<Vec<Pod>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &location.namespace);
         let what = format!("list pods in {}", location.namespace);
-        let pods = match read(&what, api.list(&selected)).await {
-            Read::Known(pods) => pods.items,
-            Read::KindMissing => return Read::KindMissing,
-            Read::Failed(failure) => return Read::Failed(failure),
-        };
+        let selected = ListParams::default().labels(&selector(deployment));
+        map(read(&what, api.list(&selected)).await, |pods| pods.items)
+    }
+
+    /// The UIDs of the ReplicaSets that this Deployment controls.
+    async fn replica_sets_of(&self, location: &OperatorLocation, deployment: &Deployment) -> Read<Vec<String>> {
         let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &location.namespace);
         let what = format!("list replicasets.apps in {}", location.namespace);
-        let replica_sets = match read(&what, api.list_metadata(&selected)).await {
-            Read::Known(replica_sets) => replica_sets.items,
-            Read::KindMissing => return Read::KindMissing,
-            Read::Failed(failure) => return Read::Failed(failure),
+        let selected = ListParams::default().labels(&selector(deployment));
+        map(read(&what, api.list_metadata(&selected)).await, |replica_sets| {
+            let owned = replica_sets.items.into_iter().filter(|one| {
+                controller_of(&one.metadata, "Deployment")
+                    .is_some_and(|uid| Some(uid) == deployment.metadata.uid.as_deref())
+            });
+            owned.filter_map(|one| one.metadata.uid).collect()
+        })
+    }
+
+    /// The pods that one of these ReplicaSets controls.
+    fn controlled(
+        &self,
+        location: &OperatorLocation,
+        pods: Read<Vec<Pod>>,
+        replica_sets: Read<Vec<String>>,
+    ) -> Read<Vec<OperatorPod>> {
+        let (pods, owned) = match (pods, replica_sets) {
+            (Read::Known(pods), Read::Known(owned)) => (pods, owned),
+            (Read::Failed(failure), _) | (_, Read::Failed(failure)) => return Read::Failed(failure),
+            _ => return Read::KindMissing,
         };
-        let owned = replica_sets.iter().filter(|one| {
-            controller_of(&one.metadata, "Deployment")
-                .is_some_and(|uid| Some(uid) == deployment.metadata.uid.as_deref())
-        });
-        let owned = owned.filter_map(|one| one.metadata.uid.clone());
+        let owned = owned.into_iter();
         let mut known = self.replica_sets.lock().unwrap_or_else(PoisonError::into_inner);
         Read::Known(known.pods(location, owned, &pods))
     }

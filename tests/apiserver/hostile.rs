@@ -188,10 +188,11 @@ async fn a_stranger_with_the_operators_labels_changes_nothing() {
     world.operator("v1.40.15").await;
     let double = world.double(|_| {});
 
-    // A pod that claims to be the operator's, and is Ready. Another claims a ReplicaSet that there is not.
+    // A pod that claims to be the operator's, and is Ready. Another claims a ReplicaSet that there is not. Its name is not one of the
+    // operator's: the recorder goes by names, the product by UIDs.
     let pods: Api<Pod> = Api::namespaced(world.client.clone(), "tigera-operator");
     let owner = json!([{
-        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "tigera-operator-1", "uid": "0f3a", "controller": true,
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "stranger-1", "uid": "0f3a", "controller": true,
     }]);
     for (name, image, owners) in
         [("stranger", UNPREPARED, json!([])), ("orphan", "quay.io/tigera/operator:v1.42.4", owner)]
@@ -237,7 +238,10 @@ async fn a_stranger_with_the_operators_labels_changes_nothing() {
     world.until_open(&world.mirror.operator_image("v1.42.4")).await;
     double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();
     world.until("Adopted", "True", "AdoptionComplete").await;
-    assert_eq!(world.status().await["operator"]["version"], "v1.42.4", "the new operator has taken over");
+    eventually("the new operator to have taken over", async || {
+        (world.status().await["operator"]["version"] == "v1.42.4").then_some(())
+    })
+    .await;
     double.stop().await;
     world.finish(&[&controller]).await;
 }
