@@ -14,12 +14,11 @@ use tokio::net::TcpStream;
 
 use crate::Measured;
 use crate::memory::mebibytes;
-use crate::reaction::{set_the_scene, versions};
+use crate::reaction::{push, set_the_scene, versions};
 use crate::testbox::crds::Kind;
 use crate::testbox::process::Folders;
 use crate::testbox::recorder::Watched;
-use crate::testbox::rules::Variant;
-use crate::testbox::{ControlPlane, Controller, Registry, images};
+use crate::testbox::{ControlPlane, Controller, Registry};
 
 const HANGING: usize = 64;
 const PROBES: usize = 20;
@@ -34,10 +33,7 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     let client = control_plane.client();
     let registry = Registry::start(crate::testbox::Kind::Anonymous).await?;
     let newest = versions().pop().context("no versions")?;
-    let names = newest.names_of(Variant::Calico);
-    let references: Vec<String> =
-        names.iter().filter_map(|name| newest.default_reference(Variant::Calico, name, false)).collect();
-    images::push_release(&registry.access()?, &references, None).await?;
+    push(&registry, &newest).await?;
     set_the_scene(&client, &registry.host(), &newest).await?;
     let folders = Folders::create("bench-foreign-controller")?;
     let start = async |instance: &'static str| {

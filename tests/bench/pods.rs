@@ -19,12 +19,11 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use self::server::{Fails, MadeUpPods, PODS};
 use crate::Measured;
 use crate::memory::{mebibytes, processor_time};
-use crate::reaction::{set_the_scene, versions};
+use crate::reaction::{push, set_the_scene, versions};
 use crate::statistics::median;
 use crate::testbox::process::Folders;
 use crate::testbox::recorder::Watched;
-use crate::testbox::rules::Variant;
-use crate::testbox::{ControlPlane, Controller, Registry, images};
+use crate::testbox::{ControlPlane, Controller, Registry};
 
 /// Pods that change while the controller's processor time is measured.
 const UPDATES: usize = 10_000;
@@ -39,10 +38,7 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     let client = control_plane.client();
     let registry = Registry::start(crate::testbox::Kind::Anonymous).await?;
     let newest = versions().pop().context("no versions")?;
-    let names = newest.names_of(Variant::Calico);
-    let references: Vec<String> =
-        names.iter().filter_map(|name| newest.default_reference(Variant::Calico, name, false)).collect();
-    images::push_release(&registry.access()?, &references, None).await?;
+    push(&registry, &newest).await?;
     set_the_scene(&client, &registry.host(), &newest).await?;
 
     let folders = Folders::create("bench-pods-controller")?;

@@ -66,10 +66,7 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     let proxy = Proxy::start(registry.host()).await?;
     let versions = versions();
     for rules in &versions {
-        let names = rules.names_of(Variant::Calico);
-        let references: Vec<String> =
-            names.iter().filter_map(|name| rules.default_reference(Variant::Calico, name, false)).collect();
-        images::push_release(&registry.access()?, &references, None).await?;
+        push(&registry, rules).await?;
     }
     let (first, rest) = versions.split_first().context("no versions")?;
     set_the_scene(&client, proxy.host(), first).await?;
@@ -106,6 +103,15 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
         // The Lease is renewed; nothing else is written.
         Measured::limited("steady_state_writes", writes as f64, 0.0, "writes"),
     ])
+}
+
+/// Pushes the images of a release.
+pub async fn push(registry: &Registry, rules: &OperatorRules) -> Result<()> {
+    let names = rules.names_of(Variant::Calico);
+    let references: Vec<String> =
+        names.iter().filter_map(|name| rules.default_reference(Variant::Calico, name, false)).collect();
+    images::push_release(&registry.access()?, &references, None).await?;
+    Ok(())
 }
 
 pub async fn set_the_scene(client: &Client, registry: &str, first: &OperatorRules) -> Result<()> {

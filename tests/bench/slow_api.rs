@@ -12,13 +12,12 @@ use serde_json::json;
 
 use crate::Measured;
 use crate::proxy::Proxy;
-use crate::reaction::{move_operator, set_the_scene, settle, stored, versions};
+use crate::reaction::{move_operator, push, set_the_scene, settle, stored, versions};
 use crate::statistics::median;
 use crate::testbox::api_proxy::{forward, in_front_of};
 use crate::testbox::crds::Kind;
 use crate::testbox::process::{Folders, Process};
-use crate::testbox::rules::Variant;
-use crate::testbox::{ControlPlane, Registry, apply_yaml, images};
+use crate::testbox::{ControlPlane, Registry, apply_yaml};
 
 /// What each request to the API server takes longer.
 const DELAY: Duration = Duration::from_millis(300);
@@ -37,10 +36,7 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     let mut versions = versions();
     let versions = versions.split_off(versions.len() - ROUNDS - 1);
     for rules in &versions {
-        let names = rules.names_of(Variant::Calico);
-        let references: Vec<String> =
-            names.iter().filter_map(|name| rules.default_reference(Variant::Calico, name, false)).collect();
-        images::push_release(&registry.access()?, &references, None).await?;
+        push(&registry, rules).await?;
     }
     let (first, rest) = versions.split_first().context("no versions")?;
     set_the_scene(&client, proxy.host(), first).await?;
