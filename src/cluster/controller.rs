@@ -14,7 +14,6 @@ use kube::{Client, ResourceExt};
 use super::POLICY_NAME;
 use super::answers::RegistryAnswers;
 use super::apply::Applier;
-use super::client::{REQUEST_DEADLINE, within};
 use super::nodes::NodePlatforms;
 use super::observe::Observer;
 use super::pass::{Passed, Passes};
@@ -40,7 +39,6 @@ const SOON: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 struct Context {
-    client: Client,
     passes: Passes,
     watches: Watches,
     metrics: Arc<Metrics>,
@@ -95,7 +93,7 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
         begun_refresh: Mutex::default(),
         judged: Mutex::default(),
     };
-    let context = Context { client: client.clone(), passes, watches, metrics, failures: Mutex::default() };
+    let context = Context { passes, watches, metrics, failures: Mutex::default() };
     let policies: Api<ImageSetPolicy> = Api::all(client);
     let controller = Controller::new(policies, watcher::Config::default());
     let known = controller.store();
@@ -129,13 +127,10 @@ async fn reconcile(policy: Arc<ImageSetPolicy>, context: Arc<Context>) -> Result
     if name != POLICY_NAME {
         return Ok(Action::await_change());
     }
-    // The watch's copy may be older than our own last status; a pass compares with that.
-    let policies: Api<ImageSetPolicy> = Api::all(context.client.clone());
     let started = tokio::time::Instant::now();
     let pass = async {
         for _ in 0..STARTS {
-            let policy = within(REQUEST_DEADLINE, policies.get_opt(&name)).await?;
-            let Some(policy) = policy else { return Ok(Reconciled::Gone) };
+            let Some(policy) = context.passes.policy().await? else { return Ok(Reconciled::Gone) };
             context.watches.watch_operator_in(&policy.spec.operator.namespace);
             if let Some((passed, next)) = context.passes.make(&policy).await? {
                 return Ok(Reconciled::Done(Box::new(passed), next));

@@ -299,10 +299,18 @@ impl Passes {
         Planned { decision: decide(&snapshot, Catalogue::embedded()), snapshot, ..planned }
     }
 
+    /// The policy as it is now. The watch's copy may be older than the controller's own last status.
+    ///
+    /// # Errors
+    /// The API server's, or it did not answer in time.
+    pub async fn policy(&self) -> Result<Option<ImageSetPolicy>, kube::Error> {
+        within(REQUEST_DEADLINE, self.policies.get_opt(POLICY_NAME)).await
+    }
+
     /// Whether the policy still asks for what it asked for when this reconcile began.
     async fn is_unchanged(&self, policy: &ImageSetPolicy) -> Result<bool, kube::Error> {
         let asks = |policy: &ImageSetPolicy| (policy.uid(), policy.metadata.generation, policy.annotations().clone());
-        let now = within(REQUEST_DEADLINE, self.policies.get_opt(POLICY_NAME)).await?;
+        let now = self.policy().await?;
         Ok(now.is_some_and(|now| asks(&now) == asks(policy)))
     }
 
