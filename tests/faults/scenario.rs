@@ -98,9 +98,11 @@ impl Scenario {
         !matches!(self, Self::FirstArming | Self::FirstInstall)
     }
 
-    /// Whether another operator version runs at the end.
-    pub const fn moves(self) -> bool {
-        matches!(self, Self::UnpreparedUpgrade | Self::StagedUpgrade | Self::SameNameSwap | Self::Rollback)
+    /// Whether this is the record of a version that does not run at the end.
+    pub fn leaves(self, record: &str) -> bool {
+        let of = |version: &str| record.contains(&format!("operator: {version}\n"));
+        let moves = matches!(self, Self::UnpreparedUpgrade | Self::StagedUpgrade | Self::SameNameSwap | Self::Rollback);
+        moves || (self.is_armed() && of(OLD.1))
     }
 
     /// Whether a fault makes sense here.
