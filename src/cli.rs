@@ -46,8 +46,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use crate::domain::required::Feature;
-use crate::domain::{Catalogue, OperatorImages, Release, Variant};
+use crate::catalogue::Catalogue;
+use crate::model::feature::Feature;
+use crate::model::operator_images::OperatorImages;
+use crate::model::release::{Release, Variant};
 use output::{Answer, Failure};
 
 /// Keeps a Calico cluster that is pinned by digest upgradable: builds, verifies and applies the tigera-operator's

@@ -1,18 +1,20 @@
 //! imageset-controller: keeps a Calico cluster that is pinned by digest upgradable with no hands.
 //!
-//! One way through the house: [`cluster`] observes, [`domain`] decides, [`cluster`] applies and reports.
+//! One way through the house: [`cluster`] observes, [`rules`] decide, [`cluster`] applies and reports.
 //! `docs/architecture.md` is the map.
 
 pub mod api;
+pub mod catalogue;
 pub mod cli;
 pub mod cluster;
-pub mod domain;
 pub mod http;
 pub mod inspection;
 pub mod manifest;
 pub mod metrics;
+pub mod model;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 pub mod registry;
+pub mod rules;
 pub mod telemetry;
 pub mod traffic;

@@ -18,8 +18,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::domain::finding::Reason;
-use crate::domain::report::Report;
+use crate::model::reason::Reason;
+use crate::model::report::Report;
 use crate::traffic::Traffic;
 use table::Described;
 

@@ -9,11 +9,14 @@ pub use crate::registry::properties::{
     challenge, connect_answer, docker_config, error_body, manifest, rate_headers, tags_page, token_answer,
 };
 
-use crate::domain::explain::Words;
-use crate::domain::{Catalogue, ImageName, Reference, RegistryLayout};
+use crate::catalogue::Catalogue;
 use crate::inspection::output;
 use crate::manifest::{self, Found};
+use crate::model::image_name::ImageName;
+use crate::model::reference::Reference;
+use crate::model::registry_layout::RegistryLayout;
 use crate::registry::properties::asked_where_it_says;
+use crate::rules::explain::operator_messages::Words;
 
 /// A reference reads back as it was written, goes to the host that it names, and is placed as the operator does it. The first
 /// line is the reference, the next three are `registry`, `imagePath` and `imagePrefix`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::foreign_text::cut;
+use crate::model::foreign_text::cut;
 
 /// Whole hours, minutes and seconds in this order, each at most once; the subset of Go's durations that people write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::{ApiResource, ClusterResourceScope, GroupVersionKind, Resource};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::foreign_text;
+use crate::model::foreign_text;
 
 /// API group of the operator.
 pub const GROUP: &str = "operator.tigera.io";

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, 
 use kube::Resource;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::foreign_text;
+use crate::model::foreign_text;
 
 /// A Pod.
 #[derive(Resource, Debug, Clone, Default, Serialize, Deserialize)]

@@ -9,8 +9,12 @@ use clap::{Args, ValueEnum};
 use super::output::{Answer, Failure};
 use super::registry::{self, AccessArguments, LayoutArguments, Registries, flags_of};
 use super::{VariantArgument, known_images, runtime};
-use crate::domain::answer::Hints;
-use crate::domain::{Digest, ImageName, Reference, RegistryLayout, Release};
+use crate::model::digest::Digest;
+use crate::model::image_name::ImageName;
+use crate::model::lookups::Hints;
+use crate::model::reference::Reference;
+use crate::model::registry_layout::RegistryLayout;
+use crate::model::release::Release;
 
 /// Print a script that copies the images of operator releases into another registry, by digest and for all platforms.
 ///

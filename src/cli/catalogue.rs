@@ -10,8 +10,8 @@ use clap::{Args, Subcommand};
 
 use super::columns;
 use super::output::{Answer, Failure};
-use crate::domain::Catalogue;
-use crate::domain::catalogue::{Addition, FILE_NAME};
+use crate::catalogue::Catalogue;
+use crate::catalogue::{Addition, FILE_NAME};
 use crate::inspection::output;
 
 /// The largest data file that is read, in bytes.

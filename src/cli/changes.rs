@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::Digest;
+use crate::model::digest::Digest;
 
 /// Entries that are not the same: `calico/node: sha256:0123456789ab → sha256:ba9876543210`.
 pub(super) fn of(have: &BTreeMap<&str, &str>, want: &BTreeMap<&str, String>) -> Vec<String> {

@@ -14,13 +14,18 @@ use super::connection::{self, Connection, POLICY};
 use super::output::{Answer, Failure, note};
 use super::runtime;
 use crate::api::{Gate, ImageSetPolicy, ImageSetPolicySpec, Inspection, Interval, Mode, POLICY_NAME};
+use crate::catalogue::Catalogue;
 use crate::cluster::apply::Applier;
 use crate::cluster::observe::Observer;
 use crate::cluster::records::Records;
-use crate::domain::decision::PruneImageSet;
-use crate::domain::gate::SeenGate;
-use crate::domain::snapshot::{Read, StoredImageSet};
-use crate::domain::{Action, Catalogue, Reason, Snapshot, decide};
+use crate::model::action::Action;
+use crate::model::action::PruneImageSet;
+use crate::model::gate::SeenGate;
+use crate::model::read::Read;
+use crate::model::reason::Reason;
+use crate::model::snapshot::Snapshot;
+use crate::model::stored_image_set::StoredImageSet;
+use crate::rules::decide::decide;
 
 /// Name of the controller's Lease.
 const LEASE: &str = "imageset-controller";

@@ -6,9 +6,11 @@ use serde_yaml_ng::Value;
 
 use super::files;
 use super::output::{Answer, Failure};
-use crate::domain::explain::{Row, TABLE, Words};
-use crate::domain::finding::Reason;
-use crate::domain::pods::{PullFailureKind, classify};
+use crate::model::pods::PullFailureKind;
+use crate::model::reason::Reason;
+use crate::rules::explain::kubelet_messages::classify;
+use crate::rules::explain::operator_messages::Words;
+use crate::rules::explain::{Row, TABLE};
 
 /// Say what a message of a TigeraStatus, an event or a pod means, and what helps.
 ///

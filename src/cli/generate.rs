@@ -16,9 +16,16 @@ use super::connection::Connection;
 use super::output::{Answer, Failure};
 use super::registry::{AccessArguments, LayoutArguments, Registries, flags_of, hint};
 use super::{FeatureArgument, VariantArgument, image_set, runtime};
-use crate::domain::finding::{Reason, Severity};
-use crate::domain::imageset::CompleteImageSet;
-use crate::domain::{Action, Decision, ImageName, Platform, Reference, Release, answer::Answer as Of, decide};
+use crate::model::action::Action;
+use crate::model::decision::Decision;
+use crate::model::image_name::ImageName;
+use crate::model::image_set::CompleteImageSet;
+use crate::model::lookups::Answer as Of;
+use crate::model::platform::Platform;
+use crate::model::reason::{Reason, Severity};
+use crate::model::reference::Reference;
+use crate::model::release::Release;
+use crate::rules::decide::decide;
 use wanted::Wanted;
 
 /// Rounds of questions and answers until a decision has no more questions; a set needs one.
@@ -193,7 +200,7 @@ impl Arguments {
             let files = format!("--version-file {} --images-file {}", version.display(), images.display());
             command = vec!["imageset-controller generate".to_owned(), files];
         }
-        if matches!(one.settings.variant, crate::domain::Variant::Enterprise) {
+        if matches!(one.settings.variant, crate::model::release::Variant::Enterprise) {
             command.push("--variant Enterprise".to_owned());
         }
         if one.settings.fips {

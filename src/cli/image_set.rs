@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 
 use super::output::Failure;
 use crate::api::operator::{ImageEntry, ImageSet};
-use crate::domain::imageset::{CompleteImageSet, OPERATOR_ANNOTATION};
-use crate::domain::{Digest, ImageName, ImageSetName, Release};
+use crate::model::digest::Digest;
+use crate::model::image_name::ImageName;
+use crate::model::image_set::{CompleteImageSet, OPERATOR_ANNOTATION};
+use crate::model::release::{ImageSetName, Release};
 
 /// The object without the label that would make it the controller's: a file belongs to whoever keeps it.
 pub(super) fn object(set: &CompleteImageSet) -> ImageSet {

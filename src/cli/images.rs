@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output::{Answer, Failure};
 use super::{VariantArgument, known_images};
-use crate::domain::Release;
+use crate::model::release::Release;
 
 /// Print the default image references of operator releases, for mirroring.
 ///

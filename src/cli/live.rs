@@ -8,13 +8,21 @@ use super::connection::{self, Connection};
 use super::output::Failure;
 use super::registry::Registries;
 use super::unknown_release;
+use crate::catalogue::Catalogue;
 use crate::cluster::pass::{self, Passed};
 use crate::cluster::registry_access::registry_access;
-use crate::domain::decision::KnownOperator;
-use crate::domain::finding::Reason;
-use crate::domain::report::Outcome;
-use crate::domain::settings::InstallationSettings;
-use crate::domain::{Catalogue, ConditionType, Feature, OperatorImages, Platform, Release, Report, decide, lists_of};
+use crate::model::decision::KnownOperator;
+use crate::model::feature::Feature;
+use crate::model::operator_images::OperatorImages;
+use crate::model::outcome::Outcome;
+use crate::model::platform::Platform;
+use crate::model::reason::ConditionType;
+use crate::model::reason::Reason;
+use crate::model::release::Release;
+use crate::model::report::Report;
+use crate::model::settings::InstallationSettings;
+use crate::rules::decide::decide;
+use crate::rules::version::effective_catalogue::lists_of;
 
 /// An answer can lead to another question: the running operator's, then the target's.
 const ROUNDS: usize = 3;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::domain::foreign_text::{for_terminal, without_controls};
+use crate::model::foreign_text::{for_terminal, without_controls};
 
 /// Exit code for "it is not as it should be".
 const DRIFTED: u8 = 1;

@@ -6,9 +6,11 @@ use clap::Args;
 use super::output::{Answer, Failure, note};
 use super::registry::{self, AccessArguments, Registries};
 use super::{files, runtime};
-use crate::domain::answer::Hints;
-use crate::domain::{Digest, Reference, RegistryFailureKind};
 use crate::manifest::{self, Found, KustomizedImage, OperatorImage};
+use crate::model::digest::Digest;
+use crate::model::lookups::Hints;
+use crate::model::reference::Reference;
+use crate::model::registry_failure::RegistryFailureKind;
 
 /// What manifests, kustomizations and charts of its makers call the operator's image.
 const OPERATOR: &str = "quay.io/tigera/operator";

@@ -15,12 +15,17 @@ use super::output::{Answer, Failure, note};
 use super::what_if::WhatIf;
 use super::{image_set, recorded, runtime, screen};
 use crate::api::{self, ImageSetPolicy, ImageSetPolicySpec, POLICY_NAME};
+use crate::catalogue::Catalogue;
 use crate::cluster::answers::RegistryAnswers;
 use crate::cluster::{pass, status};
-use crate::domain::report::Outcome;
-use crate::domain::settings::Mode;
-use crate::domain::{Catalogue, Decision, Finding, GoalState, Report, Snapshot, decide};
+use crate::model::decision::{Decision, GoalState};
+use crate::model::finding::Finding;
+use crate::model::outcome::Outcome;
+use crate::model::report::Report;
+use crate::model::settings::Mode;
+use crate::model::snapshot::Snapshot;
 use crate::registry::{RegistryClient, RegistryClientSettings};
+use crate::rules::decide::decide;
 
 /// Show what the controller would do now, and why; changes nothing.
 ///

@@ -12,7 +12,7 @@ use super::runtime;
 use crate::api::requests::{MOST_REQUESTED, PREPARE_ANNOTATION, entries, version_and_time};
 use crate::api::{ImageSetPolicy, Interval, Mode, PreparedSet, PreparedState};
 use crate::cluster::settings::prepare_version;
-use crate::domain::Reason;
+use crate::model::reason::Reason;
 
 /// How often the annotation is read and written again when somebody else changes the policy at the same moment.
 const TRIES: usize = 10;

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use serde_yaml_ng::Value;
 
 use super::output::Failure;
-use crate::domain::Snapshot;
+use crate::model::snapshot::Snapshot;
 
 /// Stands where something was taken out.
 const REDACTED: &str = "redacted";
@@ -98,8 +98,10 @@ const PUNCTUATION: &[char] = &[':', ',', '.', ';', ')', '\'', '\\'];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::answer::Answer;
-    use crate::domain::{Catalogue, RegistryFailure, RegistryFailureKind, decide};
+    use crate::catalogue::Catalogue;
+    use crate::model::lookups::Answer;
+    use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
+    use crate::rules::decide::decide;
 
     #[test]
     fn what_a_registry_said_is_told_without_credentials_and_leads_to_the_same_plan() {

@@ -10,9 +10,12 @@ use clap::Args;
 
 use super::credential_helpers::CredentialHelpers;
 use super::output::{Failure, Progress, note};
-use crate::domain::answer::{Answer as Of, Hints, OperatorImage};
-use crate::domain::finding::Reason;
-use crate::domain::{Reference, RegistryFailure, RegistryLayout, ResolvedImage};
+use crate::model::lookups::{Answer as Of, Hints, OperatorImage};
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::registry_failure::RegistryFailure;
+use crate::model::registry_layout::RegistryLayout;
+use crate::model::resolved_image::ResolvedImage;
 use crate::registry::{
     Access, DockerConfig, InvalidDockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings,
 };

@@ -10,8 +10,8 @@ use crate::api::{
     ComponentStatus, Finding, ImageSetPolicy, ImageSetPolicyStatus, Mode, PendingWorkload, PlanAction, PreparedSet,
     PreparedState, RetainedSet,
 };
-use crate::domain::stored_time::elapsed;
-use crate::domain::{ConditionType, Reason, Severity};
+use crate::model::reason::{ConditionType, Reason, Severity};
+use crate::model::stored_time::elapsed;
 
 /// Between two columns.
 const GAP: &str = "   ";

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use super::files;
 use super::output::Failure;
-use crate::domain::Feature;
-use crate::domain::settings::InstallationSettings;
 use crate::manifest;
+use crate::model::feature::Feature;
+use crate::model::settings::InstallationSettings;
 
 /// What was read so far.
 #[derive(Default)]

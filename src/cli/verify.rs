@@ -13,9 +13,15 @@ use super::connection::Connection;
 use super::output::{Answer, Failure};
 use super::registry::{AccessArguments, LayoutArguments, Registries};
 use super::{FeatureArgument, VariantArgument, runtime};
-use crate::domain::answer::Hints;
-use crate::domain::verification::{Asked, Mismatch, by_registry, by_rules, of_operator};
-use crate::domain::{Digest, ImageName, Platform, Reference, RegistryFailure, Release, ResolvedImage};
+use crate::model::digest::Digest;
+use crate::model::image_name::ImageName;
+use crate::model::lookups::Hints;
+use crate::model::platform::Platform;
+use crate::model::reference::Reference;
+use crate::model::registry_failure::RegistryFailure;
+use crate::model::release::Release;
+use crate::model::resolved_image::ResolvedImage;
+use crate::rules::verification::{Asked, Mismatch, by_registry, by_rules, of_operator};
 use sets::Checked;
 
 /// Compare ImageSets with the rules of their operator version and with the registry.

@@ -4,7 +4,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{Answer, Failure};
-use crate::domain::{Catalogue, Release};
+use crate::catalogue::Catalogue;
+use crate::model::release::Release;
 
 /// Print the version of this build, and which operator releases it knows.
 #[derive(Debug, Args)]

@@ -6,9 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 
 use super::changes;
-use crate::domain::settings::InstallationSettings;
-use crate::domain::snapshot::Read;
-use crate::domain::{Action, Decision, GoalState, Reason, Snapshot};
+use crate::model::action::Action;
+use crate::model::decision::{Decision, GoalState};
+use crate::model::read::Read;
+use crate::model::reason::Reason;
+use crate::model::settings::InstallationSettings;
+use crate::model::snapshot::Snapshot;
 
 /// An Installation that is not so yet.
 #[derive(Debug, Clone, Args)]

@@ -9,9 +9,13 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::domain::answer::{Answer, Answers, OperatorImage, Questions};
-use crate::domain::resolution::Retry;
-use crate::domain::{Platform, Reference, RegistryFailure, Release, ResolvedImage};
+use crate::model::lookups::{Answer, Answers, OperatorImage, Questions};
+use crate::model::platform::Platform;
+use crate::model::reference::Reference;
+use crate::model::registry_failure::RegistryFailure;
+use crate::model::registry_failure::Retry;
+use crate::model::release::Release;
+use crate::model::resolved_image::ResolvedImage;
 use crate::registry::{Access, RegistryClient};
 
 /// The first and the longest pause before a failure is asked again.

@@ -23,14 +23,14 @@ use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::Inspection;
 use crate::api::operator::{ImageEntry, ImageSet};
 use crate::api::workload::Job;
-use crate::domain::Action;
-use crate::domain::decision::{Motive, Precondition, PruneImageSet, StartInspection, StoreImageSet};
-use crate::domain::foreign_text::escaped;
-use crate::domain::gate::Enforcement;
-use crate::domain::imageset::OPERATOR_ANNOTATION;
-use crate::domain::report::{ActionFailure, Outcome};
 use crate::inspection::job::{self, LABEL};
 use crate::metrics::Results;
+use crate::model::action::Action;
+use crate::model::action::{Motive, Precondition, PruneImageSet, StartInspection, StoreImageSet};
+use crate::model::foreign_text::escaped;
+use crate::model::gate::Enforcement;
+use crate::model::image_set::OPERATOR_ANNOTATION;
+use crate::model::outcome::{ActionFailure, Outcome};
 
 /// The longest that one write may take.
 const WRITE_DEADLINE: Duration = Duration::from_secs(15);
@@ -322,7 +322,7 @@ impl Applier {
 
 fn image_set_object(store: &StoreImageSet) -> ImageSet {
     let set = &store.set;
-    let entry = |(name, digest): (&crate::domain::ImageName, &crate::domain::Digest)| ImageEntry {
+    let entry = |(name, digest): (&crate::model::image_name::ImageName, &crate::model::digest::Digest)| ImageEntry {
         image: name.to_string(),
         digest: digest.to_string(),
     };

@@ -22,9 +22,9 @@ use super::records::Records;
 use super::status::StatusWriter;
 use super::watches::Watches;
 use crate::api::ImageSetPolicy;
-use crate::domain::inspection;
 use crate::metrics::Metrics;
 use crate::registry::{RegistryClient, RegistryClientSettings};
+use crate::rules::version::inspection;
 
 /// Several changes at once are one pass; a lone one is not held up noticeably.
 const DEBOUNCE: Duration = Duration::from_millis(2);

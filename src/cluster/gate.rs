@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::FIELD_MANAGER;
 use super::observe::read;
 use crate::api::{ImageSetPolicy, POLICY_NAME};
-use crate::domain::gate::{Enforcement, SeenGate};
-use crate::domain::snapshot::Read;
+use crate::model::gate::{Enforcement, SeenGate};
+use crate::model::read::Read;
 
 /// Name of both objects.
 pub(super) const NAME: &str = "imageset-controller-gate";

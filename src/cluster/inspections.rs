@@ -11,13 +11,13 @@ use kube::{Client, ResourceExt};
 
 use super::observe::read;
 use crate::api::workload::{Job, Pod};
-use crate::domain::Digest;
-use crate::domain::foreign_text::escaped;
-use crate::domain::inspection::{InspectionJob, JobState};
-use crate::domain::snapshot::Read;
 use crate::inspection::job::{self, CONTAINERS, LABEL};
 use crate::inspection::outcome::{self, Progress, Trouble};
 use crate::inspection::output;
+use crate::model::digest::Digest;
+use crate::model::foreign_text::escaped;
+use crate::model::inspection::{InspectionJob, JobState};
+use crate::model::read::Read;
 
 /// The Jobs of one cluster.
 pub struct InspectionJobs {

@@ -12,7 +12,7 @@ use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::FIELD_MANAGER;
-use crate::domain::stored_time::elapsed;
+use crate::model::stored_time::elapsed;
 
 /// How long a Lease holds that nobody renews, where it does not say so.
 const DURATION: Duration = Duration::from_secs(15);

@@ -18,9 +18,11 @@ use tokio::sync::watch;
 
 use super::observe::read;
 use super::pods::slim_metadata;
-use crate::domain::foreign_text::{self, escaped};
-use crate::domain::snapshot::{Read, ReadFailure};
-use crate::domain::{NodePlatform, Platform, Snapshot, UnknownNode};
+use crate::model::foreign_text;
+use crate::model::foreign_text::escaped;
+use crate::model::platform::{NodePlatform, Platform, UnknownNode};
+use crate::model::read::{Read, ReadFailure};
+use crate::model::snapshot::Snapshot;
 
 /// Nodes per page for the command line.
 const PAGE: u32 = 500;

@@ -25,20 +25,31 @@ use crate::api::operator::{FEATURE_KINDS, INSTALLATION_NAME, INSTALLATION_OVERLA
 use crate::api::requests::{LONGEST_REFRESH, PREPARE_ANNOTATION, REFRESH_ANNOTATION};
 use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec};
 use crate::api::{self, ImageSetPolicy};
-use crate::domain::discovery::Discovery;
-use crate::domain::finding::{Finding, Reason};
-use crate::domain::foreign_text::{self, escaped};
-use crate::domain::imageset::OPERATOR_ANNOTATION;
-use crate::domain::imageset::Origin;
-use crate::domain::inspection::Inspections;
-use crate::domain::report::{Condition, Status, Swap};
-use crate::domain::retention::Retained;
-use crate::domain::settings::{InstallationSettings, OperatorLocation, Settings};
-use crate::domain::snapshot::{
-    ComponentStatus, Degraded, Installation, OperatorDeployment, OperatorPod, Read, ReadFailure, Remembered,
-    StoredImage, StoredImageSet, Workload,
-};
-use crate::domain::{ConditionType, Digest, Feature, RegistryLayout, Snapshot, Variant};
+use crate::model::condition::{Condition, Status};
+use crate::model::digest::Digest;
+use crate::model::discovery::Discovery;
+use crate::model::feature::Feature;
+use crate::model::finding::Finding;
+use crate::model::foreign_text;
+use crate::model::foreign_text::escaped;
+use crate::model::image_set::OPERATOR_ANNOTATION;
+use crate::model::image_set::Origin;
+use crate::model::inspection::Inspections;
+use crate::model::installation::Installation;
+use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
+use crate::model::read::{Read, ReadFailure};
+use crate::model::reason::ConditionType;
+use crate::model::reason::Reason;
+use crate::model::registry_layout::RegistryLayout;
+use crate::model::release::Variant;
+use crate::model::remembered::Remembered;
+use crate::model::retained::Retained;
+use crate::model::settings::{InstallationSettings, OperatorLocation, Settings};
+use crate::model::snapshot::Snapshot;
+use crate::model::stored_image_set::{StoredImage, StoredImageSet};
+use crate::model::swap::Swap;
+use crate::model::tigera_status::{ComponentStatus, Degraded};
+use crate::model::workload::Workload;
 
 /// Label of an ImageSet that is ours.
 pub const POLICY_LABEL: &str = "imageset-controller.io/policy";

@@ -20,13 +20,20 @@ use super::records::Records;
 use super::registry_access::registry_access;
 use super::status::StatusWriter;
 use crate::api::{ImageSetPolicy, Inspection};
-use crate::domain::decision::Decision;
-use crate::domain::finding::{Finding, Reason};
-use crate::domain::report::{Outcome, Report};
-use crate::domain::settings::InstallationSettings;
-use crate::domain::snapshot::{Read, StoredImage};
-use crate::domain::stored_time::elapsed;
-use crate::domain::{Action, Catalogue, Digest, Snapshot, decide};
+use crate::catalogue::Catalogue;
+use crate::model::action::Action;
+use crate::model::decision::Decision;
+use crate::model::digest::Digest;
+use crate::model::finding::Finding;
+use crate::model::outcome::Outcome;
+use crate::model::read::Read;
+use crate::model::reason::Reason;
+use crate::model::report::Report;
+use crate::model::settings::InstallationSettings;
+use crate::model::snapshot::Snapshot;
+use crate::model::stored_image_set::StoredImage;
+use crate::model::stored_time::elapsed;
+use crate::rules::decide::decide;
 
 /// How long a pass waits for registries before it reports that it does.
 pub const PATIENCE: Duration = Duration::from_secs(5);

@@ -20,9 +20,9 @@ use self::fold::{Fold, what};
 use self::slim::SlimPod;
 pub(super) use self::slim::slim_metadata;
 use super::observe::{MANAGED_NAMESPACES, read};
-use crate::domain::foreign_text::escaped;
-use crate::domain::pods::SeenPods;
-use crate::domain::snapshot::{Read, ReadFailure};
+use crate::model::foreign_text::escaped;
+use crate::model::pods::SeenPods;
+use crate::model::read::{Read, ReadFailure};
 
 /// Pods per page for the command line, which is gone soon.
 const LARGE_PAGE: u32 = 250;

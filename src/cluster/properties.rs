@@ -11,10 +11,12 @@ use serde_json::json;
 use super::nodes::{Node, SeenNodes};
 use super::pods::properties::{Fold, SlimPod};
 use super::records::{self, Kept};
-use crate::domain::finding::{Finding, Reason};
-use crate::domain::foreign_text::{LONGEST_NAME, LONGEST_QUOTE, escaped};
-use crate::domain::pods::{FailingImage, PullFailureKind, classify, gist, says_why};
-use crate::domain::{NodePlatform, Platform};
+use crate::model::finding::Finding;
+use crate::model::foreign_text::{LONGEST_NAME, LONGEST_QUOTE, escaped};
+use crate::model::platform::{NodePlatform, Platform};
+use crate::model::pods::{FailingImage, PullFailureKind};
+use crate::model::reason::Reason;
+use crate::rules::explain::kubelet_messages::{classify, gist, says_why};
 
 /// A node is of a platform that nodes have, or it is a short text about one node; nothing else becomes of what it reports. The lines
 /// are `operatingSystem`, `architecture`, `kernelVersion` and the name, the rest the other fields.

@@ -10,12 +10,14 @@ use kube::{Client, ResourceExt};
 
 use super::FIELD_MANAGER;
 use super::observe::read;
-use crate::domain::finding::{Finding, Reason};
-use crate::domain::foreign_text::escaped;
-use crate::domain::inspection::Inspected;
-use crate::domain::record::Record;
-use crate::domain::snapshot::Read;
-use crate::domain::{Reference, ResolvedImage};
+use crate::model::finding::Finding;
+use crate::model::foreign_text::escaped;
+use crate::model::inspection::Inspected;
+use crate::model::read::Read;
+use crate::model::reason::Reason;
+use crate::model::record::Record;
+use crate::model::reference::Reference;
+use crate::model::resolved_image::ResolvedImage;
 
 /// Label of a ConfigMap that holds a record; its value is one of the two below.
 pub const RECORD_LABEL: &str = "imageset-controller.io/record";

@@ -12,10 +12,11 @@ use kube::api::Api;
 
 use super::observe::read;
 use crate::api::{ImageSetPolicySpec, RegistryAccess};
-use crate::domain::finding::{Finding, Reason};
-use crate::domain::foreign_text::escaped;
-use crate::domain::settings::InstallationSettings;
-use crate::domain::snapshot::Read;
+use crate::model::finding::Finding;
+use crate::model::foreign_text::escaped;
+use crate::model::read::Read;
+use crate::model::reason::Reason;
+use crate::model::settings::InstallationSettings;
 use crate::registry::{Access, DockerConfig, RegistrySettings};
 
 /// Reads all that is needed. What cannot be read is a finding, and the access goes without it.

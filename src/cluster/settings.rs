@@ -3,14 +3,16 @@
 
 use crate::api::requests::{MOST_REQUESTED, entries, version_and_time};
 use crate::api::{self, ImageSetPolicySpec};
-use crate::domain::finding::{Finding, Reason};
-use crate::domain::foreign_text::{cut, escaped};
-use crate::domain::requests::Requested;
-use crate::domain::settings::{
+use crate::model::finding::Finding;
+use crate::model::foreign_text::{cut, escaped};
+use crate::model::reason::Reason;
+use crate::model::registry_layout::RegistryLayout;
+use crate::model::release::Variant;
+use crate::model::settings::Requested;
+use crate::model::settings::{
     Channel, Discover, Gate, InstallationSettings, Mode, OnMissing, OperatorLocation, PrepareVersion, Settings,
     TagMoved,
 };
-use crate::domain::{RegistryLayout, Variant};
 
 /// What findings about the policy name as their object.
 pub const POLICY_OBJECT: &str = "ImageSetPolicy default";

@@ -21,10 +21,11 @@ use crate::api::{
     ImageSetPolicyStatus, OperatorStatus, PendingWorkload, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState,
     RetainedSet, SwapStatus, WorkloadProgress,
 };
-use crate::domain::Reason;
-use crate::domain::decision::{Action, GoalState, Motive};
-use crate::domain::foreign_text;
-use crate::domain::report::{MOST_FINDINGS, Report};
+use crate::model::action::{Action, Motive};
+use crate::model::decision::GoalState;
+use crate::model::foreign_text;
+use crate::model::reason::Reason;
+use crate::model::report::{MOST_FINDINGS, Report};
 
 /// Longest note of an event, in bytes (Kubernetes API: 1 KiB).
 const LONGEST_NOTE: usize = 1000;
@@ -95,7 +96,7 @@ impl StatusWriter {
         Ok(changed)
     }
 
-    async fn publish(&self, policy: &ImageSetPolicy, event: &crate::domain::report::Event) {
+    async fn publish(&self, policy: &ImageSetPolicy, event: &crate::model::event::Event) {
         let mut objects = Vec::new();
         for (object, note) in &event.about {
             objects.extend(self.reference(object).await.map(|reference| (reference, note)));
@@ -275,7 +276,7 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
     }
 }
 
-fn pending(workload: &crate::domain::report::PendingWorkload) -> PendingWorkload {
+fn pending(workload: &crate::model::adoption::PendingWorkload) -> PendingWorkload {
     PendingWorkload {
         workload: workload.workload.clone(),
         pinned: workload.pinned,
@@ -283,7 +284,7 @@ fn pending(workload: &crate::domain::report::PendingWorkload) -> PendingWorkload
     }
 }
 
-fn component(report: &crate::domain::report::ComponentReport) -> ComponentStatus {
+fn component(report: &crate::model::report::ComponentReport) -> ComponentStatus {
     ComponentStatus {
         name: report.name.clone(),
         available: report.available,
@@ -301,7 +302,7 @@ fn seconds(now: &Time) -> Time {
     Time(jiff::Timestamp::from_second(now.0.as_second()).unwrap_or(now.0))
 }
 
-fn prepared(report: &crate::domain::report::PreparedReport) -> PreparedSet {
+fn prepared(report: &crate::model::report::PreparedReport) -> PreparedSet {
     PreparedSet {
         operator_version: report.version.clone(),
         image_set: report.image_set.clone(),
@@ -355,7 +356,7 @@ fn plan(report: &Report) -> Option<Plan> {
     (plan != Plan::default()).then_some(plan)
 }
 
-fn finding(before: &ImageSetPolicyStatus, told_now: &crate::domain::Finding, now: &Time) -> Finding {
+fn finding(before: &ImageSetPolicyStatus, told_now: &crate::model::finding::Finding, now: &Time) -> Finding {
     let finding = told_now;
     let (object, message, reason) = (object(&finding.object), finding.message.clone(), finding.reason.to_string());
     let told = |one: &&Finding| told_before(one).is_some_and(|before| before.is_same(told_now));
@@ -385,7 +386,7 @@ fn object(text: &str) -> Option<FindingObject> {
 
 fn condition(
     before: &ImageSetPolicyStatus,
-    condition: &crate::domain::report::Condition,
+    condition: &crate::model::condition::Condition,
     generation: i64,
     now: &Time,
 ) -> Condition {
@@ -417,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_look_that_sees_nothing_takes_nothing_away() {
-        let operator = crate::domain::report::OperatorReport { version: Some("v1.42.4".into()), ..Default::default() };
+        let operator = crate::model::report::OperatorReport { version: Some("v1.42.4".into()), ..Default::default() };
         let now = Time(jiff::Timestamp::UNIX_EPOCH);
         let first = of_report(&ImageSetPolicyStatus::default(), &Report { operator, ..Report::default() }, &now);
         let blind = of_report(&first, &Report { blind: true, ..Report::default() }, &now);
@@ -428,7 +429,7 @@ mod tests {
 
     #[test]
     fn a_status_is_bounded_and_says_how_much_is_left_out() {
-        use crate::domain::Finding as Found;
+        use crate::model::finding::Finding as Found;
         let long = "x\u{1b}[31m\n".repeat(1000);
         let finding = |number: usize| {
             Found::new(Reason::DegradedUnexplained, format!("TigeraStatus {number}-{long}"), long.clone())
@@ -436,7 +437,7 @@ mod tests {
         };
         let findings: Vec<Found> = (0..500).map(finding).collect();
         let waits_for = findings.iter().map(Found::sentence).collect();
-        let plan = crate::domain::report::PlanReport { waits_for, ..Default::default() };
+        let plan = crate::model::report::PlanReport { waits_for, ..Default::default() };
         let report = Report { findings, plan, ..Report::default() };
         let status = of_report(&ImageSetPolicyStatus::default(), &report, &Time(jiff::Timestamp::UNIX_EPOCH));
         let json = serde_json::to_string(&status).unwrap();

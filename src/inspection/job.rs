@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::api::workload::{Container, Job};
-use crate::domain::decision::StartInspection;
-use crate::domain::inspection::object_name;
-use crate::domain::{Digest, Reference};
+use crate::model::action::StartInspection;
+use crate::model::digest::Digest;
+use crate::model::inspection::object_name;
+use crate::model::reference::Reference;
 
 /// Label of our Jobs and of their pods.
 pub const LABEL: &str = "imageset-controller.io/inspection";
@@ -154,7 +155,7 @@ mod tests {
 
     use super::*;
     use crate::api::workload::PodSpec;
-    use crate::domain::inspection::LONGEST_PAUSE;
+    use crate::model::inspection::LONGEST_PAUSE;
 
     fn start() -> StartInspection {
         StartInspection {

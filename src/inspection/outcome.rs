@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use super::job::SERVICE_ACCOUNT;
 use crate::api::workload::{ContainerStatus, Job, Pod};
-use crate::domain::foreign_text::escaped;
+use crate::model::foreign_text::escaped;
 
 /// How far a Job is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,10 +8,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::foreign_text::cut;
-use crate::domain::operator_images::InvalidOperatorImages;
-use crate::domain::release::InvalidRelease;
-use crate::domain::{OperatorImages, PrintedImages, ProductVersion, Reference, Release};
+use crate::model::foreign_text::cut;
+use crate::model::operator_images::InvalidOperatorImages;
+use crate::model::operator_images::{OperatorImages, PrintedImages};
+use crate::model::reference::Reference;
+use crate::model::release::InvalidRelease;
+use crate::model::release::{ProductVersion, Release};
 
 /// The longest output that is read, in bytes. The longest list of a known release has 4 KiB.
 pub const LIMIT: usize = 256 * 1024;
@@ -217,7 +219,7 @@ fn version_line<'text>(text: &'text str, product: &'static str) -> Result<&'text
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Variant;
+    use crate::model::release::Variant;
 
     const VERSION: &str = "2026/11/24 02:41:57 [ERROR] Failed to read namespace file: open /var/run/x: no such file\n\
         Operator: v1.99.0\nCalico: v3.99.0\nEnterprise: v3.98.0-1.0\n";

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use super::tree::{Node, Place};
 use super::{Refused, tree};
-use crate::domain::imageset::OPERATOR_ANNOTATION;
-use crate::domain::settings::InstallationSettings;
-use crate::domain::{Feature, RegistryLayout, Variant};
+use crate::model::feature::Feature;
+use crate::model::image_set::OPERATOR_ANNOTATION;
+use crate::model::registry_layout::RegistryLayout;
+use crate::model::release::Variant;
+use crate::model::settings::InstallationSettings;
 
 /// The API group of the operator's kinds.
 const GROUP: &str = "operator.tigera.io/";

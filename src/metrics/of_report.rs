@@ -6,8 +6,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::{register, table};
-use crate::domain::decision::GoalState;
-use crate::domain::report::{MOST_FINDINGS, PreparedReport, Report, Status};
+use crate::model::condition::Status;
+use crate::model::decision::GoalState;
+use crate::model::report::{MOST_FINDINGS, PreparedReport, Report};
 
 type Gauges = Family<Vec<(&'static str, String)>, Gauge>;
 

@@ -1,6 +1,6 @@
 //! Every metric with its name, labels and help, in one table. `docs/reference/metrics.md` is made from it.
 
-use crate::domain::finding::{Reason, Severity};
+use crate::model::reason::{Reason, Severity};
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::domain::finding::{ConditionType, Finding};
-use crate::domain::report::{ComponentReport, PreparedReport};
+use crate::model::finding::Finding;
+use crate::model::reason::ConditionType;
+use crate::model::report::{ComponentReport, PreparedReport};
 
 /// A report with something of everything, and more than a cluster has.
 fn full() -> Report {
@@ -22,9 +23,9 @@ fn full() -> Report {
         requested_until: None,
         operator_image: None,
     };
-    let condition = |r#type| crate::domain::report::Condition {
+    let condition = |r#type| crate::model::condition::Condition {
         r#type,
-        status: crate::domain::report::Status::True,
+        status: crate::model::condition::Status::True,
         reason: String::new(),
         message: String::new(),
     };

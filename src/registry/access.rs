@@ -5,7 +5,8 @@ use url::{Host, Url};
 
 use super::credentials::{Credential, DOCKER_HUB_NAMES, DockerConfig, matching};
 use super::failure::Trouble;
-use crate::domain::{Reference, RegistryFailureKind};
+use crate::model::reference::Reference;
+use crate::model::registry_failure::RegistryFailureKind;
 
 /// Where Docker Hub keeps its images.
 const DOCKER_HUB_ENDPOINT: &str = "registry-1.docker.io";

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::manifest::{ManifestProblem, Words};
 use super::object::Object;
 use super::redaction::cut;
-use crate::domain::RegistryFailureKind;
-use crate::domain::resolution::LONGEST_RETRY_AFTER_SECONDS;
+use crate::model::registry_failure::LONGEST_RETRY_AFTER_SECONDS;
+use crate::model::registry_failure::RegistryFailureKind;
 
 /// The longest text that is kept of a registry's answer, in bytes; messages show less of it.
 pub(super) const LONGEST_QUOTED: usize = 2048;

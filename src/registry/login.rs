@@ -15,7 +15,7 @@ use super::memory::{Authorization, Demand};
 use super::session::{Question, Session, accepted, awaits_limit};
 use super::token::{self, Token, TokenService};
 use super::transport::Answer;
-use crate::domain::RegistryFailureKind;
+use crate::model::registry_failure::RegistryFailureKind;
 
 /// The most repositories that one token is asked for; more scopes would not fit an address line everywhere.
 const MOST_SCOPES: usize = 64;

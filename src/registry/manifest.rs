@@ -10,7 +10,9 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::object::Object;
-use crate::domain::{Child, Digest, Platform, Presence};
+use crate::model::digest::Digest;
+use crate::model::platform::Platform;
+use crate::model::resolved_image::{Child, Presence};
 
 /// What we ask for, in the order in which we like it best.
 pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \

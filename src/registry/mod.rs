@@ -43,10 +43,12 @@ pub use credentials::{DOCKER_HUB_NAMES, DockerConfig, InvalidDockerConfig, Secre
 pub use proxy::Proxies;
 pub use tunnel::Connector;
 
-use crate::domain::answer::{Hints, OperatorImage};
-use crate::domain::{
-    Child, Content, Digest, Presence, Reference, RegistryFailure, RegistryFailureKind, Release, ResolvedImage,
-};
+use crate::model::digest::Digest;
+use crate::model::lookups::{Hints, OperatorImage};
+use crate::model::reference::Reference;
+use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
+use crate::model::release::Release;
+use crate::model::resolved_image::{Child, Content, Presence, ResolvedImage};
 use crate::traffic::Traffic;
 use access::Endpoint;
 use failure::Trouble;

@@ -20,9 +20,10 @@ use super::redaction::{self, LONGEST_TEXT, MARK, redacted};
 use super::tags;
 use super::token::{self, Token};
 use super::tunnel::{self, LONGEST_HEAD};
-use crate::domain::foreign_text::escaped;
-use crate::domain::resolution::LONGEST_RETRY_AFTER_SECONDS;
-use crate::domain::{Platform, Reference};
+use crate::model::foreign_text::escaped;
+use crate::model::platform::Platform;
+use crate::model::reference::Reference;
+use crate::model::registry_failure::LONGEST_RETRY_AFTER_SECONDS;
 
 /// Media types that a manifest may have.
 const INDEXES: [&str; 2] =

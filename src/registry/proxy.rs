@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::address::AddressClass;
 use super::credentials::Secret;
 use super::failure::Trouble;
-use crate::domain::RegistryFailureKind;
+use crate::model::registry_failure::RegistryFailureKind;
 
 /// Which proxies to go through, by the rules that curl and Go share. `HTTPS_PROXY` is for targets with TLS, `HTTP_PROXY` for
 /// those without, `ALL_PROXY` for both where the other is not set; each in upper or lower case, empty as if not set.

@@ -8,8 +8,8 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::failure::Trouble;
-use crate::domain::RegistryFailureKind;
-use crate::domain::resolution::LONGEST_RETRY_AFTER_SECONDS;
+use crate::model::registry_failure::LONGEST_RETRY_AFTER_SECONDS;
+use crate::model::registry_failure::RegistryFailureKind;
 
 /// The window that counts where the registry names none, in seconds.
 const USUAL_WINDOW_SECONDS: u64 = 60;

@@ -17,7 +17,9 @@ use super::memory::{Authorization, Demand, Memory};
 use super::rate::{RateLimit, Turn};
 use super::redaction::redacted;
 use super::transport::{Answer, Ask, Transport};
-use crate::domain::{Reference, RegistryFailure, RegistryFailureKind, Release};
+use crate::model::reference::Reference;
+use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
+use crate::model::release::Release;
 
 /// Stands for a text of a registry that was sent credentials.
 const NOT_QUOTED: &str = "[not quoted]";

@@ -10,7 +10,8 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use super::failure::Trouble;
 use super::object::Object;
 use super::session::{Question, Session};
-use crate::domain::{RegistryFailureKind, Release};
+use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::release::Release;
 
 /// The most pages that are read.
 const MOST_PAGES: usize = 100;

@@ -19,7 +19,7 @@ use super::failure::Trouble;
 use super::memory::Authorization;
 use super::object::Object;
 use super::transport::{Ask, Reach, Transport};
-use crate::domain::RegistryFailureKind;
+use crate::model::registry_failure::RegistryFailureKind;
 
 /// The longest token that is taken, in bytes.
 const LONGEST_TOKEN: usize = 64 * 1024;

@@ -38,7 +38,8 @@ use super::failure::Trouble;
 use super::proxy::{Proxies, ProxyFailed};
 use super::token::literal_address;
 use super::tunnel::{Connector, Via, checked};
-use crate::domain::{Digest, RegistryFailureKind};
+use crate::model::digest::Digest;
+use crate::model::registry_failure::RegistryFailureKind;
 use crate::traffic::Traffic;
 
 /// The most redirects that are followed for one request.

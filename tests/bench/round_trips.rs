@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use imageset_controller::domain::answer::Hints;
-use imageset_controller::domain::{Content, Presence, Reference, ResolvedImage};
+use imageset_controller::model::lookups::Hints;
+use imageset_controller::model::reference::Reference;
+use imageset_controller::model::resolved_image::{Content, Presence, ResolvedImage};
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
 
 use crate::Measured;

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use imageset_controller::domain::{Catalogue, ImageName, OperatorImages, Release, Variant};
+use imageset_controller::catalogue::Catalogue;
 use imageset_controller::inspection::output;
+use imageset_controller::model::image_name::ImageName;
+use imageset_controller::model::operator_images::OperatorImages;
+use imageset_controller::model::release::{Release, Variant};
 use serde::Deserialize;
 
 mod adding;

@@ -161,7 +161,7 @@ fn without_a_message_all_are_listed_as_on_the_page() {
 fn the_version_says_which_operators_are_known() {
     let (code, stdout, _) = told(&run(&["version"]));
     assert_eq!(code, 0);
-    let catalogue = imageset_controller::domain::Catalogue::embedded();
+    let catalogue = imageset_controller::catalogue::Catalogue::embedded();
     let (known, newest) = (catalogue.releases().len(), catalogue.newest().unwrap().to_string());
     assert_says(
         &stdout,

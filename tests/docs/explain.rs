@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use imageset_controller::domain::explain::TABLE;
+use imageset_controller::rules::explain::TABLE;
 
 use super::root;
 
 const HEAD: &str = "\
 # What does this message mean?
 
-<!-- Made from src/domain/explain.rs by `UPDATE=1 cargo test --test docs`; don't edit. -->
+<!-- Made from src/rules/explain/mod.rs by `UPDATE=1 cargo test --test docs`; don't edit. -->
 
 What operators say in a TigeraStatus, and runtimes of pods, with the cause and what helps. The controller does this look-up by itself:
 `kubectl imageset status` shows the line with the names of your cluster in it, and the same stands in the conditions

@@ -15,6 +15,7 @@ mod places;
 mod policies;
 mod reference;
 mod release;
+mod rooms;
 mod versions;
 mod workflows;
 

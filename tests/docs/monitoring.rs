@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 
-use imageset_controller::domain::{ConditionType, Reason, Severity};
 use imageset_controller::metrics::table::ALL;
+use imageset_controller::model::reason::{ConditionType, Reason, Severity};
 use serde_yaml_ng::Value;
 
 use super::root;

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use imageset_controller::domain::{ConditionType, Reason, Severity};
+use imageset_controller::model::reason::{ConditionType, Reason, Severity};
 
 use super::root;
 
-const MADE: &str = "<!-- Made from src/domain/finding.rs by `UPDATE=1 cargo test --test docs`; don't edit. -->";
+const MADE: &str = "<!-- Made from src/model/reason.rs by `UPDATE=1 cargo test --test docs`; don't edit. -->";
 
 const REASONS: &str = "\
 One closed list of words says why something is as it is. The same words are in the conditions, findings and events of an

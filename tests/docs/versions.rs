@@ -41,7 +41,7 @@ fn documents_and_manifests_name_the_version_of_cargo_toml() {
 #[test]
 fn the_readme_counts_the_releases_of_the_catalogue() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let releases = imageset_controller::domain::Catalogue::embedded().releases().len();
+    let releases = imageset_controller::catalogue::Catalogue::embedded().releases().len();
     assert!(readme.contains(&format!(" {releases} operator releases")), "README.md does not say {releases}");
 }
 

@@ -20,7 +20,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use imageset_controller::domain::Reason;
+use imageset_controller::model::reason::Reason;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -1,6 +1,7 @@
 //! Registries at IPv6 addresses: found, trusted and shown their own credentials only.
 
-use imageset_controller::domain::{Digest, RegistryFailureKind};
+use imageset_controller::model::digest::Digest;
+use imageset_controller::model::registry_failure::RegistryFailureKind;
 use imageset_controller::registry::{Access, DockerConfig, RegistrySettings};
 use serde_json::json;
 

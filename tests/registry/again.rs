@@ -1,8 +1,11 @@
 //! What a client keeps between questions: digests that are only confirmed, tokens, what a registry demands and what it lets us
 //! ask. And what it forgets.
 
-use imageset_controller::domain::answer::Hints;
-use imageset_controller::domain::{Digest, Reference, RegistryFailureKind, ResolvedImage};
+use imageset_controller::model::digest::Digest;
+use imageset_controller::model::lookups::Hints;
+use imageset_controller::model::reference::Reference;
+use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::resolved_image::ResolvedImage;
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient};
 use serde_json::json;
 use tokio::sync::watch;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use imageset_controller::domain::answer::Hints;
-use imageset_controller::domain::{Reference, RegistryFailureKind};
+use imageset_controller::model::lookups::Hints;
+use imageset_controller::model::reference::Reference;
+use imageset_controller::model::registry_failure::RegistryFailureKind;
 use tokio::sync::watch;
 
 use crate::server::{Reply, Server};

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use imageset_controller::cluster::answers::RegistryAnswers;
-use imageset_controller::domain::decision::GoalState;
-use imageset_controller::domain::finding::Reason;
-use imageset_controller::domain::{ConditionType, Digest};
+use imageset_controller::model::decision::GoalState;
+use imageset_controller::model::digest::Digest;
+use imageset_controller::model::reason::ConditionType;
+use imageset_controller::model::reason::Reason;
 use imageset_controller::registry::RegistrySettings;
 use tokio::sync::watch;
 

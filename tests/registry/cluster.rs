@@ -9,20 +9,28 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use imageset_controller::catalogue::Catalogue;
 use imageset_controller::cluster::answers::RegistryAnswers;
-use imageset_controller::domain::answer::Answer;
-use imageset_controller::domain::decision::GoalState;
-use imageset_controller::domain::finding::{Finding, Reason};
-use imageset_controller::domain::report::Outcome;
-use imageset_controller::domain::settings::{Mode, PrepareVersion};
-use imageset_controller::domain::snapshot::{
-    Installation, OperatorDeployment, OperatorPod, Read, StoredImage, StoredImageSet,
-};
-use imageset_controller::domain::{
-    Action, Catalogue, Child, Content, Decision, Digest, Presence, Reference, RegistryFailureKind, Report,
-    ResolvedImage, Snapshot, decide,
-};
+use imageset_controller::model::action::Action;
+use imageset_controller::model::decision::Decision;
+use imageset_controller::model::decision::GoalState;
+use imageset_controller::model::digest::Digest;
+use imageset_controller::model::finding::Finding;
+use imageset_controller::model::installation::Installation;
+use imageset_controller::model::lookups::Answer;
+use imageset_controller::model::operator_deployment::{OperatorDeployment, OperatorPod};
+use imageset_controller::model::outcome::Outcome;
+use imageset_controller::model::read::Read;
+use imageset_controller::model::reason::Reason;
+use imageset_controller::model::reference::Reference;
+use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::report::Report;
+use imageset_controller::model::resolved_image::{Child, Content, Presence, ResolvedImage};
+use imageset_controller::model::settings::{Mode, PrepareVersion};
+use imageset_controller::model::snapshot::Snapshot;
+use imageset_controller::model::stored_image_set::{StoredImage, StoredImageSet};
 use imageset_controller::registry::{Access, RegistryClient};
+use imageset_controller::rules::decide::decide;
 
 use crate::server::Server;
 use crate::{INDEX, index, secret_free};

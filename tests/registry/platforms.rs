@@ -1,7 +1,9 @@
 //! What nodes need is really there: the manifests that an index lists for their platforms are asked for by digest.
 
-use imageset_controller::domain::answer::Hints;
-use imageset_controller::domain::{Coverage, Digest, RegistryFailureKind, ResolvedImage};
+use imageset_controller::model::digest::Digest;
+use imageset_controller::model::lookups::Hints;
+use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::resolved_image::{Coverage, ResolvedImage};
 
 use crate::server::{Reply, Server};
 use crate::{IMAGE, ask_with, good, patient, plain, reference};

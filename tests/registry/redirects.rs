@@ -1,6 +1,7 @@
 //! Redirects: followed a few times, without credentials across origins, and never further in than the registry stands.
 
-use imageset_controller::domain::{Digest, RegistryFailureKind};
+use imageset_controller::model::digest::Digest;
+use imageset_controller::model::registry_failure::RegistryFailureKind;
 
 use crate::server::{Reply, Server};
 use crate::{ask, basic, good, index, patient, plain, reference, was_shown_secret, with_secret};

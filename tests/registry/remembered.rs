@@ -2,8 +2,10 @@
 //! word about another.
 use std::time::Duration;
 
-use imageset_controller::domain::answer::Hints;
-use imageset_controller::domain::{Digest, Reference, RegistryFailureKind};
+use imageset_controller::model::digest::Digest;
+use imageset_controller::model::lookups::Hints;
+use imageset_controller::model::reference::Reference;
+use imageset_controller::model::registry_failure::RegistryFailureKind;
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings};
 use serde_json::json;
 use tokio::sync::watch;

@@ -1,6 +1,6 @@
 //! Which releases a repository has tags for, page by page; a list that is not whole is a failure.
 
-use imageset_controller::domain::RegistryFailureKind;
+use imageset_controller::model::registry_failure::RegistryFailureKind;
 use serde_json::json;
 
 use crate::server::{Reply, Server};

@@ -7,15 +7,20 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use imageset_controller::catalogue::Catalogue;
 use imageset_controller::cli;
-use imageset_controller::domain::decision::{Action, Decision, GoalState};
-use imageset_controller::domain::inspection::{Inspected, InspectionJob, JobState};
-use imageset_controller::domain::record::Record;
-use imageset_controller::domain::report::Report;
-use imageset_controller::domain::settings::Mode;
-use imageset_controller::domain::snapshot::{Read, StoredImage, StoredImageSet};
-use imageset_controller::domain::{Catalogue, ImageName, Snapshot, decide};
 use imageset_controller::metrics::Metrics;
+use imageset_controller::model::action::Action;
+use imageset_controller::model::decision::{Decision, GoalState};
+use imageset_controller::model::image_name::ImageName;
+use imageset_controller::model::inspection::{Inspected, InspectionJob, JobState};
+use imageset_controller::model::read::Read;
+use imageset_controller::model::record::Record;
+use imageset_controller::model::report::Report;
+use imageset_controller::model::settings::Mode;
+use imageset_controller::model::snapshot::Snapshot;
+use imageset_controller::model::stored_image_set::{StoredImage, StoredImageSet};
+use imageset_controller::rules::decide::decide;
 
 use story::{Scenario, expand, pass, policy, read, report, stories};
 

@@ -5,20 +5,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use imageset_controller::api::{self, ImageSetPolicy, ImageSetPolicySpec, ImageSetPolicyStatus};
+use imageset_controller::catalogue::Catalogue;
 use imageset_controller::cluster::status;
-use imageset_controller::domain::answer::{Answer, Hints, OperatorImage};
-use imageset_controller::domain::decision::Decision;
-use imageset_controller::domain::imageset::{Origin, content_digest};
-use imageset_controller::domain::inspection::{Inspected, InspectionJob, JobState};
-use imageset_controller::domain::record::{Record, RecordKey, Refused};
-use imageset_controller::domain::report::{Outcome, Report};
-use imageset_controller::domain::settings::{InstallationSettings, Mode};
-use imageset_controller::domain::snapshot::{Read, StoredImage, StoredImageSet, Workload};
-use imageset_controller::domain::{
-    Catalogue, Child, Content, Digest, ImageName, OperatorImages, Platform, Presence, Reference, RegistryFailure,
-    RegistryFailureKind, Release, ResolvedImage, Snapshot, decide,
-};
 use imageset_controller::inspection::output;
+use imageset_controller::model::decision::Decision;
+use imageset_controller::model::digest::Digest;
+use imageset_controller::model::image_name::ImageName;
+use imageset_controller::model::image_set::{Origin, content_digest};
+use imageset_controller::model::inspection::{Inspected, InspectionJob, JobState};
+use imageset_controller::model::lookups::{Answer, Hints, OperatorImage};
+use imageset_controller::model::operator_images::OperatorImages;
+use imageset_controller::model::outcome::Outcome;
+use imageset_controller::model::platform::Platform;
+use imageset_controller::model::read::Read;
+use imageset_controller::model::record::{Record, RecordKey, Refused};
+use imageset_controller::model::reference::Reference;
+use imageset_controller::model::registry_failure::{RegistryFailure, RegistryFailureKind};
+use imageset_controller::model::release::Release;
+use imageset_controller::model::report::Report;
+use imageset_controller::model::resolved_image::{Child, Content, Presence, ResolvedImage};
+use imageset_controller::model::settings::{InstallationSettings, Mode};
+use imageset_controller::model::snapshot::Snapshot;
+use imageset_controller::model::stored_image_set::{StoredImage, StoredImageSet};
+use imageset_controller::model::workload::Workload;
+use imageset_controller::rules::decide::decide;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::cli::output::{Answer, Failure};
 use crate::cli::{changes, files};
-use crate::domain::imageset::CompleteImageSet;
 use crate::manifest;
+use crate::model::image_set::CompleteImageSet;
 
 /// Compares by name and entries; tells what differs, entry by entry.
 pub(super) fn against(path: &Path, sets: &[CompleteImageSet]) -> Result<Answer, Failure> {

@@ -6,19 +6,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::Arguments;
+use crate::catalogue::Catalogue;
 use crate::cli::files;
 use crate::cli::live::{self, Live};
 use crate::cli::output::{Failure, note};
 use crate::cli::registry::{self, Registries};
 use crate::cli::surroundings::Surroundings;
 use crate::cli::{known_images, printed_images, unknown_release};
-use crate::domain::answer::Answer as Of;
-use crate::domain::finding::Reason;
-use crate::domain::required::Feature;
-use crate::domain::settings::{InstallationSettings, Mode, PrepareVersion, Settings};
-use crate::domain::snapshot::Read;
-use crate::domain::{Catalogue, ImageName, OperatorImages, Platform, Reference, Release, Snapshot};
 use crate::manifest;
+use crate::model::feature::Feature;
+use crate::model::image_name::ImageName;
+use crate::model::lookups::Answer as Of;
+use crate::model::operator_images::OperatorImages;
+use crate::model::platform::Platform;
+use crate::model::read::Read;
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::release::Release;
+use crate::model::settings::{InstallationSettings, Mode, PrepareVersion, Settings};
+use crate::model::snapshot::Snapshot;
 
 /// The name of the operator's container in every manifest of its makers.
 const CONTAINER: &str = "tigera-operator";

@@ -3,19 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Arguments;
+use crate::catalogue::Catalogue;
 use crate::cli::files;
 use crate::cli::live::{self, Live};
 use crate::cli::output::Failure;
 use crate::cli::registry::Registries;
 use crate::cli::surroundings::Surroundings;
 use crate::cli::{known_images, printed_images};
-use crate::domain::decision::Purpose;
-use crate::domain::finding::Reason;
-use crate::domain::settings::InstallationSettings;
-use crate::domain::snapshot::StoredImage;
-use crate::domain::verification::Mismatch;
-use crate::domain::{Catalogue, Digest, Feature, GoalState, ImageName, OperatorImages, Platform, Release, Variant};
 use crate::manifest::{self, FileImageSet};
+use crate::model::decision::GoalState;
+use crate::model::decision::Purpose;
+use crate::model::digest::Digest;
+use crate::model::feature::Feature;
+use crate::model::image_name::ImageName;
+use crate::model::operator_images::OperatorImages;
+use crate::model::platform::Platform;
+use crate::model::reason::Reason;
+use crate::model::release::{Release, Variant};
+use crate::model::settings::InstallationSettings;
+use crate::model::stored_image_set::StoredImage;
+use crate::rules::verification::Mismatch;
 
 /// A set with what it is verified against.
 pub(super) struct Checked {

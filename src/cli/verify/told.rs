@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::Verified;
 use crate::cli::output::{Answer, Failure};
 use crate::cli::registry::place_of;
-use crate::domain::Reason;
-use crate::domain::verification::Mismatch;
+use crate::model::reason::Reason;
+use crate::rules::verification::Mismatch;
 
 impl Verified {
     /// `imageset.yaml:12`, or `ImageSet calico-v3.32.1` in a cluster.

@@ -9,9 +9,10 @@ use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 
 use super::slim::SlimPod;
-use crate::domain::Digest;
-use crate::domain::pods::{FailingImage, PullFailureKind, RunningImage, SeenPod, SeenPods, gist};
-use crate::domain::snapshot::{Read, ReadFailure};
+use crate::model::digest::Digest;
+use crate::model::pods::{FailingImage, PullFailureKind, RunningImage, SeenPod, SeenPods};
+use crate::model::read::{Read, ReadFailure};
+use crate::rules::explain::kubelet_messages::gist;
 
 /// What a pod says, without words.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,9 +8,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Deserializer};
 
-use crate::domain::foreign_text::{self, escaped};
-use crate::domain::pods::{Failing, SeenPod, classify, repository_digest, says_why};
-use crate::domain::{Digest, Reference};
+use crate::model::digest::Digest;
+use crate::model::foreign_text;
+use crate::model::foreign_text::escaped;
+use crate::model::pods::{Failing, SeenPod};
+use crate::model::reference::Reference;
+use crate::rules::explain::kubelet_messages::{classify, repository_digest, says_why};
 
 /// A Pod.
 #[derive(Resource, Debug, Clone, Deserialize)]
@@ -174,7 +177,7 @@ impl SlimPod {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::pods::PullFailureKind;
+    use crate::model::pods::PullFailureKind;
     use serde_json::{Value, json};
 
     const PINNED: &str = "quay.io/calico/node@sha256:e684c5ccef0e2de6e758e01576ae3eb2add65aa7b63e916c5e475c09c4db3c94";

@@ -1,0 +1,270 @@
+//! The catalogue: the image lists of every operator release that knows ImageSets. The mapping from an operator version
+//! to its Calico version and images is compiled into each operator and cannot be computed, so it is data
+//! (`data/operator-releases.txt`, see [`text`] for its format), generated from the operators' own printed output.
+//!
+//! The catalogue knows exact releases only. A vendor's rebuild `v1.38.2-1` is another build than `v1.38.2` and may
+//! have other images, so it is unknown until it is inspected or added.
+
+pub mod required;
+pub mod text;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+use crate::model::image_name::ImageName;
+use crate::model::operator_images::{InvalidOperatorImages, OperatorImages, PrintedImages};
+use crate::model::reference::{InvalidReference, Reference};
+use crate::model::release::{ProductVersion, Release};
+
+/// The name of the data file in the folder `data/` of a checkout.
+pub const FILE_NAME: &str = "operator-releases.txt";
+
+/// The compiled-in data file.
+const EMBEDDED: &str = include_str!("../../data/operator-releases.txt");
+
+/// The image lists of many operator releases, kept small: lists that neighbours have in common are shared, entries
+/// borrow from the text, and [`Catalogue::get`] spells the references out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Catalogue<'text> {
+    releases: BTreeMap<Release, Build<'text>>,
+}
+
+/// One release as the data file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Build<'text> {
+    calico: Product<'text>,
+    enterprise: Product<'text>,
+    lists: [Arc<BTreeSet<Cow<'text, str>>>; Part::ALL.len()],
+}
+
+/// A product's version, and the registry (with path) that most of its images are on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Product<'text> {
+    version: ProductVersion,
+    registry: Cow<'text, str>,
+}
+
+/// To which of an operator's lists an entry belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Calico,
+    Enterprise,
+    Common,
+    Own,
+    Rejected,
+}
+
+impl Part {
+    const ALL: [Self; 5] = [Self::Calico, Self::Enterprise, Self::Common, Self::Own, Self::Rejected];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Calico => "calico",
+            Self::Enterprise => "enterprise",
+            Self::Common => "common",
+            Self::Own => "own",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// What [`Catalogue::add`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addition {
+    /// The release is new.
+    Added,
+    /// The release was there already, with the same content.
+    AlreadyKnown,
+}
+
+/// The catalogue has this release with other content, which a release never changes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("operator {release} is in the catalogue already, with other content: {}", differences.join("; "))]
+pub struct OtherContent {
+    /// The release.
+    pub release: Release,
+    /// In the words of the data file, what is in the catalogue only (`-`) and in the addition only (`+`).
+    pub differences: Vec<String>,
+}
+
+/// An entry of the data file does not make the reference that it should.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Reference(#[from] InvalidReference),
+    #[error(transparent)]
+    Name(#[from] crate::model::image_name::InvalidImageName),
+    #[error(transparent)]
+    Images(#[from] InvalidOperatorImages),
+    #[error("not exactly one image of the operator itself")]
+    OwnImage,
+}
+
+impl Catalogue<'static> {
+    /// The catalogue that was compiled in, parsed once. Tests prove that it parses; if it did not, it would be empty,
+    /// so that every version is unknown and nothing is decided from half a catalogue.
+    #[must_use]
+    pub fn embedded() -> &'static Self {
+        static CATALOGUE: OnceLock<Catalogue<'static>> = OnceLock::new();
+        CATALOGUE.get_or_init(|| Self::parse(EMBEDDED).unwrap_or_default())
+    }
+}
+
+impl Catalogue<'_> {
+    /// The images of exactly this release.
+    #[must_use]
+    pub fn get(&self, release: &Release) -> Option<OperatorImages> {
+        // Parsing has tried each entry, so that spelling them out again cannot fail.
+        self.releases.get(release)?.spell_out(*release).ok()
+    }
+
+    /// All known releases, oldest first.
+    pub fn releases(&self) -> impl DoubleEndedIterator<Item = Release> + ExactSizeIterator {
+        self.releases.keys().copied()
+    }
+
+    /// Calico and Enterprise version of every known release, oldest first.
+    pub fn versions(&self) -> impl DoubleEndedIterator<Item = (Release, &ProductVersion, &ProductVersion)> {
+        self.releases.iter().map(|(release, build)| (*release, &build.calico.version, &build.enterprise.version))
+    }
+
+    /// The newest known release: what to tell somebody who asks for a newer one.
+    #[must_use]
+    pub fn newest(&self) -> Option<Release> {
+        self.releases().next_back()
+    }
+
+    /// Adds a release.
+    ///
+    /// # Errors
+    /// The release is known with other content.
+    pub fn add(&mut self, images: &OperatorImages) -> Result<Addition, OtherContent> {
+        let build = Build::of(images);
+        match self.releases.get(&images.release()) {
+            Some(known) if *known == build => Ok(Addition::AlreadyKnown),
+            Some(known) => Err(OtherContent { release: images.release(), differences: known.differences(&build) }),
+            None => {
+                self.releases.insert(images.release(), build);
+                Ok(Addition::Added)
+            }
+        }
+    }
+
+    /// The same catalogue without one release.
+    #[must_use]
+    pub fn without(mut self, release: &Release) -> Self {
+        self.releases.remove(release);
+        self
+    }
+}
+
+impl Build<'_> {
+    fn of(images: &OperatorImages) -> Self {
+        let printed = images.as_printed();
+        let product = |version: &ProductVersion, references: &BTreeSet<Reference>| Product {
+            version: version.clone(),
+            registry: Cow::Owned(most_frequent_registry(references)),
+        };
+        let calico = product(&printed.calico, &printed.calico_images);
+        let enterprise = product(&printed.enterprise, &printed.enterprise_images);
+        let list = |references: &BTreeSet<Reference>, registry: &str, version: &str| {
+            Arc::new(references.iter().map(|reference| Cow::Owned(shorten(reference, registry, version))).collect())
+        };
+        let own = BTreeSet::from([printed.own_image.clone()]);
+        let lists = [
+            list(&printed.calico_images, &calico.registry, printed.calico.as_str()),
+            list(&printed.enterprise_images, &enterprise.registry, printed.enterprise.as_str()),
+            list(&printed.common_images, "", ""),
+            list(&own, "", &printed.release.to_string()),
+            Arc::new(printed.rejected.iter().map(|name| Cow::Owned(name.to_string())).collect()),
+        ];
+        Self { calico, enterprise, lists }
+    }
+
+    fn list(&self, part: Part) -> &Arc<BTreeSet<Cow<'_, str>>> {
+        &self.lists[part as usize]
+    }
+
+    fn spell_out(&self, release: Release) -> Result<OperatorImages, Unusable> {
+        let references = |part, registry: &str, version: &str| {
+            let spell_out = |entry: &Cow<'_, str>| lengthen(entry, registry, version).parse();
+            self.list(part).iter().map(spell_out).collect::<Result<BTreeSet<Reference>, _>>()
+        };
+        let mut own = references(Part::Own, "", &release.to_string())?;
+        let (Some(own_image), true) = (own.pop_first(), own.is_empty()) else {
+            return Err(Unusable::OwnImage);
+        };
+        let rejected: Result<BTreeSet<ImageName>, _> =
+            self.list(Part::Rejected).iter().map(|name| name.parse()).collect();
+        Ok(OperatorImages::new(PrintedImages {
+            release,
+            calico: self.calico.version.clone(),
+            enterprise: self.enterprise.version.clone(),
+            calico_images: references(Part::Calico, &self.calico.registry, self.calico.version.as_str())?,
+            enterprise_images: references(
+                Part::Enterprise,
+                &self.enterprise.registry,
+                self.enterprise.version.as_str(),
+            )?,
+            common_images: references(Part::Common, "", "")?,
+            own_image,
+            rejected: rejected?,
+        })?)
+    }
+
+    /// What `other` has and this one has not, and the reverse, in the words of the data file.
+    fn differences(&self, other: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        let products = |build: &Self| text::products(&build.calico, &build.enterprise);
+        if products(self) != products(other) {
+            differences.push(format!("- {}", products(self)));
+            differences.push(format!("+ {}", products(other)));
+        }
+        differences.extend(text::changes(Some(&self.lists), &other.lists));
+        differences
+    }
+}
+
+/// Registry and path before the last two segments, which are the key.
+fn registry_and_key(reference: &Reference) -> (String, String) {
+    let whole = reference.name();
+    let key_start = whole.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
+    (whole[..key_start].trim_end_matches('/').to_owned(), whole[key_start..].to_owned())
+}
+
+/// Where most of the images are; the first by name where several are as good.
+fn most_frequent_registry(references: &BTreeSet<Reference>) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for reference in references {
+        *counts.entry(registry_and_key(reference).0).or_default() += 1;
+    }
+    let most = counts.values().copied().max();
+    counts
+        .into_iter()
+        .find(|(_, count)| Some(*count) == most)
+        .map_or_else(|| "none".to_owned(), |(registry, _)| registry)
+}
+
+/// A reference as the data file writes it. `""` as version: the tag is always written.
+fn shorten(reference: &Reference, registry: &str, version: &str) -> String {
+    let (own_registry, key) = registry_and_key(reference);
+    let tag = reference.tag().unwrap_or_default();
+    let tag = match tag.strip_prefix(version) {
+        Some("") => String::new(),
+        Some("-fips") if !version.is_empty() => ":*-fips".to_owned(),
+        _ => format!(":{tag}"),
+    };
+    if own_registry == registry { format!("{key}{tag}") } else { format!("{own_registry}/{key}{tag}") }
+}
+
+/// The reverse of [`shorten`].
+fn lengthen(entry: &str, registry: &str, version: &str) -> String {
+    // A colon before the last slash belongs to a port.
+    let (name, tag) = match entry.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (entry, "*"),
+    };
+    let tag = tag.replacen('*', version, 1);
+    if name.matches('/').count() == 1 { format!("{registry}/{name}:{tag}") } else { format!("{name}:{tag}") }
+}

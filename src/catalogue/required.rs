@@ -1,0 +1,102 @@
+//! Which images an operator build insists on, judged from the objects in the cluster. An entry that is missing from
+//! the set and insisted on makes the operator refuse the whole set (`ImageSet did not contain image …`).
+//!
+//! The tables were found by growing a set on real operators until no message asked for more, on v1.25.7, v1.30.4,
+//! v1.34.5, v1.42.4 and v1.43.0; the rows of Istio, ManagementClusterConnection and Windows are from the operator's
+//! source. Where nothing was observed the answer errs to "required": that holds a set back, and breaks nothing.
+
+use std::collections::BTreeSet;
+
+use crate::model::feature::Feature;
+use crate::model::image_name::ImageName;
+use crate::model::operator_images::OperatorImages;
+use crate::model::release::{Release, Variant};
+
+/// The series between the first and the last observed release; outside of it nothing is known to be optional.
+const OBSERVED: std::ops::RangeInclusive<(u16, u16)> = (1, 25)..=(1, 43);
+
+/// Names that no feature asks for and that the observed releases of these series did not insist on either.
+const NEVER_ASKED_FOR: [(&str, std::ops::RangeInclusive<(u16, u16)>); 3] = [
+    // v1.25.7 and v1.30.4 want it for certificate management only; v1.31 to v1.33 were not tried.
+    ("tigera/key-cert-provisioner", (1, 25)..=(1, 30)),
+    // v1.42.4 and v1.43.0.
+    ("calico/webhooks", (1, 42)..=(1, 43)),
+    // v1.25.7, v1.30.4 and v1.34.5 take it without asking for it; later releases refuse it.
+    ("tigera/operator", (1, 25)..=(1, 35)),
+];
+
+impl OperatorImages {
+    /// The names that this build insists on for an Installation of `variant` with these features.
+    ///
+    /// For Enterprise, and for releases outside the observed ones, every name of the variant is required: too little
+    /// is known to leave one out. The same goes for a name that no table has, such as that of a new component.
+    #[must_use]
+    pub fn requires(&self, variant: Variant, features: &BTreeSet<Feature>) -> BTreeSet<ImageName> {
+        let all = self.set_images(variant, false).into_keys();
+        match variant {
+            Variant::Enterprise => all.collect(),
+            Variant::Calico => all.filter(|name| insists_on(self.release(), name.as_str(), features)).collect(),
+        }
+    }
+}
+
+/// Whether an operator of this release insists on a name of its Calico list.
+fn insists_on(release: Release, name: &str, features: &BTreeSet<Feature>) -> bool {
+    let series = release.series();
+    if !OBSERVED.contains(&series) {
+        return true;
+    }
+    match Feature::ALL.iter().find(|feature| feature.images().contains(&name)) {
+        Some(feature) => features.contains(feature),
+        None => !NEVER_ASKED_FOR.iter().any(|(optional, when)| *optional == name && when.contains(&series)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+
+    fn requires(release: &str, features: &[Feature]) -> Vec<String> {
+        let images = Catalogue::embedded().get(&release.parse().unwrap()).unwrap();
+        let features = features.iter().copied().collect();
+        images.requires(Variant::Calico, &features).into_iter().map(String::from).collect()
+    }
+
+    fn calico(names: &[&str]) -> Vec<String> {
+        let mut names: Vec<String> = names.iter().map(|name| format!("calico/{name}")).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_was_seen_on_real_operators() {
+        let oldest = ["node", "cni", "kube-controllers", "pod2daemon-flexvol", "typha", "windows-upgrade"];
+        assert_eq!(requires("v1.25.7", &[]), calico(&oldest));
+        let mut with_csi = oldest.to_vec();
+        with_csi.extend(["csi", "node-driver-registrar"]);
+        assert_eq!(requires("v1.30.4", &[]), calico(&with_csi));
+        with_csi.push("apiserver");
+        assert_eq!(requires("v1.30.4", &[Feature::ApiServer]), calico(&with_csi));
+        let mut newest: Vec<&str> =
+            with_csi.iter().map(|n| if *n == "windows-upgrade" { "key-cert-provisioner" } else { n }).collect();
+        for release in ["v1.34.5", "v1.42.4", "v1.43.0"] {
+            assert_eq!(requires(release, &[Feature::ApiServer]), calico(&newest), "{release}");
+        }
+        newest.extend(["goldmane", "whisker", "whisker-backend"]);
+        assert_eq!(requires("v1.42.4", &[Feature::ApiServer, Feature::Goldmane, Feature::Whisker]), calico(&newest));
+        assert!(requires("v1.42.4", &[Feature::Istio]).contains(&"calico/istio-ztunnel".to_owned()));
+        assert!(requires("v1.32.0", &[Feature::WindowsHns]).contains(&"calico/node-windows".to_owned()));
+    }
+
+    #[test]
+    fn where_nothing_was_seen_everything_is_required() {
+        assert!(requires("v1.20.0", &[]).contains(&"calico/apiserver".to_owned()));
+        assert!(requires("v1.33.0", &[]).contains(&"tigera/key-cert-provisioner".to_owned()));
+        let images = Catalogue::embedded().get(&"v1.42.4".parse().unwrap()).unwrap();
+        assert_eq!(
+            images.requires(Variant::Enterprise, &BTreeSet::new()).len(),
+            images.set_images(Variant::Enterprise, false).len()
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! What bytes an image is: a SHA-256 content address. A [`Digest`] can only be one of 64 lower-case hexadecimal digits,
+//! because the operator itself accepts anything that starts with `sha256:` and renders it into pods.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::model::foreign_text::cut;
+
+/// A content address `sha256:<64 lower-case hexadecimal digits>`, the one algorithm that an ImageSet accepts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+/// The text is not `sha256:` followed by 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a digest of the form sha256:<64 lower-case hexadecimal digits>")]
+pub struct InvalidDigest(String);
+
+impl Digest {
+    /// The digest of these bytes. This is how every digest that we pin comes into being.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of bytes that were fed to `hasher` piece by piece.
+    #[must_use]
+    pub fn of_stream(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
+    }
+
+    /// `sha256:` and the first 12 digits: enough to tell two apart in a table or a message.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string().chars().take("sha256:".len() + 12).collect()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidDigest(cut(text, 100));
+        let hexadecimal = text.strip_prefix("sha256:").ok_or_else(invalid)?;
+        if hexadecimal.len() != 64 || !hexadecimal.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(invalid());
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(hexadecimal.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| invalid())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| invalid())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = InvalidDigest;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_the_hash_of_the_bytes_and_reads_back() {
+        let digest = Digest::of(b"");
+        assert_eq!(digest.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!(digest.short(), "sha256:e3b0c44298fc");
+    }
+
+    #[test]
+    fn what_the_operator_would_accept_but_no_node_can_pull_is_refused() {
+        let upper = Digest::of(b"").to_string().to_uppercase().replace("SHA256", "sha256");
+        for text in ["sha256:nonsense", "md5:d41d8cd98f00b204e9800998ecf8427e", "sha256:../../etc/passwd", "", &upper] {
+            assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The effective Installation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::settings::InstallationSettings;
+
+/// The effective Installation: `default` with `overlay` merged over it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Installation {
+    /// What decides the references.
+    pub settings: InstallationSettings,
+    /// `status.imageSet`: which set the operator selected at the end of its last good reconcile.
+    pub selected_image_set: Option<String>,
+    /// `status.calicoVersion`.
+    pub calico_version: Option<String>,
+}

@@ -1,0 +1,211 @@
+//! For which machines an image was built, and which machines a cluster has.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::foreign_text::{cut, escaped_to};
+
+/// An OCI image index platform, and likewise what a Node says of itself. Written `linux/amd64`, or
+/// `windows/amd64/10.0.20348` where the Windows build matters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Platform {
+    /// `linux` or `windows` (GOOS).
+    pub os: String,
+    /// `amd64`, `arm64`, … (GOARCH).
+    pub architecture: String,
+    /// Windows build such as `10.0.20348.2340`; empty for Linux.
+    pub os_version: Option<String>,
+    /// CPU variant of an image such as `v8`; Nodes do not tell theirs.
+    pub variant: Option<String>,
+}
+
+/// The text is not `os/architecture` or `os/architecture/version`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a platform such as linux/amd64 or windows/amd64/10.0.20348")]
+pub struct InvalidPlatform(String);
+
+impl Platform {
+    /// A platform without Windows build or CPU variant.
+    #[must_use]
+    pub fn new(os: &str, architecture: &str) -> Self {
+        Self { os: os.to_owned(), architecture: architecture.to_owned(), os_version: None, variant: None }
+    }
+
+    /// Is this a Windows platform?
+    #[must_use]
+    pub fn is_windows(&self) -> bool {
+        self.os == "windows"
+    }
+
+    /// Attestation manifests are listed as `unknown/unknown` (BuildKit); nothing runs on that.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.os == "unknown" && self.architecture == "unknown"
+    }
+
+    /// Whether a node of platform `node` can run an image of this platform. Windows requires the same
+    /// `major.minor.build` (process isolation); a missing version on either side is no objection.
+    #[must_use]
+    pub fn runs_on(&self, node: &Self) -> bool {
+        let build = |version: &str| version.split('.').take(3).collect::<Vec<_>>().join(".");
+        self.os == node.os
+            && self.architecture == node.architecture
+            && match (&self.os_version, &node.os_version) {
+                (Some(image), Some(node)) if self.is_windows() => build(image) == build(node),
+                _ => true,
+            }
+    }
+}
+
+/// The platforms for which Kubernetes releases nodes. No image of an operator is for any other.
+const NODE_PLATFORMS: [(&str, &str); 6] = [
+    ("linux", "amd64"),
+    ("linux", "arm"),
+    ("linux", "arm64"),
+    ("linux", "ppc64le"),
+    ("linux", "s390x"),
+    ("windows", "amd64"),
+];
+
+/// Longest quote of what a node reports, in bytes.
+const LONGEST_REPORT: usize = 64;
+
+/// The platform of a node, from what its kubelet reports. That is foreign text: a virtual kubelet, a new architecture or a
+/// hostile node can report anything.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodePlatform {
+    /// The kubelet has not reported yet.
+    Unreported,
+    /// One of the platforms that nodes have.
+    Known(Platform),
+    /// Anything else, escaped and cut.
+    Unknown(String),
+}
+
+impl NodePlatform {
+    /// Returns the platform for three values of `status.nodeInfo`. On Windows the kernel's version is the build that images
+    /// must match; one that is not a build is left out, and images are then compared by system and architecture.
+    #[must_use]
+    pub fn of(operating_system: &str, architecture: &str, kernel_version: &str) -> Self {
+        if operating_system.is_empty() || architecture.is_empty() {
+            return Self::Unreported;
+        }
+        if !NODE_PLATFORMS.contains(&(operating_system, architecture)) {
+            return Self::Unknown(escaped_to(&format!("{operating_system}/{architecture}"), LONGEST_REPORT));
+        }
+        let mut platform = Platform::new(operating_system, architecture);
+        if platform.is_windows() && is_windows_build(kernel_version) {
+            platform.os_version = Some(kernel_version.to_owned());
+        }
+        Self::Known(platform)
+    }
+}
+
+/// Up to four numbers with dots between them, such as `10.0.20348.2340`.
+fn is_windows_build(version: &str) -> bool {
+    let is_number = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    version.split('.').count() <= 4 && version.split('.').all(is_number)
+}
+
+/// A node whose platform is none for which images are built.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnknownNode {
+    /// Its name.
+    pub node: String,
+    /// What it reports, escaped and cut.
+    pub platform: String,
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)?;
+        if let Some(part) = self.os_version.as_ref().or(self.variant.as_ref()) {
+            write!(formatter, "/{part}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::str::FromStr for Platform {
+    type Err = InvalidPlatform;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let known = |part: &str| !part.is_empty() && part.len() <= 64 && !part.contains(char::is_whitespace);
+        if !parts.iter().all(|part| known(part)) {
+            return Err(InvalidPlatform(cut(text, 100)));
+        }
+        match parts.as_slice() {
+            [os, architecture] => Ok(Self::new(os, architecture)),
+            ["windows", architecture, version] => {
+                Ok(Self { os_version: Some((*version).to_owned()), ..Self::new("windows", architecture) })
+            }
+            [os, architecture, variant] => {
+                Ok(Self { variant: Some((*variant).to_owned()), ..Self::new(os, architecture) })
+            }
+            _ => Err(InvalidPlatform(cut(text, 100))),
+        }
+    }
+}
+
+impl TryFrom<String> for Platform {
+    type Error = InvalidPlatform;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Platform> for String {
+    fn from(platform: Platform) -> Self {
+        platform.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_nodes_need_their_own_build() {
+        let platform = |text: &str| text.parse::<Platform>().unwrap();
+        let image = platform("windows/amd64/10.0.17763.5329");
+        assert!(image.runs_on(&platform("windows/amd64/10.0.17763.2114")));
+        assert!(!image.runs_on(&platform("windows/amd64/10.0.20348.2340")));
+        assert!(platform("linux/arm64/v8").runs_on(&platform("linux/arm64")));
+        assert!(!platform("linux/arm64").runs_on(&platform("linux/amd64")));
+    }
+
+    #[test]
+    fn reads_back_what_it_writes() {
+        for text in ["linux/amd64", "linux/arm64/v8", "windows/amd64/10.0.20348.2340"] {
+            assert_eq!(text.parse::<Platform>().map(|platform| platform.to_string()), Ok(text.to_owned()));
+        }
+        assert!("linux".parse::<Platform>().is_err());
+    }
+
+    #[test]
+    fn a_node_is_of_a_platform_that_nodes_have_or_of_an_unknown_one() {
+        let known = |text: &str| NodePlatform::Known(text.parse().unwrap());
+        assert_eq!(NodePlatform::of("linux", "arm64", "6.1"), known("linux/arm64"));
+        assert_eq!(NodePlatform::of("windows", "amd64", "10.0.20348.2340"), known("windows/amd64/10.0.20348.2340"));
+        for odd in ["", "10.0.20348 \u{1b}[31m", "10.0.20348.1.2", "a", &"1".repeat(200)] {
+            assert_eq!(
+                NodePlatform::of("windows", "amd64", odd),
+                NodePlatform::Known(Platform::new("windows", "amd64"))
+            );
+        }
+        assert_eq!(NodePlatform::of("", "", ""), NodePlatform::Unreported);
+        for (system, architecture) in
+            [("linux", "wasm-wasi"), ("Linux", "amd64"), ("linux", "amd64\n::error::x"), ("\u{1b}]0;a", "amd64")]
+        {
+            let NodePlatform::Unknown(said) = NodePlatform::of(system, architecture, "") else { panic!("{system}") };
+            assert!(said.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{said:?}");
+        }
+        let NodePlatform::Unknown(said) = NodePlatform::of("linux", &"x".repeat(100 * 1024), "") else { panic!() };
+        assert!(said.len() <= LONGEST_REPORT, "{}", said.len());
+    }
+}

@@ -1,0 +1,351 @@
+//! Where an image is pulled from: registry, repository and a tag, a digest or both. The grammar is that of Docker and of
+//! the OCI library (`oci-distribution`), which parses by a regular expression that alone takes 10 MiB of memory; ours is
+//! tested against it (docs/adr/0010).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::digest::Digest;
+use crate::model::foreign_text::cut;
+use crate::model::image_name::ImageName;
+
+/// A parsed image reference. `docker.io` is the registry of a reference that names none, as for the kubelet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Reference {
+    registry: String,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<Digest>,
+}
+
+/// The text is not an image reference that a node could pull.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not an image reference: {cause}")]
+pub struct InvalidReference {
+    text: String,
+    cause: String,
+}
+
+impl Reference {
+    /// Host and port, such as `quay.io` or `registry.example.com:5000`.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// Path on the registry, such as `calico/node`.
+    #[must_use]
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The tag, if one was given.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The digest, if one was given. It decides; a tag beside it is decoration.
+    #[must_use]
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// The key of this image in an ImageSet.
+    ///
+    /// # Errors
+    /// The repository has a single segment, which no image of the operator has.
+    pub fn image_name(&self) -> Result<ImageName, crate::model::image_name::InvalidImageName> {
+        ImageName::of_repository(&self.repository)
+    }
+
+    /// The same repository with this tag and no digest.
+    #[must_use]
+    pub fn with_tag(&self, tag: &str) -> Self {
+        Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() }
+    }
+
+    /// The same repository by digest alone.
+    #[must_use]
+    pub fn with_digest(&self, digest: Digest) -> Self {
+        Self { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
+    /// The same tag and digest under another `registry/repository`.
+    ///
+    /// # Errors
+    /// The text is no such name, for instance because it brings a tag of its own.
+    pub fn renamed(&self, name: &str) -> Result<Self, InvalidReference> {
+        let (registry, repository) =
+            parse_name(name).map_err(|cause| InvalidReference { text: cut(name, 300), cause })?;
+        Ok(Self { registry, repository, ..self.clone() })
+    }
+
+    /// The text with its digest cut, for messages.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let Some(digest) = self.digest() else { return self.to_string() };
+        let tag = self.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
+        format!("{}{tag}@{}", self.name(), digest.short())
+    }
+
+    /// `registry/repository`, without tag and digest.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+}
+
+impl FromStr for Reference {
+    type Err = InvalidReference;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = |cause: String| InvalidReference { text: cut(text, 300), cause };
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(digest.parse().map_err(|error| invalid(format!("{error}")))?)),
+            None => (text, None),
+        };
+        // A colon before the last slash belongs to a port.
+        let (name, tag) = match rest.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+            _ => (rest, None),
+        };
+        if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
+            return Err(invalid(format!("{tag:?} is not a tag")));
+        }
+        let (registry, repository) = parse_name(name).map_err(invalid)?;
+        let tag = tag.or(digest.is_none().then_some(DEFAULT_TAG)).map(str::to_owned);
+        Ok(Self { registry, repository, tag, digest })
+    }
+}
+
+const DOCKER_HUB: &str = "docker.io";
+
+/// Docker Hub's name in old configurations.
+const LEGACY_DOCKER_HUB: &str = "index.docker.io";
+
+/// Where Docker Hub keeps images whose name has one segment.
+const OFFICIAL_IMAGES: &str = "library";
+
+/// What no tag and no digest mean.
+const DEFAULT_TAG: &str = "latest";
+
+/// The longest repository, in characters (`distribution/reference`: NameTotalLengthMax).
+const LONGEST_REPOSITORY: usize = 255;
+
+/// Registry and repository of a text without tag and digest, or what is wrong with it.
+fn parse_name(name: &str) -> Result<(String, String), String> {
+    let (registry, repository) = split_registry(name);
+    if !is_host(registry) {
+        return Err(format!("{registry:?} is not a host with optional port"));
+    }
+    let repository = match repository.contains('/') || registry != DOCKER_HUB {
+        true => repository.to_owned(),
+        false => format!("{OFFICIAL_IMAGES}/{repository}"),
+    };
+    if repository.len() > LONGEST_REPOSITORY || !repository.split('/').all(is_segment) {
+        return Err(format!("{repository:?} is not a repository: lower-case letters, digits and . _ - only"));
+    }
+    Ok((registry.to_owned(), repository))
+}
+
+/// The first segment is a registry if it looks like a host: with a dot, a port or as `localhost`; else it is Docker Hub's
+/// (`distribution/reference`: `splitDockerDomain`).
+fn split_registry(name: &str) -> (&str, &str) {
+    match name.split_once('/') {
+        Some((LEGACY_DOCKER_HUB, repository)) => (DOCKER_HUB, repository),
+        Some((host, repository)) if host.contains(['.', ':']) || host == "localhost" => (host, repository),
+        _ => (DOCKER_HUB, name),
+    }
+}
+
+/// A DNS name or an IPv4 address, or an IPv6 address in brackets, with an optional port.
+fn is_host(text: &str) -> bool {
+    let is_digits = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = |port: &str| port.is_empty() || port.strip_prefix(':').is_some_and(is_digits);
+    let is_label = |label: &str| {
+        let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        ends(label.as_bytes().first())
+            && ends(label.as_bytes().last())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let is_address =
+        |address: &str| !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
+    match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').is_some_and(|(address, port)| is_address(address) && is_port(port)),
+        None => {
+            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            host.split('.').all(is_label) && is_port(port)
+        }
+    }
+}
+
+/// Lower-case letters and digits, separated by `.`, `_`, `__` or any number of `-`.
+fn is_segment(segment: &str) -> bool {
+    let is_word = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
+    let mut separators = segment.split(is_word).filter(|separator| !separator.is_empty());
+    segment.starts_with(is_word)
+        && segment.ends_with(is_word)
+        && separators.all(|text| matches!(text, "." | "_" | "__") || text.bytes().all(|byte| byte == b'-'))
+}
+
+fn is_tag(tag: &str) -> bool {
+    let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    tag.len() <= 128 && tag.starts_with(is_word) && tag.chars().all(|one| is_word(one) || matches!(one, '.' | '-'))
+}
+
+impl TryFrom<String> for Reference {
+    type Error = InvalidReference;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Reference> for String {
+    fn from(reference: Reference) -> Self {
+        reference.to_string()
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.registry, self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(formatter, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(formatter, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_told_apart() {
+        let digest = Digest::of(b"x");
+        let reference: Reference = format!("registry.example.com:5000/a/calico/node:v1@{digest}").parse().unwrap();
+        assert_eq!(reference.registry(), "registry.example.com:5000");
+        assert_eq!(reference.repository(), "a/calico/node");
+        assert_eq!((reference.tag(), reference.digest()), (Some("v1"), Some(&digest)));
+        assert_eq!(reference.image_name().unwrap().as_str(), "calico/node");
+        assert_eq!("calico/node:v1".parse::<Reference>().unwrap().to_string(), "docker.io/calico/node:v1");
+    }
+
+    /// What the library makes of it, where it is a reference at all.
+    fn by_the_library(text: &str) -> Option<(String, String, Option<String>, Option<String>)> {
+        let reference: oci_distribution::Reference = text.parse().ok()?;
+        let owned = |part: Option<&str>| part.map(str::to_owned);
+        let (registry, repository) = (reference.registry().to_owned(), reference.repository().to_owned());
+        Some((registry, repository, owned(reference.tag()), owned(reference.digest())))
+    }
+
+    fn by_us(text: &str) -> Option<(String, String, Option<String>, Option<String>)> {
+        let reference: Reference = text.parse().ok()?;
+        let digest = reference.digest.map(|digest| digest.to_string());
+        Some((reference.registry, reference.repository, reference.tag, digest))
+    }
+
+    #[test]
+    fn the_oci_library_reads_the_same() {
+        let hosts = [
+            "",
+            "localhost/",
+            "quay.io/",
+            "index.docker.io/",
+            "docker.io/",
+            "a.b-c.io:5000/",
+            "Reg.IO/",
+            "x:1/",
+            "-a.io/",
+            "a..b/",
+            "a.io:/",
+        ];
+        let paths = [
+            "node",
+            "calico/node",
+            "a/b/c/d",
+            "a--b/c__d/e.f_g",
+            "a..b",
+            "a___b",
+            "a-/b",
+            "/a",
+            "a//b",
+            "a/",
+            "",
+            "_a",
+            "1/2",
+        ];
+        let digest = format!("@{}", Digest::of(b"x"));
+        let tails = [
+            "",
+            ":v1",
+            ":V1.2-3_4",
+            ":-v",
+            ":.v",
+            ":",
+            ":a/b",
+            ":v+1",
+            &digest,
+            &format!(":v1{digest}"),
+            "@sha256:12",
+            "@",
+            ":v1@",
+            &format!(":{}", "t".repeat(128)),
+            &format!(":{}", "t".repeat(129)),
+        ];
+        let mut read = 0;
+        for host in hosts {
+            for path in paths {
+                for tail in tails {
+                    let text = format!("{host}{path}{tail}");
+                    let ours = by_us(&text);
+                    read += usize::from(ours.is_some());
+                    assert_eq!(ours, by_the_library(&text), "{text}");
+                }
+            }
+        }
+        assert!(read > 200, "{read} references were read");
+        let long = format!("quay.io/{}", "a/".repeat(130) + "a");
+        assert_eq!((by_us(&long), by_the_library(&long)), (None, None));
+    }
+
+    #[test]
+    fn where_the_library_differs() {
+        // It knows no IPv6 hosts, and takes letters of any script in tags, upper case in the first segment of a path, and hosts
+        // that no DNS has.
+        for host in ["[::1]:5000", "[2001:DB8::1]", "[2001:db8::1]:443"] {
+            let reference: Reference = format!("{host}/calico/node:v1").parse().unwrap();
+            assert_eq!((reference.registry(), reference.repository()), (host, "calico/node"));
+        }
+        for text in [
+            "[::1/calico/node",
+            "[quay.io/calico/node",
+            "[a b.c/calico/node",
+            "[]/calico/node",
+            "[::1]x/calico/node",
+            "[::1]:/a/b",
+            "[::ffff:1.2.3.4]/a/b",
+            "[fe80::1%25eth0]/a/b",
+            "::1/a/b",
+            "quay.io/a/b:vé",
+            "Foo/bar",
+        ] {
+            assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_node_can_pull_is_refused() {
+        for text in ["", "quay.io/tigera/operator:", "quay.io/Tigera/operator:v1", "x@sha256:nonsense", "a b"] {
+            assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+    }
+}

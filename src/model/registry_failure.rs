@@ -1,0 +1,242 @@
+//! Why a registry did not serve what it was asked for, and when it may be asked again.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::foreign_text::escaped;
+use crate::model::reference::Reference;
+
+/// The longest wait that a registry may ask of us with `Retry-After`, in seconds. Longer ones are cut to it.
+pub const LONGEST_RETRY_AFTER_SECONDS: u64 = 3600;
+
+/// Why a reference was not resolved. Closed, so that findings and metrics can carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum RegistryFailureKind {
+    /// The registry does not have the image.
+    NotFound,
+    /// The registry does not take the credentials that it got.
+    Unauthorized,
+    /// The registry wants credentials, and nothing that we were given names it.
+    CredentialsMissing,
+    /// The registry knows us and refuses.
+    Forbidden,
+    /// The registry asks to be asked later.
+    RateLimited {
+        /// How long it wants to be left alone, in seconds, cut to [`LONGEST_RETRY_AFTER_SECONDS`]; `None` if it did not say.
+        retry_after_seconds: Option<u64>,
+    },
+    /// No connection: refused, no such host, connection lost.
+    Unreachable,
+    /// The connection is not trusted: unknown authority, wrong name, expired certificate, no TLS spoken.
+    Tls,
+    /// The registry or its token service failed (5xx).
+    ServerError,
+    /// No whole answer within the deadline.
+    Timeout,
+    /// The answer is longer than anything that we read.
+    TooLarge,
+    /// The answer contradicts itself or the protocol; nothing in it is believed.
+    InvalidAnswer,
+    /// A valid answer that no node could run: schema 1, an artifact, only attestations.
+    UnsupportedContent,
+    /// Our side: a pull secret or CA bundle cannot be used as it is.
+    CredentialsInvalid,
+    /// The registry sends us, with credentials, to a token service of somebody else.
+    ForeignTokenService,
+    /// The registry sends us to an address, host or scheme that it has no business with.
+    RefusedTarget,
+}
+
+/// When it makes sense to ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Only after something was changed by a person (or at the next regular check).
+    WhenChanged,
+    /// Soon, with growing pauses.
+    Backoff,
+    /// Not before this time has passed.
+    After(Duration),
+}
+
+impl RegistryFailureKind {
+    /// When it makes sense to ask again.
+    #[must_use]
+    pub const fn retry(self) -> Retry {
+        match self {
+            Self::RateLimited { retry_after_seconds: Some(seconds) } => Retry::After(Duration::from_secs(seconds)),
+            Self::RateLimited { retry_after_seconds: None }
+            | Self::Unreachable
+            | Self::Tls
+            | Self::ServerError
+            | Self::Timeout => Retry::Backoff,
+            Self::NotFound
+            | Self::Unauthorized
+            | Self::CredentialsMissing
+            | Self::Forbidden
+            | Self::TooLarge
+            | Self::InvalidAnswer
+            | Self::UnsupportedContent
+            | Self::CredentialsInvalid
+            | Self::ForeignTokenService
+            | Self::RefusedTarget => Retry::WhenChanged,
+        }
+    }
+
+    /// Whether every other image of the same registry must meet the same failure, so that asking on is pointless.
+    #[must_use]
+    pub const fn concerns_whole_registry(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited { .. } | Self::Unreachable | Self::Tls | Self::Timeout | Self::CredentialsInvalid
+        )
+    }
+
+    /// A constant word for metrics and reasons.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "NotFound",
+            Self::Unauthorized => "Unauthorized",
+            Self::CredentialsMissing => "CredentialsMissing",
+            Self::Forbidden => "Forbidden",
+            Self::RateLimited { .. } => "RateLimited",
+            Self::Unreachable => "Unreachable",
+            Self::Tls => "Tls",
+            Self::ServerError => "ServerError",
+            Self::Timeout => "Timeout",
+            Self::TooLarge => "TooLarge",
+            Self::InvalidAnswer => "InvalidAnswer",
+            Self::UnsupportedContent => "UnsupportedContent",
+            Self::CredentialsInvalid => "CredentialsInvalid",
+            Self::ForeignTokenService => "ForeignTokenService",
+            Self::RefusedTarget => "RefusedTarget",
+        }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::NotFound => {
+                "push or mirror this image there, or correct registry, imagePath and imagePrefix of the Installation"
+            }
+            Self::Unauthorized => "check the pull secrets named in the Installation's imagePullSecrets",
+            Self::CredentialsMissing => {
+                "name a pull secret for this registry in the Installation, or registries[].credentials in the policy where \
+                 nodes use a credential provider"
+            }
+            Self::Forbidden => "grant the account of the pull secret the right to pull this repository",
+            Self::RateLimited { .. } => {
+                "nothing; it is asked again later, or use a pull secret or a mirror with a higher limit"
+            }
+            Self::Unreachable => "check that the controller can reach the registry: name, port, network policy, proxy",
+            Self::Tls => "name the registry's authority in registries[].caBundle, or plainHttp if it speaks no TLS",
+            Self::ServerError => "nothing if it passes; else look at the registry's own logs",
+            Self::Timeout => "check the network between the controller and the registry, and the registry's load",
+            Self::TooLarge => "check that the reference names an image; no manifest is that long",
+            Self::InvalidAnswer => "check what answers at this address: a proxy, a login page or a broken mirror",
+            Self::UnsupportedContent => {
+                "push the image again as an OCI or Docker (schema 2) image for the nodes' platforms"
+            }
+            Self::CredentialsInvalid => "correct the named secret or CA bundle",
+            Self::ForeignTokenService => "if this token service is meant, name it in registries[].tokenService",
+            Self::RefusedTarget => {
+                "check the registry's redirects and token realm; https and the registry's network only"
+            }
+        }
+    }
+}
+
+/// A reference that was not resolved, in words for the person on call. Carries no byte of any credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryFailure {
+    /// What went wrong.
+    pub kind: RegistryFailureKind,
+    /// The reference that was asked for; `None` where the whole registry is concerned.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reference: Option<Reference>,
+    /// Host and port that was asked; differs from the reference's where a mirror is set.
+    pub registry: String,
+    /// What it answered, escaped and cut.
+    pub answer: String,
+    /// What to do.
+    pub advice: String,
+}
+
+impl RegistryFailure {
+    /// A failure with the kind's own advice. `answer` is escaped and cut here.
+    #[must_use]
+    pub fn new(kind: RegistryFailureKind, reference: Option<Reference>, registry: &str, answer: &str) -> Self {
+        Self { kind, reference, registry: escaped(registry), answer: escaped(answer), advice: kind.advice().to_owned() }
+    }
+
+    /// What happened, without the advice: for findings, whose reason has a next step of its own.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        Summary(self).to_string()
+    }
+
+    /// When it makes sense to ask again.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        self.kind.retry()
+    }
+}
+
+impl fmt::Display for RegistryFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}; {}", self.summary(), self.advice)
+    }
+}
+
+/// A failure without its advice.
+pub(crate) struct Summary<'a>(&'a RegistryFailure);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failure = self.0;
+        match &failure.reference {
+            Some(reference) => write!(formatter, "{reference}: ")?,
+            None => write!(formatter, "images of {}: ", failure.registry)?,
+        }
+        let registry = &failure.registry;
+        match failure.kind {
+            RegistryFailureKind::NotFound => write!(formatter, "registry {registry} does not have it")?,
+            RegistryFailureKind::Unauthorized => write!(formatter, "registry {registry} does not let us in")?,
+            RegistryFailureKind::CredentialsMissing => {
+                write!(formatter, "registry {registry} wants credentials and nothing that we have names it")?;
+            }
+            RegistryFailureKind::Forbidden => write!(formatter, "registry {registry} forbids it")?,
+            RegistryFailureKind::RateLimited { retry_after_seconds: Some(seconds) } => {
+                write!(formatter, "registry {registry} limits the rate and asks to wait {seconds} s")?;
+            }
+            RegistryFailureKind::RateLimited { retry_after_seconds: None } => {
+                write!(formatter, "registry {registry} limits the rate")?;
+            }
+            RegistryFailureKind::Unreachable => write!(formatter, "registry {registry} cannot be reached")?,
+            RegistryFailureKind::Tls => write!(formatter, "registry {registry} is not trusted")?,
+            RegistryFailureKind::ServerError => write!(formatter, "registry {registry} failed")?,
+            RegistryFailureKind::Timeout => write!(formatter, "registry {registry} did not answer in time")?,
+            RegistryFailureKind::TooLarge => write!(formatter, "registry {registry} answered too much")?,
+            RegistryFailureKind::InvalidAnswer => {
+                write!(formatter, "registry {registry} answered what cannot be believed")?
+            }
+            RegistryFailureKind::UnsupportedContent => {
+                write!(formatter, "registry {registry} has something there that no node can run")?;
+            }
+            RegistryFailureKind::CredentialsInvalid => write!(formatter, "our settings for {registry} cannot be used")?,
+            RegistryFailureKind::ForeignTokenService => {
+                write!(formatter, "registry {registry} wants its credentials sent to somebody else")?;
+            }
+            RegistryFailureKind::RefusedTarget => write!(formatter, "registry {registry} sends us where we do not go")?,
+        }
+        if !failure.answer.is_empty() {
+            write!(formatter, " ({})", failure.answer)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Where a cluster pulls the operator's images from: the Installation's `registry`, `imagePath` and `imagePrefix`
+//! applied to an image's default reference, as the operator does it (`pkg/components/references.go`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::reference::{InvalidReference, Reference};
+
+/// The text with which an Installation asks for the default (operator: `UseDefault`).
+const USE_DEFAULT: &str = "UseDefault";
+
+/// The three settings of an Installation that move images to another place. Empty and `UseDefault` mean the default of
+/// the operator version, which differs per release and per image; the printed list has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct RegistryLayout {
+    /// Host with optional port and path; a missing trailing slash is added.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub registry: String,
+    /// Replaces everything before the last segment's organisation: `calico/node` → `<imagePath>/node`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image_path: String,
+    /// Goes in front of the last segment.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image_prefix: String,
+}
+
+impl RegistryLayout {
+    /// Whether every image is pulled from its default place.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        [&self.registry, &self.image_path, &self.image_prefix].iter().all(|setting| is_default(setting))
+    }
+
+    /// The same layout in its one spelling: defaults empty, no slashes at the ends.
+    #[must_use]
+    pub fn normalised(&self) -> Self {
+        // What is only nothing or the default without its slashes is wrong, and stays so.
+        let setting = |text: &str| match text.trim_matches('/') {
+            _ if is_default(text) => String::new(),
+            "" | USE_DEFAULT => "/".to_owned(),
+            trimmed => trimmed.to_owned(),
+        };
+        Self {
+            registry: setting(&self.registry),
+            image_path: setting(&self.image_path),
+            image_prefix: if is_default(&self.image_prefix) { String::new() } else { self.image_prefix.clone() },
+        }
+    }
+
+    /// The reference that nodes pull instead of `default`: `<registry><imagePath>/<imagePrefix><name>:<tag>`.
+    ///
+    /// # Errors
+    /// The settings do not make a reference, for instance a `registry` with a scheme or an upper-case path.
+    pub fn place(&self, default: &Reference) -> Result<Reference, InvalidReference> {
+        if self.is_default() {
+            return Ok(default.clone());
+        }
+        // The operator keeps `<organisation>/<image>` as the name; all before it counts as the default registry.
+        let whole = default.name();
+        let (rest, image) = whole.rsplit_once('/').unwrap_or(("", &whole));
+        let (default_registry, organisation) = match rest.rsplit_once('/') {
+            Some((registry, organisation)) => (registry, Some(organisation)),
+            None => (rest, None),
+        };
+        let registry = if is_default(&self.registry) { default_registry } else { self.registry.trim_matches('/') };
+        let path = if is_default(&self.image_path) { organisation } else { Some(self.image_path.trim_matches('/')) };
+        let prefix = if is_default(&self.image_prefix) { "" } else { self.image_prefix.as_str() };
+        // Tag and digest are not written into the text: no setting can bring one of its own.
+        default.renamed(&match path {
+            Some(path) => format!("{registry}/{path}/{prefix}{image}"),
+            None => format!("{registry}/{prefix}{image}"),
+        })
+    }
+}
+
+fn is_default(setting: &str) -> bool {
+    setting.is_empty() || setting == USE_DEFAULT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(registry: &str, image_path: &str, image_prefix: &str, default: &str) -> String {
+        let layout = RegistryLayout {
+            registry: registry.to_owned(),
+            image_path: image_path.to_owned(),
+            image_prefix: image_prefix.to_owned(),
+        };
+        layout.place(&default.parse().unwrap()).unwrap().to_string()
+    }
+
+    #[test]
+    fn places_of_real_clusters() {
+        let node = "quay.io/calico/node:v3.32.1";
+        assert_eq!(place("", "UseDefault", "", node), node);
+        assert_eq!(
+            place("docker.io", "rancher", "mirrored-calico-", node),
+            "docker.io/rancher/mirrored-calico-node:v3.32.1"
+        );
+        assert_eq!(place("mcr.microsoft.com/oss", "", "", node), "mcr.microsoft.com/oss/calico/node:v3.32.1");
+        assert_eq!(place("reg.example:5000/", "", "x-", node), "reg.example:5000/calico/x-node:v3.32.1");
+        let old = "gcr.io/unique-caldron-775/cnx/tigera/kibana:v3.11.0";
+        assert_eq!(place("reg.example", "", "", old), "reg.example/tigera/kibana:v3.11.0");
+        assert_eq!(place("", "team", "", old), "gcr.io/unique-caldron-775/cnx/team/kibana:v3.11.0");
+        assert_eq!(place("", "team/calico", "", node), "quay.io/team/calico/node:v3.32.1");
+    }
+
+    #[test]
+    fn a_registry_with_a_scheme_is_refused() {
+        let layout = RegistryLayout { registry: "https://reg.example".into(), ..RegistryLayout::default() };
+        assert!(layout.place(&"quay.io/calico/node:v1".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_setting_that_would_make_another_image_is_refused() {
+        let digest = crate::model::digest::Digest::of(b"x");
+        for (registry, image_path, image_prefix) in [
+            ("//", "", ""),
+            ("", "//", ""),
+            ("", "/UseDefault", ""),
+            ("UseDefault/", "", ""),
+            ("", "a:b", ""),
+            ("", "", "x:"),
+            ("", "", "x@"),
+            ("", "", "x:y@"),
+            ("reg.example/a:v1", "", ""),
+        ] {
+            let layout = RegistryLayout {
+                registry: registry.to_owned(),
+                image_path: image_path.to_owned(),
+                image_prefix: image_prefix.to_owned(),
+            };
+            for default in [format!("quay.io/calico/node@{digest}"), "quay.io/calico/node:v1".to_owned()] {
+                let default = default.parse().unwrap();
+                assert!(layout.place(&default).is_err(), "{layout:?} {default}");
+                assert!(layout.normalised().place(&default).is_err(), "{layout:?} {default}");
+            }
+        }
+    }
+}

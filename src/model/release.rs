@@ -1,0 +1,239 @@
+//! Versions: of the operator, and of the Calico or Enterprise release that it deploys. The mapping between the two is
+//! compiled into each operator and cannot be computed; the catalogue holds it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::foreign_text::cut;
+
+/// A released operator version such as `v1.42.4`, or a vendor's rebuild of it such as `v1.38.2-1`, which is ordered
+/// after its base. Alpha, beta and rc versions are not releases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Release {
+    major: u16,
+    minor: u16,
+    patch: u16,
+    rebuild: Option<u16>,
+}
+
+/// The text is not a released operator version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a released operator version such as v1.42.4")]
+pub struct InvalidRelease(String);
+
+impl Release {
+    /// A release without rebuild number.
+    #[must_use]
+    pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
+        Self { major, minor, patch, rebuild: None }
+    }
+
+    /// Major version.
+    #[must_use]
+    pub const fn major(&self) -> u16 {
+        self.major
+    }
+
+    /// `(major, minor)`: patch channel neighbours share it.
+    #[must_use]
+    pub const fn series(&self) -> (u16, u16) {
+        (self.major, self.minor)
+    }
+
+    /// The upstream release that a rebuild was made from; itself for an upstream release.
+    #[must_use]
+    pub const fn base(&self) -> Self {
+        Self { rebuild: None, ..*self }
+    }
+}
+
+impl FromStr for Release {
+    type Err = InvalidRelease;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidRelease(cut(text, 100));
+        let number = |part: &str| match part.as_bytes() {
+            [b'0'] => Ok(0),
+            [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit) => part.parse().map_err(|_| invalid()),
+            _ => Err(invalid()),
+        };
+        let rest = text.strip_prefix('v').ok_or_else(invalid)?;
+        let (version, rebuild) = match rest.split_once('-') {
+            Some((version, rebuild)) => (version, Some(number(rebuild)?)),
+            None => (rest, None),
+        };
+        match version.split('.').collect::<Vec<_>>().as_slice() {
+            [major, minor, patch] => {
+                Ok(Self { major: number(major)?, minor: number(minor)?, patch: number(patch)?, rebuild })
+            }
+            _ => Err(invalid()),
+        }
+    }
+}
+
+impl TryFrom<String> for Release {
+    type Error = InvalidRelease;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Release> for String {
+    fn from(release: Release) -> Self {
+        release.to_string()
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "v{}.{}.{}", self.major, self.minor, self.patch)?;
+        self.rebuild.map_or(Ok(()), |rebuild| write!(formatter, "-{rebuild}"))
+    }
+}
+
+/// Which product the operator deploys. `Installation.spec.variant` spells Enterprise `TigeraSecureEnterprise` or,
+/// in newer releases, `CalicoEnterprise`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub enum Variant {
+    /// Open-source Calico.
+    #[default]
+    Calico,
+    /// Calico Enterprise.
+    Enterprise,
+}
+
+impl Variant {
+    /// What `spec.variant` of an Installation means; absent is Calico.
+    #[must_use]
+    pub fn of_installation(text: Option<&str>) -> Self {
+        match text {
+            Some("TigeraSecureEnterprise" | "CalicoEnterprise") => Self::Enterprise,
+            _ => Self::Calico,
+        }
+    }
+
+    /// The prefix of the ImageSet's name that the operator looks for.
+    #[must_use]
+    pub const fn image_set_prefix(self) -> &'static str {
+        match self {
+            Self::Calico => "calico",
+            Self::Enterprise => "enterprise",
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Calico => "Calico",
+            Self::Enterprise => "Enterprise",
+        })
+    }
+}
+
+/// What `operator --version` prints after `Calico:` or `Enterprise:`: a release such as `v3.32.1`, or the marker of a
+/// build that was cut before its product release (`master`, `release-calient-v3.20`), whose images are not releases.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct ProductVersion(String);
+
+impl ProductVersion {
+    /// Whether this is a marker instead of a release. Releases start with `v` and a digit.
+    #[must_use]
+    pub fn is_pre_release_marker(&self) -> bool {
+        !(self.0.starts_with('v') && self.0[1..].starts_with(|first: char| first.is_ascii_digit()))
+    }
+
+    /// Whether the text can be what an operator prints: part of a tag and of an object's name, at most 63 characters.
+    #[must_use]
+    pub fn is_printable(text: &str) -> bool {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        (1..=63).contains(&text.len())
+            && text.bytes().all(inner)
+            && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+    }
+
+    /// The text as the operator prints it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for ProductVersion {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<ProductVersion> for String {
+    fn from(version: ProductVersion) -> Self {
+        version.0
+    }
+}
+
+impl fmt::Display for ProductVersion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
+    }
+}
+
+/// The one name under which an operator looks for its ImageSet: `calico-v3.32.1` or `enterprise-v3.23.1`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ImageSetName(String);
+
+impl ImageSetName {
+    /// The name for a released product version; `None` for a pre-release marker, which no ImageSet is made for.
+    #[must_use]
+    pub fn new(variant: Variant, version: &ProductVersion) -> Option<Self> {
+        (!version.is_pre_release_marker()).then(|| Self(format!("{}-{version}", variant.image_set_prefix())))
+    }
+
+    /// The whole name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ImageSetName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_ordered_by_number_and_rebuilds_follow_their_base() {
+        let mut releases: Vec<Release> =
+            ["v1.38.10", "v1.38.2", "v1.38.2-1", "v1.4.0"].iter().map(|text| text.parse().unwrap()).collect();
+        releases.sort();
+        let sorted: Vec<String> = releases.iter().map(ToString::to_string).collect();
+        assert_eq!(sorted, ["v1.4.0", "v1.38.2", "v1.38.2-1", "v1.38.10"]);
+    }
+
+    #[test]
+    fn what_is_not_a_release_is_refused() {
+        for text in
+            ["1.42.4", "v1.42", "v1.42.4-rc1", "v1.42.4-0.dev", "v1.42.04", "master", "v1.42.4-amd64", "v1.42.99999"]
+        {
+            assert!(text.parse::<Release>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_marker_has_no_image_set() {
+        let name = |variant, text: &str| ImageSetName::new(variant, &text.to_owned().into());
+        assert_eq!(name(Variant::Calico, "v3.32.1").unwrap().as_str(), "calico-v3.32.1");
+        assert_eq!(name(Variant::Enterprise, "v3.23.0-1.0").unwrap().as_str(), "enterprise-v3.23.0-1.0");
+        assert_eq!(name(Variant::Calico, "master"), None);
+        assert_eq!(name(Variant::Enterprise, "release-calient-v3.20"), None);
+    }
+}

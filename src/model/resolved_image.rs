@@ -1,0 +1,229 @@
+//! What a registry said of an image: which bytes a reference stands for, or why that could not be found out. Pure values
+//! with words for the person on call; how they are obtained is the `registry` module's business.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::digest::Digest;
+use crate::model::image_name::ImageName;
+use crate::model::platform::Platform;
+use crate::model::reference::Reference;
+
+/// A reference and the bytes that the registry served for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedImage {
+    /// The reference as it was asked for.
+    pub reference: Reference,
+    /// The SHA-256 of the bytes that were received, never a header's word.
+    pub digest: Digest,
+    /// Media type of those bytes.
+    pub media_type: String,
+    /// What these bytes describe.
+    pub content: Content,
+    /// Their length in bytes.
+    pub size: u64,
+}
+
+/// What the bytes of a manifest describe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Content {
+    /// An index (or Docker manifest list): one image per platform. Attestations are left out.
+    Index {
+        /// The images for platforms, in order of platform.
+        children: Vec<Child>,
+    },
+    /// A single image.
+    Manifest {
+        /// The one platform that it runs on, as its configuration says.
+        platform: Platform,
+    },
+}
+
+/// An entry of an index: the image for one platform.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Child {
+    /// What it runs on.
+    pub platform: Platform,
+    /// The digest of its manifest, which a node of that platform pulls.
+    pub digest: Digest,
+    /// Whether the registry has that manifest.
+    #[serde(default, skip_serializing_if = "Presence::is_unasked")]
+    pub presence: Presence,
+}
+
+/// Whether a registry has what its index lists. Sparse mirrors and pull-through caches often do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Presence {
+    /// Nobody asked: no node needed it.
+    #[default]
+    Unasked,
+    /// It is there.
+    Present,
+    /// It is not there.
+    Absent,
+}
+
+impl Presence {
+    // serde hands over a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_unasked(&self) -> bool {
+        *self == Self::Unasked
+    }
+}
+
+/// How an image serves a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coverage {
+    /// The node can run it, and its manifest is there.
+    Covered,
+    /// The node could run it; whether its manifest is there was not asked.
+    Unasked,
+    /// The index lists an image for the node that the registry does not have.
+    Absent,
+    /// There is no image for the node.
+    None,
+}
+
+impl ResolvedImage {
+    /// The platforms that have an image, each once.
+    #[must_use]
+    pub fn platforms(&self) -> BTreeSet<&Platform> {
+        match &self.content {
+            Content::Index { children } => children.iter().map(|child| &child.platform).collect(),
+            Content::Manifest { platform } => BTreeSet::from([platform]),
+        }
+    }
+
+    /// How the image serves a node of this platform. Where several entries would do, as with CPU variants, one that is
+    /// there is enough.
+    #[must_use]
+    pub fn coverage(&self, node: &Platform) -> Coverage {
+        let children = match &self.content {
+            Content::Manifest { platform } if platform.runs_on(node) => return Coverage::Covered,
+            Content::Manifest { .. } => return Coverage::None,
+            Content::Index { children } => children.iter().filter(|child| child.platform.runs_on(node)),
+        };
+        let mut best = Coverage::None;
+        for child in children {
+            match child.presence {
+                Presence::Present => return Coverage::Covered,
+                Presence::Unasked => best = Coverage::Unasked,
+                Presence::Absent if best == Coverage::None => best = Coverage::Absent,
+                Presence::Absent => {}
+            }
+        }
+        best
+    }
+
+    /// The nodes' platforms that an image of this name should run on and cannot: Windows images are for Windows nodes, all others
+    /// for the rest.
+    pub fn uncovered<'a>(&self, name: &ImageName, nodes: impl IntoIterator<Item = &'a Platform>) -> Vec<&'a Platform> {
+        let lacks = |node: &&Platform| matches!(self.coverage(node), Coverage::None | Coverage::Absent);
+        nodes.into_iter().filter(|node| node.is_windows() == name.is_windows()).filter(lacks).collect()
+    }
+
+    /// What it lacks for these platforms, in words.
+    pub fn lacks(&self, reference: &Reference, platforms: &[&Platform]) -> Vec<String> {
+        let texts = |platforms: &[&Platform]| platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let (absent, none): (Vec<&Platform>, Vec<&Platform>) =
+            platforms.iter().partition(|node| self.coverage(node) == Coverage::Absent);
+        let mut told = Vec::new();
+        if !absent.is_empty() {
+            told.push(format!("{reference} lists {}, but the registry does not have that manifest", texts(&absent)));
+        }
+        if !none.is_empty() {
+            let has: Vec<&Platform> = self.platforms().into_iter().collect();
+            told.push(format!("{reference} has no manifest for {} (it has {})", texts(&none), texts(&has)));
+        }
+        told
+    }
+
+    /// Whether the digest names an index, which lets every node pick its own image.
+    #[must_use]
+    pub const fn is_index(&self) -> bool {
+        matches!(self.content, Content::Index { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind, Retry};
+    use std::time::Duration;
+
+    fn image(content: Content) -> ResolvedImage {
+        ResolvedImage {
+            reference: "quay.io/calico/node:v3.32.1".parse().unwrap(),
+            digest: Digest::of(b"x"),
+            media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
+            content,
+            size: 1,
+        }
+    }
+
+    #[test]
+    fn an_index_covers_what_it_lists_and_a_manifest_its_one_platform() {
+        let platform = |text: &str| text.parse::<Platform>().unwrap();
+        let child = |text: &str, presence| Child { platform: platform(text), digest: Digest::of(b"y"), presence };
+        let index = image(Content::Index {
+            children: vec![
+                child("linux/amd64", Presence::Unasked),
+                child("linux/arm/v6", Presence::Absent),
+                child("linux/arm/v7", Presence::Present),
+                child("linux/arm64", Presence::Absent),
+            ],
+        });
+        let single = image(Content::Manifest { platform: platform("linux/amd64") });
+        for (node, of_index, of_single) in [
+            ("linux/amd64", Coverage::Unasked, Coverage::Covered),
+            ("linux/arm", Coverage::Covered, Coverage::None),
+            ("linux/arm64", Coverage::Absent, Coverage::None),
+            ("linux/s390x", Coverage::None, Coverage::None),
+        ] {
+            let node = platform(node);
+            assert_eq!((index.coverage(&node), single.coverage(&node)), (of_index, of_single), "{node}");
+        }
+        assert!(index.is_index() && !single.is_index());
+    }
+
+    #[test]
+    fn values_read_back() {
+        let resolved = image(Content::Manifest { platform: Platform::new("linux", "amd64") });
+        let text = serde_json::to_string(&resolved).unwrap();
+        assert_eq!(serde_json::from_str::<ResolvedImage>(&text).unwrap(), resolved);
+        for kind in [RegistryFailureKind::RateLimited { retry_after_seconds: Some(7) }, RegistryFailureKind::NotFound] {
+            let failure = RegistryFailure::new(kind, Some(resolved.reference.clone()), "quay.io", "no");
+            let text = serde_json::to_string(&failure).unwrap();
+            assert_eq!(serde_json::from_str::<RegistryFailure>(&text).unwrap(), failure);
+        }
+    }
+
+    #[test]
+    fn a_failure_tells_reference_registry_answer_and_advice() {
+        let reference = "docker.io/calico/node:v3.32.1".parse().unwrap();
+        let failure = RegistryFailure::new(
+            RegistryFailureKind::NotFound,
+            Some(reference),
+            "mirror.example",
+            "404 MANIFEST_UNKNOWN",
+        );
+        assert_eq!(
+            failure.to_string(),
+            "docker.io/calico/node:v3.32.1: registry mirror.example does not have it (404 MANIFEST_UNKNOWN); push or \
+             mirror this image there, or correct registry, imagePath and imagePrefix of the Installation"
+        );
+    }
+
+    #[test]
+    fn a_wait_is_honoured() {
+        let kind = RegistryFailureKind::RateLimited { retry_after_seconds: Some(7) };
+        assert_eq!(kind.retry(), Retry::After(Duration::from_secs(7)));
+        assert_eq!(RegistryFailureKind::ServerError.retry(), Retry::Backoff);
+        assert_eq!(RegistryFailureKind::NotFound.retry(), Retry::WhenChanged);
+    }
+}

@@ -1,0 +1,99 @@
+//! Whether the cluster runs what a set pins: read from the templates of DaemonSets and Deployments, because
+//! `status.imageSet` proves selection only (facts: it can name a set whose roll-out has just begun).
+
+use std::collections::BTreeMap;
+
+use crate::model::adoption::{PendingWorkload, Progress};
+use crate::model::digest::Digest;
+use crate::model::image_name::ImageName;
+use crate::model::operator_images::OperatorImages;
+use crate::model::reference::Reference;
+use crate::model::settings::InstallationSettings;
+use crate::model::workload::Workload;
+
+/// A set's entries by the repository that nodes pull them from.
+pub(crate) struct PulledFrom(BTreeMap<String, Digest>);
+
+/// An image of a workload's template that is not by the pinned digest.
+pub(crate) struct Unpinned {
+    /// As the template has it.
+    pub image: Reference,
+    /// What the set pins.
+    pub pinned: Digest,
+}
+
+impl Unpinned {
+    /// What is there in the place of the pinned digest.
+    pub fn has(&self) -> String {
+        self.image.digest().map_or_else(|| self.image.to_string(), Digest::short)
+    }
+}
+
+/// How a workload stands to a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// None of its images is in the set.
+    Unrelated,
+    /// At least one image of the set is not by the pinned digest.
+    Other,
+    /// All images of the set are by the pinned digest.
+    Pinned,
+}
+
+impl PulledFrom {
+    pub fn new(
+        images: &OperatorImages,
+        installation: &InstallationSettings,
+        entries: &BTreeMap<ImageName, Digest>,
+    ) -> Self {
+        let defaults = images.set_images(installation.variant, installation.fips);
+        let placed = entries.iter().filter_map(|(name, digest)| {
+            let reference = installation.layout.place(defaults.get(name)?).ok()?;
+            Some((reference.name(), *digest))
+        });
+        Self(placed.collect())
+    }
+
+    pub fn standing(&self, workload: &Workload) -> Standing {
+        if self.unpinned(workload).is_some() {
+            return Standing::Other;
+        }
+        let listed = |image: &String| image.parse::<Reference>().is_ok_and(|image| self.0.contains_key(&image.name()));
+        if workload.images.iter().any(listed) { Standing::Pinned } else { Standing::Unrelated }
+    }
+
+    /// The first image of the set that this template does not name by the pinned digest.
+    pub fn unpinned(&self, workload: &Workload) -> Option<Unpinned> {
+        workload.images.iter().find_map(|image| {
+            let image: Reference = image.parse().ok()?;
+            let pinned = *self.0.get(&image.name())?;
+            (image.digest() != Some(&pinned)).then_some(Unpinned { image, pinned })
+        })
+    }
+
+    /// How far the workloads are that run images of the set.
+    pub fn progress(&self, workloads: &[Workload]) -> Progress {
+        let mut progress = Progress::default();
+        for workload in workloads {
+            let pinned = match self.standing(workload) {
+                Standing::Unrelated => continue,
+                Standing::Other => false,
+                Standing::Pinned => true,
+            };
+            progress.total += 1;
+            progress.pinned += usize::from(pinned);
+            if pinned && workload.rolled_out {
+                progress.complete += 1;
+            } else {
+                progress.pending.push(PendingWorkload::new(workload, pinned));
+            }
+        }
+        progress
+    }
+
+    /// The workloads whose pods the operator would roll for this set.
+    pub fn rollouts(&self, workloads: &[Workload]) -> Vec<String> {
+        let rolling = workloads.iter().filter(|workload| self.standing(workload) == Standing::Other);
+        rolling.map(ToString::to_string).collect()
+    }
+}

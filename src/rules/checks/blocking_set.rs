@@ -1,0 +1,53 @@
+//! Sets that make an operator stop because its own is not there: now, or when the operator that is to run takes over.
+
+use crate::model::decision::{GoalState, Purpose};
+use crate::model::finding::Finding;
+use crate::model::listed::{NAMED, listed};
+use crate::model::reason::Reason;
+use crate::model::release::{Release, Variant};
+use crate::model::stored_image_set::StoredImageSet;
+use crate::rules::checks::view::{Look, View};
+
+/// Releases before this one stop at any ImageSet, whatever its name (operator facts: v1.30.4 does, v1.34.5 does not).
+const ONLY_SAME_PREFIX_BLOCKS_FROM: Release = Release::new(1, 34, 0);
+
+pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
+    let Some(first) = view.looks.first().filter(|_| !view.frozen) else { return Vec::new() };
+    let now = in_the_way(view, first).into_iter().map(|set| {
+        let message =
+            format!("operator {} stops reconciling: it wants {} and finds this one only", first.release(), first.name);
+        Finding::new(Reason::BlockingImageSet, format!("ImageSet {}", set.name), message)
+            .with_evidence(set.name.clone(), first.name.to_string())
+    });
+    now.chain(will_block(view)).collect()
+}
+
+/// The operator that is to run would find sets, and not its own.
+fn will_block(view: &View<'_>) -> Option<Finding> {
+    let (first, target) = (view.looks.first()?, view.looks.iter().find(|look| look.purpose == Purpose::Target)?);
+    let under_way = matches!(target.state, GoalState::Resolving | GoalState::Waiting | GoalState::Conflict);
+    if first.purpose != Purpose::Running || under_way {
+        return None;
+    }
+    let names: Vec<&str> = in_the_way(view, target).into_iter().map(|set| set.name.as_str()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let names = listed(&names, NAMED);
+    let message = format!("operator {} is to run and will stop: it wants this set and finds {names}", target.release());
+    Some(
+        Finding::new(Reason::ImageSetWillBlock, target.object(), message).with_evidence(names, target.name.to_string()),
+    )
+}
+
+fn in_the_way<'a>(view: &'a View<'_>, look: &Look) -> Vec<&'a StoredImageSet> {
+    if view.stored(&look.name).is_some() {
+        return Vec::new();
+    }
+    view.sets().iter().filter(|set| stops_at(&set.name, look.release(), view.installation.variant)).collect()
+}
+
+/// Whether an operator of this release stops at a set of this name, where it does not find its own.
+pub(super) fn stops_at(name: &str, release: Release, variant: Variant) -> bool {
+    release < ONLY_SAME_PREFIX_BLOCKS_FROM || name.starts_with(variant.image_set_prefix())
+}

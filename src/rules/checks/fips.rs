@@ -1,0 +1,49 @@
+//! FIPS clusters that are pinned to the normal images, and the other way round: the operator says nothing, and the wrong images
+//! run (facts). Told by what a set was made for, and by what the tags of both modes resolve to.
+
+use crate::model::finding::Finding;
+use crate::model::listed::{NAMED, listed};
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::settings::InstallationSettings;
+use crate::rules::checks::recheck::{Standing, checked, remembered};
+use crate::rules::checks::view::{Look, View};
+
+pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
+    view.looks.iter().filter(|look| look.purpose.is_wanted_now()).flat_map(|look| of_set(view, look)).collect()
+}
+
+fn of_set(view: &View<'_>, look: &Look) -> Vec<Finding> {
+    let made_for_other = made_for_other(view, look).into_iter();
+    made_for_other.chain(pinned_other(view, look)).chain(remembered(view, look, &[Reason::FipsMismatch])).collect()
+}
+
+/// Our set under this name was made while `fipsMode` was the other one.
+pub(super) fn made_for_other(view: &View<'_>, look: &Look) -> Option<Finding> {
+    let origin = view.stored(&look.name).filter(|set| set.ours)?.origin.as_ref()?;
+    let other = InstallationSettings { fips: !view.installation.fips, ..view.installation.clone() };
+    let differ = look.images.set_images(other.variant, true) != look.images.set_images(other.variant, false);
+    if !differ || !view.builds.record_names(origin.operator, &other).contains(&origin.record) {
+        return None;
+    }
+    Some(finding(view, look, "it was made for the other mode"))
+}
+
+/// What is pinned is what the tag of the other mode resolves to.
+fn pinned_other(view: &View<'_>, look: &Look) -> Option<Finding> {
+    let checked = checked(view, look);
+    let other = checked.iter().filter(|one| matches!(one.standing, Standing::OtherFipsMode));
+    let references: Vec<Reference> = other.map(|one| one.reference.clone()).collect();
+    if references.is_empty() {
+        return None;
+    }
+    Some(finding(view, look, &format!("it does not pin {}", listed(&references, NAMED))))
+}
+
+fn finding(view: &View<'_>, look: &Look, message: &str) -> Finding {
+    let images = |fips: bool| if fips { "FIPS images" } else { "normal images" };
+    let fips = view.installation.fips;
+    let mode = if fips { "Enabled" } else { "Disabled" };
+    let message = format!("fipsMode is {mode} and the set pins the {}: {message}", images(!fips));
+    Finding::new(Reason::FipsMismatch, look.object(), message).with_evidence(images(!fips), images(fips))
+}

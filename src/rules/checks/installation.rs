@@ -1,0 +1,33 @@
+//! The Installation against what the first set was made from.
+
+use crate::model::finding::Finding;
+use crate::model::reason::Reason;
+use crate::model::settings::InstallationSettings;
+use crate::rules::checks::view::View;
+
+pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
+    let seen = view.snapshot.installation.known().and_then(Option::as_ref);
+    let differs = seen.and_then(|seen| differs(&view.snapshot.settings.installation, &seen.settings));
+    differs.into_iter().collect()
+}
+
+fn differs(policy: &InstallationSettings, installation: &InstallationSettings) -> Option<Finding> {
+    let differs = *policy != InstallationSettings::default()
+        && (policy.variant != installation.variant
+            || policy.fips != installation.fips
+            || policy.layout.normalised() != installation.layout.normalised());
+    differs.then(|| {
+        let (have, want) = (told(installation), told(policy));
+        let message = format!("it says {have}; spec.installation says {want}");
+        Finding::new(Reason::InstallationDiffers, "Installation default", message).with_evidence(have, want)
+    })
+}
+
+fn told(settings: &InstallationSettings) -> String {
+    let layout = settings.layout.normalised();
+    let fips = if settings.fips { ", FIPS" } else { "" };
+    let parts = [layout.registry, layout.image_path, layout.image_prefix];
+    let place = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let place = if place.is_empty() { "default registry".to_owned() } else { place };
+    format!("{}{fips}, {place}", settings.variant)
+}

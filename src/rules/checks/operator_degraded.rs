@@ -1,0 +1,158 @@
+//! Each TigeraStatus that says Degraded as a finding with its cause, in the words of the person who has to act: what the operator
+//! said, what of it the cluster explains, and never the set's fault where it is not. Pure.
+
+use crate::model::decision::OperatorKnowledge;
+use crate::model::feature::Feature;
+use crate::model::finding::Finding;
+use crate::model::foreign_text::escaped;
+use crate::model::image_name::ImageName;
+use crate::model::listed::{NAMED, listed};
+use crate::model::pods::SeenPods;
+use crate::model::reason::Reason;
+use crate::model::release::{Release, Variant};
+use crate::model::snapshot::Snapshot;
+use crate::model::stored_image_set::StoredImageSet;
+use crate::model::tigera_status::ComponentStatus;
+use crate::rules::explain::operator_messages::Words;
+
+/// The names that the documented script keeps of a list, whatever the version.
+const DOCUMENTED_SCRIPT: [&str; 9] = [
+    "calico/node",
+    "calico/cni",
+    "calico/typha",
+    "calico/kube-controllers",
+    "calico/pod2daemon-flexvol",
+    "calico/apiserver",
+    "calico/windows-upgrade",
+    "tigera/key-cert-provisioner",
+    "tigera/operator",
+];
+
+/// One finding per Degraded component, what concerns images first.
+pub(crate) fn findings(
+    snapshot: &Snapshot,
+    operator: &OperatorKnowledge,
+    variant: Variant,
+    refused: bool,
+) -> Vec<Finding> {
+    let sets = snapshot.image_sets.known().map_or(&[][..], Vec::as_slice);
+    let around = Around { sets, operator, variant, pods: snapshot.pods.known() };
+    let degraded = snapshot.component_statuses.known().into_iter().flatten();
+    let mut findings: Vec<Finding> = degraded.filter_map(|status| around.explained(status)).collect();
+    // A build that refuses the set of its version is told in its own words.
+    let told = |reason: Reason| refused && matches!(reason, Reason::UnexpectedImages | Reason::ImagesNotListed);
+    findings.retain(|finding| !told(finding.reason));
+    findings.sort_by_key(|finding| finding.reason);
+    findings
+}
+
+/// What in the cluster explains what was said.
+struct Around<'a> {
+    sets: &'a [StoredImageSet],
+    operator: &'a OperatorKnowledge,
+    variant: Variant,
+    /// What pods say; nothing where that is not known.
+    pods: Option<&'a SeenPods>,
+}
+
+impl Around<'_> {
+    fn explained(&self, status: &ComponentStatus) -> Option<Finding> {
+        let degraded = status.degraded.as_ref()?;
+        let words = Words::of(&degraded.reason, &degraded.message);
+        let cause = words.cause();
+        let object = format!("TigeraStatus {}", status.name);
+        let finding = |message: String| Finding::new(cause, object.clone(), message);
+        Some(match cause {
+            Reason::ExactImageSetMissing => {
+                let wanted = words.wanted.unwrap_or_default();
+                if self.sets.iter().any(|set| set.name == wanted) {
+                    let why = "it is stored by now, and the operator has not looked again yet";
+                    return Some(finding(format!("the operator wanted {wanted}: {why}")));
+                }
+                let there: Vec<&str> = self.sets.iter().map(|set| set.name.as_str()).collect();
+                let there = if there.is_empty() { "none now".to_owned() } else { listed(&there, NAMED) };
+                let message = format!("the operator wants {wanted} and finds {there}{}", self.why_missing());
+                finding(message).with_evidence(there, wanted)
+            }
+            Reason::UnexpectedImages => {
+                let names: Vec<&ImageName> = words.unexpected.iter().collect();
+                let message =
+                    format!("entries that this operator does not know: {}{}", listed(&names, NAMED), why(&names));
+                finding(message).with_evidence(listed(&names, NAMED), "no such entry")
+            }
+            Reason::ImagesNotListed => {
+                let names: Vec<&ImageName> = words.missing.iter().collect();
+                let message =
+                    format!("entries that it needs are missing: {}{}", listed(&names, NAMED), self.needed_for(&names));
+                finding(message).with_evidence("no entry", listed(&names, NAMED))
+            }
+            Reason::DigestsMalformed => {
+                let entries: Vec<String> = words.bad_digests.iter().map(|entry| escaped(entry)).collect();
+                finding(format!("entries without a digest of sha256: {}", listed(&entries, NAMED)))
+            }
+            Reason::PodsCannotPull => {
+                let (pods, containers) = words.pull.map(|pull| (pull.pods, pull.containers)).unwrap_or_default();
+                finding(format!("a pod of {pods} cannot pull the image of {containers}"))
+            }
+            _ => {
+                let said = [degraded.reason.as_str(), degraded.message.as_str()];
+                let said = said.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+                let said = escaped(&said);
+                let about = if cause == Reason::ComponentDegraded && self.images_are_well(&said) {
+                    "not because of images: "
+                } else {
+                    ""
+                };
+                finding(format!("{about}{said}"))
+            }
+        })
+    }
+
+    /// Whether nothing points to images: no word of what was said, and no pod.
+    fn images_are_well(&self, said: &str) -> bool {
+        !said.contains("container") && self.pods.is_some_and(|pods| pods.failing.is_empty())
+    }
+
+    /// How it may have come to that.
+    fn why_missing(&self) -> String {
+        let running = self.operator.running.as_ref().map(|running| running.release);
+        let target = self.operator.target.as_ref().map(|target| target.release);
+        let upgraded = |set: &StoredImageSet| {
+            set.origin.as_ref().is_some_and(|origin| Some(origin.operator) != running.or(target))
+        };
+        let Some(first) = self.sets.first() else { return String::new() };
+        let name = &first.name;
+        let why = if !name.starts_with(self.variant.image_set_prefix()) {
+            format!("{name} is for something else, and operators before v1.34 stop at any set")
+        } else if self.sets.iter().any(upgraded) {
+            format!("the operator was upgraded before its set was stored, or {name} is left over")
+        } else {
+            format!("{name} is of another version, of another tool, or a typo")
+        };
+        format!(": {why}")
+    }
+
+    /// What the missing names are for.
+    fn needed_for(&self, names: &[&ImageName]) -> String {
+        let asks = |feature: &&Feature| names.iter().any(|name| feature.images().contains(&name.as_str()));
+        let features: Vec<&str> = Feature::ALL.iter().filter(asks).map(|feature| feature.told()).collect();
+        let script = names.iter().any(|name| !DOCUMENTED_SCRIPT.contains(&name.as_str()));
+        match features.as_slice() {
+            [] if script => " (the documented script leaves such names out)".to_owned(),
+            [] => String::new(),
+            features => format!(" (for {})", features.join(", ")),
+        }
+    }
+}
+
+/// What is known of names that operators refuse.
+fn why(names: &[&ImageName]) -> String {
+    const FROM: [(&str, Release, &str); 2] = [
+        ("tigera/operator", Release::new(1, 36, 0), "drop it"),
+        ("tigera/key-cert-provisioner", Release::new(1, 34, 0), "it is calico/key-cert-provisioner since: rename it"),
+    ];
+    let known = FROM.iter().filter(|(name, ..)| names.iter().any(|one| one.as_str() == *name));
+    let told: Vec<String> =
+        known.map(|(name, from, what)| format!("{name} is refused from {from} on, {what}")).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join("; ")) }
+}

@@ -1,0 +1,54 @@
+//! Pods that run another digest than the one that their template pins. Only repository digests are compared; the pinned index or
+//! any manifest that it lists will do. What a runtime tells otherwise (preloaded images, CRI-O) is unknown, and never drift.
+
+use std::collections::BTreeSet;
+
+use crate::model::digest::Digest;
+use crate::model::finding::Finding;
+use crate::model::listed::{NAMED, listed};
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::resolved_image::Content;
+use crate::rules::checks::view::View;
+
+pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
+    let (Some(look), Some(pods)) = (view.target(), view.snapshot.pods.known()) else { return Vec::new() };
+    let pinned: BTreeSet<Digest> = look.content.values().copied().collect();
+    let mut findings = Vec::new();
+    let mut unknown = BTreeSet::new();
+    for one in &pods.running {
+        let Ok(template) = one.image.parse::<Reference>() else { continue };
+        // Of an older template, or none of ours.
+        let Some(pinned) = template.digest().copied().filter(|digest| pinned.contains(digest)) else { continue };
+        match (one.digest, children(view, pinned)) {
+            (Some(runs), _) if runs == pinned => {}
+            (Some(runs), Some(children)) if children.contains(&runs) => {}
+            (Some(runs), Some(_)) => {
+                let message = format!("pods run {} where the template pins {}", runs.short(), template.short());
+                let finding = Finding::new(Reason::PodsRunOther, one.workload.clone(), message);
+                findings.push(finding.with_evidence(runs.short(), pinned.short()));
+            }
+            // A runtime may name the manifest for its platform, and nobody knows which the index lists.
+            (_, None) | (None, _) => {
+                unknown.insert(one.workload.as_str());
+            }
+        }
+    }
+    let unknown: Vec<&str> = unknown.into_iter().collect();
+    findings.extend((!unknown.is_empty()).then(|| {
+        let message = format!("what runs cannot be compared in {}", listed(&unknown, NAMED));
+        Finding::new(Reason::PodDigestsUnknown, look.object(), message)
+    }));
+    findings
+}
+
+/// The manifests that a pinned digest stands for, where a record tells. What a registry answers in some passes and not in others
+/// would be told in some passes and not in others.
+fn children(view: &View<'_>, pinned: Digest) -> Option<BTreeSet<Digest>> {
+    let mut recorded = view.snapshot.records.known().into_iter().flatten().flat_map(|record| record.images.values());
+    let image = recorded.find(|image| image.digest == pinned)?;
+    Some(match &image.content {
+        Content::Index { children } => children.iter().map(|child| child.digest).collect(),
+        Content::Manifest { .. } => BTreeSet::new(),
+    })
+}

@@ -1,0 +1,163 @@
+//! Images that nodes cannot pull or start, tied to the entry of the ImageSet that names them, with what the registry answered. It
+//! looks at what pods say, and never at how many say it more closely than a person needs. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::digest::Digest;
+use crate::model::finding::Finding;
+use crate::model::foreign_text::escaped;
+use crate::model::image_name::ImageName;
+use crate::model::listed::{NAMED, listed};
+use crate::model::pods::{FailingImage, PullFailureKind, SeenPods};
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::snapshot::Snapshot;
+use crate::model::stored_image_set::StoredImageSet;
+use crate::rules::checks::view::Look;
+
+/// What pods cannot pull or start, beside the stored sets; the set that the operator uses is looked at first.
+pub(crate) fn check(snapshot: &Snapshot, looks: &[Look]) -> Vec<Finding> {
+    let (Some(pods), Some(sets)) = (snapshot.pods.known(), snapshot.image_sets.known()) else { return Vec::new() };
+    let selected =
+        snapshot.installation.known().and_then(Option::as_ref).and_then(|one| one.selected_image_set.as_deref());
+    let wanted = looks.iter().find(|look| look.purpose.is_wanted_now()).map(|look| look.name.as_str());
+    let entry_of = |place: &str| {
+        let mut references = looks.iter().flat_map(|look| &look.references);
+        references.find(|(_, reference)| reference.name() == place).map(|(name, _)| name.clone())
+    };
+    findings(pods, selected.or(wanted), sets, entry_of)
+}
+
+/// One finding per workload and cause.
+///
+/// `entry_of` says which entry an image is that nodes pull from this repository (`registry/path`); `first` names the set of the
+/// operator that runs.
+fn findings(
+    pods: &SeenPods,
+    first: Option<&str>,
+    sets: &[StoredImageSet],
+    entry_of: impl Fn(&str) -> Option<ImageName>,
+) -> Vec<Finding> {
+    let mut causes: BTreeMap<(&str, PullFailureKind), Vec<&FailingImage>> = BTreeMap::new();
+    for one in &pods.failing {
+        causes.entry((&one.workload, one.kind)).or_default().push(one);
+    }
+    let mut ordered: Vec<&StoredImageSet> = sets.iter().collect();
+    ordered.sort_by_key(|set| (first != Some(set.name.as_str()), set.name.as_str()));
+    let told = causes.into_iter().map(|((workload, kind), images)| {
+        let mut evidence = None;
+        let mut named = BTreeSet::new();
+        for one in &images {
+            let (words, differs) = name(&one.image, &ordered, &entry_of);
+            named.insert(words);
+            evidence = evidence.or(differs);
+        }
+        let named: Vec<&String> = named.iter().collect();
+        let pods = about(images.iter().map(|one| one.pods).max().unwrap_or_default());
+        let verb = if kind == PullFailureKind::ExecFormat { "start" } else { "pull" };
+        let mut said = images.iter().map(|one| one.message.trim_end_matches('.'));
+        let why = match (cause(kind), said.find(|said| !said.is_empty())) {
+            (Some(cause), Some(said)) => format!("{cause}: {said}"),
+            (None, Some(said)) => said.to_owned(),
+            (cause, None) => cause.unwrap_or("the kubelet does not say why").to_owned(),
+        };
+        let message = format!("{pods} cannot {verb} {}: {why}", listed(&named, NAMED));
+        let finding = Finding::new(reason(kind), workload, message);
+        match evidence {
+            Some((have, want)) => finding.with_evidence(have.short(), want.short()),
+            None => finding,
+        }
+    });
+    told.collect()
+}
+
+/// An image in the words of the sets, with what it has and what the wanted set pins, where these are two digests.
+fn name(
+    image: &str,
+    sets: &[&StoredImageSet],
+    entry_of: &impl Fn(&str) -> Option<ImageName>,
+) -> (String, Option<(Digest, Digest)>) {
+    let Ok(reference) = image.parse::<Reference>() else { return (escaped(image), None) };
+    let place = reference.name();
+    let entry = entry_of(&place);
+    let is_it = |name: &str| entry.as_ref().is_none_or(|entry| entry.as_str() == name);
+    let Some(digest) = reference.digest().copied() else {
+        let by_tag = match (&entry, sets.first()) {
+            (Some(entry), Some(set)) => format!("{image} (by tag, not by what ImageSet {} pins for {entry})", set.name),
+            _ => format!("{image} (by tag, no entry of an ImageSet)"),
+        };
+        return (by_tag, None);
+    };
+    let names_it = |set: &&StoredImageSet| {
+        let mut entries = set.images.iter().filter(|one| one.digest.parse() == Ok(digest));
+        entries.find(|one| is_it(&one.image)).map(|one| (escaped(&one.image), set.name.clone()))
+    };
+    let short = format!("{place}@{}", digest.short());
+    if let Some((entry, set)) = sets.iter().find_map(names_it) {
+        return (format!("{entry} of ImageSet {set} ({short})"), None);
+    }
+    let pins = |set: &&StoredImageSet| {
+        let one = set.images.iter().find(|one| entry.as_ref().is_some_and(|entry| entry.as_str() == one.image))?;
+        Some((one.image.clone(), set.name.clone(), one.digest.parse::<Digest>().ok()?))
+    };
+    match sets.first().and_then(pins) {
+        Some((entry, set, pinned)) => {
+            let words = format!("{short} (of another template: ImageSet {set} pins {} for {entry})", pinned.short());
+            (words, Some((digest, pinned)))
+        }
+        None => (format!("{short} (no entry of an ImageSet)"), None),
+    }
+}
+
+/// How many pods, in words that seldom change: each other word is written into the status.
+fn about(pods: u32) -> String {
+    match pods {
+        0 | 1 => "one pod".to_owned(),
+        2..=10 => "several pods".to_owned(),
+        more => {
+            let bound = [10_000, 1_000, 100].into_iter().find(|bound| more > *bound).unwrap_or(10);
+            format!("more than {bound} pods")
+        }
+    }
+}
+
+const fn reason(kind: PullFailureKind) -> Reason {
+    match kind {
+        PullFailureKind::NotFound => Reason::PullNotFound,
+        PullFailureKind::Unauthorized => Reason::PullUnauthorized,
+        PullFailureKind::PlatformMissing => Reason::PullPlatformMissing,
+        PullFailureKind::RateLimited => Reason::PullRateLimited,
+        PullFailureKind::Timeout => Reason::PullTimeout,
+        PullFailureKind::ExecFormat => Reason::ExecFormatError,
+        PullFailureKind::Other => Reason::PullFailed,
+    }
+}
+
+/// Nothing where only the runtime's own words tell.
+const fn cause(kind: PullFailureKind) -> Option<&'static str> {
+    let cause = match kind {
+        PullFailureKind::NotFound => "the registry does not have it",
+        PullFailureKind::Unauthorized => "the registry refuses the node",
+        PullFailureKind::PlatformMissing => "it has nothing for the node's platform",
+        PullFailureKind::RateLimited => "the registry's rate limit is used up",
+        PullFailureKind::Timeout => "the registry does not answer the node as it should",
+        PullFailureKind::ExecFormat => "it is of another platform than the node",
+        PullFailureKind::Other => return None,
+    };
+    Some(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_growing_number_of_pods_is_seldom_another_word() {
+        let words: BTreeSet<String> = (0..=20_000).map(about).collect();
+        assert_eq!(words.len(), 6, "{words:?}");
+        assert_eq!(
+            [about(1), about(10), about(11), about(101), about(15_000)],
+            ["one pod", "several pods", "more than 10 pods", "more than 100 pods", "more than 10000 pods"]
+        );
+    }
+}

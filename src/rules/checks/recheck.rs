@@ -1,0 +1,190 @@
+//! What registries say today of what is pinned: the answers that the checks of this folder share, and the questions for them.
+//! A tag that has moved or gone says nothing of the pinned digest, so that is asked for then.
+
+use std::collections::BTreeSet;
+
+use crate::model::digest::Digest;
+use crate::model::finding::Finding;
+use crate::model::image_name::ImageName;
+use crate::model::listed::{NAMED, listed};
+use crate::model::lookups::Answer;
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::registry_failure::RegistryFailure;
+use crate::model::settings::TagMoved;
+use crate::rules::checks::view::{Look, View};
+
+/// Where the other mode would pull this image from, where that is another place.
+pub(super) fn counterpart(view: &View<'_>, look: &Look, name: &ImageName) -> Option<Reference> {
+    let own = look.references.get(name).filter(|own| own.digest().is_none())?;
+    let other = look.images.set_images(view.installation.variant, !view.installation.fips).remove(name)?;
+    let other = view.installation.layout.place(&other).ok()?;
+    (other != *own).then_some(other)
+}
+
+/// How one pinned image stands.
+pub(super) enum Standing<'a> {
+    /// Its tag is what is pinned.
+    Same,
+    /// Its tag is something else now.
+    Moved { now: Digest, served: Served<'a> },
+    /// Its tag, or the digest without one, is gone.
+    Gone { served: Served<'a> },
+    /// It is the image that the other FIPS mode pulls.
+    OtherFipsMode,
+    /// The registry could not be asked.
+    Failed(&'a RegistryFailure),
+    /// It is still to be asked.
+    Unasked(Reference),
+    /// It is being asked.
+    Pending,
+}
+
+/// Whether a pinned digest is served, of which a tag says nothing any more.
+#[derive(Clone, Copy)]
+pub(super) enum Served<'a> {
+    Yes,
+    No,
+    /// That could not be asked.
+    Unknown(&'a RegistryFailure),
+}
+
+impl<'a> Standing<'a> {
+    /// Why it is not known how it stands.
+    pub fn failure(&self) -> Option<&'a RegistryFailure> {
+        match self {
+            Self::Failed(failure)
+            | Self::Moved { served: Served::Unknown(failure), .. }
+            | Self::Gone { served: Served::Unknown(failure) } => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+/// A pinned image of a comparable set, with how it stands.
+pub(super) struct Checked<'a> {
+    pub reference: &'a Reference,
+    pub pinned: Digest,
+    pub standing: Standing<'a>,
+}
+
+/// Every pinned image of this set, where a check is due.
+pub(super) fn checked<'a>(view: &'a View<'_>, look: &'a Look) -> Vec<Checked<'a>> {
+    if !view.snapshot.recheck_due || !look.comparable {
+        return Vec::new();
+    }
+    let pinned = look.content.iter().filter_map(|(name, digest)| Some((name, *digest, look.references.get(name)?)));
+    let checked = pinned.map(|(name, pinned, reference)| {
+        let standing = standing(view, look, name, reference, pinned);
+        Checked { reference, pinned, standing }
+    });
+    checked.collect()
+}
+
+fn standing<'a>(
+    view: &'a View<'_>,
+    look: &Look,
+    name: &ImageName,
+    reference: &Reference,
+    pinned: Digest,
+) -> Standing<'a> {
+    let answers = &view.snapshot.answers.images;
+    let by_tag = match answers.get(reference) {
+        None => return Standing::Unasked(reference.clone()),
+        Some(Answer::Pending) => return Standing::Pending,
+        Some(Answer::Known(image)) if image.digest == pinned => return Standing::Same,
+        Some(Answer::Known(image)) => Some(image.digest),
+        Some(Answer::Failed(failure)) if is_missing(failure) => None,
+        Some(Answer::Failed(failure)) => return Standing::Failed(failure),
+    };
+    if let (Some(_), Some(other)) = (by_tag, counterpart(view, look, name)) {
+        match answers.get(&other) {
+            None => return Standing::Unasked(other),
+            Some(Answer::Pending) => return Standing::Pending,
+            Some(Answer::Known(image)) if image.digest == pinned => return Standing::OtherFipsMode,
+            // Whatever it is, it is not that one.
+            Some(Answer::Known(_) | Answer::Failed(_)) => {}
+        }
+    }
+    let told = |served: Served<'a>| match by_tag {
+        Some(now) => Standing::Moved { now, served },
+        None => Standing::Gone { served },
+    };
+    if reference.digest() == Some(&pinned) {
+        return told(Served::No);
+    }
+    let by_digest = reference.with_digest(pinned);
+    match answers.get(&by_digest) {
+        None => Standing::Unasked(by_digest),
+        Some(Answer::Pending) => Standing::Pending,
+        Some(Answer::Known(_)) => told(Served::Yes),
+        Some(Answer::Failed(failure)) if is_missing(failure) => told(Served::No),
+        Some(Answer::Failed(failure)) => told(Served::Unknown(failure)),
+    }
+}
+
+fn is_missing(failure: &RegistryFailure) -> bool {
+    Reason::from(failure.kind) == Reason::ImageMissing
+}
+
+/// Everything that is to be asked.
+pub(super) fn questions(view: &View<'_>) -> BTreeSet<Reference> {
+    let checked = view.looks.iter().flat_map(|look| checked(view, look));
+    let unasked = checked.filter_map(|one| match one.standing {
+        Standing::Unasked(reference) => Some(reference),
+        _ => None,
+    });
+    unasked.collect()
+}
+
+/// Whether all of it was answered.
+pub(super) fn compared(view: &View<'_>, look: &Look) -> bool {
+    let unanswered = |one: &Checked<'_>| {
+        matches!(one.standing, Standing::Unasked(_) | Standing::Pending) || one.standing.failure().is_some()
+    };
+    view.snapshot.recheck_due && look.comparable && !checked(view, look).iter().any(unanswered)
+}
+
+/// One finding per set for all images that stand like this, or what the last check found.
+pub(super) fn gathered(
+    view: &View<'_>,
+    such: impl Fn(&Standing<'_>) -> bool,
+    reason: Reason,
+    what: &str,
+) -> Vec<Finding> {
+    let of_set = |look: &Look| {
+        let checked = checked(view, look);
+        let such: Vec<&Checked<'_>> = checked.iter().filter(|one| such(&one.standing)).collect();
+        let references: Vec<&Reference> = such.iter().map(|one| one.reference).collect();
+        let found = such.first().map(|first| {
+            let are = if references.len() == 1 { "is" } else { "are" };
+            let told = Finding::new(reason, look.object(), format!("{} {are} {what}", listed(&references, NAMED)));
+            if references.len() == 1 { told.with_evidence("nothing", first.pinned.short()) } else { told }
+        });
+        found.into_iter().chain(remembered(view, look, &[reason])).collect::<Vec<_>>()
+    };
+    view.looks.iter().flat_map(of_set).collect()
+}
+
+/// What the last check found of this set, as far as it is about what is pinned now: it holds until the next check.
+pub(super) fn remembered(view: &View<'_>, look: &Look, reasons: &[Reason]) -> Vec<Finding> {
+    if view.snapshot.recheck_due || !look.comparable {
+        return Vec::new();
+    }
+    let holds = |finding: &&Finding| {
+        let pinned =
+            look.content.iter().filter_map(|(name, digest)| Some((look.references.get(name)?.to_string(), digest)));
+        let mut about = pinned.filter(|(reference, _)| finding.message.contains(reference));
+        let own = finding.object == look.object();
+        reasons.contains(&finding.reason)
+            && match finding.reason {
+                Reason::TagMoved => {
+                    let still = view.snapshot.settings.tag_moved == TagMoved::Hold;
+                    still && own && about.any(|(_, digest)| finding.message.contains(&digest.short()))
+                }
+                Reason::RecheckFailed => about.next().is_some(),
+                _ => own && about.next().is_some(),
+            }
+    };
+    view.snapshot.remembered.findings.iter().filter(holds).cloned().collect()
+}

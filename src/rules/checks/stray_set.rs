@@ -1,0 +1,48 @@
+//! Sets whose name no operator version looks for: a typo, another variant, another tool's idea of a name. Not in the way as
+//! long as the exact set stands, which `blocking_set` watches.
+
+use std::collections::BTreeSet;
+
+use crate::model::finding::Finding;
+use crate::model::reason::Reason;
+use crate::model::release::Release;
+use crate::rules::checks::blocking_set::stops_at;
+use crate::rules::checks::view::View;
+
+pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
+    let Some(first) = view.looks.first().filter(|_| !view.frozen) else { return Vec::new() };
+    let variant = view.installation.variant;
+    let catalogue = view.builds.catalogue();
+    let stands = view.stored(&first.name).is_some();
+    let strange = |name: &str| !view.looks.iter().any(|look| look.name.as_str() == name);
+    // One that is in the way now is told as that.
+    let unnoticed = |name: &str| stands || !stops_at(name, first.release(), variant);
+    let candidates: Vec<&str> =
+        view.sets().iter().map(|set| set.name.as_str()).filter(|name| strange(name) && unnoticed(name)).collect();
+    if candidates.is_empty() {
+        return Vec::new();
+    }
+    let names = catalogue
+        .versions()
+        .filter_map(|(release, _, _)| Some(catalogue.get(&release)?.image_set_name(variant).ok()?.to_string()));
+    let looked_for: BTreeSet<String> = names.collect();
+    // A version that is newer than all that are known here has an operator that is not known here either.
+    let newest = looked_for.iter().filter_map(|name| version_in(name)).max();
+    let may_be_next = |name: &str| version_in(name).is_some_and(|version| newest.is_none_or(|newest| version > newest));
+    let stray = candidates.into_iter().filter(|name| !looked_for.contains(*name) && !may_be_next(name));
+    let told = stray.map(|name| {
+        let message = format!(
+            "no operator of variant {variant} looks for this name; operator {} uses {}",
+            first.release(),
+            first.name
+        );
+        Finding::new(Reason::StrayImageSet, format!("ImageSet {name}"), message)
+            .with_evidence(name, first.name.to_string())
+    });
+    told.collect()
+}
+
+/// The version in a well-formed name such as `calico-v3.32.1`.
+fn version_in(name: &str) -> Option<Release> {
+    name.split_once('-')?.1.parse().ok()
+}

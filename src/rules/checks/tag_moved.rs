@@ -1,0 +1,35 @@
+//! Tags that resolve to something else than what is pinned, and registries that could not be asked whether they do.
+
+use std::collections::BTreeMap;
+
+use crate::model::finding::Finding;
+use crate::model::reason::Reason;
+use crate::rules::checks::recheck::{Checked, Standing, checked, remembered};
+use crate::rules::checks::view::{Look, View};
+use crate::rules::image_set::tag_moved::finding;
+
+pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
+    view.looks.iter().flat_map(|look| of_set(view, look)).collect()
+}
+
+fn of_set(view: &View<'_>, look: &Look) -> Vec<Finding> {
+    let checked = checked(view, look);
+    let moved = checked.iter().filter_map(|one| match one.standing {
+        Standing::Moved { now, .. } => Some(finding(look.object(), one.reference, one.pinned, now)),
+        _ => None,
+    });
+    let remembered = remembered(view, look, &[Reason::TagMoved, Reason::RecheckFailed]);
+    moved.chain(failed(&checked)).chain(remembered).collect()
+}
+
+/// One finding per registry, however many images could not be asked for.
+fn failed(checked: &[Checked<'_>]) -> Vec<Finding> {
+    let mut failures: BTreeMap<&str, String> = BTreeMap::new();
+    for one in checked {
+        if let Some(failure) = one.standing.failure() {
+            failures.entry(&failure.registry).or_insert_with(|| failure.summary());
+        }
+    }
+    let told = failures.into_iter();
+    told.map(|(registry, words)| Finding::new(Reason::RecheckFailed, format!("registry {registry}"), words)).collect()
+}

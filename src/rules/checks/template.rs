@@ -1,0 +1,69 @@
+//! Workloads whose template does not name the pinned digests although the operator has selected the set. Read from templates,
+//! never from pods: a roll-out that is under way is adoption's business.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::finding::Finding;
+use crate::model::reason::Reason;
+use crate::model::stored_time::elapsed;
+use crate::model::workload::Workload;
+use crate::rules::adoption::PulledFrom;
+use crate::rules::checks::view::View;
+
+/// How long after a change of the set a template may still be an old one: the controllers of GatewayAPI and Istio do not watch
+/// ImageSets and notice at their resync, which is every five minutes (domain rules, "When it shows").
+const SETTLES_WITHIN: SignedDuration = SignedDuration::from_mins(6);
+
+pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
+    let Some((pulled, workloads)) = selected(view) else { return Vec::new() };
+    let settled = settles_at(view).is_none();
+    let told = workloads.iter().filter(|workload| settled || was_told(view, workload)).filter_map(|workload| {
+        let unpinned = pulled.unpinned(workload)?;
+        let message = format!("its template has {}; the set pins {}", unpinned.image.short(), unpinned.pinned.short());
+        let finding = Finding::new(Reason::WorkloadNotPinned, workload.to_string(), message);
+        Some(finding.with_evidence(unpinned.has(), unpinned.pinned.short()))
+    });
+    told.collect()
+}
+
+/// When templates that are old now count as drift.
+pub(super) fn look_again(view: &View<'_>) -> Option<Timestamp> {
+    let settles_at = settles_at(view)?;
+    let (pulled, workloads) = selected(view)?;
+    workloads.iter().any(|workload| pulled.unpinned(workload).is_some()).then_some(settles_at)
+}
+
+/// Until when the set is too new to judge by; not at all, once every workload has run it as it is.
+fn settles_at(view: &View<'_>) -> Option<Timestamp> {
+    let remembered = &view.snapshot.remembered;
+    let name = &view.target()?.name;
+    let changed = view.stored(name)?.changed_at?;
+    // A set that was prepared long ago is new to the templates when its operator takes over.
+    let pods = view.snapshot.operator_pods.known().into_iter().flatten();
+    let taken_over = pods.filter(|pod| pod.ready).filter_map(|pod| pod.ready_since).max();
+    let since = changed.max(taken_over.unwrap_or(changed));
+    let settles = since.checked_add(SETTLES_WITHIN).ok()?;
+    // Both are whole seconds: the same one proves nothing.
+    let of_this_set = remembered.current_image_set.as_deref().is_none_or(|set| set == name.as_str());
+    let adopted = of_this_set && remembered.adopted_since.is_some_and(|since| since > changed);
+    let elapsed = elapsed(since, view.snapshot.observed_at)?;
+    (!adopted && elapsed < SETTLES_WITHIN.unsigned_abs()).then_some(settles)
+}
+
+/// What was drift a moment ago still is.
+fn was_told(view: &View<'_>, workload: &Workload) -> bool {
+    let object = workload.to_string();
+    let told = |finding: &Finding| finding.reason == Reason::WorkloadNotPinned && finding.object == object;
+    view.snapshot.remembered.findings.iter().any(told)
+}
+
+/// The workloads, where the operator has taken over and said that it uses the target's set.
+fn selected<'a>(view: &'a View<'_>) -> Option<(PulledFrom, &'a [Workload])> {
+    let look = view.target().filter(|_| view.operator.taken_over)?;
+    let installation = view.snapshot.installation.known()?.as_ref()?;
+    if installation.selected_image_set.as_deref() != Some(look.name.as_str()) {
+        return None;
+    }
+    let pulled = PulledFrom::new(&look.images, view.installation, &look.content);
+    Some((pulled, view.snapshot.workloads.known()?))
+}

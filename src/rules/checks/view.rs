@@ -1,0 +1,69 @@
+//! What the checks look at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::decision::{GoalState, OperatorKnowledge, Purpose};
+use crate::model::digest::Digest;
+use crate::model::image_name::ImageName;
+use crate::model::operator_images::OperatorImages;
+use crate::model::record::RecordKey;
+use crate::model::reference::Reference;
+use crate::model::release::{ImageSetName, Release};
+use crate::model::settings::InstallationSettings;
+use crate::model::snapshot::Snapshot;
+use crate::model::stored_image_set::StoredImageSet;
+use crate::rules::version::effective_catalogue::Builds;
+
+/// What the checks look at.
+pub(crate) struct View<'a> {
+    pub snapshot: &'a Snapshot,
+    pub installation: &'a InstallationSettings,
+    pub builds: &'a Builds<'a>,
+    pub operator: &'a OperatorKnowledge,
+    /// The sets that are wanted, in the order of the goals.
+    pub looks: &'a [Look],
+    /// It cannot be told what runs: a set that seems to be in the way may be the one that is needed.
+    pub frozen: bool,
+}
+
+/// A set that is wanted, beside what stands under its name.
+pub(crate) struct Look {
+    pub purpose: Purpose,
+    pub name: ImageSetName,
+    pub images: OperatorImages,
+    pub key: RecordKey,
+    pub state: GoalState,
+    /// What is stored for it, or will be.
+    pub content: BTreeMap<ImageName, Digest>,
+    /// Where nodes pull from; nothing where the settings make no reference.
+    pub references: BTreeMap<ImageName, Reference>,
+    /// What its operator insists on with the objects that are in the cluster.
+    pub insisted_on: BTreeSet<ImageName>,
+    /// It is stored, for this version first, and what it pins can be compared with the registry.
+    pub comparable: bool,
+}
+
+impl Look {
+    pub(crate) fn object(&self) -> String {
+        format!("ImageSet {}", self.name)
+    }
+
+    pub(crate) fn release(&self) -> Release {
+        self.images.release()
+    }
+}
+
+impl View<'_> {
+    pub(crate) fn sets(&self) -> &[StoredImageSet] {
+        self.snapshot.image_sets.known().map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn stored(&self, name: &ImageSetName) -> Option<&StoredImageSet> {
+        self.sets().iter().find(|set| set.name == name.as_str())
+    }
+
+    /// The set of the operator that the Deployment asks for, while that is the one that stands.
+    pub(crate) fn target(&self) -> Option<&Look> {
+        self.looks.iter().find(|look| look.purpose == Purpose::Target && look.state == GoalState::Stored)
+    }
+}

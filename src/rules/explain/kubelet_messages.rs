@@ -1,0 +1,348 @@
+//! What kubelets say of images that they cannot pull or run.
+
+use crate::model::digest::Digest;
+use crate::model::foreign_text::escaped_to;
+use crate::model::pods::PullFailureKind;
+
+/// Longest message of a failure that is kept, in bytes.
+pub(crate) const LONGEST_MESSAGE: usize = 240;
+
+/// Reasons of the kubelet for a container whose image is not there.
+pub(crate) const PULL_REASONS: [&str; 7] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "RegistryUnavailable",
+    "ImageInspectError",
+    "SignatureValidationFailed",
+];
+
+/// Words by which runtimes say why, in lower case. The first that is found counts. The order matters: containerd ends what it
+/// says of a missing platform with `not found`; what a registry answers tells more than that another mirror was out of reach.
+pub(crate) const WORDS: [(PullFailureKind, &[&str]); 5] = [
+    (
+        PullFailureKind::PlatformMissing,
+        &[
+            "no match for platform in manifest",
+            "no match for current platform",
+            "no matching manifest for",
+            "no image found in image index for architecture",
+            "no image found in manifest list for architecture",
+            "cannot be used on this platform",
+            "does not match the specified platform",
+        ],
+    ),
+    (
+        PullFailureKind::RateLimited,
+        &["toomanyrequests", "too many requests", "status code 429", "statuscode: 429", "status 429", "rate limit"],
+    ),
+    (
+        PullFailureKind::Unauthorized,
+        &[
+            "pull access denied",
+            "insufficient_scope",
+            "authentication required",
+            "unauthorized",
+            "not authorized",
+            "authorization failed",
+            "no basic auth credentials",
+            "requested access to the resource is denied",
+            "no pull access",
+            "access denied",
+            "403 forbidden",
+            "403 (forbidden)",
+            "statuscode: 401",
+            "statuscode: 403",
+            "access forbidden",
+            ": denied: ",
+        ],
+    ),
+    (
+        PullFailureKind::NotFound,
+        &[
+            "not found",
+            "manifest unknown",
+            "name unknown",
+            "repository name not known",
+            "does not exist",
+            "no such image",
+            "statuscode: 404",
+        ],
+    ),
+    (
+        PullFailureKind::Timeout,
+        &[
+            "timeout",
+            "deadline exceeded",
+            "deadlineexceeded",
+            "connection refused",
+            "connection reset",
+            "no such host",
+            "no route to host",
+            "network is unreachable",
+            "server misbehaving",
+            "temporary failure in name resolution",
+            "tls: ",
+            "tls handshake",
+            "x509: ",
+            "server gave http response",
+            ": eof",
+            "unexpected eof",
+            "proxyconnect",
+            "500 internal server error",
+            "502 bad gateway",
+            "503 service unavailable",
+            "504 gateway time",
+            "context canceled",
+        ],
+    ),
+];
+
+/// Why a container waits or has ended, if that is for its image: from what the kubelet gives as reason and message.
+#[must_use]
+pub fn classify(reason: &str, message: &str) -> Option<PullFailureKind> {
+    let words = message.to_ascii_lowercase();
+    if !PULL_REASONS.contains(&reason) {
+        return words.contains("exec format error").then_some(PullFailureKind::ExecFormat);
+    }
+    // A tool of the node's that is missing is no answer of a registry.
+    let words = without_quoted(&words).replace("executable file not found", "");
+    let found = WORDS.iter().find(|(_, all)| all.iter().any(|one| words.contains(one))).map(|(kind, _)| *kind);
+    let unavailable = (reason == "RegistryUnavailable").then_some(PullFailureKind::Timeout);
+    Some(found.or(unavailable).unwrap_or(PullFailureKind::Other))
+}
+
+/// Whether a kubelet tells why. Before 1.32 it alternates between an ErrImagePull that does and an ImagePullBackOff that does not.
+#[must_use]
+pub fn says_why(reason: &str, message: &str) -> bool {
+    reason != "ImagePullBackOff"
+        || !without_quoted(message).trim_end().ends_with("Back-off pulling image") && !message.is_empty()
+}
+
+/// Names of images and addresses stand in quotation marks, and may read like anything.
+pub(crate) fn without_quoted(text: &str) -> String {
+    let parts: Vec<&str> = text.split('"').collect();
+    if parts.len().is_multiple_of(2) {
+        return text.to_owned();
+    }
+    parts.into_iter().step_by(2).collect()
+}
+
+/// The digest of what runs: only a repository digest is one that a registry serves. A bare `sha256:…` or an id is the runtime's
+/// own (preloaded images, CRI-O) and says nothing.
+#[must_use]
+pub fn repository_digest(image_id: &str) -> Option<Digest> {
+    let (repository, digest) = image_id.rsplit_once('@')?;
+    digest.parse().ok().filter(|_| !repository.is_empty())
+}
+
+/// What a runtime says, made the same for every pod, node and attempt as far as that goes: without what comes before the registry's
+/// answer and without the ports and container ids in it; escaped and cut.
+#[must_use]
+pub fn gist(message: &str) -> String {
+    let mut rest = message.trim();
+    loop {
+        let shorter = BEFORE_THE_ANSWER.iter().find_map(|(start, end)| rest.strip_prefix(start)?.split_once(end));
+        match shorter {
+            Some((_, answer)) if !answer.is_empty() => rest = answer.trim_start(),
+            _ => break,
+        }
+    }
+    let words: Vec<String> = rest.split_whitespace().map(same_for_all).collect();
+    escaped_to(&words.join(" "), LONGEST_MESSAGE)
+}
+
+/// How what is said before the answer begins and ends.
+pub(crate) const BEFORE_THE_ANSWER: [(&str, &str); 5] = [
+    ("Back-off pulling image \"", "\": "),
+    ("ErrImagePull", ": "),
+    ("rpc error: code = ", " desc = "),
+    ("failed to pull and unpack image \"", "\": "),
+    ("failed to resolve reference \"", "\": "),
+];
+
+/// A word without the near end of a connection, with digests cut, and without other long numbers.
+pub(crate) fn same_for_all(word: &str) -> String {
+    let word = word.rsplit_once("->").map_or(word, |(_, far)| far);
+    let mut same = String::new();
+    let mut rest = word;
+    while let Some(start) = rest.find(|one: char| one.is_ascii_hexdigit()) {
+        let (before, from) = rest.split_at(start);
+        let length = from.find(|one: char| !one.is_ascii_hexdigit()).unwrap_or(from.len());
+        let (number, after) = from.split_at(length);
+        same.push_str(before);
+        match number.len() {
+            32.. if same.ends_with("sha256:") => same.push_str(&number[..12]),
+            32.. => same.push_str("..."),
+            _ => same.push_str(number),
+        }
+        rest = after;
+    }
+    same + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As they stand in pods, by containerd, CRI-O (containers/image) and docker (cri-dockerd).
+    const SAID: &[(PullFailureKind, &str)] = &[
+        (
+            PullFailureKind::NotFound,
+            r#"rpc error: code = NotFound desc = failed to pull and unpack image "registry.example/calico/node@sha256:e684c5ccef0e2de6e758e01576ae3eb2add65aa7b63e916c5e475c09c4db3c94": failed to resolve reference "registry.example/calico/node@sha256:e684c5ccef0e2de6e758e01576ae3eb2add65aa7b63e916c5e475c09c4db3c94": registry.example/calico/node@sha256:e684c5ccef0e2de6e758e01576ae3eb2add65aa7b63e916c5e475c09c4db3c94: not found"#,
+        ),
+        (
+            PullFailureKind::NotFound,
+            r#"failed to pull and unpack image "quay.io/calico/node@sha256:01": failed to copy: httpReadSeeker: failed open: content at https://quay.io/v2/calico/node/manifests/sha256:01 not found: not found"#,
+        ),
+        (
+            PullFailureKind::NotFound,
+            "rpc error: code = Unknown desc = Error reading manifest latest in registry.mydomain/image: manifest unknown: manifest unknown",
+        ),
+        (PullFailureKind::NotFound, "reading manifest sha256:01 in quay.io/calico/node: manifest unknown"),
+        (
+            PullFailureKind::NotFound,
+            "(Mirrors also failed: [mirror.example/calico/node@sha256:01: pinging container registry mirror.example: Get \"https://mirror.example/v2/\": dial tcp 10.0.0.9:443: i/o timeout]): quay.io/calico/node@sha256:01: reading manifest sha256:01 in quay.io/calico/node: manifest unknown",
+        ),
+        (
+            PullFailureKind::NotFound,
+            "rpc error: code = Unknown desc = Error response from daemon: manifest for registry.example/calico/node@sha256:01 not found: manifest unknown: manifest unknown",
+        ),
+        (
+            PullFailureKind::Unauthorized,
+            r#"rpc error: code = Unknown desc = failed to pull and unpack image "docker.io/library/thisisfine:v1": failed to resolve reference "docker.io/library/thisisfine:v1": pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed"#,
+        ),
+        (
+            PullFailureKind::Unauthorized,
+            r#"failed to pull and unpack image "registry.example/a@sha256:01": failed to resolve reference "registry.example/a@sha256:01": failed to authorize: failed to fetch anonymous token: unexpected status from GET request to https://registry.example/token?scope=repository%3Aa%3Apull&service=registry.example: 401 Unauthorized"#,
+        ),
+        (
+            PullFailureKind::Unauthorized,
+            r#"failed to pull and unpack image "registry.example/a@sha256:01": failed to resolve reference "registry.example/a@sha256:01": unexpected status from HEAD request to https://registry.example/v2/a/manifests/sha256:01: 403 Forbidden"#,
+        ),
+        (
+            PullFailureKind::Unauthorized,
+            "rpc error: code = Unknown desc = Error reading manifest latest in docker.io/crio/busybox: errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required\n",
+        ),
+        (
+            PullFailureKind::Unauthorized,
+            "rpc error: code = Unknown desc = Error response from daemon: pull access denied for rmeuser-auth, repository does not exist or may require 'docker login'",
+        ),
+        (
+            PullFailureKind::Unauthorized,
+            "rpc error: code = Unknown desc = Error response from daemon: Head \"https://registry.example/v2/a/manifests/v1\": no basic auth credentials",
+        ),
+        (
+            PullFailureKind::PlatformMissing,
+            r#"rpc error: code = NotFound desc = failed to pull and unpack image "ghcr.io/kubewarden/kubewarden-controller:latest": no match for platform in manifest: not found"#,
+        ),
+        (
+            PullFailureKind::PlatformMissing,
+            "no match for current platform linux/arm/v7 in manifest sha256:32efb15cbb8a46f4b564857e534fd4c26a4a15813885f91b1a95b5758fea3fd5: not found",
+        ),
+        (
+            PullFailureKind::PlatformMissing,
+            r#"rpc error: code = Unknown desc = choosing image instance: no image found in image index for architecture "arm64", variant "v8", OS "linux""#,
+        ),
+        (
+            PullFailureKind::PlatformMissing,
+            "rpc error: code = Unknown desc = no matching manifest for linux/amd64 in the manifest list entries",
+        ),
+        (
+            PullFailureKind::RateLimited,
+            r#"rpc error: code = Unknown desc = failed to pull and unpack image "docker.io/library/busybox:latest": failed to copy: httpReadSeeker: failed open: unexpected status code https://registry-1.docker.io/v2/library/busybox/manifests/sha256:50aa4698fa6262977cff89181b2664b99d8a56dbca847bf62f2ef04854597cf8: 429 Too Many Requests - Server message: toomanyrequests: You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit"#,
+        ),
+        (
+            PullFailureKind::RateLimited,
+            "rpc error: code = Unknown desc = Error response from daemon: toomanyrequests: You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit",
+        ),
+        (
+            PullFailureKind::Timeout,
+            r#"failed to pull and unpack image "quay.io/a@sha256:01": failed to resolve reference "quay.io/a@sha256:01": failed to do request: Head "https://quay.io/v2/a/manifests/sha256:01": dial tcp 3.211.1.2:443: i/o timeout"#,
+        ),
+        (
+            PullFailureKind::Timeout,
+            r#"failed to pull and unpack image "quay.io/a@sha256:01": failed to resolve reference "quay.io/a@sha256:01": failed to do request: Head "https://quay.io/v2/a/manifests/sha256:01": dial tcp: lookup quay.io on 10.96.0.10:53: no such host"#,
+        ),
+        (
+            PullFailureKind::Timeout,
+            r#"failed to resolve reference "not found/unauthorized:1": failed to do request: Head "https://r.example/v2/unauthorized/manifests/1": tls: failed to verify certificate: x509: certificate signed by unknown authority"#,
+        ),
+        (
+            PullFailureKind::Timeout,
+            r#"pinging container registry r.example: Get "https://r.example/v2/": dial tcp 10.0.0.9:443: connect: connection refused"#,
+        ),
+        (
+            PullFailureKind::Timeout,
+            "rpc error: code = Unknown desc = Error response from daemon: Get \"https://r.example/v2/\": net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)",
+        ),
+        (PullFailureKind::Timeout, "rpc error: code = DeadlineExceeded desc = context deadline exceeded"),
+        (PullFailureKind::Timeout, "failed to pull and unpack image: failed to copy: httpReadSeeker: context canceled"),
+        (PullFailureKind::NotFound, "reading manifest v3 in r.example/calico/node: StatusCode: 404, <html>"),
+        (PullFailureKind::Unauthorized, "reading manifest v3 in r.example/calico/node: StatusCode: 403, <html>"),
+        (PullFailureKind::RateLimited, "reading manifest v3 in r.example/calico/node: StatusCode: 429, <html>"),
+        (
+            PullFailureKind::Other,
+            r#"failed to extract layer sha256:01: mount callback failed: write /var/lib/x: no space left on device: unknown"#,
+        ),
+        (PullFailureKind::Other, "pull QPS exceeded"),
+        (
+            PullFailureKind::Other,
+            "error getting credentials - err: exec: \"docker-credential-x\": executable file not found in $PATH",
+        ),
+    ];
+
+    #[test]
+    fn the_words_of_every_runtime_are_understood_whoever_passes_them_on() {
+        for (kind, message) in SAID {
+            assert_eq!(classify("ErrImagePull", message), Some(*kind), "{message}");
+            let passed_on = format!("Back-off pulling image \"quay.io/a@sha256:01\": ErrImagePull: {message}");
+            assert_eq!(classify("ImagePullBackOff", &passed_on), Some(*kind), "{passed_on}");
+            assert!(says_why("ImagePullBackOff", &passed_on));
+            assert_eq!(gist(&passed_on), gist(message));
+        }
+        let silent = "Back-off pulling image \"quay.io/calico/node@sha256:01\"";
+        assert_eq!(classify("ImagePullBackOff", silent), Some(PullFailureKind::Other));
+        assert!(!says_why("ImagePullBackOff", silent));
+        assert_eq!(classify("RegistryUnavailable", "Failed to check registry"), Some(PullFailureKind::Timeout));
+        let never = "Container image \"a\" is not present with pull policy of Never";
+        assert_eq!(classify("ErrImageNeverPull", never), Some(PullFailureKind::Other));
+    }
+
+    #[test]
+    fn an_image_of_another_platform_is_told_from_a_container_that_fails() {
+        for (reason, message) in [
+            (
+                "StartError",
+                r#"failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: "/usr/bin/start_runit": exec format error: unknown"#,
+            ),
+            (
+                "RunContainerError",
+                r#"failed to start container "0123": Error response from daemon: exec: "/x": exec format error"#,
+            ),
+            ("Error", "exec /usr/bin/start_runit: exec format error\n"),
+            ("CreateContainerError", "container create failed: exec container process `/x`: Exec format error"),
+        ] {
+            assert_eq!(classify(reason, message), Some(PullFailureKind::ExecFormat), "{message}");
+        }
+        assert_eq!(classify("CrashLoopBackOff", "back-off 5m0s restarting failed container=calico-node"), None);
+        assert_eq!(classify("Error", "the datastore was not found"), None);
+        assert_eq!(classify("ContainerCreating", ""), None);
+    }
+
+    #[test]
+    fn a_gist_is_the_same_for_every_pod_and_bounded() {
+        let first = SAID[0].1;
+        assert_eq!(gist(first), "registry.example/calico/node@sha256:e684c5ccef0e: not found");
+        let near = |port: u16, id: &str| {
+            let id = id.repeat(16);
+            format!("failed to start \"{id}\": read udp 10.244.0.9:{port}->10.96.0.10:53: i/o timeout")
+        };
+        assert_eq!(gist(&near(41_000, "0a1b")), "failed to start \"...\": read udp 10.96.0.10:53: i/o timeout");
+        assert_eq!(gist(&near(41_000, "0a1b")), gist(&near(52_123, "ffff")));
+        assert_eq!(gist("a\u{1b}[31m\nb"), "a\\u{1b}[31m b");
+        assert_eq!(gist(&"long ".repeat(1000)).len(), LONGEST_MESSAGE);
+        assert_eq!(gist(""), "");
+    }
+}

@@ -1,0 +1,168 @@
+//! What the operator says in a TigeraStatus, taken apart.
+
+use std::collections::BTreeSet;
+
+use crate::model::image_name::ImageName;
+use crate::model::reason::Reason;
+
+/// Names follow, with commas between them.
+pub(crate) const UNEXPECTED: &str = "unexpected images:";
+
+/// One name follows; the text comes again for the next one.
+pub(crate) const MISSING: &str = "did not contain image ";
+
+/// Entries follow, with commas between them.
+pub(crate) const BAD_DIGESTS: &str = "bad digest images:";
+
+/// The name that is wanted follows.
+pub(crate) const EXACT_MISSING: &str = "none with the expected name ";
+
+/// The containers follow; the pod stands in front.
+pub(crate) const CANNOT_PULL: &str = "failed to pull container image for:";
+
+/// The most names and entries that are taken from one text.
+pub(crate) const MOST: usize = 64;
+
+/// The longest word that is taken from a text, in bytes.
+pub(crate) const LONGEST: usize = 128;
+
+/// What was understood of a text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Words {
+    /// Sets are there, and none has this name.
+    pub wanted: Option<String>,
+    /// Names in a set that the operator does not know.
+    pub unexpected: BTreeSet<ImageName>,
+    /// Names that a set lacks; the text can hide more.
+    pub missing: BTreeSet<ImageName>,
+    /// Entries whose digest is none, as they are written.
+    pub bad_digests: Vec<String>,
+    /// A pod that cannot pull.
+    pub pull: Option<Pull>,
+    /// Images or sets are named in a way that is not known here.
+    pub names_images: bool,
+}
+
+/// A pod that cannot pull its images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pull {
+    /// Namespace and name of the pod, without the part that each pod has of its own.
+    pub pods: String,
+    /// The containers, as they are written.
+    pub containers: String,
+}
+
+impl Words {
+    /// Understands what a condition says.
+    #[must_use]
+    pub fn of(reason: &str, message: &str) -> Self {
+        let mut words = Self::default();
+        for text in [reason, message] {
+            words.unexpected.extend(after(text, UNEXPECTED).flat_map(names));
+            words.missing.extend(after(text, MISSING).filter_map(|rest| names(rest).next()));
+            words.bad_digests.extend(after(text, BAD_DIGESTS).flat_map(entries));
+            let wanted = after(text, EXACT_MISSING).find_map(|rest| rest.split([' ', ',', ';', '"']).next());
+            words.wanted = words.wanted.or(wanted.filter(|name| is_word(name)).map(str::to_owned));
+            words.pull = words.pull.or_else(|| pull(text));
+            words.names_images |= ["ImageSet", "image", "digest"].iter().any(|word| text.contains(word));
+        }
+        words.bad_digests.truncate(MOST);
+        words
+    }
+
+    /// The cause. An ImageSet is to blame for all of them but the last two.
+    #[must_use]
+    pub fn cause(&self) -> Reason {
+        match self {
+            _ if self.wanted.is_some() => Reason::ExactImageSetMissing,
+            _ if !self.unexpected.is_empty() => Reason::UnexpectedImages,
+            _ if !self.bad_digests.is_empty() => Reason::DigestsMalformed,
+            _ if !self.missing.is_empty() => Reason::ImagesNotListed,
+            _ if self.pull.is_some() => Reason::PodsCannotPull,
+            _ if self.names_images => Reason::DegradedUnexplained,
+            _ => Reason::ComponentDegraded,
+        }
+    }
+}
+
+/// What follows each occurrence of a text.
+pub(crate) fn after<'a>(text: &'a str, marker: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(marker).skip(1).take(MOST)
+}
+
+/// Image names with commas between them, up to the first word that is none.
+pub(crate) fn names(rest: &str) -> impl Iterator<Item = ImageName> {
+    let words = rest.split([',', ' ', ';']).filter(|word| !word.is_empty());
+    words.map_while(|word| word.trim_end_matches('.').parse().ok()).take(MOST)
+}
+
+/// Entries such as `calico/csi@md5:53`, with commas between them, up to the first word that is none.
+pub(crate) fn entries(rest: &str) -> impl Iterator<Item = String> {
+    let words = rest.split([',', ' ', ';']).filter(|word| !word.is_empty());
+    words.take_while(|word| word.contains('/') && is_word(word)).map(str::to_owned).take(MOST)
+}
+
+/// `Pod calico-system/calico-node-7dv74 failed to pull container image for: flexvol-driver`
+pub(crate) fn pull(text: &str) -> Option<Pull> {
+    let (before, rest) = text.split_once(CANNOT_PULL)?;
+    let pod = before.split_whitespace().next_back().filter(|pod| pod.contains('/') && is_word(pod))?;
+    let pods = pod.rsplit_once('-').map_or(pod, |(pods, _)| pods).to_owned();
+    let containers = rest.split([',', ' ']).filter(|word| is_word(word)).take(MOST).collect::<Vec<_>>().join(", ");
+    Some(Pull { pods, containers })
+}
+
+/// Something that can be shown as it is.
+pub(crate) fn is_word(word: &str) -> bool {
+    !word.is_empty() && word.len() <= LONGEST && word.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(names: &BTreeSet<ImageName>) -> Vec<&str> {
+        names.iter().map(ImageName::as_str).collect()
+    }
+
+    #[test]
+    fn several_names_stand_in_one_text_with_or_without_blanks() {
+        let message = "Error resolving ImageSet for components: invalid ImageSet: ImageSet did not contain image \
+                       calico/typha, ImageSet did not contain image calico/pod2daemon-flexvol,ImageSet did not contain image calico/cni";
+        let words = Words::of("ResourceValidationError", message);
+        assert_eq!(texts(&words.missing), ["calico/cni", "calico/pod2daemon-flexvol", "calico/typha"]);
+        assert_eq!(words.cause(), Reason::ImagesNotListed);
+    }
+
+    #[test]
+    fn a_name_ends_where_the_operator_says_something_else() {
+        let message = "ImageSet calico-v3.32.1: unexpected images: tigera/operator, calico/x; bad digest images: \
+                       calico/csi@md5:5371, calico/cni@x";
+        let words = Words::of("ResourceValidationError", message);
+        assert_eq!(texts(&words.unexpected), ["calico/x", "tigera/operator"]);
+        assert_eq!(words.bad_digests, ["calico/csi@md5:5371", "calico/cni@x"]);
+        assert_eq!(words.cause(), Reason::UnexpectedImages);
+    }
+
+    #[test]
+    fn up_to_v1_25_the_text_is_in_the_reason() {
+        let words =
+            Words::of("Error getting ImageSet", "ImageSets exist but none with the expected name calico-v3.22.2");
+        assert_eq!(words.wanted.as_deref(), Some("calico-v3.22.2"));
+        let words = Words::of("ImageSets exist but none with the expected name calico-v3.22.2", "");
+        assert_eq!((words.wanted.as_deref(), words.cause()), (Some("calico-v3.22.2"), Reason::ExactImageSetMissing));
+    }
+
+    #[test]
+    fn a_pod_is_told_by_what_it_shares_with_others() {
+        let message = "Pod calico-system/calico-node-7dv74 failed to pull container image for: flexvol-driver";
+        let pull = Words::of("PodFailure", message).pull.unwrap();
+        assert_eq!((pull.pods.as_str(), pull.containers.as_str()), ("calico-system/calico-node", "flexvol-driver"));
+    }
+
+    #[test]
+    fn what_is_not_about_images_is_not_blamed_on_them() {
+        assert_eq!(Words::of("ResourceReadError", "Error querying IP pools").cause(), Reason::ComponentDegraded);
+        let unknown = Words::of("ResourceReadError", "Error getting ImageSet: etcdserver: request timed out");
+        assert_eq!(unknown.cause(), Reason::DegradedUnexplained);
+    }
+}

@@ -1,0 +1,37 @@
+//! Findings for reads that failed.
+
+use crate::model::finding::Finding;
+use crate::model::read::ReadFailure;
+use crate::model::reason::Reason;
+use crate::model::snapshot::Snapshot;
+use crate::rules::gate;
+
+/// One finding per failed read that something here needs.
+pub(crate) fn failed_reads(snapshot: &Snapshot) -> Vec<Finding> {
+    let gate = snapshot.gate.failure().filter(|_| gate::is_wanted(&snapshot.settings));
+    let failures = [
+        snapshot.operator.failure(),
+        snapshot.operator_pods.failure(),
+        snapshot.installation.failure(),
+        snapshot.image_sets.failure(),
+        snapshot.features.failure(),
+        snapshot.nodes.failure(),
+        snapshot.records.failure(),
+        gate,
+    ];
+    let views = [snapshot.component_statuses.failure(), snapshot.workloads.failure(), snapshot.pods.failure()];
+    let views = views.into_iter().flatten().map(view_finding);
+    failures.into_iter().flatten().map(read_finding).chain(views).collect()
+}
+
+/// The finding for a failed read of what is only looked at: nothing is decided by it.
+pub(crate) fn view_finding(failure: &ReadFailure) -> Finding {
+    let reason = if failure.forbidden { Reason::ViewForbidden } else { Reason::ViewFailed };
+    Finding { reason, ..read_finding(failure) }
+}
+
+/// The finding for a failed read.
+pub(crate) fn read_finding(failure: &ReadFailure) -> Finding {
+    let reason = if failure.forbidden { Reason::ReadForbidden } else { Reason::ReadFailed };
+    Finding::new(reason, failure.what.clone(), failure.message.clone())
+}

@@ -1,0 +1,116 @@
+//! Two operator versions that look for one name, each for its own content. The content of the one that runs stays until the
+//! other has taken over; it serves the other meanwhile, or it does not, and then there is a gap, which is told. Pure.
+//!
+//! The content of the running version is never cut down to what both accept, although that would please both more often: a
+//! name can be needed by what nothing in the cluster's objects tells (docs/adr/0014).
+
+use std::collections::BTreeMap;
+
+use crate::model::action::Action;
+use crate::model::decision::GoalState;
+use crate::model::digest::Digest;
+use crate::model::finding::Finding;
+use crate::model::image_name::ImageName;
+use crate::model::image_set::CompleteImageSet;
+use crate::model::listed::listed;
+use crate::model::reason::Reason;
+use crate::model::release::Release;
+use crate::rules::image_set::assemble::{Assembled, Recipe};
+use crate::rules::image_set::outcome::Worked;
+use crate::rules::image_set::stored_sets::refused;
+
+/// How many names a message lists.
+const NAMED: usize = 3;
+
+/// A name in use by an earlier goal.
+#[derive(Clone)]
+pub(crate) struct Claim {
+    pub release: Release,
+    /// It runs or is to run; else it may only come, too.
+    pub runs: bool,
+    /// What stands there, or will.
+    pub content: Option<BTreeMap<ImageName, Digest>>,
+    pub state: GoalState,
+}
+
+impl Claim {
+    /// Whose content it is: what that operator runs with, or what is stored for it.
+    fn told(&self, runs_with: &str, stored: &str) -> String {
+        match self.runs {
+            true => format!("operator {} runs with{runs_with}", self.release),
+            false => format!("{stored} stored for operator {}", self.release),
+        }
+    }
+}
+
+/// The second set under one name: content that already stands there serves both, or its own waits for its operator.
+pub(crate) fn share(assembled: Assembled, claim: &Claim, recipe: &Recipe<'_>) -> Worked {
+    let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
+    let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
+    let worked = |state: GoalState, entries: &BTreeMap<ImageName, Digest>| Worked {
+        actions,
+        omitted,
+        resolved_at,
+        findings: warnings,
+        ..Worked::in_state(state, Some(entries.clone()))
+    };
+    let Some(content) = &claim.content else {
+        let message = format!("it waits for what {}", claim.told("", "is"));
+        return told(worked(GoalState::Waiting, set.entries()), Reason::WaitingForTakeover, &set, message);
+    };
+    if content == set.entries() {
+        return worked(claim.state, content);
+    }
+    let release = set.origin().operator;
+    let other = differing(content, &set);
+    if let Some(why) = refused(content, recipe) {
+        let message = format!(
+            "{why}, and {}; the content of {release} is ready and swapped in by one write after the take-over, without which \
+             it reconciles nothing ({})",
+            claim.told(" it", "it is"),
+            gap_told(recipe)
+        );
+        return told(worked(GoalState::Conflict, set.entries()), Reason::SameNameConflict, &set, message);
+    }
+    let insisted_on = recipe.insisted_on();
+    let pulled: Vec<&ImageName> = other.iter().copied().filter(|name| insisted_on.contains(name)).collect();
+    let swap = "swapped in by one write after the take-over";
+    if pulled.is_empty() {
+        let message = format!(
+            "operator {release} takes the content of {}, which has all that it insists on; its own ({}) is {swap}",
+            claim.release,
+            listed(&other, NAMED)
+        );
+        return told(worked(claim.state, content), Reason::WaitingForTakeover, &set, message);
+    }
+    let message = format!(
+        "{} under this name ({}); those of {release} are {swap} ({})",
+        claim.told(" other digests", "other digests are"),
+        listed(&pulled, NAMED),
+        gap_told(recipe)
+    );
+    told(worked(GoalState::Waiting, set.entries()), Reason::WaitingForTakeover, &set, message)
+}
+
+fn told(mut worked: Worked, reason: Reason, set: &CompleteImageSet, message: String) -> Worked {
+    worked.findings.push(Finding::new(reason, format!("ImageSet {}", set.name()), message));
+    worked
+}
+
+/// Names that are in one of them only, or with another digest.
+fn differing<'a>(content: &'a BTreeMap<ImageName, Digest>, set: &'a CompleteImageSet) -> Vec<&'a ImageName> {
+    let own = set.entries();
+    let mut names: Vec<&ImageName> = content.keys().chain(own.keys()).collect();
+    names.sort();
+    names.dedup();
+    names.retain(|name| content.get(*name) != own.get(*name));
+    names
+}
+
+/// How long the new operator is without its content, as far as that is known from the last swap.
+fn gap_told(recipe: &Recipe<'_>) -> String {
+    match &recipe.snapshot.remembered.last_swap {
+        Some(swap) => format!("at most {} s the last time, for {}", swap.gap_seconds, swap.image_set),
+        None => "a second or two; status.lastSwap will tell".to_owned(),
+    }
+}

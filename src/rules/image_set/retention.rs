@@ -1,0 +1,57 @@
+//! The way back: which sets of previous versions are kept, by recency of use, and which are one too many. Pure. Only sets of
+//! ours that nobody edited are ever given up, and never one that a version needs that runs, is to run or may come next.
+
+use std::collections::BTreeSet;
+
+use crate::model::action::PruneImageSet;
+use crate::model::decision::{Goal, GoalState};
+use crate::model::release::ImageSetName;
+use crate::model::retained::Retained;
+use crate::model::snapshot::Snapshot;
+use crate::model::stored_image_set::StoredImageSet;
+use crate::rules::image_set::stored_sets::edited;
+
+/// The sets of no goal, the one that was used last in front: first that of the operator that ran until now (`left`), then one
+/// that was asked for until now, then those that were kept before in their order, then those that were never used.
+pub(crate) fn retained(snapshot: &Snapshot, goals: &[Goal], left: Option<&ImageSetName>) -> Vec<Retained> {
+    let needed: BTreeSet<&str> = goals.iter().map(|goal| goal.name.as_str()).collect();
+    let sets = snapshot.image_sets.known().into_iter().flatten();
+    let mut previous: Vec<Retained> = sets
+        .filter(|set| set.ours && !needed.contains(set.name.as_str()))
+        .filter_map(|set| {
+            let operator = set.origin.as_ref()?.operator;
+            Some(Retained { image_set: set.name.clone(), operator, operator_image: None })
+        })
+        .collect();
+    let remembered = &snapshot.remembered;
+    let current = remembered.current_image_set.as_deref();
+    let before = remembered.retained.iter().map(|retained| retained.image_set.as_str());
+    // While a roll-out goes on the current set is that of the target already.
+    let used: Vec<&str> = left.map(ImageSetName::as_str).into_iter().chain(current).chain(before).collect();
+    let rank = |retained: &Retained| used.iter().position(|name| *name == retained.image_set).unwrap_or(used.len());
+    previous.sort_by_key(|retained| (rank(retained), std::cmp::Reverse(retained.operator)));
+    previous
+}
+
+/// The sets beyond the number that the policy keeps; none while anything is under way that one of them may be needed for.
+pub(crate) fn to_prune(
+    snapshot: &Snapshot,
+    goals: &[Goal],
+    retained: &[Retained],
+    taken_over: bool,
+) -> Vec<PruneImageSet> {
+    let quiet = taken_over
+        && goals.iter().any(|goal| goal.purpose.is_wanted_now())
+        && goals.iter().filter(|goal| goal.purpose.is_wanted_now()).all(|goal| goal.state == GoalState::Stored);
+    if !quiet {
+        return Vec::new();
+    }
+    let kept = usize::try_from(snapshot.settings.retain).unwrap_or(usize::MAX);
+    let sets = snapshot.image_sets.known().map_or(&[][..], Vec::as_slice);
+    let found = |retained: &Retained| sets.iter().find(|set| set.name == retained.image_set);
+    let prune = |set: &StoredImageSet| PruneImageSet {
+        image_set: set.name.clone(),
+        resource_version: set.resource_version.clone(),
+    };
+    retained.iter().skip(kept).filter_map(found).filter(|set| !edited(set)).map(prune).collect()
+}

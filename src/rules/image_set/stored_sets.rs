@@ -1,0 +1,215 @@
+//! Stored sets, judged: whose they are, whether their operator takes them, whether they are as we wrote them, and what is to be
+//! done where one is not what it should be. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::action::{Action, Motive, Precondition, StoreImageSet};
+use crate::model::decision::GoalState;
+use crate::model::digest::Digest;
+use crate::model::finding::Finding;
+use crate::model::image_name::ImageName;
+use crate::model::image_set::{CompleteImageSet, content_digest};
+use crate::model::read::Read;
+use crate::model::reason::Reason;
+use crate::model::record::{Record, RecordKey, Refused};
+use crate::model::settings::TagMoved;
+use crate::model::snapshot::Snapshot;
+use crate::model::stored_image_set::StoredImageSet;
+use crate::rules::image_set::assemble::{Assembled, Recipe};
+use crate::rules::image_set::outcome::Worked;
+use crate::rules::image_set::{set_edited, set_owner};
+
+/// A set of ours that was put back this often within ten minutes is contested, and left.
+pub const CONTESTED_AFTER: u32 = 3;
+
+/// The stored object against the set that it should be.
+pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, recipe: &Recipe<'_>) -> Worked {
+    let Assembled { set, record, omitted, warnings, resolved_at, contradicted, .. } = assembled;
+    let entries = Some(set.entries().clone());
+    let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
+    let mut findings = warnings;
+    let object = format!("ImageSet {}", set.name());
+    let (precondition, motive) = match existing {
+        None => (Precondition::Absent, Motive::Create),
+        Some(stored) => {
+            let unchanged = Precondition::Unchanged(stored.resource_version.clone());
+            if !stored.ours {
+                (unchanged, Motive::TakeOver)
+            } else if same_content(stored, &set) {
+                return Worked { state: GoalState::Stored, entries, omitted, resolved_at, actions, findings };
+            } else if edited(stored) && !made_for_other(stored, &set) {
+                let put_back = recipe.snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
+                if put_back >= CONTESTED_AFTER {
+                    let message = format!(
+                        "it was changed by {} and put back {put_back} times within ten minutes",
+                        stored.manager.as_deref().unwrap_or("somebody else")
+                    );
+                    findings.push(Finding::new(Reason::ContestedOwnership, object, message));
+                    return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
+                }
+                // Without its annotations nothing tells what it was but its entries.
+                let lost = match &stored.origin {
+                    Some(origin) => origin.content != set.origin().content && recipe.own_record().is_none(),
+                    None => false,
+                };
+                let other = stored.origin.as_ref().is_none_or(|origin| origin.content != set.origin().content);
+                let repin = recipe.snapshot.settings.tag_moved == TagMoved::Repin;
+                let disagree = !contradicted.is_empty();
+                if !repin && (lost || (other && (disagree || recipe.asked_anew(stored)))) {
+                    let message = match disagree {
+                        true => "it was edited, and its record and the registry have different digests",
+                        false => "it was edited, its record is lost, and the registry serves other digests now",
+                    };
+                    findings.push(Finding::new(Reason::TagMoved, object, message));
+                    return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
+                }
+                findings.push(set_edited::finding(stored, &set));
+                (unchanged, Motive::PutBack)
+            } else {
+                (unchanged, Motive::Update)
+            }
+        }
+    };
+    if let Some(stored) =
+        existing.filter(|stored| motive == Motive::Update && !edited(stored) && is_used(recipe.snapshot, &stored.name))
+    {
+        keep_accepted(stored, recipe, &mut actions);
+    }
+    if !matches!(recipe.snapshot.image_sets, Read::KindMissing) {
+        actions.push(Action::StoreImageSet(Box::new(StoreImageSet { set, precondition, motive })));
+    }
+    Worked { state: GoalState::Ready, entries, omitted, resolved_at, actions, findings }
+}
+
+/// Whether the record that a set would be put back from is not the one that it was made from: the content that follows from it is
+/// not the one that the set's annotation tells of. The registry decides then.
+pub(crate) fn puts_record_in_doubt(stored: &StoredImageSet, assembled: &Assembled, recipe: &Recipe<'_>) -> bool {
+    let set = &assembled.set;
+    let follows = match &stored.origin {
+        Some(origin) => origin.content == set.origin().content,
+        None => parsed_entries(stored).is_some_and(|entries| entries == *set.entries()),
+    };
+    stored.ours && edited(stored) && !made_for_other(stored, set) && !follows && recipe.own_record().is_some()
+}
+
+/// Made for another version or another place: whether it was edited since says nothing of what this one pins.
+fn made_for_other(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
+    let own = set.origin();
+    stored.origin.as_ref().is_some_and(|origin| origin.operator != own.operator || origin.record != own.record)
+}
+
+/// The operator says that it uses the set of this name, and says nothing against anything.
+pub(crate) fn is_used(snapshot: &Snapshot, name: &str) -> bool {
+    let seen = snapshot.installation.known().and_then(Option::as_ref);
+    seen.is_some_and(|seen| seen.selected_image_set.as_deref() == Some(name))
+        && snapshot.component_statuses.known().is_some_and(|all| all.iter().all(|one| one.degraded.is_none()))
+}
+
+/// With the new content goes the one that it replaces: the way back from one that is refused.
+fn keep_accepted(set: &StoredImageSet, recipe: &Recipe<'_>, actions: &mut Vec<Action>) {
+    let accepted = parsed_entries(set);
+    match actions.first_mut() {
+        Some(Action::WriteRecord(record)) => record.accepted = accepted,
+        _ => actions.push(Action::WriteRecord(Box::new(Record { accepted, ..recipe.record() }))),
+    }
+}
+
+/// In the place of a content that its operator refuses: what that took before, where that is kept and has nothing of what was
+/// refused. The refused content is not written again, and nothing else is until the image has told what it takes.
+pub(crate) fn stand_in(existing: Option<&StoredImageSet>, refused: &Refused, recipe: &Recipe<'_>) -> Worked {
+    let mut record = recipe.record();
+    let mut actions = Vec::new();
+    if record.refused.as_ref() != Some(refused) {
+        record.refused = Some(refused.clone());
+        actions.push(Action::WriteRecord(Box::new(record.clone())));
+    }
+    let resolved_at = Some(record.resolved_at);
+    let accepted = record.accepted.filter(|accepted| refused.takes(accepted));
+    let set = accepted.and_then(|accepted| {
+        // Its own word is not known: what it took is all that is.
+        let (name, release) = (recipe.name.clone(), recipe.images.release());
+        CompleteImageSet::new(name, release, recipe.key, accepted, &BTreeSet::new(), |_| true).ok()
+    });
+    let Some(set) = set else {
+        let state = if existing.is_some() { GoalState::Stored } else { GoalState::Held };
+        return Worked { actions, resolved_at, ..Worked::in_state(state, existing.and_then(parsed_entries)) };
+    };
+    let entries = Some(set.entries().clone());
+    if existing.is_some_and(|stored| same_content(stored, &set)) {
+        return Worked { actions, resolved_at, ..Worked::in_state(GoalState::Stored, entries) };
+    }
+    let precondition =
+        existing.map_or(Precondition::Absent, |stored| Precondition::Unchanged(stored.resource_version.clone()));
+    let store = StoreImageSet { set, precondition, motive: Motive::StandIn };
+    actions.push(Action::StoreImageSet(Box::new(store)));
+    Worked { actions, resolved_at, ..Worked::in_state(GoalState::Ready, entries) }
+}
+
+/// Somebody else's set: judged by the operator's own rules, and left as it is.
+pub(crate) fn foreign(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
+    match valid_for(set, recipe) {
+        Ok(entries) => {
+            let findings = vec![set_owner::accepted(set, entries.len())];
+            Worked { findings, ..Worked::in_state(GoalState::Stored, Some(entries)) }
+        }
+        Err(trouble) => Worked::held(vec![set_owner::invalid(set, &trouble)]),
+    }
+}
+
+/// A set of ours that is not to be changed now, whatever it should hold.
+pub(crate) fn kept(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
+    let made_for_it = set.origin.as_ref().is_some_and(|origin| origin.operator == recipe.images.release());
+    let valid = !edited(set) && made_for_it && valid_for(set, recipe).is_ok();
+    Worked::in_state(if valid { GoalState::Stored } else { GoalState::Held }, parsed_entries(set))
+}
+
+/// A set by the operator's rules (`ValidateImageSet`, and the resolving of rendered components), and by ours where the
+/// operator is careless (garbage digests, duplicates).
+pub(crate) fn valid_for(set: &StoredImageSet, recipe: &Recipe<'_>) -> Result<BTreeMap<ImageName, Digest>, String> {
+    let mut entries = BTreeMap::new();
+    for entry in &set.images {
+        let name: ImageName = entry.image.parse().map_err(|error| format!("{error}"))?;
+        let digest: Digest = entry.digest.parse().map_err(|error| format!("{name}: {error}"))?;
+        if let Some(listed) = entries.insert(name, digest).and(Some(&entry.image)) {
+            return Err(format!("{listed} is listed twice"));
+        }
+    }
+    match refused(&entries, recipe) {
+        Some(why) => Err(why),
+        None => Ok(entries),
+    }
+}
+
+/// Why the operator of this recipe refuses such a content.
+pub(crate) fn refused(entries: &BTreeMap<ImageName, Digest>, recipe: &Recipe<'_>) -> Option<String> {
+    let release = recipe.images.release();
+    if let Some(rejected) = entries.keys().find(|name| !recipe.images.accepts(name)) {
+        return Some(format!("operator {release} rejects {rejected}"));
+    }
+    let missing = recipe.insisted_on().into_iter().find(|name| !entries.contains_key(name))?;
+    let may = if recipe.snapshot.features.known().is_some() { "insists on" } else { "may insist on" };
+    Some(format!("operator {release} {may} {missing}, which is not listed"))
+}
+
+/// A set of ours that is as we wrote it, for this very purpose: what it pins stays pinned, with a record or without.
+pub(crate) fn as_we_wrote_it_for(set: &StoredImageSet, key: &RecordKey) -> bool {
+    let made_for_this =
+        set.origin.as_ref().is_some_and(|origin| origin.operator == key.operator && origin.record == key.name());
+    set.ours && made_for_this && !edited(set)
+}
+
+pub(crate) fn parsed_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {
+    set.images.iter().map(|entry| Some((entry.image.parse().ok()?, entry.digest.parse().ok()?))).collect()
+}
+
+/// The entries are not those that we wrote.
+pub(crate) fn edited(set: &StoredImageSet) -> bool {
+    let content = content_digest(set.images.iter().map(|entry| (entry.image.clone(), entry.digest.clone())));
+    set.origin.as_ref().is_none_or(|origin| origin.content != content)
+}
+
+fn same_content(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
+    stored.images.len() == set.entries().len()
+        && parsed_entries(stored).is_some_and(|entries| entries == *set.entries())
+        && stored.origin.as_ref() == Some(set.origin())
+}

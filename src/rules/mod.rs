@@ -1,0 +1,14 @@
+//! The rules of the product: pure values and decisions. Nothing here does I/O, reads a clock, draws a random number
+//! or knows how a cluster or a registry is reached.
+
+mod adoption;
+pub mod checks;
+pub mod decide;
+pub mod explain;
+mod failed_reads;
+pub mod gate;
+pub mod image_set;
+pub mod report;
+pub mod requests;
+pub mod verification;
+pub mod version;

@@ -1,0 +1,118 @@
+//! What has happened, as events: writes that were made, answers of conditions that changed, and findings that are new. What was
+//! told before is not told again; that is why this looks at what the status said last. Pure.
+
+use std::collections::BTreeSet;
+
+use crate::model::action::{Motive, StoreImageSet};
+use crate::model::condition::Condition;
+use crate::model::decision::Decision;
+use crate::model::event::Event;
+use crate::model::finding::Finding;
+use crate::model::outcome::Outcome;
+use crate::model::reason::{Reason, Severity};
+use crate::model::report::MOST_FINDINGS;
+use crate::model::snapshot::Snapshot;
+use crate::model::swap::Swap;
+use crate::rules::gate;
+use crate::rules::report::written::{pruned_by, stored_by};
+
+/// The most objects on which one event is told.
+const MOST_OBJECTS: usize = 5;
+
+/// What is new: writes that were made, and conditions whose answer or reason changed for the worse or back.
+pub(crate) fn of_pass(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    outcome: &Outcome,
+    conditions: &[Condition],
+    findings: &[Finding],
+    swap: Option<&Swap>,
+) -> Vec<Event> {
+    let mut events: Vec<Event> = stored_by(decision, outcome).map(|store| write_event(store, swap)).collect();
+    events.extend(pruned_by(decision, outcome).map(|prune| Event {
+        warning: false,
+        reason: Reason::ImageSetPruned.as_str().to_owned(),
+        action: "Prune",
+        note: format!(
+            "deleted ImageSet {}: spec.retain keeps {} previous sets",
+            prune.image_set, snapshot.settings.retain
+        ),
+        about: Vec::new(),
+    }));
+    // A blind look leaves what is remembered as it is, and would tell the same again.
+    events.extend(gate::glass_broken(snapshot).filter(|_| !decision.blind).map(|image| Event {
+        warning: true,
+        reason: Reason::GlassBroken.as_str().to_owned(),
+        action: "Admit",
+        note: format!("operator image {image} passed the gate by annotation; no ImageSet was ready for it"),
+        about: Vec::new(),
+    }));
+    events.extend(new_findings(snapshot, findings));
+    let before = &snapshot.remembered.conditions;
+    for condition in conditions {
+        let was = before.iter().find(|was| was.r#type == condition.r#type);
+        if was.is_some_and(|was| was.status == condition.status && was.reason == condition.reason) {
+            continue;
+        }
+        let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == condition.reason) else { continue };
+        // Ready, Reconciling and Stalled repeat what the others say.
+        let own = reason.condition() == condition.r#type;
+        // Of what is seen in the cluster each finding is told by itself.
+        let warning = reason.severity() >= Severity::Warning && !condition.r#type.is_of_cluster();
+        let healed = was.is_some_and(|was| is_warning(&was.reason)) && reason.severity() == Severity::Normal;
+        if own && (warning || healed) {
+            let told = if condition.message.is_empty() { reason.meaning() } else { condition.message.as_str() };
+            let (reason, note) = (condition.reason.clone(), told.to_owned());
+            events.push(Event { warning, reason, action: "Reconcile", note, about: Vec::new() });
+        }
+    }
+    events
+}
+
+/// One event per reason for what was not told before, on the policy and on the first few of the objects concerned.
+fn new_findings(snapshot: &Snapshot, findings: &[Finding]) -> Vec<Event> {
+    let told = |finding: &&Finding| !snapshot.remembered.findings.iter().any(|before| before.is_same(finding));
+    let of_cluster = |finding: &&Finding| {
+        finding.reason.condition().is_of_cluster() && finding.reason.severity() >= Severity::Warning
+    };
+    // What a status does not hold would be new for ever.
+    let new: Vec<&Finding> = findings.iter().take(MOST_FINDINGS).filter(of_cluster).filter(told).collect();
+    let reasons: BTreeSet<Reason> = new.iter().map(|finding| finding.reason).collect();
+    let event = |reason: Reason| {
+        let mut of_reason = new.iter().filter(|finding| finding.reason == reason);
+        let first = of_reason.next()?;
+        let more = of_reason.count();
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+        let mut about: Vec<(String, String)> = Vec::new();
+        for finding in new.iter().filter(|finding| finding.reason == reason) {
+            if about.len() < MOST_OBJECTS && !about.iter().any(|(object, _)| *object == finding.object) {
+                about.push((finding.object.clone(), finding.sentence()));
+            }
+        }
+        let note = format!("{}{more}", first.sentence());
+        Some(Event { warning: true, reason: reason.as_str().to_owned(), action: "Check", note, about })
+    };
+    reasons.into_iter().filter_map(event).collect()
+}
+
+fn is_warning(word: &str) -> bool {
+    Reason::ALL.iter().any(|reason| reason.as_str() == word && reason.severity() >= Severity::Warning)
+}
+
+fn write_event(store: &StoreImageSet, swap: Option<&Swap>) -> Event {
+    let set = &store.set;
+    let operator = set.origin().operator;
+    let swap = swap.filter(|swap| swap.image_set == set.name().as_str());
+    let (warning, reason, action, did) = match store.motive {
+        Motive::Create => (false, Reason::ImageSetStored, "Store", "stored"),
+        Motive::Update if swap.is_some() => (false, Reason::ImageSetStored, "Swap", "swapped in"),
+        Motive::Update => (false, Reason::ImageSetStored, "Update", "updated"),
+        Motive::TakeOver => (false, Reason::ImageSetStored, "TakeOver", "took over"),
+        Motive::PutBack => (true, Reason::ImageSetEdited, "PutBack", "put back"),
+        Motive::StandIn => (true, Reason::ImageSetRefused, "StandIn", "refused; put back what was accepted in"),
+    };
+    let gap = swap.map(|swap| format!(", at most {} s after that was Ready", swap.gap_seconds)).unwrap_or_default();
+    let note = format!("{did} ImageSet {set} for operator {operator}{gap}");
+    let about = vec![(format!("ImageSet {}", set.name()), note.clone())];
+    Event { warning, reason: reason.as_str().to_owned(), action, note, about }
+}

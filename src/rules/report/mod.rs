@@ -1,0 +1,289 @@
+//! What is said about a pass: computed once, from what was seen, decided and done. The status of the policy, its events
+//! and the metrics are made from this value and from nothing else.
+
+pub(crate) mod conditions;
+pub(crate) mod events;
+pub(crate) mod written;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::model::action::Motive;
+use crate::model::condition::Condition;
+use crate::model::decision::{Decision, Goal, GoalState, Purpose};
+use crate::model::finding::Finding;
+use crate::model::outcome::Outcome;
+use crate::model::read::Read;
+use crate::model::reason::{ConditionType, Reason, Severity};
+use crate::model::reference::Reference;
+use crate::model::release::Release;
+use crate::model::report::{ComponentReport, CurrentReport, OperatorReport, PlanReport, PreparedReport, Report};
+use crate::model::retained::Retained;
+use crate::model::settings::PrepareVersion;
+use crate::model::snapshot::Snapshot;
+use crate::model::swap::Swap;
+use crate::model::tigera_status::ComponentStatus;
+use crate::rules::report::conditions::Facts;
+use crate::rules::report::written::{pruned_by, stored_by};
+use crate::rules::version::operator_digests::{OperatorDigests, image_of};
+use crate::rules::{gate, requests};
+
+impl Report {
+    /// The report of a pass.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Self {
+        let goals = after(decision, outcome);
+        let mut findings = decision.findings.clone();
+        findings.extend(write_finding(outcome));
+        findings.retain(|finding| finding.reason.severity() > Severity::Normal);
+        // An edit that was put back is history; its event tells it.
+        let stored: BTreeSet<String> =
+            stored_by(decision, outcome).map(|store| format!("ImageSet {}", store.set.name())).collect();
+        findings.retain(|finding| !(finding.reason.ends_with_the_write() && stored.contains(&finding.object)));
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
+        let current = current(snapshot, decision, &goals);
+        let digests = OperatorDigests::new(snapshot);
+        let prepared = prepared(snapshot, decision, &goals, &digests);
+        let pending = decision.plan.len() - outcome.done.min(decision.plan.len());
+        let plan = PlanReport {
+            changes: decision.plan[decision.plan.len() - pending..].to_vec(),
+            rollouts: if pending > 0 { decision.rollouts.clone() } else { Vec::new() },
+            waits_for: findings.iter().filter(|finding| finding.blocks()).map(Finding::sentence).collect(),
+        };
+        let facts = Facts {
+            snapshot,
+            decision,
+            outcome,
+            goals: &goals,
+            findings: &findings,
+            current: current.as_ref(),
+            prepared: &prepared,
+        };
+        let conditions = conditions::all(&facts);
+        let swap = swapped(snapshot, decision, outcome);
+        let events = events::of_pass(snapshot, decision, outcome, &conditions, &findings, swap.as_ref());
+        Self {
+            generation: snapshot.generation,
+            blind: decision.blind,
+            operator: operator(snapshot, decision, &digests),
+            current,
+            prepared,
+            admitted_images: gate::admitted(snapshot, decision, &goals, &digests),
+            retained: kept(decision, outcome, &digests),
+            discovery: decision.discovery.clone(),
+            handled_refresh: requests::handled_refresh(snapshot, decision),
+            last_swap: swap.or_else(|| snapshot.remembered.last_swap.clone()),
+            components: components(snapshot),
+            plan,
+            findings,
+            conditions,
+            events,
+        }
+    }
+
+    /// The condition of this type.
+    #[must_use]
+    pub fn condition(&self, wanted: ConditionType) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.r#type == wanted)
+    }
+}
+
+/// The goals as they are after the writes.
+fn after(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
+    let written: BTreeSet<&str> = stored_by(decision, outcome).map(|store| store.set.name().as_str()).collect();
+    let mut goals = decision.goals.clone();
+    for goal in &mut goals {
+        if goal.state == GoalState::Ready && written.contains(goal.name.as_str()) {
+            goal.state = GoalState::Stored;
+        }
+    }
+    goals
+}
+
+pub(crate) fn components(snapshot: &Snapshot) -> Option<Vec<ComponentReport>> {
+    let report = |status: &ComponentStatus| ComponentReport {
+        name: status.name.clone(),
+        available: status.available,
+        progressing: status.progressing,
+        degraded: status.degraded.is_some(),
+    };
+    match &snapshot.component_statuses {
+        Read::Known(all) => Some(all.iter().map(report).collect()),
+        Read::KindMissing => Some(Vec::new()),
+        Read::Failed(_) => None,
+    }
+}
+
+/// The content of the set that the running operator looks for was swapped for its own, and how long it was without.
+fn swapped(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Option<Swap> {
+    let at = outcome.at?;
+    let image = snapshot.operator.known()?.as_ref()?.image.as_deref()?;
+    let pods = snapshot.operator_pods.known()?.iter().filter(|pod| pod.ready && pod.image == image);
+    let ready_since = pods.filter_map(|pod| pod.ready_since).min()?;
+    stored_by(decision, outcome).filter(|store| store.motive == Motive::Update).find_map(|store| {
+        let set = &store.set;
+        let before = snapshot.image_sets.known()?.iter().find(|stored| stored.name == set.name().as_str())?;
+        let origin = before.origin.as_ref()?;
+        let target = decision.operator.target.as_ref()?.release;
+        let is_swap =
+            set.origin().operator == target && origin.operator != target && origin.content != set.origin().content;
+        is_swap.then(|| Swap {
+            image_set: set.name().to_string(),
+            from: origin.operator,
+            operator: target,
+            at,
+            // A pod tells whole seconds: it was Ready for less than one more.
+            gap_seconds: (at.as_second() - ready_since.as_second()).max(0) + 1,
+        })
+    })
+}
+
+/// The previous sets that are still there after the writes.
+fn kept(decision: &Decision, outcome: &Outcome, digests: &OperatorDigests<'_>) -> Vec<Retained> {
+    let pruned: BTreeSet<&str> = pruned_by(decision, outcome).map(|prune| prune.image_set.as_str()).collect();
+    let there = |retained: &&Retained| !pruned.contains(retained.image_set.as_str());
+    let with_image = |retained: &Retained| Retained {
+        operator_image: image_of(decision, &PrepareVersion::Release(retained.operator))
+            .and_then(|image| digests.pinned(&image)),
+        ..retained.clone()
+    };
+    decision.retained.iter().filter(there).map(with_image).collect()
+}
+
+fn write_finding(outcome: &Outcome) -> Option<Finding> {
+    let failure = outcome.failure.as_ref()?;
+    let reason = match failure.conflict {
+        true => Reason::WriteConflict,
+        false if failure.not_managed && failure.object.starts_with("Validating") => Reason::GateNotManaged,
+        false if failure.not_managed => Reason::ObjectNotManaged,
+        // The sets are written by then.
+        false if failure.object.starts_with("Job ") => Reason::InspectionNotStarted,
+        false => Reason::WriteRefused,
+    };
+    Some(Finding::new(reason, failure.object.clone(), failure.message.clone()))
+}
+
+pub(crate) fn operator(snapshot: &Snapshot, decision: &Decision, digests: &OperatorDigests<'_>) -> OperatorReport {
+    let knowledge = &decision.operator;
+    let deployed = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
+    let reference = deployed.as_deref().and_then(|image| image.parse::<Reference>().ok());
+    let written = reference.as_ref().and_then(|reference| reference.digest().copied());
+    let asked = reference.as_ref().and_then(|reference| digests.of(reference));
+    let remembered = &snapshot.remembered;
+    let text = |release: Release| release.to_string();
+    // What ran last is known until another runs; what is to run, until another image is asked for.
+    let (running_image, version) = match &knowledge.running {
+        Some(running) => (running.image.clone(), Some(text(running.release))),
+        None => (remembered.running_image.clone(), remembered.running_version.clone()),
+    };
+    let same = deployed.is_none() || deployed == remembered.target_image;
+    let target = match &knowledge.target {
+        Some(target) => Some(text(target.release)),
+        None => remembered.target_version.clone().filter(|_| same && unread(snapshot)),
+    };
+    OperatorReport {
+        pinned: written.is_some(),
+        digest: written.or(knowledge.target.as_ref().and_then(|target| target.digest)).or(asked),
+        pin: reference.filter(|_| written.is_none()).and_then(|tagged| digests.pinned(&tagged)),
+        image: deployed.or_else(|| remembered.target_image.clone()),
+        running_image,
+        version,
+        target,
+        product_version: knowledge.target.as_ref().and_then(|target| target.product.as_ref().map(ToString::to_string)),
+    }
+}
+
+/// Whether this pass could not read what the sets depend on: what was known before is all that there is to tell.
+fn unread(snapshot: &Snapshot) -> bool {
+    let no_container = snapshot.operator.known().and_then(Option::as_ref).is_some_and(|seen| seen.image.is_none());
+    let failures = [snapshot.operator.failure(), snapshot.installation.failure(), snapshot.image_sets.failure()];
+    no_container || failures.iter().any(Option::is_some)
+}
+
+/// The target's set; while the target is not known, the running version's.
+fn current_goal(goals: &[Goal]) -> Option<&Goal> {
+    let by = |purpose: &Purpose| goals.iter().find(|goal| goal.purpose == *purpose);
+    by(&Purpose::Target).or_else(|| by(&Purpose::Running))
+}
+
+pub(crate) fn current(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Option<CurrentReport> {
+    let goal = current_goal(goals)?;
+    let stored = goal.state == GoalState::Stored;
+    let workloads = decision.adoption.clone();
+    let selected =
+        snapshot.installation.known().and_then(Option::as_ref).and_then(|seen| seen.selected_image_set.as_ref());
+    let is_selected = selected.is_some_and(|selected| selected == goal.name.as_str());
+    Some(CurrentReport {
+        image_set: goal.name.to_string(),
+        stored,
+        images: goal.images,
+        omitted: goal.omitted.iter().map(ToString::to_string).collect(),
+        adopted: stored && is_selected && workloads.total > 0 && workloads.complete == workloads.total,
+        workloads,
+        last_verified: last_verified(snapshot, decision, goal).filter(|_| stored),
+    })
+}
+
+/// A set from a record, such as after a rollback, was verified when the record was made: the next check is due an
+/// interval after that, and not because the set became the current one.
+pub(crate) fn last_verified(snapshot: &Snapshot, decision: &Decision, goal: &Goal) -> Option<Timestamp> {
+    if decision.verified {
+        return Some(snapshot.observed_at);
+    }
+    let remembered = &snapshot.remembered;
+    let is_same = remembered.current_image_set.as_deref() == Some(goal.name.as_str());
+    remembered.last_verified.filter(|_| is_same).or(goal.resolved_at)
+}
+
+pub(crate) fn prepared(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    goals: &[Goal],
+    digests: &OperatorDigests<'_>,
+) -> Vec<PreparedReport> {
+    let one = |version: &PrepareVersion, found: Option<&Goal>| {
+        let own = Purpose::Prepared(version.clone());
+        let goal = found.or_else(|| goals.iter().find(|goal| goal.purpose == own)).or_else(|| {
+            // A version that runs or is the target is prepared by that.
+            goals.iter().find(|goal| decision.release_of(version) == Some(goal.release))
+        });
+        let message = goal.and_then(|goal| goal.findings.first().map(Finding::sentence));
+        let known = decision.unmakeable.iter().chain(&decision.unknown);
+        let unmakeable = known.into_iter().find(|(one, _)| one == version).map(|(_, why)| why.sentence());
+        PreparedReport {
+            version: version.to_string(),
+            image_set: goal.map(|goal| goal.name.to_string()),
+            images: goal.map_or(0, |goal| goal.images),
+            state: goal.map(|goal| goal.state),
+            message: match goal {
+                None if unmakeable.is_some() => unmakeable,
+                None if goals.is_empty() => Some("no operator version is known that could be prepared from".to_owned()),
+                None => Some("the version label of its image is being asked for".to_owned()),
+                // That the content of another version serves it, too, is worth knowing.
+                Some(goal) if goal.state == GoalState::Stored => {
+                    message.filter(|_| goal.findings.iter().any(|one| one.reason == Reason::WaitingForTakeover))
+                }
+                Some(goal) if goal.state == GoalState::Ready => {
+                    message.or_else(|| Some("it is ready to be stored".to_owned()))
+                }
+                Some(_) => message,
+            },
+            discovered: false,
+            requested_until: snapshot.requested_until(version),
+            operator_image: image_of(decision, version).and_then(|image| digests.pinned(&image)),
+        }
+    };
+    let prepare = snapshot.to_prepare();
+    let new = decision.discovered.iter().map(|release| PrepareVersion::Release(*release));
+    let found = new.filter(|version| !prepare.iter().any(|named| named.release() == version.release()));
+    let found = found.filter_map(|version| {
+        let purpose = Purpose::Discovered(version.release()?);
+        let goal = goals.iter().find(|goal| goal.purpose == purpose);
+        let report = PreparedReport { discovered: true, ..one(&version, goal) };
+        // Nobody runs an image that was only discovered.
+        let needs = goal.is_none().then(|| Reason::NeedsInspection.meaning().to_owned());
+        Some(PreparedReport { message: needs.or(report.message.clone()), ..report })
+    });
+    prepare.iter().map(|version| one(version, None)).chain(found).collect()
+}

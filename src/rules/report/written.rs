@@ -1,0 +1,16 @@
+//! Which sets a reconcile stored and deleted.
+
+use crate::model::action::{Action, PruneImageSet, StoreImageSet};
+use crate::model::decision::Decision;
+use crate::model::outcome::Outcome;
+
+pub(crate) fn stored_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a StoreImageSet> {
+    decision.actions.iter().take(outcome.done).filter_map(Action::image_set)
+}
+
+pub(crate) fn pruned_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a PruneImageSet> {
+    decision.actions.iter().take(outcome.done).filter_map(|action| match action {
+        Action::PruneImageSet(prune) => Some(prune),
+        _ => None,
+    })
+}

@@ -1,0 +1,184 @@
+//! Whether the entries of an ImageSet are right for an operator build, and still what the registry has: what `verify` tells of a file
+//! or a cluster. Pure; asking registries is for the caller.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::digest::Digest;
+use crate::model::image_name::ImageName;
+use crate::model::operator_images::OperatorImages;
+use crate::model::platform::Platform;
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
+use crate::model::resolved_image::{Content, Coverage, ResolvedImage};
+use crate::model::stored_image_set::StoredImage;
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Of the closed list.
+    pub reason: Reason,
+    /// The position of the entry; `None` where one is missing, or the whole set is meant.
+    pub entry: Option<usize>,
+    /// The image, where one is meant.
+    pub image: Option<String>,
+    /// In words.
+    pub message: String,
+    /// What could be done.
+    pub next_step: &'static str,
+    /// It is known to be wrong; else it could not be told.
+    pub known: bool,
+}
+
+impl Mismatch {
+    fn new(reason: Reason, entry: Option<usize>, image: &str, message: impl Into<String>) -> Self {
+        let image = (!image.is_empty()).then(|| image.to_owned());
+        Self { reason, entry, image, message: message.into(), next_step: reason.next_step(), known: true }
+    }
+}
+
+/// What can be told without a registry: names, form and number of the entries. The second value has what can be asked about: by
+/// name, the position and the digest.
+#[must_use]
+pub fn by_rules(
+    entries: &[StoredImage],
+    images: &OperatorImages,
+    required: &BTreeSet<ImageName>,
+) -> (Vec<Mismatch>, BTreeMap<ImageName, (usize, Digest)>) {
+    let mut wrong = Vec::new();
+    let mut pinned: BTreeMap<ImageName, (usize, Digest)> = BTreeMap::new();
+    let mut named = BTreeSet::new();
+    for (position, entry) in entries.iter().enumerate() {
+        let at = Some(position);
+        let parsed: Result<ImageName, _> = entry.image.parse();
+        let Some(name) = parsed.ok().filter(|name| images.accepts(name)) else {
+            let message = format!("operator {} does not know this name and refuses the whole set", images.release());
+            wrong.push(Mismatch::new(Reason::UnexpectedImages, at, &entry.image, message));
+            continue;
+        };
+        if !named.insert(name.clone()) {
+            let message = "it is listed twice; the operator takes the first".to_owned();
+            wrong.push(Mismatch::new(Reason::ForeignImageSetInvalid, at, &entry.image, message));
+            continue;
+        }
+        match entry.digest.parse() {
+            Ok(digest) => {
+                pinned.insert(name, (position, digest));
+            }
+            Err(_) => {
+                let message =
+                    format!("{:?} is no digest of the form sha256:<64 lower-case hexadecimal digits>", entry.digest);
+                wrong.push(Mismatch::new(Reason::DigestsMalformed, at, &entry.image, message));
+            }
+        }
+    }
+    for name in required.iter().filter(|name| !named.contains(*name)) {
+        let message = format!("operator {} insists on it, and it is not listed", images.release());
+        wrong.push(Mismatch::new(Reason::ImagesNotListed, None, name.as_str(), message));
+    }
+    (wrong, pinned)
+}
+
+/// What a registry said of one pinned image.
+#[derive(Debug, Clone)]
+pub struct Asked<'a> {
+    /// Its key, with the position of the entry.
+    pub name: &'a ImageName,
+    /// Position of the entry.
+    pub entry: usize,
+    /// What is pinned.
+    pub pinned: Digest,
+    /// By which reference nodes would pull it by tag.
+    pub reference: &'a Reference,
+    /// What that tag is.
+    pub by_tag: &'a Result<ResolvedImage, RegistryFailure>,
+    /// What the pinned digest is; asked where the tag is something else.
+    pub by_digest: Option<&'a Result<ResolvedImage, RegistryFailure>>,
+    /// What the tag of the other mode (FIPS or not) is, where there is one and the tag is something else.
+    pub twin: Option<&'a Result<ResolvedImage, RegistryFailure>>,
+}
+
+/// Compares a pinned digest with what the registry has.
+#[must_use]
+pub fn by_registry(asked: &Asked<'_>, platforms: &BTreeSet<Platform>) -> Option<Mismatch> {
+    let Asked { name, pinned, reference, .. } = asked;
+    let mismatch = |reason, message: String| Some(Mismatch::new(reason, Some(asked.entry), name.as_str(), message));
+    let unknown = |failure: &RegistryFailure| {
+        let mut one = Mismatch::new(Reason::from(failure.kind), Some(asked.entry), name.as_str(), failure.summary());
+        one.known = false;
+        Some(one)
+    };
+    let is_gone = |failure: &RegistryFailure| failure.kind == RegistryFailureKind::NotFound;
+    let served = match (asked.by_tag, asked.by_digest) {
+        (Ok(image), _) if image.digest == *pinned => image,
+        (Ok(image), Some(Err(gone))) if is_gone(gone) => {
+            return mismatch(Reason::DigestGone, not_the_same(reference, image, *pinned));
+        }
+        (Err(failure), Some(Err(gone))) if is_gone(failure) && is_gone(gone) => {
+            let message = format!("the registry has neither {reference} nor {}", pinned.short());
+            return mismatch(Reason::DigestGone, message);
+        }
+        // The tag is gone, and what is pinned is there: nodes pull by digest.
+        (Err(failure), Some(Ok(image))) if is_gone(failure) => image,
+        (_, Some(Err(failure))) | (Err(failure), _) => return unknown(failure),
+        (Ok(image), Some(Ok(_)) | None) => {
+            let twins = asked.twin.is_some_and(|twin| twin.as_ref().is_ok_and(|twin| twin.digest == *pinned));
+            if twins {
+                let message = format!(
+                    "the digest pinned is that of the other FIPS mode; {reference} is {}",
+                    image.digest.short()
+                );
+                return mismatch(Reason::FipsMismatch, message);
+            }
+            let message = format!("{reference} is {} now, pinned is {}", image.digest.short(), pinned.short());
+            return mismatch(Reason::TagMoved, message);
+        }
+    };
+    let lacks = served.lacks(reference, &served.uncovered(name, platforms));
+    if lacks.is_empty() { None } else { mismatch(Reason::PlatformMissing, lacks.join("; ")) }
+}
+
+/// Whether the operator's own image is there as a whole. There is no digest to compare it with: no set lists it.
+#[must_use]
+pub fn of_operator(
+    reference: &Reference,
+    answer: &Result<ResolvedImage, RegistryFailure>,
+    platforms: &BTreeSet<Platform>,
+) -> Option<Mismatch> {
+    let mismatch = |reason, message| Some(Mismatch::new(reason, None, "", message));
+    let image = match answer {
+        Ok(image) => image,
+        Err(failure) => {
+            let mut one = Mismatch::new(Reason::from(failure.kind), None, "", failure.summary());
+            one.known = failure.kind == RegistryFailureKind::NotFound;
+            return Some(one);
+        }
+    };
+    if let Content::Manifest { platform } = &image.content {
+        return mismatch(Reason::PlatformMissing, format!("{reference}{}", one_platform(platform)));
+    }
+    let uncovered: Vec<&Platform> = platforms
+        .iter()
+        .filter(|node| !node.is_windows())
+        .filter(|node| matches!(image.coverage(node), Coverage::None | Coverage::Absent))
+        .collect();
+    let lacks = image.lacks(reference, &uncovered);
+    if lacks.is_empty() { None } else { mismatch(Reason::PlatformMissing, lacks.join("; ")) }
+}
+
+/// A copy of one platform, and how it comes to be.
+fn one_platform(platform: &Platform) -> String {
+    format!(
+        "; it holds {platform} only, as docker pull, tag and push, crane copy --platform and skopeo copy without --all leave it: \
+         copy the whole index (crane copy, skopeo copy --all, oras copy)"
+    )
+}
+
+/// A registry that has something else under the tag and not what is pinned: the usual ways to get there.
+fn not_the_same(reference: &Reference, image: &ResolvedImage, pinned: Digest) -> String {
+    let why = match &image.content {
+        Content::Manifest { platform } => one_platform(platform),
+        Content::Index { .. } => String::new(),
+    };
+    format!("the registry does not have {}; {reference} is {} there{why}", pinned.short(), image.digest.short())
+}

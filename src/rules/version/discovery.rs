@@ -1,0 +1,93 @@
+//! Which newer operator versions are worth preparing: the tags of the operator image's own repository, within the policy's
+//! channel. Pure. Nothing of this ever changes what the running or the target version gets.
+
+use std::collections::BTreeSet;
+
+use crate::model::decision::OperatorKnowledge;
+use crate::model::discovery::Discovery;
+use crate::model::finding::Finding;
+use crate::model::lookups::Answer;
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::release::Release;
+use crate::model::settings::Channel;
+use crate::model::snapshot::Snapshot;
+
+/// The most releases that a status remembers; the newest count.
+const MOST_REMEMBERED: usize = 16;
+
+/// What a pass makes of it.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    /// The image whose repository's tags are to be asked for.
+    pub question: Option<Reference>,
+    /// Why there is no new list.
+    pub finding: Option<Finding>,
+    /// What is known now.
+    pub known: Option<Discovery>,
+    /// The versions to prepare, the oldest first.
+    pub candidates: Vec<Release>,
+}
+
+/// Looks for newer versions, as far as the policy wants it.
+pub(crate) fn look(snapshot: &Snapshot, operator: &OperatorKnowledge) -> Look {
+    let mut look = Look { known: snapshot.remembered.discovery.clone(), ..Look::default() };
+    let Some(discover) = &snapshot.settings.discover else { return Look::default() };
+    let Some(base) = operator.target.as_ref().or(operator.running.as_ref()) else { return look };
+    let reference: Option<Reference> = base.image.as_deref().and_then(|image| image.parse().ok());
+    // Another operator version has other newer ones.
+    let moved = look.known.as_ref().is_some_and(|known| known.operator != base.release);
+    if let Some(reference) = reference.filter(|_| snapshot.discovery_due || moved) {
+        match snapshot.answers.releases.get(&reference) {
+            None => look.question = Some(reference),
+            Some(Answer::Pending) => {}
+            Some(Answer::Failed(failure)) => {
+                let object = format!("registry {}", failure.registry);
+                look.finding = Some(Finding::new(Reason::DiscoveryFailed, object, failure.summary()));
+            }
+            Some(Answer::Known(releases)) => {
+                let newer = newest(releases, discover.channel, base.release, MOST_REMEMBERED);
+                look.known = Some(Discovery {
+                    asked_at: snapshot.observed_at,
+                    operator: base.release,
+                    releases: newer.into_iter().collect(),
+                });
+            }
+        }
+    }
+    let known = look.known.iter().flat_map(|known| known.releases.iter().copied()).collect();
+    look.candidates = newest(&known, discover.channel, base.release, discover.limit);
+    look
+}
+
+/// The newest releases after this one that its channel offers, the oldest of them first.
+fn newest(releases: &BTreeSet<Release>, channel: Channel, base: Release, limit: usize) -> Vec<Release> {
+    let offered = |release: &&Release| match channel {
+        Channel::Patch => release.series() == base.series(),
+        Channel::Minor => release.major() == base.major(),
+    };
+    let newer = releases.range((std::ops::Bound::Excluded(base), std::ops::Bound::Unbounded));
+    let mut newest: Vec<Release> = newer.rev().filter(offered).copied().take(limit).collect();
+    newest.reverse();
+    newest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_offer_what_is_newer() {
+        let all = ["v1.38.5", "v1.38.6", "v1.38.6-1", "v1.38.10", "v1.39.0", "v1.42.4", "v2.0.0"];
+        let all: BTreeSet<Release> = all.iter().map(|text| text.parse().unwrap()).collect();
+        let offered = |channel, base: &str, limit| {
+            let texts = newest(&all, channel, base.parse().unwrap(), limit);
+            texts.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(offered(Channel::Patch, "v1.38.6", 2), ["v1.38.6-1", "v1.38.10"]);
+        assert_eq!(offered(Channel::Patch, "v1.38.6", 1), ["v1.38.10"]);
+        assert_eq!(offered(Channel::Minor, "v1.38.6", 2), ["v1.39.0", "v1.42.4"]);
+        assert!(offered(Channel::Minor, "v1.42.4", 2).is_empty());
+        assert!(offered(Channel::Patch, "v2.0.0", 2).is_empty());
+    }
+}

@@ -1,0 +1,222 @@
+//! Which list holds for which operator version in this cluster: the catalogue's, or what an image said of itself when
+//! it was inspected. An image's own word counts for this image alone; another one of the same version keeps the
+//! catalogue's.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::catalogue::Catalogue;
+use crate::model::digest::Digest;
+use crate::model::inspection::Inspected;
+use crate::model::lookups::Answer;
+use crate::model::operator_images::OperatorImages;
+use crate::model::read::Read;
+use crate::model::record::RecordKey;
+use crate::model::reference::Reference;
+use crate::model::release::{ImageSetName, Release, Variant};
+use crate::model::settings::{InstallationSettings, PrepareVersion};
+use crate::model::snapshot::Snapshot;
+use crate::rules::version::inspection::fresh_answers;
+
+/// The lists as they hold in a cluster: the catalogue's, and of images that were inspected there what they said of themselves.
+#[must_use]
+pub fn lists_of<'a>(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>) -> Catalogue<'a> {
+    let builds = Builds::new(snapshot, embedded);
+    builds.effective.unwrap_or_else(|| embedded.clone())
+}
+
+/// The catalogue as it holds in one cluster.
+pub(crate) struct Builds<'a> {
+    snapshot: &'a Snapshot,
+    embedded: &'a Catalogue<'a>,
+    /// Where it differs from the catalogue.
+    effective: Option<Catalogue<'a>>,
+    inspected: Vec<Cow<'a, Inspected>>,
+    /// Digests of the images whose own word counts, by the version that they are.
+    own: BTreeMap<Release, Digest>,
+}
+
+impl<'a> Builds<'a> {
+    /// Of several images of one version the one that runs wins, then the one that is to run.
+    pub fn new(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>) -> Self {
+        let kept = snapshot.inspections.kept.iter().map(Cow::Borrowed);
+        Self::of(snapshot, embedded, kept.chain(fresh_answers(snapshot).into_iter().map(Cow::Owned)).collect())
+    }
+
+    /// The same with an answer of which more is known now.
+    pub fn with(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>, learned: Inspected) -> Self {
+        let mut inspected = Self::new(snapshot, embedded).inspected;
+        inspected.retain(|one| one.digest != learned.digest);
+        inspected.push(Cow::Owned(learned));
+        Self::of(snapshot, embedded, inspected)
+    }
+
+    fn of(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>, inspected: Vec<Cow<'a, Inspected>>) -> Self {
+        let mut builds = Self { snapshot, embedded, effective: None, inspected, own: BTreeMap::new() };
+        for (release, position) in builds.claims() {
+            let Some(inspected) = position.and_then(|position| builds.inspected.get(position)) else { continue };
+            let images = inspected.list(release);
+            let digest = inspected.digest;
+            if embedded.get(&release).as_ref() == Some(&images) {
+                // The catalogue has learned it since: sets that were made from the record of this image stay with it.
+                if builds.has_record(release, digest) {
+                    builds.own.insert(release, digest);
+                }
+                continue;
+            }
+            builds.own.insert(release, digest);
+            let mut catalogue = builds.catalogue().clone().without(&release);
+            // Nothing is there that it could contradict.
+            let _ = catalogue.add(&images);
+            builds.effective = Some(catalogue);
+        }
+        builds
+    }
+
+    /// The lists as they hold here.
+    pub fn catalogue(&self) -> &Catalogue<'a> {
+        self.effective.as_ref().unwrap_or(self.embedded)
+    }
+
+    /// Whether the catalogue that was compiled in knows it: its tag and its label are believed.
+    pub fn is_released(&self, release: &Release) -> bool {
+        self.embedded.get(release).is_some()
+    }
+
+    /// The lists of the other releases that look for this name.
+    pub fn of_name(&self, name: &ImageSetName, variant: Variant, but: Release) -> Vec<OperatorImages> {
+        let others = self.embedded.versions().map(|(release, ..)| release).filter(|release| *release != but);
+        let lists = others.filter_map(|release| self.embedded.get(&release));
+        lists.filter(|images| images.image_set_name(variant).is_ok_and(|other| other == *name)).collect()
+    }
+
+    /// The newest release that was compiled in.
+    pub fn newest(&self) -> Option<Release> {
+        self.embedded.newest()
+    }
+
+    /// The operator image of a release: where the cluster's operator is pulled from, or, before there is one, where
+    /// operators come from by default. A registry of one's own may keep it under any name.
+    pub fn reference_of(&self, release: Release) -> Option<Reference> {
+        let snapshot = self.snapshot;
+        let template = snapshot.operator.known().and_then(Option::as_ref).and_then(|one| one.image.as_deref());
+        let remembered = [&snapshot.remembered.target_image, &snapshot.remembered.running_image];
+        let remembered = remembered.into_iter().find_map(|image| image.as_deref());
+        let image = template.or(remembered).and_then(|image| image.parse::<Reference>().ok());
+        let by_default = || {
+            let layout = match &snapshot.installation {
+                Read::Known(Some(installation)) => &installation.settings.layout,
+                _ => &snapshot.settings.installation.layout,
+            };
+            let newest = self.embedded.newest().and_then(|newest| self.embedded.get(&newest))?;
+            layout.is_default().then(|| newest.own_image().clone())
+        };
+        image.or_else(by_default).map(|image| image.with_tag(&release.to_string()))
+    }
+
+    /// What this image said: the very digest, or, while nobody asked which that is, the last image that went by its tag.
+    pub fn of_image(&self, reference: &Reference) -> Option<&Inspected> {
+        self.position(reference).and_then(|position| self.inspected.get(position)).map(AsRef::as_ref)
+    }
+
+    /// What the image with this digest said.
+    pub fn inspected(&self, digest: &Digest) -> Option<&Inspected> {
+        self.inspected.iter().find(|one| one.digest == *digest).map(AsRef::as_ref)
+    }
+
+    /// The record of a version's set.
+    pub fn record_key(&self, release: Release, installation: &InstallationSettings) -> RecordKey {
+        RecordKey { build: self.own.get(&release).copied(), ..RecordKey::new(release, installation) }
+    }
+
+    /// Names of the records that sets of this version may have been made from.
+    pub fn record_names(&self, release: Release, installation: &InstallationSettings) -> Vec<String> {
+        let key = RecordKey::new(release, installation);
+        let builds = self.inspected.iter().map(|one| Some(one.digest));
+        builds.chain([None]).map(|build| RecordKey { build, ..key.clone() }.name()).collect()
+    }
+
+    fn has_record(&self, release: Release, digest: Digest) -> bool {
+        let mut records = self.snapshot.records.known().into_iter().flatten();
+        records.any(|record| record.key.operator == release && record.key.build == Some(digest))
+    }
+
+    fn position(&self, reference: &Reference) -> Option<usize> {
+        let all = || self.inspected.iter().enumerate();
+        if let Some(digest) = self.digest(reference) {
+            return all().find(|(_, one)| one.digest == digest).map(|(position, _)| position);
+        }
+        let same = |one: &Inspected| {
+            one.image.digest().is_none() && one.image.name() == reference.name() && one.image.tag() == reference.tag()
+        };
+        // A tag that is no version moves all the time.
+        let is_release = reference.tag().is_some_and(|tag| tag.parse::<Release>().is_ok());
+        let found = all().filter(|(_, one)| is_release && same(one)).max_by_key(|(_, one)| one.answered_at);
+        found.map(|(position, _)| position)
+    }
+
+    fn digest(&self, reference: &Reference) -> Option<Digest> {
+        let asked = || match self.snapshot.answers.operators.get(reference) {
+            Some(Answer::Known(answer)) => Some(answer.digest),
+            _ => None,
+        };
+        reference.digest().copied().or_else(asked)
+    }
+
+    /// For each version that is in use or was inspected the inspection that holds, or `None` for the catalogue.
+    fn claims(&self) -> BTreeMap<Release, Option<usize>> {
+        let mut claims = BTreeMap::new();
+        for (image, reference) in self.in_use() {
+            let position = self.position(&reference);
+            let release = match position.and_then(|position| self.inspected.get(position)) {
+                Some(inspected) => inspected.release().ok(),
+                None => self.catalogued(&image, &reference),
+            };
+            if let Some(release) = release {
+                claims.entry(release).or_insert(position);
+            }
+        }
+        // What is not in use now may have been, or may be again.
+        let mut all: Vec<(usize, &Cow<'_, Inspected>)> = self.inspected.iter().enumerate().collect();
+        all.sort_by_key(|(_, one)| std::cmp::Reverse(one.answered_at));
+        for (position, inspected) in all {
+            if let Ok(release) = inspected.release()
+                && self.embedded.get(&release).is_none()
+            {
+                claims.entry(release).or_insert(Some(position));
+            }
+        }
+        claims
+    }
+
+    /// The version of an image that was not inspected, where the catalogue has it.
+    fn catalogued(&self, image: &str, reference: &Reference) -> Option<Release> {
+        let labelled = match self.snapshot.answers.operators.get(reference) {
+            Some(Answer::Known(answer)) => answer.version.as_deref().and_then(|label| label.parse().ok()),
+            _ => None,
+        };
+        let tagged = || reference.tag().filter(|_| reference.digest().is_none()).and_then(|tag| tag.parse().ok());
+        let known = labelled.or_else(tagged).or_else(|| self.snapshot.remembered.version_of(image));
+        known.filter(|release| self.embedded.get(release).is_some())
+    }
+
+    /// Operator images, the leading one first.
+    fn in_use(&self) -> Vec<(String, Reference)> {
+        let snapshot = self.snapshot;
+        let template = snapshot.operator.known().and_then(Option::as_ref).and_then(|one| one.image.as_deref());
+        let mut pods: Vec<_> = snapshot.operator_pods.known().into_iter().flatten().collect();
+        // An old pod that is Ready leads until it is gone.
+        pods.sort_by_key(|pod| (!pod.ready, Some(pod.image.as_str()) == template));
+        let remembered = [&snapshot.remembered.running_image, &snapshot.remembered.target_image];
+        let remembered = remembered.into_iter().filter_map(|image| image.as_deref());
+        let images = pods.iter().map(|pod| pod.image.as_str()).chain(template).chain(remembered);
+        let prepared = snapshot.to_prepare().into_iter().filter_map(|version| {
+            let reference = match version {
+                PrepareVersion::Operator(reference) => reference,
+                PrepareVersion::Release(release) => self.reference_of(release)?,
+            };
+            Some((reference.to_string(), reference))
+        });
+        images.filter_map(|image| Some((image.to_owned(), image.parse().ok()?))).chain(prepared).collect()
+    }
+}

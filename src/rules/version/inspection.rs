@@ -1,0 +1,225 @@
+//! What operator images said of themselves when they were run, and when to run one: only an image that runs, is the
+//! target or is listed in `prepare.versions`, that no list is known of, and never one that was only discovered. Pure;
+//! [`crate::inspection`] builds the Job and reads its output, `cluster` makes and watches it.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::action::{Action, StartInspection};
+use crate::model::decision::Decision;
+use crate::model::digest::Digest;
+use crate::model::finding::Finding;
+use crate::model::inspection::{Inspected, InspectionJob, JobState, LONGEST_PAUSE, object_name};
+use crate::model::operator_images::OperatorImages;
+use crate::model::read::Read;
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::settings::{Mode, PrepareVersion};
+use crate::model::snapshot::Snapshot;
+use crate::model::stored_time::elapsed;
+
+/// The pause before an image is run again that did not answer at first.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
+
+/// An image whose list is needed and not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// As in [`Inspected`].
+    pub image: Reference,
+    /// As in [`Inspected`].
+    pub digest: Digest,
+    /// As in [`Inspected`].
+    pub label: Option<String>,
+    /// What findings name as their object.
+    pub object: String,
+    /// Why it is not known otherwise.
+    pub why: String,
+    /// The entry of `prepare.versions` that asks for it; `None` for an operator that runs or is to run.
+    pub prepared: Option<PrepareVersion>,
+}
+
+/// What is to be done and said of inspections.
+#[derive(Debug, Default)]
+pub(crate) struct InspectionPlan {
+    /// Keeping answers comes before all that is made of them.
+    pub first: Vec<Action>,
+    /// Jobs come last: one that cannot be made is in nobody's way.
+    pub last: Vec<Action>,
+    /// Why versions that run or are to run are not known.
+    pub findings: Vec<Finding>,
+    /// The same for versions to prepare.
+    pub unknown: Vec<(PrepareVersion, Finding)>,
+    /// When a Job is due that is not due yet.
+    pub again: Option<Timestamp>,
+}
+
+impl InspectionPlan {
+    /// Into the decision on everything else.
+    pub fn add_to(self, decision: &mut Decision) {
+        decision.plan.splice(0..0, self.first);
+        decision.plan.extend(self.last);
+        decision.findings.extend(self.findings);
+        decision.unknown.extend(self.unknown);
+        let told = decision.unknown.iter().map(|(_, finding)| finding.clone());
+        decision.findings.extend(told.collect::<Vec<_>>());
+        decision.look_again = [decision.look_again, self.again].into_iter().flatten().min();
+    }
+}
+
+/// The answers of Jobs that are not kept yet; they count like those that are.
+pub(crate) fn fresh_answers(snapshot: &Snapshot) -> Vec<Inspected> {
+    let kept: BTreeSet<Digest> = snapshot.inspections.kept.iter().map(|one| one.digest).collect();
+    let jobs = snapshot.inspections.jobs.known().into_iter().flatten().filter(|job| !kept.contains(&job.digest));
+    let answers = jobs.filter_map(|job| match &job.state {
+        JobState::Answered { at, images } => Some(Inspected {
+            image: job.image.clone(),
+            digest: job.digest,
+            label: job.label.clone(),
+            answered_at: *at,
+            images: OperatorImages::clone(images),
+            refused: BTreeSet::new(),
+        }),
+        _ => None,
+    });
+    answers.collect()
+}
+
+/// Keeps what was answered and `learned`, ends Jobs that are of no more use, and starts those that are wanted.
+pub(crate) fn plan(snapshot: &Snapshot, wanted: Vec<Wanted>, learned: Option<Inspected>) -> InspectionPlan {
+    let mut plan = InspectionPlan::default();
+    let is_learned = |answer: &Inspected| learned.as_ref().is_some_and(|learned| learned.digest == answer.digest);
+    let fresh = fresh_answers(snapshot).into_iter().filter(|answer| !is_learned(answer));
+    let keep = |answer: Inspected| Action::KeepInspection(Box::new(answer));
+    plan.first.extend(fresh.chain(learned.clone()).map(keep));
+    for job in snapshot.inspections.jobs.known().into_iter().flatten() {
+        let is_kept = snapshot.inspections.kept.iter().any(|one| one.digest == job.digest);
+        let has_ended = !matches!(job.state, JobState::Running { .. });
+        if matches!(job.state, JobState::Answered { .. }) || (is_kept && has_ended) {
+            plan.last.push(end(job));
+        }
+    }
+    let mut started = BTreeSet::new();
+    for one in wanted {
+        let (finding, actions, due) = step(snapshot, &one);
+        if started.insert(one.digest) {
+            plan.last.extend(actions);
+            plan.again = [plan.again, due].into_iter().flatten().min();
+        }
+        match one.prepared {
+            Some(version) => plan.unknown.push((version, finding)),
+            None if plan.findings.contains(&finding) => {}
+            None => plan.findings.push(finding),
+        }
+    }
+    plan
+}
+
+/// Whether there is a Job to look after, or will be.
+#[must_use]
+pub fn is_under_way(snapshot: &Snapshot, decision: &Decision) -> bool {
+    let jobs = snapshot.inspections.jobs.known().is_some_and(|jobs| !jobs.is_empty());
+    jobs || decision.actions.iter().any(|action| matches!(action, Action::StartInspection(_)))
+}
+
+fn end(job: &InspectionJob) -> Action {
+    Action::EndInspection { name: object_name(&job.digest), uid: job.uid.clone() }
+}
+
+/// What is said of one image, what is done, and when more is.
+fn step(snapshot: &Snapshot, wanted: &Wanted) -> (Finding, Vec<Action>, Option<Timestamp>) {
+    let settings = &snapshot.settings;
+    let told =
+        |reason: Reason, what: String| Finding::new(reason, wanted.object.clone(), format!("{}; {what}", wanted.why));
+    let image = wanted.image.with_digest(wanted.digest);
+    if !settings.inspection_enabled {
+        return (told(Reason::InspectionDisabled, format!("{image} was not asked")), Vec::new(), None);
+    }
+    let jobs = match &snapshot.inspections.jobs {
+        Read::Known(jobs) => jobs.as_slice(),
+        Read::KindMissing => &[],
+        Read::Failed(failure) => {
+            let what = format!("{image} cannot be asked: {}: {}", failure.what, failure.message);
+            return (told(Reason::InspectionFailed, what), Vec::new(), None);
+        }
+    };
+    let may_run = settings.mode == Mode::Apply && !settings.suspend;
+    let planned = || told(Reason::InspectionPlanned, format!("{image} would be run and asked"));
+    let name = format!("Job {}/{}", settings.inspection_namespace, object_name(&wanted.digest));
+    let start = |attempt: u32, failed_before: Option<String>| {
+        Action::StartInspection(Box::new(StartInspection {
+            image: wanted.image.clone(),
+            digest: wanted.digest,
+            label: wanted.label.clone(),
+            attempt,
+            failed_before,
+        }))
+    };
+    let Some(job) = jobs.iter().find(|job| job.digest == wanted.digest) else {
+        let actions = vec![start(1, None)];
+        return match may_run {
+            true => (told(Reason::InspectionRunning, format!("{image} is asked by {name}")), actions, None),
+            false => (planned(), actions, None),
+        };
+    };
+    let failed = |why: &str| told(Reason::InspectionFailed, format!("{name} brought no answer: {why}"));
+    let (finding, at, why) = match &job.state {
+        JobState::Running { trouble: Some(trouble) } => return (failed(trouble), Vec::new(), None),
+        JobState::Running { trouble: None } => {
+            let running = || told(Reason::InspectionRunning, format!("{image} is asked by {name}"));
+            // As long as no attempt is better than the one before, the same is said.
+            return (job.failed_before.as_deref().map_or_else(running, failed), Vec::new(), None);
+        }
+        // Its list counts from now on, so that nobody wants it.
+        JobState::Answered { .. } => return (planned(), Vec::new(), None),
+        JobState::Unusable { at, why } => {
+            (told(Reason::InspectionOutputInvalid, format!("what {image} prints cannot be used: {why}")), at, why)
+        }
+        JobState::Failed { at, why } => (failed(why), at, why),
+    };
+    let pause = pause(job.attempt);
+    let waited = elapsed(*at, snapshot.observed_at);
+    let due = at.saturating_add(pause).unwrap_or(Timestamp::MAX);
+    match may_run && waited.is_none_or(|waited| waited >= pause.unsigned_abs()) {
+        true => (finding, vec![end(job), start(job.attempt.saturating_add(1), Some(why.clone()))], None),
+        false => (finding, Vec::new(), may_run.then_some(due)),
+    }
+}
+
+/// The pause after an attempt, doubling from one to the next.
+fn pause(attempt: u32) -> SignedDuration {
+    let factor = 1 << attempt.saturating_sub(1).min(10);
+    FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_limit() {
+        let minutes: Vec<i64> = [1, 2, 3, 5, 6, 40].iter().map(|attempt| pause(*attempt).as_mins()).collect();
+        assert_eq!(minutes, [1, 2, 4, 16, 30, 30]);
+    }
+
+    #[test]
+    fn a_rebuild_that_prints_its_base_counts_as_the_rebuild() {
+        let images = crate::catalogue::Catalogue::embedded().get(&"v1.38.2".parse().unwrap()).unwrap();
+        let release = |label: Option<&str>, image: &str| {
+            let inspected = Inspected {
+                image: image.parse().unwrap(),
+                digest: Digest::of(b"x"),
+                label: label.map(str::to_owned),
+                answered_at: Timestamp::UNIX_EPOCH,
+                images: images.clone(),
+                refused: BTreeSet::new(),
+            };
+            inspected.release().map(|release| release.to_string())
+        };
+        assert_eq!(release(Some("v1.38.2-1"), "mcr.example/oss/tigera/operator:other").unwrap(), "v1.38.2-1");
+        assert_eq!(release(None, "mcr.example/oss/tigera/operator:v1.38.2-1").unwrap(), "v1.38.2-1");
+        assert_eq!(release(Some("master"), "mcr.example/oss/tigera/operator:latest").unwrap(), "v1.38.2");
+        assert!(release(Some("v1.38.3"), "mcr.example/oss/tigera/operator:v1.38.2").unwrap_err().contains("prints"));
+        assert!(release(None, "mcr.example/oss/tigera/operator:v1.38.3").is_err());
+    }
+}

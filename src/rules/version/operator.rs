@@ -1,0 +1,440 @@
+//! Which operator version runs, and which one is to run (`domain.md`, "Knowing the version" and "Which version is the
+//! right one?"). Never a guess: what cannot be told is a finding, and nothing is written on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::decision::{KnownOperator, OperatorKnowledge};
+use crate::model::digest::Digest;
+use crate::model::finding::Finding;
+use crate::model::inspection::Inspected;
+use crate::model::lookups::Answer;
+use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
+use crate::model::read::Read;
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::release::{Release, Variant};
+use crate::model::settings::PrepareVersion;
+use crate::model::snapshot::Snapshot;
+use crate::rules::version::effective_catalogue::Builds;
+use crate::rules::version::inspection::Wanted;
+
+/// What was found out, and what has to be asked to find out more.
+#[derive(Debug, Default)]
+pub(crate) struct OperatorVersions {
+    pub knowledge: OperatorKnowledge,
+    /// Operator images whose version label decides.
+    pub questions: BTreeSet<Reference>,
+    /// Operator images that only running them can tell of.
+    pub wanted: Vec<Wanted>,
+    /// Answers are outstanding.
+    pub pending: bool,
+    pub findings: Vec<Finding>,
+    /// The Deployment is gone: nothing is changed until it is back.
+    pub frozen: bool,
+}
+
+/// The version of one image.
+enum ImageVersion {
+    Known(Box<KnownOperator>),
+    /// Its list is not known, and maybe not even its version.
+    Unlisted(Option<Box<KnownOperator>>, Box<Wanted>),
+    Pending,
+    Unknown(Finding),
+}
+
+/// Finds out what can be found out.
+pub(crate) fn know_operator(snapshot: &Snapshot, builds: &Builds<'_>, variant: Variant) -> OperatorVersions {
+    let mut versions = OperatorVersions::default();
+    let look = Look { snapshot, builds, variant };
+    let location = &snapshot.settings.operator;
+    let object = format!("Deployment {}/{}", location.namespace, location.deployment);
+    match &snapshot.operator {
+        Read::Known(Some(deployment)) => look.with_deployment(&mut versions, deployment, &object),
+        Read::Known(None) | Read::KindMissing => look.without_deployment(&mut versions, &object),
+        Read::Failed(_) => {
+            // The failure itself is reported with all failed reads.
+            versions.frozen = true;
+            versions.knowledge.running = look.remembered_running();
+            versions.knowledge.target = look.remembered_target();
+        }
+    }
+    versions
+}
+
+/// What the entries of `prepare.versions` are.
+#[derive(Debug, Default)]
+pub(crate) struct PreparedVersions {
+    pub releases: Vec<(PrepareVersion, Release)>,
+    pub questions: BTreeSet<Reference>,
+    pub wanted: Vec<Wanted>,
+    pub unknown: Vec<(PrepareVersion, Finding)>,
+}
+
+/// Finds out which versions are to be prepared.
+pub(crate) fn know_prepared(snapshot: &Snapshot, builds: &Builds<'_>, variant: Variant) -> PreparedVersions {
+    let mut versions = PreparedVersions::default();
+    let look = Look { snapshot, builds, variant };
+    for version in &snapshot.to_prepare() {
+        let object = format!("operator {version}");
+        match look.prepared_version(version, &object, &mut versions.questions) {
+            ImageVersion::Known(operator) => versions.releases.push((version.clone(), operator.release)),
+            ImageVersion::Unlisted(_, wanted) => {
+                versions.wanted.push(Wanted { prepared: Some(version.clone()), ..*wanted });
+            }
+            ImageVersion::Pending => {}
+            ImageVersion::Unknown(finding) => versions.unknown.push((version.clone(), finding)),
+        }
+    }
+    versions
+}
+
+/// One Ready pod per image, where there are several images.
+fn several_lead<'a>(old: &[&'a OperatorPod]) -> Option<Vec<&'a OperatorPod>> {
+    let by_image: BTreeMap<&str, &OperatorPod> =
+        old.iter().filter(|pod| pod.ready).map(|pod| (pod.image.as_str(), *pod)).collect();
+    (by_image.len() > 1).then(|| by_image.into_values().collect())
+}
+
+struct Look<'a> {
+    snapshot: &'a Snapshot,
+    builds: &'a Builds<'a>,
+    variant: Variant,
+}
+
+impl Look<'_> {
+    pub(crate) fn with_deployment(
+        &self,
+        versions: &mut OperatorVersions,
+        deployment: &OperatorDeployment,
+        object: &str,
+    ) {
+        let container = &self.snapshot.settings.operator.container;
+        let Some(image) = &deployment.image else {
+            let message = format!("its template has no container named {container}");
+            versions.findings.push(Finding::new(Reason::OperatorContainerNotFound, object, message));
+            versions.frozen = true;
+            versions.knowledge.running = self.remembered_running();
+            versions.knowledge.target = self.remembered_target();
+            return;
+        };
+        versions.knowledge.target = self.note(versions, image, object);
+        let Some(pods) = self.snapshot.operator_pods.known() else {
+            // Without knowing what runs, the order of writes cannot be kept.
+            versions.frozen = true;
+            versions.knowledge.running = self.remembered_running();
+            return;
+        };
+        let (new, old): (Vec<&OperatorPod>, Vec<&OperatorPod>) = pods.iter().partition(|pod| pod.image == *image);
+        let new_is_ready = new.iter().any(|pod| pod.ready);
+        // While a roll-out goes on the old pod still leads, so an old Ready pod outranks a new one.
+        let leading_old = old.iter().find(|pod| pod.ready);
+        versions.knowledge.taken_over = old.is_empty() || (new_is_ready && leading_old.is_none());
+        if let Some(several) = several_lead(&old) {
+            versions.knowledge.running = self.one_of(versions, &several, object);
+            return;
+        }
+        versions.knowledge.running = match leading_old {
+            Some(pod) => self.note_pod(versions, pod),
+            None if new_is_ready => versions.knowledge.target.clone(),
+            None => self.remembered_running().or_else(|| self.may_be_back(versions, &old, object)),
+        };
+    }
+
+    /// The version of an old pod. Without it nothing is known of which set must exist first, so none is written.
+    pub(crate) fn note_pod(&self, versions: &mut OperatorVersions, pod: &OperatorPod) -> Option<KnownOperator> {
+        let object = format!("Pod {}/{}", self.snapshot.settings.operator.namespace, pod.name);
+        let known = self.note(versions, &pod.image, &object);
+        // What is still asked for must go on being asked for: pending alone keeps everything as it is.
+        versions.frozen |= known.is_none() && !versions.pending;
+        known
+    }
+
+    /// Old pods of several images are Ready, and any of them may lead. Only where the sets of all are stored does it not
+    /// matter which; the name of what is counted as running is the first one's.
+    pub(crate) fn one_of(
+        &self,
+        versions: &mut OperatorVersions,
+        several: &[&OperatorPod],
+        object: &str,
+    ) -> Option<KnownOperator> {
+        let known: Vec<KnownOperator> = several.iter().filter_map(|pod| self.note_pod(versions, pod)).collect();
+        if versions.pending || versions.frozen {
+            return None;
+        }
+        let one_release = known.iter().all(|operator| Some(operator.release) == known.first().map(|one| one.release));
+        if one_release || known.iter().all(|operator| self.is_stored(operator.release)) {
+            return known.into_iter().next();
+        }
+        let message = "pods of several older images are Ready, and the sets of some are not stored";
+        versions.findings.push(Finding::new(Reason::OperatorVersionAmbiguous, object, message));
+        versions.frozen = true;
+        None
+    }
+
+    pub(crate) fn is_stored(&self, release: Release) -> bool {
+        let name = self.builds.catalogue().get(&release).and_then(|images| images.image_set_name(self.variant).ok());
+        let mut sets = self.snapshot.image_sets.known().into_iter().flatten();
+        name.is_some_and(|name| {
+            sets.any(|set| {
+                let other = set.origin.as_ref().is_some_and(|origin| origin.operator != release);
+                set.name == name.as_str() && !(set.ours && other)
+            })
+        })
+    }
+
+    /// Nothing is Ready, and nothing tells what was: an old pod may be back at any moment and lead again.
+    pub(crate) fn may_be_back(
+        &self,
+        versions: &mut OperatorVersions,
+        old: &[&OperatorPod],
+        object: &str,
+    ) -> Option<KnownOperator> {
+        let (first, others) = old.split_first()?;
+        if others.iter().any(|pod| pod.image != first.image) {
+            let message = "pods of several older images are there, and nothing tells which of them leads";
+            versions.findings.push(Finding::new(Reason::OperatorVersionAmbiguous, object, message));
+            versions.frozen = true;
+            return None;
+        }
+        self.note_pod(versions, first)
+    }
+
+    pub(crate) fn without_deployment(&self, versions: &mut OperatorVersions, object: &str) {
+        if self.operator_was_seen() {
+            versions.frozen = true;
+            versions.knowledge.running = self.remembered_running();
+            versions.knowledge.target = self.remembered_target().or_else(|| self.remembered_running());
+            let message = "it is gone; the last target stays and nothing is changed";
+            versions.findings.push(Finding::new(Reason::OperatorGone, object, message));
+            return;
+        }
+        versions.knowledge.taken_over = true;
+        match self.snapshot.settings.prepare.as_slice() {
+            [only] => {
+                versions.knowledge.first_install = true;
+                let version = self.prepared_version(only, object, &mut versions.questions);
+                let target = self.noted(versions, version, object);
+                versions.knowledge.target = match only {
+                    PrepareVersion::Release(_) => target.map(|target| KnownOperator { image: None, ..target }),
+                    PrepareVersion::Operator(_) => target,
+                };
+            }
+            [] => {
+                let message = "it does not exist and spec.prepare.versions is empty";
+                versions.findings.push(Finding::new(Reason::OperatorNotFound, object, message));
+            }
+            several => {
+                let message = format!("it does not exist and spec.prepare.versions names {} versions", several.len());
+                versions.findings.push(Finding::new(Reason::FirstInstallAmbiguous, object, message));
+            }
+        }
+    }
+
+    /// Whether an operator ever ran here: our status says so, or the Installation's. A set of ours tells only where no
+    /// status was written yet: it may have been stored for a first install whose version was changed since.
+    pub(crate) fn operator_was_seen(&self) -> bool {
+        let snapshot = self.snapshot;
+        let selected = snapshot.installation.known().and_then(Option::as_ref);
+        let asked_for = |release: &Release| {
+            snapshot.to_prepare().contains(&PrepareVersion::Release(*release))
+                || snapshot.remembered.target_version.as_deref() == Some(release.to_string().as_str())
+        };
+        let set_of_ours = snapshot
+            .image_sets
+            .known()
+            .into_iter()
+            .flatten()
+            .any(|set| set.ours && !set.origin.as_ref().is_some_and(|origin| asked_for(&origin.operator)));
+        // A status that was written, and names no operator that ran, knows better than a set.
+        let status_tells = !snapshot.remembered.conditions.is_empty();
+        snapshot.remembered.running_version.is_some()
+            || selected.is_some_and(|installation| installation.selected_image_set.is_some())
+            || (set_of_ours && !status_tells)
+    }
+
+    /// The version of `image`; questions and findings go to `versions`.
+    pub(crate) fn note(&self, versions: &mut OperatorVersions, image: &str, object: &str) -> Option<KnownOperator> {
+        let version = self.version_of(image, object, &mut versions.questions);
+        self.noted(versions, version, object)
+    }
+
+    pub(crate) fn noted(
+        &self,
+        versions: &mut OperatorVersions,
+        version: ImageVersion,
+        object: &str,
+    ) -> Option<KnownOperator> {
+        match version {
+            ImageVersion::Known(operator) => {
+                versions.findings.extend(self.objection(&operator, object));
+                Some(*operator)
+            }
+            ImageVersion::Unlisted(operator, wanted) => {
+                versions.wanted.push(*wanted);
+                operator.map(|operator| *operator)
+            }
+            ImageVersion::Pending => {
+                versions.pending = true;
+                None
+            }
+            ImageVersion::Unknown(finding) => {
+                if !versions.findings.contains(&finding) {
+                    versions.findings.push(finding);
+                }
+                None
+            }
+        }
+    }
+
+    /// By its own word where the image was inspected; by tag where the catalogue knows it; everything else by the label
+    /// of the bytes that run.
+    pub(crate) fn version_of(&self, image: &str, object: &str, questions: &mut BTreeSet<Reference>) -> ImageVersion {
+        let reference: Reference = match image.parse() {
+            Ok(reference) => reference,
+            Err(error) => {
+                return ImageVersion::Unknown(Finding::new(Reason::OperatorImageInvalid, object, error.to_string()));
+            }
+        };
+        let tag = reference.tag().filter(|_| reference.digest().is_none());
+        let tagged: Option<Release> = tag.and_then(|tag| tag.parse().ok());
+        if let Some(inspected) = self.builds.of_image(&reference) {
+            return self.own_word(image, object, tagged, inspected);
+        }
+        if let Some(release) = tagged.filter(|release| self.builds.is_released(release)) {
+            return self.known(image, release, None);
+        }
+        // The label of a digest, once known, is known for good: the status remembers it. A tag can move.
+        if let Some(digest) = reference.digest()
+            && let Some(release) = self.snapshot.remembered.version_of(image)
+            && self.builds.is_released(&release)
+        {
+            return self.known(image, release, Some(*digest));
+        }
+        match self.snapshot.answers.operators.get(&reference) {
+            None => {
+                questions.insert(reference);
+                ImageVersion::Pending
+            }
+            Some(Answer::Pending) => ImageVersion::Pending,
+            Some(Answer::Failed(failure)) => {
+                let message = format!("the version label of its image cannot be read: {}", failure.summary());
+                ImageVersion::Unknown(Finding::new(Reason::OperatorVersionUnknown, object, message))
+            }
+            Some(Answer::Known(answer)) => {
+                let label = answer.version.as_deref().map(str::parse::<Release>);
+                let wanted = |why: String| {
+                    let (image, label) = (reference.clone(), answer.version.clone());
+                    let object = object.to_owned();
+                    Box::new(Wanted { image, digest: answer.digest, label, object, why, prepared: None })
+                };
+                match label {
+                    Some(Ok(labelled)) if tagged.is_some_and(|tagged| tagged.base() != labelled.base()) => {
+                        let tag = tag.unwrap_or_default();
+                        let message = format!("image {image} is tagged {tag} and labelled {labelled}");
+                        ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, object, message))
+                    }
+                    Some(Ok(labelled)) if self.builds.is_released(&labelled) => {
+                        self.known(image, labelled, Some(answer.digest))
+                    }
+                    Some(Ok(labelled)) => {
+                        let (image, digest) = (Some(image.to_owned()), Some(answer.digest));
+                        let operator = KnownOperator { image, digest, release: labelled, product: None };
+                        ImageVersion::Unlisted(Some(Box::new(operator)), wanted(self.not_listed(labelled)))
+                    }
+                    Some(Err(error)) => {
+                        let why = format!("the version label of image {image} is no release: {error}");
+                        ImageVersion::Unlisted(None, wanted(why))
+                    }
+                    None => ImageVersion::Unlisted(None, wanted(format!("image {image} has no version label"))),
+                }
+            }
+        }
+    }
+
+    /// The version of an image that was inspected.
+    pub(crate) fn own_word(
+        &self,
+        image: &str,
+        object: &str,
+        tagged: Option<Release>,
+        inspected: &Inspected,
+    ) -> ImageVersion {
+        let ambiguous =
+            |message: String| ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, object, message));
+        match (inspected.release(), tagged) {
+            (Err(message), _) => ambiguous(message),
+            (Ok(release), Some(tagged)) if tagged.base() != release.base() => {
+                ambiguous(format!("image {image} is tagged {tagged} and says that it is {release}"))
+            }
+            (Ok(release), _) => self.known(image, release, Some(inspected.digest)),
+        }
+    }
+
+    pub(crate) fn known(&self, image: &str, release: Release, digest: Option<Digest>) -> ImageVersion {
+        let image = Some(image.to_owned());
+        ImageVersion::Known(Box::new(KnownOperator { image, digest, release, product: self.product(release) }))
+    }
+
+    pub(crate) fn product(&self, release: Release) -> Option<crate::model::release::ProductVersion> {
+        self.builds.catalogue().get(&release).map(|images| images.product_version(self.variant).clone())
+    }
+
+    /// What an entry of `prepare.versions` is: a release is pulled from where the operator is pulled from.
+    pub(crate) fn prepared_version(
+        &self,
+        version: &PrepareVersion,
+        object: &str,
+        questions: &mut BTreeSet<Reference>,
+    ) -> ImageVersion {
+        let reference = match version {
+            PrepareVersion::Operator(reference) => Some(reference.clone()),
+            PrepareVersion::Release(release) => self.builds.reference_of(*release),
+        };
+        match (reference, version) {
+            (Some(reference), _) => self.version_of(&reference.to_string(), object, questions),
+            (None, PrepareVersion::Release(release)) if self.builds.is_released(release) => {
+                self.known("", *release, None)
+            }
+            (None, _) => {
+                let name_it = "name its whole image reference in spec.prepare.versions to have it asked";
+                let why = version.release().map(|release| self.not_listed(release)).unwrap_or_default();
+                let finding = Finding::new(Reason::OperatorVersionUnknown, object, format!("{why}; {name_it}"));
+                ImageVersion::Unknown(finding)
+            }
+        }
+    }
+
+    pub(crate) fn not_listed(&self, release: Release) -> String {
+        let newest = self.builds.newest().map(|newest| format!(" (newest: {newest})")).unwrap_or_default();
+        format!("operator version {release} is not in the catalogue{newest}")
+    }
+
+    /// What stands against making a set for a version that is known.
+    pub(crate) fn objection(&self, operator: &KnownOperator, object: &str) -> Option<Finding> {
+        let release = operator.release;
+        match &operator.product {
+            None => Some(Finding::new(Reason::OperatorVersionUnknown, object, self.not_listed(release))),
+            Some(product) if product.is_pre_release_marker() => {
+                let message = format!("operator version {release} deploys {} {:?}", self.variant, product.as_str());
+                Some(Finding::new(Reason::PreReleaseMarker, object, message))
+            }
+            Some(_) => None,
+        }
+    }
+
+    pub(crate) fn remembered_running(&self) -> Option<KnownOperator> {
+        let remembered = &self.snapshot.remembered;
+        self.recalled(remembered.running_image.as_deref(), remembered.running_version.as_deref())
+    }
+
+    pub(crate) fn remembered_target(&self) -> Option<KnownOperator> {
+        let remembered = &self.snapshot.remembered;
+        self.recalled(remembered.target_image.as_deref(), remembered.target_version.as_deref())
+    }
+
+    pub(crate) fn recalled(&self, image: Option<&str>, version: Option<&str>) -> Option<KnownOperator> {
+        let release: Release = version?.parse().ok()?;
+        let product = self.product(release);
+        Some(KnownOperator { image: image.map(str::to_owned), digest: None, release, product })
+    }
+}

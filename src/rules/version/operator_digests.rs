@@ -1,0 +1,106 @@
+//! The digests of operator images: of the one that is asked for, and of those that may come next, so that people can pin them
+//! and the gate can admit them by digest. Nothing waits for these. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::decision::{Decision, Goal, GoalState, Purpose};
+use crate::model::digest::Digest;
+use crate::model::lookups::Answer;
+use crate::model::reference::Reference;
+use crate::model::release::Release;
+use crate::model::settings::PrepareVersion;
+use crate::model::snapshot::Snapshot;
+
+/// One reference for each version that runs, is to run, or is ready to. The gate admits these and no others.
+pub(crate) fn ready(decision: &Decision, goals: &[Goal]) -> BTreeSet<Reference> {
+    let ready = |goal: &&Goal| match goal.state {
+        GoalState::Stored | GoalState::Waiting | GoalState::Conflict => true,
+        GoalState::Ready | GoalState::Resolving | GoalState::Held => goal.purpose.is_wanted_now(),
+    };
+    let goals: Vec<&Goal> = goals.iter().filter(ready).collect();
+    let mut references: BTreeSet<Reference> = deployed(decision).into_iter().collect();
+    let releases = goals.iter().map(|goal| goal.release);
+    let releases: BTreeSet<Release> =
+        releases.chain(decision.retained.iter().map(|retained| retained.operator)).collect();
+    references.extend(releases.into_iter().filter_map(|release| upstream(decision, release)));
+    references.extend(goals.iter().filter_map(|goal| match &goal.purpose {
+        Purpose::Prepared(PrepareVersion::Operator(reference)) => Some(reference.clone()),
+        _ => None,
+    }));
+    references
+}
+
+/// The operator image of a version that is prepared.
+pub(crate) fn image_of(decision: &Decision, version: &PrepareVersion) -> Option<Reference> {
+    match version {
+        PrepareVersion::Operator(reference) => Some(reference.clone()),
+        PrepareVersion::Release(release) => upstream(decision, *release),
+    }
+}
+
+/// Upstream releases are pulled from where the operator is pulled from now.
+fn upstream(decision: &Decision, release: Release) -> Option<Reference> {
+    deployed(decision).first().map(|place| place.with_tag(&release.to_string()))
+}
+
+/// The target's image, then the running one's.
+fn deployed(decision: &Decision) -> Vec<Reference> {
+    let operators = [&decision.operator.target, &decision.operator.running].into_iter().flatten();
+    operators.filter_map(|operator| operator.image.as_deref()?.parse().ok()).collect()
+}
+
+/// What is known of the digests of operator images. Made once for a pass.
+pub(crate) struct OperatorDigests<'a> {
+    snapshot: &'a Snapshot,
+    /// What the status says already, so that a restart asks nobody.
+    remembered: BTreeMap<Reference, Digest>,
+}
+
+impl<'a> OperatorDigests<'a> {
+    /// A digest that somebody wrote beside a tag says little of the tag: it counts where nothing else is known, until the next
+    /// check.
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        let remembered = &snapshot.remembered;
+        let deployment =
+            snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.as_ref());
+        let pods = snapshot.operator_pods.known().into_iter().flatten().map(|pod| &pod.image);
+        let before = [&remembered.running_image, &remembered.target_image].into_iter().flatten();
+        let mut written: BTreeSet<String> = deployment.into_iter().chain(pods).chain(before).cloned().collect();
+        written.extend(snapshot.to_prepare().iter().map(ToString::to_string));
+        let pair = |text: &String| {
+            let (tagged, digest) = text.split_once('@')?;
+            let reference: Reference = tagged.parse().ok()?;
+            reference.tag()?;
+            Some((reference, digest.parse().ok()?))
+        };
+        let told = remembered.admitted_images.iter().flatten().chain(&remembered.pinned_operators);
+        let (written, asked): (Vec<&String>, Vec<&String>) = told.partition(|text| written.contains(*text));
+        Self { snapshot, remembered: written.into_iter().chain(asked).filter_map(pair).collect() }
+    }
+
+    /// The digest of an operator image, as far as it was written, asked for, or is remembered.
+    pub fn of(&self, reference: &Reference) -> Option<Digest> {
+        let answered = match self.snapshot.answers.operators.get(reference) {
+            Some(Answer::Known(image)) => Some(image.digest),
+            _ => self.remembered.get(reference).copied(),
+        };
+        reference.digest().copied().or(answered)
+    }
+
+    /// By tag and by digest, as a Deployment would pin it.
+    pub fn pinned(&self, reference: &Reference) -> Option<String> {
+        let digest = self.of(reference)?;
+        Some(if reference.digest().is_some() { reference.to_string() } else { format!("{reference}@{digest}") })
+    }
+
+    /// What is still to be asked, or is due to be asked again.
+    pub fn questions(&self, decision: &Decision) -> BTreeSet<Reference> {
+        // Also of sets that are about to be stored.
+        let mut goals = decision.goals.clone();
+        goals.iter_mut().filter(|goal| goal.state == GoalState::Ready).for_each(|goal| goal.state = GoalState::Stored);
+        let answers = &self.snapshot.answers.operators;
+        let unasked = |reference: &Reference| reference.digest().is_none() && !answers.contains_key(reference);
+        let due = |reference: &Reference| self.snapshot.recheck_due || !self.remembered.contains_key(reference);
+        ready(decision, &goals).into_iter().filter(unasked).filter(due).collect()
+    }
+}

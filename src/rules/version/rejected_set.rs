@@ -1,0 +1,176 @@
+//! An operator that refuses a set which is right for its version is another build than its version says: vendors ship
+//! forks under upstream tags. Its image is asked, and what it refused is remembered with its answer, so that it is never
+//! written for it again. Words of an operator count only against the set that is stored now; older ones are stale.
+
+use std::collections::BTreeSet;
+
+use crate::model::decision::KnownOperator;
+use crate::model::finding::Finding;
+use crate::model::image_name::ImageName;
+use crate::model::inspection::Inspected;
+use crate::model::lookups::Answer;
+use crate::model::operator_images::OperatorImages;
+use crate::model::reason::Reason;
+use crate::model::record::{RecordKey, Refused};
+use crate::model::reference::Reference;
+use crate::model::release::Release;
+use crate::model::settings::InstallationSettings;
+use crate::model::snapshot::Snapshot;
+use crate::model::stored_image_set::StoredImageSet;
+use crate::rules::explain::operator_messages::Words;
+use crate::rules::image_set::stored_sets::{as_we_wrote_it_for, edited, is_used, parsed_entries};
+use crate::rules::version::effective_catalogue::Builds;
+use crate::rules::version::inspection::Wanted;
+
+/// What follows from a refusal.
+#[derive(Debug, Default)]
+pub(crate) struct Consequence {
+    pub finding: Option<Finding>,
+    /// The image whose digest is to be asked for.
+    pub question: Option<Reference>,
+    /// The image that is to be run.
+    pub wanted: Option<Wanted>,
+    /// An answer with what was learned now.
+    pub learned: Option<Inspected>,
+    /// What is known to be refused, as long as the image has not told what it takes instead.
+    pub in_doubt: Option<InDoubt>,
+}
+
+/// The content for a version that its operator refuses.
+#[derive(Debug)]
+pub(crate) struct InDoubt {
+    pub release: Release,
+    pub refused: Refused,
+}
+
+/// Looks whether the operator that runs refuses our set.
+pub(crate) fn consequence(
+    snapshot: &Snapshot,
+    builds: &Builds<'_>,
+    installation: &InstallationSettings,
+    running: Option<&KnownOperator>,
+) -> Consequence {
+    let mut follows = Consequence::default();
+    let image = |running: &KnownOperator| running.image.as_deref().and_then(|image| image.parse::<Reference>().ok());
+    let Some((running, reference)) = running.and_then(|running| Some((running, image(running)?))) else {
+        return follows;
+    };
+    let told_before = told_before(snapshot, installation, running);
+    let (refused, why) = match (said_now(snapshot, builds, installation, running), told_before) {
+        (Some((set, mut refused)), before) => {
+            let why = told(running, &refused);
+            follows.finding = Some(Finding::new(Reason::ImageSetRefused, format!("ImageSet {set}"), why.clone()));
+            if let Some(before) = before {
+                refused.unexpected.extend(before.unexpected.iter().cloned());
+                refused.missing.extend(before.missing.iter().cloned());
+            }
+            (refused, why)
+        }
+        (None, Some(before)) => (before.clone(), told(running, before)),
+        (None, None) => return follows,
+    };
+    if builds.record_key(running.release, installation).build.is_none() {
+        follows.in_doubt = Some(InDoubt { release: running.release, refused: refused.clone() });
+    }
+    let answer = snapshot.answers.operators.get(&reference);
+    let digest = match (reference.digest(), answer) {
+        (Some(digest), _) => *digest,
+        // A tag may have moved since the image was asked.
+        (None, Some(Answer::Known(answer))) => answer.digest,
+        (None, Some(Answer::Pending | Answer::Failed(_))) => return follows,
+        (None, None) => {
+            follows.question = Some(reference);
+            return follows;
+        }
+    };
+    match builds.inspected(&digest) {
+        // What it misses and does not print, nobody can tell where to pull from.
+        Some(_) if refused.unexpected.is_empty() => {}
+        Some(inspected) => {
+            let all: BTreeSet<ImageName> = inspected.refused.union(&refused.unexpected).cloned().collect();
+            follows.in_doubt = None;
+            if all != inspected.refused {
+                follows.learned = Some(Inspected { refused: all, ..inspected.clone() });
+            }
+        }
+        None => {
+            let label = match answer {
+                Some(Answer::Known(answer)) => answer.version.clone(),
+                _ => None,
+            };
+            let location = &snapshot.settings.operator;
+            let object = format!("Deployment {}/{}", location.namespace, location.deployment);
+            follows.wanted = Some(Wanted { image: reference, digest, label, object, why, prepared: None });
+        }
+    }
+    follows
+}
+
+/// What was told of this very image before, and kept with the content that it refused.
+fn told_before<'a>(
+    snapshot: &'a Snapshot,
+    installation: &InstallationSettings,
+    running: &KnownOperator,
+) -> Option<&'a Refused> {
+    let key = RecordKey::new(running.release, installation);
+    let record = snapshot.records.known()?.iter().find(|record| record.key == key)?;
+    let refused = record.refused.as_ref().filter(|refused| Some(&refused.image) == running.image.as_ref())?;
+    (!is_taken(snapshot, refused, &key)).then_some(refused)
+}
+
+/// The operator uses a set that has what it is said to have refused, and nothing is said against it: words of another version
+/// were taken for its own.
+fn is_taken(snapshot: &Snapshot, refused: &Refused, key: &RecordKey) -> bool {
+    let available = snapshot.component_statuses.known().is_some_and(|all| all.iter().any(|status| status.available));
+    let has_it = |set: &StoredImageSet| parsed_entries(set).is_some_and(|entries| !refused.takes(&entries));
+    let mut sets = snapshot.image_sets.known().into_iter().flatten();
+    available && sets.any(|set| is_used(snapshot, &set.name) && as_we_wrote_it_for(set, key) && has_it(set))
+}
+
+/// What the operator that runs says against our set now, and the set's name.
+fn said_now(
+    snapshot: &Snapshot,
+    builds: &Builds<'_>,
+    installation: &InstallationSettings,
+    running: &KnownOperator,
+) -> Option<(String, Refused)> {
+    let images = builds.catalogue().get(&running.release)?;
+    let name = images.image_set_name(installation.variant).ok()?;
+    let records = builds.record_names(running.release, installation);
+    let made_for_it = |set: &StoredImageSet| {
+        let origin = set.origin.as_ref();
+        origin.is_some_and(|origin| origin.operator == running.release && records.contains(&origin.record))
+    };
+    let mut sets = snapshot.image_sets.known()?.iter();
+    let set = sets.find(|set| set.name == name.as_str() && set.ours && made_for_it(set) && !edited(set))?;
+    let stored: BTreeSet<ImageName> = set.images.iter().filter_map(|entry| entry.image.parse().ok()).collect();
+    let listed = images.set_images(installation.variant, installation.fips);
+    let (mut unexpected, mut missing) = (BTreeSet::new(), BTreeSet::new());
+    for degraded in snapshot.component_statuses.known()?.iter().filter_map(|status| status.degraded.as_ref()) {
+        let words = Words::of(&degraded.reason, &degraded.message);
+        unexpected.extend(words.unexpected.into_iter().filter(|name| stored.contains(name)));
+        let unknown = |name: &ImageName| !listed.contains_key(name) && !stored.contains(name);
+        missing.extend(words.missing.into_iter().filter(unknown));
+    }
+    // After a roll-back they may still stand there, said by the other version of this name of what this one wants.
+    let others: Vec<OperatorImages> = match unexpected.is_empty() {
+        true => Vec::new(),
+        false => builds.of_name(&name, installation.variant, running.release),
+    };
+    unexpected.retain(|rejected| others.iter().all(|other| other.accepts(rejected)));
+    let image = running.image.clone()?;
+    let says_no = !unexpected.is_empty() || !missing.is_empty();
+    says_no.then(|| (set.name.clone(), Refused { image, unexpected, missing }))
+}
+
+fn told(running: &KnownOperator, refused: &Refused) -> String {
+    let list = |names: &BTreeSet<ImageName>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut parts = Vec::new();
+    if !refused.unexpected.is_empty() {
+        parts.push(format!("it rejects {}", list(&refused.unexpected)));
+    }
+    if !refused.missing.is_empty() {
+        parts.push(format!("it misses {}", list(&refused.missing)));
+    }
+    format!("operator {} refuses a set that is right for its version: {}", running.release, parts.join(" and "))
+}
