@@ -49,6 +49,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 use crate::catalogue::Catalogue;
 use crate::model::feature::Feature;
 use crate::model::operator_images::OperatorImages;
+use crate::model::reason::Reason;
 use crate::model::release::{Release, Variant};
 use output::{Answer, Failure};
 
@@ -204,7 +205,7 @@ fn printed_images(version: &Path, images: &Path) -> Result<OperatorImages, Failu
 fn unknown_release(release: Release) -> Failure {
     let newest = Catalogue::embedded().newest().map_or_else(String::new, |newest| format!(" (the newest is {newest})"));
     Failure::new(format!("operator {release} is not among the releases that this build knows{newest}"))
-        .reason("OperatorVersionUnknown")
+        .reason(Reason::OperatorVersionUnknown)
         .hint(
             "use a newer imageset-controller, or ask the operator itself: run its image once with --version and once with \
              --print-images=list, keep both outputs, and give them: generate --version-file FILE --images-file FILE; `imageset-controller catalogue \

@@ -81,7 +81,7 @@ impl Metrics {
 
     /// Counts what the report says has happened, and keeps it for the next scrape.
     pub fn report(&self, report: &Report) {
-        let broken = report.events.iter().filter(|event| event.reason == Reason::GlassBroken.as_str());
+        let broken = report.events.iter().filter(|event| event.reason == Reason::GlassBroken);
         self.glass_broken.inc_by(u64::try_from(broken.count()).unwrap_or_default());
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
     }

@@ -6,7 +6,8 @@ use crate::model::digest::Digest;
 
 /// Entries that are not the same: `calico/node: sha256:0123456789ab → sha256:ba9876543210`.
 pub(super) fn of(have: &BTreeMap<&str, &str>, want: &BTreeMap<&str, String>) -> Vec<String> {
-    let cut = |digest: &str| digest.parse::<Digest>().map_or_else(|_| digest.to_owned(), |digest| digest.short());
+    let cut =
+        |digest: &str| digest.parse::<Digest>().map_or_else(|_| digest.to_owned(), |digest| digest.short().to_string());
     let names: BTreeSet<&str> = have.keys().chain(want.keys()).copied().collect();
     let change = |name: &str| match (have.get(name), want.get(name)) {
         (Some(have), Some(want)) if have == want => None,

@@ -21,10 +21,12 @@ use crate::cluster::records::Records;
 use crate::model::action::Action;
 use crate::model::action::PruneImageSet;
 use crate::model::gate::SeenGate;
+use crate::model::object_ref::ObjectRef;
 use crate::model::read::Read;
 use crate::model::reason::Reason;
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
+use crate::model::workload::Workload;
 use crate::rules::decide::decide;
 
 /// Name of the controller's Lease.
@@ -62,7 +64,7 @@ struct Steps {
     /// The set that the operator uses, by whomever it was made.
     used: Option<String>,
     /// Workloads with digests of these sets in their templates.
-    rolls: Vec<String>,
+    rolls: Vec<ObjectRef>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
@@ -142,7 +144,7 @@ fn steps(mut snapshot: Snapshot) -> Result<Steps, Failure> {
     let carries = |image: &String| image.split_once('@').is_some_and(|(_, digest)| digests.contains(&digest));
     let workloads = snapshot.workloads.known().into_iter().flatten();
     let stays = others.iter().any(|set| Some(&set.name) == used.as_ref());
-    let rolls = workloads.filter(|workload| !stays && workload.images.iter().any(carries)).map(ToString::to_string);
+    let rolls = workloads.filter(|workload| !stays && workload.images.iter().any(carries)).map(Workload::object);
     let (gate, rolls) = (
         matches!(snapshot.gate, Read::Known(seen) if !matches!(seen, SeenGate::Absent | SeenGate::NotManaged)),
         rolls.collect(),
@@ -165,13 +167,13 @@ fn in_the_way(mut snapshot: Snapshot, others: Vec<StoredImageSet>) -> Result<(),
     // Where it is not known what the operator looks for, any other set may stop it.
     let unknown = decision.goals.is_empty() && matches!(snapshot.operator, Read::Known(Some(_)));
     let blocks = |(name, _): &(String, String)| {
-        let object = format!("ImageSet {name}");
+        let object = ObjectRef::image_set(name);
         let mut findings = decision.findings.iter();
-        unknown || findings.any(|one| one.reason == Reason::BlockingImageSet && one.object == object)
+        unknown || findings.any(|one| one.reason == Reason::BlockingImageSet && one.subject == object)
     };
     let failures = owners.into_iter().filter(blocks).map(|(name, by)| {
         Failure::new(format!("ImageSet {name}, made by {by}, would stop the operator when ours are gone"))
-            .reason(Reason::BlockingImageSet.as_str())
+            .reason(Reason::BlockingImageSet)
             .hint(format!("if nobody needs it: kubectl delete imageset {name}; then run this again"))
     });
     failures.reduce(Failure::and).map_or(Ok(()), Err)
@@ -310,7 +312,7 @@ mod tests {
         let ours = [("calico-v3.31.7", true), ("calico-v3.30.3", true), ("calico-v3.32.1", true)];
         let known = steps(seen("quay.io/tigera/operator:v1.40.15", "null", &ours)).unwrap();
         assert_eq!(order(&known), ["calico-v3.30.3", "calico-v3.32.1", "calico-v3.31.7"]);
-        assert_eq!(known.rolls, ["DaemonSet n/node"]);
+        assert_eq!(known.rolls.iter().map(ToString::to_string).collect::<Vec<_>>(), ["DaemonSet n/node"]);
         // Nobody knows that operator; the Installation says which set it selected.
         let told = steps(seen("reg.example/operator:latest", "calico-v3.30.3", &ours)).unwrap();
         assert_eq!(order(&told), ["calico-v3.31.7", "calico-v3.32.1", "calico-v3.30.3"]);

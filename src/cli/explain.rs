@@ -6,6 +6,7 @@ use serde_yaml_ng::Value;
 
 use super::files;
 use super::output::{Answer, Failure};
+use crate::model::object_ref::ObjectRef;
 use crate::model::pods::PullFailureKind;
 use crate::model::reason::Reason;
 use crate::rules::explain::kubelet_messages::classify;
@@ -41,8 +42,8 @@ pub(super) struct Arguments {
 struct Explained {
     /// What says it, where an object was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    object: Option<String>,
-    reason: &'static str,
+    object: Option<ObjectRef>,
+    reason: Reason,
     /// What of the message it was found in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     names: Vec<String>,
@@ -78,7 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
             found
         }
     };
-    let about_images = found.iter().any(|one| one.reason != Reason::ComponentDegraded.as_str());
+    let about_images = found.iter().any(|one| one.reason != Reason::ComponentDegraded);
     let answer = match arguments.output.as_str() {
         "json" => json(&found)?,
         _ => Answer::text(found.iter().map(told).collect::<Vec<_>>().join("\n")),
@@ -94,7 +95,7 @@ fn nothing(why: &str) -> Failure {
 
 /// A TigeraStatus, and what it says while it is Degraded.
 struct Said {
-    object: String,
+    object: ObjectRef,
     degraded: Option<String>,
 }
 
@@ -105,7 +106,7 @@ impl Said {
         let mut degraded = conditions.filter(|one| one["type"] == "Degraded" && one["status"] == "True");
         // Releases up to v1.25 put the text into the reason. The bar ends a list of names there.
         let text = |one: &Value| [&one["reason"], &one["message"]].map(|text| text.as_str().unwrap_or("")).join(" | ");
-        Self { object: format!("TigeraStatus {name}"), degraded: degraded.next().map(text) }
+        Self { object: ObjectRef::tigera_status(name), degraded: degraded.next().map(text) }
     }
 
     fn causes(&self) -> Vec<Explained> {
@@ -143,10 +144,10 @@ fn causes(message: &str) -> Vec<Explained> {
     // What the operator says has no quotes; YAML, JSON and people put some around it.
     let words = Words::of("", &message.replace(['\'', '"'], " ").split_whitespace().collect::<Vec<_>>().join(" "));
     let mut found = Vec::new();
-    let mut add = |reason: Reason, part: Option<&str>, names: Vec<String>| {
+    let mut add = |reason: Reason, entry: Option<&str>, names: Vec<String>| {
         let rows = TABLE.iter().filter(|row| row.reason == reason);
-        let fitting = rows.clone().find(|row| part.is_some_and(|part| row.seen.contains(part)));
-        if let Some(row) = fitting.or_else(|| rows.clone().next_back()) {
+        let of_entry = |wanted: Option<&str>| rows.clone().find(|row| row.entry == wanted);
+        if let Some(row) = of_entry(entry).or_else(|| of_entry(None)) {
             found.push(explained(row, names));
         }
     };
@@ -186,7 +187,7 @@ fn causes(message: &str) -> Vec<Explained> {
 }
 
 fn explained(row: &Row, names: Vec<String>) -> Explained {
-    Explained { object: None, reason: row.reason.as_str(), names, cause: row.cause, next_step: row.fix }
+    Explained { object: None, reason: row.reason, names, cause: row.cause, next_step: row.fix }
 }
 
 fn told(one: &Explained) -> String {
@@ -196,7 +197,7 @@ fn told(one: &Explained) -> String {
 }
 
 fn listed(row: &Row) -> String {
-    format!("{}\n  because  {}\n  do       {}\n  reason   {}\n", row.seen, row.cause, row.fix, row.reason.as_str())
+    format!("{}\n  because  {}\n  do       {}\n  reason   {}\n", row.seen, row.cause, row.fix, row.reason)
 }
 
 fn json(found: &[Explained]) -> Result<Answer, Failure> {

@@ -140,7 +140,7 @@ fn one_per_name(sets: Vec<CompleteImageSet>) -> Result<Vec<CompleteImageSet>, Fa
             let (one, other) = (same.origin().operator, set.origin().operator);
             let message =
                 format!("operators {one} and {other} both look for {} and want other content in it", set.name());
-            return Err(Failure::new(message).reason(Reason::SameNameConflict.as_str()).hint(
+            return Err(Failure::new(message).reason(Reason::SameNameConflict).hint(
                 "make a file for each; in a cluster the one of the operator that runs is stored until the other has taken over",
             ));
         }
@@ -178,7 +178,7 @@ fn complete_set(decision: Decision, release: Release) -> Result<CompleteImageSet
             Reason::NodeCredentialsOnly => Reason::RegistryUnauthorized,
             reason => reason,
         };
-        Failure::new(format!("{}: {}", finding.object, finding.message)).reason(reason.as_str()).hint(hint(reason))
+        Failure::new(format!("{}: {}", finding.subject, finding.message)).reason(reason).hint(hint(reason))
     });
     if let Some(failure) = failures.reduce(Failure::and) {
         return Err(failure);

@@ -65,9 +65,7 @@ impl Live {
                 (Reason::OperatorVersionUnknown, "there is no Deployment tigera-operator/tigera-operator".to_owned())
             }
         };
-        Err(Failure::new(format!("the operator's version is not known: {why}"))
-            .reason(reason.as_str())
-            .hint("name the version"))
+        Err(Failure::new(format!("the operator's version is not known: {why}")).reason(reason).hint("name the version"))
     }
 }
 

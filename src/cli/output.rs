@@ -11,6 +11,7 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::model::foreign_text::{for_terminal, without_controls};
+use crate::model::reason::Reason;
 
 /// Exit code for "it is not as it should be".
 const DRIFTED: u8 = 1;
@@ -80,7 +81,7 @@ impl Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     message: String,
-    reason: Option<&'static str>,
+    reason: Option<Reason>,
     hint: Option<String>,
     /// The message is clap's, which has its own `error:` and its own hints.
     is_whole: bool,
@@ -102,9 +103,9 @@ impl Failure {
         Self { is_whole: true, ..Self::new(message) }
     }
 
-    /// The word of the closed list of reasons that conditions, events and metrics share.
+    /// The reason of the closed list that conditions, events and metrics share.
     #[must_use]
-    pub fn reason(self, reason: &'static str) -> Self {
+    pub fn reason(self, reason: Reason) -> Self {
         Self { reason: Some(reason), ..self }
     }
 
@@ -267,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_an_error_with_its_reason_and_a_hint() {
-        let failure = Failure::new("it is not known").reason("OperatorVersionUnknown").hint("look elsewhere");
+        let failure = Failure::new("it is not known").reason(Reason::OperatorVersionUnknown).hint("look elsewhere");
         assert_eq!(
             written(|buffer| write_failure(buffer, &failure)),
             "error: it is not known (OperatorVersionUnknown)\nhint: look elsewhere\n"

@@ -155,7 +155,7 @@ impl Outcome {
             }
             Some(have) => {
                 self.differs = true;
-                let have = have.parse::<Digest>().map_or_else(|_| have.to_owned(), |have| have.short());
+                let have = have.parse::<Digest>().map_or_else(|_| have.to_owned(), |have| have.short().to_string());
                 self.checked.push(format!("{place}: {image}:{tag} is {} now, pinned is {have}", digest.short()));
                 self.notes.push(format!("{place}: {image}:{tag} was {have}, is {}", digest.short()));
             }

@@ -129,8 +129,8 @@ fn wanted_sets(decision: &Decision, report: &Report, unasked: bool) -> Result<St
     let findings = findings.chain(decision.unknown.iter().chain(&decision.unmakeable).map(|(_, finding)| finding));
     let mut failures: Vec<Failure> = findings
         .map(|finding| {
-            let told = Failure::new(format!("{}: {}", finding.object, finding.message));
-            told.reason(finding.reason.as_str()).hint(finding.reason.next_step())
+            let told = Failure::new(format!("{}: {}", finding.subject, finding.message));
+            told.reason(finding.reason).hint(finding.reason.next_step())
         })
         .collect();
     let (mut sets, mut names) = (Vec::new(), BTreeSet::new());

@@ -10,9 +10,13 @@ use super::connection::{self, Connection, POLICY};
 use super::output::{Answer, Failure, note};
 use super::runtime;
 use crate::api::requests::{MOST_REQUESTED, PREPARE_ANNOTATION, entries, version_and_time};
-use crate::api::{ImageSetPolicy, Interval, Mode, PreparedSet, PreparedState};
-use crate::cluster::settings::prepare_version;
+use crate::api::{ImageSetPolicy, ImageSetPolicyStatus, Interval, Mode, PreparedSet, PreparedState};
+use crate::catalogue::Catalogue;
+use crate::cluster::observe::told_before;
 use crate::model::reason::Reason;
+use crate::model::release::Variant;
+use crate::model::settings::{InvalidPrepareVersion, PrepareVersion};
+use crate::model::subject::Subject;
 
 /// How often the annotation is read and written again when somebody else changes the policy at the same moment.
 const TRIES: usize = 10;
@@ -62,10 +66,10 @@ enum Outcome {
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let mut versions = Vec::new();
     for text in &arguments.versions {
-        let version = prepare_version(text).map_err(|error| {
-            Failure::new(error).hint("name versions of the operator, such as v1.42.4, or full references of its image")
+        let version: PrepareVersion = text.parse().map_err(|error: InvalidPrepareVersion| {
+            Failure::new(error.to_string())
+                .hint("name versions of the operator, such as v1.42.4, or full references of its image")
         })?;
-        let version = version.to_string();
         if !versions.contains(&version) {
             versions.push(version);
         }
@@ -85,7 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
             note(&format!("note: nothing will be staged: {why}"));
         }
         if !arguments.wait {
-            let asked = |version: &String| format!("{version} asked for until {until}");
+            let asked = |version: &PrepareVersion| format!("{version} asked for until {until}");
             return Ok(Answer::lines(versions.iter().map(asked)));
         }
         let settled = |policy: &ImageSetPolicy| {
@@ -105,7 +109,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 }
 
 /// Writes the request; the policy as it was read for it.
-async fn ask(client: &Client, versions: &[String], until: Timestamp) -> Result<Box<ImageSetPolicy>, Failure> {
+async fn ask(client: &Client, versions: &[PrepareVersion], until: Timestamp) -> Result<Box<ImageSetPolicy>, Failure> {
     for _ in 0..TRIES {
         let policy = connection::stored_policy(client).await?;
         let annotations = policy.metadata.annotations.as_ref();
@@ -126,13 +130,13 @@ async fn ask(client: &Client, versions: &[String], until: Timestamp) -> Result<B
 }
 
 /// The annotation with these requests: what is over is dropped, what others ask for stays.
-fn with_requests(before: &str, versions: &[String], until: Timestamp, now: Timestamp) -> String {
-    let mut wanted: Vec<(&str, Timestamp)> = versions.iter().map(|version| (version.as_str(), until)).collect();
+fn with_requests(before: &str, versions: &[PrepareVersion], until: Timestamp, now: Timestamp) -> String {
+    let mut wanted: Vec<(String, Timestamp)> = versions.iter().map(|version| (version.to_string(), until)).collect();
     let mut kept = Vec::new();
     for entry in entries(before) {
         match version_and_time(entry) {
             Some((_, over)) if over <= now => {}
-            Some((version, other)) => match wanted.iter_mut().find(|(one, _)| *one == version) {
+            Some((version, other)) => match wanted.iter_mut().find(|(one, _)| one == version) {
                 Some((_, until)) => *until = other.max(*until),
                 None => kept.push(entry.to_owned()),
             },
@@ -155,10 +159,11 @@ fn stopped(policy: &ImageSetPolicy) -> Option<&'static str> {
 }
 
 /// What the status says, if it is of a pass that has seen this request and the present spec.
-fn outcome(policy: &ImageSetPolicy, version: &str, until: Timestamp) -> Outcome {
+fn outcome(policy: &ImageSetPolicy, version: &PrepareVersion, until: Timestamp) -> Outcome {
     let Some(status) = &policy.status else { return Outcome::Unknown };
+    let named = version.to_string();
     let asked = |set: &&PreparedSet| {
-        set.operator_version == version && set.requested_until.as_ref().is_some_and(|time| time.0 >= until)
+        set.operator_version == named && set.requested_until.as_ref().is_some_and(|time| time.0 >= until)
     };
     let current = status.observed_generation == policy.metadata.generation;
     let Some(set) = status.prepared.iter().find(asked).filter(|_| current) else { return Outcome::Unknown };
@@ -175,20 +180,29 @@ fn outcome(policy: &ImageSetPolicy, version: &str, until: Timestamp) -> Outcome 
         }
         _ => match stopped(policy) {
             Some(why) => Outcome::Held { why: why.to_owned(), waiting_helps: false },
-            None => Outcome::Held { why: message.to_owned(), waiting_helps: !is_for_good(message) },
+            None => Outcome::Held { why: message.to_owned(), waiting_helps: !is_for_good(status, set, version) },
         },
     }
 }
 
-/// Whether it takes another version or another policy, and no patience. Sentences end with what to do.
-fn is_for_good(message: &str) -> bool {
-    let for_good = [Reason::PreReleaseMarker, Reason::InspectionDisabled];
-    for_good.into_iter().any(|reason| message.ends_with(reason.next_step()))
+/// Whether it takes another version or another policy, and no patience: its image may not be run, or it deploys no release.
+fn is_for_good(status: &ImageSetPolicyStatus, set: &PreparedSet, version: &PrepareVersion) -> bool {
+    let subject = Subject::Operator(version.clone());
+    let found = status.findings.iter().filter_map(told_before).filter(|finding| finding.subject == subject);
+    let reasons: Vec<Reason> = found.map(|finding| finding.reason).collect();
+    // What is known, is no set's and has nothing in its way can have no set. The catalogue says of which variant that may be.
+    let no_set = reasons.is_empty() && set.state == PreparedState::NeedsInspection && status.current.is_some();
+    let images = version.release().and_then(|release| Catalogue::embedded().get(&release));
+    let is_marker = |variant: Variant| {
+        images.as_ref().is_some_and(|images| images.product_version(variant).is_pre_release_marker())
+    };
+    let marked = [Variant::Calico, Variant::Enterprise].into_iter().any(is_marker);
+    reasons.contains(&Reason::InspectionDisabled) || (no_set && marked)
 }
 
 fn told(
     policy: &ImageSetPolicy,
-    versions: &[String],
+    versions: &[PrepareVersion],
     until: Timestamp,
     arguments: &Arguments,
 ) -> Result<Answer, Failure> {
@@ -224,7 +238,7 @@ mod tests {
     #[test]
     fn what_is_over_goes_and_what_others_ask_for_stays() {
         let before = "v1.40.15=2026-11-25T09:00:00Z, v1.43.0=2026-11-25T20:00:00Z,odd,v1.42.4=2026-11-25T11:00:00Z";
-        let versions = ["v1.42.4".to_owned(), "reg.example/operator:v1".to_owned()];
+        let versions = ["v1.42.4", "reg.example/operator:v1"].map(|version| version.parse().unwrap());
         assert_eq!(
             with_requests(before, &versions, at(12), at(10)),
             "v1.43.0=2026-11-25T20:00:00Z,odd,v1.42.4=2026-11-25T12:00:00Z,reg.example/operator:v1=2026-11-25T12:00:00Z"
@@ -250,7 +264,7 @@ mod tests {
                  requestedUntil: '2026-11-25T{until}:00:00Z', message: '{message}'}}]"
             )
         };
-        let of = |spec: &str, status: &str| outcome(&policy(spec, status), "v1.42.4", at(12));
+        let of = |spec: &str, status: &str| outcome(&policy(spec, status), &"v1.42.4".parse().unwrap(), at(12));
         let staged = set("12", "Staged", "");
         assert_eq!(of("mode: Apply", ""), Outcome::Unknown);
         assert_eq!(of("mode: Apply", &format!("observedGeneration: 1, {staged}")), Outcome::Unknown);
@@ -267,8 +281,26 @@ mod tests {
         for spec in ["mode: Observe", "mode: Apply, suspend: true"] {
             assert!(matches!(of(spec, &planned), Outcome::Held { waiting_helps: false, .. }), "{spec}");
         }
-        let marker = format!("operator v1.42.4: it deploys no release; {}", Reason::PreReleaseMarker.next_step());
-        let held = format!("observedGeneration: 2, {}", set("12", "Held", &marker));
-        assert_eq!(of("mode: Apply", &held), Outcome::Held { why: marker, waiting_helps: false });
+        // What keeps it for good is told by a reason, and in whatever words.
+        let found = |version: &str, reason: &str| {
+            let found = format!("{{reason: {reason}, object: {{kind: operator, name: {version}}}, message: so it is}}");
+            of(
+                "mode: Apply",
+                &format!("observedGeneration: 2, {}, findings: [{found}]", set("12", "NeedsInspection", "so it is")),
+            )
+        };
+        let held = |waiting_helps| Outcome::Held { why: "so it is".to_owned(), waiting_helps };
+        assert_eq!(found("v1.42.4", "InspectionDisabled"), held(false));
+        assert_eq!(found("v1.42.3", "InspectionDisabled"), held(true));
+        assert_eq!(found("v1.42.4", "InspectionFailed"), held(true));
+        assert_eq!(found("v1.42.4", "ReasonOfTomorrow"), held(true));
+        for (version, waiting_helps) in [("v1.41.0", false), ("v1.42.4", true)] {
+            let state = set("12", "NeedsInspection", "so it is").replace("v1.42.4", version);
+            let status = format!(
+                "observedGeneration: 2, current: {{imageSet: calico-v3.31.7, stored: true, images: 18, adopted: true}}, {state}"
+            );
+            let outcome = outcome(&policy("mode: Apply", &status), &version.parse().unwrap(), at(12));
+            assert_eq!(outcome, held(waiting_helps), "{version}");
+        }
     }
 }

@@ -119,7 +119,7 @@ mod tests {
         assert!(!text.contains("canary") && text.contains("https://redacted@a.example/v2/?redacted"), "{text}");
         let reasons = |snapshot: &Snapshot| {
             let findings = decide(snapshot, Catalogue::embedded()).findings;
-            findings.into_iter().map(|finding| (finding.reason, finding.object)).collect::<Vec<_>>()
+            findings.into_iter().map(|finding| (finding.reason, finding.subject)).collect::<Vec<_>>()
         };
         assert!(!reasons(&snapshot).is_empty());
         assert_eq!(reasons(&snapshot), reasons(&read));

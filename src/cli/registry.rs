@@ -260,7 +260,7 @@ fn asked_host(settings: &RegistrySettings) -> &str {
 /// A registry's failure, for somebody at a terminal.
 pub(super) fn failure(failed: &RegistryFailure) -> Failure {
     let reason = Reason::from(failed.kind);
-    Failure::new(failed.summary()).reason(reason.as_str()).hint(hint(reason))
+    Failure::new(failed.summary()).reason(reason).hint(hint(reason))
 }
 
 /// The next step for somebody at a terminal, where the policy's fields are no help.
@@ -315,7 +315,7 @@ fn parsed(text: &[u8]) -> Result<Credentials, InvalidDockerConfig> {
 fn given(text: &[u8], place: &str) -> Result<Credentials, Failure> {
     parsed(text).map_err(|error| {
         Failure::new(format!("{place}: {error}"))
-            .reason(Reason::PullSecretInvalid.as_str())
+            .reason(Reason::PullSecretInvalid)
             .hint("give it as docker login writes it, with the credentials in it")
     })
 }
@@ -332,8 +332,9 @@ fn authorities(path: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
     let Some(path) = path else { return Ok(None) };
     let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
     if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
-        return Err(Failure::new(format!("{} holds no certificate in PEM", path.display()))
-            .reason(Reason::CaBundleInvalid.as_str()));
+        return Err(
+            Failure::new(format!("{} holds no certificate in PEM", path.display())).reason(Reason::CaBundleInvalid)
+        );
     }
     Ok(Some(pem))
 }

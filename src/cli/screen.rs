@@ -289,9 +289,7 @@ fn finding(finding: &Finding, now: Timestamp, detail: Detail) -> Vec<Line> {
 
 /// What is seen in the cluster has blocks of its own.
 fn block_of(finding: &Finding) -> Block {
-    let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == finding.reason) else {
-        return Block::Problems;
-    };
+    let Ok(reason) = finding.reason.parse::<Reason>() else { return Block::Problems };
     match reason.condition() {
         _ if reason.severity() == Severity::Note => Block::Notes,
         concern if concern.is_of_cluster() => Block::Cluster(concern),

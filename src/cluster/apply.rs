@@ -30,6 +30,7 @@ use crate::model::action::{Motive, Precondition, PruneImageSet, StartInspection,
 use crate::model::foreign_text::escaped;
 use crate::model::gate::Enforcement;
 use crate::model::image_set::OPERATOR_ANNOTATION;
+use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::outcome::{ActionFailure, Outcome};
 
 /// The longest that one write may take.
@@ -118,23 +119,22 @@ impl Applier {
                     self.write_record(inspected.name(), OF_INSPECTION, text).await
                 }
                 Action::StartInspection(start) => {
-                    let object = format!("Job {}/{}", inspection.namespace, start.name());
+                    let object = ObjectRef::namespaced(Kind::Job, &inspection.namespace, &start.name());
                     (object, self.start(start, inspection).await)
                 }
                 Action::EndInspection { name, uid } => {
-                    (format!("Job {}/{name}", inspection.namespace), self.end(&inspection.namespace, name, uid).await)
+                    let object = ObjectRef::namespaced(Kind::Job, &inspection.namespace, name);
+                    (object, self.end(&inspection.namespace, name, uid).await)
                 }
                 Action::StoreImageSet(store) => {
                     let written = self.store(store).await;
                     if written.is_ok() && store.motive == Motive::PutBack {
                         self.count_put_back(store.set.name().as_str());
                     }
-                    (format!("ImageSet {}", store.set.name()), written)
+                    (ObjectRef::image_set(store.set.name().as_str()), written)
                 }
-                Action::SetGate(enforcement) => {
-                    ("ValidatingAdmissionPolicy imageset-controller-gate".to_owned(), self.set_gate(*enforcement).await)
-                }
-                Action::PruneImageSet(prune) => (format!("ImageSet {}", prune.image_set), self.prune(prune).await),
+                Action::SetGate(enforcement) => (ObjectRef::gate(), self.set_gate(*enforcement).await),
+                Action::PruneImageSet(prune) => (ObjectRef::image_set(&prune.image_set), self.prune(prune).await),
             };
             let result = match &written {
                 Ok(()) => "done",
@@ -145,14 +145,14 @@ impl Applier {
             if let Err(error) = written {
                 let (conflict, not_managed) = (error.is_conflict(), matches!(error, WriteError::NotManaged(_)));
                 let failure = ActionFailure { conflict, not_managed, object, message: error.told() };
-                tracing::warn!(object = failure.object, error = failure.message, "a write failed");
+                tracing::warn!(object = failure.object.to_string(), error = failure.message, "a write failed");
                 if matches!(action, Action::SetGate(_)) {
                     gate = Some(failure);
                     continue;
                 }
                 return Outcome { done, at: (done > 0).then(Timestamp::now), failure: Some(failure) };
             }
-            tracing::info!(object, "written");
+            tracing::info!(object = object.to_string(), "written");
         }
         Outcome { done: actions.len(), at: Some(Timestamp::now()), failure: gate }
     }
@@ -177,8 +177,8 @@ impl Applier {
         name: String,
         kind: &str,
         text: Result<String, serde_yaml_ng::Error>,
-    ) -> (String, Result<(), WriteError>) {
-        let object = format!("ConfigMap {}/{name}", self.records.namespace());
+    ) -> (ObjectRef, Result<(), WriteError>) {
+        let object = ObjectRef::namespaced(Kind::ConfigMap, self.records.namespace(), &name);
         let written = match text {
             Ok(text) => self.write_map(record_object(&name, kind, text, self.records.namespace()), &name).await,
             Err(error) => Err(error.into()),

@@ -29,13 +29,14 @@ use crate::model::condition::{Condition, Status};
 use crate::model::digest::Digest;
 use crate::model::discovery::Discovery;
 use crate::model::feature::Feature;
-use crate::model::finding::Finding;
+use crate::model::finding::{Evidence, Finding};
 use crate::model::foreign_text;
 use crate::model::foreign_text::escaped;
 use crate::model::image_set::OPERATOR_ANNOTATION;
 use crate::model::image_set::Origin;
 use crate::model::inspection::Inspections;
 use crate::model::installation::Installation;
+use crate::model::object_ref::Kind;
 use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
 use crate::model::read::{Read, ReadFailure};
 use crate::model::reason::ConditionType;
@@ -47,6 +48,7 @@ use crate::model::retained::Retained;
 use crate::model::settings::{InstallationSettings, OperatorLocation, Settings};
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::{StoredImage, StoredImageSet};
+use crate::model::subject::Subject;
 use crate::model::swap::Swap;
 use crate::model::tigera_status::{ComponentStatus, Degraded};
 use crate::model::workload::Workload;
@@ -540,7 +542,7 @@ fn daemon_set(set: &DaemonSet) -> Workload {
         && updated >= desired
         && status.number_available.unwrap_or_default() >= desired;
     Workload {
-        kind: "DaemonSet".to_owned(),
+        kind: Kind::DaemonSet,
         namespace: set.namespace().unwrap_or_default(),
         name: set.name_any(),
         images: set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(images).unwrap_or_default(),
@@ -560,7 +562,7 @@ fn deployment(deployment: &Deployment) -> Workload {
         && status.replicas.unwrap_or_default() <= updated
         && status.available_replicas.unwrap_or_default() >= updated;
     Workload {
-        kind: "Deployment".to_owned(),
+        kind: Kind::Deployment,
         namespace: deployment.namespace().unwrap_or_default(),
         name: deployment.name_any(),
         images: deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(images).unwrap_or_default(),
@@ -575,33 +577,42 @@ fn images(template: &PodSpec) -> Vec<String> {
     containers.filter_map(|container| container.image.clone()).collect()
 }
 
-/// A finding as it was told last.
-pub(super) fn told_before(finding: &api::Finding) -> Option<Finding> {
-    let reason = Reason::ALL.iter().find(|reason| reason.as_str() == finding.reason)?;
-    let object = finding.object.as_ref().map(ToString::to_string).unwrap_or_default();
-    let told = Finding::new(*reason, object, finding.message.clone());
+/// A finding as the status has it. `None` for one that another version wrote and this one does not know, and for the line that only
+/// counts findings.
+#[must_use]
+pub fn told_before(finding: &api::Finding) -> Option<Finding> {
+    let reason: Reason = finding.reason.parse().ok().filter(|reason| *reason != Reason::FindingsCut)?;
+    let subject = match &finding.object {
+        Some(object) => object.to_string().parse().ok()?,
+        None => Subject::OperatorKinds,
+    };
+    let told = Finding::new(reason, subject, finding.message.clone());
     Some(match (&finding.have, &finding.want) {
-        (Some(have), Some(want)) => told.with_evidence(have, want),
+        (Some(have), Some(want)) => told.with_evidence(Evidence::words(have, want)),
         _ => told,
     })
 }
 
-fn remembered(policy: &ImageSetPolicy) -> Remembered {
+/// A condition as the status has it. `None` for one that another version wrote and this one does not know.
+pub(super) fn condition_before(
+    condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition,
+) -> Option<Condition> {
+    Some(Condition {
+        r#type: ConditionType::ALL.into_iter().find(|one| one.as_str() == condition.type_)?,
+        status: match condition.status.as_str() {
+            "True" => Status::True,
+            "False" => Status::False,
+            _ => Status::Unknown,
+        },
+        reason: condition.reason.parse().ok()?,
+        message: condition.message.clone(),
+    })
+}
+
+pub(super) fn remembered(policy: &ImageSetPolicy) -> Remembered {
     let Some(status) = &policy.status else { return Remembered::default() };
     let operator = status.operator.clone().unwrap_or_default();
     let current = status.current.clone();
-    let condition = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-        Some(Condition {
-            r#type: ConditionType::ALL.into_iter().find(|one| one.to_string() == condition.type_)?,
-            status: match condition.status.as_str() {
-                "True" => Status::True,
-                "False" => Status::False,
-                _ => Status::Unknown,
-            },
-            reason: condition.reason.clone(),
-            message: condition.message.clone(),
-        })
-    };
     Remembered {
         running_image: operator.running_image,
         running_version: operator.version,
@@ -650,7 +661,7 @@ fn remembered(policy: &ImageSetPolicy) -> Remembered {
             .iter()
             .find(|one| one.type_ == ConditionType::Adopted.as_str() && one.status == Status::True.as_str())
             .map(|one| one.last_transition_time.0),
-        conditions: status.conditions.iter().filter_map(condition).collect(),
+        conditions: status.conditions.iter().filter_map(condition_before).collect(),
     }
 }
 

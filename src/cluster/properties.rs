@@ -98,7 +98,7 @@ pub fn kubelet_words(data: &[u8]) {
     for FailingImage { workload, image, kind, pods, message } in &seen.failing {
         assert_eq!((*pods, kind_of_failure.is_some() || reason.len() > LONGEST_NAME), (2, true), "{kind:?}");
         assert_ne!((*kind, message.is_empty()), (PullFailureKind::ExecFormat, true));
-        shown_safely(workload, LONGEST_QUOTE);
+        shown_safely(&workload.to_string(), LONGEST_NAME);
         shown_safely(image, LONGEST_NAME);
         shown_safely(message, LONGEST_QUOTE);
         let finding = Finding::new(Reason::PullFailed, workload.clone(), format!("{image}: {message}"));

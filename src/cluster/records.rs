@@ -13,6 +13,7 @@ use super::observe::read;
 use crate::model::finding::Finding;
 use crate::model::foreign_text::escaped;
 use crate::model::inspection::Inspected;
+use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::read::Read;
 use crate::model::reason::Reason;
 use crate::model::record::Record;
@@ -106,7 +107,7 @@ impl Records {
                     now.parsed.insert(key, kept);
                 }
                 Err(unusable_for) => {
-                    let object = format!("ConfigMap {}/{}", map.namespace().unwrap_or_default(), map.name_any());
+                    let object = ObjectRef::namespaced(Kind::ConfigMap, &self.namespace, &map.name_any());
                     let (reason, message) = match unusable_for {
                         Unusable::Damaged(error) => (Reason::RecordUnreadable, error),
                         Unusable::WrittenBy(manager) => {

@@ -14,6 +14,7 @@ use super::observe::read;
 use crate::api::{ImageSetPolicySpec, RegistryAccess};
 use crate::model::finding::Finding;
 use crate::model::foreign_text::escaped;
+use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::read::Read;
 use crate::model::reason::Reason;
 use crate::model::settings::InstallationSettings;
@@ -72,7 +73,7 @@ async fn registry_settings(client: &Client, entry: &RegistryAccess) -> (Registry
 }
 
 async fn docker_config(client: &Client, namespace: &str, name: &str) -> Result<DockerConfig, Finding> {
-    let object = format!("Secret {namespace}/{name}");
+    let object = ObjectRef::namespaced(Kind::Secret, namespace, name);
     let data = secret_data(client, namespace, name)
         .await
         .map_err(|message| Finding::new(Reason::PullSecretMissing, object.clone(), message))?;
@@ -87,9 +88,9 @@ async fn docker_config(client: &Client, namespace: &str, name: &str) -> Result<D
 }
 
 async fn authorities(client: &Client, bundle: &crate::api::CaBundle) -> Result<Vec<u8>, Finding> {
-    let invalid = |object: String, message: String| Finding::new(Reason::CaBundleInvalid, object, message);
+    let invalid = |object: ObjectRef, message: String| Finding::new(Reason::CaBundleInvalid, object, message);
     let (object, pem) = if let Some(key) = &bundle.config_map_ref {
-        let object = format!("ConfigMap {}/{}", key.namespace, key.name);
+        let object = ObjectRef::namespaced(Kind::ConfigMap, &key.namespace, &key.name);
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), &key.namespace);
         let map = match read(&format!("get {object}"), api.get_opt(&key.name)).await {
             Read::Known(Some(map)) => map,
@@ -99,12 +100,12 @@ async fn authorities(client: &Client, bundle: &crate::api::CaBundle) -> Result<V
         let text = map.data.and_then(|mut data| data.remove(&key.key)).map(String::into_bytes);
         (object, text.ok_or_else(|| format!("it has no key {}", key.key)))
     } else if let Some(key) = &bundle.secret_ref {
-        let object = format!("Secret {}/{}", key.namespace, key.name);
+        let object = ObjectRef::namespaced(Kind::Secret, &key.namespace, &key.name);
         let data = secret_data(client, &key.namespace, &key.name).await;
         let mut data = data.map_err(|message| invalid(object.clone(), message))?;
         (object, data.remove(&key.key).map(|ByteString(pem)| pem).ok_or_else(|| format!("it has no key {}", key.key)))
     } else {
-        return Err(invalid("ImageSetPolicy default".to_owned(), "caBundle names no object".to_owned()));
+        return Err(invalid(ObjectRef::policy(), "caBundle names no object".to_owned()));
     };
     let pem = pem.map_err(|message| invalid(object.clone(), message))?;
     match String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {

@@ -5,31 +5,29 @@ use crate::api::requests::{MOST_REQUESTED, entries, version_and_time};
 use crate::api::{self, ImageSetPolicySpec};
 use crate::model::finding::Finding;
 use crate::model::foreign_text::{cut, escaped};
+use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::registry_layout::RegistryLayout;
 use crate::model::release::Variant;
 use crate::model::settings::Requested;
 use crate::model::settings::{
-    Channel, Discover, Gate, InstallationSettings, Mode, OnMissing, OperatorLocation, PrepareVersion, Settings,
+    Channel, Discover, Gate, InstallationSettings, InvalidPrepareVersion, Mode, OnMissing, OperatorLocation, Settings,
     TagMoved,
 };
-
-/// What findings about the policy name as their object.
-pub const POLICY_OBJECT: &str = "ImageSetPolicy default";
 
 /// Parses a spec. Fields that were not understood are left at their default and told.
 #[must_use]
 pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
     let mut findings = Vec::new();
     let mut objections = |field: String, error: String| {
-        findings.push(Finding::new(Reason::PolicyInvalid, POLICY_OBJECT, format!("{field}: {error}")));
+        findings.push(Finding::new(Reason::PolicyInvalid, ObjectRef::policy(), format!("{field}: {error}")));
     };
     let mut prepare = Vec::new();
     for (index, version) in spec.prepare.versions.iter().enumerate() {
-        match prepare_version(version) {
+        match version.parse() {
             Ok(version) if prepare.contains(&version) => {}
             Ok(version) => prepare.push(version),
-            Err(error) => objections(format!("spec.prepare.versions[{index}]"), error),
+            Err(error) => objections(format!("spec.prepare.versions[{index}]"), format!("{error}")),
         }
     }
     let mut settings = Settings {
@@ -93,7 +91,8 @@ pub fn requested(annotation: &str) -> (Vec<Requested>, Vec<Finding>) {
     // More than that is no list that anybody wrote for us.
     for entry in entries(annotation).take(4 * MOST_REQUESTED) {
         let parsed = version_and_time(entry).ok_or_else(|| "it is not VERSION=TIME".to_owned());
-        match parsed.and_then(|(version, until)| Ok((prepare_version(version)?, until))) {
+        let version = |text: &str| text.parse().map_err(|error: InvalidPrepareVersion| error.to_string());
+        match parsed.and_then(|(text, until)| Ok((version(text)?, until))) {
             Ok((version, until)) if requested.len() < MOST_REQUESTED => requested.push(Requested { version, until }),
             Ok(_) => wrong.push((entry, format!("only {MOST_REQUESTED} versions can be asked for"))),
             Err(error) => wrong.push((entry, error)),
@@ -102,21 +101,9 @@ pub fn requested(annotation: &str) -> (Vec<Requested>, Vec<Finding>) {
     let told = wrong.into_iter().map(|(entry, error)| {
         let shown = cut(entry, 80);
         let message = escaped(&format!("{shown:?} in its prepare annotation: {error}"));
-        Finding::new(Reason::PrepareRequestInvalid, POLICY_OBJECT, message)
+        Finding::new(Reason::PrepareRequestInvalid, ObjectRef::policy(), message)
     });
     (requested, told.collect())
-}
-
-/// One entry of `prepare.versions`.
-///
-/// # Errors
-/// It is neither a version nor a full reference.
-pub fn prepare_version(text: &str) -> Result<PrepareVersion, String> {
-    match text.parse() {
-        Ok(release) => Ok(PrepareVersion::Release(release)),
-        Err(error) if !text.contains('/') => Err(format!("{error}")),
-        Err(_) => text.parse().map(PrepareVersion::Operator).map_err(|error| format!("{error}")),
-    }
 }
 
 fn installation_settings(defaults: &api::InstallationDefaults) -> InstallationSettings {

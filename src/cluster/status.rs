@@ -7,7 +7,7 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Resource};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Resource, TypeMeta};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
@@ -15,7 +15,6 @@ use serde::Serialize;
 use super::client::{REQUEST_DEADLINE, within};
 use super::observe::told_before;
 use super::{FIELD_MANAGER, POLICY_NAME};
-use crate::api::operator;
 use crate::api::{
     ComponentStatus, CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicy,
     ImageSetPolicyStatus, OperatorStatus, PendingWorkload, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState,
@@ -23,9 +22,12 @@ use crate::api::{
 };
 use crate::model::action::{Action, Motive};
 use crate::model::decision::GoalState;
+use crate::model::finding::SideBySide;
 use crate::model::foreign_text;
+use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::reason::Reason;
 use crate::model::report::{MOST_FINDINGS, Report};
+use crate::model::subject::Subject;
 
 /// Longest note of an event, in bytes (Kubernetes API: 1 KiB).
 const LONGEST_NOTE: usize = 1000;
@@ -35,14 +37,17 @@ const LONGEST_STATUS: usize = 256 * 1024;
 /// For all events of a reconcile.
 const EVENTS_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Kinds on whose objects events are told, with group, version and plural.
-const KINDS_WITH_EVENTS: [(&str, (&str, &str, &str)); 5] = [
-    ("ImageSet", (operator::GROUP, operator::VERSION, "imagesets")),
-    ("Installation", (operator::GROUP, operator::VERSION, "installations")),
-    ("TigeraStatus", (operator::GROUP, operator::VERSION, "tigerastatuses")),
-    ("DaemonSet", ("apps", "v1", "daemonsets")),
-    ("Deployment", ("apps", "v1", "deployments")),
-];
+/// The plural of a kind on whose objects events are told.
+const fn plural(kind: &Kind) -> Option<&'static str> {
+    match kind {
+        Kind::ImageSet => Some("imagesets"),
+        Kind::Installation => Some("installations"),
+        Kind::TigeraStatus => Some("tigerastatuses"),
+        Kind::DaemonSet => Some("daemonsets"),
+        Kind::Deployment => Some("deployments"),
+        _ => None,
+    }
+}
 
 /// Writes what is said.
 pub struct StatusWriter {
@@ -104,7 +109,7 @@ impl StatusWriter {
         let related = objects.first().map(|(reference, _)| reference.clone());
         let mut published = Event {
             type_: if event.warning { EventType::Warning } else { EventType::Normal },
-            reason: event.reason.clone(),
+            reason: event.reason.to_string(),
             note: Some(note(&event.note)),
             action: event.action.to_owned(),
             secondary: related,
@@ -124,22 +129,22 @@ impl StatusWriter {
     }
 
     /// An object that an event is about, if it is there. Found by listing, which is a right that looking at it needs anyway.
-    async fn reference(&self, object: &str) -> Option<ObjectReference> {
-        let object = self::object(object)?;
-        let (group, version, plural) = KINDS_WITH_EVENTS.iter().find(|(kind, ..)| *kind == object.kind)?.1;
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, &object.kind), plural);
-        let api: Api<DynamicObject> = match &object.namespace {
+    async fn reference(&self, object: &ObjectRef) -> Option<ObjectReference> {
+        let kind = object.kind();
+        let types = TypeMeta { api_version: kind.api_version()?.to_owned(), kind: kind.to_string() };
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::try_from(&types).ok()?, plural(kind)?);
+        let api: Api<DynamicObject> = match object.namespace() {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
-        let only = ListParams::default().fields(&format!("metadata.name={}", object.name)).limit(1);
+        let only = ListParams::default().fields(&format!("metadata.name={}", object.name())).limit(1);
         let found = api.list_metadata(&only).await.ok()?.items.pop()?;
         Some(ObjectReference {
             api_version: Some(resource.api_version),
             uid: found.uid(),
-            kind: Some(object.kind),
-            namespace: object.namespace,
-            name: Some(object.name),
+            kind: Some(types.kind),
+            namespace: object.namespace().map(str::to_owned),
+            name: Some(object.name().to_owned()),
             ..ObjectReference::default()
         })
     }
@@ -278,7 +283,7 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
 
 fn pending(workload: &crate::model::adoption::PendingWorkload) -> PendingWorkload {
     PendingWorkload {
-        workload: workload.workload.clone(),
+        workload: workload.workload.to_string(),
         pinned: workload.pinned,
         percent: i32::try_from(workload.percent).unwrap_or(100),
     }
@@ -304,7 +309,7 @@ fn seconds(now: &Time) -> Time {
 
 fn prepared(report: &crate::model::report::PreparedReport) -> PreparedSet {
     PreparedSet {
-        operator_version: report.version.clone(),
+        operator_version: report.version.to_string(),
         image_set: report.image_set.clone(),
         state: match report.state {
             None => PreparedState::NeedsInspection,
@@ -350,38 +355,42 @@ fn plan(report: &Report) -> Option<Plan> {
     };
     let plan = Plan {
         changes: report.plan.changes.iter().filter_map(change).collect(),
-        rollouts: report.plan.rollouts.iter().take(MOST_FINDINGS).cloned().collect(),
+        rollouts: report.plan.rollouts.iter().take(MOST_FINDINGS).map(ToString::to_string).collect(),
         waits_for: report.plan.waits_for.iter().take(MOST_FINDINGS).map(|text| message(text)).collect(),
     };
     (plan != Plan::default()).then_some(plan)
 }
 
 fn finding(before: &ImageSetPolicyStatus, told_now: &crate::model::finding::Finding, now: &Time) -> Finding {
-    let finding = told_now;
-    let (object, message, reason) = (object(&finding.object), finding.message.clone(), finding.reason.to_string());
     let told = |one: &&Finding| told_before(one).is_some_and(|before| before.is_same(told_now));
     let same = before.findings.iter().find(told);
-    let next_step = finding.reason.next_step();
-    let evidence = finding.evidence.as_ref();
+    let next_step = told_now.reason.next_step();
+    let (have, want) = told_now.evidence.clone().map(SideBySide::from).map(|both| (both.have, both.want)).unzip();
     Finding {
-        reason,
-        object,
-        message,
-        have: evidence.map(|evidence| evidence.have.clone()),
-        want: evidence.map(|evidence| evidence.want.clone()),
+        reason: told_now.reason.to_string(),
+        object: object(&told_now.subject),
+        message: told_now.message.clone(),
+        have,
+        want,
         next_step: (!next_step.is_empty()).then(|| next_step.to_owned()),
         since: same.and_then(|one| one.since.clone()).or_else(|| Some(seconds(now))),
     }
 }
 
-/// `Kind namespace/name` or `Kind name`, as findings name their objects.
-fn object(text: &str) -> Option<FindingObject> {
-    let (kind, name) = text.split_once(' ')?;
-    let (namespace, name) = match name.split_once('/') {
-        Some((namespace, name)) if kind != "registry" => (Some(namespace.to_owned()), name),
-        _ => (None, name),
-    };
-    Some(FindingObject { kind: kind.to_owned(), namespace, name: name.to_owned() })
+/// A subject as the status has it. What is no object stands there as if it were one.
+fn object(subject: &Subject) -> Option<FindingObject> {
+    let like = |kind: &str, name: String| Some(FindingObject { kind: kind.to_owned(), namespace: None, name });
+    match subject {
+        Subject::Object(object) => Some(FindingObject {
+            kind: object.kind().to_string(),
+            namespace: object.namespace().map(str::to_owned),
+            name: object.name().to_owned(),
+        }),
+        Subject::Registry(host) => like("registry", host.clone()),
+        Subject::Operator(version) => like("operator", version.to_string()),
+        Subject::Read { verb, resource } => like(verb, resource.clone()),
+        Subject::OperatorKinds => None,
+    }
 }
 
 fn condition(
@@ -397,7 +406,7 @@ fn condition(
     Condition {
         type_: r#type,
         status,
-        reason: condition.reason.clone(),
+        reason: condition.reason.to_string(),
         message: condition.message.clone(),
         observed_generation: Some(generation),
         last_transition_time: since.unwrap_or_else(|| seconds(now)),
@@ -407,6 +416,7 @@ fn condition(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::finding::Evidence;
 
     #[test]
     fn saying_the_same_again_is_the_same_status() {
@@ -432,8 +442,8 @@ mod tests {
         use crate::model::finding::Finding as Found;
         let long = "x\u{1b}[31m\n".repeat(1000);
         let finding = |number: usize| {
-            Found::new(Reason::DegradedUnexplained, format!("TigeraStatus {number}-{long}"), long.clone())
-                .with_evidence(long.clone(), long.clone())
+            Found::new(Reason::DegradedUnexplained, ObjectRef::tigera_status(&format!("{number}-{long}")), long.clone())
+                .with_evidence(Evidence::words(long.clone(), long.clone()))
         };
         let findings: Vec<Found> = (0..500).map(finding).collect();
         let waits_for = findings.iter().map(Found::sentence).collect();
@@ -465,9 +475,57 @@ mod tests {
     }
 
     #[test]
-    fn objects_of_findings_are_taken_apart() {
-        let parts = |text: &str| object(text).map(|object| (object.kind, object.namespace, object.name));
-        assert_eq!(parts("Secret n/pull"), Some(("Secret".into(), Some("n".into()), "pull".into())));
-        assert_eq!(parts("ImageSet calico-v1"), Some(("ImageSet".into(), None, "calico-v1".into())));
+    fn what_a_report_says_is_what_the_next_one_remembers() {
+        use crate::model::condition::{Condition, Status};
+        use crate::model::digest::Digest;
+        use crate::model::finding::Finding as Found;
+        use crate::model::reason::ConditionType;
+        let subjects = [
+            ObjectRef::image_set("calico-v3.31.7").into(),
+            ObjectRef::namespaced(Kind::Secret, "tigera-operator", "pull").into(),
+            ObjectRef::namespaced("Gateway".parse().unwrap(), "calico-system", "a b").into(),
+            Subject::registry("registry.example:5000"),
+            Subject::Operator("registry.example/tigera/operator:v1.42.4".parse().unwrap()),
+            Subject::read("get deployments.apps tigera-operator/tigera-operator"),
+            Subject::OperatorKinds,
+        ];
+        let digests = [Digest::of(b"one"), Digest::of(b"other")];
+        let evidence = [
+            None,
+            Some(Evidence::digest(&digests[0], &digests[1])),
+            Some(Evidence::gone(&digests)),
+            Some(Evidence::fips_mode(true, &digests)),
+            Some(Evidence::words("no entry", "calico/csi")),
+        ];
+        let found = |(at, subject): (usize, &Subject)| Found {
+            evidence: evidence[at % evidence.len()].clone(),
+            ..Found::new(Reason::TagMoved, subject.clone(), "it moved")
+        };
+        let findings: Vec<Found> = subjects.iter().enumerate().map(found).collect();
+        let conditions = ConditionType::ALL.map(|r#type| Condition {
+            r#type,
+            status: Status::Unknown,
+            reason: Reason::Progressing,
+            message: "under way".to_owned(),
+        });
+        let report = Report { findings: findings.clone(), conditions: conditions.to_vec(), ..Report::default() };
+        let mut status = of_report(&ImageSetPolicyStatus::default(), &report, &Time(jiff::Timestamp::UNIX_EPOCH));
+        let again = of_report(&status, &report, &Time(jiff::Timestamp::now()));
+        assert_eq!(again, status, "nothing is new");
+
+        // Another version may know more reasons and subjects.
+        let mut of_tomorrow = status.clone();
+        of_tomorrow.findings[0].reason = "ReasonOfTomorrow".to_owned();
+        of_tomorrow.findings[1].object.as_mut().unwrap().kind = "something of tomorrow".to_owned();
+        of_tomorrow.conditions[0].reason = "ReasonOfTomorrow".to_owned();
+        let remembered = |status: ImageSetPolicyStatus| {
+            let policy = ImageSetPolicy { status: Some(status), ..ImageSetPolicy::new("default", Default::default()) };
+            crate::cluster::observe::remembered(&policy)
+        };
+        let tomorrow = remembered(of_tomorrow);
+        assert_eq!((tomorrow.findings, tomorrow.conditions), (findings[2..].to_vec(), conditions[1..].to_vec()));
+        status.findings.push(more_findings(3));
+        let remembered = remembered(status);
+        assert_eq!((remembered.findings, remembered.conditions), (findings, conditions.to_vec()));
     }
 }

@@ -78,7 +78,7 @@ fn prepared(registry: &mut Registry, report: &Report) {
         all.get_or_create(&vec![("state", state.to_owned())]).set(number(such));
     }
     for version in report.prepared.iter().take(MOST_FINDINGS) {
-        let labels = vec![("version", version.version.clone()), ("state", told(version).to_owned())];
+        let labels = vec![("version", version.version.to_string()), ("state", told(version).to_owned())];
         each.get_or_create(&labels).set(1);
     }
     register(registry, &table::PREPARED_VERSION, each);

@@ -14,7 +14,7 @@ fn full() -> Report {
         degraded: false,
     };
     let prepared = |index: usize| PreparedReport {
-        version: format!("registry.example.com/a/rather/long/path/operator:v1.42.{index}"),
+        version: format!("registry.example.com/a/rather/long/path/operator:v1.42.{index}").parse().unwrap(),
         image_set: None,
         images: 0,
         state: None,
@@ -26,14 +26,14 @@ fn full() -> Report {
     let condition = |r#type| crate::model::condition::Condition {
         r#type,
         status: crate::model::condition::Status::True,
-        reason: String::new(),
+        reason: Reason::Progressing,
         message: String::new(),
     };
     Report {
         components: Some((0..1000).map(component).collect()),
         prepared: (0..1000).map(prepared).collect(),
         conditions: ConditionType::ALL.map(condition).to_vec(),
-        findings: vec![Finding::new(Reason::TagMoved, "ImageSet a", ""); 3],
+        findings: vec![Finding::new(Reason::TagMoved, crate::model::object_ref::ObjectRef::image_set("a"), ""); 3],
         ..Report::default()
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::model::object_ref::ObjectRef;
 use crate::model::workload::Workload;
 
 /// How far workloads are.
@@ -20,8 +21,8 @@ pub struct Progress {
 /// A workload that does not run the set everywhere yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PendingWorkload {
-    /// Such as `DaemonSet calico-system/calico-node`.
-    pub workload: String,
+    /// Which.
+    pub workload: ObjectRef,
     /// Its template carries the pinned digests.
     pub pinned: bool,
     /// Pods of the current template, in percent of those that are wanted, in whole tens: a status that told each pod would
@@ -34,11 +35,7 @@ impl PendingWorkload {
     #[must_use]
     pub fn new(workload: &Workload, pinned: bool) -> Self {
         let share = workload.updated.min(workload.desired).saturating_mul(10).checked_div(workload.desired);
-        Self {
-            workload: workload.to_string(),
-            pinned,
-            percent: if pinned { share.unwrap_or_default() * 10 } else { 0 },
-        }
+        Self { workload: workload.object(), pinned, percent: if pinned { share.unwrap_or_default() * 10 } else { 0 } }
     }
 }
 

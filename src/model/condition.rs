@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::reason::ConditionType;
+use crate::model::reason::{ConditionType, Reason};
 
 /// A condition without its time, which is the status writer's to keep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,8 +12,8 @@ pub struct Condition {
     pub r#type: ConditionType,
     /// The answer.
     pub status: Status,
-    /// Why; a word of the closed list.
-    pub reason: String,
+    /// Why.
+    pub reason: Reason,
     /// In words.
     pub message: String,
 }

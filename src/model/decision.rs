@@ -13,6 +13,7 @@ use crate::model::discovery::Discovery;
 use crate::model::finding::Finding;
 use crate::model::image_name::ImageName;
 use crate::model::lookups::Questions;
+use crate::model::object_ref::ObjectRef;
 use crate::model::reference::Reference;
 use crate::model::release::{ImageSetName, ProductVersion, Release};
 use crate::model::retained::Retained;
@@ -38,8 +39,8 @@ pub struct Decision {
     pub unknown: Vec<(PrepareVersion, Finding)>,
     /// What the entries of `prepare.versions` are, as far as that is known.
     pub releases: Vec<(PrepareVersion, Release)>,
-    /// Workloads (`DaemonSet calico-system/calico-node`) whose pods the operator would roll because of the plan.
-    pub rollouts: Vec<String>,
+    /// Workloads whose pods the operator would roll because of the plan.
+    pub rollouts: Vec<ObjectRef>,
     /// How far the workloads are that run images of the target's stored set.
     pub adoption: Progress,
     /// Everything that a person should know, the worst first.

@@ -34,15 +34,51 @@ impl Digest {
 
     /// `sha256:` and the first 12 digits: enough to tell two apart in a table or a message.
     #[must_use]
-    pub fn short(&self) -> String {
-        self.to_string().chars().take("sha256:".len() + 12).collect()
+    pub const fn short(&self) -> ShortDigest {
+        let [a, b, c, d, e, f, ..] = self.0;
+        ShortDigest([a, b, c, d, e, f])
     }
+}
+
+/// The beginning of a digest, `sha256:` and 12 digits: as people see it, and enough to find the digest again among those of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ShortDigest([u8; 6]);
+
+impl fmt::Display for ShortDigest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        written(&self.0, formatter)
+    }
+}
+
+impl ShortDigest {
+    /// Reads it back from its text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        parsed(text).map(Self)
+    }
+}
+
+fn written(bytes: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    formatter.write_str("sha256:")?;
+    bytes.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+}
+
+/// Exactly as many bytes, in lower-case hexadecimal digits.
+fn parsed<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
+    let hexadecimal = text.strip_prefix("sha256:")?;
+    if hexadecimal.len() != 2 * LENGTH || !hexadecimal.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    let mut bytes = [0; LENGTH];
+    for (byte, pair) in bytes.iter_mut().zip(hexadecimal.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        written(&self.0, formatter)
     }
 }
 
@@ -56,17 +92,7 @@ impl FromStr for Digest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidDigest(cut(text, 100));
-        let hexadecimal = text.strip_prefix("sha256:").ok_or_else(invalid)?;
-        if hexadecimal.len() != 64 || !hexadecimal.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(invalid());
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(hexadecimal.as_bytes().chunks_exact(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| invalid())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| invalid())?;
-        }
-        Ok(Self(bytes))
+        parsed(text).map(Self).ok_or_else(|| InvalidDigest(cut(text, 100)))
     }
 }
 
@@ -93,7 +119,9 @@ mod tests {
         let digest = Digest::of(b"");
         assert_eq!(digest.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(digest.to_string().parse(), Ok(digest));
-        assert_eq!(digest.short(), "sha256:e3b0c44298fc");
+        assert_eq!(digest.short().to_string(), "sha256:e3b0c44298fc");
+        assert_eq!(ShortDigest::parse("sha256:e3b0c44298fc"), Some(digest.short()));
+        assert_eq!(ShortDigest::parse(&digest.to_string()), None);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use crate::model::object_ref::ObjectRef;
+
 /// What became of the actions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
@@ -20,8 +22,8 @@ pub struct ActionFailure {
     pub conflict: bool,
     /// An object of this name exists, and the controller did not create it.
     pub not_managed: bool,
-    /// The object, such as `ImageSet calico-v3.31.7`.
-    pub object: String,
+    /// The object that was to be written.
+    pub object: ObjectRef,
     /// What the apiserver answered, escaped and cut.
     pub message: String,
 }

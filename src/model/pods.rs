@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::digest::Digest;
+use crate::model::object_ref::ObjectRef;
 
 /// All of it. Nothing in here grows with the number of pods.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ pub struct SeenPods {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunningImage {
     /// The workload that owns the pods, such as `DaemonSet calico-system/calico-node`.
-    pub workload: String,
+    pub workload: ObjectRef,
     /// The image as the pods' spec has it.
     pub image: String,
     /// Digest of what runs, where the runtime tells a repository digest (`repository@sha256:…`).
@@ -35,7 +36,7 @@ pub struct RunningImage {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FailingImage {
     /// The workload that owns the pods.
-    pub workload: String,
+    pub workload: ObjectRef,
     /// The image as the pods' spec has it.
     pub image: String,
     /// Why.
@@ -66,10 +67,10 @@ pub enum PullFailureKind {
 }
 
 /// What one pod says of its images.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenPod {
     /// The workload that owns it.
-    pub workload: String,
+    pub workload: ObjectRef,
     /// Images by digest, each with the digest of what runs where that is told.
     pub running: Vec<(String, Option<Digest>)>,
     /// What cannot be pulled or started.

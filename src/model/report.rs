@@ -11,7 +11,9 @@ use crate::model::digest::Digest;
 use crate::model::discovery::Discovery;
 use crate::model::event::Event;
 use crate::model::finding::Finding;
+use crate::model::object_ref::ObjectRef;
 use crate::model::retained::Retained;
+use crate::model::settings::PrepareVersion;
 use crate::model::swap::Swap;
 
 /// The most findings that a status holds, and the most components and pending workloads.
@@ -114,7 +116,7 @@ pub struct ComponentReport {
 #[serde(rename_all = "camelCase")]
 pub struct PreparedReport {
     /// As the policy names it.
-    pub version: String,
+    pub version: PrepareVersion,
     /// Its set's name, where known.
     pub image_set: Option<String>,
     /// How many images it lists.
@@ -138,7 +140,7 @@ pub struct PlanReport {
     /// Writes in their order.
     pub changes: Vec<Action>,
     /// Workloads that would roll.
-    pub rollouts: Vec<String>,
+    pub rollouts: Vec<ObjectRef>,
     /// Sentences about what is in the way.
     pub waits_for: Vec<String>,
 }

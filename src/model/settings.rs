@@ -1,6 +1,7 @@
 //! What the policy asks for, parsed: no text is left that could still turn out to be wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::digest::Digest;
 use crate::model::image_name::ImageName;
-use crate::model::reference::Reference;
+use crate::model::object_ref::{Kind, ObjectRef};
+use crate::model::reference::{InvalidReference, Reference};
 use crate::model::registry_layout::RegistryLayout;
-use crate::model::release::{Release, Variant};
+use crate::model::release::{InvalidRelease, Release, Variant};
 
 /// A version that is staged as if the policy named it, until its time is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +175,14 @@ impl Default for OperatorLocation {
     }
 }
 
+impl OperatorLocation {
+    /// The Deployment.
+    #[must_use]
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef::namespaced(Kind::Deployment, &self.namespace, &self.deployment)
+    }
+}
+
 /// What decides which references are pulled: an Installation's effective spec, or the policy's stand-in for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
@@ -205,6 +215,28 @@ impl PrepareVersion {
             Self::Release(release) => Some(*release),
             Self::Operator(reference) if reference.digest().is_some() => None,
             Self::Operator(reference) => reference.tag().and_then(|tag| tag.parse().ok()),
+        }
+    }
+}
+
+/// The text is neither a release nor a full reference.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub enum InvalidPrepareVersion {
+    /// It has no slash, and is no release.
+    Release(#[from] InvalidRelease),
+    /// It has one, and is no reference.
+    Reference(#[from] InvalidReference),
+}
+
+impl FromStr for PrepareVersion {
+    type Err = InvalidPrepareVersion;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(release) => Ok(Self::Release(release)),
+            Err(_) if text.contains('/') => Ok(Self::Operator(text.parse()?)),
+            Err(invalid) => Err(InvalidPrepareVersion::Release(invalid)),
         }
     }
 }

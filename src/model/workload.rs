@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::object_ref::{Kind, ObjectRef};
+
 /// A DaemonSet or Deployment in a namespace that the operator manages.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Workload {
     /// `DaemonSet` or `Deployment`.
-    pub kind: String,
+    pub kind: Kind,
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -25,8 +27,10 @@ pub struct Workload {
     pub desired: u32,
 }
 
-impl std::fmt::Display for Workload {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} {}/{}", self.kind, self.namespace, self.name)
+impl Workload {
+    /// The object.
+    #[must_use]
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef::namespaced(self.kind.clone(), &self.namespace, &self.name)
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::model::adoption::{PendingWorkload, Progress};
 use crate::model::digest::Digest;
+use crate::model::finding::Evidence;
 use crate::model::image_name::ImageName;
+use crate::model::object_ref::ObjectRef;
 use crate::model::operator_images::OperatorImages;
 use crate::model::reference::Reference;
 use crate::model::settings::InstallationSettings;
@@ -24,8 +26,11 @@ pub(crate) struct Unpinned {
 
 impl Unpinned {
     /// What is there in the place of the pinned digest.
-    pub fn has(&self) -> String {
-        self.image.digest().map_or_else(|| self.image.to_string(), Digest::short)
+    pub fn evidence(&self) -> Evidence {
+        match self.image.digest() {
+            Some(digest) => Evidence::digest(digest, &self.pinned),
+            None => Evidence::words(self.image.to_string(), self.pinned.short().to_string()),
+        }
     }
 }
 
@@ -92,8 +97,8 @@ impl PulledFrom {
     }
 
     /// The workloads whose pods the operator would roll for this set.
-    pub fn rollouts(&self, workloads: &[Workload]) -> Vec<String> {
+    pub fn rollouts(&self, workloads: &[Workload]) -> Vec<ObjectRef> {
         let rolling = workloads.iter().filter(|workload| self.standing(workload) == Standing::Other);
-        rolling.map(ToString::to_string).collect()
+        rolling.map(Workload::object).collect()
     }
 }

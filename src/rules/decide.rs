@@ -17,6 +17,7 @@ use crate::model::image_name::ImageName;
 use crate::model::image_set::Origin;
 use crate::model::listed::NAMED;
 use crate::model::lookups::Hints;
+use crate::model::object_ref::ObjectRef;
 use crate::model::operator_images::OperatorImages;
 use crate::model::platform::UnknownNode;
 use crate::model::read::Read;
@@ -28,6 +29,7 @@ use crate::model::resolved_image::ResolvedImage;
 use crate::model::settings::{InstallationSettings, Mode, PrepareVersion};
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
+use crate::model::subject::Subject;
 use crate::rules::adoption::PulledFrom;
 use crate::rules::checks::{operator_degraded, pull_failures, view};
 use crate::rules::failed_reads::failed_reads;
@@ -250,7 +252,7 @@ impl<'desk> Desk<'desk> {
         if !armed && worked.state == GoalState::Ready {
             let waits = "it waits for the set of the running version";
             let message = self.unmakeable.clone().unwrap_or_else(|| waits.to_owned());
-            let finding = Finding::new(Reason::RunningSetFirst, format!("ImageSet {}", order.name), message);
+            let finding = Finding::new(Reason::RunningSetFirst, ObjectRef::image_set(order.name.as_str()), message);
             worked.actions.retain(|action| matches!(action, Action::WriteRecord(_)));
             worked.state = GoalState::Held;
             worked.findings.push(finding);
@@ -404,7 +406,7 @@ fn installation_gone(
     });
     let told = other.map(|set| {
         let message = "it was made from an Installation that is gone; it stays as it is, and nothing else is stored";
-        Finding::new(Reason::InstallationGone, format!("ImageSet {}", set.name), message)
+        Finding::new(Reason::InstallationGone, ObjectRef::image_set(&set.name), message)
     });
     told.collect()
 }
@@ -442,7 +444,7 @@ fn unknown_digests(recipe: &Recipe<'_>) -> Vec<Finding> {
     let names = recipe.snapshot.settings.digests.keys().filter(|name| !recipe.images.accepts(name));
     let told = names.map(|name| {
         let message = format!("operator {} does not know {name}", recipe.images.release());
-        Finding::new(Reason::DigestForUnknownImage, "ImageSetPolicy default", message)
+        Finding::new(Reason::DigestForUnknownImage, ObjectRef::policy(), message)
     });
     told.collect()
 }
@@ -479,7 +481,7 @@ fn pre_release_markers(
         let images = catalogue.get(release)?;
         let product = images.product_version(variant);
         let message = format!("it deploys {variant} {:?}", product.as_str());
-        let finding = || Finding::new(Reason::PreReleaseMarker, format!("operator {version}"), message);
+        let finding = || Finding::new(Reason::PreReleaseMarker, Subject::Operator(version.clone()), message);
         product.is_pre_release_marker().then(|| (version.clone(), finding()))
     };
     decision.releases.iter().filter_map(marker).collect()
@@ -490,7 +492,7 @@ fn stored_sets<'a>(snapshot: &'a Snapshot, findings: &mut Vec<Finding>) -> Optio
         Read::Known(sets) => Some(sets),
         Read::KindMissing => {
             let message = "imagesets.operator.tigera.io is not installed";
-            findings.push(Finding::new(Reason::OperatorKindsMissing, "CustomResourceDefinition", message));
+            findings.push(Finding::new(Reason::OperatorKindsMissing, Subject::OperatorKinds, message));
             Some(&[])
         }
         Read::Failed(_) => None,
@@ -509,7 +511,7 @@ fn unknown_nodes(snapshot: &Snapshot) -> Vec<Finding> {
             "its kubelet reports the platform \"{}\"; images are not checked for this node{more}",
             node.platform
         );
-        Finding::new(Reason::NodePlatformUnknown, format!("Node {}", node.node), message)
+        Finding::new(Reason::NodePlatformUnknown, ObjectRef::node(&node.node), message)
     };
     named.iter().enumerate().map(finding).collect()
 }

@@ -4,6 +4,7 @@ use crate::model::finding::Finding;
 use crate::model::read::ReadFailure;
 use crate::model::reason::Reason;
 use crate::model::snapshot::Snapshot;
+use crate::model::subject::Subject;
 use crate::rules::gate;
 
 /// One finding per failed read that something here needs.
@@ -33,5 +34,5 @@ pub(crate) fn view_finding(failure: &ReadFailure) -> Finding {
 /// The finding for a failed read.
 pub(crate) fn read_finding(failure: &ReadFailure) -> Finding {
     let reason = if failure.forbidden { Reason::ReadForbidden } else { Reason::ReadFailed };
-    Finding::new(reason, failure.what.clone(), failure.message.clone())
+    Finding::new(reason, Subject::read(&failure.what), failure.message.clone())
 }

@@ -7,6 +7,7 @@ use crate::model::action::Action;
 use crate::model::decision::{Decision, Goal};
 use crate::model::finding::Finding;
 use crate::model::gate::{Enforcement, SeenGate};
+use crate::model::object_ref::ObjectRef;
 use crate::model::read::Read;
 use crate::model::reason::Reason;
 use crate::model::settings::{Gate, Mode, Settings};
@@ -43,8 +44,7 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Plan {
         Read::Known(SeenGate::NotManaged) => {
             if wanted.is_some() {
                 let message = "the controller did not create it, and leaves it as it is";
-                let object = "ValidatingAdmissionPolicy imageset-controller-gate";
-                plan.findings.push(Finding::new(Reason::GateNotManaged, object, message));
+                plan.findings.push(Finding::new(Reason::GateNotManaged, ObjectRef::gate(), message));
             }
         }
         Read::Known(seen) => {
@@ -55,7 +55,7 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Plan {
         Read::KindMissing if wanted.is_some() => {
             let message =
                 "this Kubernetes has no ValidatingAdmissionPolicy (admissionregistration.k8s.io/v1, from 1.30 on)";
-            plan.findings.push(Finding::new(Reason::GateUnsupported, "ImageSetPolicy default", message));
+            plan.findings.push(Finding::new(Reason::GateUnsupported, ObjectRef::policy(), message));
         }
         Read::KindMissing | Read::Failed(_) => {}
     }
@@ -63,9 +63,8 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Plan {
         return plan;
     }
     if let Some(image) = passed_by_annotation(snapshot) {
-        let location = &settings.operator;
-        let object = format!("Deployment {}/{}", location.namespace, location.deployment);
-        plan.findings.push(Finding::new(Reason::GlassBroken, object, format!("{image} passed by annotation")));
+        let message = format!("{image} passed by annotation");
+        plan.findings.push(Finding::new(Reason::GlassBroken, settings.operator.object(), message));
     }
     plan
 }

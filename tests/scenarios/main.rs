@@ -119,7 +119,8 @@ fn golden(snapshot: &Snapshot, decision: &Decision, report: &Report, asked: usiz
         }
     }
     if !decision.rollouts.is_empty() {
-        writeln!(text, "  rolls: {}", decision.rollouts.join(", ")).unwrap();
+        let rolls: Vec<String> = decision.rollouts.iter().map(ToString::to_string).collect();
+        writeln!(text, "  rolls: {}", rolls.join(", ")).unwrap();
     }
     writeln!(text, "\nsets:").unwrap();
     for goal in &decision.goals {
@@ -296,6 +297,50 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
         let applied = snapshot.settings.mode == Mode::Apply && !in_the_way;
         assert!(!applied || again.questions.images.is_empty(), "{name}: {:?}", again.questions.images);
     }
+}
+
+/// Texts are for people: other words lead to the same decision, and to a report that is the same but for its words.
+#[test]
+fn rewording_a_message_changes_no_decision() {
+    let mut reworded_findings = 0;
+    for file in stories() {
+        let (snapshot, decision, _) = pass(&read(&file));
+        let mut reworded = snapshot.clone();
+        let remembered = &mut reworded.remembered;
+        let findings = remembered.findings.iter_mut().chain(&mut reworded.objections);
+        for (at, finding) in findings.enumerate() {
+            finding.message = format!("other words, {at}");
+            reworded_findings += 1;
+        }
+        for condition in &mut remembered.conditions {
+            condition.message = "other words".to_owned();
+        }
+        let name = file.display();
+        let again = decide(&reworded, Catalogue::embedded());
+        let reports = (report(&reworded, &again), report(&snapshot, &decision));
+        assert_eq!(without_words(again), without_words(decision), "{name}");
+        assert_eq!(report_without_words(reports.0), report_without_words(reports.1), "{name}");
+    }
+    assert!(reworded_findings >= 8, "{reworded_findings} findings are remembered");
+}
+
+fn without_words(mut decision: Decision) -> Decision {
+    let of_goals = decision.goals.iter_mut().flat_map(|goal| &mut goal.findings);
+    let of_versions = decision.unmakeable.iter_mut().chain(&mut decision.unknown).map(|(_, finding)| finding);
+    of_goals.chain(of_versions).chain(&mut decision.findings).for_each(|finding| finding.message.clear());
+    decision
+}
+
+fn report_without_words(mut report: Report) -> Report {
+    report.findings.iter_mut().for_each(|finding| finding.message.clear());
+    report.conditions.iter_mut().for_each(|condition| condition.message.clear());
+    report.prepared.iter_mut().for_each(|prepared| prepared.message = None);
+    report.plan.waits_for.iter_mut().for_each(String::clear);
+    for event in &mut report.events {
+        event.note.clear();
+        event.about.iter_mut().for_each(|(_, note)| note.clear());
+    }
+    report
 }
 
 /// What a person can do with a bug report: the snapshot survives being written to a file.

@@ -331,7 +331,7 @@ pub(crate) fn expand(scenario: &Scenario) -> Snapshot {
             let parts: Vec<&str> = text.split([' ', '/']).collect();
             let reference: Reference = text.rsplit(' ').next().unwrap().parse().unwrap();
             workloads.push(Workload {
-                kind: parts[0].to_owned(),
+                kind: parts[0].parse().unwrap(),
                 namespace: parts[1].to_owned(),
                 name: parts[2].to_owned(),
                 images: vec![reference.with_digest(resolved(&reference).digest).to_string()],

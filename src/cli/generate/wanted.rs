@@ -101,9 +101,7 @@ pub(super) async fn of(arguments: &Arguments, registries: &Registries) -> Result
     let mut wanted = BTreeMap::new();
     for images in said.images {
         images.image_set_name(settings.variant).map_err(|marker| {
-            Failure::new(marker.to_string())
-                .reason(Reason::PreReleaseMarker.as_str())
-                .hint(Reason::PreReleaseMarker.next_step())
+            Failure::new(marker.to_string()).reason(Reason::PreReleaseMarker).hint(Reason::PreReleaseMarker.next_step())
         })?;
         let mut exclude: BTreeSet<ImageName> = arguments.exclude.iter().cloned().collect();
         if arguments.only_required {
@@ -199,7 +197,7 @@ async fn of_image(
         None => None,
     };
     let unknown = |message: String| {
-        Failure::new(format!("{place}: {message}")).reason(Reason::OperatorVersionUnknown.as_str()).hint(
+        Failure::new(format!("{place}: {message}")).reason(Reason::OperatorVersionUnknown).hint(
             "name the version in the place of the file, or give what the operator prints: --version-file, --images-file",
         )
     };
@@ -215,7 +213,7 @@ async fn of_image(
             return Err(Failure::new(format!(
                 "{place}: {image} is tagged {tagged}, and its digest is labelled {labelled}"
             ))
-            .reason(Reason::OperatorVersionAmbiguous.as_str())
+            .reason(Reason::OperatorVersionAmbiguous)
             .hint("correct the tag or the digest; pin does both"));
         }
         (Some(release), _) | (None, Some(release)) => release,

@@ -167,7 +167,7 @@ fn operator_of(
     let taking: Vec<&OperatorImages> = candidates.iter().filter(takes).collect();
     let Some(newest) = taking.last().copied().or(candidates.last()) else {
         return Err(Failure::new(format!("{place}: no known operator looks for an ImageSet {:?}", set.name))
-            .reason(Reason::StrayImageSet.as_str())
+            .reason(Reason::StrayImageSet)
             .hint("name the operator's version with --operator-version"));
     };
     if let Some(other) = taking.iter().find(|images| list(images) != list(newest)) {
@@ -176,7 +176,7 @@ fn operator_of(
             "{place}: operators {one} and {other} look for {:?} and mean other images",
             set.name
         ))
-        .reason(Reason::OperatorVersionAmbiguous.as_str())
+        .reason(Reason::OperatorVersionAmbiguous)
         .hint("name the operator's version with --operator-version"));
     }
     Ok(newest.clone())

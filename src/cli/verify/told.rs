@@ -90,7 +90,7 @@ struct Set<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct One<'a> {
-    reason: &'static str,
+    reason: Reason,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,7 +116,7 @@ pub(super) fn json(verified: &[Verified]) -> Result<Answer, Failure> {
                 .mismatches
                 .iter()
                 .map(|mismatch| One {
-                    reason: mismatch.reason.as_str(),
+                    reason: mismatch.reason,
                     image: mismatch.image.as_deref(),
                     line: one.set.file.is_some().then(|| one.line(mismatch)),
                     message: &mismatch.message,

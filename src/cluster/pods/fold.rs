@@ -10,6 +10,7 @@ use kube::runtime::watcher::Event;
 
 use super::slim::SlimPod;
 use crate::model::digest::Digest;
+use crate::model::object_ref::ObjectRef;
 use crate::model::pods::{FailingImage, PullFailureKind, RunningImage, SeenPod, SeenPods};
 use crate::model::read::{Read, ReadFailure};
 use crate::rules::explain::kubelet_messages::gist;
@@ -17,7 +18,7 @@ use crate::rules::explain::kubelet_messages::gist;
 /// What a pod says, without words.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {
-    workload: String,
+    workload: ObjectRef,
     running: Vec<(String, Option<Digest>)>,
     /// Without a kind where the kubelet does not say why.
     failing: Vec<(String, Option<PullFailureKind>)>,
@@ -33,7 +34,7 @@ impl Shape {
     /// About what it takes.
     fn bytes(&self) -> usize {
         let images = self.running.iter().map(|(image, _)| image).chain(self.failing.iter().map(|(image, _)| image));
-        128 + self.workload.len() + images.map(|image| 64 + image.len()).sum::<usize>()
+        128 + self.workload.name().len() + images.map(|image| 64 + image.len()).sum::<usize>()
     }
 }
 
@@ -91,7 +92,7 @@ struct Namespace {
 }
 
 /// Workload, image and why.
-type Failure = (String, String, Option<PullFailureKind>);
+type Failure = (ObjectRef, String, Option<PullFailureKind>);
 
 /// All of it.
 pub struct Fold {
@@ -196,8 +197,8 @@ impl Fold {
         if let Some(failure) = failures.min_by_key(|failure| !failure.forbidden) {
             return Read::Failed(failure.clone());
         }
-        let mut running: BTreeMap<(&str, &str, Option<Digest>), u32> = BTreeMap::new();
-        let mut failing: BTreeMap<(&str, &str, Option<PullFailureKind>), u32> = BTreeMap::new();
+        let mut running: BTreeMap<(&ObjectRef, &str, Option<Digest>), u32> = BTreeMap::new();
+        let mut failing: BTreeMap<(&ObjectRef, &str, Option<PullFailureKind>), u32> = BTreeMap::new();
         for (shape, pods) in self.namespaces.values().flat_map(|one| &one.pods.shapes) {
             for (image, digest) in &shape.running {
                 *running.entry((&shape.workload, image, *digest)).or_default() += count(*pods);
@@ -207,7 +208,7 @@ impl Fold {
             }
         }
         let running = running.into_iter().map(|((workload, image, digest), pods)| RunningImage {
-            workload: workload.to_owned(),
+            workload: workload.clone(),
             image: image.to_owned(),
             digest,
             pods,
@@ -216,21 +217,22 @@ impl Fold {
     }
 
     /// Pods that only say that they wait are counted with those of the same image that say why, if there are any.
-    fn failing(&self, mut failing: BTreeMap<(&str, &str, Option<PullFailureKind>), u32>) -> Vec<FailingImage> {
+    fn failing(&self, mut failing: BTreeMap<(&ObjectRef, &str, Option<PullFailureKind>), u32>) -> Vec<FailingImage> {
         let silent: Vec<_> = failing.keys().filter(|key| key.2.is_none()).copied().collect();
         for (workload, image, _) in silent {
-            let of_it =
-                |key: &&(&str, &str, Option<PullFailureKind>)| key.0 == workload && key.1 == image && key.2.is_some();
+            let of_it = |key: &&(&ObjectRef, &str, Option<PullFailureKind>)| {
+                key.0 == workload && key.1 == image && key.2.is_some()
+            };
             let Some(one) = failing.keys().find(of_it).copied() else { continue };
             let pods = failing.remove(&(workload, image, None)).unwrap_or_default();
             *failing.entry(one).or_default() += pods;
         }
         let told = failing.into_iter().map(|((workload, image, kind), pods)| FailingImage {
-            workload: workload.to_owned(),
+            workload: workload.clone(),
             image: image.to_owned(),
             kind: kind.unwrap_or(PullFailureKind::Other),
             pods,
-            message: self.messages.get(&(workload.to_owned(), image.to_owned(), kind)).cloned().unwrap_or_default(),
+            message: self.messages.get(&(workload.clone(), image.to_owned(), kind)).cloned().unwrap_or_default(),
         });
         told.collect()
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use crate::model::digest::Digest;
 use crate::model::foreign_text;
 use crate::model::foreign_text::escaped;
+use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::pods::{Failing, SeenPod};
 use crate::model::reference::Reference;
 use crate::rules::explain::kubelet_messages::{classify, repository_digest, says_why};
@@ -134,7 +135,7 @@ impl ContainerStatus {
 impl SlimPod {
     /// What it says of its images.
     pub fn seen(&self) -> SeenPod {
-        let mut seen = SeenPod { workload: self.workload(), ..SeenPod::default() };
+        let mut seen = SeenPod { workload: self.workload(), running: Vec::new(), failing: Vec::new() };
         // What has ended for good says nothing of what runs.
         if matches!(self.status.phase.as_str(), "Succeeded" | "Failed") {
             return seen;
@@ -158,19 +159,19 @@ impl SlimPod {
         seen
     }
 
-    /// `DaemonSet namespace/name`; the Deployment behind a ReplicaSet is told by the hash at the end of its name.
-    fn workload(&self) -> String {
-        let namespace = self.namespace().unwrap_or_default();
-        let workload = match self.metadata.owner_references.iter().flatten().next() {
+    /// The owner; the Deployment behind a ReplicaSet is told by the hash at the end of its name. Nobody checks the kinds and
+    /// names of owners: what is no kind becomes `Owner`.
+    fn workload(&self) -> ObjectRef {
+        let object =
+            |kind, name: &str| ObjectRef::namespaced(kind, &self.namespace().unwrap_or_default(), &escaped(name));
+        match self.metadata.owner_references.iter().flatten().next() {
             Some(owner) if owner.kind == "ReplicaSet" => {
                 let deployment = owner.name.rsplit_once('-').map_or(owner.name.as_str(), |(name, _)| name);
-                format!("Deployment {namespace}/{deployment}")
+                object(Kind::Deployment, deployment)
             }
-            Some(owner) => format!("{} {namespace}/{}", owner.kind, owner.name),
-            None => format!("Pod {namespace}/{}", self.name_any()),
-        };
-        // Nobody checks the names of owners.
-        escaped(&workload)
+            Some(owner) => object(owner.kind.parse().unwrap_or_else(|_| Kind::Other("Owner".into())), &owner.name),
+            None => object(Kind::Pod, &self.name_any()),
+        }
     }
 }
 
@@ -200,11 +201,14 @@ mod tests {
     #[test]
     fn a_workload_is_the_one_that_people_know() {
         let owned = |kind: &str, name: &str| pod(json!({ "kind": kind, "name": name, "controller": true }), json!({}));
-        assert_eq!(owned("DaemonSet", "calico-node").workload, "DaemonSet calico-system/calico-node");
-        assert_eq!(owned("ReplicaSet", "calico-typha-5d8f").workload, "Deployment calico-system/calico-typha");
-        assert_eq!(owned("Job", "certgen").workload, "Job calico-system/certgen");
+        assert_eq!(owned("DaemonSet", "calico-node").workload.to_string(), "DaemonSet calico-system/calico-node");
+        assert_eq!(
+            owned("ReplicaSet", "calico-typha-5d8f").workload.to_string(),
+            "Deployment calico-system/calico-typha"
+        );
+        assert_eq!(owned("Job", "certgen").workload.to_string(), "Job calico-system/certgen");
         let none = pod(json!({ "kind": "Node", "name": "n", "controller": false }), json!({}));
-        assert_eq!(none.workload, "Pod calico-system/calico-node-x");
+        assert_eq!(none.workload.to_string(), "Pod calico-system/calico-node-x");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Sets that make an operator stop because its own is not there: now, or when the operator that is to run takes over.
 
 use crate::model::decision::{GoalState, Purpose};
-use crate::model::finding::Finding;
+use crate::model::finding::{Evidence, Finding};
 use crate::model::listed::{NAMED, listed};
+use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::release::{Release, Variant};
 use crate::model::stored_image_set::StoredImageSet;
@@ -16,8 +17,8 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     let now = in_the_way(view, first).into_iter().map(|set| {
         let message =
             format!("operator {} stops reconciling: it wants {} and finds this one only", first.release(), first.name);
-        Finding::new(Reason::BlockingImageSet, format!("ImageSet {}", set.name), message)
-            .with_evidence(set.name.clone(), first.name.to_string())
+        Finding::new(Reason::BlockingImageSet, ObjectRef::image_set(&set.name), message)
+            .with_evidence(Evidence::words(set.name.clone(), first.name.to_string()))
     });
     now.chain(will_block(view)).collect()
 }
@@ -36,7 +37,8 @@ fn will_block(view: &View<'_>) -> Option<Finding> {
     let names = listed(&names, NAMED);
     let message = format!("operator {} is to run and will stop: it wants this set and finds {names}", target.release());
     Some(
-        Finding::new(Reason::ImageSetWillBlock, target.object(), message).with_evidence(names, target.name.to_string()),
+        Finding::new(Reason::ImageSetWillBlock, target.object(), message)
+            .with_evidence(Evidence::words(names, target.name.to_string())),
     )
 }
 

@@ -1,7 +1,8 @@
 //! FIPS clusters that are pinned to the normal images, and the other way round: the operator says nothing, and the wrong images
 //! run (facts). Told by what a set was made for, and by what the tags of both modes resolve to.
 
-use crate::model::finding::Finding;
+use crate::model::digest::Digest;
+use crate::model::finding::{Evidence, Finding};
 use crate::model::listed::{NAMED, listed};
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
@@ -26,24 +27,24 @@ pub(super) fn made_for_other(view: &View<'_>, look: &Look) -> Option<Finding> {
     if !differ || !view.builds.record_names(origin.operator, &other).contains(&origin.record) {
         return None;
     }
-    Some(finding(view, look, "it was made for the other mode"))
+    Some(finding(view, look, "it was made for the other mode", &[]))
 }
 
 /// What is pinned is what the tag of the other mode resolves to.
 fn pinned_other(view: &View<'_>, look: &Look) -> Option<Finding> {
     let checked = checked(view, look);
     let other = checked.iter().filter(|one| matches!(one.standing, Standing::OtherFipsMode));
-    let references: Vec<Reference> = other.map(|one| one.reference.clone()).collect();
+    let (references, digests): (Vec<&Reference>, Vec<Digest>) = other.map(|one| (one.reference, one.pinned)).unzip();
     if references.is_empty() {
         return None;
     }
-    Some(finding(view, look, &format!("it does not pin {}", listed(&references, NAMED))))
+    Some(finding(view, look, &format!("it does not pin {}", listed(&references, NAMED)), &digests))
 }
 
-fn finding(view: &View<'_>, look: &Look, message: &str) -> Finding {
+fn finding(view: &View<'_>, look: &Look, message: &str, digests: &[Digest]) -> Finding {
     let images = |fips: bool| if fips { "FIPS images" } else { "normal images" };
     let fips = view.installation.fips;
     let mode = if fips { "Enabled" } else { "Disabled" };
     let message = format!("fipsMode is {mode} and the set pins the {}: {message}", images(!fips));
-    Finding::new(Reason::FipsMismatch, look.object(), message).with_evidence(images(!fips), images(fips))
+    Finding::new(Reason::FipsMismatch, look.object(), message).with_evidence(Evidence::fips_mode(fips, digests))
 }

@@ -1,6 +1,7 @@
 //! The Installation against what the first set was made from.
 
-use crate::model::finding::Finding;
+use crate::model::finding::{Evidence, Finding};
+use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::settings::InstallationSettings;
 use crate::rules::checks::view::View;
@@ -19,7 +20,8 @@ fn differs(policy: &InstallationSettings, installation: &InstallationSettings) -
     differs.then(|| {
         let (have, want) = (told(installation), told(policy));
         let message = format!("it says {have}; spec.installation says {want}");
-        Finding::new(Reason::InstallationDiffers, "Installation default", message).with_evidence(have, want)
+        Finding::new(Reason::InstallationDiffers, ObjectRef::installation(), message)
+            .with_evidence(Evidence::words(have, want))
     })
 }
 

@@ -3,10 +3,11 @@
 
 use crate::model::decision::OperatorKnowledge;
 use crate::model::feature::Feature;
-use crate::model::finding::Finding;
+use crate::model::finding::{Evidence, Finding};
 use crate::model::foreign_text::escaped;
 use crate::model::image_name::ImageName;
 use crate::model::listed::{NAMED, listed};
+use crate::model::object_ref::ObjectRef;
 use crate::model::pods::SeenPods;
 use crate::model::reason::Reason;
 use crate::model::release::{Release, Variant};
@@ -60,7 +61,7 @@ impl Around<'_> {
         let degraded = status.degraded.as_ref()?;
         let words = Words::of(&degraded.reason, &degraded.message);
         let cause = words.cause();
-        let object = format!("TigeraStatus {}", status.name);
+        let object = ObjectRef::tigera_status(&status.name);
         let finding = |message: String| Finding::new(cause, object.clone(), message);
         Some(match cause {
             Reason::ExactImageSetMissing => {
@@ -72,19 +73,19 @@ impl Around<'_> {
                 let there: Vec<&str> = self.sets.iter().map(|set| set.name.as_str()).collect();
                 let there = if there.is_empty() { "none now".to_owned() } else { listed(&there, NAMED) };
                 let message = format!("the operator wants {wanted} and finds {there}{}", self.why_missing());
-                finding(message).with_evidence(there, wanted)
+                finding(message).with_evidence(Evidence::words(there, wanted))
             }
             Reason::UnexpectedImages => {
                 let names: Vec<&ImageName> = words.unexpected.iter().collect();
                 let message =
                     format!("entries that this operator does not know: {}{}", listed(&names, NAMED), why(&names));
-                finding(message).with_evidence(listed(&names, NAMED), "no such entry")
+                finding(message).with_evidence(Evidence::words(listed(&names, NAMED), "no such entry"))
             }
             Reason::ImagesNotListed => {
                 let names: Vec<&ImageName> = words.missing.iter().collect();
                 let message =
                     format!("entries that it needs are missing: {}{}", listed(&names, NAMED), self.needed_for(&names));
-                finding(message).with_evidence("no entry", listed(&names, NAMED))
+                finding(message).with_evidence(Evidence::words("no entry", listed(&names, NAMED)))
             }
             Reason::DigestsMalformed => {
                 let entries: Vec<String> = words.bad_digests.iter().map(|entry| escaped(entry)).collect();

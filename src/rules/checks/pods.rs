@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::model::digest::Digest;
-use crate::model::finding::Finding;
+use crate::model::finding::{Evidence, Finding};
 use crate::model::listed::{NAMED, listed};
+use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::resolved_image::Content;
@@ -26,15 +27,15 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
             (Some(runs), Some(_)) => {
                 let message = format!("pods run {} where the template pins {}", runs.short(), template.short());
                 let finding = Finding::new(Reason::PodsRunOther, one.workload.clone(), message);
-                findings.push(finding.with_evidence(runs.short(), pinned.short()));
+                findings.push(finding.with_evidence(Evidence::digest(&runs, &pinned)));
             }
             // A runtime may name the manifest for its platform, and nobody knows which the index lists.
             (_, None) | (None, _) => {
-                unknown.insert(one.workload.as_str());
+                unknown.insert(&one.workload);
             }
         }
     }
-    let unknown: Vec<&str> = unknown.into_iter().collect();
+    let unknown: Vec<&ObjectRef> = unknown.into_iter().collect();
     findings.extend((!unknown.is_empty()).then(|| {
         let message = format!("what runs cannot be compared in {}", listed(&unknown, NAMED));
         Finding::new(Reason::PodDigestsUnknown, look.object(), message)

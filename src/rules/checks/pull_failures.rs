@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::digest::Digest;
-use crate::model::finding::Finding;
+use crate::model::finding::{Evidence, Finding};
 use crate::model::foreign_text::escaped;
 use crate::model::image_name::ImageName;
 use crate::model::listed::{NAMED, listed};
+use crate::model::object_ref::ObjectRef;
 use crate::model::pods::{FailingImage, PullFailureKind, SeenPods};
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
@@ -38,7 +39,7 @@ fn findings(
     sets: &[StoredImageSet],
     entry_of: impl Fn(&str) -> Option<ImageName>,
 ) -> Vec<Finding> {
-    let mut causes: BTreeMap<(&str, PullFailureKind), Vec<&FailingImage>> = BTreeMap::new();
+    let mut causes: BTreeMap<(&ObjectRef, PullFailureKind), Vec<&FailingImage>> = BTreeMap::new();
     for one in &pods.failing {
         causes.entry((&one.workload, one.kind)).or_default().push(one);
     }
@@ -62,9 +63,9 @@ fn findings(
             (cause, None) => cause.unwrap_or("the kubelet does not say why").to_owned(),
         };
         let message = format!("{pods} cannot {verb} {}: {why}", listed(&named, NAMED));
-        let finding = Finding::new(reason(kind), workload, message);
+        let finding = Finding::new(reason(kind), workload.clone(), message);
         match evidence {
-            Some((have, want)) => finding.with_evidence(have.short(), want.short()),
+            Some((have, want)) => finding.with_evidence(Evidence::digest(&have, &want)),
             None => finding,
         }
     });

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::digest::Digest;
-use crate::model::finding::Finding;
+use crate::model::digest::{Digest, ShortDigest};
+use crate::model::finding::{Evidence, Finding};
 use crate::model::image_name::ImageName;
 use crate::model::listed::{NAMED, listed};
 use crate::model::lookups::Answer;
@@ -156,10 +156,10 @@ pub(super) fn gathered(
         let checked = checked(view, look);
         let such: Vec<&Checked<'_>> = checked.iter().filter(|one| such(&one.standing)).collect();
         let references: Vec<&Reference> = such.iter().map(|one| one.reference).collect();
-        let found = such.first().map(|first| {
+        let found = (!such.is_empty()).then(|| {
             let are = if references.len() == 1 { "is" } else { "are" };
-            let told = Finding::new(reason, look.object(), format!("{} {are} {what}", listed(&references, NAMED)));
-            if references.len() == 1 { told.with_evidence("nothing", first.pinned.short()) } else { told }
+            Finding::new(reason, look.object(), format!("{} {are} {what}", listed(&references, NAMED)))
+                .with_evidence(Evidence::gone(such.iter().map(|one| &one.pinned)))
         });
         found.into_iter().chain(remembered(view, look, &[reason])).collect::<Vec<_>>()
     };
@@ -171,20 +171,20 @@ pub(super) fn remembered(view: &View<'_>, look: &Look, reasons: &[Reason]) -> Ve
     if view.snapshot.recheck_due || !look.comparable {
         return Vec::new();
     }
+    let pinned: BTreeSet<ShortDigest> = look.content.values().map(Digest::short).collect();
+    let (object, settings) = (look.object(), &view.snapshot.settings);
+    let still = |evidence: &Evidence| match evidence {
+        Evidence::Digest { expected, .. } => settings.tag_moved == TagMoved::Hold && pinned.contains(expected),
+        Evidence::Gone { expected } => expected.iter().any(|digest| pinned.contains(digest)),
+        Evidence::FipsMode { expected, observed } => {
+            *expected == view.installation.fips && observed.iter().any(|digest| pinned.contains(digest))
+        }
+        Evidence::Words { .. } => false,
+    };
     let holds = |finding: &&Finding| {
-        let pinned =
-            look.content.iter().filter_map(|(name, digest)| Some((look.references.get(name)?.to_string(), digest)));
-        let mut about = pinned.filter(|(reference, _)| finding.message.contains(reference));
-        let own = finding.object == look.object();
-        reasons.contains(&finding.reason)
-            && match finding.reason {
-                Reason::TagMoved => {
-                    let still = view.snapshot.settings.tag_moved == TagMoved::Hold;
-                    still && own && about.any(|(_, digest)| finding.message.contains(&digest.short()))
-                }
-                Reason::RecheckFailed => about.next().is_some(),
-                _ => own && about.next().is_some(),
-            }
+        let of_set = || finding.subject == object && finding.evidence.as_ref().is_some_and(still);
+        // A registry that could not be asked is not of one set.
+        reasons.contains(&finding.reason) && (finding.reason == Reason::RecheckFailed || of_set())
     };
     view.snapshot.remembered.findings.iter().filter(holds).cloned().collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::decision::GoalState;
 use crate::model::feature::Feature;
-use crate::model::finding::Finding;
+use crate::model::finding::{Evidence, Finding};
 use crate::model::image_name::ImageName;
 use crate::model::listed::{NAMED, listed};
 use crate::model::reason::Reason;
@@ -36,7 +36,10 @@ fn missing_now(view: &View<'_>, look: &Look) -> Option<Finding> {
     let names = listed(&missing, NAMED);
     let message =
         format!("operator {} insists on {names}{}, and it is not listed", look.release(), because_of(&missing));
-    Some(Finding::new(Reason::RequiredImageMissing, look.object(), message).with_evidence("no entry", names))
+    Some(
+        Finding::new(Reason::RequiredImageMissing, look.object(), message)
+            .with_evidence(Evidence::words("no entry", names)),
+    )
 }
 
 fn because_of(missing: &[&ImageName]) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::model::decision::GoalState;
 use crate::model::digest::Digest;
-use crate::model::finding::Finding;
+use crate::model::finding::{Evidence, Finding};
 use crate::model::image_name::ImageName;
 use crate::model::listed::{NAMED, listed};
 use crate::model::reason::Reason;
@@ -37,7 +37,7 @@ fn of_set(view: &View<'_>, look: &Look) -> Option<Finding> {
         format!("other entries are wanted: {}", listed(&differing(&entries, &look.content), NAMED))
     };
     let finding = Finding::new(Reason::ImageSetOutdated, look.object(), message);
-    Some(if look.content.is_empty() { finding } else { finding.with_evidence(have, want) })
+    Some(if look.content.is_empty() { finding } else { finding.with_evidence(Evidence::words(have, want)) })
 }
 
 /// Names that are in one of them only, or with another digest, as a diff has them.

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::finding::Finding;
+use crate::model::finding::{Evidence, Finding};
+use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::release::Release;
 use crate::rules::checks::blocking_set::stops_at;
@@ -36,8 +37,8 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
             first.release(),
             first.name
         );
-        Finding::new(Reason::StrayImageSet, format!("ImageSet {name}"), message)
-            .with_evidence(name, first.name.to_string())
+        Finding::new(Reason::StrayImageSet, ObjectRef::image_set(name), message)
+            .with_evidence(Evidence::words(name, first.name.to_string()))
     });
     told.collect()
 }

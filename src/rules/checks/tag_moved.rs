@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::finding::Finding;
 use crate::model::reason::Reason;
+use crate::model::subject::Subject;
 use crate::rules::checks::recheck::{Checked, Standing, checked, remembered};
 use crate::rules::checks::view::{Look, View};
 use crate::rules::image_set::tag_moved::finding;
@@ -31,5 +32,5 @@ fn failed(checked: &[Checked<'_>]) -> Vec<Finding> {
         }
     }
     let told = failures.into_iter();
-    told.map(|(registry, words)| Finding::new(Reason::RecheckFailed, format!("registry {registry}"), words)).collect()
+    told.map(|(registry, words)| Finding::new(Reason::RecheckFailed, Subject::registry(registry), words)).collect()
 }

@@ -20,8 +20,8 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     let told = workloads.iter().filter(|workload| settled || was_told(view, workload)).filter_map(|workload| {
         let unpinned = pulled.unpinned(workload)?;
         let message = format!("its template has {}; the set pins {}", unpinned.image.short(), unpinned.pinned.short());
-        let finding = Finding::new(Reason::WorkloadNotPinned, workload.to_string(), message);
-        Some(finding.with_evidence(unpinned.has(), unpinned.pinned.short()))
+        let finding = Finding::new(Reason::WorkloadNotPinned, workload.object(), message);
+        Some(finding.with_evidence(unpinned.evidence()))
     });
     told.collect()
 }
@@ -52,8 +52,8 @@ fn settles_at(view: &View<'_>) -> Option<Timestamp> {
 
 /// What was drift a moment ago still is.
 fn was_told(view: &View<'_>, workload: &Workload) -> bool {
-    let object = workload.to_string();
-    let told = |finding: &Finding| finding.reason == Reason::WorkloadNotPinned && finding.object == object;
+    let object = workload.object();
+    let told = |finding: &Finding| finding.reason == Reason::WorkloadNotPinned && finding.subject == object;
     view.snapshot.remembered.findings.iter().any(told)
 }
 

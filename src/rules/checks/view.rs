@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::decision::{GoalState, OperatorKnowledge, Purpose};
 use crate::model::digest::Digest;
 use crate::model::image_name::ImageName;
+use crate::model::object_ref::ObjectRef;
 use crate::model::operator_images::OperatorImages;
 use crate::model::record::RecordKey;
 use crate::model::reference::Reference;
@@ -44,8 +45,8 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    pub(crate) fn object(&self) -> String {
-        format!("ImageSet {}", self.name)
+    pub(crate) fn object(&self) -> ObjectRef {
+        ObjectRef::image_set(self.name.as_str())
     }
 
     pub(crate) fn release(&self) -> Release {

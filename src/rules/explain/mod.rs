@@ -10,6 +10,8 @@ use crate::model::reason::Reason;
 pub struct Row {
     /// The reason under which it is told.
     pub reason: Reason,
+    /// The entry that it is about, where it is about one.
+    pub entry: Option<&'static str>,
     /// What is seen, and where.
     pub seen: &'static str,
     /// Why.
@@ -19,7 +21,11 @@ pub struct Row {
 }
 
 const fn row(reason: Reason, seen: &'static str, cause: &'static str, fix: &'static str) -> Row {
-    Row { reason, seen, cause, fix }
+    Row { reason, entry: None, seen, cause, fix }
+}
+
+const fn row_of(entry: &'static str, seen: &'static str, cause: &'static str, fix: &'static str) -> Row {
+    Row { entry: Some(entry), ..row(Reason::UnexpectedImages, seen, cause, fix) }
 }
 
 /// The explain table.
@@ -36,14 +42,14 @@ pub const TABLE: [Row; 16] = [
         "calico is still rolling out; or the only sets have a name that this operator does not look for",
         "wait until TigeraStatus `calico` is Available; correct the name",
     ),
-    row(
-        Reason::UnexpectedImages,
+    row_of(
+        "tigera/operator",
         "`unexpected images: tigera/operator`",
         "operators from v1.36 on refuse that entry; the documented script still adds it",
         "drop the entry",
     ),
-    row(
-        Reason::UnexpectedImages,
+    row_of(
+        "tigera/key-cert-provisioner",
         "`unexpected images: tigera/key-cert-provisioner`",
         "from v1.34 on the image is `calico/key-cert-provisioner`",
         "rename the entry",

@@ -8,11 +8,12 @@ use jiff::Timestamp;
 
 use crate::model::digest::Digest;
 use crate::model::feature::Feature;
-use crate::model::finding::Finding;
+use crate::model::finding::{Evidence, Finding};
 use crate::model::image_name::ImageName;
 use crate::model::image_set::CompleteImageSet;
 use crate::model::listed::{NAMED, listed};
 use crate::model::lookups::Answer;
+use crate::model::object_ref::ObjectRef;
 use crate::model::operator_images::OperatorImages;
 use crate::model::platform::Platform;
 use crate::model::reason::Reason;
@@ -24,6 +25,7 @@ use crate::model::resolved_image::{Content, Coverage, Presence, ResolvedImage};
 use crate::model::settings::{InstallationSettings, OnMissing, TagMoved};
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
+use crate::model::subject::Subject;
 
 /// A set that could be built, with what it was built from.
 #[derive(Debug)]
@@ -302,7 +304,7 @@ impl Recipe<'_> {
         let by = if self.record_in_doubt { "the registry serves" } else { "the set pins" };
         let message = format!("{} has other digests than {by}: {}", self.key.name(), listed(&references, NAMED));
         let finding = Finding::new(Reason::RecordEdited, self.object(), message);
-        Some(finding.with_evidence(first.recorded.short(), first.used.short()))
+        Some(finding.with_evidence(Evidence::digest(&first.recorded, &first.used)))
     }
 
     fn empty_record(&self) -> Record {
@@ -498,8 +500,8 @@ impl Recipe<'_> {
         unsuitable
     }
 
-    fn object(&self) -> String {
-        format!("ImageSet {}", self.name)
+    fn object(&self) -> ObjectRef {
+        ObjectRef::image_set(self.name.as_str())
     }
 }
 
@@ -526,7 +528,7 @@ impl Troubles {
         if failure.reference.is_some() {
             group.push(failure.summary());
         } else if group.is_empty() {
-            self.other.push(Finding::new(reason, format!("registry {}", failure.registry), failure.summary()));
+            self.other.push(Finding::new(reason, Subject::registry(&failure.registry), failure.summary()));
         }
     }
 
@@ -541,7 +543,7 @@ impl Troubles {
         self.uncovered.extend(image.lacks(reference, &platforms.iter().collect::<Vec<_>>()));
     }
 
-    fn into_findings(self, object: &str) -> Vec<Finding> {
+    fn into_findings(self, object: &ObjectRef) -> Vec<Finding> {
         let mut findings = self.other;
         for ((reason, registry), failures) in self.failures {
             let Some(words) = failures.first() else { continue };
@@ -549,14 +551,14 @@ impl Troubles {
                 1 => words.clone(),
                 count => format!("{count} images cannot be resolved; {words}"),
             };
-            findings.push(Finding::new(reason, format!("registry {registry}"), message));
+            findings.push(Finding::new(reason, Subject::registry(&registry), message));
         }
         // What the operator insists on comes first.
         for (required, references) in self.missing.into_iter().rev() {
             let need = if required { "the operator insists on" } else { "nothing in the cluster needs" };
             let at = if self.missing_at.is_empty() { String::new() } else { format!(" {}", self.missing_at) };
             let message = format!("the registry{at} does not have {}, which {need}", listed(&references, NAMED));
-            findings.push(Finding::new(Reason::ImageMissing, object, message));
+            findings.push(Finding::new(Reason::ImageMissing, object.clone(), message));
         }
         if !self.uncovered.is_empty() {
             let more = self.uncovered.len().saturating_sub(NAMED);
@@ -564,7 +566,7 @@ impl Troubles {
             if more > 0 {
                 message.push_str(&format!("; and {more} more"));
             }
-            findings.push(Finding::new(Reason::PlatformMissing, object, message));
+            findings.push(Finding::new(Reason::PlatformMissing, object.clone(), message));
         }
         findings
     }

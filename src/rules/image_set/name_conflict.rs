@@ -13,6 +13,7 @@ use crate::model::finding::Finding;
 use crate::model::image_name::ImageName;
 use crate::model::image_set::CompleteImageSet;
 use crate::model::listed::listed;
+use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::release::Release;
 use crate::rules::image_set::assemble::{Assembled, Recipe};
@@ -93,7 +94,7 @@ pub(crate) fn share(assembled: Assembled, claim: &Claim, recipe: &Recipe<'_>) ->
 }
 
 fn told(mut worked: Worked, reason: Reason, set: &CompleteImageSet, message: String) -> Worked {
-    worked.findings.push(Finding::new(reason, format!("ImageSet {}", set.name()), message));
+    worked.findings.push(Finding::new(reason, ObjectRef::image_set(set.name().as_str()), message));
     worked
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::finding::Finding;
+use crate::model::finding::{Evidence, Finding};
 use crate::model::image_set::CompleteImageSet;
 use crate::model::listed::{NAMED, listed};
+use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::stored_image_set::StoredImageSet;
 
@@ -13,24 +14,23 @@ pub(in crate::rules) fn finding(stored: &StoredImageSet, set: &CompleteImageSet)
     let have: BTreeMap<&str, &str> =
         stored.images.iter().map(|entry| (entry.image.as_str(), entry.digest.as_str())).collect();
     let wanted: BTreeMap<&str, String> =
-        set.entries().iter().map(|(name, digest)| (name.as_str(), digest.short())).collect();
+        set.entries().iter().map(|(name, digest)| (name.as_str(), digest.short().to_string())).collect();
     let full: BTreeMap<&str, String> =
         set.entries().iter().map(|(name, digest)| (name.as_str(), digest.to_string())).collect();
     let names: BTreeSet<&str> = have.keys().chain(wanted.keys()).copied().collect();
     let differing: Vec<&str> =
         names.into_iter().filter(|name| have.get(name).copied() != full.get(name).map(String::as_str)).collect();
     let by = stored.manager.as_deref().unwrap_or("somebody else");
-    let object = format!("ImageSet {}", set.name());
+    let object = ObjectRef::image_set(set.name().as_str());
     let what = if differing.is_empty() { "its annotations or order".to_owned() } else { listed(&differing, NAMED) };
     let finding =
         Finding::new(Reason::ImageSetEdited, object, format!("{by} changed {what}: it is not what is recorded"));
     let Some(first) = differing.first() else { return finding };
     let cut = |digest: &str| {
-        digest
-            .parse()
-            .map_or_else(|_| digest.chars().take(19).collect(), |digest: crate::model::digest::Digest| digest.short())
+        let short = digest.parse().map(|digest: crate::model::digest::Digest| digest.short().to_string());
+        short.unwrap_or_else(|_| digest.chars().take(19).collect())
     };
     let have = have.get(first).map_or_else(|| "no entry".to_owned(), |digest| cut(digest));
     let want = wanted.get(first).cloned().unwrap_or_else(|| "no entry".to_owned());
-    finding.with_evidence(format!("{first} {have}"), format!("{first} {want}"))
+    finding.with_evidence(Evidence::words(format!("{first} {have}"), format!("{first} {want}")))
 }

@@ -9,6 +9,7 @@ use crate::model::digest::Digest;
 use crate::model::finding::Finding;
 use crate::model::image_name::ImageName;
 use crate::model::image_set::{CompleteImageSet, content_digest};
+use crate::model::object_ref::ObjectRef;
 use crate::model::read::Read;
 use crate::model::reason::Reason;
 use crate::model::record::{Record, RecordKey, Refused};
@@ -28,7 +29,7 @@ pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
     let entries = Some(set.entries().clone());
     let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
     let mut findings = warnings;
-    let object = format!("ImageSet {}", set.name());
+    let object = ObjectRef::image_set(set.name().as_str());
     let (precondition, motive) = match existing {
         None => (Precondition::Absent, Motive::Create),
         Some(stored) => {

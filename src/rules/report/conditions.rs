@@ -46,7 +46,7 @@ pub(crate) fn all(facts: &Facts<'_>) -> Vec<Condition> {
     let condition = |(r#type, (status, reason, message)): (ConditionType, Answer)| Condition {
         r#type,
         status,
-        reason: reason.as_str().to_owned(),
+        reason,
         message: line(&message, LONGEST_MESSAGE),
     };
     answers.into_iter().map(condition).collect()
@@ -232,13 +232,12 @@ impl Facts<'_> {
         match self.prepared.iter().find(|prepared| self.is_named(prepared) && !done(prepared)) {
             Some(prepared) => {
                 let message = prepared.message.as_deref().unwrap_or("it is not stored yet");
-                let unmakeable =
-                    self.decision.unmakeable.iter().any(|(version, _)| version.to_string() == prepared.version);
+                let unmakeable = self.decision.unmakeable.iter().any(|(version, _)| *version == prepared.version);
                 if unmakeable {
                     return (Status::False, Reason::PreReleaseMarker, message.to_owned());
                 }
                 let mut unknown = self.decision.unknown.iter();
-                if let Some((_, finding)) = unknown.find(|(version, _)| version.to_string() == prepared.version) {
+                if let Some((_, finding)) = unknown.find(|(version, _)| *version == prepared.version) {
                     let needs =
                         if finding.reason.is_of_inspection() { Reason::NeedsInspection } else { Reason::NotPrepared };
                     return (Status::False, needs, message.to_owned());
@@ -260,7 +259,7 @@ impl Facts<'_> {
                     return (Status::True, waits.reason, waits.sentence());
                 }
                 let asked_for = self.prepared.iter().filter(|prepared| self.is_named(prepared));
-                let versions: Vec<&str> = asked_for.map(|prepared| prepared.version.as_str()).collect();
+                let versions: Vec<String> = asked_for.map(|prepared| prepared.version.to_string()).collect();
                 (Status::True, Reason::AllVersionsPrepared, versions.join(", "))
             }
         }
@@ -270,12 +269,9 @@ impl Facts<'_> {
         if self.decision.blind {
             let before = &self.snapshot.remembered.conditions;
             let before = before.iter().find(|condition| condition.r#type == ConditionType::Adopted);
-            let known = |before: &Condition| {
-                let reason = Reason::ALL.iter().find(|reason| reason.as_str() == before.reason)?;
-                Some((before.status, *reason, before.message.clone()))
-            };
+            let known = |before: &Condition| (before.status, before.reason, before.message.clone());
             let unknown = || (Status::Unknown, Reason::ReadFailed, Reason::ReadFailed.meaning().to_owned());
-            return before.and_then(known).unwrap_or_else(unknown);
+            return before.map_or_else(unknown, known);
         }
         if !matches!(self.snapshot.installation, Read::Known(Some(_))) {
             return (Status::Unknown, Reason::NoInstallation, Reason::NoInstallation.meaning().to_owned());
@@ -397,7 +393,7 @@ impl Facts<'_> {
 
     /// The same of what is told.
     fn is_named(&self, prepared: &PreparedReport) -> bool {
-        self.snapshot.settings.prepare.iter().any(|version| version.to_string() == prepared.version)
+        self.snapshot.settings.prepare.contains(&prepared.version)
     }
 
     /// Whether a finding is about the image of a version that only an annotation asks for.
@@ -429,7 +425,7 @@ impl Facts<'_> {
         let stores: Vec<String> = stores.map(|store| store.set.to_string()).collect();
         let rolls = match self.decision.rollouts.as_slice() {
             [] => String::new(),
-            rollouts => format!("; these roll: {}", rollouts.join(", ")),
+            rollouts => format!("; these roll: {}", listed(rollouts, usize::MAX)),
         };
         let stores = if stores.is_empty() { "nothing".to_owned() } else { stores.join(", ") };
         format!("would store {stores}{rolls}; {}", Reason::ImageSetPlanned.next_step())

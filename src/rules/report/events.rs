@@ -8,6 +8,7 @@ use crate::model::condition::Condition;
 use crate::model::decision::Decision;
 use crate::model::event::Event;
 use crate::model::finding::Finding;
+use crate::model::object_ref::ObjectRef;
 use crate::model::outcome::Outcome;
 use crate::model::reason::{Reason, Severity};
 use crate::model::report::MOST_FINDINGS;
@@ -31,7 +32,7 @@ pub(crate) fn of_pass(
     let mut events: Vec<Event> = stored_by(decision, outcome).map(|store| write_event(store, swap)).collect();
     events.extend(pruned_by(decision, outcome).map(|prune| Event {
         warning: false,
-        reason: Reason::ImageSetPruned.as_str().to_owned(),
+        reason: Reason::ImageSetPruned,
         action: "Prune",
         note: format!(
             "deleted ImageSet {}: spec.retain keeps {} previous sets",
@@ -42,7 +43,7 @@ pub(crate) fn of_pass(
     // A blind look leaves what is remembered as it is, and would tell the same again.
     events.extend(gate::glass_broken(snapshot).filter(|_| !decision.blind).map(|image| Event {
         warning: true,
-        reason: Reason::GlassBroken.as_str().to_owned(),
+        reason: Reason::GlassBroken,
         action: "Admit",
         note: format!("operator image {image} passed the gate by annotation; no ImageSet was ready for it"),
         about: Vec::new(),
@@ -54,16 +55,16 @@ pub(crate) fn of_pass(
         if was.is_some_and(|was| was.status == condition.status && was.reason == condition.reason) {
             continue;
         }
-        let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == condition.reason) else { continue };
+        let reason = condition.reason;
         // Ready, Reconciling and Stalled repeat what the others say.
         let own = reason.condition() == condition.r#type;
         // Of what is seen in the cluster each finding is told by itself.
         let warning = reason.severity() >= Severity::Warning && !condition.r#type.is_of_cluster();
-        let healed = was.is_some_and(|was| is_warning(&was.reason)) && reason.severity() == Severity::Normal;
+        let was_warning = was.is_some_and(|was| was.reason.severity() >= Severity::Warning);
+        let healed = was_warning && reason.severity() == Severity::Normal;
         if own && (warning || healed) {
             let told = if condition.message.is_empty() { reason.meaning() } else { condition.message.as_str() };
-            let (reason, note) = (condition.reason.clone(), told.to_owned());
-            events.push(Event { warning, reason, action: "Reconcile", note, about: Vec::new() });
+            events.push(Event { warning, reason, action: "Reconcile", note: told.to_owned(), about: Vec::new() });
         }
     }
     events
@@ -83,20 +84,17 @@ fn new_findings(snapshot: &Snapshot, findings: &[Finding]) -> Vec<Event> {
         let first = of_reason.next()?;
         let more = of_reason.count();
         let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-        let mut about: Vec<(String, String)> = Vec::new();
+        let mut about: Vec<(ObjectRef, String)> = Vec::new();
         for finding in new.iter().filter(|finding| finding.reason == reason) {
-            if about.len() < MOST_OBJECTS && !about.iter().any(|(object, _)| *object == finding.object) {
-                about.push((finding.object.clone(), finding.sentence()));
+            let Some(object) = finding.subject.object() else { continue };
+            if about.len() < MOST_OBJECTS && !about.iter().any(|(other, _)| other == object) {
+                about.push((object.clone(), finding.sentence()));
             }
         }
         let note = format!("{}{more}", first.sentence());
-        Some(Event { warning: true, reason: reason.as_str().to_owned(), action: "Check", note, about })
+        Some(Event { warning: true, reason, action: "Check", note, about })
     };
     reasons.into_iter().filter_map(event).collect()
-}
-
-fn is_warning(word: &str) -> bool {
-    Reason::ALL.iter().any(|reason| reason.as_str() == word && reason.severity() >= Severity::Warning)
 }
 
 fn write_event(store: &StoreImageSet, swap: Option<&Swap>) -> Event {
@@ -113,6 +111,6 @@ fn write_event(store: &StoreImageSet, swap: Option<&Swap>) -> Event {
     };
     let gap = swap.map(|swap| format!(", at most {} s after that was Ready", swap.gap_seconds)).unwrap_or_default();
     let note = format!("{did} ImageSet {set} for operator {operator}{gap}");
-    let about = vec![(format!("ImageSet {}", set.name()), note.clone())];
-    Event { warning, reason: reason.as_str().to_owned(), action, note, about }
+    let about = vec![(ObjectRef::image_set(set.name().as_str()), note.clone())];
+    Event { warning, reason, action, note, about }
 }

@@ -13,6 +13,7 @@ use crate::model::action::Motive;
 use crate::model::condition::Condition;
 use crate::model::decision::{Decision, Goal, GoalState, Purpose};
 use crate::model::finding::Finding;
+use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::outcome::Outcome;
 use crate::model::read::Read;
 use crate::model::reason::{ConditionType, Reason, Severity};
@@ -38,9 +39,10 @@ impl Report {
         findings.extend(write_finding(outcome));
         findings.retain(|finding| finding.reason.severity() > Severity::Normal);
         // An edit that was put back is history; its event tells it.
-        let stored: BTreeSet<String> =
-            stored_by(decision, outcome).map(|store| format!("ImageSet {}", store.set.name())).collect();
-        findings.retain(|finding| !(finding.reason.ends_with_the_write() && stored.contains(&finding.object)));
+        let stored: BTreeSet<ObjectRef> =
+            stored_by(decision, outcome).map(|store| ObjectRef::image_set(store.set.name().as_str())).collect();
+        let is_stored = |finding: &Finding| finding.subject.object().is_some_and(|object| stored.contains(object));
+        findings.retain(|finding| !(finding.reason.ends_with_the_write() && is_stored(finding)));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
         let current = current(snapshot, decision, &goals);
         let digests = OperatorDigests::new(snapshot);
@@ -155,10 +157,12 @@ fn write_finding(outcome: &Outcome) -> Option<Finding> {
     let failure = outcome.failure.as_ref()?;
     let reason = match failure.conflict {
         true => Reason::WriteConflict,
-        false if failure.not_managed && failure.object.starts_with("Validating") => Reason::GateNotManaged,
+        false if failure.not_managed && *failure.object.kind() == Kind::ValidatingAdmissionPolicy => {
+            Reason::GateNotManaged
+        }
         false if failure.not_managed => Reason::ObjectNotManaged,
         // The sets are written by then.
-        false if failure.object.starts_with("Job ") => Reason::InspectionNotStarted,
+        false if *failure.object.kind() == Kind::Job => Reason::InspectionNotStarted,
         false => Reason::WriteRefused,
     };
     Some(Finding::new(reason, failure.object.clone(), failure.message.clone()))
@@ -252,7 +256,7 @@ pub(crate) fn prepared(
         let known = decision.unmakeable.iter().chain(&decision.unknown);
         let unmakeable = known.into_iter().find(|(one, _)| one == version).map(|(_, why)| why.sentence());
         PreparedReport {
-            version: version.to_string(),
+            version: version.clone(),
             image_set: goal.map(|goal| goal.name.to_string()),
             images: goal.map_or(0, |goal| goal.images),
             state: goal.map(|goal| goal.state),

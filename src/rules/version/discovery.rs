@@ -12,6 +12,7 @@ use crate::model::reference::Reference;
 use crate::model::release::Release;
 use crate::model::settings::Channel;
 use crate::model::snapshot::Snapshot;
+use crate::model::subject::Subject;
 
 /// The most releases that a status remembers; the newest count.
 const MOST_REMEMBERED: usize = 16;
@@ -42,8 +43,8 @@ pub(crate) fn look(snapshot: &Snapshot, operator: &OperatorKnowledge) -> Look {
             None => look.question = Some(reference),
             Some(Answer::Pending) => {}
             Some(Answer::Failed(failure)) => {
-                let object = format!("registry {}", failure.registry);
-                look.finding = Some(Finding::new(Reason::DiscoveryFailed, object, failure.summary()));
+                let registry = Subject::registry(&failure.registry);
+                look.finding = Some(Finding::new(Reason::DiscoveryFailed, registry, failure.summary()));
             }
             Some(Answer::Known(releases)) => {
                 let newer = newest(releases, discover.channel, base.release, MOST_REMEMBERED);

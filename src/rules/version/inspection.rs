@@ -11,6 +11,7 @@ use crate::model::decision::Decision;
 use crate::model::digest::Digest;
 use crate::model::finding::Finding;
 use crate::model::inspection::{Inspected, InspectionJob, JobState, LONGEST_PAUSE, object_name};
+use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::operator_images::OperatorImages;
 use crate::model::read::Read;
 use crate::model::reason::Reason;
@@ -18,6 +19,7 @@ use crate::model::reference::Reference;
 use crate::model::settings::{Mode, PrepareVersion};
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_time::elapsed;
+use crate::model::subject::Subject;
 
 /// The pause before an image is run again that did not answer at first.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
@@ -31,8 +33,8 @@ pub(crate) struct Wanted {
     pub digest: Digest,
     /// As in [`Inspected`].
     pub label: Option<String>,
-    /// What findings name as their object.
-    pub object: String,
+    /// What findings are about.
+    pub subject: Subject,
     /// Why it is not known otherwise.
     pub why: String,
     /// The entry of `prepare.versions` that asks for it; `None` for an operator that runs or is to run.
@@ -130,7 +132,7 @@ fn end(job: &InspectionJob) -> Action {
 fn step(snapshot: &Snapshot, wanted: &Wanted) -> (Finding, Vec<Action>, Option<Timestamp>) {
     let settings = &snapshot.settings;
     let told =
-        |reason: Reason, what: String| Finding::new(reason, wanted.object.clone(), format!("{}; {what}", wanted.why));
+        |reason: Reason, what: String| Finding::new(reason, wanted.subject.clone(), format!("{}; {what}", wanted.why));
     let image = wanted.image.with_digest(wanted.digest);
     if !settings.inspection_enabled {
         return (told(Reason::InspectionDisabled, format!("{image} was not asked")), Vec::new(), None);
@@ -145,7 +147,7 @@ fn step(snapshot: &Snapshot, wanted: &Wanted) -> (Finding, Vec<Action>, Option<T
     };
     let may_run = settings.mode == Mode::Apply && !settings.suspend;
     let planned = || told(Reason::InspectionPlanned, format!("{image} would be run and asked"));
-    let name = format!("Job {}/{}", settings.inspection_namespace, object_name(&wanted.digest));
+    let name = ObjectRef::namespaced(Kind::Job, &settings.inspection_namespace, &object_name(&wanted.digest));
     let start = |attempt: u32, failed_before: Option<String>| {
         Action::StartInspection(Box::new(StartInspection {
             image: wanted.image.clone(),

@@ -8,6 +8,7 @@ use crate::model::digest::Digest;
 use crate::model::finding::Finding;
 use crate::model::inspection::Inspected;
 use crate::model::lookups::Answer;
+use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
 use crate::model::read::Read;
 use crate::model::reason::Reason;
@@ -15,6 +16,7 @@ use crate::model::reference::Reference;
 use crate::model::release::{Release, Variant};
 use crate::model::settings::PrepareVersion;
 use crate::model::snapshot::Snapshot;
+use crate::model::subject::Subject;
 use crate::rules::version::effective_catalogue::Builds;
 use crate::rules::version::inspection::Wanted;
 
@@ -46,11 +48,10 @@ enum ImageVersion {
 pub(crate) fn know_operator(snapshot: &Snapshot, builds: &Builds<'_>, variant: Variant) -> OperatorVersions {
     let mut versions = OperatorVersions::default();
     let look = Look { snapshot, builds, variant };
-    let location = &snapshot.settings.operator;
-    let object = format!("Deployment {}/{}", location.namespace, location.deployment);
+    let subject = snapshot.settings.operator.object().into();
     match &snapshot.operator {
-        Read::Known(Some(deployment)) => look.with_deployment(&mut versions, deployment, &object),
-        Read::Known(None) | Read::KindMissing => look.without_deployment(&mut versions, &object),
+        Read::Known(Some(deployment)) => look.with_deployment(&mut versions, deployment, &subject),
+        Read::Known(None) | Read::KindMissing => look.without_deployment(&mut versions, &subject),
         Read::Failed(_) => {
             // The failure itself is reported with all failed reads.
             versions.frozen = true;
@@ -75,8 +76,8 @@ pub(crate) fn know_prepared(snapshot: &Snapshot, builds: &Builds<'_>, variant: V
     let mut versions = PreparedVersions::default();
     let look = Look { snapshot, builds, variant };
     for version in &snapshot.to_prepare() {
-        let object = format!("operator {version}");
-        match look.prepared_version(version, &object, &mut versions.questions) {
+        let subject = Subject::Operator(version.clone());
+        match look.prepared_version(version, &subject, &mut versions.questions) {
             ImageVersion::Known(operator) => versions.releases.push((version.clone(), operator.release)),
             ImageVersion::Unlisted(_, wanted) => {
                 versions.wanted.push(Wanted { prepared: Some(version.clone()), ..*wanted });
@@ -106,18 +107,18 @@ impl Look<'_> {
         &self,
         versions: &mut OperatorVersions,
         deployment: &OperatorDeployment,
-        object: &str,
+        subject: &Subject,
     ) {
         let container = &self.snapshot.settings.operator.container;
         let Some(image) = &deployment.image else {
             let message = format!("its template has no container named {container}");
-            versions.findings.push(Finding::new(Reason::OperatorContainerNotFound, object, message));
+            versions.findings.push(Finding::new(Reason::OperatorContainerNotFound, subject.clone(), message));
             versions.frozen = true;
             versions.knowledge.running = self.remembered_running();
             versions.knowledge.target = self.remembered_target();
             return;
         };
-        versions.knowledge.target = self.note(versions, image, object);
+        versions.knowledge.target = self.note(versions, image, subject);
         let Some(pods) = self.snapshot.operator_pods.known() else {
             // Without knowing what runs, the order of writes cannot be kept.
             versions.frozen = true;
@@ -130,20 +131,21 @@ impl Look<'_> {
         let leading_old = old.iter().find(|pod| pod.ready);
         versions.knowledge.taken_over = old.is_empty() || (new_is_ready && leading_old.is_none());
         if let Some(several) = several_lead(&old) {
-            versions.knowledge.running = self.one_of(versions, &several, object);
+            versions.knowledge.running = self.one_of(versions, &several, subject);
             return;
         }
         versions.knowledge.running = match leading_old {
             Some(pod) => self.note_pod(versions, pod),
             None if new_is_ready => versions.knowledge.target.clone(),
-            None => self.remembered_running().or_else(|| self.may_be_back(versions, &old, object)),
+            None => self.remembered_running().or_else(|| self.may_be_back(versions, &old, subject)),
         };
     }
 
     /// The version of an old pod. Without it nothing is known of which set must exist first, so none is written.
     pub(crate) fn note_pod(&self, versions: &mut OperatorVersions, pod: &OperatorPod) -> Option<KnownOperator> {
-        let object = format!("Pod {}/{}", self.snapshot.settings.operator.namespace, pod.name);
-        let known = self.note(versions, &pod.image, &object);
+        let namespace = &self.snapshot.settings.operator.namespace;
+        let subject = ObjectRef::namespaced(Kind::Pod, namespace, &pod.name).into();
+        let known = self.note(versions, &pod.image, &subject);
         // What is still asked for must go on being asked for: pending alone keeps everything as it is.
         versions.frozen |= known.is_none() && !versions.pending;
         known
@@ -155,7 +157,7 @@ impl Look<'_> {
         &self,
         versions: &mut OperatorVersions,
         several: &[&OperatorPod],
-        object: &str,
+        subject: &Subject,
     ) -> Option<KnownOperator> {
         let known: Vec<KnownOperator> = several.iter().filter_map(|pod| self.note_pod(versions, pod)).collect();
         if versions.pending || versions.frozen {
@@ -166,7 +168,7 @@ impl Look<'_> {
             return known.into_iter().next();
         }
         let message = "pods of several older images are Ready, and the sets of some are not stored";
-        versions.findings.push(Finding::new(Reason::OperatorVersionAmbiguous, object, message));
+        versions.findings.push(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message));
         versions.frozen = true;
         None
     }
@@ -187,33 +189,33 @@ impl Look<'_> {
         &self,
         versions: &mut OperatorVersions,
         old: &[&OperatorPod],
-        object: &str,
+        subject: &Subject,
     ) -> Option<KnownOperator> {
         let (first, others) = old.split_first()?;
         if others.iter().any(|pod| pod.image != first.image) {
             let message = "pods of several older images are there, and nothing tells which of them leads";
-            versions.findings.push(Finding::new(Reason::OperatorVersionAmbiguous, object, message));
+            versions.findings.push(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message));
             versions.frozen = true;
             return None;
         }
         self.note_pod(versions, first)
     }
 
-    pub(crate) fn without_deployment(&self, versions: &mut OperatorVersions, object: &str) {
+    pub(crate) fn without_deployment(&self, versions: &mut OperatorVersions, subject: &Subject) {
         if self.operator_was_seen() {
             versions.frozen = true;
             versions.knowledge.running = self.remembered_running();
             versions.knowledge.target = self.remembered_target().or_else(|| self.remembered_running());
             let message = "it is gone; the last target stays and nothing is changed";
-            versions.findings.push(Finding::new(Reason::OperatorGone, object, message));
+            versions.findings.push(Finding::new(Reason::OperatorGone, subject.clone(), message));
             return;
         }
         versions.knowledge.taken_over = true;
         match self.snapshot.settings.prepare.as_slice() {
             [only] => {
                 versions.knowledge.first_install = true;
-                let version = self.prepared_version(only, object, &mut versions.questions);
-                let target = self.noted(versions, version, object);
+                let version = self.prepared_version(only, subject, &mut versions.questions);
+                let target = self.noted(versions, version, subject);
                 versions.knowledge.target = match only {
                     PrepareVersion::Release(_) => target.map(|target| KnownOperator { image: None, ..target }),
                     PrepareVersion::Operator(_) => target,
@@ -221,11 +223,11 @@ impl Look<'_> {
             }
             [] => {
                 let message = "it does not exist and spec.prepare.versions is empty";
-                versions.findings.push(Finding::new(Reason::OperatorNotFound, object, message));
+                versions.findings.push(Finding::new(Reason::OperatorNotFound, subject.clone(), message));
             }
             several => {
                 let message = format!("it does not exist and spec.prepare.versions names {} versions", several.len());
-                versions.findings.push(Finding::new(Reason::FirstInstallAmbiguous, object, message));
+                versions.findings.push(Finding::new(Reason::FirstInstallAmbiguous, subject.clone(), message));
             }
         }
     }
@@ -253,20 +255,25 @@ impl Look<'_> {
     }
 
     /// The version of `image`; questions and findings go to `versions`.
-    pub(crate) fn note(&self, versions: &mut OperatorVersions, image: &str, object: &str) -> Option<KnownOperator> {
-        let version = self.version_of(image, object, &mut versions.questions);
-        self.noted(versions, version, object)
+    pub(crate) fn note(
+        &self,
+        versions: &mut OperatorVersions,
+        image: &str,
+        subject: &Subject,
+    ) -> Option<KnownOperator> {
+        let version = self.version_of(image, subject, &mut versions.questions);
+        self.noted(versions, version, subject)
     }
 
     pub(crate) fn noted(
         &self,
         versions: &mut OperatorVersions,
         version: ImageVersion,
-        object: &str,
+        subject: &Subject,
     ) -> Option<KnownOperator> {
         match version {
             ImageVersion::Known(operator) => {
-                versions.findings.extend(self.objection(&operator, object));
+                versions.findings.extend(self.objection(&operator, subject));
                 Some(*operator)
             }
             ImageVersion::Unlisted(operator, wanted) => {
@@ -288,17 +295,26 @@ impl Look<'_> {
 
     /// By its own word where the image was inspected; by tag where the catalogue knows it; everything else by the label
     /// of the bytes that run.
-    pub(crate) fn version_of(&self, image: &str, object: &str, questions: &mut BTreeSet<Reference>) -> ImageVersion {
+    pub(crate) fn version_of(
+        &self,
+        image: &str,
+        subject: &Subject,
+        questions: &mut BTreeSet<Reference>,
+    ) -> ImageVersion {
         let reference: Reference = match image.parse() {
             Ok(reference) => reference,
             Err(error) => {
-                return ImageVersion::Unknown(Finding::new(Reason::OperatorImageInvalid, object, error.to_string()));
+                return ImageVersion::Unknown(Finding::new(
+                    Reason::OperatorImageInvalid,
+                    subject.clone(),
+                    error.to_string(),
+                ));
             }
         };
         let tag = reference.tag().filter(|_| reference.digest().is_none());
         let tagged: Option<Release> = tag.and_then(|tag| tag.parse().ok());
         if let Some(inspected) = self.builds.of_image(&reference) {
-            return self.own_word(image, object, tagged, inspected);
+            return self.own_word(image, subject, tagged, inspected);
         }
         if let Some(release) = tagged.filter(|release| self.builds.is_released(release)) {
             return self.known(image, release, None);
@@ -318,20 +334,20 @@ impl Look<'_> {
             Some(Answer::Pending) => ImageVersion::Pending,
             Some(Answer::Failed(failure)) => {
                 let message = format!("the version label of its image cannot be read: {}", failure.summary());
-                ImageVersion::Unknown(Finding::new(Reason::OperatorVersionUnknown, object, message))
+                ImageVersion::Unknown(Finding::new(Reason::OperatorVersionUnknown, subject.clone(), message))
             }
             Some(Answer::Known(answer)) => {
                 let label = answer.version.as_deref().map(str::parse::<Release>);
                 let wanted = |why: String| {
                     let (image, label) = (reference.clone(), answer.version.clone());
-                    let object = object.to_owned();
-                    Box::new(Wanted { image, digest: answer.digest, label, object, why, prepared: None })
+                    let subject = subject.clone();
+                    Box::new(Wanted { image, digest: answer.digest, label, subject, why, prepared: None })
                 };
                 match label {
                     Some(Ok(labelled)) if tagged.is_some_and(|tagged| tagged.base() != labelled.base()) => {
                         let tag = tag.unwrap_or_default();
                         let message = format!("image {image} is tagged {tag} and labelled {labelled}");
-                        ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, object, message))
+                        ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message))
                     }
                     Some(Ok(labelled)) if self.builds.is_released(&labelled) => {
                         self.known(image, labelled, Some(answer.digest))
@@ -355,12 +371,13 @@ impl Look<'_> {
     pub(crate) fn own_word(
         &self,
         image: &str,
-        object: &str,
+        subject: &Subject,
         tagged: Option<Release>,
         inspected: &Inspected,
     ) -> ImageVersion {
-        let ambiguous =
-            |message: String| ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, object, message));
+        let ambiguous = |message: String| {
+            ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message))
+        };
         match (inspected.release(), tagged) {
             (Err(message), _) => ambiguous(message),
             (Ok(release), Some(tagged)) if tagged.base() != release.base() => {
@@ -383,7 +400,7 @@ impl Look<'_> {
     pub(crate) fn prepared_version(
         &self,
         version: &PrepareVersion,
-        object: &str,
+        subject: &Subject,
         questions: &mut BTreeSet<Reference>,
     ) -> ImageVersion {
         let reference = match version {
@@ -391,14 +408,15 @@ impl Look<'_> {
             PrepareVersion::Release(release) => self.builds.reference_of(*release),
         };
         match (reference, version) {
-            (Some(reference), _) => self.version_of(&reference.to_string(), object, questions),
+            (Some(reference), _) => self.version_of(&reference.to_string(), subject, questions),
             (None, PrepareVersion::Release(release)) if self.builds.is_released(release) => {
                 self.known("", *release, None)
             }
             (None, _) => {
                 let name_it = "name its whole image reference in spec.prepare.versions to have it asked";
                 let why = version.release().map(|release| self.not_listed(release)).unwrap_or_default();
-                let finding = Finding::new(Reason::OperatorVersionUnknown, object, format!("{why}; {name_it}"));
+                let finding =
+                    Finding::new(Reason::OperatorVersionUnknown, subject.clone(), format!("{why}; {name_it}"));
                 ImageVersion::Unknown(finding)
             }
         }
@@ -410,13 +428,13 @@ impl Look<'_> {
     }
 
     /// What stands against making a set for a version that is known.
-    pub(crate) fn objection(&self, operator: &KnownOperator, object: &str) -> Option<Finding> {
+    pub(crate) fn objection(&self, operator: &KnownOperator, subject: &Subject) -> Option<Finding> {
         let release = operator.release;
         match &operator.product {
-            None => Some(Finding::new(Reason::OperatorVersionUnknown, object, self.not_listed(release))),
+            None => Some(Finding::new(Reason::OperatorVersionUnknown, subject.clone(), self.not_listed(release))),
             Some(product) if product.is_pre_release_marker() => {
                 let message = format!("operator version {release} deploys {} {:?}", self.variant, product.as_str());
-                Some(Finding::new(Reason::PreReleaseMarker, object, message))
+                Some(Finding::new(Reason::PreReleaseMarker, subject.clone(), message))
             }
             Some(_) => None,
         }

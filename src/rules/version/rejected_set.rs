@@ -9,6 +9,7 @@ use crate::model::finding::Finding;
 use crate::model::image_name::ImageName;
 use crate::model::inspection::Inspected;
 use crate::model::lookups::Answer;
+use crate::model::object_ref::ObjectRef;
 use crate::model::operator_images::OperatorImages;
 use crate::model::reason::Reason;
 use crate::model::record::{RecordKey, Refused};
@@ -59,7 +60,7 @@ pub(crate) fn consequence(
     let (refused, why) = match (said_now(snapshot, builds, installation, running), told_before) {
         (Some((set, mut refused)), before) => {
             let why = told(running, &refused);
-            follows.finding = Some(Finding::new(Reason::ImageSetRefused, format!("ImageSet {set}"), why.clone()));
+            follows.finding = Some(Finding::new(Reason::ImageSetRefused, ObjectRef::image_set(&set), why.clone()));
             if let Some(before) = before {
                 refused.unexpected.extend(before.unexpected.iter().cloned());
                 refused.missing.extend(before.missing.iter().cloned());
@@ -98,9 +99,8 @@ pub(crate) fn consequence(
                 Some(Answer::Known(answer)) => answer.version.clone(),
                 _ => None,
             };
-            let location = &snapshot.settings.operator;
-            let object = format!("Deployment {}/{}", location.namespace, location.deployment);
-            follows.wanted = Some(Wanted { image: reference, digest, label, object, why, prepared: None });
+            let subject = snapshot.settings.operator.object().into();
+            follows.wanted = Some(Wanted { image: reference, digest, label, subject, why, prepared: None });
         }
     }
     follows
