@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::model::as_text::as_text;
 use crate::model::foreign_text::cut;
 
 /// A content address `sha256:<64 lower-case hexadecimal digits>`, the one algorithm that an ImageSet accepts.
@@ -96,19 +97,7 @@ impl FromStr for Digest {
     }
 }
 
-impl TryFrom<String> for Digest {
-    type Error = InvalidDigest;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.to_string()
-    }
-}
+as_text!(Digest);
 
 #[cfg(test)]
 mod tests {

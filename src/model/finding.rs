@@ -192,3 +192,31 @@ impl fmt::Display for Finding {
         formatter.write_str(&self.sentence())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_reads_back_from_its_texts() {
+        let [one, other] = [Digest::of(b"one"), Digest::of(b"other")];
+        let (first, second) = (one.short(), other.short());
+        for (evidence, have, want) in [
+            (Evidence::digest(&one, &other), first.to_string(), second.to_string()),
+            (Evidence::gone([&one]), "nothing".to_owned(), first.to_string()),
+            (Evidence::gone([&one, &other]), "nothing".to_owned(), format!("{first}, {second}")),
+            (Evidence::fips_mode(true, []), "normal images".to_owned(), "FIPS images".to_owned()),
+            (
+                Evidence::fips_mode(false, [&one, &other]),
+                format!("FIPS images {first}, {second}"),
+                "normal images".to_owned(),
+            ),
+            (Evidence::words("no entry", "calico/csi"), "no entry".to_owned(), "calico/csi".to_owned()),
+            (Evidence::words("nothing", "a set"), "nothing".to_owned(), "a set".to_owned()),
+        ] {
+            let texts = SideBySide { have, want };
+            assert_eq!(SideBySide::from(evidence.clone()), texts);
+            assert_eq!(Evidence::from(texts), evidence);
+        }
+    }
+}

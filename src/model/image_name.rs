@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::as_text::as_text;
 use crate::model::foreign_text::cut;
 
 /// An ImageSet key such as `calico/node`: two path segments, whatever registry and path the image is pulled from
@@ -70,19 +71,7 @@ impl FromStr for ImageName {
     }
 }
 
-impl TryFrom<String> for ImageName {
-    type Error = InvalidImageName;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<ImageName> for String {
-    fn from(name: ImageName) -> Self {
-        name.0
-    }
-}
+as_text!(ImageName);
 
 impl fmt::Display for ImageName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

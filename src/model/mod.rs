@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod adoption;
+mod as_text;
 pub mod condition;
 pub mod decision;
 pub mod digest;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::as_text::as_text;
 use crate::model::foreign_text::{cut, escaped_to};
 
 /// Longest kind, namespace or name that is kept, in bytes. Kubernetes allows 253, but doesn't check the names of owners.
@@ -73,20 +74,6 @@ kinds! {
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
-    }
-}
-
-impl TryFrom<String> for Kind {
-    type Error = InvalidObjectRef;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Kind> for String {
-    fn from(kind: Kind) -> Self {
-        kind.to_string()
     }
 }
 
@@ -199,19 +186,7 @@ impl FromStr for ObjectRef {
     }
 }
 
-impl TryFrom<String> for ObjectRef {
-    type Error = InvalidObjectRef;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<ObjectRef> for String {
-    fn from(object: ObjectRef) -> Self {
-        object.to_string()
-    }
-}
+as_text!(Kind, ObjectRef);
 
 #[cfg(test)]
 mod tests {

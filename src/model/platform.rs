@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::as_text::as_text;
 use crate::model::foreign_text::{cut, escaped_to};
 
 /// An OCI image index platform, and likewise what a Node says of itself. Written `linux/amd64`, or
@@ -151,19 +152,7 @@ impl std::str::FromStr for Platform {
     }
 }
 
-impl TryFrom<String> for Platform {
-    type Error = InvalidPlatform;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Platform> for String {
-    fn from(platform: Platform) -> Self {
-        platform.to_string()
-    }
-}
+as_text!(Platform);
 
 #[cfg(test)]
 mod tests {

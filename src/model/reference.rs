@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::as_text::as_text;
 use crate::model::digest::Digest;
 use crate::model::foreign_text::cut;
 use crate::model::image_name::ImageName;
@@ -197,19 +198,7 @@ fn is_tag(tag: &str) -> bool {
     tag.len() <= 128 && tag.starts_with(is_word) && tag.chars().all(|one| is_word(one) || matches!(one, '.' | '-'))
 }
 
-impl TryFrom<String> for Reference {
-    type Error = InvalidReference;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Reference> for String {
-    fn from(reference: Reference) -> Self {
-        reference.to_string()
-    }
-}
+as_text!(Reference);
 
 impl fmt::Display for Reference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::as_text::as_text;
 use crate::model::foreign_text::cut;
 
 /// A released operator version such as `v1.42.4`, or a vendor's rebuild of it such as `v1.38.2-1`, which is ordered
@@ -74,19 +75,7 @@ impl FromStr for Release {
     }
 }
 
-impl TryFrom<String> for Release {
-    type Error = InvalidRelease;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Release> for String {
-    fn from(release: Release) -> Self {
-        release.to_string()
-    }
-}
+as_text!(Release);
 
 impl fmt::Display for Release {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::as_text::as_text;
 use crate::model::foreign_text::{cut, line};
 use crate::model::object_ref::ObjectRef;
 use crate::model::settings::PrepareVersion;
@@ -104,19 +105,7 @@ impl FromStr for Subject {
     }
 }
 
-impl TryFrom<String> for Subject {
-    type Error = InvalidSubject;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Subject> for String {
-    fn from(subject: Subject) -> Self {
-        subject.to_string()
-    }
-}
+as_text!(Subject);
 
 #[cfg(test)]
 mod tests {
