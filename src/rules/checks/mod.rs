@@ -1,5 +1,5 @@
-//! What differs from what is pinned, or will: a chain of small checks, one file each. A check looks at one thing, is pure and
-//! returns what it found; nothing that it finds changes what is written. A new check is a file here and a line in [`CHECKS`].
+//! The phase of the checks: what differs from what is pinned, or will. Each check is a file of its own, looks at one thing, is pure
+//! and returns what it found; nothing that it finds changes what is written. A new check is a file here and a line in [`CHECKS`].
 
 pub(crate) mod blocking_set;
 pub(crate) mod digest_gone;
@@ -19,12 +19,14 @@ pub(crate) mod view;
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use crate::model::finding::Finding;
 use crate::model::reference::Reference;
-use crate::rules::checks::view::{Look, View};
+use crate::rules::checks::view::View;
 
-/// The checks in the order in which their findings are told.
-const CHECKS: [fn(&View<'_>) -> Vec<Finding>; 11] = [
+/// The checks in the order in which their findings are reported.
+const CHECKS: [fn(&View<'_>) -> Vec<Finding>; 13] = [
     installation::check,
     blocking_set::check,
     fips::check,
@@ -36,24 +38,29 @@ const CHECKS: [fn(&View<'_>) -> Vec<Finding>; 11] = [
     template::check,
     pods::check,
     stray_set::check,
+    operator_degraded::check,
+    pull_failures::check,
 ];
 
-/// Everything that the checks find.
-pub(crate) fn findings(view: &View<'_>) -> Vec<Finding> {
-    CHECKS.iter().flat_map(|check| check(view)).collect()
+/// The output of all checks.
+pub(crate) struct Checked {
+    pub findings: Vec<Finding>,
+    /// Images that registries have to be asked for, where a comparison is due.
+    pub lookups: BTreeSet<Reference>,
+    /// Every digest of the target's set was compared with the registry.
+    pub verified: bool,
+    /// When a check has something to report that no change in the cluster announces.
+    pub due: Option<Timestamp>,
 }
 
-/// What registries are to be asked for a check that is due.
-pub(crate) fn questions(view: &View<'_>) -> BTreeSet<Reference> {
-    recheck::questions(view)
-}
-
-/// Whether everything that a set pins was compared with the registry in this pass.
-pub(crate) fn compared(view: &View<'_>, look: &Look) -> bool {
-    recheck::compared(view, look)
-}
-
-/// When a check has something to tell that only time brings.
-pub(crate) fn look_again(view: &View<'_>) -> Option<jiff::Timestamp> {
-    template::look_again(view)
+/// Runs all checks.
+///
+/// After the sets are planned, because a check compares what is pinned now, or will be.
+pub(crate) fn run(view: &View<'_>) -> Checked {
+    Checked {
+        findings: CHECKS.iter().flat_map(|check| check(view)).collect(),
+        lookups: recheck::questions(view),
+        verified: view.target().is_some_and(|look| recheck::compared(view, look)),
+        due: template::look_again(view),
+    }
 }

@@ -11,9 +11,9 @@ use crate::model::object_ref::ObjectRef;
 use crate::model::pods::SeenPods;
 use crate::model::reason::Reason;
 use crate::model::release::{Release, Variant};
-use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
 use crate::model::tigera_status::ComponentStatus;
+use crate::rules::checks::view::View;
 use crate::rules::explain::operator_messages::Words;
 
 /// The names that the documented script keeps of a list, whatever the version.
@@ -30,19 +30,19 @@ const DOCUMENTED_SCRIPT: [&str; 9] = [
 ];
 
 /// One finding per Degraded component, what concerns images first.
-pub(crate) fn findings(
-    snapshot: &Snapshot,
-    operator: &OperatorKnowledge,
-    variant: Variant,
-    refused: bool,
-) -> Vec<Finding> {
-    let sets = snapshot.image_sets.known().map_or(&[][..], Vec::as_slice);
-    let around = Around { sets, operator, variant, pods: snapshot.pods.known() };
-    let degraded = snapshot.component_statuses.known().into_iter().flatten();
+pub(crate) fn check(view: &View<'_>) -> Vec<Finding> {
+    let around = Around {
+        sets: view.sets(),
+        operator: view.operator,
+        variant: view.installation.variant,
+        pods: view.snapshot.pods.known(),
+    };
+    let degraded = view.snapshot.component_statuses.known().into_iter().flatten();
     let mut findings: Vec<Finding> = degraded.filter_map(|status| around.explained(status)).collect();
-    // A build that refuses the set of its version is told in its own words.
-    let told = |reason: Reason| refused && matches!(reason, Reason::UnexpectedImages | Reason::ImagesNotListed);
-    findings.retain(|finding| !told(finding.reason));
+    // A finding of its own reports a build that rejects the set of its version.
+    let reported =
+        |reason: Reason| view.refused && matches!(reason, Reason::UnexpectedImages | Reason::ImagesNotListed);
+    findings.retain(|finding| !reported(finding.reason));
     findings.sort_by_key(|finding| finding.reason);
     findings
 }

@@ -12,12 +12,12 @@ use crate::model::object_ref::ObjectRef;
 use crate::model::pods::{FailingImage, PullFailureKind, SeenPods};
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
-use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
-use crate::rules::checks::view::Look;
+use crate::rules::checks::view::View;
 
 /// What pods cannot pull or start, beside the stored sets; the set that the operator uses is looked at first.
-pub(crate) fn check(snapshot: &Snapshot, looks: &[Look]) -> Vec<Finding> {
+pub(crate) fn check(view: &View<'_>) -> Vec<Finding> {
+    let (snapshot, looks) = (view.snapshot, view.looks);
     let (Some(pods), Some(sets)) = (snapshot.pods.known(), snapshot.image_sets.known()) else { return Vec::new() };
     let selected =
         snapshot.installation.known().and_then(Option::as_ref).and_then(|one| one.selected_image_set.as_deref());

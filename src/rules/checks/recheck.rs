@@ -163,7 +163,7 @@ pub(super) fn gathered(
         });
         found.into_iter().chain(remembered(view, look, &[reason])).collect::<Vec<_>>()
     };
-    view.looks.iter().flat_map(of_set).collect()
+    view.looks.iter().copied().flat_map(of_set).collect()
 }
 
 /// What the last check found of this set, as far as it is about what is pinned now: it holds until the next check.

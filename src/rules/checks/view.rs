@@ -22,9 +22,11 @@ pub(crate) struct View<'a> {
     pub builds: &'a Builds<'a>,
     pub operator: &'a OperatorKnowledge,
     /// The sets that are wanted, in the order of the goals.
-    pub looks: &'a [Look],
+    pub looks: &'a [&'a Look],
     /// It cannot be told what runs: a set that seems to be in the way may be the one that is needed.
     pub frozen: bool,
+    /// The running operator rejects the set of its version; a finding of its own says so.
+    pub refused: bool,
 }
 
 /// A set that is wanted, beside what stands under its name.
@@ -65,6 +67,6 @@ impl View<'_> {
 
     /// The set of the operator that the Deployment asks for, while that is the one that stands.
     pub(crate) fn target(&self) -> Option<&Look> {
-        self.looks.iter().find(|look| look.purpose == Purpose::Target && look.state == GoalState::Stored)
+        self.looks.iter().copied().find(|look| look.purpose == Purpose::Target && look.state == GoalState::Stored)
     }
 }

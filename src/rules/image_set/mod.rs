@@ -3,6 +3,7 @@
 pub(crate) mod assemble;
 pub(crate) mod name_conflict;
 pub(crate) mod outcome;
+pub(crate) mod plan;
 pub(crate) mod retention;
 pub(crate) mod set_edited;
 pub(crate) mod set_owner;

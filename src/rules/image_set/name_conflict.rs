@@ -24,7 +24,6 @@ use crate::rules::image_set::stored_sets::refused;
 const NAMED: usize = 3;
 
 /// A name in use by an earlier goal.
-#[derive(Clone)]
 pub(crate) struct Claim {
     pub release: Release,
     /// It runs or is to run; else it may only come, too.

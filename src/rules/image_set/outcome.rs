@@ -1,6 +1,6 @@
-//! The outcome of the work on one set.
+//! The outcome of planning one set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -9,8 +9,9 @@ use crate::model::decision::GoalState;
 use crate::model::digest::Digest;
 use crate::model::finding::Finding;
 use crate::model::image_name::ImageName;
+use crate::model::reference::Reference;
 
-/// What became of one set.
+/// The outcome of planning one set.
 pub(crate) struct Worked {
     pub state: GoalState,
     /// Content that is stored or will be.
@@ -19,14 +20,29 @@ pub(crate) struct Worked {
     pub resolved_at: Option<Timestamp>,
     pub actions: Vec<Action>,
     pub findings: Vec<Finding>,
+    /// Images that registries have to be asked for.
+    pub lookups: BTreeSet<Reference>,
+    /// Registry responses that no set can be made of as they are.
+    pub unsuitable: BTreeSet<Reference>,
 }
 
 impl Worked {
+    /// A set that findings hold back.
     pub fn held(findings: Vec<Finding>) -> Self {
         Self { findings, ..Self::in_state(GoalState::Held, None) }
     }
 
+    /// A set in this state, with nothing to do.
     pub fn in_state(state: GoalState, entries: Option<BTreeMap<ImageName, Digest>>) -> Self {
-        Self { state, entries, omitted: Vec::new(), resolved_at: None, actions: Vec::new(), findings: Vec::new() }
+        Self {
+            state,
+            entries,
+            omitted: Vec::new(),
+            resolved_at: None,
+            actions: Vec::new(),
+            findings: Vec::new(),
+            lookups: BTreeSet::new(),
+            unsuitable: BTreeSet::new(),
+        }
     }
 }

@@ -37,7 +37,13 @@ pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
             if !stored.ours {
                 (unchanged, Motive::TakeOver)
             } else if same_content(stored, &set) {
-                return Worked { state: GoalState::Stored, entries, omitted, resolved_at, actions, findings };
+                return Worked {
+                    omitted,
+                    resolved_at,
+                    actions,
+                    findings,
+                    ..Worked::in_state(GoalState::Stored, entries)
+                };
             } else if edited(stored) && !made_for_other(stored, &set) {
                 let put_back = recipe.snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
                 if put_back >= CONTESTED_AFTER {
@@ -79,7 +85,7 @@ pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
     if !matches!(recipe.snapshot.image_sets, Read::KindMissing) {
         actions.push(Action::StoreImageSet(Box::new(StoreImageSet { set, precondition, motive })));
     }
-    Worked { state: GoalState::Ready, entries, omitted, resolved_at, actions, findings }
+    Worked { omitted, resolved_at, actions, findings, ..Worked::in_state(GoalState::Ready, entries) }
 }
 
 /// Whether the record that a set would be put back from is not the one that it was made from: the content that follows from it is

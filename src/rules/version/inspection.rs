@@ -56,19 +56,6 @@ pub(crate) struct InspectionPlan {
     pub again: Option<Timestamp>,
 }
 
-impl InspectionPlan {
-    /// Into the decision on everything else.
-    pub fn add_to(self, decision: &mut Decision) {
-        decision.plan.splice(0..0, self.first);
-        decision.plan.extend(self.last);
-        decision.findings.extend(self.findings);
-        decision.unknown.extend(self.unknown);
-        let told = decision.unknown.iter().map(|(_, finding)| finding.clone());
-        decision.findings.extend(told.collect::<Vec<_>>());
-        decision.look_again = [decision.look_again, self.again].into_iter().flatten().min();
-    }
-}
-
 /// The answers of Jobs that are not kept yet; they count like those that are.
 pub(crate) fn fresh_answers(snapshot: &Snapshot) -> Vec<Inspected> {
     let kept: BTreeSet<Digest> = snapshot.inspections.kept.iter().map(|one| one.digest).collect();
@@ -88,12 +75,14 @@ pub(crate) fn fresh_answers(snapshot: &Snapshot) -> Vec<Inspected> {
 }
 
 /// Keeps what was answered and `learned`, ends Jobs that are of no more use, and starts those that are wanted.
-pub(crate) fn plan(snapshot: &Snapshot, wanted: Vec<Wanted>, learned: Option<Inspected>) -> InspectionPlan {
+///
+/// Whatever else is held: an answer is always kept, and without one nothing would ever go on.
+pub(crate) fn plan(snapshot: &Snapshot, wanted: &[Wanted], learned: Option<&Inspected>) -> InspectionPlan {
     let mut plan = InspectionPlan::default();
-    let is_learned = |answer: &Inspected| learned.as_ref().is_some_and(|learned| learned.digest == answer.digest);
+    let is_learned = |answer: &Inspected| learned.is_some_and(|learned| learned.digest == answer.digest);
     let fresh = fresh_answers(snapshot).into_iter().filter(|answer| !is_learned(answer));
     let keep = |answer: Inspected| Action::KeepInspection(Box::new(answer));
-    plan.first.extend(fresh.chain(learned.clone()).map(keep));
+    plan.first.extend(fresh.chain(learned.cloned()).map(keep));
     for job in snapshot.inspections.jobs.known().into_iter().flatten() {
         let is_kept = snapshot.inspections.kept.iter().any(|one| one.digest == job.digest);
         let has_ended = !matches!(job.state, JobState::Running { .. });
@@ -103,13 +92,13 @@ pub(crate) fn plan(snapshot: &Snapshot, wanted: Vec<Wanted>, learned: Option<Ins
     }
     let mut started = BTreeSet::new();
     for one in wanted {
-        let (finding, actions, due) = step(snapshot, &one);
+        let (finding, actions, due) = step(snapshot, one);
         if started.insert(one.digest) {
             plan.last.extend(actions);
             plan.again = [plan.again, due].into_iter().flatten().min();
         }
-        match one.prepared {
-            Some(version) => plan.unknown.push((version, finding)),
+        match &one.prepared {
+            Some(version) => plan.unknown.push((version.clone(), finding)),
             None if plan.findings.contains(&finding) => {}
             None => plan.findings.push(finding),
         }

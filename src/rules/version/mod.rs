@@ -1,4 +1,4 @@
-//! Which operator versions run, are to run and may come, and which images each of them deploys.
+//! The phase of the versions: which operator versions run, are to run and may come, and which images each of them deploys.
 
 pub(crate) mod discovery;
 pub mod effective_catalogue;
@@ -6,3 +6,115 @@ pub(crate) mod inspection;
 pub(crate) mod operator;
 pub(crate) mod operator_digests;
 pub(crate) mod rejected_set;
+
+use crate::catalogue::Catalogue;
+use crate::model::decision::OperatorKnowledge;
+use crate::model::discovery::Discovery;
+use crate::model::finding::Finding;
+use crate::model::inspection::Inspected;
+use crate::model::lookups::Questions;
+use crate::model::reason::Reason;
+use crate::model::release::{Release, Variant};
+use crate::model::settings::{InstallationSettings, PrepareVersion};
+use crate::model::snapshot::Snapshot;
+use crate::model::subject::Subject;
+use crate::rules::version::effective_catalogue::Builds;
+use crate::rules::version::inspection::Wanted;
+use crate::rules::version::operator::{PreparedVersions, know_operator, know_prepared};
+use crate::rules::version::rejected_set::InDoubt;
+
+/// What is known about operator versions.
+pub(crate) struct Versions<'a> {
+    /// The version that runs and the one that is to run.
+    pub operator: OperatorKnowledge,
+    /// The image lists that hold in this cluster.
+    pub builds: Builds<'a>,
+    /// The releases of the entries of `prepare.versions`, as far as they are known.
+    pub prepared: Vec<(PrepareVersion, Release)>,
+    /// The entries of `prepare.versions` whose images are unknown, and why.
+    pub unknown: Vec<(PrepareVersion, Finding)>,
+    pub discovery: Option<Discovery>,
+    /// Newer releases that are worth staging, the oldest first.
+    pub discovered: Vec<Release>,
+    /// What the running operator rejects of the set of its version.
+    pub in_doubt: Option<InDoubt>,
+    /// Operator images that only running them can tell about.
+    pub inspections: Vec<Wanted>,
+    /// An inspection about which more is known now.
+    pub learned: Option<Inspected>,
+    /// What registries have to be asked for.
+    pub lookups: Questions,
+    pub findings: Vec<Finding>,
+    /// A registry has not answered yet which version an operator image is.
+    pub pending: bool,
+    /// Which operator runs cannot be told: nothing is changed.
+    pub frozen: bool,
+}
+
+impl Versions<'_> {
+    /// The release of an entry of `prepare.versions`.
+    pub fn release_of(&self, version: &PrepareVersion) -> Option<Release> {
+        self.prepared.iter().find(|(one, _)| one == version).map(|(_, release)| *release)
+    }
+
+    /// The running operator rejects the set of its version.
+    pub fn has_refusal(&self) -> bool {
+        self.findings.iter().any(|finding| finding.reason == Reason::ImageSetRefused)
+    }
+
+    /// Entries of `prepare.versions` that deploy no Calico release: no set will ever be made for them.
+    pub fn unmakeable(&self, variant: Variant) -> Vec<(PrepareVersion, Finding)> {
+        let marker = |(version, release): &(PrepareVersion, Release)| {
+            let images = self.builds.catalogue().get(release)?;
+            let product = images.product_version(variant);
+            let message = format!("it deploys {variant} {:?}", product.as_str());
+            let finding = || Finding::new(Reason::PreReleaseMarker, Subject::Operator(version.clone()), message);
+            product.is_pre_release_marker().then(|| (version.clone(), finding()))
+        };
+        self.prepared.iter().filter_map(marker).collect()
+    }
+}
+
+/// Determines the versions: first what runs and is to run, then what the running operator rejected, because that can change which
+/// list holds, then what is to be prepared and what may come.
+pub(crate) fn determine<'a>(
+    snapshot: &'a Snapshot,
+    embedded: &'a Catalogue<'a>,
+    installation: &InstallationSettings,
+) -> Versions<'a> {
+    let variant = installation.variant;
+    let builds = Builds::new(snapshot, embedded);
+    let known = know_operator(snapshot, &builds, variant);
+    let rejected = rejected_set::consequence(snapshot, &builds, installation, known.knowledge.running.as_ref());
+    let builds = match &rejected.learned {
+        Some(learned) => Builds::with(snapshot, embedded, learned.clone()),
+        None => builds,
+    };
+    let prepared = know_prepared(snapshot, &builds, variant);
+    let prepared = match known.knowledge.first_install {
+        // Before the first install the one entry is the target, which asks for itself.
+        true => PreparedVersions { releases: prepared.releases, ..PreparedVersions::default() },
+        false => prepared,
+    };
+    let discovered = discovery::look(snapshot, &known.knowledge);
+    let operators = known.questions.into_iter().chain(rejected.question).chain(prepared.questions);
+    Versions {
+        operator: known.knowledge,
+        builds,
+        prepared: prepared.releases,
+        unknown: prepared.unknown,
+        discovery: discovered.known,
+        discovered: discovered.candidates,
+        in_doubt: rejected.in_doubt,
+        inspections: known.wanted.into_iter().chain(rejected.wanted).chain(prepared.wanted).collect(),
+        learned: rejected.learned,
+        lookups: Questions {
+            operators: operators.collect(),
+            releases: discovered.question.into_iter().collect(),
+            ..Questions::default()
+        },
+        findings: known.findings.into_iter().chain(rejected.finding).chain(discovered.finding).collect(),
+        pending: known.pending,
+        frozen: known.frozen,
+    }
+}

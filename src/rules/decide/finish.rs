@@ -1,0 +1,148 @@
+//! The last phase: one decision from the outputs of all phases.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use crate::model::action::Action;
+use crate::model::decision::Decision;
+use crate::model::finding::Finding;
+use crate::model::lookups::Hints;
+use crate::model::record::Record;
+use crate::model::reference::Reference;
+use crate::model::resolved_image::ResolvedImage;
+use crate::model::settings::{Mode, PrepareVersion};
+use crate::model::snapshot::Snapshot;
+use crate::rules::checks::Checked;
+use crate::rules::decide::hold::Held;
+use crate::rules::decide::inputs;
+use crate::rules::decide::retain::RetainedSets;
+use crate::rules::gate;
+use crate::rules::version::Versions;
+use crate::rules::version::inspection::InspectionPlan;
+use crate::rules::version::operator_digests::OperatorDigests;
+
+/// The outputs of all phases, in their order.
+pub(super) struct Phases<'a> {
+    pub findings: Vec<Finding>,
+    pub versions: Versions<'a>,
+    pub unmakeable: Vec<(PrepareVersion, Finding)>,
+    pub checked: Checked,
+    pub gone: Vec<Finding>,
+    pub held: Held,
+    pub retained: RetainedSets,
+    pub gate: gate::Plan,
+    pub inspections: InspectionPlan,
+}
+
+/// The decision while an input is unreadable: what was known before still holds, and nothing is written.
+pub(super) fn without_inputs(snapshot: &Snapshot, findings: Vec<Finding>, versions: Option<Versions<'_>>) -> Decision {
+    let mut decision = match versions {
+        None => Decision { findings, ..Decision::default() },
+        Some(versions) => Decision {
+            findings: findings.into_iter().chain(versions.findings).collect(),
+            questions: versions.lookups,
+            operator: versions.operator,
+            unknown: versions.unknown,
+            releases: versions.prepared,
+            discovery: versions.discovery,
+            discovered: versions.discovered,
+            ..Decision::default()
+        },
+    };
+    decision.blind = true;
+    released(snapshot, decision)
+}
+
+/// The decision from the outputs of all phases.
+pub(super) fn finish(snapshot: &Snapshot, phases: Phases<'_>) -> Decision {
+    let Phases { findings, versions, unmakeable, checked, gone, held, retained, gate, inspections } = phases;
+    let unknown: Vec<_> = versions.unknown.into_iter().chain(inspections.unknown).collect();
+    let mut all = findings;
+    all.extend(versions.findings);
+    all.extend(inputs::kinds_missing(snapshot));
+    all.extend(checked.findings);
+    all.extend(gone);
+    all.extend(gate.findings);
+    all.extend(inspections.findings);
+    all.extend(unknown.iter().map(|(_, finding)| finding.clone()));
+
+    // The gate waits for nothing, and in mode Observe it is all that is written. What images said of themselves is kept before
+    // anything that is made of it. Jobs come last: one that cannot be created is in nobody's way.
+    let mut plan: Vec<Action> = gate.action.into_iter().chain(inspections.first).collect();
+    plan.extend(held.sets.iter().flat_map(|set| set.actions.clone()));
+    plan.extend(retained.pruned.into_iter().map(Action::PruneImageSet));
+    plan.extend(inspections.last);
+
+    let mut decision = Decision {
+        questions: held.lookups,
+        operator: versions.operator,
+        plan,
+        unmakeable,
+        unknown,
+        releases: versions.prepared,
+        rollouts: held.sets.iter().flat_map(|set| set.rollouts.clone()).collect(),
+        adoption: held.sets.iter().rev().find_map(|set| set.adoption.clone()).unwrap_or_default(),
+        unsuitable: held.sets.iter().flat_map(|set| set.unsuitable.clone()).collect(),
+        goals: held.sets.into_iter().map(|set| set.goal).collect(),
+        findings: all,
+        verified: checked.verified,
+        look_again: [checked.due, inspections.again].into_iter().flatten().min(),
+        retained: retained.retained,
+        discovery: versions.discovery,
+        discovered: versions.discovered,
+        blind: false,
+        actions: Vec::new(),
+    };
+    decision.questions.digests = OperatorDigests::new(snapshot).questions(&decision);
+    released(snapshot, decision)
+}
+
+/// The decision with its findings in order, and with the actions that the policy allows.
+fn released(snapshot: &Snapshot, mut decision: Decision) -> Decision {
+    decision.questions.hints = hints(snapshot, &decision.questions.images);
+    decision.look_again = [decision.look_again, snapshot.next_expiry()].into_iter().flatten().min();
+    decision.findings.extend(decision.goals.iter().flat_map(|goal| goal.findings.clone()));
+    // What cannot be read is as it was, as far as anybody knows.
+    let unread = |finding: &&Finding| snapshot.unread(finding.reason.condition()).is_some();
+    decision.findings.extend(snapshot.remembered.findings.iter().filter(unread).cloned());
+    decision.findings.sort_by_key(|finding| Reverse(finding.reason.severity()));
+    let mut seen = BTreeSet::new();
+    decision.findings.retain(|finding| seen.insert(finding.clone()));
+    decision.actions = allowed(snapshot, &decision);
+    decision
+}
+
+/// The actions of the plan that the policy allows now.
+fn allowed(snapshot: &Snapshot, decision: &Decision) -> Vec<Action> {
+    let settings = &snapshot.settings;
+    if settings.suspend {
+        return Vec::new();
+    }
+    let may_write =
+        settings.mode == Mode::Apply && decision.questions.holds_nothing() && snapshot.records.known().is_some();
+    let is_gate = |action: &&Action| matches!(action, Action::SetGate(_));
+    match may_write {
+        true => decision.plan.clone(),
+        false => decision.plan.iter().take_while(is_gate).cloned().collect(),
+    }
+}
+
+/// Hints for the lookups: what the references resolved to before, and the platforms of the nodes.
+fn hints(snapshot: &Snapshot, questions: &BTreeSet<Reference>) -> Hints {
+    if questions.is_empty() {
+        return Hints::default();
+    }
+    let recorded = |reference: &Reference| {
+        let by_digest = |image: &&ResolvedImage| {
+            reference.digest() == Some(&image.digest) && image.reference.name() == reference.name()
+        };
+        let of_record = |record: &Record| {
+            let same = record.images.get(reference).or_else(|| record.images.values().find(by_digest))?;
+            Some(same.clone())
+        };
+        let image = snapshot.records.known()?.iter().find_map(of_record)?;
+        Some((reference.clone(), image))
+    };
+    let platforms = snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform.clone());
+    Hints { known: questions.iter().filter_map(recorded).collect(), platforms: platforms.collect() }
+}

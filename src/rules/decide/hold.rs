@@ -1,0 +1,108 @@
+//! The phases that hold sets back: where something basic is unclear, nothing is changed and no registry is asked.
+
+use std::collections::BTreeSet;
+
+use crate::catalogue::Catalogue;
+use crate::model::decision::{GoalState, OperatorKnowledge};
+use crate::model::finding::Finding;
+use crate::model::image_set::Origin;
+use crate::model::lookups::Questions;
+use crate::model::object_ref::ObjectRef;
+use crate::model::read::Read;
+use crate::model::reason::Reason;
+use crate::model::release::Variant;
+use crate::model::settings::InstallationSettings;
+use crate::model::snapshot::Snapshot;
+use crate::rules::checks::Checked;
+use crate::rules::decide::phase::{Because, Phase};
+use crate::rules::image_set::plan::PlannedSet;
+use crate::rules::version::Versions;
+use crate::rules::version::effective_catalogue::Builds;
+
+/// The sets and lookups of a decision, after the question whether anything may be changed at all.
+pub(super) struct Held {
+    pub sets: Vec<PlannedSet>,
+    pub lookups: Questions,
+}
+
+/// Takes back what would be changed, where it is unclear which operator runs, or where the Installation is gone.
+///
+/// After the checks, because they report what is stored whether or not anything may be changed.
+pub(super) fn hold(versions: &Versions<'_>, sets: Vec<PlannedSet>, checked: &Checked, gone: bool) -> Held {
+    match may_change(versions, gone) {
+        Phase::GoOn(()) => {
+            let of_sets = sets.iter().flat_map(|set| &set.lookups).cloned();
+            let images = of_sets.chain(checked.lookups.iter().cloned()).collect();
+            Held { lookups: Questions { images, ..versions.lookups.clone() }, sets }
+        }
+        Phase::Wait(because) => {
+            // Without the Installation the versions are still looked up: they may be all that is missing.
+            let operators = match because {
+                Because::InstallationGone => versions.lookups.operators.clone(),
+                _ => BTreeSet::new(),
+            };
+            let sets = sets.into_iter().map(taken_back).collect();
+            Held { lookups: Questions { operators, ..Questions::default() }, sets }
+        }
+    }
+}
+
+fn may_change(versions: &Versions<'_>, gone: bool) -> Phase<()> {
+    match (versions.frozen, gone) {
+        (true, _) => Phase::Wait(Because::OperatorUnclear),
+        (false, true) => Phase::Wait(Because::InstallationGone),
+        (false, false) => Phase::GoOn(()),
+    }
+}
+
+/// The set without anything that would change it: if it is ready, or waits for a registry, it is held.
+fn taken_back(mut set: PlannedSet) -> PlannedSet {
+    if matches!(set.goal.state, GoalState::Ready | GoalState::Resolving) {
+        set.goal.state = GoalState::Held;
+    }
+    PlannedSet { actions: Vec::new(), rollouts: Vec::new(), ..set }
+}
+
+/// Whether the running version can have a set, where another version is to run.
+///
+/// Waits while no set can be made for it: any set but its own would stop it, and which one is its own cannot be told.
+pub(super) fn running_set(operator: &OperatorKnowledge, catalogue: &Catalogue<'_>, variant: Variant) -> Phase<()> {
+    let (Some(running), Some(target)) = (operator.running.as_ref(), operator.target.as_ref()) else {
+        return Phase::GoOn(());
+    };
+    let release = running.release;
+    if release == target.release {
+        return Phase::GoOn(());
+    }
+    let why = match catalogue.get(&release).map(|images| images.image_set_name(variant)) {
+        Some(Ok(_)) => return Phase::GoOn(()),
+        Some(Err(_)) => "it deploys no Calico release",
+        None => "its images are not known",
+    };
+    Phase::Wait(Because::RunningSetFirst(format!(
+        "it waits until operator {release} runs no longer: no set can be made for that one ({why})"
+    )))
+}
+
+/// Our sets that were made from an Installation which is no longer there. The policy's stand-in is for the time before
+/// the first one: to follow it now would swap the set under a running operator.
+pub(super) fn installation_gone(
+    snapshot: &Snapshot,
+    installation: &InstallationSettings,
+    operator: &OperatorKnowledge,
+    builds: &Builds<'_>,
+) -> Vec<Finding> {
+    if matches!(snapshot.installation, Read::Known(Some(_)) | Read::Failed(_)) || operator.running.is_none() {
+        return Vec::new();
+    }
+    let sets = snapshot.image_sets.known().into_iter().flatten().filter(|set| set.ours);
+    let other = sets.filter(|set| {
+        let made_from = |origin: &Origin| builds.record_names(origin.operator, installation).contains(&origin.record);
+        set.origin.as_ref().is_some_and(|origin| !made_from(origin))
+    });
+    let told = other.map(|set| {
+        let message = "it was made from an Installation that is gone; it stays as it is, and nothing else is stored";
+        Finding::new(Reason::InstallationGone, ObjectRef::image_set(&set.name), message)
+    });
+    told.collect()
+}

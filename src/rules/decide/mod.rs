@@ -1,0 +1,67 @@
+//! From what was observed to what is to be done. Pure: the same snapshot always leads to the same decision.
+//!
+//! [`decide`] is a list of phases. Each is a function from values to values, and says where it is defined why it comes where it
+//! does. A phase that cannot conclude anything waits, and says [why](phase::Because).
+
+mod finish;
+mod hold;
+mod inputs;
+pub(crate) mod phase;
+mod retain;
+
+use crate::catalogue::Catalogue;
+use crate::model::decision::Decision;
+use crate::model::snapshot::Snapshot;
+use crate::rules::checks::view::{Look, View};
+use crate::rules::decide::finish::Phases;
+use crate::rules::decide::phase::Phase;
+use crate::rules::image_set::plan::Context;
+use crate::rules::version::inspection;
+use crate::rules::{checks, gate, image_set, version};
+
+/// Decides what is to be written, looked up and reported for this snapshot.
+///
+/// `embedded` is the catalogue that was compiled in.
+#[must_use]
+pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
+    let findings = inputs::findings(snapshot);
+    let installation = match inputs::effective_installation(snapshot) {
+        Phase::GoOn(installation) => installation,
+        Phase::Wait(_) => return finish::without_inputs(snapshot, findings, None),
+    };
+    let versions = version::determine(snapshot, embedded, &installation);
+    let stored = match inputs::stored_sets(snapshot) {
+        Phase::GoOn(stored) => stored,
+        Phase::Wait(_) => return finish::without_inputs(snapshot, findings, Some(versions)),
+    };
+    let gone = hold::installation_gone(snapshot, &installation, &versions.operator, &versions.builds);
+    let running_set = hold::running_set(&versions.operator, versions.builds.catalogue(), installation.variant);
+    let context = Context {
+        snapshot,
+        installation: &installation,
+        versions: &versions,
+        stored,
+        unmakeable: running_set.waits_for(),
+        installation_gone: !gone.is_empty(),
+    };
+    let sets = image_set::plan::plan(&context);
+    let looks: Vec<&Look> = sets.iter().map(|set| &set.look).collect();
+    let checked = checks::run(&View {
+        snapshot,
+        installation: &installation,
+        builds: &versions.builds,
+        operator: &versions.operator,
+        looks: &looks,
+        frozen: versions.frozen,
+        refused: versions.has_refusal(),
+    });
+    let held = hold::hold(&versions, sets, &checked, !gone.is_empty());
+    let retained = retain::plan(snapshot, &versions, &held, installation.variant);
+    let gate = gate::plan(snapshot);
+    let inspections = inspection::plan(snapshot, &versions.inspections, versions.learned.as_ref());
+    let unmakeable = versions.unmakeable(installation.variant);
+    finish::finish(
+        snapshot,
+        Phases { findings, versions, unmakeable, checked, gone, held, retained, gate, inspections },
+    )
+}

@@ -1,0 +1,328 @@
+//! The phase of the sets: which sets are wanted, in the order in which they may be written, and what becomes of each.
+//!
+//! The running version's set comes first, because the operator stops at any other set without it. Then come the target's, and those
+//! to stage. Each set is planned with the sets before it in view, and changes none of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::model::action::Action;
+use crate::model::adoption::Progress;
+use crate::model::decision::{Goal, GoalState, Purpose};
+use crate::model::digest::Digest;
+use crate::model::finding::Finding;
+use crate::model::image_name::ImageName;
+use crate::model::object_ref::ObjectRef;
+use crate::model::operator_images::OperatorImages;
+use crate::model::reason::Reason;
+use crate::model::record::{RecordKey, Refused};
+use crate::model::reference::Reference;
+use crate::model::release::{ImageSetName, Release};
+use crate::model::settings::InstallationSettings;
+use crate::model::snapshot::Snapshot;
+use crate::model::stored_image_set::StoredImageSet;
+use crate::rules::adoption::PulledFrom;
+use crate::rules::checks::view::Look;
+use crate::rules::image_set::assemble::{Assembled, Obstacle, Recipe};
+use crate::rules::image_set::name_conflict::Claim;
+use crate::rules::image_set::outcome::Worked;
+use crate::rules::image_set::{name_conflict, stored_sets};
+use crate::rules::version::Versions;
+
+/// What all sets of a decision are planned from.
+pub(crate) struct Context<'a> {
+    pub snapshot: &'a Snapshot,
+    pub installation: &'a InstallationSettings,
+    pub versions: &'a Versions<'a>,
+    pub stored: &'a [StoredImageSet],
+    /// Why the running version can have no set; no other is stored then.
+    pub unmakeable: Option<String>,
+    /// Stored sets were made from an Installation that is gone: none is changed.
+    pub installation_gone: bool,
+}
+
+/// One set, planned.
+pub(crate) struct PlannedSet {
+    pub goal: Goal,
+    /// What the checks look at.
+    pub look: Look,
+    pub actions: Vec<Action>,
+    /// Images that registries have to be asked for.
+    pub lookups: BTreeSet<Reference>,
+    /// Registry responses that no set can be made of as they are.
+    pub unsuitable: BTreeSet<Reference>,
+    /// Workloads whose pods the operator would roll for this set.
+    pub rollouts: Vec<String>,
+    /// How far its workloads are; `None` for a set that says nothing about them.
+    pub adoption: Option<Progress>,
+}
+
+/// A set that is wanted.
+struct WantedSet {
+    purpose: Purpose,
+    images: OperatorImages,
+    name: ImageSetName,
+}
+
+/// Plans every wanted set, in the order in which they may be written.
+pub(crate) fn plan(context: &Context<'_>) -> Vec<PlannedSet> {
+    wanted_sets(context).into_iter().fold(Vec::new(), |mut planned, wanted| {
+        planned.push(context.plan(wanted, &planned));
+        planned
+    })
+}
+
+/// The sets that are wanted, in the order in which they may be written.
+fn wanted_sets(context: &Context<'_>) -> Vec<WantedSet> {
+    let versions = context.versions;
+    let mut wanted = wanted_now(context);
+    // While the version is unknown nothing is planned. Without a first set that may exist alone, nothing may be staged either.
+    if versions.pending || wanted.is_empty() {
+        return Vec::new();
+    }
+    let operators = [&versions.operator.running, &versions.operator.target].into_iter().flatten();
+    let used: BTreeSet<Release> = operators.map(|operator| operator.release).collect();
+    let prepare = context.snapshot.to_prepare();
+    let listed = prepare.iter().filter_map(|version| Some((version, versions.release_of(version)?)));
+    let listed = listed.filter(|(_, release)| !used.contains(release));
+    let listed = listed.filter_map(|(version, release)| context.wanted(Purpose::Prepared(version.clone()), release));
+    wanted.extend(stored_first(listed.collect(), context.stored));
+    let discovered = versions.discovered.iter().filter(|release| !used.contains(release));
+    let unlisted = discovered.filter(|release| !prepare.iter().any(|version| version.release() == Some(**release)));
+    wanted.extend(unlisted.filter_map(|release| context.wanted(Purpose::Discovered(*release), *release)));
+    wanted
+}
+
+/// The sets of the running and of the target version.
+fn wanted_now(context: &Context<'_>) -> Vec<WantedSet> {
+    let operator = &context.versions.operator;
+    let now = match (&operator.running, &operator.target) {
+        (Some(running), Some(target)) if running.release != target.release => {
+            [context.wanted(Purpose::Running, running.release), context.wanted(Purpose::Target, target.release)]
+        }
+        (Some(only), None) => [context.wanted(Purpose::Running, only.release), None],
+        (_, Some(target)) => [context.wanted(Purpose::Target, target.release), None],
+        (None, None) => [None, None],
+    };
+    let mut wanted: Vec<WantedSet> = now.into_iter().flatten().collect();
+    // A swap within one name waits until the new operator has taken over; then the old content is no longer wanted.
+    if operator.taken_over && wanted.len() == 2 && wanted[0].name == wanted[1].name {
+        wanted.remove(0);
+    }
+    wanted
+}
+
+/// Of several sets that want one name, the one whose content is stored comes first: nothing is swapped for what only may come.
+fn stored_first(mut wanted: Vec<WantedSet>, stored: &[StoredImageSet]) -> Vec<WantedSet> {
+    let is_stored = |one: &WantedSet| {
+        let made_for = |set: &StoredImageSet| set.origin.as_ref().map(|origin| origin.operator);
+        let mut sets = stored.iter().filter(|set| set.name == one.name.as_str());
+        sets.any(|set| made_for(set) == Some(one.images.release()))
+    };
+    for at in 0..wanted.len() {
+        let others = &mut wanted[at..];
+        let found = others.iter().position(|other| other.name == others[0].name && is_stored(other));
+        others.swap(0, found.unwrap_or_default());
+    }
+    wanted
+}
+
+impl<'a> Context<'a> {
+    fn wanted(&self, purpose: Purpose, release: Release) -> Option<WantedSet> {
+        let images = self.versions.builds.catalogue().get(&release)?;
+        let name = images.image_set_name(self.installation.variant).ok()?;
+        Some(WantedSet { purpose, images, name })
+    }
+
+    /// Plans one set, after those that were planned before it.
+    fn plan(&self, wanted: WantedSet, before: &[PlannedSet]) -> PlannedSet {
+        let mut outcome = self.outcome(&wanted, before);
+        self.hold_until_running_set(&wanted, before, &mut outcome);
+        let look = self.look(&wanted, before, &outcome);
+        let workloads = self.snapshot.workloads.known().map_or(&[][..], Vec::as_slice);
+        let pulled =
+            outcome.entries.as_ref().map(|entries| PulledFrom::new(&wanted.images, self.installation, entries));
+        let adoption = match &pulled {
+            Some(pulled) => wanted.purpose.is_wanted_now().then(|| pulled.progress(workloads)),
+            // Not the running version's progress.
+            None => (wanted.purpose == Purpose::Target).then(Progress::default),
+        };
+        let is_first_and_ready = before.is_empty() && outcome.state == GoalState::Ready;
+        let rollouts = pulled.filter(|_| is_first_and_ready).map(|pulled| pulled.rollouts(workloads));
+        let goal = Goal {
+            images: outcome.entries.as_ref().map_or(0, BTreeMap::len),
+            content: outcome.entries,
+            purpose: wanted.purpose,
+            release: wanted.images.release(),
+            name: wanted.name,
+            omitted: outcome.omitted,
+            resolved_at: outcome.resolved_at,
+            state: outcome.state,
+            findings: outcome.findings,
+        };
+        PlannedSet {
+            goal,
+            look,
+            actions: outcome.actions,
+            lookups: outcome.lookups,
+            unsuitable: outcome.unsuitable,
+            rollouts: rollouts.unwrap_or_default(),
+            adoption,
+        }
+    }
+
+    /// Holds a set that is ready as long as the first one is neither stored nor ready, or can never be made.
+    fn hold_until_running_set(&self, wanted: &WantedSet, before: &[PlannedSet], outcome: &mut Worked) {
+        let first = before.first().map(|planned| planned.goal.state);
+        let may_follow =
+            matches!(first, None | Some(GoalState::Stored | GoalState::Ready)) && self.unmakeable.is_none();
+        if may_follow || outcome.state != GoalState::Ready {
+            return;
+        }
+        let waits = "it waits for the set of the running version";
+        let message = self.unmakeable.clone().unwrap_or_else(|| waits.to_owned());
+        outcome.actions.retain(|action| matches!(action, Action::WriteRecord(_)));
+        outcome.state = GoalState::Held;
+        outcome.findings.push(Finding::new(
+            Reason::RunningSetFirst,
+            ObjectRef::image_set(wanted.name.as_str()),
+            message,
+        ));
+    }
+
+    fn outcome(&self, wanted: &WantedSet, before: &[PlannedSet]) -> Worked {
+        let key = self.versions.builds.record_key(wanted.images.release(), self.installation);
+        let existing = self.existing(wanted);
+        let recipe = self.recipe(wanted, &key);
+        let claim = claim(before, &wanted.name);
+        let mut outcome = match existing {
+            Some(set) if claim.is_none() && self.installation_gone && set.ours => stored_sets::kept(set, &recipe),
+            // Also where it serves another version already: nothing is ever swapped in for it.
+            Some(set) if !set.ours && !self.snapshot.settings.take_ownership => stored_sets::foreign(set, &recipe),
+            _ => match (self.refused(wanted), claim) {
+                (Some(refused), None) => stored_sets::stand_in(existing, refused, &recipe),
+                (_, claim) => self.assembled(recipe, existing, claim),
+            },
+        };
+        if wanted.purpose.is_wanted_now() {
+            outcome.findings.extend(unknown_digests(self.snapshot, &wanted.images));
+        }
+        outcome
+    }
+
+    /// The set from its images, compared with the stored one or with the set that uses its name.
+    fn assembled(&self, mut recipe: Recipe<'_>, existing: Option<&StoredImageSet>, claim: Option<Claim>) -> Worked {
+        let own = existing.filter(|_| claim.is_none());
+        let standing = standing(own, &recipe);
+        let resolving = |lookups: BTreeSet<Reference>| Worked {
+            lookups,
+            ..Worked::in_state(GoalState::Resolving, standing.as_ref().map(|(entries, _)| entries.clone()))
+        };
+        match assemble(&mut recipe, own) {
+            Err(Obstacle::Ask(references)) => resolving(references),
+            Err(Obstacle::Pending) => resolving(BTreeSet::new()),
+            Err(Obstacle::Held(findings)) => {
+                Worked { unsuitable: recipe.unsuitable(), ..standing_while_held(standing, &recipe, findings) }
+            }
+            Ok(mut assembled) => {
+                let lookups = std::mem::take(&mut assembled.ask);
+                let outcome = match claim {
+                    Some(claim) => name_conflict::share(assembled, &claim, &recipe),
+                    None => stored_sets::compare(existing, assembled, &recipe),
+                };
+                Worked { lookups, ..outcome }
+            }
+        }
+    }
+
+    fn existing(&self, wanted: &WantedSet) -> Option<&'a StoredImageSet> {
+        self.stored.iter().find(|set| set.name == wanted.name.as_str())
+    }
+
+    fn recipe<'b>(&'b self, wanted: &'b WantedSet, key: &'b RecordKey) -> Recipe<'b> {
+        let own = self.existing(wanted).filter(|set| stored_sets::as_we_wrote_it_for(set, key));
+        Recipe {
+            snapshot: self.snapshot,
+            pinned: own.and_then(stored_sets::parsed_entries).unwrap_or_default(),
+            installation: self.installation,
+            images: &wanted.images,
+            name: &wanted.name,
+            key,
+            everything_required: self.snapshot.installation.known().is_none_or(Option::is_none),
+            record_in_doubt: false,
+        }
+    }
+
+    /// What the checks look at.
+    fn look(&self, wanted: &WantedSet, before: &[PlannedSet], outcome: &Worked) -> Look {
+        let key = self.versions.builds.record_key(wanted.images.release(), self.installation);
+        let recipe = self.recipe(wanted, &key);
+        let (references, insisted_on) = (recipe.references().unwrap_or_default(), recipe.insisted_on());
+        let stored = outcome.state == GoalState::Stored && !self.installation_gone;
+        Look {
+            purpose: wanted.purpose.clone(),
+            name: wanted.name.clone(),
+            images: wanted.images.clone(),
+            state: outcome.state,
+            content: outcome.entries.clone().unwrap_or_default(),
+            references,
+            insisted_on,
+            comparable: stored && claim(before, &wanted.name).is_none(),
+            key,
+        }
+    }
+
+    /// What the running operator rejects of the set of its version.
+    fn refused(&self, wanted: &WantedSet) -> Option<&Refused> {
+        let doubt = self.versions.in_doubt.as_ref()?;
+        let is_concerned = wanted.purpose.is_wanted_now() && doubt.release == wanted.images.release();
+        is_concerned.then_some(&doubt.refused)
+    }
+}
+
+/// The earlier set that uses this name.
+fn claim(before: &[PlannedSet], name: &ImageSetName) -> Option<Claim> {
+    let goal = &before.iter().find(|planned| planned.goal.name == *name)?.goal;
+    let (runs, content) = (goal.purpose.is_wanted_now(), goal.content.clone());
+    Some(Claim { release: goal.release, runs, content, state: goal.state })
+}
+
+/// Assembles the set. Where an edited set would be restored from a record that it was not made from, the registry decides.
+fn assemble(recipe: &mut Recipe<'_>, existing: Option<&StoredImageSet>) -> Result<Assembled, Obstacle> {
+    let assembled = recipe.assemble()?;
+    if existing.is_none_or(|set| !stored_sets::puts_record_in_doubt(set, &assembled, recipe)) {
+        return Ok(assembled);
+    }
+    recipe.record_in_doubt = true;
+    recipe.assemble()
+}
+
+/// The entries of a stored set, and when they were resolved.
+type Standing = (BTreeMap<ImageName, Digest>, Option<Timestamp>);
+
+/// The stored set, if it is as the controller wrote it and its operator accepts it.
+fn standing(existing: Option<&StoredImageSet>, recipe: &Recipe<'_>) -> Option<Standing> {
+    let set = existing.filter(|set| stored_sets::as_we_wrote_it_for(set, recipe.key))?;
+    let entries = stored_sets::valid_for(set, recipe).ok()?;
+    Some((entries, recipe.own_record().map(|record| record.resolved_at)))
+}
+
+/// What holds a new content back does not hold a set that is stored as the controller wrote it and that its operator accepts.
+fn standing_while_held(standing: Option<Standing>, recipe: &Recipe<'_>, findings: Vec<Finding>) -> Worked {
+    let Some((entries, resolved_at)) = standing else { return Worked::held(findings) };
+    let names = recipe.images.set_images(recipe.installation.variant, recipe.installation.fips).into_keys();
+    let settings = &recipe.snapshot.settings;
+    let omitted = names.filter(|name| !entries.contains_key(name) && !settings.exclude.contains(name)).collect();
+    Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Stored, Some(entries)) }
+}
+
+/// Findings for entries of `spec.images.digests` that name no image of this release.
+fn unknown_digests(snapshot: &Snapshot, images: &OperatorImages) -> Vec<Finding> {
+    let names = snapshot.settings.digests.keys().filter(|name| !images.accepts(name));
+    let findings = names.map(|name| {
+        let message = format!("operator {} does not know {name}", images.release());
+        Finding::new(Reason::DigestForUnknownImage, ObjectRef::policy(), message)
+    });
+    findings.collect()
+}
