@@ -53,7 +53,7 @@ pub(crate) struct PlannedSet {
     /// Registry responses that no set can be made of as they are.
     pub unsuitable: BTreeSet<Reference>,
     /// Workloads whose pods the operator would roll for this set.
-    pub rollouts: Vec<String>,
+    pub rollouts: Vec<ObjectRef>,
     /// How far its workloads are; `None` for a set that says nothing about them.
     pub adoption: Option<Progress>,
 }
