@@ -3,9 +3,12 @@
 pub(crate) mod assemble;
 pub(crate) mod name_conflict;
 pub(crate) mod outcome;
+pub(crate) mod pin;
 pub(crate) mod plan;
+pub(crate) mod recipe;
 pub(crate) mod retention;
 pub(crate) mod set_edited;
 pub(crate) mod set_owner;
 pub(crate) mod stored_sets;
 pub(crate) mod tag_moved;
+mod troubles;

@@ -16,8 +16,9 @@ use crate::model::listed::listed;
 use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::release::Release;
-use crate::rules::image_set::assemble::{Assembled, Recipe};
+use crate::rules::image_set::assemble::Assembled;
 use crate::rules::image_set::outcome::Worked;
+use crate::rules::image_set::recipe::Recipe;
 use crate::rules::image_set::stored_sets::refused;
 
 /// How many names a message lists.

@@ -24,9 +24,10 @@ use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
 use crate::rules::adoption::PulledFrom;
 use crate::rules::checks::view::Look;
-use crate::rules::image_set::assemble::{Assembled, Obstacle, Recipe};
+use crate::rules::image_set::assemble::{Assembled, Obstacle};
 use crate::rules::image_set::name_conflict::Claim;
 use crate::rules::image_set::outcome::Worked;
+use crate::rules::image_set::recipe::Recipe;
 use crate::rules::image_set::{name_conflict, stored_sets};
 use crate::rules::version::Versions;
 

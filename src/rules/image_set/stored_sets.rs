@@ -16,8 +16,9 @@ use crate::model::record::{Record, RecordKey, Refused};
 use crate::model::settings::TagMoved;
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
-use crate::rules::image_set::assemble::{Assembled, Recipe};
+use crate::rules::image_set::assemble::Assembled;
 use crate::rules::image_set::outcome::Worked;
+use crate::rules::image_set::recipe::Recipe;
 use crate::rules::image_set::{set_edited, set_owner};
 
 /// A set of ours that was put back this often within ten minutes is contested, and left.

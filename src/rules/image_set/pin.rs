@@ -1,0 +1,262 @@
+//! The digest of one image: from the stored set, from a record or from the registry, and whether it suits the nodes.
+
+use std::collections::BTreeSet;
+
+use crate::model::digest::Digest;
+use crate::model::image_name::ImageName;
+use crate::model::lookups::Answer;
+use crate::model::platform::Platform;
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::registry_failure::RegistryFailure;
+use crate::model::resolved_image::{Content, Coverage, Presence, ResolvedImage};
+use crate::model::settings::{OnMissing, TagMoved};
+use crate::model::stored_image_set::StoredImageSet;
+use crate::rules::image_set::recipe::Recipe;
+
+/// Whether the manifests for the nodes are known to be there.
+enum Known<'a> {
+    Yes,
+    Failed(&'a RegistryFailure),
+    Pending,
+    Unasked(Reference),
+}
+
+/// What is known of one reference.
+enum Pin<'a> {
+    Resolved(&'a ResolvedImage),
+    /// By our stored set; the record that would tell more is lost.
+    Stored(Digest),
+    /// Recorded for other platforms than the nodes have now; the tag has moved to this, which would suit them.
+    Moved(&'a ResolvedImage, &'a ResolvedImage),
+    Missing(Option<&'a RegistryFailure>),
+    Failed(&'a RegistryFailure),
+    Pending,
+    Unasked,
+}
+
+/// How one image of a set stands.
+pub(super) enum ImageState<'a> {
+    /// This reference has to be looked up first.
+    Unasked(Reference),
+    /// Looked up, and not answered yet.
+    Pending,
+    /// It is left out: nothing in the cluster requires it.
+    Omitted,
+    /// The registry did not answer the lookup.
+    Failed(&'a RegistryFailure),
+    /// The registry does not have it.
+    Missing { failure: Option<&'a RegistryFailure>, required: bool },
+    /// It does not run on these nodes. The tag may have moved to an image that does.
+    Uncovered { image: ResolvedImage, platforms: Vec<Platform>, moved_to: Option<Digest> },
+    /// The stored set pins it; the record that would say more is lost.
+    Stored(Digest),
+    /// Resolved. `refresh` is to be looked up meanwhile: whether the registry has it for nodes that joined since.
+    Resolved { image: ResolvedImage, refresh: Option<Reference> },
+}
+
+impl Recipe<'_> {
+    /// How the image of this name stands, whose digest comes from the stored set, a record or the registry.
+    pub(super) fn state(&self, name: &ImageName, reference: &Reference, required: bool) -> ImageState<'_> {
+        let may_omit = !required && self.snapshot.settings.on_missing == OnMissing::OmitUnneeded;
+        match self.pin(name, reference, may_omit) {
+            Pin::Unasked => ImageState::Unasked(reference.clone()),
+            Pin::Pending => ImageState::Pending,
+            Pin::Stored(digest) => ImageState::Stored(digest),
+            Pin::Failed(failure) => ImageState::Failed(failure),
+            Pin::Missing(_) if may_omit => ImageState::Omitted,
+            Pin::Missing(failure) => ImageState::Missing { failure, required },
+            Pin::Moved(recorded, now) => ImageState::Uncovered {
+                platforms: self.uncovered(name, recorded),
+                image: recorded.clone(),
+                moved_to: Some(now.digest),
+            },
+            Pin::Resolved(image) => self.resolved(name, reference, image, may_omit),
+        }
+    }
+
+    /// The state of an image whose manifest is known, for the nodes that are in the cluster.
+    fn resolved(
+        &self,
+        name: &ImageName,
+        reference: &Reference,
+        image: &ResolvedImage,
+        may_omit: bool,
+    ) -> ImageState<'_> {
+        let image = self.with_presence(reference, image);
+        let platforms = self.uncovered(name, &image);
+        if !platforms.is_empty() {
+            return match may_omit {
+                true => ImageState::Omitted,
+                false => ImageState::Uncovered { image, platforms, moved_to: None },
+            };
+        }
+        // A stored image stays stored while it is looked up for nodes that joined since.
+        let is_pinned = self.is_pinned(name, &image);
+        match self.presence(name, reference, &image) {
+            Known::Failed(failure) => ImageState::Failed(failure),
+            Known::Unasked(by_digest) if is_pinned => ImageState::Resolved { image, refresh: Some(by_digest) },
+            Known::Unasked(by_digest) => ImageState::Unasked(by_digest),
+            Known::Pending if !is_pinned => ImageState::Pending,
+            Known::Yes | Known::Pending => ImageState::Resolved { image, refresh: None },
+        }
+    }
+
+    /// What is pinned counts before what the registry says now: a stored digest never changes silently. The stored set counts before
+    /// the own record, and this before the records of other releases that pull the same reference.
+    ///
+    /// A record is a cache of what a registry said and anybody with the right can edit it. By itself it makes a set where there is
+    /// none, swaps one for another version's and puts an edited one back. It never changes what a set has that stands as the
+    /// controller wrote it: there the registry has to say the same.
+    fn pin(&self, name: &ImageName, reference: &Reference, may_omit: bool) -> Pin<'_> {
+        let answer = self.snapshot.answers.images.get(reference);
+        let repin = self.snapshot.settings.tag_moved == TagMoved::Repin && reference.digest().is_none();
+        let own = self.own_record().and_then(|record| record.images.get(reference));
+        let stored = self.stored_pin(name, reference);
+        if let Some(digest) = stored.filter(|digest| own.is_none_or(|image| image.digest != *digest)) {
+            return match answer {
+                Some(Answer::Known(image)) if repin || image.digest == digest => Pin::Resolved(image),
+                _ => Pin::Stored(digest),
+            };
+        }
+        let others = self.snapshot.records.known().into_iter().flatten();
+        let recorded = own.or_else(|| others.into_iter().find_map(|record| record.images.get(reference)));
+        let recorded = recorded.filter(|image| self.counts(name, reference, image));
+        let lacks = |image: &ResolvedImage| !self.uncovered(name, &self.with_presence(reference, image)).is_empty();
+        let unsuited = recorded.filter(|image| lacks(image));
+        match (recorded, answer) {
+            (Some(_), Some(Answer::Known(image))) if repin => Pin::Resolved(image),
+            // Nodes of a further platform came: the registry may have more by now.
+            (_, None) if unsuited.is_some() => self.unasked(reference, may_omit),
+            (_, Some(Answer::Pending)) if unsuited.is_some() => Pin::Pending,
+            (Some(image), Some(Answer::Known(now))) if unsuited.is_some() && now.digest != image.digest => {
+                let suits = !may_omit && self.uncovered(name, now).is_empty();
+                if suits { Pin::Moved(image, now) } else { Pin::Resolved(image) }
+            }
+            (Some(image), _) => Pin::Resolved(image),
+            (None, Some(Answer::Known(image))) => Pin::Resolved(image),
+            (None, Some(Answer::Pending)) => Pin::Pending,
+            (None, Some(Answer::Failed(failure))) if Reason::from(failure.kind) == Reason::ImageMissing => {
+                Pin::Missing(Some(failure))
+            }
+            (None, Some(Answer::Failed(failure))) => Pin::Failed(failure),
+            (None, None) => self.unasked(reference, may_omit),
+        }
+    }
+
+    /// Whether a recorded digest may be used without another word of the registry.
+    fn counts(&self, name: &ImageName, reference: &Reference, recorded: &ResolvedImage) -> bool {
+        let stands = !self.pinned.is_empty() && !self.is_pinned(name, recorded);
+        // The policy names that very digest: a person asked.
+        let asked_for = reference.digest() == Some(&recorded.digest);
+        let answer = self.snapshot.answers.images.get(reference).and_then(Answer::known);
+        !(stands || self.record_in_doubt) || asked_for || answer.is_some_and(|now| now.digest == recorded.digest)
+    }
+
+    fn unasked(&self, reference: &Reference, may_omit: bool) -> Pin<'_> {
+        let missing = self.own_record().is_some_and(|own| own.missing.contains(reference));
+        if may_omit && missing { Pin::Missing(None) } else { Pin::Unasked }
+    }
+
+    /// The digest that our stored set has for a reference. One that the policy put there by `digests` says nothing of
+    /// the tag.
+    fn stored_pin(&self, name: &ImageName, reference: &Reference) -> Option<Digest> {
+        let digest = *self.pinned.get(name)?;
+        let replaced = || self.own_record().is_some_and(|own| own.images.contains_key(&reference.with_digest(digest)));
+        match reference.digest() {
+            Some(wanted) => (*wanted == digest).then_some(digest),
+            None => (!replaced()).then_some(digest),
+        }
+    }
+
+    /// Whether the registry was asked for an entry that this stored set has with another digest: no record tells which
+    /// of the two is right.
+    pub fn asked_anew(&self, stored: &StoredImageSet) -> bool {
+        let recorded = |reference: &Reference| {
+            self.snapshot.records.known().into_iter().flatten().any(|record| record.images.contains_key(reference))
+        };
+        let references = self.references().unwrap_or_default();
+        stored.images.iter().any(|entry| {
+            let reference = references.iter().find(|(name, _)| name.as_str() == entry.image).map(|(_, found)| found);
+            reference.is_some_and(|reference| match self.snapshot.answers.images.get(reference) {
+                Some(Answer::Known(image)) => {
+                    reference.digest().is_none() && !recorded(reference) && image.digest.to_string() != entry.digest
+                }
+                _ => false,
+            })
+        })
+    }
+
+    /// The nodes' platforms that this image should run on and cannot.
+    fn uncovered(&self, name: &ImageName, image: &ResolvedImage) -> Vec<Platform> {
+        image.uncovered(name, self.nodes(name)).into_iter().cloned().collect()
+    }
+
+    /// The image with what the registry said since of the manifests that its index lists.
+    fn with_presence(&self, reference: &Reference, image: &ResolvedImage) -> ResolvedImage {
+        let mut image = image.clone();
+        // Asked by tag and by digest: what was found in either way is there.
+        let mut said: Vec<(Digest, Presence)> = Vec::new();
+        for asked in [reference.clone(), reference.with_digest(image.digest)] {
+            if let Some(Answer::Known(now)) = self.snapshot.answers.images.get(&asked)
+                && now.digest == image.digest
+                && let (Content::Index { children }, Content::Index { children: seen }) = (&image.content, &now.content)
+            {
+                for child in children {
+                    let seen = seen.iter().find(|seen| seen.digest == child.digest);
+                    said.extend(seen.map(|seen| (child.digest, seen.presence)));
+                }
+            }
+        }
+        if let Content::Index { children } = &mut image.content {
+            for child in children {
+                let said = said.iter().filter(|(digest, _)| *digest == child.digest).map(|(_, presence)| *presence);
+                let said: Vec<Presence> = said.filter(|presence| *presence != Presence::Unasked).collect();
+                child.presence = match said.first() {
+                    Some(_) if said.contains(&Presence::Present) => Presence::Present,
+                    Some(absent) => *absent,
+                    None => child.presence,
+                };
+            }
+        }
+        image
+    }
+
+    /// Whether it is known that the registry has the manifests that the nodes will pull. An image whose nodes joined after it
+    /// was resolved is asked for again, by the digest that is pinned.
+    fn presence(&self, name: &ImageName, reference: &Reference, image: &ResolvedImage) -> Known<'_> {
+        if !self.nodes(name).any(|node| image.coverage(node) == Coverage::Unasked) {
+            return Known::Yes;
+        }
+        let pinned = reference.with_digest(image.digest);
+        match self.snapshot.answers.images.get(&pinned) {
+            None => Known::Unasked(pinned),
+            Some(Answer::Failed(failure)) => Known::Failed(failure),
+            // An answer that was asked for with fewer nodes in mind is asked for again by those who keep answers.
+            Some(Answer::Pending | Answer::Known(_)) => Known::Pending,
+        }
+    }
+
+    /// References, by tag and by digest, whose answer lacks a platform of the nodes, as does what is recorded, if anything is.
+    pub fn unsuitable(&self) -> BTreeSet<Reference> {
+        let suited = |name: &ImageName, reference: &Reference| {
+            let records = self.snapshot.records.known().into_iter().flatten();
+            let mut recorded = records.filter_map(|record| record.images.get(reference));
+            recorded.any(|image| self.uncovered(name, &self.with_presence(reference, image)).is_empty())
+        };
+        let lacks = |name: &ImageName, asked: &Reference| match self.snapshot.answers.images.get(asked) {
+            Some(Answer::Known(image)) => !self.uncovered(name, image).is_empty(),
+            _ => false,
+        };
+        let mut unsuitable = BTreeSet::new();
+        for (name, reference) in self.references().unwrap_or_default() {
+            if suited(&name, &reference) {
+                continue;
+            }
+            let same_repository = |asked: &&Reference| asked.name() == reference.name();
+            let asked = self.snapshot.answers.images.keys().filter(same_repository);
+            unsuitable.extend(asked.filter(|asked| lacks(&name, asked)).cloned());
+        }
+        unsuitable
+    }
+}

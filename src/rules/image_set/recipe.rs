@@ -1,0 +1,128 @@
+//! What one set is assembled from: the release, the effective Installation, the policy and what is recorded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::digest::Digest;
+use crate::model::feature::Feature;
+use crate::model::finding::Finding;
+use crate::model::image_name::ImageName;
+use crate::model::object_ref::ObjectRef;
+use crate::model::operator_images::OperatorImages;
+use crate::model::platform::Platform;
+use crate::model::reason::Reason;
+use crate::model::record::{Record, RecordKey};
+use crate::model::reference::Reference;
+use crate::model::release::ImageSetName;
+use crate::model::resolved_image::ResolvedImage;
+use crate::model::settings::InstallationSettings;
+use crate::model::snapshot::Snapshot;
+
+/// What a set is assembled for.
+pub(crate) struct Recipe<'a> {
+    pub snapshot: &'a Snapshot,
+    pub installation: &'a InstallationSettings,
+    pub images: &'a OperatorImages,
+    pub name: &'a ImageSetName,
+    pub key: &'a RecordKey,
+    /// What our own stored set pins, where it is as we wrote it from this very record.
+    pub pinned: BTreeMap<ImageName, Digest>,
+    /// Every image counts as required: nothing in the cluster says otherwise yet.
+    pub everything_required: bool,
+    /// What is recorded counts only where the registry says the same now: the set was edited, and its record is not what it was made
+    /// from.
+    pub record_in_doubt: bool,
+}
+
+impl Recipe<'_> {
+    /// The references of the set as the cluster pulls them, with excluded names left out and replaced entries by their
+    /// digest.
+    pub fn references(&self) -> Result<BTreeMap<ImageName, Reference>, Vec<Finding>> {
+        let settings = &self.snapshot.settings;
+        let required = self.insisted_on();
+        let mut references = BTreeMap::new();
+        let mut findings = Vec::new();
+        for (name, default) in self.images.set_images(self.installation.variant, self.installation.fips) {
+            if settings.exclude.contains(&name) {
+                if required.contains(&name) {
+                    let insists = match self.snapshot.features.known() {
+                        Some(_) => "insists on it",
+                        None => "may insist on it: what the cluster uses cannot be read",
+                    };
+                    let message = format!("{name} is excluded, but operator {} {insists}", self.images.release());
+                    findings.push(Finding::new(Reason::ExcludedImageRequired, self.object(), message));
+                }
+                continue;
+            }
+            match self.installation.layout.place(&default) {
+                Ok(placed) => {
+                    let reference =
+                        settings.digests.get(&name).map_or(placed.clone(), |digest| placed.with_digest(*digest));
+                    references.insert(name, reference);
+                }
+                Err(error) => {
+                    findings.push(Finding::new(Reason::LayoutInvalid, self.object(), error.to_string()));
+                    break;
+                }
+            }
+        }
+        if findings.is_empty() { Ok(references) } else { Err(findings) }
+    }
+
+    /// The names that the operator insists on with the objects that are in the cluster; while these cannot be read, with
+    /// all that there could be.
+    pub fn insisted_on(&self) -> BTreeSet<ImageName> {
+        let all = || BTreeSet::from(Feature::ALL);
+        let features = self.snapshot.features.known().cloned().unwrap_or_else(all);
+        self.images.requires(self.installation.variant, &features)
+    }
+
+    /// The names that no set of this recipe may lack.
+    pub fn required(&self) -> BTreeSet<ImageName> {
+        if self.everything_required || self.snapshot.features.known().is_none() {
+            let all = self.images.set_images(self.installation.variant, self.installation.fips).into_keys();
+            return all.filter(|name| !self.snapshot.settings.exclude.contains(name)).collect();
+        }
+        self.insisted_on()
+    }
+
+    /// This recipe's record, if it is kept already.
+    pub fn own_record(&self) -> Option<&Record> {
+        self.snapshot.records.known().into_iter().flatten().find(|record| record.key == *self.key)
+    }
+
+    /// This recipe's record, or one that has nothing yet.
+    pub fn record(&self) -> Record {
+        self.own_record().cloned().unwrap_or_else(|| self.empty_record())
+    }
+
+    /// A record of this name exists, and is not used.
+    pub(super) fn record_is_unusable(&self) -> bool {
+        self.snapshot.unusable_records.contains(&self.key.name())
+    }
+
+    fn empty_record(&self) -> Record {
+        Record {
+            key: self.key.clone(),
+            resolved_at: self.snapshot.observed_at,
+            images: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            accepted: None,
+            refused: None,
+        }
+    }
+
+    /// The platforms of the nodes that an image of this name is for: Windows images for Windows nodes, all others for the rest.
+    pub(super) fn nodes(&self, name: &ImageName) -> impl Iterator<Item = &Platform> {
+        let nodes = self.snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform);
+        let windows = name.is_windows();
+        nodes.filter(move |node| node.is_windows() == windows)
+    }
+
+    pub(super) fn is_pinned(&self, name: &ImageName, image: &ResolvedImage) -> bool {
+        self.pinned.get(name) == Some(&image.digest)
+    }
+
+    pub(super) fn object(&self) -> ObjectRef {
+        ObjectRef::image_set(self.name.as_str())
+    }
+}

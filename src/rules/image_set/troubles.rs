@@ -1,0 +1,85 @@
+//! What keeps a set from being complete, grouped so that many images of one broken registry make one finding.
+
+use std::collections::BTreeMap;
+
+use crate::model::finding::Finding;
+use crate::model::listed::{NAMED, listed};
+use crate::model::object_ref::ObjectRef;
+use crate::model::platform::Platform;
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
+use crate::model::resolved_image::ResolvedImage;
+use crate::model::subject::Subject;
+
+/// What went wrong, gathered so that many images on one broken registry make one finding.
+#[derive(Default)]
+pub(super) struct Troubles {
+    /// The Installation names no pull secret.
+    no_secrets: bool,
+    failures: BTreeMap<(Reason, String), Vec<String>>,
+    missing: BTreeMap<bool, Vec<Reference>>,
+    missing_at: String,
+    uncovered: Vec<String>,
+    pub(super) other: Vec<Finding>,
+}
+
+impl Troubles {
+    /// No trouble yet. `no_secrets`: the Installation names no pull secret.
+    pub(super) fn new(no_secrets: bool) -> Self {
+        Self { no_secrets, ..Self::default() }
+    }
+
+    pub(super) fn failed(&mut self, failure: &RegistryFailure) {
+        let reason = match failure.kind {
+            // Nodes pull with a credential provider then, or the cluster could not run.
+            RegistryFailureKind::CredentialsMissing if self.no_secrets => Reason::NodeCredentialsOnly,
+            kind => kind.into(),
+        };
+        let group = self.failures.entry((reason, failure.registry.clone())).or_default();
+        if failure.reference.is_some() {
+            group.push(failure.summary());
+        } else if group.is_empty() {
+            self.other.push(Finding::new(reason, Subject::registry(&failure.registry), failure.summary()));
+        }
+    }
+
+    pub(super) fn missing(&mut self, reference: &Reference, required: bool, failure: Option<&RegistryFailure>) {
+        if let Some(failure) = failure {
+            self.missing_at.clone_from(&failure.registry);
+        }
+        self.missing.entry(required).or_default().push(reference.clone());
+    }
+
+    pub(super) fn uncovered(&mut self, reference: &Reference, image: &ResolvedImage, platforms: &[Platform]) {
+        self.uncovered.extend(image.lacks(reference, &platforms.iter().collect::<Vec<_>>()));
+    }
+
+    pub(super) fn into_findings(self, object: &ObjectRef) -> Vec<Finding> {
+        let mut findings = self.other;
+        for ((reason, registry), failures) in self.failures {
+            let Some(words) = failures.first() else { continue };
+            let message = match failures.len() {
+                1 => words.clone(),
+                count => format!("{count} images cannot be resolved; {words}"),
+            };
+            findings.push(Finding::new(reason, Subject::registry(&registry), message));
+        }
+        // What the operator insists on comes first.
+        for (required, references) in self.missing.into_iter().rev() {
+            let need = if required { "the operator insists on" } else { "nothing in the cluster needs" };
+            let at = if self.missing_at.is_empty() { String::new() } else { format!(" {}", self.missing_at) };
+            let message = format!("the registry{at} does not have {}, which {need}", listed(&references, NAMED));
+            findings.push(Finding::new(Reason::ImageMissing, object.clone(), message));
+        }
+        if !self.uncovered.is_empty() {
+            let more = self.uncovered.len().saturating_sub(NAMED);
+            let mut message = self.uncovered.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+            if more > 0 {
+                message.push_str(&format!("; and {more} more"));
+            }
+            findings.push(Finding::new(Reason::PlatformMissing, object.clone(), message));
+        }
+        findings
+    }
+}
