@@ -24,69 +24,77 @@ use crate::rules::image_set::{set_edited, set_owner};
 /// A set of ours that was put back this often within ten minutes is contested, and left.
 pub const CONTESTED_AFTER: u32 = 3;
 
-/// The stored object against the set that it should be.
+/// The stored set against the assembled one: what is to be written, or why nothing is.
 pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, recipe: &Recipe<'_>) -> Worked {
-    let Assembled { set, record, omitted, warnings, resolved_at, contradicted, .. } = assembled;
-    let entries = Some(set.entries().clone());
-    let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
-    let mut findings = warnings;
-    let object = ObjectRef::image_set(set.name().as_str());
-    let (precondition, motive) = match existing {
-        None => (Precondition::Absent, Motive::Create),
-        Some(stored) => {
-            let unchanged = Precondition::Unchanged(stored.resource_version.clone());
-            if !stored.ours {
-                (unchanged, Motive::TakeOver)
-            } else if same_content(stored, &set) {
-                return Worked {
-                    omitted,
-                    resolved_at,
-                    actions,
-                    findings,
-                    ..Worked::in_state(GoalState::Stored, entries)
-                };
-            } else if edited(stored) && !made_for_other(stored, &set) {
-                let put_back = recipe.snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
-                if put_back >= CONTESTED_AFTER {
-                    let message = format!(
-                        "it was changed by {} and put back {put_back} times within ten minutes",
-                        stored.manager.as_deref().unwrap_or("somebody else")
-                    );
-                    findings.push(Finding::new(Reason::ContestedOwnership, object, message));
-                    return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
-                }
-                // Without its annotations nothing tells what it was but its entries.
-                let lost = match &stored.origin {
-                    Some(origin) => origin.content != set.origin().content && recipe.own_record().is_none(),
-                    None => false,
-                };
-                let other = stored.origin.as_ref().is_none_or(|origin| origin.content != set.origin().content);
-                let repin = recipe.snapshot.settings.tag_moved == TagMoved::Repin;
-                let disagree = !contradicted.is_empty();
-                if !repin && (lost || (other && (disagree || recipe.asked_anew(stored)))) {
-                    let message = match disagree {
-                        true => "it was edited, and its record and the registry have different digests",
-                        false => "it was edited, its record is lost, and the registry serves other digests now",
-                    };
-                    findings.push(Finding::new(Reason::TagMoved, object, message));
-                    return Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Held, entries) };
-                }
-                findings.push(set_edited::finding(stored, &set));
-                (unchanged, Motive::PutBack)
-            } else {
-                (unchanged, Motive::Update)
+    let mut findings = Vec::new();
+    let motive = match existing {
+        None => Motive::Create,
+        Some(stored) if !stored.ours => Motive::TakeOver,
+        Some(stored) if same_content(stored, &assembled.set) => return unchanged(assembled),
+        Some(stored) if edited(stored) && !made_for_other(stored, &assembled.set) => {
+            match not_restored(stored, &assembled, recipe) {
+                Some(finding) => return not_written(assembled, finding),
+                None => findings.push(set_edited::finding(stored, &assembled.set)),
             }
+            Motive::PutBack
         }
+        Some(_) => Motive::Update,
     };
-    if let Some(stored) =
-        existing.filter(|stored| motive == Motive::Update && !edited(stored) && is_used(recipe.snapshot, &stored.name))
-    {
+    let Assembled { set, record, omitted, mut warnings, resolved_at, .. } = assembled;
+    warnings.extend(findings);
+    let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
+    let replaced = existing.filter(|_| motive == Motive::Update);
+    if let Some(stored) = replaced.filter(|stored| !edited(stored) && is_used(recipe.snapshot, &stored.name)) {
         keep_accepted(stored, recipe, &mut actions);
     }
+    let entries = Some(set.entries().clone());
     if !matches!(recipe.snapshot.image_sets, Read::KindMissing) {
+        let precondition =
+            existing.map_or(Precondition::Absent, |stored| Precondition::Unchanged(stored.resource_version.clone()));
         actions.push(Action::StoreImageSet(Box::new(StoreImageSet { set, precondition, motive })));
     }
-    Worked { omitted, resolved_at, actions, findings, ..Worked::in_state(GoalState::Ready, entries) }
+    Worked { omitted, resolved_at, actions, findings: warnings, ..Worked::in_state(GoalState::Ready, entries) }
+}
+
+/// The set is stored as it should be; at most its record is to be written.
+fn unchanged(assembled: Assembled) -> Worked {
+    let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
+    let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
+    let stored = Worked::in_state(GoalState::Stored, Some(set.entries().clone()));
+    Worked { omitted, resolved_at, actions, findings: warnings, ..stored }
+}
+
+/// The set is not written, for this reason.
+fn not_written(assembled: Assembled, finding: Finding) -> Worked {
+    let Assembled { set, omitted, mut warnings, resolved_at, .. } = assembled;
+    warnings.push(finding);
+    let held = Worked::in_state(GoalState::Held, Some(set.entries().clone()));
+    Worked { omitted, resolved_at, findings: warnings, ..held }
+}
+
+/// Why a set that was edited is not restored: it is contested, or nothing proves which digests are right.
+fn not_restored(stored: &StoredImageSet, assembled: &Assembled, recipe: &Recipe<'_>) -> Option<Finding> {
+    let (snapshot, set) = (recipe.snapshot, &assembled.set);
+    let object = ObjectRef::image_set(set.name().as_str());
+    let put_back = snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
+    if put_back >= CONTESTED_AFTER {
+        let message = format!(
+            "it was changed by {} and put back {put_back} times within ten minutes",
+            stored.manager.as_deref().unwrap_or("somebody else")
+        );
+        return Some(Finding::new(Reason::ContestedOwnership, object, message));
+    }
+    // Without its annotations nothing but its entries says what it was.
+    let follows = stored.origin.as_ref().map(|origin| origin.content == set.origin().content);
+    let is_lost = follows == Some(false) && recipe.own_record().is_none();
+    let disagree = !assembled.contradicted.is_empty();
+    let is_unproven = is_lost || (follows != Some(true) && (disagree || recipe.asked_anew(stored)));
+    let message = match disagree {
+        true => "it was edited, and its record and the registry have different digests",
+        false => "it was edited, its record is lost, and the registry serves other digests now",
+    };
+    let repins = snapshot.settings.tag_moved == TagMoved::Repin;
+    (is_unproven && !repins).then(|| Finding::new(Reason::TagMoved, object, message))
 }
 
 /// Whether the record that a set would be put back from is not the one that it was made from: the content that follows from it is

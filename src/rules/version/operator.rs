@@ -7,7 +7,7 @@ use crate::model::decision::{KnownOperator, OperatorKnowledge};
 use crate::model::digest::Digest;
 use crate::model::finding::Finding;
 use crate::model::inspection::Inspected;
-use crate::model::lookups::Answer;
+use crate::model::lookups::{Answer, OperatorImage};
 use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
 use crate::model::read::Read;
@@ -336,34 +336,37 @@ impl Look<'_> {
                 let message = format!("the version label of its image cannot be read: {}", failure.summary());
                 ImageVersion::Unknown(Finding::new(Reason::OperatorVersionUnknown, subject.clone(), message))
             }
-            Some(Answer::Known(answer)) => {
-                let label = answer.version.as_deref().map(str::parse::<Release>);
-                let wanted = |why: String| {
-                    let (image, label) = (reference.clone(), answer.version.clone());
-                    let subject = subject.clone();
-                    Box::new(Wanted { image, digest: answer.digest, label, subject, why, prepared: None })
-                };
-                match label {
-                    Some(Ok(labelled)) if tagged.is_some_and(|tagged| tagged.base() != labelled.base()) => {
-                        let tag = tag.unwrap_or_default();
-                        let message = format!("image {image} is tagged {tag} and labelled {labelled}");
-                        ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message))
-                    }
-                    Some(Ok(labelled)) if self.builds.is_released(&labelled) => {
-                        self.known(image, labelled, Some(answer.digest))
-                    }
-                    Some(Ok(labelled)) => {
-                        let (image, digest) = (Some(image.to_owned()), Some(answer.digest));
-                        let operator = KnownOperator { image, digest, release: labelled, product: None };
-                        ImageVersion::Unlisted(Some(Box::new(operator)), wanted(self.not_listed(labelled)))
-                    }
-                    Some(Err(error)) => {
-                        let why = format!("the version label of image {image} is no release: {error}");
-                        ImageVersion::Unlisted(None, wanted(why))
-                    }
-                    None => ImageVersion::Unlisted(None, wanted(format!("image {image} has no version label"))),
-                }
+            Some(Answer::Known(answer)) => self.by_label(image, subject, &reference, answer),
+        }
+    }
+
+    /// The version by the label of the bytes that run. A tag that says otherwise makes it ambiguous.
+    fn by_label(&self, image: &str, subject: &Subject, reference: &Reference, answer: &OperatorImage) -> ImageVersion {
+        let tag = reference.tag().filter(|_| reference.digest().is_none()).unwrap_or_default();
+        let tagged: Option<Release> = tag.parse().ok();
+        let wanted = |why: String| {
+            let (image, label) = (reference.clone(), answer.version.clone());
+            let subject = subject.clone();
+            Box::new(Wanted { image, digest: answer.digest, label, subject, why, prepared: None })
+        };
+        match answer.version.as_deref().map(str::parse::<Release>) {
+            Some(Ok(labelled)) if tagged.is_some_and(|tagged| tagged.base() != labelled.base()) => {
+                let message = format!("image {image} is tagged {tag} and labelled {labelled}");
+                ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message))
             }
+            Some(Ok(labelled)) if self.builds.is_released(&labelled) => {
+                self.known(image, labelled, Some(answer.digest))
+            }
+            Some(Ok(labelled)) => {
+                let (image, digest) = (Some(image.to_owned()), Some(answer.digest));
+                let operator = KnownOperator { image, digest, release: labelled, product: None };
+                ImageVersion::Unlisted(Some(Box::new(operator)), wanted(self.not_listed(labelled)))
+            }
+            Some(Err(error)) => {
+                let why = format!("the version label of image {image} is no release: {error}");
+                ImageVersion::Unlisted(None, wanted(why))
+            }
+            None => ImageVersion::Unlisted(None, wanted(format!("image {image} has no version label"))),
         }
     }
 

@@ -73,15 +73,27 @@ pub(crate) fn consequence(
     if builds.record_key(running.release, installation).build.is_none() {
         follows.in_doubt = Some(InDoubt { release: running.release, refused: refused.clone() });
     }
-    let answer = snapshot.answers.operators.get(&reference);
-    let digest = match (reference.digest(), answer) {
+    ask_image(&mut follows, snapshot, builds, reference, (&refused, why));
+    follows
+}
+
+/// What the image itself says: its inspection where there is one, else the lookup of its digest or its inspection is wanted.
+fn ask_image(
+    follows: &mut Consequence,
+    snapshot: &Snapshot,
+    builds: &Builds<'_>,
+    image: Reference,
+    (refused, why): (&Refused, String),
+) {
+    let answer = snapshot.answers.operators.get(&image);
+    let digest = match (image.digest(), answer) {
         (Some(digest), _) => *digest,
         // A tag may have moved since the image was asked.
         (None, Some(Answer::Known(answer))) => answer.digest,
-        (None, Some(Answer::Pending | Answer::Failed(_))) => return follows,
+        (None, Some(Answer::Pending | Answer::Failed(_))) => return,
         (None, None) => {
-            follows.question = Some(reference);
-            return follows;
+            follows.question = Some(image);
+            return;
         }
     };
     match builds.inspected(&digest) {
@@ -95,15 +107,11 @@ pub(crate) fn consequence(
             }
         }
         None => {
-            let label = match answer {
-                Some(Answer::Known(answer)) => answer.version.clone(),
-                _ => None,
-            };
+            let label = answer.and_then(Answer::known).and_then(|answer| answer.version.clone());
             let subject = snapshot.settings.operator.object().into();
-            follows.wanted = Some(Wanted { image: reference, digest, label, subject, why, prepared: None });
+            follows.wanted = Some(Wanted { image, digest, label, subject, why, prepared: None });
         }
     }
-    follows
 }
 
 /// What was told of this very image before, and kept with the content that it refused.
