@@ -16,7 +16,7 @@ use crate::model::image_name::ImageName;
 use crate::model::reference::Reference;
 use crate::model::registry_layout::RegistryLayout;
 use crate::registry::properties::asked_where_it_says;
-use crate::rules::explain::operator_messages::Words;
+use crate::rules::explain::operator_messages::OperatorMessage;
 
 /// A reference reads back as it was written, goes to the host that it names, and is placed as the operator does it. The first
 /// line is the reference, the next three are `registry`, `imagePath` and `imagePrefix`.
@@ -93,8 +93,8 @@ fn by_the_operator(layout: &RegistryLayout, default: &Reference) -> String {
 pub fn operator_words(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (reason, message) = text.split_once('\n').unwrap_or((text, ""));
-    let words = Words::of(reason, message);
-    assert_eq!(words.cause(), Words::of(message, reason).cause());
+    let words = OperatorMessage::of(reason, message);
+    assert_eq!(words.cause(), OperatorMessage::of(message, reason).cause());
     let names = words.unexpected.iter().chain(&words.missing).map(ImageName::as_str);
     let pull =
         words.pull.iter().flat_map(|pull| std::iter::once(pull.pods.as_str()).chain(pull.containers.split(", ")));

@@ -35,13 +35,13 @@ impl OperatorImages {
         let all = self.set_images(variant, false).into_keys();
         match variant {
             Variant::Enterprise => all.collect(),
-            Variant::Calico => all.filter(|name| insists_on(self.release(), name.as_str(), features)).collect(),
+            Variant::Calico => all.filter(|name| is_required(self.release(), name.as_str(), features)).collect(),
         }
     }
 }
 
 /// Whether an operator of this release insists on a name of its Calico list.
-fn insists_on(release: Release, name: &str, features: &BTreeSet<Feature>) -> bool {
+fn is_required(release: Release, name: &str, features: &BTreeSet<Feature>) -> bool {
     let series = release.series();
     if !OBSERVED.contains(&series) {
         return true;

@@ -10,7 +10,7 @@ use crate::model::object_ref::ObjectRef;
 use crate::model::pods::PullFailureKind;
 use crate::model::reason::Reason;
 use crate::rules::explain::kubelet_messages::classify;
-use crate::rules::explain::operator_messages::Words;
+use crate::rules::explain::operator_messages::OperatorMessage;
 use crate::rules::explain::{Row, TABLE};
 
 /// Say what a message of a TigeraStatus, an event or a pod means, and what helps.
@@ -142,7 +142,8 @@ fn causes(message: &str) -> Vec<Explained> {
     // What was copied from a terminal, or written by YAML, has line ends in the midst of a sentence.
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     // What the operator says has no quotes; YAML, JSON and people put some around it.
-    let words = Words::of("", &message.replace(['\'', '"'], " ").split_whitespace().collect::<Vec<_>>().join(" "));
+    let words =
+        OperatorMessage::of("", &message.replace(['\'', '"'], " ").split_whitespace().collect::<Vec<_>>().join(" "));
     let mut found = Vec::new();
     let mut add = |reason: Reason, entry: Option<&str>, names: Vec<String>| {
         let rows = TABLE.iter().filter(|row| row.reason == reason);

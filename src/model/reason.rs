@@ -304,7 +304,7 @@ impl Reason {
 impl Reason {
     /// Whether it makes the operator stop because of an ImageSet.
     #[must_use]
-    pub const fn blames_a_set(self) -> bool {
+    pub const fn is_fault_of_a_set(self) -> bool {
         matches!(
             self,
             Self::ExactImageSetMissing

@@ -14,7 +14,7 @@ use crate::model::settings::InstallationSettings;
 use crate::model::workload::Workload;
 
 /// A set's entries by the repository that nodes pull them from.
-pub(crate) struct PulledFrom(BTreeMap<String, Digest>);
+pub(crate) struct PinnedImages(BTreeMap<String, Digest>);
 
 /// An image of a workload's template that is not by the pinned digest.
 pub(crate) struct Unpinned {
@@ -45,7 +45,7 @@ pub(crate) enum Standing {
     Pinned,
 }
 
-impl PulledFrom {
+impl PinnedImages {
     pub fn new(
         images: &OperatorImages,
         installation: &InstallationSettings,

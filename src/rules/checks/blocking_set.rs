@@ -7,13 +7,13 @@ use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::release::{Release, Variant};
 use crate::model::stored_image_set::StoredImageSet;
-use crate::rules::checks::view::{Look, View};
+use crate::rules::checks::view::{CheckedSet, View};
 
 /// Releases before this one stop at any ImageSet, whatever its name (operator facts: v1.30.4 does, v1.34.5 does not).
 const ONLY_SAME_PREFIX_BLOCKS_FROM: Release = Release::new(1, 34, 0);
 
 pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    let Some(first) = view.looks.first().filter(|_| !view.frozen) else { return Vec::new() };
+    let Some(first) = view.checked_sets.first().filter(|_| !view.frozen) else { return Vec::new() };
     let now = in_the_way(view, first).into_iter().map(|set| {
         let message =
             format!("operator {} stops reconciling: it wants {} and finds this one only", first.release(), first.name);
@@ -25,7 +25,8 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
 
 /// The operator that is to run would find sets, and not its own.
 fn will_block(view: &View<'_>) -> Option<Finding> {
-    let (first, target) = (view.looks.first()?, view.looks.iter().find(|look| look.purpose == Purpose::Target)?);
+    let (first, target) =
+        (view.checked_sets.first()?, view.checked_sets.iter().find(|look| look.purpose == Purpose::Target)?);
     let under_way = matches!(target.state, GoalState::Resolving | GoalState::Waiting | GoalState::Conflict);
     if first.purpose != Purpose::Running || under_way {
         return None;
@@ -42,7 +43,7 @@ fn will_block(view: &View<'_>) -> Option<Finding> {
     )
 }
 
-fn in_the_way<'a>(view: &'a View<'_>, look: &Look) -> Vec<&'a StoredImageSet> {
+fn in_the_way<'a>(view: &'a View<'_>, look: &CheckedSet) -> Vec<&'a StoredImageSet> {
     if view.stored(&look.name).is_some() {
         return Vec::new();
     }

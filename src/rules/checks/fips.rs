@@ -8,19 +8,19 @@ use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::settings::InstallationSettings;
 use crate::rules::checks::recheck::{Standing, checked, remembered};
-use crate::rules::checks::view::{Look, View};
+use crate::rules::checks::view::{CheckedSet, View};
 
 pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    view.looks.iter().filter(|look| look.purpose.is_wanted_now()).flat_map(|look| of_set(view, look)).collect()
+    view.checked_sets.iter().filter(|look| look.purpose.is_wanted_now()).flat_map(|look| of_set(view, look)).collect()
 }
 
-fn of_set(view: &View<'_>, look: &Look) -> Vec<Finding> {
+fn of_set(view: &View<'_>, look: &CheckedSet) -> Vec<Finding> {
     let made_for_other = made_for_other(view, look).into_iter();
     made_for_other.chain(pinned_other(view, look)).chain(remembered(view, look, &[Reason::FipsMismatch])).collect()
 }
 
 /// Our set under this name was made while `fipsMode` was the other one.
-pub(super) fn made_for_other(view: &View<'_>, look: &Look) -> Option<Finding> {
+pub(super) fn made_for_other(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
     let origin = view.stored(&look.name).filter(|set| set.ours)?.origin.as_ref()?;
     let other = InstallationSettings { fips: !view.installation.fips, ..view.installation.clone() };
     let differ = look.images.set_images(other.variant, true) != look.images.set_images(other.variant, false);
@@ -31,7 +31,7 @@ pub(super) fn made_for_other(view: &View<'_>, look: &Look) -> Option<Finding> {
 }
 
 /// What is pinned is what the tag of the other mode resolves to.
-fn pinned_other(view: &View<'_>, look: &Look) -> Option<Finding> {
+fn pinned_other(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
     let checked = checked(view, look);
     let other = checked.iter().filter(|one| matches!(one.standing, Standing::OtherFipsMode));
     let (references, digests): (Vec<&Reference>, Vec<Digest>) = other.map(|one| (one.reference, one.pinned)).unzip();
@@ -41,7 +41,7 @@ fn pinned_other(view: &View<'_>, look: &Look) -> Option<Finding> {
     Some(finding(view, look, &format!("it does not pin {}", listed(&references, NAMED)), &digests))
 }
 
-fn finding(view: &View<'_>, look: &Look, message: &str, digests: &[Digest]) -> Finding {
+fn finding(view: &View<'_>, look: &CheckedSet, message: &str, digests: &[Digest]) -> Finding {
     let images = |fips: bool| if fips { "FIPS images" } else { "normal images" };
     let fips = view.installation.fips;
     let mode = if fips { "Enabled" } else { "Disabled" };

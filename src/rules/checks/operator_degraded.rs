@@ -14,7 +14,7 @@ use crate::model::release::{Release, Variant};
 use crate::model::stored_image_set::StoredImageSet;
 use crate::model::tigera_status::ComponentStatus;
 use crate::rules::checks::view::View;
-use crate::rules::explain::operator_messages::Words;
+use crate::rules::explain::operator_messages::OperatorMessage;
 
 /// The names that the documented script keeps of a list, whatever the version.
 const DOCUMENTED_SCRIPT: [&str; 9] = [
@@ -31,7 +31,7 @@ const DOCUMENTED_SCRIPT: [&str; 9] = [
 
 /// One finding per Degraded component, what concerns images first.
 pub(crate) fn check(view: &View<'_>) -> Vec<Finding> {
-    let around = Around {
+    let around = ClusterView {
         sets: view.sets(),
         operator: view.operator,
         variant: view.installation.variant,
@@ -48,7 +48,7 @@ pub(crate) fn check(view: &View<'_>) -> Vec<Finding> {
 }
 
 /// What in the cluster explains what was said.
-struct Around<'a> {
+struct ClusterView<'a> {
     sets: &'a [StoredImageSet],
     operator: &'a OperatorKnowledge,
     variant: Variant,
@@ -56,10 +56,10 @@ struct Around<'a> {
     pods: Option<&'a SeenPods>,
 }
 
-impl Around<'_> {
+impl ClusterView<'_> {
     fn explained(&self, status: &ComponentStatus) -> Option<Finding> {
         let degraded = status.degraded.as_ref()?;
-        let words = Words::of(&degraded.reason, &degraded.message);
+        let words = OperatorMessage::of(&degraded.reason, &degraded.message);
         let cause = words.cause();
         let object = ObjectRef::tigera_status(&status.name);
         let finding = |message: String| Finding::new(cause, object.clone(), message);

@@ -1,5 +1,5 @@
 //! Images that nodes cannot pull or start, tied to the entry of the ImageSet that names them, with what the registry answered. It
-//! looks at what pods say, and never at how many say it more closely than a person needs. Pure.
+//! checked_sets at what pods say, and never at how many say it more closely than a person needs. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,13 +17,13 @@ use crate::rules::checks::view::View;
 
 /// What pods cannot pull or start, beside the stored sets; the set that the operator uses is looked at first.
 pub(crate) fn check(view: &View<'_>) -> Vec<Finding> {
-    let (snapshot, looks) = (view.snapshot, view.looks);
+    let (snapshot, checked_sets) = (view.snapshot, view.checked_sets);
     let (Some(pods), Some(sets)) = (snapshot.pods.known(), snapshot.image_sets.known()) else { return Vec::new() };
     let selected =
         snapshot.installation.known().and_then(Option::as_ref).and_then(|one| one.selected_image_set.as_deref());
-    let wanted = looks.iter().find(|look| look.purpose.is_wanted_now()).map(|look| look.name.as_str());
+    let wanted = checked_sets.iter().find(|look| look.purpose.is_wanted_now()).map(|look| look.name.as_str());
     let entry_of = |place: &str| {
-        let mut references = looks.iter().flat_map(|look| &look.references);
+        let mut references = checked_sets.iter().flat_map(|look| &look.references);
         references.find(|(_, reference)| reference.name() == place).map(|(name, _)| name.clone())
     };
     findings(pods, selected.or(wanted), sets, entry_of)

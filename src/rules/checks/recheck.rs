@@ -12,10 +12,10 @@ use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::registry_failure::RegistryFailure;
 use crate::model::settings::TagMoved;
-use crate::rules::checks::view::{Look, View};
+use crate::rules::checks::view::{CheckedSet, View};
 
 /// Where the other mode would pull this image from, where that is another place.
-pub(super) fn counterpart(view: &View<'_>, look: &Look, name: &ImageName) -> Option<Reference> {
+pub(super) fn counterpart(view: &View<'_>, look: &CheckedSet, name: &ImageName) -> Option<Reference> {
     let own = look.references.get(name).filter(|own| own.digest().is_none())?;
     let other = look.images.set_images(view.installation.variant, !view.installation.fips).remove(name)?;
     let other = view.installation.layout.place(&other).ok()?;
@@ -69,7 +69,7 @@ pub(super) struct Checked<'a> {
 }
 
 /// Every pinned image of this set, where a check is due.
-pub(super) fn checked<'a>(view: &'a View<'_>, look: &'a Look) -> Vec<Checked<'a>> {
+pub(super) fn checked<'a>(view: &'a View<'_>, look: &'a CheckedSet) -> Vec<Checked<'a>> {
     if !view.snapshot.recheck_due || !look.comparable {
         return Vec::new();
     }
@@ -83,7 +83,7 @@ pub(super) fn checked<'a>(view: &'a View<'_>, look: &'a Look) -> Vec<Checked<'a>
 
 fn standing<'a>(
     view: &'a View<'_>,
-    look: &Look,
+    look: &CheckedSet,
     name: &ImageName,
     reference: &Reference,
     pinned: Digest,
@@ -129,7 +129,7 @@ fn is_missing(failure: &RegistryFailure) -> bool {
 
 /// Everything that is to be asked.
 pub(super) fn questions(view: &View<'_>) -> BTreeSet<Reference> {
-    let checked = view.looks.iter().flat_map(|look| checked(view, look));
+    let checked = view.checked_sets.iter().flat_map(|look| checked(view, look));
     let unasked = checked.filter_map(|one| match one.standing {
         Standing::Unasked(reference) => Some(reference),
         _ => None,
@@ -138,7 +138,7 @@ pub(super) fn questions(view: &View<'_>) -> BTreeSet<Reference> {
 }
 
 /// Whether all of it was answered.
-pub(super) fn compared(view: &View<'_>, look: &Look) -> bool {
+pub(super) fn compared(view: &View<'_>, look: &CheckedSet) -> bool {
     let unanswered = |one: &Checked<'_>| {
         matches!(one.standing, Standing::Unasked(_) | Standing::Pending) || one.standing.failure().is_some()
     };
@@ -152,7 +152,7 @@ pub(super) fn gathered(
     reason: Reason,
     what: &str,
 ) -> Vec<Finding> {
-    let of_set = |look: &Look| {
+    let of_set = |look: &CheckedSet| {
         let checked = checked(view, look);
         let such: Vec<&Checked<'_>> = checked.iter().filter(|one| such(&one.standing)).collect();
         let references: Vec<&Reference> = such.iter().map(|one| one.reference).collect();
@@ -163,11 +163,11 @@ pub(super) fn gathered(
         });
         found.into_iter().chain(remembered(view, look, &[reason])).collect::<Vec<_>>()
     };
-    view.looks.iter().copied().flat_map(of_set).collect()
+    view.checked_sets.iter().copied().flat_map(of_set).collect()
 }
 
 /// What the last check found of this set, as far as it is about what is pinned now: it holds until the next check.
-pub(super) fn remembered(view: &View<'_>, look: &Look, reasons: &[Reason]) -> Vec<Finding> {
+pub(super) fn remembered(view: &View<'_>, look: &CheckedSet, reasons: &[Reason]) -> Vec<Finding> {
     if view.snapshot.recheck_due || !look.comparable {
         return Vec::new();
     }

@@ -9,17 +9,18 @@ use crate::model::image_name::ImageName;
 use crate::model::listed::{NAMED, listed};
 use crate::model::reason::Reason;
 use crate::model::release::Variant;
-use crate::rules::checks::view::{Look, View};
+use crate::rules::checks::view::{CheckedSet, View};
 use crate::rules::image_set::stored_sets::{edited, parsed_entries};
 
 pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    let now = view.looks.iter().filter(|look| look.purpose.is_wanted_now()).filter_map(|look| missing_now(view, look));
+    let now =
+        view.checked_sets.iter().filter(|look| look.purpose.is_wanted_now()).filter_map(|look| missing_now(view, look));
     now.chain(view.target().and_then(|look| for_features(view, look))).collect()
 }
 
 /// A set of ours that stands, and that its operator refuses or will: a new object needs more. What is edited, or made for
 /// another version, is told as that.
-fn missing_now(view: &View<'_>, look: &Look) -> Option<Finding> {
+fn missing_now(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
     let stored = view.stored(&look.name).filter(|set| set.ours && !edited(set))?;
     let made_for_it = stored.origin.as_ref().is_some_and(|origin| origin.operator == look.release());
     if !made_for_it
@@ -29,7 +30,7 @@ fn missing_now(view: &View<'_>, look: &Look) -> Option<Finding> {
         return None;
     }
     let entries = parsed_entries(stored)?;
-    let missing: Vec<&ImageName> = look.insisted_on.iter().filter(|name| !entries.contains_key(*name)).collect();
+    let missing: Vec<&ImageName> = look.required_now.iter().filter(|name| !entries.contains_key(*name)).collect();
     if missing.is_empty() {
         return None;
     }
@@ -50,7 +51,7 @@ fn because_of(missing: &[&ImageName]) -> String {
 }
 
 /// What the set that stands leaves out and a feature would need.
-fn for_features(view: &View<'_>, look: &Look) -> Option<Finding> {
+fn for_features(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
     let enabled = view.snapshot.features.known()?;
     let variant = view.installation.variant;
     if variant != Variant::Calico {

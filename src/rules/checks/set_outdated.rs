@@ -9,14 +9,14 @@ use crate::model::finding::{Evidence, Finding};
 use crate::model::image_name::ImageName;
 use crate::model::listed::{NAMED, listed};
 use crate::model::reason::Reason;
-use crate::rules::checks::view::{Look, View};
+use crate::rules::checks::view::{CheckedSet, View};
 use crate::rules::image_set::stored_sets::{edited, parsed_entries};
 
 pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    view.looks.iter().filter(|look| look.purpose.is_wanted_now()).filter_map(|look| of_set(view, look)).collect()
+    view.checked_sets.iter().filter(|look| look.purpose.is_wanted_now()).filter_map(|look| of_set(view, look)).collect()
 }
 
-fn of_set(view: &View<'_>, look: &Look) -> Option<Finding> {
+fn of_set(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
     let stored = view.stored(&look.name).filter(|set| set.ours && !edited(set))?;
     let origin = stored.origin.as_ref()?;
     // That is told in its own words.

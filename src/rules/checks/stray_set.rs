@@ -1,4 +1,4 @@
-//! Sets whose name no operator version looks for: a typo, another variant, another tool's idea of a name. Not in the way as
+//! Sets whose name no operator version checked_sets for: a typo, another variant, another tool's idea of a name. Not in the way as
 //! long as the exact set stands, which `blocking_set` watches.
 
 use std::collections::BTreeSet;
@@ -11,11 +11,11 @@ use crate::rules::checks::blocking_set::stops_at;
 use crate::rules::checks::view::View;
 
 pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    let Some(first) = view.looks.first().filter(|_| !view.frozen) else { return Vec::new() };
+    let Some(first) = view.checked_sets.first().filter(|_| !view.frozen) else { return Vec::new() };
     let variant = view.installation.variant;
     let catalogue = view.builds.catalogue();
     let stands = view.stored(&first.name).is_some();
-    let strange = |name: &str| !view.looks.iter().any(|look| look.name.as_str() == name);
+    let strange = |name: &str| !view.checked_sets.iter().any(|look| look.name.as_str() == name);
     // One that is in the way now is told as that.
     let unnoticed = |name: &str| stands || !stops_at(name, first.release(), variant);
     let candidates: Vec<&str> =
@@ -33,7 +33,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     let stray = candidates.into_iter().filter(|name| !looked_for.contains(*name) && !may_be_next(name));
     let told = stray.map(|name| {
         let message = format!(
-            "no operator of variant {variant} looks for this name; operator {} uses {}",
+            "no operator of variant {variant} checked_sets for this name; operator {} uses {}",
             first.release(),
             first.name
         );

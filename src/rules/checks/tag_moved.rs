@@ -6,14 +6,14 @@ use crate::model::finding::Finding;
 use crate::model::reason::Reason;
 use crate::model::subject::Subject;
 use crate::rules::checks::recheck::{Checked, Standing, checked, remembered};
-use crate::rules::checks::view::{Look, View};
+use crate::rules::checks::view::{CheckedSet, View};
 use crate::rules::image_set::tag_moved::finding;
 
 pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    view.looks.iter().flat_map(|look| of_set(view, look)).collect()
+    view.checked_sets.iter().flat_map(|look| of_set(view, look)).collect()
 }
 
-fn of_set(view: &View<'_>, look: &Look) -> Vec<Finding> {
+fn of_set(view: &View<'_>, look: &CheckedSet) -> Vec<Finding> {
     let checked = checked(view, look);
     let moved = checked.iter().filter_map(|one| match one.standing {
         Standing::Moved { now, .. } => Some(finding(look.object(), one.reference, one.pinned, now)),

@@ -7,7 +7,7 @@ use crate::model::finding::Finding;
 use crate::model::reason::Reason;
 use crate::model::stored_time::elapsed;
 use crate::model::workload::Workload;
-use crate::rules::adoption::PulledFrom;
+use crate::rules::adoption::PinnedImages;
 use crate::rules::checks::view::View;
 
 /// How long after a change of the set a template may still be an old one: the controllers of GatewayAPI and Istio do not watch
@@ -58,12 +58,12 @@ fn was_told(view: &View<'_>, workload: &Workload) -> bool {
 }
 
 /// The workloads, where the operator has taken over and said that it uses the target's set.
-fn selected<'a>(view: &'a View<'_>) -> Option<(PulledFrom, &'a [Workload])> {
+fn selected<'a>(view: &'a View<'_>) -> Option<(PinnedImages, &'a [Workload])> {
     let look = view.target().filter(|_| view.operator.taken_over)?;
     let installation = view.snapshot.installation.known()?.as_ref()?;
     if installation.selected_image_set.as_deref() != Some(look.name.as_str()) {
         return None;
     }
-    let pulled = PulledFrom::new(&look.images, view.installation, &look.content);
+    let pulled = PinnedImages::new(&look.images, view.installation, &look.content);
     Some((pulled, view.snapshot.workloads.known()?))
 }

@@ -13,16 +13,16 @@ use crate::model::release::{ImageSetName, Release};
 use crate::model::settings::InstallationSettings;
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
-use crate::rules::version::effective_catalogue::Builds;
+use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 
 /// What the checks look at.
 pub(crate) struct View<'a> {
     pub snapshot: &'a Snapshot,
     pub installation: &'a InstallationSettings,
-    pub builds: &'a Builds<'a>,
+    pub builds: &'a EffectiveCatalogue<'a>,
     pub operator: &'a OperatorKnowledge,
     /// The sets that are wanted, in the order of the goals.
-    pub looks: &'a [&'a Look],
+    pub checked_sets: &'a [&'a CheckedSet],
     /// It cannot be told what runs: a set that seems to be in the way may be the one that is needed.
     pub frozen: bool,
     /// The running operator rejects the set of its version; a finding of its own says so.
@@ -30,7 +30,7 @@ pub(crate) struct View<'a> {
 }
 
 /// A set that is wanted, beside what stands under its name.
-pub(crate) struct Look {
+pub(crate) struct CheckedSet {
     pub purpose: Purpose,
     pub name: ImageSetName,
     pub images: OperatorImages,
@@ -41,12 +41,12 @@ pub(crate) struct Look {
     /// Where nodes pull from; nothing where the settings make no reference.
     pub references: BTreeMap<ImageName, Reference>,
     /// What its operator insists on with the objects that are in the cluster.
-    pub insisted_on: BTreeSet<ImageName>,
+    pub required_now: BTreeSet<ImageName>,
     /// It is stored, for this version first, and what it pins can be compared with the registry.
     pub comparable: bool,
 }
 
-impl Look {
+impl CheckedSet {
     pub(crate) fn object(&self) -> ObjectRef {
         ObjectRef::image_set(self.name.as_str())
     }
@@ -66,7 +66,10 @@ impl View<'_> {
     }
 
     /// The set of the operator that the Deployment asks for, while that is the one that stands.
-    pub(crate) fn target(&self) -> Option<&Look> {
-        self.looks.iter().copied().find(|look| look.purpose == Purpose::Target && look.state == GoalState::Stored)
+    pub(crate) fn target(&self) -> Option<&CheckedSet> {
+        self.checked_sets
+            .iter()
+            .copied()
+            .find(|look| look.purpose == Purpose::Target && look.state == GoalState::Stored)
     }
 }

@@ -17,7 +17,7 @@ use crate::rules::checks::Checked;
 use crate::rules::decide::phase::{Because, Phase};
 use crate::rules::image_set::plan::PlannedSet;
 use crate::rules::version::Versions;
-use crate::rules::version::effective_catalogue::Builds;
+use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 
 /// The sets and lookups of a decision, after the question whether anything may be changed at all.
 pub(super) struct Held {
@@ -90,7 +90,7 @@ pub(super) fn installation_gone(
     snapshot: &Snapshot,
     installation: &InstallationSettings,
     operator: &OperatorKnowledge,
-    builds: &Builds<'_>,
+    builds: &EffectiveCatalogue<'_>,
 ) -> Vec<Finding> {
     if matches!(snapshot.installation, Read::Known(Some(_)) | Read::Failed(_)) || operator.running.is_none() {
         return Vec::new();

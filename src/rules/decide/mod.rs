@@ -12,7 +12,7 @@ mod retain;
 use crate::catalogue::Catalogue;
 use crate::model::decision::Decision;
 use crate::model::snapshot::Snapshot;
-use crate::rules::checks::view::{Look, View};
+use crate::rules::checks::view::{CheckedSet, View};
 use crate::rules::decide::finish::Phases;
 use crate::rules::decide::phase::Phase;
 use crate::rules::image_set::plan::Context;
@@ -45,13 +45,13 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
         installation_gone: !gone.is_empty(),
     };
     let sets = image_set::plan::plan(&context);
-    let looks: Vec<&Look> = sets.iter().map(|set| &set.look).collect();
+    let checked_sets: Vec<&CheckedSet> = sets.iter().map(|set| &set.look).collect();
     let checked = checks::run(&View {
         snapshot,
         installation: &installation,
         builds: &versions.builds,
         operator: &versions.operator,
-        looks: &looks,
+        checked_sets: &checked_sets,
         frozen: versions.frozen,
         refused: versions.has_refusal(),
     });

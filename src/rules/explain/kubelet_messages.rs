@@ -18,7 +18,7 @@ pub(crate) const PULL_REASONS: [&str; 7] = [
     "SignatureValidationFailed",
 ];
 
-/// Words by which runtimes say why, in lower case. The first that is found counts. The order matters: containerd ends what it
+/// OperatorMessage by which runtimes say why, in lower case. The first that is found counts. The order matters: containerd ends what it
 /// says of a missing platform with `not found`; what a registry answers tells more than that another mirror was out of reach.
 pub(crate) const WORDS: [(PullFailureKind, &[&str]); 5] = [
     (

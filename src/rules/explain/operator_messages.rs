@@ -28,7 +28,7 @@ pub(crate) const LONGEST: usize = 128;
 
 /// What was understood of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Words {
+pub struct OperatorMessage {
     /// Sets are there, and none has this name.
     pub wanted: Option<String>,
     /// Names in a set that the operator does not know.
@@ -52,7 +52,7 @@ pub struct Pull {
     pub containers: String,
 }
 
-impl Words {
+impl OperatorMessage {
     /// Understands what a condition says.
     #[must_use]
     pub fn of(reason: &str, message: &str) -> Self {
@@ -128,7 +128,7 @@ mod tests {
     fn several_names_stand_in_one_text_with_or_without_blanks() {
         let message = "Error resolving ImageSet for components: invalid ImageSet: ImageSet did not contain image \
                        calico/typha, ImageSet did not contain image calico/pod2daemon-flexvol,ImageSet did not contain image calico/cni";
-        let words = Words::of("ResourceValidationError", message);
+        let words = OperatorMessage::of("ResourceValidationError", message);
         assert_eq!(texts(&words.missing), ["calico/cni", "calico/pod2daemon-flexvol", "calico/typha"]);
         assert_eq!(words.cause(), Reason::ImagesNotListed);
     }
@@ -137,7 +137,7 @@ mod tests {
     fn a_name_ends_where_the_operator_says_something_else() {
         let message = "ImageSet calico-v3.32.1: unexpected images: tigera/operator, calico/x; bad digest images: \
                        calico/csi@md5:5371, calico/cni@x";
-        let words = Words::of("ResourceValidationError", message);
+        let words = OperatorMessage::of("ResourceValidationError", message);
         assert_eq!(texts(&words.unexpected), ["calico/x", "tigera/operator"]);
         assert_eq!(words.bad_digests, ["calico/csi@md5:5371", "calico/cni@x"]);
         assert_eq!(words.cause(), Reason::UnexpectedImages);
@@ -145,24 +145,29 @@ mod tests {
 
     #[test]
     fn up_to_v1_25_the_text_is_in_the_reason() {
-        let words =
-            Words::of("Error getting ImageSet", "ImageSets exist but none with the expected name calico-v3.22.2");
+        let words = OperatorMessage::of(
+            "Error getting ImageSet",
+            "ImageSets exist but none with the expected name calico-v3.22.2",
+        );
         assert_eq!(words.wanted.as_deref(), Some("calico-v3.22.2"));
-        let words = Words::of("ImageSets exist but none with the expected name calico-v3.22.2", "");
+        let words = OperatorMessage::of("ImageSets exist but none with the expected name calico-v3.22.2", "");
         assert_eq!((words.wanted.as_deref(), words.cause()), (Some("calico-v3.22.2"), Reason::ExactImageSetMissing));
     }
 
     #[test]
     fn a_pod_is_told_by_what_it_shares_with_others() {
         let message = "Pod calico-system/calico-node-7dv74 failed to pull container image for: flexvol-driver";
-        let pull = Words::of("PodFailure", message).pull.unwrap();
+        let pull = OperatorMessage::of("PodFailure", message).pull.unwrap();
         assert_eq!((pull.pods.as_str(), pull.containers.as_str()), ("calico-system/calico-node", "flexvol-driver"));
     }
 
     #[test]
     fn what_is_not_about_images_is_not_blamed_on_them() {
-        assert_eq!(Words::of("ResourceReadError", "Error querying IP pools").cause(), Reason::ComponentDegraded);
-        let unknown = Words::of("ResourceReadError", "Error getting ImageSet: etcdserver: request timed out");
+        assert_eq!(
+            OperatorMessage::of("ResourceReadError", "Error querying IP pools").cause(),
+            Reason::ComponentDegraded
+        );
+        let unknown = OperatorMessage::of("ResourceReadError", "Error getting ImageSet: etcdserver: request timed out");
         assert_eq!(unknown.cause(), Reason::DegradedUnexplained);
     }
 }

@@ -16,10 +16,10 @@ use crate::model::reason::Reason;
 use crate::model::record::Record;
 use crate::model::reference::Reference;
 use crate::rules::failed_reads::read_finding;
+use crate::rules::image_set::blockers::Blockers;
 use crate::rules::image_set::pin::ImageState;
-use crate::rules::image_set::recipe::Recipe;
+use crate::rules::image_set::spec::SetSpec;
 use crate::rules::image_set::tag_moved;
-use crate::rules::image_set::troubles::Troubles;
 
 /// A set that could be built, with what it was built from.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ struct Image<'a> {
     state: ImageState<'a>,
 }
 
-impl Recipe<'_> {
+impl SetSpec<'_> {
     /// Returns the complete set, or what is in the way.
     pub fn assemble(&self) -> Result<Assembled, Obstacle> {
         let required = self.required();
@@ -112,7 +112,7 @@ impl Recipe<'_> {
         if !unasked.is_empty() {
             return Err(Obstacle::Ask(unasked));
         }
-        let findings = self.troubles(images).into_findings(&self.object());
+        let findings = self.blockers(images).into_findings(&self.object());
         if !findings.is_empty() {
             return Err(Obstacle::Held(findings));
         }
@@ -122,22 +122,22 @@ impl Recipe<'_> {
         }
     }
 
-    fn troubles(&self, images: &[Image<'_>]) -> Troubles {
-        let mut troubles = Troubles::new(self.installation.image_pull_secrets.is_empty());
+    fn blockers(&self, images: &[Image<'_>]) -> Blockers {
+        let mut blockers = Blockers::new(self.installation.image_pull_secrets.is_empty());
         for Image { reference, state, .. } in images {
             match state {
-                ImageState::Failed(failure) => troubles.failed(failure),
-                ImageState::Missing { failure, required } => troubles.missing(reference, *required, *failure),
+                ImageState::Failed(failure) => blockers.failed(failure),
+                ImageState::Missing { failure, required } => blockers.missing(reference, *required, *failure),
                 ImageState::Uncovered { image, platforms, moved_to } => {
-                    troubles.uncovered(reference, image, platforms);
+                    blockers.uncovered(reference, image, platforms);
                     let moved = moved_to.map(|now| tag_moved::finding(self.object(), reference, image.digest, now));
-                    troubles.other.extend(moved);
+                    blockers.other.extend(moved);
                 }
                 _ => {}
             }
         }
-        troubles.other.extend(self.snapshot.nodes.failure().map(read_finding));
-        troubles
+        blockers.other.extend(self.snapshot.nodes.failure().map(read_finding));
+        blockers
     }
 
     /// The record as it should be, if it is to be written, and when the digests were resolved, as far as a record says so.

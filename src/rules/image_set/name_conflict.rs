@@ -17,15 +17,15 @@ use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::release::Release;
 use crate::rules::image_set::assemble::Assembled;
-use crate::rules::image_set::outcome::Worked;
-use crate::rules::image_set::recipe::Recipe;
+use crate::rules::image_set::outcome::SetOutcome;
+use crate::rules::image_set::spec::SetSpec;
 use crate::rules::image_set::stored_sets::refused;
 
 /// How many names a message lists.
 const NAMED: usize = 3;
 
 /// A name in use by an earlier goal.
-pub(crate) struct Claim {
+pub(crate) struct NameClaim {
     pub release: Release,
     /// It runs or is to run; else it may only come, too.
     pub runs: bool,
@@ -34,7 +34,7 @@ pub(crate) struct Claim {
     pub state: GoalState,
 }
 
-impl Claim {
+impl NameClaim {
     /// Whose content it is: what that operator runs with, or what is stored for it.
     fn told(&self, runs_with: &str, stored: &str) -> String {
         match self.runs {
@@ -45,15 +45,15 @@ impl Claim {
 }
 
 /// The second set under one name: content that already stands there serves both, or its own waits for its operator.
-pub(crate) fn share(assembled: Assembled, claim: &Claim, recipe: &Recipe<'_>) -> Worked {
+pub(crate) fn share(assembled: Assembled, claim: &NameClaim, spec: &SetSpec<'_>) -> SetOutcome {
     let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
     let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
-    let worked = |state: GoalState, entries: &BTreeMap<ImageName, Digest>| Worked {
+    let worked = |state: GoalState, entries: &BTreeMap<ImageName, Digest>| SetOutcome {
         actions,
         omitted,
         resolved_at,
         findings: warnings,
-        ..Worked::in_state(state, Some(entries.clone()))
+        ..SetOutcome::in_state(state, Some(entries.clone()))
     };
     let Some(content) = &claim.content else {
         let message = format!("it waits for what {}", claim.told("", "is"));
@@ -64,17 +64,17 @@ pub(crate) fn share(assembled: Assembled, claim: &Claim, recipe: &Recipe<'_>) ->
     }
     let release = set.origin().operator;
     let other = differing(content, &set);
-    if let Some(why) = refused(content, recipe) {
+    if let Some(why) = refused(content, spec) {
         let message = format!(
             "{why}, and {}; the content of {release} is ready and swapped in by one write after the take-over, without which \
              it reconciles nothing ({})",
             claim.told(" it", "it is"),
-            gap_told(recipe)
+            gap_told(spec)
         );
         return told(worked(GoalState::Conflict, set.entries()), Reason::SameNameConflict, &set, message);
     }
-    let insisted_on = recipe.insisted_on();
-    let pulled: Vec<&ImageName> = other.iter().copied().filter(|name| insisted_on.contains(name)).collect();
+    let required_now = spec.required_now();
+    let pulled: Vec<&ImageName> = other.iter().copied().filter(|name| required_now.contains(name)).collect();
     let swap = "swapped in by one write after the take-over";
     if pulled.is_empty() {
         let message = format!(
@@ -88,12 +88,12 @@ pub(crate) fn share(assembled: Assembled, claim: &Claim, recipe: &Recipe<'_>) ->
         "{} under this name ({}); those of {release} are {swap} ({})",
         claim.told(" other digests", "other digests are"),
         listed(&pulled, NAMED),
-        gap_told(recipe)
+        gap_told(spec)
     );
     told(worked(GoalState::Waiting, set.entries()), Reason::WaitingForTakeover, &set, message)
 }
 
-fn told(mut worked: Worked, reason: Reason, set: &CompleteImageSet, message: String) -> Worked {
+fn told(mut worked: SetOutcome, reason: Reason, set: &CompleteImageSet, message: String) -> SetOutcome {
     worked.findings.push(Finding::new(reason, ObjectRef::image_set(set.name().as_str()), message));
     worked
 }
@@ -109,8 +109,8 @@ fn differing<'a>(content: &'a BTreeMap<ImageName, Digest>, set: &'a CompleteImag
 }
 
 /// How long the new operator is without its content, as far as that is known from the last swap.
-fn gap_told(recipe: &Recipe<'_>) -> String {
-    match &recipe.snapshot.remembered.last_swap {
+fn gap_told(spec: &SetSpec<'_>) -> String {
+    match &spec.snapshot.remembered.last_swap {
         Some(swap) => format!("at most {} s the last time, for {}", swap.gap_seconds, swap.image_set),
         None => "a second or two; status.lastSwap will tell".to_owned(),
     }

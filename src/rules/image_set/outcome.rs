@@ -12,7 +12,7 @@ use crate::model::image_name::ImageName;
 use crate::model::reference::Reference;
 
 /// The outcome of planning one set.
-pub(crate) struct Worked {
+pub(crate) struct SetOutcome {
     pub state: GoalState,
     /// Content that is stored or will be.
     pub entries: Option<BTreeMap<ImageName, Digest>>,
@@ -26,7 +26,7 @@ pub(crate) struct Worked {
     pub unsuitable: BTreeSet<Reference>,
 }
 
-impl Worked {
+impl SetOutcome {
     /// A set that findings hold back.
     pub fn held(findings: Vec<Finding>) -> Self {
         Self { findings, ..Self::in_state(GoalState::Held, None) }

@@ -12,7 +12,7 @@ use crate::model::registry_failure::RegistryFailure;
 use crate::model::resolved_image::{Content, Coverage, Presence, ResolvedImage};
 use crate::model::settings::{OnMissing, TagMoved};
 use crate::model::stored_image_set::StoredImageSet;
-use crate::rules::image_set::recipe::Recipe;
+use crate::rules::image_set::spec::SetSpec;
 
 /// Whether the manifests for the nodes are known to be there.
 enum Known<'a> {
@@ -55,7 +55,7 @@ pub(super) enum ImageState<'a> {
     Resolved { image: ResolvedImage, refresh: Option<Reference> },
 }
 
-impl Recipe<'_> {
+impl SetSpec<'_> {
     /// How the image of this name stands, whose digest comes from the stored set, a record or the registry.
     pub(super) fn state(&self, name: &ImageName, reference: &Reference, required: bool) -> ImageState<'_> {
         let may_omit = !required && self.snapshot.settings.on_missing == OnMissing::OmitUnneeded;

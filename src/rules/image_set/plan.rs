@@ -22,12 +22,12 @@ use crate::model::release::{ImageSetName, Release};
 use crate::model::settings::InstallationSettings;
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
-use crate::rules::adoption::PulledFrom;
-use crate::rules::checks::view::Look;
+use crate::rules::adoption::PinnedImages;
+use crate::rules::checks::view::CheckedSet;
 use crate::rules::image_set::assemble::{Assembled, Obstacle};
-use crate::rules::image_set::name_conflict::Claim;
-use crate::rules::image_set::outcome::Worked;
-use crate::rules::image_set::recipe::Recipe;
+use crate::rules::image_set::name_conflict::NameClaim;
+use crate::rules::image_set::outcome::SetOutcome;
+use crate::rules::image_set::spec::SetSpec;
 use crate::rules::image_set::{name_conflict, stored_sets};
 use crate::rules::version::Versions;
 
@@ -47,7 +47,7 @@ pub(crate) struct Context<'a> {
 pub(crate) struct PlannedSet {
     pub goal: Goal,
     /// What the checks look at.
-    pub look: Look,
+    pub look: CheckedSet,
     pub actions: Vec<Action>,
     /// Images that registries have to be asked for.
     pub lookups: BTreeSet<Reference>,
@@ -143,7 +143,7 @@ impl<'a> Context<'a> {
         let look = self.look(&wanted, before, &outcome);
         let workloads = self.snapshot.workloads.known().map_or(&[][..], Vec::as_slice);
         let pulled =
-            outcome.entries.as_ref().map(|entries| PulledFrom::new(&wanted.images, self.installation, entries));
+            outcome.entries.as_ref().map(|entries| PinnedImages::new(&wanted.images, self.installation, entries));
         let adoption = match &pulled {
             Some(pulled) => wanted.purpose.is_wanted_now().then(|| pulled.progress(workloads)),
             // Not the running version's progress.
@@ -174,7 +174,7 @@ impl<'a> Context<'a> {
     }
 
     /// Holds a set that is ready as long as the first one is neither stored nor ready, or can never be made.
-    fn hold_until_running_set(&self, wanted: &WantedSet, before: &[PlannedSet], outcome: &mut Worked) {
+    fn hold_until_running_set(&self, wanted: &WantedSet, before: &[PlannedSet], outcome: &mut SetOutcome) {
         let first = before.first().map(|planned| planned.goal.state);
         let may_follow =
             matches!(first, None | Some(GoalState::Stored | GoalState::Ready)) && self.unmakeable.is_none();
@@ -192,18 +192,18 @@ impl<'a> Context<'a> {
         ));
     }
 
-    fn outcome(&self, wanted: &WantedSet, before: &[PlannedSet]) -> Worked {
+    fn outcome(&self, wanted: &WantedSet, before: &[PlannedSet]) -> SetOutcome {
         let key = self.versions.builds.record_key(wanted.images.release(), self.installation);
         let existing = self.existing(wanted);
-        let recipe = self.recipe(wanted, &key);
+        let spec = self.spec(wanted, &key);
         let claim = claim(before, &wanted.name);
         let mut outcome = match existing {
-            Some(set) if claim.is_none() && self.installation_gone && set.ours => stored_sets::kept(set, &recipe),
+            Some(set) if claim.is_none() && self.installation_gone && set.ours => stored_sets::kept(set, &spec),
             // Also where it serves another version already: nothing is ever swapped in for it.
-            Some(set) if !set.ours && !self.snapshot.settings.take_ownership => stored_sets::foreign(set, &recipe),
+            Some(set) if !set.ours && !self.snapshot.settings.take_ownership => stored_sets::foreign(set, &spec),
             _ => match (self.refused(wanted), claim) {
-                (Some(refused), None) => stored_sets::stand_in(existing, refused, &recipe),
-                (_, claim) => self.assembled(recipe, existing, claim),
+                (Some(refused), None) => stored_sets::restore_accepted(existing, refused, &spec),
+                (_, claim) => self.assembled(spec, existing, claim),
             },
         };
         if wanted.purpose.is_wanted_now() {
@@ -213,26 +213,31 @@ impl<'a> Context<'a> {
     }
 
     /// The set from its images, compared with the stored one or with the set that uses its name.
-    fn assembled(&self, mut recipe: Recipe<'_>, existing: Option<&StoredImageSet>, claim: Option<Claim>) -> Worked {
+    fn assembled(
+        &self,
+        mut spec: SetSpec<'_>,
+        existing: Option<&StoredImageSet>,
+        claim: Option<NameClaim>,
+    ) -> SetOutcome {
         let own = existing.filter(|_| claim.is_none());
-        let standing = standing(own, &recipe);
-        let resolving = |lookups: BTreeSet<Reference>| Worked {
+        let standing = standing(own, &spec);
+        let resolving = |lookups: BTreeSet<Reference>| SetOutcome {
             lookups,
-            ..Worked::in_state(GoalState::Resolving, standing.as_ref().map(|(entries, _)| entries.clone()))
+            ..SetOutcome::in_state(GoalState::Resolving, standing.as_ref().map(|(entries, _)| entries.clone()))
         };
-        match assemble(&mut recipe, own) {
+        match assemble(&mut spec, own) {
             Err(Obstacle::Ask(references)) => resolving(references),
             Err(Obstacle::Pending) => resolving(BTreeSet::new()),
             Err(Obstacle::Held(findings)) => {
-                Worked { unsuitable: recipe.unsuitable(), ..standing_while_held(standing, &recipe, findings) }
+                SetOutcome { unsuitable: spec.unsuitable(), ..standing_while_held(standing, &spec, findings) }
             }
             Ok(mut assembled) => {
                 let lookups = std::mem::take(&mut assembled.ask);
                 let outcome = match claim {
-                    Some(claim) => name_conflict::share(assembled, &claim, &recipe),
-                    None => stored_sets::compare(existing, assembled, &recipe),
+                    Some(claim) => name_conflict::share(assembled, &claim, &spec),
+                    None => stored_sets::compare(existing, assembled, &spec),
                 };
-                Worked { lookups, ..outcome }
+                SetOutcome { lookups, ..outcome }
             }
         }
     }
@@ -241,9 +246,9 @@ impl<'a> Context<'a> {
         self.stored.iter().find(|set| set.name == wanted.name.as_str())
     }
 
-    fn recipe<'b>(&'b self, wanted: &'b WantedSet, key: &'b RecordKey) -> Recipe<'b> {
-        let own = self.existing(wanted).filter(|set| stored_sets::as_we_wrote_it_for(set, key));
-        Recipe {
+    fn spec<'b>(&'b self, wanted: &'b WantedSet, key: &'b RecordKey) -> SetSpec<'b> {
+        let own = self.existing(wanted).filter(|set| stored_sets::is_unchanged_for(set, key));
+        SetSpec {
             snapshot: self.snapshot,
             pinned: own.and_then(stored_sets::parsed_entries).unwrap_or_default(),
             installation: self.installation,
@@ -256,19 +261,19 @@ impl<'a> Context<'a> {
     }
 
     /// What the checks look at.
-    fn look(&self, wanted: &WantedSet, before: &[PlannedSet], outcome: &Worked) -> Look {
+    fn look(&self, wanted: &WantedSet, before: &[PlannedSet], outcome: &SetOutcome) -> CheckedSet {
         let key = self.versions.builds.record_key(wanted.images.release(), self.installation);
-        let recipe = self.recipe(wanted, &key);
-        let (references, insisted_on) = (recipe.references().unwrap_or_default(), recipe.insisted_on());
+        let spec = self.spec(wanted, &key);
+        let (references, required_now) = (spec.references().unwrap_or_default(), spec.required_now());
         let stored = outcome.state == GoalState::Stored && !self.installation_gone;
-        Look {
+        CheckedSet {
             purpose: wanted.purpose.clone(),
             name: wanted.name.clone(),
             images: wanted.images.clone(),
             state: outcome.state,
             content: outcome.entries.clone().unwrap_or_default(),
             references,
-            insisted_on,
+            required_now,
             comparable: stored && claim(before, &wanted.name).is_none(),
             key,
         }
@@ -283,39 +288,39 @@ impl<'a> Context<'a> {
 }
 
 /// The earlier set that uses this name.
-fn claim(before: &[PlannedSet], name: &ImageSetName) -> Option<Claim> {
+fn claim(before: &[PlannedSet], name: &ImageSetName) -> Option<NameClaim> {
     let goal = &before.iter().find(|planned| planned.goal.name == *name)?.goal;
     let (runs, content) = (goal.purpose.is_wanted_now(), goal.content.clone());
-    Some(Claim { release: goal.release, runs, content, state: goal.state })
+    Some(NameClaim { release: goal.release, runs, content, state: goal.state })
 }
 
 /// Assembles the set. Where an edited set would be restored from a record that it was not made from, the registry decides.
-fn assemble(recipe: &mut Recipe<'_>, existing: Option<&StoredImageSet>) -> Result<Assembled, Obstacle> {
-    let assembled = recipe.assemble()?;
-    if existing.is_none_or(|set| !stored_sets::puts_record_in_doubt(set, &assembled, recipe)) {
+fn assemble(spec: &mut SetSpec<'_>, existing: Option<&StoredImageSet>) -> Result<Assembled, Obstacle> {
+    let assembled = spec.assemble()?;
+    if existing.is_none_or(|set| !stored_sets::puts_record_in_doubt(set, &assembled, spec)) {
         return Ok(assembled);
     }
-    recipe.record_in_doubt = true;
-    recipe.assemble()
+    spec.record_in_doubt = true;
+    spec.assemble()
 }
 
 /// The entries of a stored set, and when they were resolved.
 type Standing = (BTreeMap<ImageName, Digest>, Option<Timestamp>);
 
 /// The stored set, if it is as the controller wrote it and its operator accepts it.
-fn standing(existing: Option<&StoredImageSet>, recipe: &Recipe<'_>) -> Option<Standing> {
-    let set = existing.filter(|set| stored_sets::as_we_wrote_it_for(set, recipe.key))?;
-    let entries = stored_sets::valid_for(set, recipe).ok()?;
-    Some((entries, recipe.own_record().map(|record| record.resolved_at)))
+fn standing(existing: Option<&StoredImageSet>, spec: &SetSpec<'_>) -> Option<Standing> {
+    let set = existing.filter(|set| stored_sets::is_unchanged_for(set, spec.key))?;
+    let entries = stored_sets::valid_for(set, spec).ok()?;
+    Some((entries, spec.own_record().map(|record| record.resolved_at)))
 }
 
 /// What holds a new content back does not hold a set that is stored as the controller wrote it and that its operator accepts.
-fn standing_while_held(standing: Option<Standing>, recipe: &Recipe<'_>, findings: Vec<Finding>) -> Worked {
-    let Some((entries, resolved_at)) = standing else { return Worked::held(findings) };
-    let names = recipe.images.set_images(recipe.installation.variant, recipe.installation.fips).into_keys();
-    let settings = &recipe.snapshot.settings;
+fn standing_while_held(standing: Option<Standing>, spec: &SetSpec<'_>, findings: Vec<Finding>) -> SetOutcome {
+    let Some((entries, resolved_at)) = standing else { return SetOutcome::held(findings) };
+    let names = spec.images.set_images(spec.installation.variant, spec.installation.fips).into_keys();
+    let settings = &spec.snapshot.settings;
     let omitted = names.filter(|name| !entries.contains_key(name) && !settings.exclude.contains(name)).collect();
-    Worked { omitted, resolved_at, findings, ..Worked::in_state(GoalState::Stored, Some(entries)) }
+    SetOutcome { omitted, resolved_at, findings, ..SetOutcome::in_state(GoalState::Stored, Some(entries)) }
 }
 
 /// Findings for entries of `spec.images.digests` that name no image of this release.

@@ -17,22 +17,22 @@ use crate::model::settings::TagMoved;
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
 use crate::rules::image_set::assemble::Assembled;
-use crate::rules::image_set::outcome::Worked;
-use crate::rules::image_set::recipe::Recipe;
+use crate::rules::image_set::outcome::SetOutcome;
+use crate::rules::image_set::spec::SetSpec;
 use crate::rules::image_set::{set_edited, set_owner};
 
 /// A set of ours that was put back this often within ten minutes is contested, and left.
 pub const CONTESTED_AFTER: u32 = 3;
 
 /// The stored set against the assembled one: what is to be written, or why nothing is.
-pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, recipe: &Recipe<'_>) -> Worked {
+pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, spec: &SetSpec<'_>) -> SetOutcome {
     let mut findings = Vec::new();
     let motive = match existing {
         None => Motive::Create,
         Some(stored) if !stored.ours => Motive::TakeOver,
         Some(stored) if same_content(stored, &assembled.set) => return unchanged(assembled),
         Some(stored) if edited(stored) && !made_for_other(stored, &assembled.set) => {
-            match not_restored(stored, &assembled, recipe) {
+            match not_restored(stored, &assembled, spec) {
                 Some(finding) => return not_written(assembled, finding),
                 None => findings.push(set_edited::finding(stored, &assembled.set)),
             }
@@ -44,37 +44,37 @@ pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, r
     warnings.extend(findings);
     let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
     let replaced = existing.filter(|_| motive == Motive::Update);
-    if let Some(stored) = replaced.filter(|stored| !edited(stored) && is_used(recipe.snapshot, &stored.name)) {
-        keep_accepted(stored, recipe, &mut actions);
+    if let Some(stored) = replaced.filter(|stored| !edited(stored) && is_used(spec.snapshot, &stored.name)) {
+        keep_accepted(stored, spec, &mut actions);
     }
     let entries = Some(set.entries().clone());
-    if !matches!(recipe.snapshot.image_sets, Read::KindMissing) {
+    if !matches!(spec.snapshot.image_sets, Read::KindMissing) {
         let precondition =
             existing.map_or(Precondition::Absent, |stored| Precondition::Unchanged(stored.resource_version.clone()));
         actions.push(Action::StoreImageSet(Box::new(StoreImageSet { set, precondition, motive })));
     }
-    Worked { omitted, resolved_at, actions, findings: warnings, ..Worked::in_state(GoalState::Ready, entries) }
+    SetOutcome { omitted, resolved_at, actions, findings: warnings, ..SetOutcome::in_state(GoalState::Ready, entries) }
 }
 
 /// The set is stored as it should be; at most its record is to be written.
-fn unchanged(assembled: Assembled) -> Worked {
+fn unchanged(assembled: Assembled) -> SetOutcome {
     let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
     let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
-    let stored = Worked::in_state(GoalState::Stored, Some(set.entries().clone()));
-    Worked { omitted, resolved_at, actions, findings: warnings, ..stored }
+    let stored = SetOutcome::in_state(GoalState::Stored, Some(set.entries().clone()));
+    SetOutcome { omitted, resolved_at, actions, findings: warnings, ..stored }
 }
 
 /// The set is not written, for this reason.
-fn not_written(assembled: Assembled, finding: Finding) -> Worked {
+fn not_written(assembled: Assembled, finding: Finding) -> SetOutcome {
     let Assembled { set, omitted, mut warnings, resolved_at, .. } = assembled;
     warnings.push(finding);
-    let held = Worked::in_state(GoalState::Held, Some(set.entries().clone()));
-    Worked { omitted, resolved_at, findings: warnings, ..held }
+    let held = SetOutcome::in_state(GoalState::Held, Some(set.entries().clone()));
+    SetOutcome { omitted, resolved_at, findings: warnings, ..held }
 }
 
 /// Why a set that was edited is not restored: it is contested, or nothing proves which digests are right.
-fn not_restored(stored: &StoredImageSet, assembled: &Assembled, recipe: &Recipe<'_>) -> Option<Finding> {
-    let (snapshot, set) = (recipe.snapshot, &assembled.set);
+fn not_restored(stored: &StoredImageSet, assembled: &Assembled, spec: &SetSpec<'_>) -> Option<Finding> {
+    let (snapshot, set) = (spec.snapshot, &assembled.set);
     let object = ObjectRef::image_set(set.name().as_str());
     let put_back = snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
     if put_back >= CONTESTED_AFTER {
@@ -86,9 +86,9 @@ fn not_restored(stored: &StoredImageSet, assembled: &Assembled, recipe: &Recipe<
     }
     // Without its annotations nothing but its entries says what it was.
     let follows = stored.origin.as_ref().map(|origin| origin.content == set.origin().content);
-    let is_lost = follows == Some(false) && recipe.own_record().is_none();
+    let is_lost = follows == Some(false) && spec.own_record().is_none();
     let disagree = !assembled.contradicted.is_empty();
-    let is_unproven = is_lost || (follows != Some(true) && (disagree || recipe.asked_anew(stored)));
+    let is_unproven = is_lost || (follows != Some(true) && (disagree || spec.asked_anew(stored)));
     let message = match disagree {
         true => "it was edited, and its record and the registry have different digests",
         false => "it was edited, its record is lost, and the registry serves other digests now",
@@ -99,13 +99,13 @@ fn not_restored(stored: &StoredImageSet, assembled: &Assembled, recipe: &Recipe<
 
 /// Whether the record that a set would be put back from is not the one that it was made from: the content that follows from it is
 /// not the one that the set's annotation tells of. The registry decides then.
-pub(crate) fn puts_record_in_doubt(stored: &StoredImageSet, assembled: &Assembled, recipe: &Recipe<'_>) -> bool {
+pub(crate) fn puts_record_in_doubt(stored: &StoredImageSet, assembled: &Assembled, spec: &SetSpec<'_>) -> bool {
     let set = &assembled.set;
     let follows = match &stored.origin {
         Some(origin) => origin.content == set.origin().content,
         None => parsed_entries(stored).is_some_and(|entries| entries == *set.entries()),
     };
-    stored.ours && edited(stored) && !made_for_other(stored, set) && !follows && recipe.own_record().is_some()
+    stored.ours && edited(stored) && !made_for_other(stored, set) && !follows && spec.own_record().is_some()
 }
 
 /// Made for another version or another place: whether it was edited since says nothing of what this one pins.
@@ -122,18 +122,18 @@ pub(crate) fn is_used(snapshot: &Snapshot, name: &str) -> bool {
 }
 
 /// With the new content goes the one that it replaces: the way back from one that is refused.
-fn keep_accepted(set: &StoredImageSet, recipe: &Recipe<'_>, actions: &mut Vec<Action>) {
+fn keep_accepted(set: &StoredImageSet, spec: &SetSpec<'_>, actions: &mut Vec<Action>) {
     let accepted = parsed_entries(set);
     match actions.first_mut() {
         Some(Action::WriteRecord(record)) => record.accepted = accepted,
-        _ => actions.push(Action::WriteRecord(Box::new(Record { accepted, ..recipe.record() }))),
+        _ => actions.push(Action::WriteRecord(Box::new(Record { accepted, ..spec.record() }))),
     }
 }
 
 /// In the place of a content that its operator refuses: what that took before, where that is kept and has nothing of what was
 /// refused. The refused content is not written again, and nothing else is until the image has told what it takes.
-pub(crate) fn stand_in(existing: Option<&StoredImageSet>, refused: &Refused, recipe: &Recipe<'_>) -> Worked {
-    let mut record = recipe.record();
+pub(crate) fn restore_accepted(existing: Option<&StoredImageSet>, refused: &Refused, spec: &SetSpec<'_>) -> SetOutcome {
+    let mut record = spec.record();
     let mut actions = Vec::new();
     if record.refused.as_ref() != Some(refused) {
         record.refused = Some(refused.clone());
@@ -143,45 +143,45 @@ pub(crate) fn stand_in(existing: Option<&StoredImageSet>, refused: &Refused, rec
     let accepted = record.accepted.filter(|accepted| refused.takes(accepted));
     let set = accepted.and_then(|accepted| {
         // Its own word is not known: what it took is all that is.
-        let (name, release) = (recipe.name.clone(), recipe.images.release());
-        CompleteImageSet::new(name, release, recipe.key, accepted, &BTreeSet::new(), |_| true).ok()
+        let (name, release) = (spec.name.clone(), spec.images.release());
+        CompleteImageSet::new(name, release, spec.key, accepted, &BTreeSet::new(), |_| true).ok()
     });
     let Some(set) = set else {
         let state = if existing.is_some() { GoalState::Stored } else { GoalState::Held };
-        return Worked { actions, resolved_at, ..Worked::in_state(state, existing.and_then(parsed_entries)) };
+        return SetOutcome { actions, resolved_at, ..SetOutcome::in_state(state, existing.and_then(parsed_entries)) };
     };
     let entries = Some(set.entries().clone());
     if existing.is_some_and(|stored| same_content(stored, &set)) {
-        return Worked { actions, resolved_at, ..Worked::in_state(GoalState::Stored, entries) };
+        return SetOutcome { actions, resolved_at, ..SetOutcome::in_state(GoalState::Stored, entries) };
     }
     let precondition =
         existing.map_or(Precondition::Absent, |stored| Precondition::Unchanged(stored.resource_version.clone()));
     let store = StoreImageSet { set, precondition, motive: Motive::StandIn };
     actions.push(Action::StoreImageSet(Box::new(store)));
-    Worked { actions, resolved_at, ..Worked::in_state(GoalState::Ready, entries) }
+    SetOutcome { actions, resolved_at, ..SetOutcome::in_state(GoalState::Ready, entries) }
 }
 
 /// Somebody else's set: judged by the operator's own rules, and left as it is.
-pub(crate) fn foreign(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
-    match valid_for(set, recipe) {
+pub(crate) fn foreign(set: &StoredImageSet, spec: &SetSpec<'_>) -> SetOutcome {
+    match valid_for(set, spec) {
         Ok(entries) => {
             let findings = vec![set_owner::accepted(set, entries.len())];
-            Worked { findings, ..Worked::in_state(GoalState::Stored, Some(entries)) }
+            SetOutcome { findings, ..SetOutcome::in_state(GoalState::Stored, Some(entries)) }
         }
-        Err(trouble) => Worked::held(vec![set_owner::invalid(set, &trouble)]),
+        Err(trouble) => SetOutcome::held(vec![set_owner::invalid(set, &trouble)]),
     }
 }
 
 /// A set of ours that is not to be changed now, whatever it should hold.
-pub(crate) fn kept(set: &StoredImageSet, recipe: &Recipe<'_>) -> Worked {
-    let made_for_it = set.origin.as_ref().is_some_and(|origin| origin.operator == recipe.images.release());
-    let valid = !edited(set) && made_for_it && valid_for(set, recipe).is_ok();
-    Worked::in_state(if valid { GoalState::Stored } else { GoalState::Held }, parsed_entries(set))
+pub(crate) fn kept(set: &StoredImageSet, spec: &SetSpec<'_>) -> SetOutcome {
+    let made_for_it = set.origin.as_ref().is_some_and(|origin| origin.operator == spec.images.release());
+    let valid = !edited(set) && made_for_it && valid_for(set, spec).is_ok();
+    SetOutcome::in_state(if valid { GoalState::Stored } else { GoalState::Held }, parsed_entries(set))
 }
 
 /// A set by the operator's rules (`ValidateImageSet`, and the resolving of rendered components), and by ours where the
 /// operator is careless (garbage digests, duplicates).
-pub(crate) fn valid_for(set: &StoredImageSet, recipe: &Recipe<'_>) -> Result<BTreeMap<ImageName, Digest>, String> {
+pub(crate) fn valid_for(set: &StoredImageSet, spec: &SetSpec<'_>) -> Result<BTreeMap<ImageName, Digest>, String> {
     let mut entries = BTreeMap::new();
     for entry in &set.images {
         let name: ImageName = entry.image.parse().map_err(|error| format!("{error}"))?;
@@ -190,25 +190,25 @@ pub(crate) fn valid_for(set: &StoredImageSet, recipe: &Recipe<'_>) -> Result<BTr
             return Err(format!("{listed} is listed twice"));
         }
     }
-    match refused(&entries, recipe) {
+    match refused(&entries, spec) {
         Some(why) => Err(why),
         None => Ok(entries),
     }
 }
 
-/// Why the operator of this recipe refuses such a content.
-pub(crate) fn refused(entries: &BTreeMap<ImageName, Digest>, recipe: &Recipe<'_>) -> Option<String> {
-    let release = recipe.images.release();
-    if let Some(rejected) = entries.keys().find(|name| !recipe.images.accepts(name)) {
+/// Why the operator of this spec refuses such a content.
+pub(crate) fn refused(entries: &BTreeMap<ImageName, Digest>, spec: &SetSpec<'_>) -> Option<String> {
+    let release = spec.images.release();
+    if let Some(rejected) = entries.keys().find(|name| !spec.images.accepts(name)) {
         return Some(format!("operator {release} rejects {rejected}"));
     }
-    let missing = recipe.insisted_on().into_iter().find(|name| !entries.contains_key(name))?;
-    let may = if recipe.snapshot.features.known().is_some() { "insists on" } else { "may insist on" };
+    let missing = spec.required_now().into_iter().find(|name| !entries.contains_key(name))?;
+    let may = if spec.snapshot.features.known().is_some() { "insists on" } else { "may insist on" };
     Some(format!("operator {release} {may} {missing}, which is not listed"))
 }
 
 /// A set of ours that is as we wrote it, for this very purpose: what it pins stays pinned, with a record or without.
-pub(crate) fn as_we_wrote_it_for(set: &StoredImageSet, key: &RecordKey) -> bool {
+pub(crate) fn is_unchanged_for(set: &StoredImageSet, key: &RecordKey) -> bool {
     let made_for_this =
         set.origin.as_ref().is_some_and(|origin| origin.operator == key.operator && origin.record == key.name());
     set.ours && made_for_this && !edited(set)

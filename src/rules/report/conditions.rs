@@ -319,7 +319,7 @@ impl Facts<'_> {
     fn why_not_selected(&self) -> &'static str {
         let calico = self.snapshot.component_statuses.known().into_iter().flatten().find(|one| one.name == "calico");
         match calico {
-            _ if self.findings.iter().any(|finding| finding.reason.blames_a_set()) => {
+            _ if self.findings.iter().any(|finding| finding.reason.is_fault_of_a_set()) => {
                 ": it is stopped, see OperatorDegraded"
             }
             _ if self.findings.iter().any(|finding| finding.reason == Reason::PodsCannotPull) => {
@@ -342,7 +342,7 @@ impl Facts<'_> {
             others.map(|set| set.name.as_str()).filter(|name| Some(*name) != wanted.as_deref()).collect();
         match (wanted, others.is_empty()) {
             (Some(wanted), false) => {
-                format!("the operator looks for {wanted} and uses no other; there is {}", listed(&others, NAMED))
+                format!("the operator checked_sets for {wanted} and uses no other; there is {}", listed(&others, NAMED))
             }
             _ => meaning.to_owned(),
         }

@@ -1,5 +1,5 @@
 //! What has happened, as events: writes that were made, answers of conditions that changed, and findings that are new. What was
-//! told before is not told again; that is why this looks at what the status said last. Pure.
+//! told before is not told again; that is why this checked_sets at what the status said last. Pure.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ use crate::rules::report::written::{pruned_by, stored_by};
 const MOST_OBJECTS: usize = 5;
 
 /// What is new: writes that were made, and conditions whose answer or reason changed for the worse or back.
-pub(crate) fn of_pass(
+pub(crate) fn since_last_reconcile(
     snapshot: &Snapshot,
     decision: &Decision,
     outcome: &Outcome,

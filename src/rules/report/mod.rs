@@ -64,7 +64,7 @@ impl Report {
         };
         let conditions = conditions::all(&facts);
         let swap = swapped(snapshot, decision, outcome);
-        let events = events::of_pass(snapshot, decision, outcome, &conditions, &findings, swap.as_ref());
+        let events = events::since_last_reconcile(snapshot, decision, outcome, &conditions, &findings, swap.as_ref());
         Self {
             generation: snapshot.generation,
             blind: decision.blind,
@@ -117,7 +117,7 @@ pub(crate) fn components(snapshot: &Snapshot) -> Option<Vec<ComponentReport>> {
     }
 }
 
-/// The content of the set that the running operator looks for was swapped for its own, and how long it was without.
+/// The content of the set that the running operator checked_sets for was swapped for its own, and how long it was without.
 fn swapped(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Option<Swap> {
     let at = outcome.at?;
     let image = snapshot.operator.known()?.as_ref()?.image.as_deref()?;

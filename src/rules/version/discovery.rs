@@ -19,7 +19,7 @@ const MOST_REMEMBERED: usize = 16;
 
 /// What a pass makes of it.
 #[derive(Debug, Default)]
-pub(crate) struct Look {
+pub(crate) struct DiscoveryOutcome {
     /// The image whose repository's tags are to be asked for.
     pub question: Option<Reference>,
     /// Why there is no new list.
@@ -31,9 +31,9 @@ pub(crate) struct Look {
 }
 
 /// Looks for newer versions, as far as the policy wants it.
-pub(crate) fn look(snapshot: &Snapshot, operator: &OperatorKnowledge) -> Look {
-    let mut look = Look { known: snapshot.remembered.discovery.clone(), ..Look::default() };
-    let Some(discover) = &snapshot.settings.discover else { return Look::default() };
+pub(crate) fn look(snapshot: &Snapshot, operator: &OperatorKnowledge) -> DiscoveryOutcome {
+    let mut look = DiscoveryOutcome { known: snapshot.remembered.discovery.clone(), ..DiscoveryOutcome::default() };
+    let Some(discover) = &snapshot.settings.discover else { return DiscoveryOutcome::default() };
     let Some(base) = operator.target.as_ref().or(operator.running.as_ref()) else { return look };
     let reference: Option<Reference> = base.image.as_deref().and_then(|image| image.parse().ok());
     // Another operator version has other newer ones.

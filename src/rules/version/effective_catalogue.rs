@@ -21,12 +21,12 @@ use crate::rules::version::inspection::fresh_answers;
 /// The lists as they hold in a cluster: the catalogue's, and of images that were inspected there what they said of themselves.
 #[must_use]
 pub fn lists_of<'a>(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>) -> Catalogue<'a> {
-    let builds = Builds::new(snapshot, embedded);
+    let builds = EffectiveCatalogue::new(snapshot, embedded);
     builds.effective.unwrap_or_else(|| embedded.clone())
 }
 
 /// The catalogue as it holds in one cluster.
-pub(crate) struct Builds<'a> {
+pub(crate) struct EffectiveCatalogue<'a> {
     snapshot: &'a Snapshot,
     embedded: &'a Catalogue<'a>,
     /// Where it differs from the catalogue.
@@ -36,7 +36,7 @@ pub(crate) struct Builds<'a> {
     own: BTreeMap<Release, Digest>,
 }
 
-impl<'a> Builds<'a> {
+impl<'a> EffectiveCatalogue<'a> {
     /// Of several images of one version the one that runs wins, then the one that is to run.
     pub fn new(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>) -> Self {
         let kept = snapshot.inspections.kept.iter().map(Cow::Borrowed);

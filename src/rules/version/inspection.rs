@@ -26,7 +26,7 @@ const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
 /// An image whose list is needed and not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct NeededInspection {
     /// As in [`Inspected`].
     pub image: Reference,
     /// As in [`Inspected`].
@@ -77,7 +77,7 @@ pub(crate) fn fresh_answers(snapshot: &Snapshot) -> Vec<Inspected> {
 /// Keeps what was answered and `learned`, ends Jobs that are of no more use, and starts those that are wanted.
 ///
 /// Whatever else is held: an answer is always kept, and without one nothing would ever go on.
-pub(crate) fn plan(snapshot: &Snapshot, wanted: &[Wanted], learned: Option<&Inspected>) -> InspectionPlan {
+pub(crate) fn plan(snapshot: &Snapshot, wanted: &[NeededInspection], learned: Option<&Inspected>) -> InspectionPlan {
     let mut plan = InspectionPlan::default();
     let is_learned = |answer: &Inspected| learned.is_some_and(|learned| learned.digest == answer.digest);
     let fresh = fresh_answers(snapshot).into_iter().filter(|answer| !is_learned(answer));
@@ -118,7 +118,7 @@ fn end(job: &InspectionJob) -> Action {
 }
 
 /// What is said of one image, what is done, and when more is.
-fn step(snapshot: &Snapshot, wanted: &Wanted) -> (Finding, Vec<Action>, Option<Timestamp>) {
+fn step(snapshot: &Snapshot, wanted: &NeededInspection) -> (Finding, Vec<Action>, Option<Timestamp>) {
     let settings = &snapshot.settings;
     let told =
         |reason: Reason, what: String| Finding::new(reason, wanted.subject.clone(), format!("{}; {what}", wanted.why));

@@ -18,17 +18,17 @@ use crate::model::release::{Release, Variant};
 use crate::model::settings::{InstallationSettings, PrepareVersion};
 use crate::model::snapshot::Snapshot;
 use crate::model::subject::Subject;
-use crate::rules::version::effective_catalogue::Builds;
-use crate::rules::version::inspection::Wanted;
-use crate::rules::version::operator::{PreparedVersions, know_operator, know_prepared};
-use crate::rules::version::rejected_set::InDoubt;
+use crate::rules::version::effective_catalogue::EffectiveCatalogue;
+use crate::rules::version::inspection::NeededInspection;
+use crate::rules::version::operator::{PreparedVersions, operator_versions, prepared_versions};
+use crate::rules::version::rejected_set::RejectedSet;
 
 /// What is known about operator versions.
 pub(crate) struct Versions<'a> {
     /// The version that runs and the one that is to run.
     pub operator: OperatorKnowledge,
     /// The image lists that hold in this cluster.
-    pub builds: Builds<'a>,
+    pub builds: EffectiveCatalogue<'a>,
     /// The releases of the entries of `prepare.versions`, as far as they are known.
     pub prepared: Vec<(PrepareVersion, Release)>,
     /// The entries of `prepare.versions` whose images are unknown, and why.
@@ -37,9 +37,9 @@ pub(crate) struct Versions<'a> {
     /// Newer releases that are worth staging, the oldest first.
     pub discovered: Vec<Release>,
     /// What the running operator rejects of the set of its version.
-    pub in_doubt: Option<InDoubt>,
+    pub in_doubt: Option<RejectedSet>,
     /// Operator images that only running them can tell about.
-    pub inspections: Vec<Wanted>,
+    pub inspections: Vec<NeededInspection>,
     /// An inspection about which more is known now.
     pub learned: Option<Inspected>,
     /// What registries have to be asked for.
@@ -83,14 +83,14 @@ pub(crate) fn determine<'a>(
     installation: &InstallationSettings,
 ) -> Versions<'a> {
     let variant = installation.variant;
-    let builds = Builds::new(snapshot, embedded);
-    let known = know_operator(snapshot, &builds, variant);
-    let rejected = rejected_set::consequence(snapshot, &builds, installation, known.knowledge.running.as_ref());
+    let builds = EffectiveCatalogue::new(snapshot, embedded);
+    let known = operator_versions(snapshot, &builds, variant);
+    let rejected = rejected_set::rejection(snapshot, &builds, installation, known.knowledge.running.as_ref());
     let builds = match &rejected.learned {
-        Some(learned) => Builds::with(snapshot, embedded, learned.clone()),
+        Some(learned) => EffectiveCatalogue::with(snapshot, embedded, learned.clone()),
         None => builds,
     };
-    let prepared = know_prepared(snapshot, &builds, variant);
+    let prepared = prepared_versions(snapshot, &builds, variant);
     let prepared = match known.knowledge.first_install {
         // Before the first install the one entry is the target, which asks for itself.
         true => PreparedVersions { releases: prepared.releases, ..PreparedVersions::default() },

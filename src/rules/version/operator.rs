@@ -17,8 +17,8 @@ use crate::model::release::{Release, Variant};
 use crate::model::settings::PrepareVersion;
 use crate::model::snapshot::Snapshot;
 use crate::model::subject::Subject;
-use crate::rules::version::effective_catalogue::Builds;
-use crate::rules::version::inspection::Wanted;
+use crate::rules::version::effective_catalogue::EffectiveCatalogue;
+use crate::rules::version::inspection::NeededInspection;
 
 /// What was found out, and what has to be asked to find out more.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(crate) struct OperatorVersions {
     /// Operator images whose version label decides.
     pub questions: BTreeSet<Reference>,
     /// Operator images that only running them can tell of.
-    pub wanted: Vec<Wanted>,
+    pub wanted: Vec<NeededInspection>,
     /// Answers are outstanding.
     pub pending: bool,
     pub findings: Vec<Finding>,
@@ -39,15 +39,19 @@ pub(crate) struct OperatorVersions {
 enum ImageVersion {
     Known(Box<KnownOperator>),
     /// Its list is not known, and maybe not even its version.
-    Unlisted(Option<Box<KnownOperator>>, Box<Wanted>),
+    Unlisted(Option<Box<KnownOperator>>, Box<NeededInspection>),
     Pending,
     Unknown(Finding),
 }
 
 /// Finds out what can be found out.
-pub(crate) fn know_operator(snapshot: &Snapshot, builds: &Builds<'_>, variant: Variant) -> OperatorVersions {
+pub(crate) fn operator_versions(
+    snapshot: &Snapshot,
+    builds: &EffectiveCatalogue<'_>,
+    variant: Variant,
+) -> OperatorVersions {
     let mut versions = OperatorVersions::default();
-    let look = Look { snapshot, builds, variant };
+    let look = VersionFinder { snapshot, builds, variant };
     let subject = snapshot.settings.operator.object().into();
     match &snapshot.operator {
         Read::Known(Some(deployment)) => look.with_deployment(&mut versions, deployment, &subject),
@@ -67,20 +71,24 @@ pub(crate) fn know_operator(snapshot: &Snapshot, builds: &Builds<'_>, variant: V
 pub(crate) struct PreparedVersions {
     pub releases: Vec<(PrepareVersion, Release)>,
     pub questions: BTreeSet<Reference>,
-    pub wanted: Vec<Wanted>,
+    pub wanted: Vec<NeededInspection>,
     pub unknown: Vec<(PrepareVersion, Finding)>,
 }
 
 /// Finds out which versions are to be prepared.
-pub(crate) fn know_prepared(snapshot: &Snapshot, builds: &Builds<'_>, variant: Variant) -> PreparedVersions {
+pub(crate) fn prepared_versions(
+    snapshot: &Snapshot,
+    builds: &EffectiveCatalogue<'_>,
+    variant: Variant,
+) -> PreparedVersions {
     let mut versions = PreparedVersions::default();
-    let look = Look { snapshot, builds, variant };
+    let look = VersionFinder { snapshot, builds, variant };
     for version in &snapshot.to_prepare() {
         let subject = Subject::Operator(version.clone());
         match look.prepared_version(version, &subject, &mut versions.questions) {
             ImageVersion::Known(operator) => versions.releases.push((version.clone(), operator.release)),
             ImageVersion::Unlisted(_, wanted) => {
-                versions.wanted.push(Wanted { prepared: Some(version.clone()), ..*wanted });
+                versions.wanted.push(NeededInspection { prepared: Some(version.clone()), ..*wanted });
             }
             ImageVersion::Pending => {}
             ImageVersion::Unknown(finding) => versions.unknown.push((version.clone(), finding)),
@@ -96,13 +104,13 @@ fn several_lead<'a>(old: &[&'a OperatorPod]) -> Option<Vec<&'a OperatorPod>> {
     (by_image.len() > 1).then(|| by_image.into_values().collect())
 }
 
-struct Look<'a> {
+struct VersionFinder<'a> {
     snapshot: &'a Snapshot,
-    builds: &'a Builds<'a>,
+    builds: &'a EffectiveCatalogue<'a>,
     variant: Variant,
 }
 
-impl Look<'_> {
+impl VersionFinder<'_> {
     pub(crate) fn with_deployment(
         &self,
         versions: &mut OperatorVersions,
@@ -347,7 +355,7 @@ impl Look<'_> {
         let wanted = |why: String| {
             let (image, label) = (reference.clone(), answer.version.clone());
             let subject = subject.clone();
-            Box::new(Wanted { image, digest: answer.digest, label, subject, why, prepared: None })
+            Box::new(NeededInspection { image, digest: answer.digest, label, subject, why, prepared: None })
         };
         match answer.version.as_deref().map(str::parse::<Release>) {
             Some(Ok(labelled)) if tagged.is_some_and(|tagged| tagged.base() != labelled.base()) => {

@@ -1,6 +1,6 @@
 //! An operator that refuses a set which is right for its version is another build than its version says: vendors ship
 //! forks under upstream tags. Its image is asked, and what it refused is remembered with its answer, so that it is never
-//! written for it again. Words of an operator count only against the set that is stored now; older ones are stale.
+//! written for it again. OperatorMessage of an operator count only against the set that is stored now; older ones are stale.
 
 use std::collections::BTreeSet;
 
@@ -18,40 +18,40 @@ use crate::model::release::Release;
 use crate::model::settings::InstallationSettings;
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
-use crate::rules::explain::operator_messages::Words;
-use crate::rules::image_set::stored_sets::{as_we_wrote_it_for, edited, is_used, parsed_entries};
-use crate::rules::version::effective_catalogue::Builds;
-use crate::rules::version::inspection::Wanted;
+use crate::rules::explain::operator_messages::OperatorMessage;
+use crate::rules::image_set::stored_sets::{edited, is_unchanged_for, is_used, parsed_entries};
+use crate::rules::version::effective_catalogue::EffectiveCatalogue;
+use crate::rules::version::inspection::NeededInspection;
 
 /// What follows from a refusal.
 #[derive(Debug, Default)]
-pub(crate) struct Consequence {
+pub(crate) struct Rejection {
     pub finding: Option<Finding>,
     /// The image whose digest is to be asked for.
     pub question: Option<Reference>,
     /// The image that is to be run.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<NeededInspection>,
     /// An answer with what was learned now.
     pub learned: Option<Inspected>,
     /// What is known to be refused, as long as the image has not told what it takes instead.
-    pub in_doubt: Option<InDoubt>,
+    pub in_doubt: Option<RejectedSet>,
 }
 
 /// The content for a version that its operator refuses.
 #[derive(Debug)]
-pub(crate) struct InDoubt {
+pub(crate) struct RejectedSet {
     pub release: Release,
     pub refused: Refused,
 }
 
 /// Looks whether the operator that runs refuses our set.
-pub(crate) fn consequence(
+pub(crate) fn rejection(
     snapshot: &Snapshot,
-    builds: &Builds<'_>,
+    builds: &EffectiveCatalogue<'_>,
     installation: &InstallationSettings,
     running: Option<&KnownOperator>,
-) -> Consequence {
-    let mut follows = Consequence::default();
+) -> Rejection {
+    let mut follows = Rejection::default();
     let image = |running: &KnownOperator| running.image.as_deref().and_then(|image| image.parse::<Reference>().ok());
     let Some((running, reference)) = running.and_then(|running| Some((running, image(running)?))) else {
         return follows;
@@ -71,7 +71,7 @@ pub(crate) fn consequence(
         (None, None) => return follows,
     };
     if builds.record_key(running.release, installation).build.is_none() {
-        follows.in_doubt = Some(InDoubt { release: running.release, refused: refused.clone() });
+        follows.in_doubt = Some(RejectedSet { release: running.release, refused: refused.clone() });
     }
     ask_image(&mut follows, snapshot, builds, reference, (&refused, why));
     follows
@@ -79,9 +79,9 @@ pub(crate) fn consequence(
 
 /// What the image itself says: its inspection where there is one, else the lookup of its digest or its inspection is wanted.
 fn ask_image(
-    follows: &mut Consequence,
+    follows: &mut Rejection,
     snapshot: &Snapshot,
-    builds: &Builds<'_>,
+    builds: &EffectiveCatalogue<'_>,
     image: Reference,
     (refused, why): (&Refused, String),
 ) {
@@ -109,7 +109,7 @@ fn ask_image(
         None => {
             let label = answer.and_then(Answer::known).and_then(|answer| answer.version.clone());
             let subject = snapshot.settings.operator.object().into();
-            follows.wanted = Some(Wanted { image, digest, label, subject, why, prepared: None });
+            follows.wanted = Some(NeededInspection { image, digest, label, subject, why, prepared: None });
         }
     }
 }
@@ -132,13 +132,13 @@ fn is_taken(snapshot: &Snapshot, refused: &Refused, key: &RecordKey) -> bool {
     let available = snapshot.component_statuses.known().is_some_and(|all| all.iter().any(|status| status.available));
     let has_it = |set: &StoredImageSet| parsed_entries(set).is_some_and(|entries| !refused.takes(&entries));
     let mut sets = snapshot.image_sets.known().into_iter().flatten();
-    available && sets.any(|set| is_used(snapshot, &set.name) && as_we_wrote_it_for(set, key) && has_it(set))
+    available && sets.any(|set| is_used(snapshot, &set.name) && is_unchanged_for(set, key) && has_it(set))
 }
 
 /// What the operator that runs says against our set now, and the set's name.
 fn said_now(
     snapshot: &Snapshot,
-    builds: &Builds<'_>,
+    builds: &EffectiveCatalogue<'_>,
     installation: &InstallationSettings,
     running: &KnownOperator,
 ) -> Option<(String, Refused)> {
@@ -155,7 +155,7 @@ fn said_now(
     let listed = images.set_images(installation.variant, installation.fips);
     let (mut unexpected, mut missing) = (BTreeSet::new(), BTreeSet::new());
     for degraded in snapshot.component_statuses.known()?.iter().filter_map(|status| status.degraded.as_ref()) {
-        let words = Words::of(&degraded.reason, &degraded.message);
+        let words = OperatorMessage::of(&degraded.reason, &degraded.message);
         unexpected.extend(words.unexpected.into_iter().filter(|name| stored.contains(name)));
         let unknown = |name: &ImageName| !listed.contains_key(name) && !stored.contains(name);
         missing.extend(words.missing.into_iter().filter(unknown));

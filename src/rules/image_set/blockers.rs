@@ -14,7 +14,7 @@ use crate::model::subject::Subject;
 
 /// What went wrong, gathered so that many images on one broken registry make one finding.
 #[derive(Default)]
-pub(super) struct Troubles {
+pub(super) struct Blockers {
     /// The Installation names no pull secret.
     no_secrets: bool,
     failures: BTreeMap<(Reason, String), Vec<String>>,
@@ -24,7 +24,7 @@ pub(super) struct Troubles {
     pub(super) other: Vec<Finding>,
 }
 
-impl Troubles {
+impl Blockers {
     /// No trouble yet. `no_secrets`: the Installation names no pull secret.
     pub(super) fn new(no_secrets: bool) -> Self {
         Self { no_secrets, ..Self::default() }

@@ -18,7 +18,7 @@ use crate::model::settings::InstallationSettings;
 use crate::model::snapshot::Snapshot;
 
 /// What a set is assembled for.
-pub(crate) struct Recipe<'a> {
+pub(crate) struct SetSpec<'a> {
     pub snapshot: &'a Snapshot,
     pub installation: &'a InstallationSettings,
     pub images: &'a OperatorImages,
@@ -33,12 +33,12 @@ pub(crate) struct Recipe<'a> {
     pub record_in_doubt: bool,
 }
 
-impl Recipe<'_> {
+impl SetSpec<'_> {
     /// The references of the set as the cluster pulls them, with excluded names left out and replaced entries by their
     /// digest.
     pub fn references(&self) -> Result<BTreeMap<ImageName, Reference>, Vec<Finding>> {
         let settings = &self.snapshot.settings;
-        let required = self.insisted_on();
+        let required = self.required_now();
         let mut references = BTreeMap::new();
         let mut findings = Vec::new();
         for (name, default) in self.images.set_images(self.installation.variant, self.installation.fips) {
@@ -70,27 +70,27 @@ impl Recipe<'_> {
 
     /// The names that the operator insists on with the objects that are in the cluster; while these cannot be read, with
     /// all that there could be.
-    pub fn insisted_on(&self) -> BTreeSet<ImageName> {
+    pub fn required_now(&self) -> BTreeSet<ImageName> {
         let all = || BTreeSet::from(Feature::ALL);
         let features = self.snapshot.features.known().cloned().unwrap_or_else(all);
         self.images.requires(self.installation.variant, &features)
     }
 
-    /// The names that no set of this recipe may lack.
+    /// The names that no set of this spec may lack.
     pub fn required(&self) -> BTreeSet<ImageName> {
         if self.everything_required || self.snapshot.features.known().is_none() {
             let all = self.images.set_images(self.installation.variant, self.installation.fips).into_keys();
             return all.filter(|name| !self.snapshot.settings.exclude.contains(name)).collect();
         }
-        self.insisted_on()
+        self.required_now()
     }
 
-    /// This recipe's record, if it is kept already.
+    /// This spec's record, if it is kept already.
     pub fn own_record(&self) -> Option<&Record> {
         self.snapshot.records.known().into_iter().flatten().find(|record| record.key == *self.key)
     }
 
-    /// This recipe's record, or one that has nothing yet.
+    /// This spec's record, or one that has nothing yet.
     pub fn record(&self) -> Record {
         self.own_record().cloned().unwrap_or_else(|| self.empty_record())
     }
