@@ -1,4 +1,4 @@
-//! The phase of the checks: what differs from what is pinned, or will. Each check is a file of its own, checked_sets at one thing, is pure
+//! The phase of the checks: what differs from what is pinned, or will. Each check is a file of its own, looks at one thing, is pure
 //! and returns what it found; nothing that it finds changes what is written. A new check is a file here and a line in [`CHECKS`].
 
 pub(crate) mod blocking_set;

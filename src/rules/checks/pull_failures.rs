@@ -1,5 +1,5 @@
 //! Images that nodes cannot pull or start, tied to the entry of the ImageSet that names them, with what the registry answered. It
-//! checked_sets at what pods say, and never at how many say it more closely than a person needs. Pure.
+//! looks at what pods say, and never at how many say it more closely than a person needs. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Sets whose name no operator version checked_sets for: a typo, another variant, another tool's idea of a name. Not in the way as
+//! Sets whose name no operator version looks for: a typo, another variant, another tool's idea of a name. Not in the way as
 //! long as the exact set stands, which `blocking_set` watches.
 
 use std::collections::BTreeSet;
@@ -33,7 +33,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     let stray = candidates.into_iter().filter(|name| !looked_for.contains(*name) && !may_be_next(name));
     let told = stray.map(|name| {
         let message = format!(
-            "no operator of variant {variant} checked_sets for this name; operator {} uses {}",
+            "no operator of variant {variant} looks for this name; operator {} uses {}",
             first.release(),
             first.name
         );

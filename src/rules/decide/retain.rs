@@ -38,7 +38,7 @@ pub(super) fn plan(snapshot: &Snapshot, versions: &Versions<'_>, held: &Held, va
 fn is_quiet(snapshot: &Snapshot, versions: &Versions<'_>, held: &Held) -> bool {
     // An unknown version may need any of the sets.
     let is_known = |version: &PrepareVersion| versions.release_of(version).is_some();
-    // Until newer releases were looked up, a set that was staged for one of them checked_sets like a previous one.
+    // Until newer releases were looked up, a set that was staged for one of them looks like a previous one.
     let has_discovered = snapshot.settings.discover.is_none() || versions.discovery.is_some();
     versions.operator.taken_over
         && held.lookups.holds_nothing()

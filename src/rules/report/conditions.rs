@@ -342,7 +342,7 @@ impl Facts<'_> {
             others.map(|set| set.name.as_str()).filter(|name| Some(*name) != wanted.as_deref()).collect();
         match (wanted, others.is_empty()) {
             (Some(wanted), false) => {
-                format!("the operator checked_sets for {wanted} and uses no other; there is {}", listed(&others, NAMED))
+                format!("the operator looks for {wanted} and uses no other; there is {}", listed(&others, NAMED))
             }
             _ => meaning.to_owned(),
         }

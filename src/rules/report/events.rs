@@ -1,5 +1,5 @@
 //! What has happened, as events: writes that were made, answers of conditions that changed, and findings that are new. What was
-//! told before is not told again; that is why this checked_sets at what the status said last. Pure.
+//! told before is not told again; that is why this looks at what the status said last. Pure.
 
 use std::collections::BTreeSet;
 

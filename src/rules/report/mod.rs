@@ -117,7 +117,7 @@ pub(crate) fn components(snapshot: &Snapshot) -> Option<Vec<ComponentReport>> {
     }
 }
 
-/// The content of the set that the running operator checked_sets for was swapped for its own, and how long it was without.
+/// The content of the set that the running operator looks for was swapped for its own, and how long it was without.
 fn swapped(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Option<Swap> {
     let at = outcome.at?;
     let image = snapshot.operator.known()?.as_ref()?.image.as_deref()?;
