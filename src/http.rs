@@ -1,8 +1,8 @@
-//! Probes and metrics over HTTP: `/livez`, `/readyz`, `/metrics`, from memory only.
+//! Probes and metrics over HTTP: `/livez`, `/readyz`, `/metrics`, served from memory only.
 //!
-//! Whoever reaches the port can open connections and leave them hanging. Probes must be answered all the same, or the kubelet
-//! restarts the controller. So a new connection is always accepted; where there are too many, the oldest one of the peer that
-//! has the most makes room. A connection serves one request and lives for ten seconds at most.
+//! Anybody who reaches the port can open connections and leave them idle. Probes must succeed all the same, or the kubelet restarts
+//! the controller. Therefore a new connection is always accepted; beyond the limit, the oldest connection of the peer with the most
+//! connections is closed. A connection serves one request and ends after ten seconds at the latest.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -24,22 +24,22 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Connections at a time, and so file descriptors.
-const MOST_CONNECTIONS: usize = 64;
-/// The times that a connection has.
+/// Maximum number of open connections, and so of file descriptors.
+const MAX_CONNECTIONS: usize = 64;
+/// Deadlines of a connection.
 const DEADLINES: Deadlines = Deadlines { head: Duration::from_secs(5), life: Duration::from_secs(10) };
-/// Bytes of a request's head, and of the buffer for the response's head. The body of a response is shared by all connections.
+/// Maximum size of a request's head, and of the buffer for a response's head, in bytes. All connections share the body.
 const BUFFER: usize = 8 * 1024;
-/// How long a text of the metrics is served before it is rendered again: a flood of scrapes costs ten a second.
-const SAME_METRICS: Duration = Duration::from_millis(100);
-/// The pause after a connection that the kernel could not hand over (too many open files).
+/// How long rendered metrics are served again: a flood of scrapes costs ten renderings per second.
+const METRICS_LIFETIME: Duration = Duration::from_millis(100);
+/// Pause after a connection that could not be accepted (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy)]
 struct Deadlines {
-    /// For the head of a request.
+    /// For the request's head.
     head: Duration,
-    /// For all of it, until the response is read.
+    /// For the whole connection, until the response is read.
     life: Duration,
 }
 
@@ -53,16 +53,14 @@ async fn serve_within(deadlines: Deadlines, listener: TcpListener, metrics: Arc<
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                connections.add(peer.ip().to_canonical(), answer_one(stream, page.clone(), deadlines))
-            }
+            Ok((stream, peer)) => connections.add(peer.ip().to_canonical(), serve_one(stream, page.clone(), deadlines)),
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "cannot accept a connection");
                 connections.close_one();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-        // Each connection is looked at before the next is accepted: a probe whose request is there already is answered now.
+        // Each connection is polled before the next is accepted: a probe whose request has arrived is answered now.
         tokio::task::yield_now().await;
     }
 }
@@ -77,14 +75,14 @@ struct Connections {
 impl Connections {
     fn add(&mut self, peer: IpAddr, serving: impl Future<Output = ()> + Send + 'static) {
         self.open.retain(|(_, task)| !task.is_finished());
-        if self.open.len() >= MOST_CONNECTIONS {
+        if self.open.len() >= MAX_CONNECTIONS {
             self.close_one();
         }
         while self.tasks.try_join_next().is_some() {}
         self.open.push_back((peer, self.tasks.spawn(serving)));
     }
 
-    /// Closes the oldest connection of the peer that has the most: a stranger makes room for a stranger, not for a kubelet.
+    /// Closes the oldest connection of the peer with the most connections, which is never the kubelet.
     fn close_one(&mut self) {
         let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
         self.open.iter().for_each(|(peer, _)| *counts.entry(*peer).or_default() += 1);
@@ -96,11 +94,11 @@ impl Connections {
     }
 }
 
-/// Serves one request of a connection.
-async fn answer_one(stream: TcpStream, page: Arc<Page>, deadlines: Deadlines) {
+/// Serves the one request of a connection.
+async fn serve_one(stream: TcpStream, page: Arc<Page>, deadlines: Deadlines) {
     let service = service_fn(move |request| {
-        let answer = page.answer(&request);
-        async move { Ok::<_, Infallible>(answer) }
+        let response = page.respond(&request);
+        async move { Ok::<_, Infallible>(response) }
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -111,19 +109,19 @@ async fn answer_one(stream: TcpStream, page: Arc<Page>, deadlines: Deadlines) {
     match tokio::time::timeout(deadlines.life, serving).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection ended early"),
-        Err(_) => tracing::debug!("a connection was open for too long and is closed"),
+        Err(_) => tracing::debug!("closed a connection that was open for too long"),
     }
 }
 
-/// What is served.
+/// The content that is served.
 struct Page {
     metrics: Arc<Metrics>,
-    /// The last text of the metrics, and since when.
+    /// The rendered metrics, and when they were rendered.
     rendered: Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl Page {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let (status, content_type, text) = match request.uri().path() {
             "/livez" => (StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n")),
             "/readyz" if self.metrics.is_ready() => (StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n")),
@@ -143,10 +141,10 @@ impl Page {
         response
     }
 
-    /// The metrics of this moment, or of one just before: one text for all who ask at once.
+    /// Returns the current metrics, or those of at most [`METRICS_LIFETIME`] ago: one text for all concurrent scrapes.
     fn rendered(&self) -> Result<Bytes, std::fmt::Error> {
         let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, text)) = rendered.as_ref().filter(|(at, _)| at.elapsed() < SAME_METRICS) {
+        if let Some((_, text)) = rendered.as_ref().filter(|(at, _)| at.elapsed() < METRICS_LIFETIME) {
             return Ok(text.clone());
         }
         let text = Bytes::from(self.metrics.render()?);
@@ -185,7 +183,7 @@ mod tests {
         (address, tokio::spawn(serve_within(deadlines, listener, metrics)))
     }
 
-    /// Nothing that hangs is ended by a deadline.
+    /// No deadline ends the idle connections.
     #[tokio::test]
     async fn probes_and_scrapes_are_answered_however_many_connections_hang() {
         for count in [64, 500] {
@@ -210,18 +208,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_the_most_connections_makes_room() {
+    async fn the_peer_with_the_most_connections_loses_one() {
         let mut connections = Connections::default();
         let [kubelet, stranger, other] = [1, 2, 3].map(|last| IpAddr::from([10, 0, 0, last]));
         connections.add(kubelet, std::future::pending());
-        for _ in 0..2 * MOST_CONNECTIONS {
+        for _ in 0..2 * MAX_CONNECTIONS {
             connections.add(stranger, std::future::pending());
         }
         connections.add(other, std::future::pending());
         let of = |peer: IpAddr| connections.open.iter().filter(|(one, _)| *one == peer).count();
-        assert_eq!((of(kubelet), of(stranger), of(other)), (1, MOST_CONNECTIONS - 2, 1));
+        assert_eq!((of(kubelet), of(stranger), of(other)), (1, MAX_CONNECTIONS - 2, 1));
         let closed = async {
-            while connections.tasks.len() > MOST_CONNECTIONS {
+            while connections.tasks.len() > MAX_CONNECTIONS {
                 connections.tasks.join_next().await;
             }
         };
@@ -229,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_does_nothing_ends_by_itself() {
+    async fn an_idle_connection_ends_by_itself() {
         for sent in ["", "GET /met"] {
             let (address, server) = start(DEADLINES).await;
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -242,13 +240,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_text_of_the_metrics_serves_all_who_ask_at_once() {
+    async fn one_rendering_serves_all_concurrent_scrapes() {
         let page = Page { metrics: Arc::default(), rendered: Mutex::default() };
         tokio::time::pause();
         let first = page.rendered().unwrap();
         page.metrics.set_leading(true);
         assert_eq!(page.rendered().unwrap().as_ptr(), first.as_ptr());
-        tokio::time::advance(SAME_METRICS).await;
+        tokio::time::advance(METRICS_LIFETIME).await;
         assert!(std::str::from_utf8(&page.rendered().unwrap()).unwrap().contains("imageset_controller_leader 1"));
     }
 }

@@ -15,6 +15,6 @@ pub mod model;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 pub mod registry;
+pub mod request_metrics;
 pub mod rules;
 pub mod telemetry;
-pub mod traffic;

@@ -1,8 +1,8 @@
-//! Metrics of a controller. Gauges are made at each scrape from the latest report; only happenings are counted, by those to whom
-//! they happen. Labels are words of closed lists or bounded names (a TigeraStatus, a release), never an error's text, a pod, a node
-//! or a digest: nothing here grows with the cluster.
+//! Metrics of a controller. Gauges are computed from the latest report at each scrape; only events are counted, where they happen.
+//! Labels are values of closed lists or bounded names (a TigeraStatus, a release), never the text of an error, a pod, a node or a
+//! digest: nothing here grows with the cluster.
 
-mod of_report;
+mod gauges;
 mod process;
 pub mod table;
 
@@ -20,50 +20,50 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::model::reason::Reason;
 use crate::model::report::Report;
-use crate::traffic::Traffic;
-use table::Described;
+use crate::request_metrics::RequestMetrics;
+use table::MetricDescription;
 
-/// In front of every name but those of the process.
+/// Prefix of every name except those of the process.
 const PREFIX: &str = "imageset_controller";
-/// Bounds of the buckets of a pass, in seconds.
-const PASS_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// Upper bounds of the buckets of a reconcile, in seconds.
+const RECONCILE_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
-/// Happenings by the one word that tells how they ended.
+/// Counts events by their result.
 pub type Results = Family<[(&'static str, &'static str); 1], Counter>;
 
 /// All metrics of a controller.
 pub struct Metrics {
-    passes: Results,
-    pass_seconds: Histogram,
+    reconciles: Results,
+    reconcile_seconds: Histogram,
     glass_broken: Counter,
-    /// Writes to the API server that were decided upon.
+    /// Writes to the API server, by result.
     pub writes: Results,
     /// Requests to registries.
-    pub registry: Traffic,
+    pub registry: RequestMetrics,
     /// Requests to the API server.
-    pub api: Traffic,
-    leads: AtomicBool,
+    pub api: RequestMetrics,
+    is_leader: AtomicBool,
     ready: AtomicBool,
     latest: Mutex<Option<Report>>,
-    /// Whether there still is what the latest report is about.
+    /// Whether the object of the latest report still exists.
     exists: Mutex<Box<dyn Fn() -> bool + Send>>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let (passes, writes) = (Results::default(), Results::default());
-        for (results, words) in [(&passes, table::PASS_RESULTS), (&writes, table::WRITE_RESULTS)] {
-            // What never happened is 0 and not absent: alerts need the difference.
-            words.iter().for_each(|word| drop(results.get_or_create(&[("result", *word)])));
+        let (reconciles, writes) = (Results::default(), Results::default());
+        for (counters, results) in [(&reconciles, table::RECONCILE_RESULTS), (&writes, table::WRITE_RESULTS)] {
+            // A result that never occurred is 0, not absent: alerts need the difference.
+            results.iter().for_each(|result| drop(counters.get_or_create(&[("result", *result)])));
         }
         Self {
-            passes,
-            pass_seconds: Histogram::new(PASS_SECONDS),
+            reconciles,
+            reconcile_seconds: Histogram::new(RECONCILE_BUCKETS),
             glass_broken: Counter::default(),
             writes,
-            registry: Traffic::default(),
-            api: Traffic::default(),
-            leads: AtomicBool::new(false),
+            registry: RequestMetrics::default(),
+            api: RequestMetrics::default(),
+            is_leader: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             latest: Mutex::default(),
             exists: Mutex::new(Box::new(|| true)),
@@ -72,55 +72,54 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a pass.
-    pub fn pass_took(&self, time: Duration, succeeded: bool) {
+    /// Counts a reconcile.
+    pub fn count_reconcile(&self, time: Duration, succeeded: bool) {
         let result = if succeeded { "success" } else { "failure" };
-        self.passes.get_or_create(&[("result", result)]).inc();
-        self.pass_seconds.observe(time.as_secs_f64());
+        self.reconciles.get_or_create(&[("result", result)]).inc();
+        self.reconcile_seconds.observe(time.as_secs_f64());
     }
 
-    /// Counts what the report says has happened, and keeps it for the next scrape.
+    /// Counts the events of a report, and keeps it for the next scrape.
     pub fn report(&self, report: &Report) {
         let broken = report.events.iter().filter(|event| event.reason == Reason::GlassBroken);
         self.glass_broken.inc_by(u64::try_from(broken.count()).unwrap_or_default());
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
     }
 
-    /// Reports are told only as long as there is a policy. Asked at each scrape, because nobody makes a pass over a policy
-    /// that is gone.
-    pub fn tell_while(&self, exists: impl Fn() -> bool + Send + 'static) {
+    /// Exports reports only while `exists` returns true. Called at each scrape, because nothing reconciles a deleted policy.
+    pub fn report_while(&self, exists: impl Fn() -> bool + Send + 'static) {
         *self.exists.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(exists);
     }
 
-    /// Says whether this instance leads. One that does not has nothing to tell of the policy.
-    pub fn set_leading(&self, leads: bool) {
-        self.leads.store(leads, Ordering::Relaxed);
-        if !leads {
+    /// Sets whether this instance is the leader. Other instances export nothing about the policy.
+    pub fn set_leading(&self, is_leader: bool) {
+        self.is_leader.store(is_leader, Ordering::Relaxed);
+        if !is_leader {
             *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 
-    /// Says that the API server has answered.
+    /// Notes that the API server has responded.
     pub fn set_ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the API server has answered.
+    /// Whether the API server has responded.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// The OpenMetrics text of this moment.
+    /// Returns the current metrics as OpenMetrics text.
     ///
     /// # Errors
-    /// Never in practice: writing into a string does not fail.
+    /// None in practice: writing to a string does not fail.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut whole = Registry::default();
         process::register(&mut whole);
         let registry = whole.sub_registry_with_prefix(PREFIX);
-        register(registry, &table::PASSES, self.passes.clone());
-        register(registry, &table::PASS_DURATION, self.pass_seconds.clone());
+        register(registry, &table::PASSES, self.reconciles.clone());
+        register(registry, &table::PASS_DURATION, self.reconcile_seconds.clone());
         register(registry, &table::WRITES, self.writes.clone());
         register(registry, &table::BREAK_GLASS, self.glass_broken.clone());
         register(registry, &table::REGISTRY_REQUESTS, self.registry.requests.clone());
@@ -129,12 +128,12 @@ impl Metrics {
         register(registry, &table::API_DURATION, self.api.seconds.clone());
         register(registry, &table::BUILD, Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let leader: Gauge = Gauge::default();
-        leader.set(i64::from(self.leads.load(Ordering::Relaxed)));
+        leader.set(i64::from(self.is_leader.load(Ordering::Relaxed)));
         register(registry, &table::LEADER, leader);
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let exists = self.exists.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(report) = latest.as_ref().filter(|_| exists()) {
-            of_report::register_all(registry, report);
+            gauges::register(registry, report);
         }
         let mut text = String::new();
         encode(&mut text, &whole)?;
@@ -142,8 +141,8 @@ impl Metrics {
     }
 }
 
-/// With the name and help that the table has for it.
-fn register(registry: &mut Registry, described: &Described, metric: impl Metric) {
+/// Registers a metric with the name and help text of the table.
+fn register(registry: &mut Registry, described: &MetricDescription, metric: impl Metric) {
     registry.register(described.name, described.help, metric);
 }
 

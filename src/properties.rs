@@ -15,7 +15,7 @@ use crate::manifest::{self, Found};
 use crate::model::image_name::ImageName;
 use crate::model::reference::Reference;
 use crate::model::registry_layout::RegistryLayout;
-use crate::registry::properties::asked_where_it_says;
+use crate::registry::properties::looked_up_where_it_says;
 use crate::rules::explain::operator_messages::OperatorMessage;
 
 /// A reference reads back as it was written, goes to the host that it names, and is placed as the operator does it. The first
@@ -30,7 +30,7 @@ pub fn reference(data: &[u8]) {
     match parsed {
         Ok(reference) => {
             written_and_read(&reference);
-            asked_where_it_says(&reference);
+            looked_up_where_it_says(&reference);
             placed(&layout, &reference);
         }
         Err(error) => assert!(error.to_string().len() < 8 * 1024, "an error that grows with the text"),

@@ -1,4 +1,4 @@
-//! Logs: text for people, JSON for collectors, to standard error. One line per event, whatever is in it.
+//! Logs to standard error: text for people, JSON for collectors. One line per event, whatever it contains.
 
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::model::foreign_text::{escaped_to, for_terminal};
 
-/// How logs are written.
+/// Format of the logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
     /// One readable line per happening.
@@ -20,13 +20,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// kube logs whole bodies where it cannot decode them, secrets included; that target stays silent.
+/// kube logs bodies that it cannot decode, secrets included: only errors of that target are logged.
 const SILENCED: [(&str, LevelFilter); 1] = [("kube_client::client", LevelFilter::ERROR)];
 
-/// Starts logging. `level` is a level or a filter such as `info,imageset_controller=debug`.
+/// Starts logging. `level` is a level, or a filter such as `info,imageset_controller=debug`.
 ///
 /// # Errors
-/// The filter cannot be understood.
+/// The filter is invalid.
 pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
     let mut filter: Targets = level.parse().map_err(|error| format!("{level:?} is not a log level: {error}"))?;
     for (target, level) in SILENCED {
@@ -44,12 +44,12 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
     started.map_err(|error| error.to_string())
 }
 
-/// Longest event, in bytes.
-const LONGEST_EVENT: usize = 16 * 1024;
-/// Longest text in an event of JSON that is too long as a whole, in bytes.
-const LONGEST_TEXT: usize = 1024;
+/// Maximum length of an event, in bytes.
+const MAX_EVENT: usize = 16 * 1024;
+/// Maximum length of a text in a JSON event that exceeds [`MAX_EVENT`], in bytes.
+const MAX_TEXT: usize = 1024;
 
-/// Writes events; each comes in one piece.
+/// Writes events. Each call receives one complete event.
 struct Log<To> {
     to: To,
     format: LogFormat,
@@ -69,21 +69,21 @@ impl<To: Write> Write for Log<To> {
     }
 }
 
-/// An event as one bounded line without control characters: foreign text in it can't look like another event.
+/// Returns an event as one bounded line without control characters: untrusted text in it cannot look like another event.
 fn one_line(event: &str, format: LogFormat, colours: bool) -> String {
     match format {
         LogFormat::Text => {
             let line = for_terminal(event, colours).replace('\n', "\\n").replace('\t', "\\t");
-            if line.len() > LONGEST_EVENT { escaped_to(&line, LONGEST_EVENT) } else { line }
+            if line.len() > MAX_EVENT { escaped_to(&line, MAX_EVENT) } else { line }
         }
-        LogFormat::Json if event.len() <= LONGEST_EVENT => for_terminal(event, false).into_owned(),
+        LogFormat::Json if event.len() <= MAX_EVENT => for_terminal(event, false).into_owned(),
         LogFormat::Json => {
             let short = serde_json::from_str(event).map(|mut event| {
                 shorten(&mut event);
                 event.to_string()
             });
-            let short = short.ok().filter(|short| short.len() <= LONGEST_EVENT);
-            let dropped = || Value::from(escaped_to(event, LONGEST_TEXT)).to_string();
+            let short = short.ok().filter(|short| short.len() <= MAX_EVENT);
+            let dropped = || Value::from(escaped_to(event, MAX_TEXT)).to_string();
             for_terminal(&short.unwrap_or_else(dropped), false).into_owned()
         }
     }
@@ -91,7 +91,7 @@ fn one_line(event: &str, format: LogFormat, colours: bool) -> String {
 
 fn shorten(value: &mut Value) {
     match value {
-        Value::String(text) => *text = escaped_to(text, LONGEST_TEXT),
+        Value::String(text) => *text = escaped_to(text, MAX_TEXT),
         Value::Array(values) => values.iter_mut().for_each(shorten),
         Value::Object(fields) => fields.values_mut().for_each(shorten),
         _ => {}
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_one_bounded_line_whatever_is_in_it() {
+    fn an_event_is_one_bounded_line_whatever_it_contains() {
         let hostile = format!("{}\n::error::forged\u{1b}[8m\u{9b}", "x".repeat(100_000));
         for (format, colours) in [(LogFormat::Text, true), (LogFormat::Text, false), (LogFormat::Json, false)] {
             for text in [hostile.as_str(), "short\n::error::forged\u{1b}]0;t\u{7}"] {
@@ -115,7 +115,7 @@ mod tests {
                 Log { to: &mut written, format, colours }.write_all(event.as_bytes()).unwrap();
                 let line = String::from_utf8(written).unwrap();
                 assert_eq!((line.lines().count(), line.ends_with('\n')), (1, true), "{line}");
-                assert!(line.len() <= LONGEST_EVENT + 8 && !line.trim_end().contains(char::is_control), "{line:?}");
+                assert!(line.len() <= MAX_EVENT + 8 && !line.trim_end().contains(char::is_control), "{line:?}");
                 if format == LogFormat::Json {
                     serde_json::from_str::<Value>(&line).unwrap();
                 }

@@ -263,7 +263,7 @@ impl Applier {
         let named = ListParams::default().fields(&format!("metadata.name={name}"));
         let found = tokio::time::timeout(WRITE_DEADLINE, api.list(&named)).await??.items.pop();
         let Some(found) = found else { return Ok(None) };
-        if job::asked(&found).is_none() {
+        if job::parse(&found).is_none() {
             let message = "a Job of this name exists that the controller did not create; it is left as it is";
             return Ok(Some(WriteError::NotManaged(message.to_owned())));
         }

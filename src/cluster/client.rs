@@ -20,7 +20,7 @@ use tower::retry::RetryLayer;
 use super::counted::Counted;
 use super::deadlines::{TimedConnector, TimedRequests};
 use crate::registry::{Connector, Proxies};
-use crate::traffic::Traffic;
+use crate::request_metrics::RequestMetrics;
 
 /// For a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ pub enum ConnectError {
 /// # Errors
 /// No usable configuration.
 pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ConnectError> {
-    connect_counted(kubeconfig, context, Traffic::default()).await
+    connect_counted(kubeconfig, context, RequestMetrics::default()).await
 }
 
 /// As [`connect`], with every request counted.
@@ -89,7 +89,7 @@ pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result
 pub async fn connect_counted(
     kubeconfig: Option<&Path>,
     context: Option<&str>,
-    traffic: Traffic,
+    metrics: RequestMetrics,
 ) -> Result<Client, ConnectError> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = match (kubeconfig, context) {
@@ -97,7 +97,7 @@ pub async fn connect_counted(
         (None, Some(_)) => Config::from_kubeconfig(&options).await?,
         (None, None) => Config::infer().await?,
     };
-    of_config(config, traffic)
+    of_config(config, metrics)
 }
 
 /// The proxies for an address that kube found: in the kubeconfig, or else in `HTTPS_PROXY`, where it knows half of the rules.
@@ -111,7 +111,7 @@ fn proxies(found: &http::Uri, variable: impl Fn(&str) -> Option<OsString>) -> Pr
     Proxies::only("the kubeconfig's proxy-url", &found.to_string())
 }
 
-fn of_config(mut config: Config, traffic: Traffic) -> Result<Client, ConnectError> {
+fn of_config(mut config: Config, metrics: RequestMetrics) -> Result<Client, ConnectError> {
     let proxies = config.proxy_url.take().map(|url| proxies(&url, |name| std::env::var_os(name)));
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     let mut tcp = HttpConnector::new();
@@ -150,6 +150,6 @@ fn of_config(mut config: Config, traffic: Traffic) -> Result<Client, ConnectErro
         .layer(RetryLayer::new(RetryPolicy::new(first, longest, tries, true)?))
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .service(TimedRequests(Counted::new(http, traffic)));
+        .service(TimedRequests(Counted::new(http, metrics)));
     Ok(Client::new(service, config.default_namespace))
 }

@@ -70,7 +70,7 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
     let pods = ManagedPods::default();
     let (watches, due) = Watches::start(client.clone(), &nodes, &pods);
     let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings {
-        traffic: metrics.registry.clone(),
+        metrics: metrics.registry.clone(),
         ..RegistryClientSettings::of_environment()
     }));
     let late = answers.late.clone();
@@ -97,7 +97,7 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
     let policies: Api<ImageSetPolicy> = Api::all(client);
     let controller = Controller::new(policies, watcher::Config::default());
     let known = controller.store();
-    context.metrics.tell_while(move || !known.is_empty());
+    context.metrics.report_while(move || !known.is_empty());
     controller
         .with_config(Config::default().concurrency(1).debounce(DEBOUNCE))
         .reconcile_all_on(due)
@@ -140,7 +140,7 @@ async fn reconcile(policy: Arc<ImageSetPolicy>, context: Arc<Context>) -> Result
     };
     let passed = tokio::time::timeout(PASS_DEADLINE, pass).await;
     let passed = passed.map_err(PassError::from).and_then(|passed| passed.map_err(PassError::from));
-    context.metrics.pass_took(started.elapsed(), passed.is_ok());
+    context.metrics.count_reconcile(started.elapsed(), passed.is_ok());
     let (passed, next) = match passed? {
         Reconciled::Done(passed, next) => (passed, next),
         Reconciled::Gone => return Ok(Action::await_change()),

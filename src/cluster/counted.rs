@@ -7,18 +7,18 @@ use std::task::{Context, Poll};
 use http::{Method, Request, Response, StatusCode, Uri};
 use tower::Service;
 
-use crate::traffic::Traffic;
+use crate::request_metrics::RequestMetrics;
 
 /// The HTTP client below, counted.
 #[derive(Clone)]
 pub(super) struct Counted<S> {
     inner: S,
-    traffic: Traffic,
+    metrics: RequestMetrics,
 }
 
 impl<S> Counted<S> {
-    pub(super) const fn new(inner: S, traffic: Traffic) -> Self {
-        Self { inner, traffic }
+    pub(super) const fn new(inner: S, metrics: RequestMetrics) -> Self {
+        Self { inner, metrics }
     }
 }
 
@@ -37,7 +37,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let under_way =
-            self.traffic.begin(verb(request.method(), request.uri().query().unwrap_or_default()), "timeout");
+            self.metrics.begin(verb(request.method(), request.uri().query().unwrap_or_default()), "timeout");
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;

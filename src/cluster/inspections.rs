@@ -12,7 +12,7 @@ use kube::{Client, ResourceExt};
 use super::observe::read;
 use crate::api::workload::{Job, Pod};
 use crate::inspection::job::{self, CONTAINERS, LABEL};
-use crate::inspection::outcome::{self, Progress, Trouble};
+use crate::inspection::outcome::{self, Progress, StartProblem};
 use crate::inspection::output;
 use crate::model::digest::Digest;
 use crate::model::foreign_text::escaped;
@@ -30,7 +30,7 @@ pub struct InspectionJobs {
 struct Seen {
     /// The best that was told of what keeps its pod from starting. It stays the same as long as the Job is there, however
     /// often the kubelet changes its words.
-    trouble: Option<Trouble>,
+    trouble: Option<StartProblem>,
     /// What it printed, judged.
     printed: Option<JobState>,
 }
@@ -82,7 +82,7 @@ impl InspectionJobs {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| uids.contains(uid));
         let mut jobs = Vec::new();
         for made in &listed.jobs {
-            let (Some(asked), Some(uid)) = (job::asked(made), made.uid()) else {
+            let (Some(asked), Some(uid)) = (job::parse(made), made.uid()) else {
                 tracing::warn!(job = made.name_any(), "this Job has our label and is none of ours");
                 continue;
             };
@@ -104,23 +104,23 @@ impl InspectionJobs {
         let pods = outcome::pods_of(made, &listed.pods);
         match outcome::progress(made) {
             Progress::Running => {
-                let now = outcome::trouble(&pods);
+                let now = outcome::start_problem(&pods);
                 let best = self.remember(uid, now.as_ref());
-                JobState::Running { trouble: now.and(best).map(|trouble| trouble.told) }
+                JobState::Running { trouble: now.and(best).map(|problem| problem.message) }
             }
             Progress::Failed(at) => {
                 JobState::Failed { at, why: outcome::failure(made, &pods, self.remember(uid, None).as_ref()) }
             }
             Progress::Complete(at) if is_kept => JobState::Failed { at, why: "its answer is kept".to_owned() },
-            Progress::Complete(at) => self.printed(uid, at, &listed.namespace, outcome::answering(&pods)).await,
+            Progress::Complete(at) => self.printed(uid, at, &listed.namespace, outcome::succeeded(&pods)).await,
         }
     }
 
     /// The trouble to tell from now on.
-    fn remember(&self, uid: &str, now: Option<&Trouble>) -> Option<Trouble> {
+    fn remember(&self, uid: &str, now: Option<&StartProblem>) -> Option<StartProblem> {
         let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = all.entry(uid.to_owned()).or_default();
-        let better = now.filter(|now| seen.trouble.as_ref().is_none_or(|known| known.repeats && !now.repeats));
+        let better = now.filter(|now| seen.trouble.as_ref().is_none_or(|known| known.is_backoff && !now.is_backoff));
         if let Some(better) = better {
             seen.trouble = Some(better.clone());
         }

@@ -1,5 +1,5 @@
-//! The Job that runs an operator image, and what is read back from one. The image is foreign code: it runs by digest,
-//! under an account without rights, without token, volumes or network names, on a read-only file system, and not for long.
+//! The Job that runs an operator image. The image is untrusted code: it runs by digest, under an account without rights, without token,
+//! volumes or name lookups, on a read-only file system, and for a limited time.
 
 use serde_json::{Value, json};
 
@@ -10,34 +10,34 @@ use crate::model::digest::Digest;
 use crate::model::inspection::object_name;
 use crate::model::reference::Reference;
 
-/// Label of our Jobs and of their pods.
+/// Label of inspection Jobs and of their pods.
 pub const LABEL: &str = "imageset-controller.io/inspection";
-/// Account of the pods, in the inspection namespace; it has no rights.
+/// ServiceAccount of the pods, in the inspection namespace; it has no rights.
 pub const SERVICE_ACCOUNT: &str = "imageset-inspection";
-/// The two containers and the one argument of each.
+/// The containers, and the one argument of each.
 pub const CONTAINERS: [(&str, &str); 2] = [("version", "--version"), ("images", "--print-images=list")];
 
-/// As every object of ours says.
+/// Value of the label that every managed object has.
 const MANAGED_BY: &str = "imageset-controller";
-/// Annotation: the image as it was written where it was found.
+/// Annotation: the image reference as it was found.
 const IMAGE: &str = "imageset-controller.io/operator-image";
 /// Annotation: the image's version label.
 const VERSION_LABEL: &str = "imageset-controller.io/version-label";
-/// Annotation: the how-manieth attempt it is.
+/// Annotation: the attempt number, starting at 1.
 const ATTEMPT: &str = "imageset-controller.io/attempt";
-/// Annotation: why the attempt before brought no answer.
+/// Annotation: why the previous attempt failed.
 const FAILED_BEFORE: &str = "imageset-controller.io/failed-before";
 
-/// For pulling the image and running it. An operator prints at once.
+/// Time to pull and run the image, in seconds. An operator prints at once.
 const DEADLINE_SECONDS: i64 = 600;
-/// How long a Job is kept that has ended and that nobody has deleted.
+/// Time until an ended Job is deleted if the controller does not delete it, in seconds.
 const KEPT_SECONDS: i32 = 3600;
-/// Numeric, so that `runAsNonRoot` can be checked whatever the image says.
+/// Numeric, so that `runAsNonRoot` can be verified whatever user the image names.
 const USER: i64 = 65532;
-/// As the operator's own manifests call it. It is in different folders in different releases, and there is no shell.
+/// Command of the operator's own manifests. Releases keep it in different folders, and images have no shell.
 const BINARY: &str = "operator";
 
-/// The Job for one image.
+/// Returns the Job for one image.
 #[must_use]
 pub fn build(start: &StartInspection, inspection: &api::Inspection) -> Value {
     let labels = json!({ "app.kubernetes.io/managed-by": MANAGED_BY, LABEL: "true" });
@@ -60,7 +60,7 @@ pub fn build(start: &StartInspection, inspection: &api::Inspection) -> Value {
         "spec": {
             "activeDeadlineSeconds": DEADLINE_SECONDS,
             "ttlSecondsAfterFinished": KEPT_SECONDS,
-            // Tried again by us, with pauses.
+            // The controller retries, with pauses.
             "backoffLimit": 0,
             "template": { "metadata": { "labels": labels }, "spec": pod(start, inspection) },
         },
@@ -78,7 +78,7 @@ fn pod(start: &StartInspection, inspection: &api::Inspection) -> Value {
         "serviceAccountName": SERVICE_ACCOUNT,
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
-        // Nothing is looked up, and the cluster's own names may not work yet.
+        // The operator looks up no names, and the cluster's DNS may not work yet.
         "dnsPolicy": "Default",
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 5,
@@ -103,7 +103,7 @@ fn container(name: &str, argument: &str, image: &str) -> Value {
         "imagePullPolicy": "IfNotPresent",
         "command": [BINARY],
         "args": [argument],
-        // Says why it failed, without a look at its log.
+        // Reports why the container failed without reading its log.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {
             "requests": { "cpu": "10m", "memory": "64Mi", "ephemeral-storage": "16Mi" },
@@ -116,28 +116,27 @@ fn container(name: &str, argument: &str, image: &str) -> Value {
     })
 }
 
-/// What a Job was made for, from the Job itself; `None` where it is not as we make them, so that its answer proves
-/// nothing.
+/// Returns the inspection that a Job performs; `None` if the controller would not have created it so, and its output proves nothing.
 #[must_use]
-pub fn asked(job: &Job) -> Option<StartInspection> {
+pub fn parse(job: &Job) -> Option<StartInspection> {
     let annotation = |key: &str| job.metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
     let image: Reference = annotation(IMAGE)?.parse().ok()?;
     let pod = job.spec.as_ref()?.template.spec.as_ref()?;
     let runs: Reference = pod.containers.first()?.image.as_ref()?.parse().ok()?;
     let digest: Digest = *runs.digest()?;
     let wanted = image.with_digest(digest).to_string();
-    let is_ours = |((name, argument), found): (&(&str, &str), &Container)| {
+    let is_expected = |((name, argument), found): (&(&str, &str), &Container)| {
         let only = |texts: &Option<Vec<String>>, one: &str| texts.as_ref().is_some_and(|texts| *texts == [one]);
         found.name == *name
             && found.image.as_ref() == Some(&wanted)
             && only(&found.command, BINARY)
             && only(&found.args, argument)
     };
-    let ours = pod.containers.len() == CONTAINERS.len()
+    let is_valid = pod.containers.len() == CONTAINERS.len()
         && pod.init_containers.as_ref().is_none_or(Vec::is_empty)
-        && CONTAINERS.iter().zip(&pod.containers).all(is_ours)
+        && CONTAINERS.iter().zip(&pod.containers).all(is_expected)
         && job.metadata.name.as_deref() == Some(object_name(&digest).as_str());
-    ours.then(|| StartInspection {
+    is_valid.then(|| StartInspection {
         image,
         digest,
         label: annotation(VERSION_LABEL),
@@ -168,12 +167,12 @@ mod tests {
     }
 
     #[test]
-    fn a_job_outlives_every_pause() {
+    fn a_job_is_kept_longer_than_every_pause() {
         assert!(i64::from(KEPT_SECONDS) > LONGEST_PAUSE.as_secs());
     }
 
     #[test]
-    fn the_image_runs_by_digest_and_with_nothing_that_it_could_misuse() {
+    fn the_image_runs_by_digest_and_without_rights() {
         let job: WholeJob = serde_json::from_value(build(&start(), &api::Inspection::default())).unwrap();
         let pod = job.spec.unwrap().template.spec.unwrap();
         let digest = Digest::of(b"x");
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_says_where_it_runs() {
+    fn the_policy_sets_where_the_job_runs() {
         let inspection = api::Inspection {
             namespace: "elsewhere".to_owned(),
             host_network: true,
@@ -217,15 +216,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_is_read_back_and_only_from_a_job_as_we_make_them() {
+    fn only_a_job_as_the_controller_creates_it_is_parsed() {
         let job: Job = serde_json::from_value(build(&start(), &api::Inspection::default())).unwrap();
-        assert_eq!(asked(&job), Some(start()));
+        assert_eq!(parse(&job), Some(start()));
         let changed = |change: &dyn Fn(&mut Job, &mut PodSpec)| {
             let mut job = job.clone();
             let mut pod = job.spec.as_mut().unwrap().template.spec.take().unwrap();
             change(&mut job, &mut pod);
             job.spec.as_mut().unwrap().template.spec = Some(pod);
-            asked(&job)
+            parse(&job)
         };
         assert_eq!(changed(&|_, pod| pod.containers[1].args = Some(vec!["--help".to_owned()])), None);
         let other = start().image.with_digest(Digest::of(b"y")).to_string();

@@ -1,6 +1,6 @@
-//! Asking an operator image itself what it is and which images it deploys, for versions that the catalogue does not
-//! know. [`job`] builds the Job that runs it, [`outcome`] tells how far one is, [`output`] reads what was printed. Pure:
-//! nothing here decides when to ask, or talks to a cluster.
+//! Inspection: running an operator image to learn its version and its images, for versions that the catalogue does not contain.
+//! [`job`] builds the Job, [`outcome`] reads its progress, [`output`] parses what it printed. Pure: nothing here decides when to
+//! inspect, or talks to a cluster.
 
 pub mod job;
 pub mod outcome;

@@ -1,5 +1,5 @@
-//! How far a Job of ours is, from the Job and its pods as the API server has them. What their containers say is foreign
-//! text: it is escaped and cut here.
+//! The progress of an inspection Job, from the Job and its pods. Messages of containers are untrusted text, which is escaped and
+//! shortened here.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -8,27 +8,27 @@ use super::job::SERVICE_ACCOUNT;
 use crate::api::workload::{ContainerStatus, Job, Pod};
 use crate::model::foreign_text::escaped;
 
-/// How far a Job is.
+/// The progress of a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Not ended, or being deleted.
+    /// Under way, or being deleted.
     Running,
-    /// Its pod has run to its end, each container with exit code 0.
+    /// Every container ended with exit code 0.
     Complete(Timestamp),
-    /// It is given up.
+    /// Failed for good.
     Failed(Timestamp),
 }
 
-/// What keeps a pod from starting.
+/// Why a pod does not start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// In words.
-    pub told: String,
-    /// It only says that something was tried before and failed; the failure itself says more.
-    pub repeats: bool,
+pub struct StartProblem {
+    /// Reason and message.
+    pub message: String,
+    /// Only reports a retry after a failure; the failure itself is more specific.
+    pub is_backoff: bool,
 }
 
-/// How far a Job is, by its own conditions.
+/// Returns the progress of a Job, by its own conditions.
 #[must_use]
 pub fn progress(job: &Job) -> Progress {
     if job.metadata.deletion_timestamp.is_some() {
@@ -46,56 +46,56 @@ pub fn progress(job: &Job) -> Progress {
     }
 }
 
-/// The pods that this very Job made.
+/// Returns the pods that this Job created, by UID.
 #[must_use]
 pub fn pods_of<'a>(job: &Job, pods: &'a [Pod]) -> Vec<&'a Pod> {
     let Some(uid) = job.uid() else { return Vec::new() };
     pods.iter().filter(|pod| pod.owner_references().iter().any(|owner| owner.uid == uid)).collect()
 }
 
-/// The pod whose containers have all ended well.
+/// Returns the pod whose containers all succeeded.
 #[must_use]
-pub fn answering<'a>(pods: &[&'a Pod]) -> Option<&'a Pod> {
+pub fn succeeded<'a>(pods: &[&'a Pod]) -> Option<&'a Pod> {
     pods.iter().copied().find(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded"))
 }
 
-/// What keeps these pods from starting now.
+/// Returns why one of these pods does not start.
 #[must_use]
-pub fn trouble(pods: &[&Pod]) -> Option<Trouble> {
+pub fn start_problem(pods: &[&Pod]) -> Option<StartProblem> {
     pods.iter().find_map(|pod| waiting(pod).or_else(|| unscheduled(pod)))
 }
 
-fn waiting(pod: &Pod) -> Option<Trouble> {
+fn waiting(pod: &Pod) -> Option<StartProblem> {
     containers(pod).find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
         let reason = waiting.reason.as_deref()?;
         let starts = matches!(reason, "ContainerCreating" | "PodInitializing");
-        (!starts).then(|| Trouble {
-            told: escaped(&format!("{reason}: {}", waiting.message.as_deref().unwrap_or("nothing more is told"))),
-            repeats: reason.ends_with("BackOff"),
+        (!starts).then(|| StartProblem {
+            message: escaped(&format!("{reason}: {}", waiting.message.as_deref().unwrap_or("nothing more is told"))),
+            is_backoff: reason.ends_with("BackOff"),
         })
     })
 }
 
-fn unscheduled(pod: &Pod) -> Option<Trouble> {
+fn unscheduled(pod: &Pod) -> Option<StartProblem> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let condition = conditions.iter().find(|one| one.type_ == "PodScheduled" && one.status == "False")?;
     let message = condition.message.as_deref().unwrap_or_default();
-    Some(Trouble {
-        told: escaped(&format!("{}: {message}", condition.reason.as_deref().unwrap_or("not scheduled"))),
-        repeats: false,
+    Some(StartProblem {
+        message: escaped(&format!("{}: {message}", condition.reason.as_deref().unwrap_or("not scheduled"))),
+        is_backoff: false,
     })
 }
 
-/// Why a Job failed: by its pods, which know best; else by what kept them from starting when they were seen last, because
-/// the pods of a Job that is too late are gone.
+/// Returns why a Job failed: by its pods, which are most specific; else by `seen`, the last reason why they did not start, because the
+/// pods of a Job beyond its deadline are deleted.
 #[must_use]
-pub fn failure(job: &Job, pods: &[&Pod], seen: Option<&Trouble>) -> String {
+pub fn failure(job: &Job, pods: &[&Pod], seen: Option<&StartProblem>) -> String {
     let status = job.status.as_ref();
     let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
     let condition = conditions.clone().find(|condition| condition.type_ == "Failed" && condition.status == "True");
     let reason = condition.and_then(|condition| condition.reason.as_deref()).unwrap_or("Failed");
-    let never_made = || {
+    let no_pod_created = || {
         let none = status.and_then(|status| status.failed).unwrap_or_default() == 0;
         let why = format!(
             "no pod was made for it; kubectl describe job tells why (does the namespace admit the pod, and is there a \
@@ -104,16 +104,16 @@ pub fn failure(job: &Job, pods: &[&Pod], seen: Option<&Trouble>) -> String {
         none.then_some(why)
     };
     let by_pods = pods.iter().find_map(|pod| exited(pod).or_else(|| ended(pod)));
-    let told = by_pods
-        .or_else(|| seen.map(|trouble| trouble.told.clone()))
-        .or_else(|| trouble(pods).map(|trouble| trouble.told))
-        .or_else(|| pods.is_empty().then(never_made).flatten())
+    let message = by_pods
+        .or_else(|| seen.map(|problem| problem.message.clone()))
+        .or_else(|| start_problem(pods).map(|problem| problem.message))
+        .or_else(|| pods.is_empty().then(no_pod_created).flatten())
         .or_else(|| condition.and_then(|condition| condition.message.clone()))
         .unwrap_or_default();
-    escaped(&format!("{reason}: {told}"))
+    escaped(&format!("{reason}: {message}"))
 }
 
-/// A container that ended badly.
+/// Returns how a container failed.
 fn exited(pod: &Pod) -> Option<String> {
     containers(pod).find_map(|container| {
         let terminated = container.state.as_ref()?.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
@@ -125,7 +125,7 @@ fn exited(pod: &Pod) -> Option<String> {
     })
 }
 
-/// A pod that was ended from outside.
+/// Returns why a pod was ended from outside.
 fn ended(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     Some(format!("{}: {}", status.reason.as_ref()?, status.message.as_deref().unwrap_or_default()))
@@ -160,7 +160,7 @@ mod tests {
     const LATE: &str = "{failed: 1, conditions: [{type: Failed, status: 'True', reason: DeadlineExceeded, message: too long, lastTransitionTime: '2026-11-24T00:00:00Z'}]}";
 
     #[test]
-    fn a_job_has_ended_when_it_says_so_for_good() {
+    fn a_job_has_ended_when_its_final_condition_says_so() {
         assert_eq!(progress(&job("{active: 1}")), Progress::Running);
         let soon = "{conditions: [{type: SuccessCriteriaMet, status: 'True'}]}";
         assert_eq!(progress(&job(soon)), Progress::Running);
@@ -174,23 +174,24 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_cannot_pull_is_told_with_its_message() {
+    fn a_pod_that_cannot_pull_is_reported_with_its_message() {
         let failing = waits("ErrImagePull", "not\u{7}found");
-        let told = trouble(&[&failing]).unwrap();
-        assert_eq!(told, Trouble { told: "ErrImagePull: not\\u{7}found".to_owned(), repeats: false });
-        assert!(trouble(&[&waits("ImagePullBackOff", "Back-off")]).unwrap().repeats);
-        assert_eq!(trouble(&[&waits("ContainerCreating", "")]), None);
+        let problem = start_problem(&[&failing]).unwrap();
+        let message = "ErrImagePull: not\\u{7}found".to_owned();
+        assert_eq!(problem, StartProblem { message, is_backoff: false });
+        assert!(start_problem(&[&waits("ImagePullBackOff", "Back-off")]).unwrap().is_backoff);
+        assert_eq!(start_problem(&[&waits("ContainerCreating", "")]), None);
         let unscheduled = "{phase: Pending, conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, message: no node}]}";
-        assert_eq!(trouble(&[&pod(unscheduled)]).unwrap().told, "Unschedulable: no node");
-        // When it is too late its pod is gone; what was seen last is remembered.
-        assert_eq!(failure(&job(LATE), &[], Some(&told)), "DeadlineExceeded: ErrImagePull: not\\u{7}found");
+        assert_eq!(start_problem(&[&pod(unscheduled)]).unwrap().message, "Unschedulable: no node");
+        // Beyond the deadline the pod is deleted; the last problem is remembered.
+        assert_eq!(failure(&job(LATE), &[], Some(&problem)), "DeadlineExceeded: ErrImagePull: not\\u{7}found");
         assert_eq!(failure(&job(LATE), &[], None), "DeadlineExceeded: too long");
         let none = LATE.replace("failed: 1", "failed: 0");
         assert!(failure(&job(&none), &[], None).contains("no pod was made"));
     }
 
     #[test]
-    fn a_container_that_fails_is_told_with_its_last_words() {
+    fn a_failed_container_is_reported_with_its_message() {
         let limit = "{conditions: [{type: Failed, status: 'True', reason: BackoffLimitExceeded, message: m}]}";
         let ended = "{phase: Failed, containerStatuses: [{name: images, image: i, imageID: '', ready: false, restartCount: 0, state: {terminated: {exitCode: 1, reason: Error, message: 'flag provided but not defined'}}}]}";
         let (failed, bad) = (job(limit), pod(ended));
@@ -198,13 +199,13 @@ mod tests {
             failure(&failed, &pods_of(&failed, std::slice::from_ref(&bad)), None),
             "BackoffLimitExceeded: container images ended with exit code 1 (Error) and said: flag provided but not defined"
         );
-        assert!(answering(&[&bad]).is_none());
+        assert!(succeeded(&[&bad]).is_none());
         let evicted = pod("{phase: Failed, reason: Evicted, message: low on disk}");
         assert_eq!(failure(&failed, &[&evicted], None), "BackoffLimitExceeded: Evicted: low on disk");
     }
 
     #[test]
-    fn only_pods_of_this_very_job_count() {
+    fn only_pods_of_this_job_count() {
         let (mine, mut other) = (pod("{phase: Succeeded}"), pod("{phase: Succeeded}"));
         other.metadata.owner_references.as_mut().unwrap()[0].uid = "older".to_owned();
         let pods = [other, mine.clone()];

@@ -1,10 +1,9 @@
-//! Reads what an operator prints of itself: `operator --version` and `operator --print-images=list`. Pure; whether
-//! the output is whole is for the caller to know (the container's exit code), because a list that was cut off looks
-//! like a list.
+//! Parses what an operator prints: `operator --version` and `operator --print-images=list`. Pure. The caller checks that the output is
+//! complete (the container's exit code), because a truncated list looks like a list.
 //!
-//! Pod logs mix standard output with standard error, where an operator without a service account says
-//! `2026/11/24 02:41:57 [ERROR] Failed to read namespace file: …`. So lines that are no answer are skipped, but a line
-//! that is nearly an image is an error: an image that is overlooked makes a set that the operator refuses.
+//! Pod logs mix standard output with standard error, where an operator without a service account logs
+//! `2026/11/24 02:41:57 [ERROR] Failed to read namespace file: …`. Therefore other lines are skipped, but a line that is nearly an
+//! image is an error: a set without that image would be rejected by the operator.
 
 use std::collections::BTreeSet;
 
@@ -15,19 +14,19 @@ use crate::model::reference::Reference;
 use crate::model::release::InvalidRelease;
 use crate::model::release::{ProductVersion, Release};
 
-/// The longest output that is read, in bytes. The longest list of a known release has 4 KiB.
+/// Maximum size of the output, in bytes. The longest list of a known release has 4 KiB.
 pub const LIMIT: usize = 256 * 1024;
 
-/// The key of the operator's own image.
+/// Key of the operator's own image.
 const OWN_KEY: &str = "tigera/operator";
 
-/// The key of the one image that both variants shared, v1.15 to v1.33.
+/// Key of the image that both variants share, v1.15 to v1.33.
 const COMMON_KEY: &str = "tigera/key-cert-provisioner";
 
-/// From this series on the operator's own image is not part of a component list, and its validator refuses the key.
+/// From this series on, the operator's own image is not part of a component list, and its validator rejects the key.
 const OWN_IMAGE_IS_APART: (u16, u16) = (1, 36);
 
-/// The output is not that of an operator, or not all of it.
+/// Output that is not an operator's, or incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOutput {
     /// More than [`LIMIT`].
@@ -41,13 +40,13 @@ pub enum InvalidOutput {
     /// One of the three lines of `--version` is missing.
     #[error("the output of --version has no line `{0}: …`")]
     NoVersion(&'static str),
-    /// One of the three lines of `--version` is there twice, with different versions.
+    /// One of the three lines of `--version` appears twice, with different versions.
     #[error("the output of --version has several lines `{0}: …` that differ")]
     SeveralVersions(&'static str),
     /// The operator's own version is not that of a release.
     #[error("the output of --version does not name a released operator: {0}")]
     Release(#[from] InvalidRelease),
-    /// What follows `Calico:` or `Enterprise:` can be neither a version nor a marker.
+    /// The text after `Calico:` or `Enterprise:` is neither a version nor a marker.
     #[error("the output of --version has {version:?} after `{product}:`, which is no version")]
     ProductVersion {
         /// `Calico` or `Enterprise`.
@@ -58,10 +57,10 @@ pub enum InvalidOutput {
     /// No line is an image.
     #[error("the output of --print-images=list has no image")]
     NoImages,
-    /// A line that is an image by digest, or that looks like an image and is none.
+    /// A line that is an image by digest, or that looks like an image but is invalid.
     #[error("the output of --print-images=list has the line {0:?}, which is not an image by tag")]
     NotAnImage(String),
-    /// The operator prints its own image in any case, so the list is not whole or not an operator's.
+    /// Every operator prints its own image, so the list is incomplete or not an operator's.
     #[error("the output of --print-images=list does not have the operator's own image ({OWN_KEY}), so it is not whole")]
     NoOwnImage,
     /// More than one image of the operator.
@@ -75,7 +74,7 @@ pub enum InvalidOutput {
         /// In the list.
         own_image: String,
     },
-    /// One product has no image: that is what `--print-images=listcalico` prints.
+    /// One product has no image, as in the output of `--print-images=listcalico`.
     #[error("the output of --print-images=list has no {0} image, so it is not whole")]
     NoImagesOf(&'static str),
     /// The lists contradict themselves.
@@ -83,11 +82,11 @@ pub enum InvalidOutput {
     Contradiction(#[from] InvalidOperatorImages),
 }
 
-/// Reads the output of `--version` and of `--print-images=list` of one operator build.
+/// Parses the output of `--version` and of `--print-images=list` of one operator build.
 ///
-/// The list is flat: Calico's images, Enterprise's, the common one, the operator's own. It is taken apart by rules that
-/// hold for all releases of the catalogue:
-/// - Calico's part is the run of `calico/…` keys at the beginning; up to v1.35 the operator's own image is in its midst.
+/// The list is flat: Calico's images, Enterprise's, the common one, the operator's own. The rules that split it hold for all releases
+/// of the catalogue:
+/// - Calico's part is the run of `calico/…` keys at the beginning; up to v1.35 it contains the operator's own image.
 /// - The last image before the operator's own is common to both variants if it is `tigera/key-cert-provisioner` and its
 ///   registry or tag differs from that of the image before it; else (v1.14, v1.34 on) it is one of Enterprise's.
 /// - An ImageSet may name the operator's own image if it was printed within Calico's part and the release is older
@@ -110,7 +109,7 @@ pub fn parse(version: &str, images: &str) -> Result<OperatorImages, InvalidOutpu
     let is_calico = |image: &Image| image.key.starts_with("calico/") || image.key == OWN_KEY;
     let calico_length = images.iter().take_while(|image| is_calico(image)).count();
     let (calico_part, rest) = images.split_at(calico_length);
-    // With nothing between the two, the own image that stands apart at the end looks like the end of Calico's part.
+    // With nothing in between, an own image that is apart at the end looks like the end of Calico's part.
     let own_is_apart = release.series() >= OWN_IMAGE_IS_APART || rest.iter().any(|image| image.key == OWN_KEY);
     let rest: Vec<&Image> = rest.iter().filter(|image| image.key != OWN_KEY).collect();
     let (enterprise_part, common_part) = rest.split_at(rest.len() - usize::from(ends_with_common_image(&rest)));
@@ -143,7 +142,7 @@ struct Image {
 }
 
 impl Image {
-    /// Registry and path before the key.
+    /// Returns registry and path before the key.
     fn place(&self) -> String {
         self.reference.name().trim_end_matches(&self.key).to_owned()
     }
@@ -177,7 +176,7 @@ fn parse_references(text: &str) -> Result<Vec<Image>, InvalidOutput> {
     for line in text.lines().map(str::trim).filter(|line| may_be_reference(line)) {
         let wrong = || InvalidOutput::NotAnImage(cut(line, 300));
         let reference: Reference = line.parse().map_err(|_| wrong())?;
-        // What was not written out (a registry, a tag) would be somebody's default, and operators write all of it.
+        // Operators print complete references; an omitted registry or tag would be a default of ours.
         if reference.digest().is_some() || reference.to_string() != line {
             return Err(wrong());
         }
@@ -187,8 +186,8 @@ fn parse_references(text: &str) -> Result<Vec<Image>, InvalidOutput> {
     if images.is_empty() { Err(InvalidOutput::NoImages) } else { Ok(images) }
 }
 
-/// Whether a line is meant to be an image: one word whose first path segment is a registry's host. Log lines have
-/// several words, or begin with a brace.
+/// Whether a line is meant to be an image: one word whose first path segment is a registry's host. Log lines have several words, or
+/// begin with a brace.
 fn may_be_reference(line: &str) -> bool {
     let host = |host: &str| host.contains(['.', ':']) || host == "localhost";
     !line.contains(char::is_whitespace)
@@ -228,7 +227,7 @@ mod tests {
         quay.io/calico/node:v3.99.0-fips\r\nquay.io/tigera/kibana:v3.98.0-1.0\nquay.io/tigera/operator:v1.99.0\n";
 
     #[test]
-    fn an_unknown_version_is_read_and_noise_is_skipped() {
+    fn an_unknown_version_is_parsed_and_noise_is_skipped() {
         let images = parse(VERSION, IMAGES).unwrap();
         assert_eq!(images.image_set_name(Variant::Calico).unwrap().as_str(), "calico-v3.99.0");
         assert_eq!(images.as_printed().calico_images.len(), 2);
@@ -237,13 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn both_outputs_can_come_in_one_log() {
+    fn both_outputs_may_be_in_one_log() {
         let log = format!("{VERSION}{IMAGES}");
         assert_eq!(parse(&log, &log), parse(VERSION, IMAGES));
     }
 
     #[test]
-    fn a_list_of_many_hosts_or_images_is_refused() {
+    fn a_list_of_many_hosts_or_images_is_rejected() {
         let list = |hosts: usize, images: usize| -> String {
             let line = |number: usize| format!("r{}.example/calico/i{number}:v3.99.0\n", number % hosts);
             (0..images).map(line).collect::<String>() + IMAGES
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_is_not_whole_is_refused() {
+    fn incomplete_output_is_rejected() {
         let without_own = IMAGES.replace("quay.io/tigera/operator:v1.99.0", "");
         assert_eq!(parse(VERSION, &without_own), Err(InvalidOutput::NoOwnImage));
         assert_eq!(parse(VERSION, ""), Err(InvalidOutput::NoImages));
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_of_something_else_is_refused() {
+    fn output_of_something_else_is_rejected() {
         let other = VERSION.replace("v1.99.0", "v1.99.1");
         assert!(matches!(parse(&other, IMAGES), Err(InvalidOutput::OtherOperator { .. })));
         let both = format!("{VERSION}{other}");
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_cannot_be_read_is_not_overlooked() {
+    fn an_invalid_image_is_not_skipped() {
         for line in [
             "quay.io/Calico/typha:v3.99.0",
             "quay.io/calico/typha",

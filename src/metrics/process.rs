@@ -1,5 +1,4 @@
-//! What every process tells of itself, by the names that Prometheus' own client libraries use. Read from `/proc`; where that is
-//! not there, nothing is told.
+//! Metrics of the process, under the names of Prometheus' own client libraries. Read from `/proc`; without it, none are exported.
 
 use std::fs::read_to_string;
 use std::sync::atomic::AtomicU64;
@@ -10,7 +9,7 @@ use prometheus_client::registry::Registry;
 
 use super::table;
 
-/// Clock ticks of `/proc` in a second: `USER_HZ`, which is 100 on every architecture that Linux gives to programs.
+/// Clock ticks of `/proc` per second: `USER_HZ`, which is 100 on every architecture of Linux.
 const TICKS: f64 = 100.0;
 
 pub(super) fn register(registry: &mut Registry) {
@@ -28,17 +27,17 @@ pub(super) fn register(registry: &mut Registry) {
     super::register(registry, &table::START, gauge);
 }
 
-/// Resident memory in bytes.
+/// Returns the resident memory in bytes.
 fn resident() -> Option<i64> {
     let status = read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().trim_end_matches(" kB").parse::<i64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
-/// Seconds of processor time, and when the process was started, in seconds since 1970.
+/// Returns the CPU time in seconds, and the start of the process in seconds since 1970.
 fn times() -> Option<(f64, f64)> {
     let stat = read_to_string("/proc/self/stat").ok()?;
-    // The name of the program stands in parentheses and may hold anything.
+    // The name of the program is in parentheses and may contain anything.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let field = |index: usize| fields.get(index)?.parse::<f64>().ok();
     // Fields 14, 15 and 22 of proc(5), the third being the first after the name.

@@ -5,7 +5,7 @@ use crate::model::finding::Finding;
 use crate::model::reason::ConditionType;
 use crate::model::report::{ComponentReport, PreparedReport};
 
-/// A report with something of everything, and more than a cluster has.
+/// A report with every field set, and more entries than a cluster has.
 fn full() -> Report {
     let component = |index: usize| ComponentReport {
         name: format!("component-{index}-of-a-rather-long-name"),
@@ -47,27 +47,27 @@ fn rendered() -> String {
     metrics.render().unwrap()
 }
 
-/// Names with their labels, as a scrape has them.
-fn told(text: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+/// Parses the names and labels of a scrape.
+fn scraped(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut scraped: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, labels) = line.split_once('{').map_or((line, ""), |(name, rest)| (name, rest));
         let name = name.split(' ').next().unwrap_or_default();
         let name = ["_bucket", "_sum", "_count"].iter().fold(name, |name, suffix| name.trim_end_matches(suffix));
         let labels = labels.rsplit_once('}').map_or("", |(labels, _)| labels);
         let names = labels.split("\",").filter_map(|label| label.split_once('=')).map(|(label, _)| label.to_owned());
-        told.entry(name.to_owned()).or_default().extend(names.filter(|label| label != "le"));
+        scraped.entry(name.to_owned()).or_default().extend(names.filter(|label| label != "le"));
     }
-    told
+    scraped
 }
 
 #[test]
-fn what_is_told_is_what_the_table_says() {
+fn the_table_describes_exactly_what_is_exported() {
     let wanted: BTreeMap<String, BTreeSet<String>> = table::ALL
         .iter()
         .map(|one| (one.full_name(), one.labels.iter().map(|(label, _)| (*label).to_owned()).collect()))
         .collect();
-    assert_eq!(told(&rendered()), wanted);
+    assert_eq!(scraped(&rendered()), wanted);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn nothing_grows_with_the_cluster() {
 }
 
 #[test]
-fn a_reason_that_nothing_has_is_zero() {
+fn a_reason_without_findings_is_zero() {
     let text = rendered();
     let line = |reason: &str| {
         let start = format!("imageset_controller_findings{{reason=\"{reason}\"");
@@ -90,12 +90,12 @@ fn a_reason_that_nothing_has_is_zero() {
 }
 
 #[test]
-fn an_instance_that_does_not_lead_tells_nothing_of_the_policy() {
+fn only_the_leader_exports_metrics_of_the_policy() {
     let metrics = Metrics::default();
     metrics.report(&full());
     metrics.set_leading(false);
-    let told: BTreeSet<String> = told(&metrics.render().unwrap()).into_keys().collect();
-    let of_policy = table::ALL.iter().filter(|one| one.of_policy).map(Described::full_name);
-    assert_eq!(of_policy.filter(|name| told.contains(name)).collect::<Vec<_>>(), Vec::<String>::new());
-    assert!(told.contains("imageset_controller_leader"));
+    let exported: BTreeSet<String> = scraped(&metrics.render().unwrap()).into_keys().collect();
+    let of_policy = table::ALL.iter().filter(|one| one.of_policy).map(MetricDescription::full_name);
+    assert_eq!(of_policy.filter(|name| exported.contains(name)).collect::<Vec<_>>(), Vec::<String>::new());
+    assert!(exported.contains("imageset_controller_leader"));
 }

@@ -1,51 +1,52 @@
-//! How registries are reached, as the caller gathered it from pull secrets and the policy's `registries[]`: where a reference
-//! really goes to, with which trust and which credentials. Pure.
+//! Where a reference is looked up, with which trust and which credentials: from pull secrets and the policy's `registries[]`. Pure.
 
 use url::{Host, Url};
 
-use super::credentials::{Credential, DOCKER_HUB_NAMES, DockerConfig, matching};
-use super::failure::Trouble;
+use super::auth::credentials::Credential;
+use super::auth::docker_config::{DockerConfig, matching};
+use super::auth::keyring::DOCKER_HUB_NAMES;
+use super::error::RegistryError;
 use crate::model::reference::Reference;
 use crate::model::registry_failure::RegistryFailureKind;
 
-/// Where Docker Hub keeps its images.
+/// The host that serves the images of Docker Hub.
 const DOCKER_HUB_ENDPOINT: &str = "registry-1.docker.io";
 
-/// All that is known about reaching registries. `Debug` shows no secret.
+/// How registries are reached. `Debug` shows no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access {
     /// Pull secrets in the Installation's order.
     pub credentials: Vec<DockerConfig>,
-    /// Credentials of whoever runs this process, which come before the pull secrets. They are only sent with trust settings that the
-    /// same person gave: see [`RegistrySettings::trust_of_others`].
+    /// Credentials of the person who runs this process. They precede the pull secrets, and are sent only with trust settings of the
+    /// same person: see [`RegistrySettings::trust_of_others`].
     pub personal: Vec<DockerConfig>,
-    /// Registries that need more than the Installation says.
+    /// Registries with settings beyond the Installation's.
     pub registries: Vec<RegistrySettings>,
 }
 
 /// One entry of the policy's `registries[]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RegistrySettings {
-    /// Host with optional port, as references name it.
+    /// Host with optional port, as in references.
     pub host: String,
-    /// Host with optional port and path that is asked instead; the path goes in front of the repository.
+    /// Host with optional port and path that is used instead; the path precedes the repository.
     pub mirror: Option<String>,
-    /// Credentials that come before all pull secrets (for clusters whose nodes use credential providers).
+    /// Credentials that precede all pull secrets, for clusters whose nodes use credential providers.
     pub credentials: Option<DockerConfig>,
-    /// A token service outside the registry's domain that may get the credentials: host with optional port.
+    /// A token service outside the registry's domain that may receive the credentials: host with optional port.
     pub token_service: Option<String>,
-    /// Authorities to trust beside the system's: certificates in PEM.
+    /// Certificate authorities to trust in addition to the system's, in PEM.
     pub ca_pem: Option<Vec<u8>>,
-    /// Speak HTTP without TLS, credentials included. Only ever by this opt-in, for loopback as well.
+    /// Use HTTP without TLS, credentials included. Requires this opt-in even for loopback addresses.
     pub plain_http: bool,
-    /// The authorities, the token service or plain HTTP were set by somebody else than the person whose credentials are
-    /// [`Access::personal`]: these stay at home.
+    /// The authorities, the token service or plain HTTP were set by somebody other than the owner of [`Access::personal`], whose
+    /// credentials are then not sent.
     pub trust_of_others: bool,
 }
 
-/// A registry as it is asked: the settings that hold for one host and port.
+/// A registry that is looked up: the settings of one host and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     /// `https://host:port/` or, by opt-in, `http://host:port/`.
     pub base: Url,
     /// Host with optional port, as in messages and pull secrets.
@@ -58,23 +59,24 @@ pub(super) struct Endpoint {
     pub plain_http: bool,
     /// See [`RegistrySettings::trust_of_others`].
     pub trust_of_others: bool,
+    /// See [`RegistrySettings::credentials`].
     own_credentials: Option<DockerConfig>,
 }
 
 impl Endpoint {
     /// Whether this is Docker Hub itself.
-    pub(super) fn is_docker_hub(&self) -> bool {
+    pub(crate) fn is_docker_hub(&self) -> bool {
         self.host == DOCKER_HUB_ENDPOINT
     }
 }
 
 impl Access {
-    /// The references by the registry that is asked for them, each list in the given order.
+    /// Groups references by the registry that serves them, each group in the given order.
     #[must_use]
     pub fn by_registry(&self, references: Vec<Reference>) -> Vec<Vec<Reference>> {
         let mut groups: Vec<(Option<Endpoint>, Vec<Reference>)> = Vec::new();
         for reference in references {
-            // Those that cannot be asked for are answered together.
+            // References without an endpoint form one group.
             let endpoint = self.endpoint(&reference).ok().map(|(endpoint, _)| endpoint);
             match groups.iter_mut().find(|(other, _)| *other == endpoint) {
                 Some((_, group)) => group.push(reference),
@@ -84,8 +86,8 @@ impl Access {
         groups.into_iter().map(|(_, group)| group).collect()
     }
 
-    /// Where a reference is really asked for: the endpoint and the repository there.
-    pub(super) fn endpoint(&self, reference: &Reference) -> Result<(Endpoint, String), Trouble> {
+    /// Returns the endpoint that serves a reference, and the repository there.
+    pub(crate) fn endpoint(&self, reference: &Reference) -> Result<(Endpoint, String), RegistryError> {
         let entry = self.entry(reference.registry());
         let (host, prefix) = match entry.and_then(|entry| entry.mirror.as_deref()) {
             Some(mirror) => {
@@ -94,11 +96,11 @@ impl Access {
             }
             None => (reference.registry(), ""),
         };
-        // A mirror may have an entry of its own; otherwise the entry that names it holds for it.
+        // A mirror may have an entry of its own; otherwise the entry that names it applies.
         let entry = self.entry(host).or(entry);
         let hub = DOCKER_HUB_NAMES.contains(&host);
         let host = if hub { DOCKER_HUB_ENDPOINT } else { host };
-        // As Docker does: names of one segment are official images.
+        // As in Docker, names of one segment are official images.
         let official = hub && !reference.repository().contains('/');
         let repository = match (prefix, reference.repository()) {
             ("", name) if official => format!("library/{name}"),
@@ -118,7 +120,7 @@ impl Access {
         Ok((endpoint, repository))
     }
 
-    /// Whether references lead to the same places as with another access, whatever the credentials.
+    /// Whether references lead to the same endpoints as with another access, whatever the credentials.
     #[must_use]
     pub fn has_same_places(&self, other: &Self) -> bool {
         let places = |access: &Self| -> Vec<RegistrySettings> {
@@ -129,25 +131,27 @@ impl Access {
         places(self) == places(other)
     }
 
-    /// All credentials that a conversation with this endpoint may know, whatever the repository.
-    pub(super) fn all_credentials<'a>(&'a self, endpoint: &'a Endpoint) -> impl Iterator<Item = &'a Credential> {
-        // What is sent for one repository can be answered for another.
-        self.configurations(endpoint).chain(&endpoint.own_credentials).flat_map(DockerConfig::credentials)
+    /// Returns all credentials that a session with this endpoint may know, whatever the repository.
+    pub(crate) fn all_credentials<'a>(&'a self, endpoint: &'a Endpoint) -> impl Iterator<Item = &'a Credential> {
+        // A response for one repository can contain what was sent for another.
+        self.configs(endpoint).chain(&endpoint.own_credentials).flat_map(DockerConfig::credentials)
     }
 
-    /// What may be sent to this endpoint, less its own.
-    pub(super) fn configurations(&self, endpoint: &Endpoint) -> impl Iterator<Item = &DockerConfig> {
-        let personal = if endpoint.trust_of_others { &[][..] } else { &self.personal };
-        personal.iter().chain(&self.credentials)
+    /// Returns what may be sent to this endpoint, except for its own credentials.
+    pub(crate) fn configs(&self, endpoint: &Endpoint) -> impl Iterator<Item = &DockerConfig> {
+        self.personal_for(endpoint).iter().chain(&self.credentials)
     }
 
-    /// The credentials to try for a repository of this endpoint, in order.
-    pub(super) fn credentials(&self, endpoint: &Endpoint, repository: &str) -> Vec<Credential> {
+    fn personal_for(&self, endpoint: &Endpoint) -> &[DockerConfig] {
+        if endpoint.trust_of_others { &[] } else { &self.personal }
+    }
+
+    /// Returns the credentials to try for a repository of this endpoint, in order. The one place where sources of credentials meet.
+    pub(crate) fn credentials(&self, endpoint: &Endpoint, repository: &str) -> Vec<Credential> {
         let own = matching(&endpoint.own_credentials, &endpoint.host, repository);
         let mut all: Vec<Credential> = own.into_iter().cloned().collect();
-        let personal = if endpoint.trust_of_others { &[][..] } else { &self.personal };
-        let of_both = matching(personal, &endpoint.host, repository).into_iter();
-        for credential in of_both.chain(matching(&self.credentials, &endpoint.host, repository)) {
+        let personal = matching(self.personal_for(endpoint), &endpoint.host, repository).into_iter();
+        for credential in personal.chain(matching(&self.credentials, &endpoint.host, repository)) {
             if !all.contains(credential) {
                 all.push(credential.clone());
             }
@@ -155,7 +159,8 @@ impl Access {
         all
     }
 
-    /// The registry that is asked for a reference without personal credentials that would fit, because others set how it is trusted.
+    /// Returns the registry that serves a reference, if personal credentials match it but are not sent because others set how it is
+    /// trusted.
     #[must_use]
     pub fn keeps_back_for(&self, reference: &Reference) -> Option<String> {
         let (endpoint, repository) = self.endpoint(reference).ok()?;
@@ -171,19 +176,19 @@ impl Access {
     }
 }
 
-fn base(host: &str, plain_http: bool) -> Result<Url, Trouble> {
+fn base(host: &str, plain_http: bool) -> Result<Url, RegistryError> {
     let unusable = || {
         let text = format!("{host:?} is not a host with optional port");
-        Trouble::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry()
+        RegistryError::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry()
     };
-    // Nothing that a URL parser would read as a scheme, user, path or query; `https://host` was cut at its first slash.
+    // Nothing that a URL parser would read as a scheme, user, path or query; `https://host` was split at its first slash.
     let plain = |character: char| character.is_ascii_alphanumeric() || "-._:[]".contains(character);
     if host.ends_with(':') || !host.chars().all(plain) {
         return Err(unusable());
     }
     let scheme = if plain_http { "http" } else { "https" };
     let url = Url::parse(&format!("{scheme}://{host}/")).map_err(|_| unusable())?;
-    // `1.2.3` and `0x7f.1` are other spellings of addresses for a URL parser, and names for everybody else.
+    // A URL parser reads `1.2.3` and `0x7f.1` as addresses; other programs read them as names.
     let name = host.split(':').next().unwrap_or_default();
     match url.host() {
         Some(Host::Ipv4(address)) if address.to_string() != name => Err(unusable()),
@@ -201,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn docker_hub_is_found_by_each_of_its_names() {
+    fn docker_hub_is_reached_by_each_of_its_names() {
         let access = Access::default();
         for (reference, expected) in [
             ("docker.io/calico/node:v1", "https://registry-1.docker.io/v2/calico/node"),
@@ -220,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_is_asked_instead_with_its_own_settings() {
+    fn a_mirror_is_used_with_its_own_settings() {
         let access = Access {
             registries: vec![
                 RegistrySettings {
@@ -244,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn personal_credentials_stay_at_home_where_others_set_the_trust() {
+    fn personal_credentials_are_not_sent_where_others_set_the_trust() {
         let registry = |host: &str, trust_of_others: bool| RegistrySettings {
             host: host.to_owned(),
             trust_of_others,
@@ -272,13 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_is_by_opt_in_also_on_loopback() {
+    fn plain_http_requires_opt_in_also_on_loopback() {
         assert!(place(&Access::default(), "localhost:5000/a/b:v1").starts_with("https://"));
         assert!(place(&Access::default(), "127.0.0.1:5000/a/b:v1").starts_with("https://"));
     }
 
     #[test]
-    fn a_mirror_that_is_no_host_is_refused() {
+    fn a_mirror_that_is_not_a_host_is_rejected() {
         for mirror in [
             "https://mirror.example",
             "user:password@mirror.example",

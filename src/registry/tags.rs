@@ -1,5 +1,5 @@
-//! Lists the tags of a repository that are releases, page by page (OCI distribution specification 1.1, "Listing Tags").
-//! Bounded: pages, their size and what is kept of them. Where the next page is, is believed within the same list only.
+//! Lists the tags of a repository that are releases, page by page (OCI distribution specification 1.1, "Listing Tags"). Pages,
+//! their size and the kept releases are bounded. A link to the next page is followed within the same list only.
 
 use std::collections::BTreeSet;
 
@@ -7,28 +7,29 @@ use http::header;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::failure::Trouble;
-use super::object::Object;
-use super::session::{Question, Session};
+use super::error::RegistryError;
+use super::json_object::JsonObject;
+use super::lookup::look_up;
+use super::session::{Lookup, Session};
 use crate::model::registry_failure::RegistryFailureKind;
 use crate::model::release::Release;
 
-/// The most pages that are read.
-const MOST_PAGES: usize = 100;
-/// The largest page that is read, in bytes; a thousand tags have some 30 KiB.
-const LARGEST_PAGE: usize = 1024 * 1024;
-/// How many tags we ask for at a time; registries may give fewer.
-const TAGS_OF_A_PAGE: usize = 1000;
-/// The most releases that are kept; the newest count.
-const MOST_RELEASES: usize = 2000;
+/// Maximum number of pages.
+const MAX_PAGES: usize = 100;
+/// Maximum size of a page, in bytes; a thousand tags take about 30 KiB.
+const MAX_PAGE: usize = 1024 * 1024;
+/// Requested number of tags per page; registries may return fewer.
+const TAGS_PER_PAGE: usize = 1000;
+/// Maximum number of releases; the newest are kept.
+const MAX_RELEASES: usize = 2000;
 
 #[derive(Deserialize)]
 struct Page {
-    /// `null` for a repository without tags, as some registries write it.
+    /// Some registries return `null` for a repository without tags.
     tags: Option<Releases>,
 }
 
-/// The tags that are releases; others are not even kept in memory.
+/// The tags that are releases. Others are skipped while the page is decoded.
 struct Releases(BTreeSet<Release>);
 
 impl<'de> Deserialize<'de> for Releases {
@@ -53,45 +54,44 @@ impl<'de> Deserialize<'de> for Releases {
     }
 }
 
-/// The releases among the tags of this repository. Alpha, beta and release candidates, and tags for one architecture, are
-/// none by [`Release`]'s own rules; a rebuild (`v1.38.2-1`) is one.
-pub(super) async fn releases(session: &Session<'_>, repository: &str) -> Result<BTreeSet<Release>, Trouble> {
+/// Returns the releases among the tags of this repository. By [`Release`]'s rules, a rebuild (`v1.38.2-1`) is a release, but alpha,
+/// beta and release candidates, and tags for one architecture, are not.
+pub(super) async fn releases(session: &Session<'_>, repository: &str) -> Result<BTreeSet<Release>, RegistryError> {
     let mut found = BTreeSet::new();
-    let mut path = format!("tags/list?n={TAGS_OF_A_PAGE}");
-    for _ in 0..MOST_PAGES {
-        let question =
-            Question { repository, path: &path, accept: "application/json", limit: LARGEST_PAGE, head: false };
-        let answer = session.ask(question).await?;
-        found.extend(page(&answer.body)?);
-        while found.len() > MOST_RELEASES {
+    let mut path = format!("tags/list?n={TAGS_PER_PAGE}");
+    for _ in 0..MAX_PAGES {
+        let lookup = Lookup { repository, path: &path, accept: "application/json", limit: MAX_PAGE, head: false };
+        let response = look_up(session, lookup).await?;
+        found.extend(parse_page(&response.body)?);
+        while found.len() > MAX_RELEASES {
             found.pop_first();
         }
-        let link = answer.headers.get(header::LINK).and_then(|link| link.to_str().ok());
+        let link = response.headers.get(header::LINK).and_then(|link| link.to_str().ok());
         let next = link.map_or(Ok(None), |link| next_page(link, repository))?;
         match next {
-            Some(next) if next == path => return Err(Trouble::invalid("a page of tags that leads to itself")),
+            Some(next) if next == path => return Err(RegistryError::invalid("a page of tags that leads to itself")),
             Some(next) => path = next,
             None => return Ok(found),
         }
     }
-    Err(Trouble::new(RegistryFailureKind::TooLarge, format!("more than {MOST_PAGES} pages of tags")))
+    Err(RegistryError::new(RegistryFailureKind::TooLarge, format!("more than {MAX_PAGES} pages of tags")))
 }
 
-/// The releases of one page.
-pub(super) fn page(body: &[u8]) -> Result<BTreeSet<Release>, Trouble> {
-    let Object(page): Object<Page> =
-        serde_json::from_slice(body).map_err(|_| Trouble::invalid("a list of tags that cannot be read"))?;
+/// Returns the releases of one page.
+pub(super) fn parse_page(body: &[u8]) -> Result<BTreeSet<Release>, RegistryError> {
+    let JsonObject(page): JsonObject<Page> =
+        serde_json::from_slice(body).map_err(|_| RegistryError::invalid("a list of tags that cannot be read"))?;
     Ok(page.tags.map(|Releases(releases)| releases).unwrap_or_default())
 }
 
-/// The query of `</v2/REPOSITORY/tags/list?…>; rel="next"` (RFC 8288), put behind our own path: only what the list is
-/// continued with is taken from the registry, never where to.
+/// Returns the path of the next page from `</v2/REPOSITORY/tags/list?…>; rel="next"` (RFC 8288). Only the query is the registry's;
+/// host and path are ours.
 ///
 /// # Errors
-/// There is more, and where it is cannot be believed: what was read so far is not the list.
-pub(super) fn next_page(link: &str, repository: &str) -> Result<Option<String>, Trouble> {
+/// There is a next page, but its link cannot be trusted: the list is incomplete.
+pub(super) fn next_page(link: &str, repository: &str) -> Result<Option<String>, RegistryError> {
     let Some((target, parameters)) = link.trim().strip_prefix('<').and_then(|link| link.split_once('>')) else {
-        return Err(Trouble::invalid("a Link that cannot be read beside a list of tags"));
+        return Err(RegistryError::invalid("a Link that cannot be read beside a list of tags"));
     };
     if !parameters.split(';').any(|parameter| matches!(parameter.trim(), "rel=\"next\"" | "rel=next")) {
         return Ok(None);
@@ -105,7 +105,7 @@ pub(super) fn next_page(link: &str, repository: &str) -> Result<Option<String>, 
         {
             Ok(Some(format!("tags/list?{query}")))
         }
-        _ => Err(Trouble::invalid("a next page of tags that is not of the same list")),
+        _ => Err(RegistryError::invalid("a next page of tags that is not of the same list")),
     }
 }
 
@@ -114,8 +114,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_page_is_of_the_same_list() {
-        let next = |link: &str| next_page(link, "tigera/operator").map_err(|trouble| trouble.kind);
+    fn the_next_page_belongs_to_the_same_list() {
+        let next = |link: &str| next_page(link, "tigera/operator").map_err(|error| error.kind);
         let path = "tags/list?n=2&last=v1.40.1".to_owned();
         assert_eq!(next("</v2/tigera/operator/tags/list?n=2&last=v1.40.1>; rel=\"next\""), Ok(Some(path.clone())));
         assert_eq!(next("<https://quay.io/v2/tigera/operator/tags/list?n=2&last=v1.40.1>; rel=next"), Ok(Some(path)));

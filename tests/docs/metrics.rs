@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use imageset_controller::metrics::table::{ALL, Described, Kind};
+use imageset_controller::metrics::table::{ALL, Kind, MetricDescription};
 
 use super::reference::cell;
 use super::root;
@@ -27,7 +27,7 @@ const OF_INSTANCE: &str = "Each instance counts for itself, from its start.\n";
 
 const OF_PROCESS: &str = "As every process tells them, without the product's prefix.\n";
 
-fn rows(page: &mut String, wanted: impl Fn(&Described) -> bool) {
+fn rows(page: &mut String, wanted: impl Fn(&MetricDescription) -> bool) {
     page.push_str("\n| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n");
     for one in ALL.iter().filter(|one| wanted(one)) {
         let kind = match one.kind {

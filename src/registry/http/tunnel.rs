@@ -1,8 +1,7 @@
-//! Connections through proxies: a tunnel to registries that speak TLS, requests in absolute form to those that do not. What
-//! goes through which proxy is decided in `proxy`; nothing of a proxy's user or password gets into a message.
+//! Connections through proxies: a tunnel to registries that use TLS, requests in absolute form to those that do not. `proxy` decides
+//! which target is reached through which proxy. No message contains a proxy's user or password.
 
 use std::io;
-use std::iter::successors;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,24 +17,25 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 use zeroize::Zeroizing;
 
+use super::error_chain::causes;
 use super::proxy::{Proxies, Proxy, ProxyFailed};
-use super::transport::cause_of;
+use super::tls;
 
-/// The longest head of an answer to CONNECT that is read, in bytes.
-pub(super) const LONGEST_HEAD: usize = 16 * 1024;
+/// Maximum length of the head of a response to CONNECT, in bytes.
+pub(crate) const MAX_HEAD: usize = 16 * 1024;
 
-/// In the extensions of each answer that came through a proxy, whose address is not the registry's.
+/// Marks, in its extensions, a response that came through a proxy, whose address is not the registry's.
 #[derive(Clone)]
-pub(super) struct Via {
+pub(crate) struct Via {
     proxy: Arc<Proxy>,
     forwarded: bool,
 }
 
-/// Lets an answer pass unless it is the proxy's own that it wants credentials. In a tunnel all answers are the registry's.
-pub(super) fn checked<B>(response: Response<B>, target: &str) -> Result<Response<B>, ProxyFailed> {
+/// Rejects the proxy's own response that requires credentials. In a tunnel all responses are the registry's.
+pub(crate) fn check_proxy_response<B>(response: Response<B>, target: &str) -> Result<Response<B>, ProxyFailed> {
     match response.extensions().get::<Via>() {
         Some(via) if via.forwarded && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            Err(via.proxy.refusal(response.status().as_u16(), target))
+            Err(via.proxy.rejection(response.status().as_u16(), target))
         }
         _ => Ok(response),
     }
@@ -45,7 +45,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
-/// Connects to targets, through their proxies where there are some.
+/// Connects to targets, through their proxies where the settings name one.
 #[derive(Clone)]
 pub struct Connector<C> {
     direct: C,
@@ -56,29 +56,22 @@ pub struct Connector<C> {
 }
 
 impl<C: Clone> Connector<C> {
-    /// `direct` connects to targets, `to_proxies` to proxies, which may be anywhere. `deadline` is for a tunnel, from the
-    /// connection to the proxy's answer.
+    /// Returns a connector. `direct` connects to targets, `to_proxies` to proxies, which may have any address. `deadline` applies to
+    /// a tunnel, from the connection to the proxy's response.
     ///
     /// # Errors
-    /// TLS cannot be had at all.
+    /// TLS is not available.
     pub fn new(direct: C, to_proxies: C, proxies: Arc<Proxies>, deadline: Duration) -> Result<Self, rustls::Error> {
-        let to_tls_proxies = if proxies.speak_tls() {
-            let builder = HttpsConnectorBuilder::new().with_tls_config(system_tls()?).https_only();
+        let to_tls_proxies = if proxies.any_uses_tls() {
+            // No registry chooses the proxy: the system's authorities are trusted, and no registry's.
+            let builder = HttpsConnectorBuilder::new().with_tls_config(tls::client_config(tls::system_authorities())?);
+            let builder = builder.https_only();
             Some(builder.enable_http1().wrap_connector(to_proxies.clone()))
         } else {
             None
         };
         Ok(Self { direct, to_proxies, to_tls_proxies, proxies, deadline })
     }
-}
-
-/// Proxies are not chosen by registries: the system's authorities are trusted, and no registry's.
-fn system_tls() -> Result<rustls::ClientConfig, rustls::Error> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 impl<C> Service<Uri> for Connector<C>
@@ -107,7 +100,7 @@ where
             }
             Err(failed) => return Box::pin(async move { Err(failed.into()) }),
         };
-        let connecting: Connecting<Stream> = match self.to_tls_proxies.as_mut().filter(|_| proxy.speaks_tls()) {
+        let connecting: Connecting<Stream> = match self.to_tls_proxies.as_mut().filter(|_| proxy.uses_tls()) {
             Some(connector) => connector.call(proxy.address.clone()),
             None => {
                 let connecting = self.to_proxies.call(proxy.address.clone());
@@ -131,7 +124,7 @@ where
     }
 }
 
-/// Asks the proxy for a tunnel to the target. hyper-util's `Tunnel` would do, but it does not tell what the proxy answered.
+/// Requests a tunnel to the target from the proxy. hyper-util's `Tunnel` does not report the proxy's response.
 async fn tunnel(stream: Stream, proxy: &Proxy, target: &Uri) -> Result<Stream, ProxyFailed> {
     let target = format!("{}:{}", target.host().unwrap_or_default(), target.port_u16().unwrap_or(443));
     let lost =
@@ -149,24 +142,24 @@ async fn tunnel(stream: Stream, proxy: &Proxy, target: &Uri) -> Result<Stream, P
     let head = head(&mut stream).await.map_err(lost)?;
     match status_of(&head) {
         Some(200..300) => Ok(stream.into_inner()),
-        Some(status) => Err(proxy.refusal(status, &target)),
+        Some(status) => Err(proxy.rejection(status, &target)),
         None => Err(ProxyFailed::for_target(&target, |target| {
             format!("{proxy}, asked for {target}, answered something that is not HTTP")
         })),
     }
 }
 
-/// The head of an answer, or as much of one as is read. Byte by byte, for what comes after it belongs to the registry.
-pub(super) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+/// Reads the head of a response, or its beginning. Byte by byte, because what follows belongs to the registry.
+pub(crate) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") && head.len() < LONGEST_HEAD {
+    while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_HEAD {
         head.push(stream.read_u8().await?);
     }
     Ok(head)
 }
 
-/// The status in an answer's head, if that is whole.
-pub(super) fn status_of(head: &[u8]) -> Option<u16> {
+/// Returns the status of a complete head.
+pub(crate) fn status_of(head: &[u8]) -> Option<u16> {
     let line = head.strip_suffix(b"\r\n\r\n")?.split(|byte| *byte == b'\r').next()?;
     let mut words = line.split(|byte| *byte == b' ');
     words.next().filter(|version| version.starts_with(b"HTTP/1."))?;
@@ -175,7 +168,7 @@ pub(super) fn status_of(head: &[u8]) -> Option<u16> {
 }
 
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    successors(Some(error), |cause| cause_of(*cause)).last().map(ToString::to_string).unwrap_or_default()
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
 /// A connection to a target, or to the proxy in front of it.

@@ -1,30 +1,29 @@
-//! Takes secrets out of texts that come from outside. Pure and bounded. A second line of defence only: a secret that is
-//! written in another way (hexadecimal, reversed, spaced) cannot be found, which is why `session` quotes nothing but status
-//! and error codes of a registry that was sent credentials.
+//! Redacts secrets in untrusted text. Pure and bounded. Only the second line of defence: a secret in another spelling (hexadecimal,
+//! reversed, spaced) cannot be found, which is why `session` quotes nothing but statuses and error codes of a registry that received
+//! credentials.
 
 use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::credentials::Secret;
+use crate::registry::auth::credentials::Secret;
 
-/// Stands in the place of a secret.
-pub(super) const MARK: &str = "[redacted]";
-/// The longest text that is searched and returned, in bytes. Messages show less of it
+/// Replaces a secret.
+pub(crate) const MARK: &str = "[redacted]";
+/// Maximum length of a text, before and after, in bytes. Messages show less of it
 /// ([`crate::domain::foreign_text::LONGEST_QUOTE`]).
-pub(super) const LONGEST_TEXT: usize = 1024;
-/// The shortest secret that is searched for, in bytes. Shorter ones stand in any text by chance: marking them would tell
+pub(crate) const MAX_TEXT: usize = 1024;
+/// Minimum length of a secret that is searched for, in bytes. Shorter ones occur in any text by chance: redacting them would reveal
 /// where, and hide the message.
-const SHORTEST_SECRET: usize = 4;
+const MIN_SECRET: usize = 4;
 
-/// Returns the beginning of `text`, at most [`LONGEST_TEXT`] bytes, with a mark in the place of every secret: as it is,
-/// form-encoded, and as `Debug` quotes it (our messages quote headers so). Letter case does not count, for media types and
-/// hosts are folded before they are quoted. All secrets are found in the text as it came in; overlapping ones share a mark.
-/// The same text with its marks comes back unchanged.
-pub(super) fn redacted<'a>(text: &str, secrets: impl IntoIterator<Item = &'a Secret>) -> String {
-    let kept = cut(text, LONGEST_TEXT);
+/// Returns the beginning of `text`, at most [`MAX_TEXT`] bytes, with a mark in the place of every secret: as it is, form-encoded, and
+/// as `Debug` quotes it (our messages quote headers so). Letter case is ignored, because media types and hosts are lowercased before
+/// they are quoted. All secrets are searched in the original text; overlapping ones share a mark. Redacting twice changes nothing.
+pub(crate) fn redacted<'a>(text: &str, secrets: impl IntoIterator<Item = &'a Secret>) -> String {
+    let kept = cut(text, MAX_TEXT);
     let is_cut = kept.len() < text.len();
-    // Folding ASCII letters moves no byte, so positions are the same in both.
+    // Lowercasing ASCII letters moves no byte, so positions are the same in both.
     let folded = kept.to_ascii_lowercase();
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for secret in secrets {
@@ -36,10 +35,10 @@ pub(super) fn redacted<'a>(text: &str, secrets: impl IntoIterator<Item = &'a Sec
     marked(kept, &ranges)
 }
 
-/// The texts that a secret is searched as, in lower case.
-pub(super) fn forms(secret: &Secret) -> Vec<Zeroizing<String>> {
+/// Returns the spellings of a secret that are searched for, in lower case.
+pub(crate) fn forms(secret: &Secret) -> Vec<Zeroizing<String>> {
     let secret = secret.expose();
-    if secret.len() < SHORTEST_SECRET {
+    if secret.len() < MIN_SECRET {
         return Vec::new();
     }
     let encoded: Zeroizing<String> = Zeroizing::new(url::form_urlencoded::byte_serialize(secret.as_bytes()).collect());
@@ -51,7 +50,7 @@ pub(super) fn forms(secret: &Secret) -> Vec<Zeroizing<String>> {
     forms
 }
 
-/// Finds every occurrence between the marks that are in the text already, overlapping ones included.
+/// Finds every occurrence between the marks that the text already has, overlapping ones included.
 fn find(text: &str, folded: &str, form: &str, ranges: &mut Vec<Range<usize>>) {
     if form.len() > folded.len() {
         return;
@@ -66,10 +65,10 @@ fn find(text: &str, folded: &str, form: &str, ranges: &mut Vec<Range<usize>>) {
     }
 }
 
-/// The end of a text that was cut within this form, if it was.
+/// Returns the end of a text that was cut within this spelling.
 fn cut_off(folded: &str, form: &str) -> Option<Range<usize>> {
     let shorter = form.char_indices().map(|(at, _)| at).take_while(|at| *at <= folded.len());
-    let longest = shorter.filter(|at| *at >= SHORTEST_SECRET && folded.ends_with(&form[..*at])).last()?;
+    let longest = shorter.filter(|at| *at >= MIN_SECRET && folded.ends_with(&form[..*at])).last()?;
     Some(folded.len() - longest..folded.len())
 }
 
@@ -84,7 +83,7 @@ fn between_marks(text: &str) -> Vec<Range<usize>> {
     parts
 }
 
-/// The text with these ranges, merged, replaced by marks; cut again, but not within a mark.
+/// Replaces these ranges, merged, with marks; cuts again, but not within a mark.
 fn marked(text: &str, ranges: &[Range<usize>]) -> String {
     let mut ranges = ranges.to_vec();
     ranges.sort_by_key(|range| range.start);
@@ -100,14 +99,14 @@ fn marked(text: &str, ranges: &[Range<usize>]) -> String {
         from = end;
     }
     marked.push_str(&text[from..]);
-    let short = cut(&marked, LONGEST_TEXT);
-    // A piece of a mark is no mark.
+    let short = cut(&marked, MAX_TEXT);
+    // Part of a mark would not be recognized as one.
     let piece = short.rfind('[').filter(|at| marked[*at..].starts_with(MARK) && at + MARK.len() > short.len());
     piece.map_or(short, |at| &short[..at]).to_owned()
 }
 
-/// The longest beginning of whole characters within so many bytes.
-pub(super) fn cut(text: &str, bytes: usize) -> &str {
+/// Returns the beginning of a text: whole characters in at most `bytes` bytes.
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     &text[..end]
 }
@@ -116,7 +115,7 @@ pub(super) fn cut(text: &str, bytes: usize) -> &str {
 mod tests {
     use super::*;
 
-    fn take_out(text: &str, secrets: &[&str]) -> String {
+    fn redact(text: &str, secrets: &[&str]) -> String {
         let secrets: Vec<Secret> = secrets.iter().map(|secret| Secret::new((*secret).to_owned())).collect();
         redacted(text, &secrets)
     }
@@ -130,26 +129,26 @@ mod tests {
             ("header \"a\\\"bcd\"", "a\"bcd", "header \"[redacted]\""),
             ("nothing here", "Pass/Word", "nothing here"),
         ] {
-            assert_eq!(take_out(text, &[secret]), expected);
+            assert_eq!(redact(text, &[secret]), expected);
         }
     }
 
     #[test]
     fn all_secrets_are_found_in_the_text_as_it_came_in() {
         // One is a piece of another, two overlap, one overlaps with itself, and one is a piece of the mark.
-        assert_eq!(take_out("x abcdefgh y", &["cdef", "abcdefgh"]), "x [redacted] y");
-        assert_eq!(take_out("x abcdefgh y", &["abcdef", "defgh"]), "x [redacted] y");
-        assert_eq!(take_out("x ababab y", &["abab"]), "x [redacted] y");
-        assert_eq!(take_out("abcd dact", &["abcd", "dact", "[redacted]"]), "[redacted] [redacted]");
-        assert_eq!(take_out("[redacted] x", &["dact"]), "[redacted] x");
+        assert_eq!(redact("x abcdefgh y", &["cdef", "abcdefgh"]), "x [redacted] y");
+        assert_eq!(redact("x abcdefgh y", &["abcdef", "defgh"]), "x [redacted] y");
+        assert_eq!(redact("x ababab y", &["abab"]), "x [redacted] y");
+        assert_eq!(redact("abcd dact", &["abcd", "dact", "[redacted]"]), "[redacted] [redacted]");
+        assert_eq!(redact("[redacted] x", &["dact"]), "[redacted] x");
     }
 
     #[test]
     fn short_secrets_are_not_searched_for() {
-        assert_eq!(take_out("every e is here", &["e", "", "is", "her"]), "every e is here");
+        assert_eq!(redact("every e is here", &["e", "", "is", "her"]), "every e is here");
     }
 
-    /// 256 tokens that stand in the mark itself grew a message without end once.
+    /// 256 tokens that occur in the mark itself must not make a message grow without end.
     #[test]
     fn a_text_stays_within_its_bound() {
         let secrets: Vec<Secret> = ["e", "reda", "acte", "[redacted]", "dddd"]
@@ -160,15 +159,15 @@ mod tests {
             .collect();
         for text in ["e".repeat(100_000), "dddd ".repeat(100_000), "reda".repeat(100_000), "é".repeat(100_000)] {
             let once = redacted(&text, &secrets);
-            assert!(once.len() <= LONGEST_TEXT, "{}", once.len());
+            assert!(once.len() <= MAX_TEXT, "{}", once.len());
             assert_eq!(redacted(&once, &secrets), once);
         }
     }
 
     #[test]
     fn a_secret_that_the_cut_goes_through_is_marked() {
-        let text = format!("{}secret-and-long", "x".repeat(LONGEST_TEXT - 7));
-        let told = take_out(&text, &["secret-and-long"]);
-        assert!(!told.contains("secret"), "{told}");
+        let text = format!("{}secret-and-long", "x".repeat(MAX_TEXT - 7));
+        let shown = redact(&text, &["secret-and-long"]);
+        assert!(!shown.contains("secret"), "{shown}");
     }
 }

@@ -1,18 +1,19 @@
-//! Gauges of the latest report, made at each scrape.
+//! Gauges of the latest report, computed at each scrape.
 
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use super::{register, table};
+use super::{register as add, table};
 use crate::model::condition::Status;
 use crate::model::decision::GoalState;
 use crate::model::report::{MOST_FINDINGS, PreparedReport, Report};
 
 type Gauges = Family<Vec<(&'static str, String)>, Gauge>;
 
-pub(super) fn register_all(registry: &mut Registry, report: &Report) {
+/// Registers all gauges of a report.
+pub(super) fn register(registry: &mut Registry, report: &Report) {
     conditions(registry, report);
     findings(registry, report);
     current(registry, report);
@@ -21,11 +22,7 @@ pub(super) fn register_all(registry: &mut Registry, report: &Report) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let image_set = report.current.as_ref().map(|current| current.image_set.clone()).unwrap_or_default();
     let (running, target) = (text(&report.operator.version), text(&report.operator.target));
-    register(
-        registry,
-        &table::OPERATOR,
-        Info::new([("running", running), ("target", target), ("image_set", image_set)]),
-    );
+    add(registry, &table::OPERATOR, Info::new([("running", running), ("target", target), ("image_set", image_set)]));
 }
 
 fn conditions(registry: &mut Registry, report: &Report) {
@@ -36,7 +33,7 @@ fn conditions(registry: &mut Registry, report: &Report) {
             gauges.get_or_create(&labels).set(i64::from(condition.status == status));
         }
     }
-    register(registry, &table::CONDITION, gauges);
+    add(registry, &table::CONDITION, gauges);
 }
 
 fn findings(registry: &mut Registry, report: &Report) {
@@ -50,7 +47,7 @@ fn findings(registry: &mut Registry, report: &Report) {
         let found = report.findings.iter().filter(|finding| finding.reason == reason).count();
         gauges.get_or_create(&labels).set(number(found));
     }
-    register(registry, &table::FINDINGS, gauges);
+    add(registry, &table::FINDINGS, gauges);
 }
 
 fn current(registry: &mut Registry, report: &Report) {
@@ -67,26 +64,27 @@ fn current(registry: &mut Registry, report: &Report) {
     ] {
         let gauge: Gauge = Gauge::default();
         gauge.set(value);
-        register(registry, &described, gauge);
+        add(registry, &described, gauge);
     }
 }
 
 fn prepared(registry: &mut Registry, report: &Report) {
     let (each, all) = (Gauges::default(), Gauges::default());
     for state in table::PREPARED_STATES {
-        let such = report.prepared.iter().filter(|prepared| !prepared.discovered && told(prepared) == state).count();
+        let such =
+            report.prepared.iter().filter(|prepared| !prepared.discovered && state_of(prepared) == state).count();
         all.get_or_create(&vec![("state", state.to_owned())]).set(number(such));
     }
     for version in report.prepared.iter().take(MOST_FINDINGS) {
-        let labels = vec![("version", version.version.to_string()), ("state", told(version).to_owned())];
+        let labels = vec![("version", version.version.to_string()), ("state", state_of(version).to_owned())];
         each.get_or_create(&labels).set(1);
     }
-    register(registry, &table::PREPARED_VERSION, each);
-    register(registry, &table::PREPARED_VERSIONS, all);
+    add(registry, &table::PREPARED_VERSION, each);
+    add(registry, &table::PREPARED_VERSIONS, all);
 }
 
-/// The state as the status has it.
-fn told(prepared: &PreparedReport) -> &'static str {
+/// Returns the state as the status shows it.
+fn state_of(prepared: &PreparedReport) -> &'static str {
     match prepared.state {
         None => "NeedsInspection",
         Some(GoalState::Stored) => "Staged",
@@ -109,7 +107,7 @@ fn components(registry: &mut Registry, report: &Report) {
             gauges.get_or_create(&labels).set(i64::from(holds));
         }
     }
-    register(registry, &table::TIGERASTATUS, gauges);
+    add(registry, &table::TIGERASTATUS, gauges);
 }
 
 fn number(count: usize) -> i64 {

@@ -1,11 +1,12 @@
-//! To whom a registry may send us: which hosts belong to the same owner, and which addresses a registry may name from
-//! where it stands itself. Pure; the rules are those of the security section of the design.
+//! Address classes: which addresses a registry may send the controller to, judged by where the registry itself is. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// How far an address reaches. A registry may send us outwards, never further in than it stands itself.
+use url::{Host, Url};
+
+/// How far an address reaches. A registry may send the controller outwards, never further in than its own address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AddressClass {
+pub(crate) enum AddressClass {
     /// Routed on the internet.
     Public,
     /// Private networks (RFC 1918, RFC 4193), shared address space (RFC 6598), local-use NAT64 (RFC 8215), benchmarking
@@ -13,13 +14,31 @@ pub enum AddressClass {
     Private,
     /// This machine.
     Loopback,
-    /// Link-local, and the other addresses where clouds keep their metadata services.
+    /// Link-local addresses, and the other addresses of cloud metadata services.
     LinkLocal,
-    /// Nothing to connect to: unspecified, multicast, broadcast, discarded, reserved.
+    /// No host: unspecified, multicast, broadcast, discard-only, reserved.
     Unusable,
 }
 
-/// Metadata and host services of clouds that are not at a link-local address: Azure's wire server, Alibaba Cloud.
+/// Which addresses a request may connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Reach {
+    /// The request goes to the registry that the user named: any address.
+    Registry,
+    /// A registry at an address of this class named the host: never further in than that address.
+    SentBy(AddressClass),
+}
+
+impl Reach {
+    pub(crate) const fn allows(self, target: AddressClass) -> bool {
+        match self {
+            Self::Registry => true,
+            Self::SentBy(class) => class.may_send_to(target),
+        }
+    }
+}
+
+/// Metadata and host services of clouds at addresses that are not link-local: Azure's wire server, Alibaba Cloud.
 const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
 /// The same in IPv6: AWS, Google Cloud, Scaleway (by their own documentation).
 const METADATA_V6: [Ipv6Addr; 3] = [
@@ -30,19 +49,17 @@ const METADATA_V6: [Ipv6Addr; 3] = [
 
 impl AddressClass {
     /// Returns the class of an address. An IPv4 address inside IPv6 counts as itself.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self::of_v4(address),
             IpAddr::V6(address) => embedded_v4(address).map_or_else(|| Self::of_v6(address), Self::of_v4),
         }
     }
 
-    /// Returns the class of a name that a proxy resolves, so that its addresses are not known here. A name below a public
-    /// suffix may stand on the internet; any other name exists in an internal network only.
-    #[must_use]
-    pub fn of_name(name: &str) -> Self {
-        let name = plain(name);
+    /// Returns the class of a name whose addresses are not known here because a proxy resolves it. A name below a public suffix may
+    /// be on the internet; any other name exists in an internal network only.
+    pub(crate) fn of_name(name: &str) -> Self {
+        let name = normalized_host(name);
         if name == "localhost" || name.ends_with(".localhost") {
             return Self::Loopback;
         }
@@ -60,7 +77,7 @@ impl AddressClass {
         let [first, second, third, _] = address.octets();
         if address.is_loopback() {
             Self::Loopback
-        // 192.0.0.0/24 (RFC 6890) has no hosts of the internet; Oracle Cloud's older metadata service is in it.
+        // 192.0.0.0/24 (RFC 6890) has no internet hosts, but Oracle Cloud's older metadata service.
         } else if address.is_link_local() || METADATA_V4.contains(&address) || (first, second, third) == (192, 0, 0) {
             Self::LinkLocal
         } else if address.is_private() || (first == 100 && second & 0xc0 == 64) || (first == 198 && second & 0xfe == 18)
@@ -84,7 +101,7 @@ impl AddressClass {
         } else if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 {
             Self::Private
         } else if (first, second, third) == (0x64, 0xff9b, 1) {
-            // A translator of the network's own leads at least into it.
+            // The network's own translator reaches at least that network.
             match Self::of_v4(v4(seventh, eighth)) {
                 inner @ (Self::Loopback | Self::LinkLocal) => inner,
                 _ => Self::Private,
@@ -96,9 +113,13 @@ impl AddressClass {
         }
     }
 
-    /// Whether a registry at an address of this class may send us to `target`.
-    #[must_use]
-    pub const fn may_send_to(self, target: Self) -> bool {
+    /// Returns the class of a URL's host, without a name lookup.
+    pub(crate) fn of_host(url: &Url) -> Self {
+        literal_address(url).map_or_else(|| Self::of_name(url.host_str().unwrap_or_default()), Self::of)
+    }
+
+    /// Whether a registry at an address of this class may send the controller to `target`.
+    pub(crate) const fn may_send_to(self, target: Self) -> bool {
         match target {
             Self::Public => true,
             Self::Private => matches!(self, Self::Private | Self::Loopback),
@@ -108,10 +129,8 @@ impl AddressClass {
         }
     }
 
-    /// Returns the class that may send us only where both may: of a registry and of a host that it redirects to, which
-    /// redirects again.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    /// Returns the class that may send only where both may: for a registry that redirects to a host that redirects again.
+    pub(crate) const fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Loopback, Self::Loopback) => Self::Loopback,
             (Self::LinkLocal, Self::LinkLocal) => Self::LinkLocal,
@@ -121,7 +140,7 @@ impl AddressClass {
     }
 }
 
-/// IPv4 addresses that are written as IPv6, or that a tunnel or translator takes out of it: mapped (`::ffff:a.b.c.d`),
+/// Returns the IPv4 address that is written as IPv6, or that a tunnel or translator extracts from it: mapped (`::ffff:a.b.c.d`),
 /// translated (`::ffff:0:a.b.c.d`), compatible, NAT64 (`64:ff9b::/96`), 6to4 (`2002::/16`), Teredo (`2001::/32`, the
 /// client's address, inverted).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
@@ -143,23 +162,17 @@ fn v4(high: u16, low: u16) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, d)
 }
 
-/// Whether two hosts (without ports) belong to one owner: the same host, or names below the same registrable domain of the
-/// public suffix list. Addresses and names under suffixes that the list does not know have only themselves.
-#[must_use]
-pub fn same_owner(one: &str, other: &str) -> bool {
-    let (one, other) = (plain(one), plain(other));
-    if one == other {
-        return true;
+/// Returns the address that a URL contains literally, without a name lookup.
+pub(crate) fn literal_address(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(address) => Some(address.into()),
+        Host::Ipv6(address) => Some(address.into()),
+        Host::Domain(_) => None,
     }
-    let registrable = |host: &str| {
-        let is_address = host.parse::<IpAddr>().is_ok() || host.starts_with('[');
-        let domain = (!is_address).then(|| psl::domain(host.as_bytes())).flatten()?;
-        domain.suffix().is_known().then(|| domain.as_bytes().to_vec())
-    };
-    registrable(&one).is_some_and(|domain| registrable(&other) == Some(domain))
 }
 
-fn plain(host: &str) -> String {
+/// Returns a host name in lower case, without the dot of the root.
+pub(crate) fn normalized_host(host: &str) -> String {
     host.trim_end_matches('.').to_ascii_lowercase()
 }
 
@@ -168,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_classed() {
+    fn addresses_are_classified() {
         let cases = [
             ("1.1.1.1", AddressClass::Public),
             ("10.0.0.1", AddressClass::Private),
@@ -219,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_sent_further_in_than_the_registry_stands() {
+    fn no_registry_sends_further_in_than_its_own_address() {
         use AddressClass::{LinkLocal, Loopback, Private, Public, Unusable};
         for target in [Private, Loopback, LinkLocal, Unusable] {
             assert!(!Public.may_send_to(target), "{target:?}");
@@ -241,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_a_proxy_resolves_are_classed() {
+    fn names_that_a_proxy_resolves_are_classified() {
         for (name, class) in [
             ("cdn01.quay.io", AddressClass::Public),
             ("localhost.", AddressClass::Loopback),
@@ -253,25 +266,6 @@ mod tests {
             ("minio", AddressClass::Private),
         ] {
             assert_eq!(AddressClass::of_name(name), class, "{name}");
-        }
-    }
-
-    #[test]
-    fn owners_are_told_apart_by_registrable_domain() {
-        assert!(same_owner("registry-1.docker.io", "auth.docker.io"));
-        assert!(same_owner("quay.io", "QUAY.io."));
-        assert!(same_owner("registry.example.co.uk", "auth.example.co.uk"));
-        for (one, other) in [
-            ("foo.co.uk", "bar.co.uk"),
-            ("docker.io", "docker.io.evil.example"),
-            ("one.github.io", "other.github.io"),
-            ("10.0.0.1", "10.0.0.2"),
-            ("registry", "auth"),
-            ("registry.tenant-a.svc.cluster.local", "evil.tenant-b.svc.cluster.local"),
-            ("127.0.0.1", "localhost"),
-            ("", "x"),
-        ] {
-            assert!(!same_owner(one, other), "{one} {other}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Proxies between us and registries, as the environment names them: which target goes through which. Never shows a proxy's
-//! user or password, and never goes past a proxy because it cannot be used. Pure but for one reading of the environment.
+//! The proxies that the environment names, and which target is reached through which. Never shows a proxy's user or password, and
+//! never bypasses a proxy that cannot be used. Pure except for reading the environment once.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -12,15 +12,15 @@ use hyper_util::client::proxy::matcher::Matcher;
 use zeroize::Zeroizing;
 
 use super::address::AddressClass;
-use super::credentials::Secret;
-use super::failure::Trouble;
 use crate::model::registry_failure::RegistryFailureKind;
+use crate::registry::auth::credentials::Secret;
+use crate::registry::error::RegistryError;
 
-/// Which proxies to go through, by the rules that curl and Go share. `HTTPS_PROXY` is for targets with TLS, `HTTP_PROXY` for
-/// those without, `ALL_PROXY` for both where the other is not set; each in upper or lower case, empty as if not set.
-/// `NO_PROXY` lists what is reached directly: hosts and domains with all below them, addresses, networks (`10.0.0.0/8`),
-/// each but the last with `:port` if wanted, or `*`. `localhost` and loopback addresses are always reached directly, as in
-/// Go. `Debug` shows no user or password.
+/// Proxy settings, by the rules that curl and Go share. `HTTPS_PROXY` is for targets with TLS, `HTTP_PROXY` for those without, and
+/// `ALL_PROXY` replaces either if it is not set; each in upper or lower case, and an empty value counts as not set. `NO_PROXY` lists
+/// what is reached directly: hosts, domains with all names below them, addresses (each with an optional `:port`), networks
+/// (`10.0.0.0/8`), or `*`. `localhost` and loopback addresses are always reached directly, as in Go. `Debug` shows no user or
+/// password.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
     https: Option<Variable>,
@@ -34,11 +34,11 @@ struct Variable(Result<Arc<Proxy>, ProxyFailed>);
 
 /// One proxy.
 #[derive(Debug)]
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     variable: &'static str,
     /// `http://host:port/` or `https://host:port/`, without user and password.
     pub address: Uri,
-    /// What it wants to see in `Proxy-Authorization`, marked sensitive.
+    /// The value of `Proxy-Authorization`, marked sensitive.
     pub authorization: Option<HeaderValue>,
 }
 
@@ -49,35 +49,35 @@ struct Exception {
     port: Option<u16>,
 }
 
-/// A proxy could not be used. Names it without user and password.
+/// A failure of a proxy. Names it without user and password.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{text}")]
-pub(super) struct ProxyFailed {
+pub(crate) struct ProxyFailed {
     text: String,
-    /// Without the target, which may be a host that a registry named.
+    /// The same without the target, which may be a host that a registry named.
     unquoted: String,
 }
 
 impl ProxyFailed {
-    /// What this machine's settings or network are to blame for.
-    pub(super) fn new(text: String) -> Self {
+    /// A failure of this machine's settings or network.
+    pub(crate) fn new(text: String) -> Self {
         Self { unquoted: text.clone(), text }
     }
 
-    /// What happened on the way to a target, which `words` puts into words.
-    pub(super) fn for_target(target: &str, words: impl Fn(&str) -> String) -> Self {
-        Self { text: words(target), unquoted: words("a registry") }
+    /// A failure on the way to a target; `message` names the target.
+    pub(crate) fn for_target(target: &str, message: impl Fn(&str) -> String) -> Self {
+        Self { text: message(target), unquoted: message("a registry") }
     }
 }
 
 impl Proxies {
-    /// As this process's environment has them.
+    /// Returns the settings of this process's environment.
     #[must_use]
     pub fn of_environment() -> Self {
         Self::of_variables(|name| std::env::var_os(name))
     }
 
-    /// As these variables have them. One that names no usable proxy is told when a registry would be reached through it.
+    /// Returns the settings of these variables. A variable that names no usable proxy fails when a registry would be reached through it.
     #[must_use]
     pub fn of_variables(value: impl Fn(&str) -> Option<OsString>) -> Self {
         let first = |names: [&'static str; 2]| {
@@ -95,15 +95,15 @@ impl Proxies {
         }
     }
 
-    /// This one for all targets but loopback ones. `name` says in messages who named it.
+    /// Returns one proxy for all targets except loopback addresses. `name` is its origin in messages.
     #[must_use]
     pub fn only(name: &'static str, value: &str) -> Self {
         let variable = Variable(proxy(name, value.into()));
         Self { https: Some(variable.clone()), http: Some(variable), direct: Vec::new() }
     }
 
-    /// The proxy to go through; `None` for targets that are reached directly.
-    pub(super) fn to(&self, target: &Uri) -> Result<Option<&Arc<Proxy>>, ProxyFailed> {
+    /// Returns the proxy for a target; `None` if it is reached directly.
+    pub(crate) fn to(&self, target: &Uri) -> Result<Option<&Arc<Proxy>>, ProxyFailed> {
         let (variable, port) = match target.scheme_str() {
             Some("https") => (&self.https, 443),
             _ => (&self.http, 80),
@@ -118,12 +118,12 @@ impl Proxies {
     fn is_excepted(&self, target: &Uri, port: u16) -> bool {
         let here = |exception: &&Exception| exception.port.is_none_or(|own| own == port);
         let hosts: Vec<&str> = self.direct.iter().filter(here).map(|exception| exception.host.as_str()).collect();
-        // hyper-util's matcher knows domains and networks, but no ports.
+        // hyper-util's matcher supports domains and networks, but no ports.
         Matcher::builder().all("http://proxy").no(hosts.join(",")).build().intercept(target).is_none()
     }
 
-    /// Adds what the proxy wants to see, where the request itself goes to one: to registries without TLS.
-    pub(super) fn authorize<B>(&self, request: &mut Request<B>) {
+    /// Adds the proxy's credentials to a request that is itself sent to a proxy: to registries without TLS.
+    pub(crate) fn authorize<B>(&self, request: &mut Request<B>) {
         if request.uri().scheme_str() == Some("http")
             && let Ok(Some(proxy)) = self.to(request.uri())
             && let Some(authorization) = &proxy.authorization
@@ -132,14 +132,14 @@ impl Proxies {
         }
     }
 
-    /// Every text of them that must never be written anywhere.
-    pub(super) fn secrets(&self) -> Vec<Secret> {
+    /// Returns every text that must never be written anywhere.
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
         self.usable().filter_map(|proxy| proxy.authorization.as_ref()).flat_map(secrets).collect()
     }
 
-    /// Whether one of them is itself reached by TLS.
-    pub(super) fn speak_tls(&self) -> bool {
-        self.usable().any(Proxy::speaks_tls)
+    /// Whether one of the proxies is itself reached by TLS.
+    pub(crate) fn any_uses_tls(&self) -> bool {
+        self.usable().any(Proxy::uses_tls)
     }
 
     fn usable(&self) -> impl Iterator<Item = &Proxy> {
@@ -148,13 +148,13 @@ impl Proxies {
 }
 
 impl Proxy {
-    /// Whether it is itself reached by TLS.
-    pub(super) fn speaks_tls(&self) -> bool {
+    /// Whether the proxy is itself reached by TLS.
+    pub(crate) fn uses_tls(&self) -> bool {
         self.address.scheme_str() == Some("https")
     }
 
-    /// What a refusing status of it means.
-    pub(super) fn refusal(&self, status: u16, target: &str) -> ProxyFailed {
+    /// Returns the failure that an error status of the proxy stands for.
+    pub(crate) fn rejection(&self, status: u16, target: &str) -> ProxyFailed {
         let advice = match status {
             407 => format!("; {} needs the user and password that it takes", self.variable),
             _ => String::new(),
@@ -171,13 +171,13 @@ impl fmt::Display for Proxy {
     }
 }
 
-impl From<ProxyFailed> for Trouble {
+impl From<ProxyFailed> for RegistryError {
     fn from(failed: ProxyFailed) -> Self {
         Self::quoting(RegistryFailureKind::Unreachable, failed.unquoted, &failed.text)
     }
 }
 
-/// Reads a variable's value. What is wrong with it is told without quoting it: there may be a password in it.
+/// Parses a variable's value. Errors do not quote it: it may contain a password.
 fn proxy(variable: &'static str, value: OsString) -> Result<Arc<Proxy>, ProxyFailed> {
     let unusable =
         || ProxyFailed::new(format!("{variable} is not the address of a proxy: http://HOST:PORT or https://…"));
@@ -190,7 +190,7 @@ fn proxy(variable: &'static str, value: OsString) -> Result<Arc<Proxy>, ProxyFai
             "{variable} names a {scheme} proxy; http:// and https:// are understood here"
         )));
     }
-    // A second @ would leave a piece of the password in the host.
+    // A second @ would leave part of the password in the host.
     let plain = |authority: &http::uri::Authority| !authority.host().is_empty() && !authority.as_str().contains('@');
     if !found.uri().authority().is_some_and(plain) {
         return Err(unusable());
@@ -198,7 +198,7 @@ fn proxy(variable: &'static str, value: OsString) -> Result<Arc<Proxy>, ProxyFai
     Ok(Arc::new(Proxy { variable, address: found.uri().clone(), authorization: found.basic_auth().cloned() }))
 }
 
-/// Reads an entry of `NO_PROXY`: `host`, `host:port`, `[address]:port`. An IPv6 address alone has colons of its own.
+/// Parses an entry of `NO_PROXY`: `host`, `host:port`, `[address]:port`. A bare IPv6 address contains colons as well.
 fn exception(entry: &str) -> Exception {
     let with_port = entry.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
     let with_port = with_port.and_then(|(host, port)| Some((host, port.parse().ok()?)));
@@ -213,7 +213,7 @@ fn is_this_machine(host: &str) -> bool {
     address.map_or_else(|_| host == "localhost", |address| AddressClass::of(address) == AddressClass::Loopback)
 }
 
-/// The header's base64, and the password in it.
+/// Returns the base64 of the header and the password in it.
 fn secrets(authorization: &HeaderValue) -> Vec<Secret> {
     let encoded = authorization.to_str().ok().and_then(|text| text.strip_prefix("Basic ")).unwrap_or_default();
     let pair = Zeroizing::new(STANDARD.decode(encoded).unwrap_or_default());

@@ -1,0 +1,22 @@
+//! How the controller proves to a registry who it is.
+//!
+//! A registry answers 401 with an authentication scheme ([`scheme`]). [`authenticate`] tries what worked before ([`cache`]), then
+//! each credential that matches the repository, and fetches a token ([`token`]) from the token service ([`realm`] has the rules on
+//! who may receive credentials). [`attempt`] remembers which credentials were rejected.
+//!
+//! Where credentials come from: [`docker_config`] reads pull secrets, [`keyring`] matches them with repositories, and both yield
+//! a [`credentials::Credential`]. Authentication by a cloud's identity (such as an ECR token) belongs here as well, one file per
+//! cloud named after it: a function that returns a `Credential` for the registry hosts of that cloud. `Access::credentials` in
+//! `../access.rs` decides the order in which credentials of all sources are tried.
+
+pub(crate) mod attempt;
+pub(crate) mod authenticate;
+pub(crate) mod cache;
+pub(crate) mod credentials;
+pub(crate) mod docker_config;
+pub(crate) mod keyring;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+pub(crate) mod realm;
+pub(crate) mod scheme;
+pub(crate) mod token;

@@ -1,0 +1,283 @@
+//! The client of all registries: resolves references, reads version labels and lists releases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::{Either, join_all, select};
+use http::Version;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::access::{Access, Endpoint};
+use super::error::RegistryError;
+use super::http::budget::MAX_REGISTRIES;
+use super::http::proxy::Proxies;
+use super::http::transport::Transport;
+use super::lookup::preconnect;
+use super::registry_state::RegistryState;
+use super::resolve::{Target, operator_image, resolve_image};
+use super::session::Session;
+use super::tags;
+use crate::model::lookups::{Hints, OperatorImage};
+use crate::model::reference::Reference;
+use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
+use crate::model::release::Release;
+use crate::model::resolved_image::ResolvedImage;
+use crate::request_metrics::RequestMetrics;
+
+/// Maximum number of registries whose state is kept.
+const MAX_STATES: usize = 32;
+
+/// Limits of the client. The defaults are those of the product.
+#[derive(Debug, Clone)]
+pub struct RegistryClientSettings {
+    /// For a TCP connection.
+    pub connect_deadline: Duration,
+    /// For one image with all of its requests: token, redirects, manifest and configuration.
+    pub image_deadline: Duration,
+    /// For all images of one call.
+    pub set_deadline: Duration,
+    /// Images at a time from one registry over HTTP/2, where they share a connection.
+    pub parallel_streams: usize,
+    /// Images at a time from one registry over HTTP/1.1, each on its own connection.
+    pub parallel_connections: usize,
+    /// Proxies to use; by default none, whatever the environment names.
+    pub proxies: Proxies,
+    /// Where requests are counted.
+    pub metrics: RequestMetrics,
+}
+
+impl RegistryClientSettings {
+    /// Returns the defaults with the proxies of this process's environment.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        Self { proxies: Proxies::of_environment(), ..Self::default() }
+    }
+}
+
+impl Default for RegistryClientSettings {
+    fn default() -> Self {
+        Self {
+            connect_deadline: Duration::from_secs(10),
+            image_deadline: Duration::from_secs(30),
+            set_deadline: Duration::from_secs(120),
+            parallel_streams: 32,
+            parallel_connections: 8,
+            proxies: Proxies::default(),
+            metrics: RequestMetrics::default(),
+        }
+    }
+}
+
+/// The client of all registries. Keeps connections, tokens and authentication schemes between calls; created once per process.
+pub struct RegistryClient {
+    settings: RegistryClientSettings,
+    transport: Transport,
+    states: Mutex<Vec<(Endpoint, Arc<RegistryState>)>>,
+    /// One for each registry in use.
+    seats: Arc<Semaphore>,
+}
+
+/// What all images of one call have in common.
+struct Call<'a> {
+    hints: &'a Hints,
+    deadline: Instant,
+    tick: &'a (dyn Fn() + Send + Sync),
+}
+
+/// An image's position in the caller's list, and its target.
+type Positioned<'a> = (usize, Target<'a>);
+type Outcome = (usize, Result<ResolvedImage, RegistryFailure>);
+type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+impl RegistryClient {
+    /// Returns a client with these limits.
+    #[must_use]
+    pub fn new(settings: RegistryClientSettings) -> Self {
+        let transport = Transport::new(settings.connect_deadline, settings.proxies.clone(), settings.metrics.clone());
+        Self { transport, settings, states: Mutex::default(), seats: Arc::new(Semaphore::new(MAX_REGISTRIES)) }
+    }
+
+    /// Resolves all references, in the order of `references`. Registries are used side by side, so that a failing one delays no
+    /// other. For an image that the hints know, only the digest is looked up (HEAD); the image is fetched and hashed if the registry
+    /// names another digest. `progress` receives the number of completed images, successful or not.
+    pub async fn resolve(
+        &self,
+        access: &Access,
+        references: &[Reference],
+        hints: &Hints,
+        progress: impl Fn(usize) + Send + Sync,
+    ) -> Vec<Result<ResolvedImage, RegistryFailure>> {
+        let done = AtomicUsize::new(0);
+        let tick = || progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        let call = Call { hints, deadline: Instant::now() + self.settings.set_deadline, tick: &tick };
+        let mut outcomes: BTreeMap<usize, Result<ResolvedImage, RegistryFailure>> = BTreeMap::new();
+        let mut groups: Vec<(Endpoint, Vec<Positioned<'_>>)> = Vec::new();
+        for (position, reference) in references.iter().enumerate() {
+            match endpoint_and_target(access, reference) {
+                Ok((endpoint, target)) => match groups.iter_mut().find(|(other, _)| *other == endpoint) {
+                    Some((_, group)) => group.push((position, target)),
+                    None => groups.push((endpoint, vec![(position, target)])),
+                },
+                Err(failure) => {
+                    outcomes.insert(position, Err(failure));
+                    tick();
+                }
+            }
+        }
+        let running = groups.iter().map(|(endpoint, group)| self.resolve_group(access, endpoint, group, &call));
+        for resolved in join_all(running).await {
+            outcomes.extend(resolved);
+        }
+        outcomes.into_values().collect()
+    }
+
+    /// Resolves an operator image and reads its version label. Of an index, linux/amd64 or else the first Linux image is used.
+    ///
+    /// # Errors
+    /// The manifest or the configuration could not be fetched. A missing label is no error.
+    pub async fn operator_version_label(
+        &self,
+        access: &Access,
+        reference: &Reference,
+    ) -> Result<OperatorImage, RegistryFailure> {
+        let (endpoint, target) = endpoint_and_target(access, reference)?;
+        let state = self.state(&endpoint);
+        let session = Session::new(&self.transport, access, &endpoint, &state, vec![target.repository.clone()]);
+        self.run(&session, reference, self.settings.image_deadline, operator_image(&session, &target)).await
+    }
+
+    /// Returns the releases among the tags of this reference's repository.
+    ///
+    /// # Errors
+    /// The complete list could not be fetched; part of it would hide releases.
+    pub async fn releases(&self, access: &Access, reference: &Reference) -> Result<BTreeSet<Release>, RegistryFailure> {
+        let (endpoint, target) = endpoint_and_target(access, reference)?;
+        let state = self.state(&endpoint);
+        let session = Session::new(&self.transport, access, &endpoint, &state, vec![target.repository.clone()]);
+        self.run(&session, reference, self.settings.set_deadline, tags::releases(&session, &target.repository)).await
+    }
+
+    /// Runs the lookups for one reference, once its registry has a seat, within a deadline.
+    async fn run<T>(
+        &self,
+        session: &Session<'_>,
+        reference: &Reference,
+        deadline: Duration,
+        lookups: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, RegistryFailure> {
+        let seated = async {
+            let _seat = self.seat(session.state).await;
+            lookups.await
+        };
+        let outcome = tokio::time::timeout(deadline, seated).await.unwrap_or_else(|_| Err(timed_out(deadline)));
+        outcome.map_err(|error| session.failure(&error, reference))
+    }
+
+    /// Resolves all images of one registry. Of a registry that is not known, the first image goes ahead until the authentication
+    /// scheme is known, or that the registry does not serve; then all go side by side.
+    async fn resolve_group(
+        &self,
+        access: &Access,
+        endpoint: &Endpoint,
+        group: &[Positioned<'_>],
+        call: &Call<'_>,
+    ) -> Vec<Outcome> {
+        let repositories = group.iter().map(|(_, target)| target.repository.clone()).collect();
+        let state = self.state(endpoint);
+        let session = Session::new(&self.transport, access, endpoint, &state, repositories);
+        let Ok(_seat) = tokio::time::timeout_at(call.deadline, self.seat(&state)).await else {
+            let error = RegistryError::new(RegistryFailureKind::Timeout, "other registries were asked all the time");
+            let fail = |(position, target): &Positioned<'_>| {
+                (call.tick)();
+                (*position, Err(session.failure(&error, target.reference)))
+            };
+            return group.iter().map(fail).collect();
+        };
+        let mut images = group.iter().map(|image| Box::pin(self.resolve_one(&session, image, call)) as Running<'_>);
+        let Some(first) = images.next() else { return Vec::new() };
+        let mut outcomes = Vec::new();
+        let mut running = Vec::new();
+        match select(first, pin!(session.opened())).await {
+            Either::Left((outcome, _)) => outcomes.push(outcome),
+            Either::Right(((), first)) => running.push(first),
+        }
+        running.extend(images);
+        let parallel = match session.version() {
+            Some(Version::HTTP_2) => self.settings.parallel_streams,
+            _ => self.settings.parallel_connections,
+        };
+        let all = futures::stream::iter(running).buffer_unordered(parallel.max(1)).collect::<Vec<_>>();
+        // A connection that is never established delays no image.
+        outcomes.extend(match select(pin!(all), pin!(preconnect(&session))).await {
+            Either::Left((all, _)) => all,
+            Either::Right(((), all)) => all.await,
+        });
+        outcomes
+    }
+
+    async fn resolve_one(&self, session: &Session<'_>, image: &Positioned<'_>, call: &Call<'_>) -> Outcome {
+        let (position, target) = image;
+        let started = Instant::now();
+        let deadline = call.deadline.min(started + self.settings.image_deadline);
+        let resolving = resolve_image(session, target, call.hints);
+        let outcome = tokio::time::timeout_at(deadline, resolving).await.unwrap_or_else(|_| {
+            let error = timed_out(deadline - started);
+            session.timed_out(started, &error);
+            Err(error)
+        });
+        (call.tick)();
+        (*position, outcome.map_err(|error| session.failure(&error, target.reference)))
+    }
+
+    /// Waits for a seat among the registries in use. All sessions with one registry share its seat.
+    async fn seat(&self, state: &RegistryState) -> Option<Arc<OwnedSemaphorePermit>> {
+        let mut held = state.seat.lock().await;
+        if let Some(seat) = held.upgrade() {
+            return Some(seat);
+        }
+        // The semaphore is never closed.
+        let seat = Arc::new(Arc::clone(&self.seats).acquire_owned().await.ok()?);
+        *held = Arc::downgrade(&seat);
+        Some(seat)
+    }
+
+    /// Returns what is kept about a registry.
+    fn state(&self, endpoint: &Endpoint) -> Arc<RegistryState> {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, state)) = states.iter().find(|(other, _)| other == endpoint) {
+            return state.clone();
+        }
+        if states.len() >= MAX_STATES {
+            states.clear();
+        }
+        let state = Arc::new(RegistryState::default());
+        states.push((endpoint.clone(), state.clone()));
+        state
+    }
+}
+
+impl std::fmt::Debug for RegistryClient {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("RegistryClient").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+fn timed_out(after: Duration) -> RegistryError {
+    RegistryError::new(RegistryFailureKind::Timeout, format!("no whole answer within {after:.0?}"))
+}
+
+/// Returns where a reference is looked up, or the failure of one that names no usable endpoint.
+fn endpoint_and_target<'a>(
+    access: &Access,
+    reference: &'a Reference,
+) -> Result<(Endpoint, Target<'a>), RegistryFailure> {
+    let (endpoint, repository) = access.endpoint(reference).map_err(|error| {
+        RegistryFailure::new(error.kind, Some(reference.clone()), reference.registry(), &error.message)
+    })?;
+    Ok((endpoint, Target { reference, repository }))
+}

@@ -1,0 +1,222 @@
+//! HTTP clients, which keep connections: one per trust setting, reach and protocol, so that credentials and trust of one registry
+//! never serve another.
+
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Uri;
+use http_body_util::Full;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use url::Url;
+
+use super::address::Reach;
+use super::budget::IDLE;
+use super::error_chain::causes;
+use super::proxy::Proxies;
+use super::resolver::GuardedResolver;
+use super::tls;
+use super::tunnel::Connector;
+use crate::model::digest::Digest;
+use crate::model::registry_failure::RegistryFailureKind;
+use crate::registry::access::Endpoint;
+use crate::registry::error::RegistryError;
+
+/// Maximum number of clients that are kept.
+const MAX_CLIENTS: usize = 32;
+/// Maximum number of origins that are remembered to support HTTP/1.1 only.
+const MAX_ORIGINS: usize = 64;
+/// Maximum size of a response's headers, in bytes; real ones take up to 4 KiB, signed addresses of redirects included.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// How much of one body may be under way unread, in bytes.
+const STREAM_WINDOW: u32 = 32 * 1024;
+/// The same for a connection: as much as its first streams together. One that waits for its turn may delay others of the same
+/// registry, and of no other.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Maximum number of idle connections, to a registry and to a host that a registry leads to.
+const MAX_IDLE: (usize, usize) = (8, 2);
+/// Interval of pings on a connection in use, and the time after which an unanswered one ends the connection.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+
+pub(crate) type HttpClient =
+    Client<Negotiating<HttpsConnector<Connector<HttpConnector<GuardedResolver>>>>, Full<Bytes>>;
+
+/// See the module.
+pub(crate) struct HttpClients {
+    connect_deadline: Duration,
+    proxies: Arc<Proxies>,
+    /// Loaded once and shared by all clients that trust no other authorities.
+    system_authorities: OnceLock<Arc<RootCertStore>>,
+    clients: Mutex<HashMap<ClientKey, HttpClient>>,
+    /// Origins that chose HTTP/1.1 when they were offered both.
+    http1_only: Mutex<HashSet<String>>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct ClientKey {
+    authorities: Option<Digest>,
+    plain_http: bool,
+    reach: Reach,
+    protocol: Protocol,
+}
+
+/// The HTTP version of a client. A client that is known to use HTTP/2 opens one connection for any number of requests that start
+/// together; one that finds out while connecting would open one for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl HttpClients {
+    pub(crate) fn new(connect_deadline: Duration, proxies: Arc<Proxies>) -> Self {
+        Self {
+            connect_deadline,
+            proxies,
+            system_authorities: OnceLock::new(),
+            clients: Mutex::default(),
+            http1_only: Mutex::default(),
+        }
+    }
+
+    /// Whether an origin is to be offered HTTP/2.
+    pub(crate) fn may_support_http2(&self, url: &Url) -> bool {
+        let known = self.http1_only.lock().unwrap_or_else(PoisonError::into_inner);
+        url.scheme() == "https" && !known.contains(&url.origin().ascii_serialization())
+    }
+
+    pub(crate) fn note_http1_only(&self, url: &Url) {
+        let mut known = self.http1_only.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_ORIGINS {
+            known.clear();
+        }
+        known.insert(url.origin().ascii_serialization());
+    }
+
+    /// Returns the client for requests to this endpoint, or to a host that it leads to.
+    pub(crate) fn get(
+        &self,
+        endpoint: &Endpoint,
+        reach: Reach,
+        protocol: Protocol,
+    ) -> Result<HttpClient, RegistryError> {
+        let authorities = endpoint.ca_pem.as_deref().map(Digest::of);
+        let key = ClientKey { authorities, plain_http: endpoint.plain_http, reach, protocol };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let client = self.create(endpoint, reach, protocol)?;
+        if clients.len() >= MAX_CLIENTS {
+            // Authorities rotate; connections in use live on until they are done.
+            clients.clear();
+        }
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+
+    fn create(&self, endpoint: &Endpoint, reach: Reach, protocol: Protocol) -> Result<HttpClient, RegistryError> {
+        let tcp = |reach| {
+            let mut connector = HttpConnector::new_with_resolver(GuardedResolver(reach));
+            connector.enforce_http(false);
+            connector.set_nodelay(true);
+            connector.set_connect_timeout(Some(self.connect_deadline));
+            connector
+        };
+        // No registry chooses the proxy, so it may have any address.
+        let to_proxies = tcp(Reach::Registry);
+        let (proxies, deadline) = (Arc::clone(&self.proxies), self.connect_deadline);
+        let connector = Connector::new(tcp(reach), to_proxies, proxies, deadline);
+        let connector = connector.map_err(|error| RegistryError::new(RegistryFailureKind::Tls, error.to_string()))?;
+        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(self.tls_config(endpoint)?);
+        let builder = if endpoint.plain_http { builder.https_or_http() } else { builder.https_only() };
+        let connector = match protocol {
+            Protocol::Http1 => builder.enable_http1().wrap_connector(connector),
+            Protocol::Http2 => builder.enable_all_versions().wrap_connector(connector),
+        };
+        Ok(Client::builder(TokioExecutor::new())
+            .http2_only(protocol == Protocol::Http2)
+            .http2_keep_alive_interval(KEEP_ALIVE.0)
+            .http2_keep_alive_timeout(KEEP_ALIVE.1)
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(if reach == Reach::Registry { MAX_IDLE.0 } else { MAX_IDLE.1 })
+            .http1_max_buf_size(MAX_HEADERS as usize)
+            .http2_max_header_list_size(MAX_HEADERS)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .build(Negotiating { connector, protocol }))
+    }
+
+    fn tls_config(&self, endpoint: &Endpoint) -> Result<rustls::ClientConfig, RegistryError> {
+        let unusable =
+            |text: String| RegistryError::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry();
+        let mut trusted = self.system_authorities.get_or_init(|| Arc::new(tls::system_authorities())).clone();
+        if let Some(pem) = &endpoint.ca_pem {
+            let roots = Arc::make_mut(&mut trusted);
+            let before = roots.len();
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(|error| unusable(format!("CA bundle: {error}")))?;
+                roots.add(certificate).map_err(|error| unusable(format!("CA bundle: {error}")))?;
+            }
+            if roots.len() == before {
+                return Err(unusable("the CA bundle holds no certificate in PEM".to_owned()));
+            }
+        }
+        tls::client_config(trusted).map_err(|error| unusable(error.to_string()))
+    }
+}
+
+/// A server that was offered HTTP/2 and chose HTTP/1.1.
+#[derive(Debug, thiserror::Error)]
+#[error("it speaks HTTP/1.1 only")]
+struct Http1Only;
+
+/// Whether a connection failed only because the server supports HTTP/1.1 only.
+pub(crate) fn is_http1_only(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<Http1Only>())
+}
+
+/// Connects; for a client that will use HTTP/2, only if that was negotiated.
+#[derive(Clone)]
+pub(crate) struct Negotiating<C> {
+    connector: C,
+    protocol: Protocol,
+}
+
+impl<C> tower_service::Service<Uri> for Negotiating<C>
+where
+    C: tower_service::Service<Uri, Error = Box<dyn Error + Send + Sync>>,
+    C::Response: Connection,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = C::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.connector.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, protocol) = (self.connector.call(uri), self.protocol);
+        Box::pin(async move {
+            let connection = connecting.await?;
+            match protocol {
+                Protocol::Http2 if !connection.connected().is_negotiated_h2() => Err(Http1Only.into()),
+                _ => Ok(connection),
+            }
+        })
+    }
+}

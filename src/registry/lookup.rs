@@ -1,0 +1,100 @@
+//! One lookup in a session, with whatever authentication the registry requires.
+
+use http::{StatusCode, Version};
+use url::Url;
+
+use super::auth::attempt::AuthAttempt;
+use super::auth::authenticate::{authenticate, is_settled};
+use super::auth::scheme::AuthScheme;
+use super::error::RegistryError;
+use super::http::request::{HttpRequest, HttpResponse};
+use super::session::{Lookup, Session};
+use crate::model::registry_failure::RegistryFailureKind;
+
+/// Looks up, authenticated where required. Only a 200 is a success.
+pub(crate) async fn look_up(session: &Session<'_>, lookup: Lookup<'_>) -> Result<HttpResponse, RegistryError> {
+    if let Some(error) = session.halted() {
+        return Err(error);
+    }
+    let mut progress = session.progress.subscribe();
+    // No lookup waits for a registry that never responded, once another lookup has found out that it will not.
+    let dead = progress.wait_for(|progress| progress.halted.is_some() && progress.responded.is_none());
+    let outcome = tokio::select! {
+        biased;
+        outcome = look_up_authorized(session, lookup) => outcome,
+        Ok(dead) = dead => return Err(dead.halted.clone().unwrap_or_else(RegistryError::unauthorized)),
+    };
+    if let Err(error) = &outcome {
+        if error.whole_registry && error.kind != RegistryFailureKind::Timeout {
+            session.halt(error);
+        }
+        if error.is_of_credentials() {
+            session.state.known().doubted = true;
+        }
+    }
+    outcome
+}
+
+/// Uses the scheme that is known of the registry. If that fails, sends the request without authentication to learn the current
+/// scheme.
+async fn look_up_authorized(session: &Session<'_>, lookup: Lookup<'_>) -> Result<HttpResponse, RegistryError> {
+    let url = session.endpoint.base.join(&format!("v2/{}/{}", lookup.repository, lookup.path));
+    let url = url.map_err(|_| RegistryError::invalid("a repository that no address can be made of"))?;
+    let mut failed = None;
+    let remembered = session.state.known().auth.scheme.clone();
+    if let Some((scheme, class)) = remembered {
+        let attempt = AuthAttempt { scheme: scheme.without_scope(), class, remembered: true };
+        match authenticate(session, lookup, &url, &attempt, None).await {
+            Err(error) if is_settled(session, lookup.repository) => return Err(error),
+            Err(error) if error.of_token_service && error.is_of_credentials() && !error.whole_registry => {
+                // Very likely the token service is right; if it has moved, the next session finds out.
+                return Err(error);
+            }
+            // The scheme was named for another repository, or at another time.
+            Err(error) if error.is_of_credentials() || error.of_token_service => {
+                session.state.known().auth.forget_scheme(&scheme);
+                failed = Some((scheme, error));
+            }
+            outcome => return outcome,
+        }
+    }
+    let response = session.send(&url, lookup, None).await?;
+    // `send` rejects a 401 of a host that the registry redirected to.
+    if response.status != StatusCode::UNAUTHORIZED {
+        session.open();
+        return response.into_success();
+    }
+    let Some(scheme) = AuthScheme::of_response(&response.headers) else { return Err(response.error()) };
+    session.state.known().auth.scheme = Some((scheme.clone(), response.class));
+    // The same scheme failed just now, with credentials to send.
+    if let Some((old, error)) = failed
+        && scheme.is_same_for(&old, lookup.repository)
+        && !session.access.credentials(session.endpoint, lookup.repository).is_empty()
+    {
+        return Err(error);
+    }
+    let attempt = AuthAttempt { scheme, class: response.class, remembered: false };
+    authenticate(session, lookup, &url, &attempt, Some(response.error())).await
+}
+
+/// Opens the connection to the registry while a token is fetched from another host, so that lookups need not wait for it. Does
+/// nothing unless such a token is known to be required.
+pub(crate) async fn preconnect(session: &Session<'_>) {
+    let scheme = session.state.known().auth.scheme.clone();
+    let needs_other_host = match scheme {
+        Some((AuthScheme::Bearer(challenge), _)) => {
+            Url::parse(&challenge.realm).is_ok_and(|realm| realm.origin() != session.endpoint.base.origin())
+        }
+        _ => false,
+    };
+    let needs_token = |repository: &String| session.state.known().auth.authorization(repository).is_none();
+    let is_http2 = session.version() == Some(Version::HTTP_2);
+    if !needs_other_host || !is_http2 || !session.repositories.iter().any(needs_token) {
+        return;
+    }
+    if let Ok(url) = session.endpoint.base.join("v2/") {
+        // The response does not matter: if the registry does not serve, the lookups find out.
+        let request = HttpRequest { redirects: false, ..HttpRequest::get(url, &session.state.budget) };
+        let _ = session.transport.send(session.endpoint, request).await;
+    }
+}
