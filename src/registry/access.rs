@@ -5,7 +5,7 @@ use url::{Host, Url};
 use super::auth::credentials::Credential;
 use super::auth::docker_config::{DockerConfig, matching};
 use super::auth::keyring::DOCKER_HUB_NAMES;
-use super::error::RegistryError;
+use super::error::{RegistryError, Result};
 use crate::model::reference::Reference;
 use crate::model::registry_failure::RegistryFailureKind;
 
@@ -44,29 +44,19 @@ pub struct RegistrySettings {
     pub trust_of_others: bool,
 }
 
-/// A registry that is looked up: the settings of one host and port.
+/// A registry that is looked up: one host and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     /// `https://host:port/` or, by opt-in, `http://host:port/`.
     pub base: Url,
-    /// Host with optional port, as in messages and pull secrets.
-    pub host: String,
-    /// See [`RegistrySettings::token_service`].
-    pub token_service: Option<String>,
-    /// See [`RegistrySettings::ca_pem`].
-    pub ca_pem: Option<Vec<u8>>,
-    /// See [`RegistrySettings::plain_http`].
-    pub plain_http: bool,
-    /// See [`RegistrySettings::trust_of_others`].
-    pub trust_of_others: bool,
-    /// See [`RegistrySettings::credentials`].
-    own_credentials: Option<DockerConfig>,
+    /// The settings for `host`, which is the endpoint's own; never with a mirror.
+    pub settings: RegistrySettings,
 }
 
 impl Endpoint {
     /// Whether this is Docker Hub itself.
     pub(crate) fn is_docker_hub(&self) -> bool {
-        self.host == DOCKER_HUB_ENDPOINT
+        self.settings.host == DOCKER_HUB_ENDPOINT
     }
 }
 
@@ -87,7 +77,7 @@ impl Access {
     }
 
     /// Returns the endpoint that serves a reference, and the repository there.
-    pub(crate) fn endpoint(&self, reference: &Reference) -> Result<(Endpoint, String), RegistryError> {
+    pub(crate) fn endpoint(&self, reference: &Reference) -> Result<(Endpoint, String)> {
         let entry = self.entry(reference.registry());
         let (host, prefix) = match entry.and_then(|entry| entry.mirror.as_deref()) {
             Some(mirror) => {
@@ -107,16 +97,9 @@ impl Access {
             ("", name) => name.to_owned(),
             (prefix, name) => format!("{prefix}/{name}"),
         };
-        let plain_http = entry.is_some_and(|entry| entry.plain_http);
-        let endpoint = Endpoint {
-            base: base(host, plain_http)?,
-            host: host.to_owned(),
-            token_service: entry.and_then(|entry| entry.token_service.clone()),
-            ca_pem: entry.and_then(|entry| entry.ca_pem.clone()),
-            plain_http,
-            trust_of_others: entry.is_some_and(|entry| entry.trust_of_others),
-            own_credentials: entry.and_then(|entry| entry.credentials.clone()),
-        };
+        let settings = entry.cloned().unwrap_or_default();
+        let settings = RegistrySettings { host: host.to_owned(), mirror: None, ..settings };
+        let endpoint = Endpoint { base: base(host, settings.plain_http)?, settings };
         Ok((endpoint, repository))
     }
 
@@ -134,7 +117,7 @@ impl Access {
     /// Returns all credentials that a session with this endpoint may know, whatever the repository.
     pub(crate) fn all_credentials<'a>(&'a self, endpoint: &'a Endpoint) -> impl Iterator<Item = &'a Credential> {
         // A response for one repository can contain what was sent for another.
-        self.configs(endpoint).chain(&endpoint.own_credentials).flat_map(DockerConfig::credentials)
+        self.configs(endpoint).chain(&endpoint.settings.credentials).flat_map(DockerConfig::credentials)
     }
 
     /// Returns what may be sent to this endpoint, except for its own credentials.
@@ -143,15 +126,15 @@ impl Access {
     }
 
     fn personal_for(&self, endpoint: &Endpoint) -> &[DockerConfig] {
-        if endpoint.trust_of_others { &[] } else { &self.personal }
+        if endpoint.settings.trust_of_others { &[] } else { &self.personal }
     }
 
     /// Returns the credentials to try for a repository of this endpoint, in order. The one place where sources of credentials meet.
     pub(crate) fn credentials(&self, endpoint: &Endpoint, repository: &str) -> Vec<Credential> {
-        let own = matching(&endpoint.own_credentials, &endpoint.host, repository);
+        let own = matching(&endpoint.settings.credentials, &endpoint.settings.host, repository);
         let mut all: Vec<Credential> = own.into_iter().cloned().collect();
-        let personal = matching(self.personal_for(endpoint), &endpoint.host, repository).into_iter();
-        for credential in personal.chain(matching(&self.credentials, &endpoint.host, repository)) {
+        let personal = matching(self.personal_for(endpoint), &endpoint.settings.host, repository).into_iter();
+        for credential in personal.chain(matching(&self.credentials, &endpoint.settings.host, repository)) {
             if !all.contains(credential) {
                 all.push(credential.clone());
             }
@@ -164,8 +147,8 @@ impl Access {
     #[must_use]
     pub fn keeps_back_for(&self, reference: &Reference) -> Option<String> {
         let (endpoint, repository) = self.endpoint(reference).ok()?;
-        let fits = !matching(&self.personal, &endpoint.host, &repository).is_empty();
-        (endpoint.trust_of_others && fits).then_some(endpoint.host)
+        let fits = !matching(&self.personal, &endpoint.settings.host, &repository).is_empty();
+        (endpoint.settings.trust_of_others && fits).then_some(endpoint.settings.host)
     }
 
     fn entry(&self, host: &str) -> Option<&RegistrySettings> {
@@ -176,7 +159,7 @@ impl Access {
     }
 }
 
-fn base(host: &str, plain_http: bool) -> Result<Url, RegistryError> {
+fn base(host: &str, plain_http: bool) -> Result<Url> {
     let unusable = || {
         let text = format!("{host:?} is not a host with optional port");
         RegistryError::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry()

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::access::{Access, Endpoint};
-use super::error::RegistryError;
+use super::error::{RegistryError, Result};
 use super::http::budget::MAX_REGISTRIES;
 use super::http::proxy::Proxies;
 use super::http::transport::Transport;
@@ -168,7 +168,7 @@ impl RegistryClient {
         session: &Session<'_>,
         reference: &Reference,
         deadline: Duration,
-        lookups: impl Future<Output = Result<T, RegistryError>>,
+        lookups: impl Future<Output = Result<T>>,
     ) -> Result<T, RegistryFailure> {
         let seated = async {
             let _seat = self.seat(session.state).await;

@@ -1,7 +1,7 @@
 //! The error of this room: why a lookup failed, before the reference is known. It is made from statuses, bodies and headers.
 //! `session` decides which of its two messages is shown, redacts it, and turns it into a [`RegistryFailure`].
 //!
-//! [`RegistryFailure`]: crate::domain::RegistryFailure
+//! [`RegistryFailure`]: crate::model::registry_failure::RegistryFailure
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
@@ -16,35 +16,13 @@ pub(crate) const MAX_QUOTE: usize = 2048;
 
 /// Error codes of the OCI distribution specification 1.1, those that distribution adds, and those that Harbor, Quay and
 /// Artifactory send. A code that is not listed is untrusted text like any other.
-pub(crate) const CODES: [&str; 27] = [
-    "BLOB_UNKNOWN",
-    "BLOB_UPLOAD_INVALID",
-    "BLOB_UPLOAD_UNKNOWN",
-    "DENIED",
-    "DIGEST_INVALID",
-    "FORBIDDEN",
-    "INTERNAL_ERROR",
-    "INVALID_REQUEST",
-    "MANIFEST_BLOB_UNKNOWN",
-    "MANIFEST_INVALID",
-    "MANIFEST_UNKNOWN",
-    "MANIFEST_UNVERIFIED",
-    "NAME_INVALID",
-    "NAME_UNKNOWN",
-    "NOT_FOUND",
-    "PAGINATION_NUMBER_INVALID",
-    "PROJECTPOLICYVIOLATION",
-    "RANGE_INVALID",
-    "SIZE_INVALID",
-    "TAG_EXPIRED",
-    "TAG_INVALID",
-    "TOOMANYREQUESTS",
-    "TOO_MANY_TAGS_REQUESTED",
-    "UNAUTHORIZED",
-    "UNAVAILABLE",
-    "UNKNOWN",
-    "UNSUPPORTED",
-];
+pub(crate) const CODES: &str = "BLOB_UNKNOWN BLOB_UPLOAD_INVALID BLOB_UPLOAD_UNKNOWN DENIED DIGEST_INVALID FORBIDDEN INTERNAL_ERROR \
+    INVALID_REQUEST MANIFEST_BLOB_UNKNOWN MANIFEST_INVALID MANIFEST_UNKNOWN MANIFEST_UNVERIFIED NAME_INVALID \
+    NAME_UNKNOWN NOT_FOUND PAGINATION_NUMBER_INVALID PROJECTPOLICYVIOLATION RANGE_INVALID SIZE_INVALID TAG_EXPIRED \
+    TAG_INVALID TOOMANYREQUESTS TOO_MANY_TAGS_REQUESTED UNAUTHORIZED UNAVAILABLE UNKNOWN UNSUPPORTED";
+
+/// The result of everything that may fail on the way to a registry.
+pub(crate) type Result<T, E = RegistryError> = std::result::Result<T, E>;
 
 /// A failed lookup without its reference. Messages are not yet escaped, shortened or redacted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +57,11 @@ impl RegistryError {
     /// An error that quotes the registry in `message` but not in `unquoted`.
     pub(crate) fn quoting(kind: RegistryFailureKind, unquoted: impl Into<String>, message: &str) -> Self {
         Self { message: cut(message, MAX_QUOTE).to_owned(), ..Self::new(kind, unquoted) }
+    }
+
+    /// The registry sends the controller where it must not go. As [`RegistryError::quoting`].
+    pub(crate) fn rejected_target(unquoted: impl Into<String>, message: &str) -> Self {
+        Self::quoting(RegistryFailureKind::RefusedTarget, unquoted, message)
     }
 
     /// A response that contradicts itself or the protocol.
@@ -159,7 +142,7 @@ fn error_text(headers: &HeaderMap, body: &[u8]) -> (Option<&'static str>, String
     if let Ok(JsonObject(ErrorBody { errors })) = serde_json::from_slice(body)
         && let Some(JsonObject(first)) = errors.first()
     {
-        let code = CODES.into_iter().find(|code| *code == first.code);
+        let code = CODES.split(' ').find(|code| *code == first.code);
         return (code, format!(" {} {}", first.code, first.message).trim_end().to_owned());
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -3,16 +3,15 @@
 use http::{StatusCode, Version};
 use url::Url;
 
-use super::auth::attempt::AuthAttempt;
-use super::auth::authenticate::{authenticate, is_settled};
+use super::auth::authenticate::{AuthAttempt, is_settled};
 use super::auth::scheme::AuthScheme;
-use super::error::RegistryError;
+use super::error::{RegistryError, Result};
 use super::http::request::{HttpRequest, HttpResponse};
 use super::session::{Lookup, Session};
 use crate::model::registry_failure::RegistryFailureKind;
 
 /// Looks up, authenticated where required. Only a 200 is a success.
-pub(crate) async fn look_up(session: &Session<'_>, lookup: Lookup<'_>) -> Result<HttpResponse, RegistryError> {
+pub(crate) async fn look_up(session: &Session<'_>, lookup: Lookup<'_>) -> Result<HttpResponse> {
     if let Some(error) = session.halted() {
         return Err(error);
     }
@@ -37,14 +36,15 @@ pub(crate) async fn look_up(session: &Session<'_>, lookup: Lookup<'_>) -> Result
 
 /// Uses the scheme that is known of the registry. If that fails, sends the request without authentication to learn the current
 /// scheme.
-async fn look_up_authorized(session: &Session<'_>, lookup: Lookup<'_>) -> Result<HttpResponse, RegistryError> {
+async fn look_up_authorized(session: &Session<'_>, lookup: Lookup<'_>) -> Result<HttpResponse> {
     let url = session.endpoint.base.join(&format!("v2/{}/{}", lookup.repository, lookup.path));
     let url = url.map_err(|_| RegistryError::invalid("a repository that no address can be made of"))?;
     let mut failed = None;
     let remembered = session.state.known().auth.scheme.clone();
     if let Some((scheme, class)) = remembered {
-        let attempt = AuthAttempt { scheme: scheme.without_scope(), class, remembered: true };
-        match authenticate(session, lookup, &url, &attempt, None).await {
+        let attempt =
+            AuthAttempt { session, lookup, url: &url, scheme: scheme.without_scope(), class, remembered: true };
+        match attempt.run(None).await {
             Err(error) if is_settled(session, lookup.repository) => return Err(error),
             Err(error) if error.of_token_service && error.is_of_credentials() && !error.whole_registry => {
                 // Very likely the token service is right; if it has moved, the next session finds out.
@@ -73,8 +73,8 @@ async fn look_up_authorized(session: &Session<'_>, lookup: Lookup<'_>) -> Result
     {
         return Err(error);
     }
-    let attempt = AuthAttempt { scheme, class: response.class, remembered: false };
-    authenticate(session, lookup, &url, &attempt, Some(response.error())).await
+    let attempt = AuthAttempt { session, lookup, url: &url, scheme, class: response.class, remembered: false };
+    attempt.run(Some(response.error())).await
 }
 
 /// Opens the connection to the registry while a token is fetched from another host, so that lookups need not wait for it. Does

@@ -4,7 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Version};
 
-use super::error::RegistryError;
+use super::error::{RegistryError, Result};
 use super::http::request::HttpResponse;
 use super::lookup::look_up;
 use super::manifest::{self, ImageConfiguration, Manifest};
@@ -38,11 +38,7 @@ struct Fetched {
 }
 
 /// Resolves an image. Where the registry still names the known digest, nothing is fetched again.
-pub(crate) async fn resolve_image(
-    session: &Session<'_>,
-    target: &Target<'_>,
-    hints: &Hints,
-) -> Result<ResolvedImage, RegistryError> {
+pub(crate) async fn resolve_image(session: &Session<'_>, target: &Target<'_>, hints: &Hints) -> Result<ResolvedImage> {
     let mut image = match hints.known.get(target.reference) {
         Some(known) if is_unchanged(session, target, known).await? => known.clone(),
         _ => fetch_image(session, target).await?,
@@ -61,7 +57,7 @@ pub(crate) async fn resolve_image(
 }
 
 /// Resolves an operator image and its version label. Of an index, linux/amd64 or else the first Linux image is used.
-pub(crate) async fn operator_image(session: &Session<'_>, target: &Target<'_>) -> Result<OperatorImage, RegistryError> {
+pub(crate) async fn operator_image(session: &Session<'_>, target: &Target<'_>) -> Result<OperatorImage> {
     let fetched = fetch_manifest(session, &target.repository, target.reference).await?;
     let config = match &fetched.manifest {
         Manifest::Image { config, .. } => *config,
@@ -74,11 +70,7 @@ pub(crate) async fn operator_image(session: &Session<'_>, target: &Target<'_>) -
 }
 
 /// Whether the registry still names the known digest (HEAD). If in doubt, it does not, and the bytes decide.
-async fn is_unchanged(
-    session: &Session<'_>,
-    target: &Target<'_>,
-    known: &ResolvedImage,
-) -> Result<bool, RegistryError> {
+async fn is_unchanged(session: &Session<'_>, target: &Target<'_>, known: &ResolvedImage) -> Result<bool> {
     let path = manifest_path(target.reference);
     match look_up(session, manifest_lookup(&target.repository, &path, true)).await {
         Ok(response) => {
@@ -93,7 +85,7 @@ async fn is_unchanged(
 }
 
 /// Notes whether the registry has the manifest that an index lists.
-async fn note_presence(session: &Session<'_>, repository: &str, child: &mut Child) -> Result<(), RegistryError> {
+async fn note_presence(session: &Session<'_>, repository: &str, child: &mut Child) -> Result<()> {
     let path = format!("manifests/{}", child.digest);
     let mut response = look_up(session, manifest_lookup(repository, &path, true)).await;
     // The bytes decide where HEAD is not supported, or its response is that of something else.
@@ -115,7 +107,7 @@ async fn note_presence(session: &Session<'_>, repository: &str, child: &mut Chil
     Ok(())
 }
 
-async fn fetch_image(session: &Session<'_>, target: &Target<'_>) -> Result<ResolvedImage, RegistryError> {
+async fn fetch_image(session: &Session<'_>, target: &Target<'_>) -> Result<ResolvedImage> {
     let Fetched { manifest, digest, size } = fetch_manifest(session, &target.repository, target.reference).await?;
     let (media_type, content) = match manifest {
         Manifest::Index { media_type, children } => (media_type, Content::Index { children }),
@@ -128,22 +120,14 @@ async fn fetch_image(session: &Session<'_>, target: &Target<'_>) -> Result<Resol
 }
 
 /// Fetches and parses a manifest. A digest in the reference must be that of the bytes.
-async fn fetch_manifest(
-    session: &Session<'_>,
-    repository: &str,
-    reference: &Reference,
-) -> Result<Fetched, RegistryError> {
+async fn fetch_manifest(session: &Session<'_>, repository: &str, reference: &Reference) -> Result<Fetched> {
     let response = look_up(session, manifest_lookup(repository, &manifest_path(reference), false)).await?;
     check_digest(&response, reference.digest())?;
     let manifest = manifest::parse(&response.body, content_type(&response.headers))?;
     Ok(Fetched { manifest, digest: response.digest, size: response.body.len() as u64 })
 }
 
-async fn fetch_configuration(
-    session: &Session<'_>,
-    repository: &str,
-    digest: &Digest,
-) -> Result<ImageConfiguration, RegistryError> {
+async fn fetch_configuration(session: &Session<'_>, repository: &str, digest: &Digest) -> Result<ImageConfiguration> {
     let path = format!("blobs/{digest}");
     let lookup = Lookup { repository, path: &path, accept: "*/*", limit: MAX_CONFIGURATION, head: false };
     let response = look_up(session, lookup).await?;
@@ -151,11 +135,7 @@ async fn fetch_configuration(
     manifest::parse_configuration(&response.body)
 }
 
-async fn linux_configuration(
-    session: &Session<'_>,
-    target: &Target<'_>,
-    children: &[Child],
-) -> Result<Digest, RegistryError> {
+async fn linux_configuration(session: &Session<'_>, target: &Target<'_>, children: &[Child]) -> Result<Digest> {
     let linux = |child: &&Child| child.platform.os == "linux";
     let preferred = children.iter().filter(linux).find(|child| child.platform.architecture == "amd64");
     let Some(child) = preferred.or_else(|| children.iter().find(linux)) else {
@@ -180,7 +160,7 @@ fn manifest_path(reference: &Reference) -> String {
 }
 
 /// Checks that the digest is that of the bytes. A response whose header or reference names another one cannot be trusted.
-fn check_digest(response: &HttpResponse, expected: Option<&Digest>) -> Result<(), RegistryError> {
+fn check_digest(response: &HttpResponse, expected: Option<&Digest>) -> Result<()> {
     if let Some(expected) = expected
         && *expected != response.digest
     {

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::access::{Access, Endpoint};
-use super::auth::attempt::TriedCredentials;
 use super::auth::cache::Authorization;
 use super::auth::credentials::{Credential, Secret};
-use super::error::RegistryError;
+use super::auth::tried_credentials::TriedCredentials;
+use super::error::{RegistryError, Result};
 use super::http::rate_limit::{RateLimit, Turn};
 use super::http::redaction::redacted;
 use super::http::request::{HttpRequest, HttpResponse};
@@ -123,7 +123,7 @@ impl<'a> Session<'a> {
         let own: Vec<Secret> = self.access.all_credentials(self.endpoint).flat_map(Credential::secrets).collect();
         let proxies = self.transport.proxy_secrets();
         let text = redacted(text, own.iter().chain(&proxies).chain(self.state.known().auth.received()));
-        RegistryFailure::new(error.kind, Some(reference.clone()), &self.endpoint.host, &text)
+        RegistryFailure::new(error.kind, Some(reference.clone()), &self.endpoint.settings.host, &text)
     }
 
     /// Returns an image's version label as it may be shown: of a registry that received credentials, only that of a release.
@@ -141,7 +141,7 @@ impl<'a> Session<'a> {
         url: &Url,
         lookup: Lookup<'_>,
         authorization: Option<&Authorization>,
-    ) -> Result<HttpResponse, RegistryError> {
+    ) -> Result<HttpResponse> {
         // Docker Hub does not count HEAD requests.
         let counted = !(lookup.head && self.endpoint.is_docker_hub()) && self.take_turn().await?;
         let Lookup { accept, limit, head, .. } = lookup;
@@ -184,7 +184,7 @@ impl<'a> Session<'a> {
     }
 
     /// Waits until another request leaves half of an announced limit. Returns whether there is a limit.
-    async fn take_turn(&self) -> Result<bool, RegistryError> {
+    async fn take_turn(&self) -> Result<bool> {
         loop {
             let given_back = self.state.given_back.notified();
             {
@@ -214,7 +214,7 @@ impl Drop for CountedRequest<'_> {
 }
 
 /// Rejects a 401 of a host that the registry redirected to. Its challenge could name anybody.
-fn reject_challenge_of_other_host(response: HttpResponse) -> Result<HttpResponse, RegistryError> {
+fn reject_challenge_of_other_host(response: HttpResponse) -> Result<HttpResponse> {
     match &response.other_host {
         Some(host) if response.status == StatusCode::UNAUTHORIZED => {
             let text = format!("redirected to {host}, which wants credentials of its own (401)");

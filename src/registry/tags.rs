@@ -7,7 +7,7 @@ use http::header;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::error::RegistryError;
+use super::error::{RegistryError, Result};
 use super::json_object::JsonObject;
 use super::lookup::look_up;
 use super::session::{Lookup, Session};
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Releases {
 
 /// Returns the releases among the tags of this repository. By [`Release`]'s rules, a rebuild (`v1.38.2-1`) is a release, but alpha,
 /// beta and release candidates, and tags for one architecture, are not.
-pub(super) async fn releases(session: &Session<'_>, repository: &str) -> Result<BTreeSet<Release>, RegistryError> {
+pub(super) async fn releases(session: &Session<'_>, repository: &str) -> Result<BTreeSet<Release>> {
     let mut found = BTreeSet::new();
     let mut path = format!("tags/list?n={TAGS_PER_PAGE}");
     for _ in 0..MAX_PAGES {
@@ -78,7 +78,7 @@ pub(super) async fn releases(session: &Session<'_>, repository: &str) -> Result<
 }
 
 /// Returns the releases of one page.
-pub(super) fn parse_page(body: &[u8]) -> Result<BTreeSet<Release>, RegistryError> {
+pub(super) fn parse_page(body: &[u8]) -> Result<BTreeSet<Release>> {
     let JsonObject(page): JsonObject<Page> =
         serde_json::from_slice(body).map_err(|_| RegistryError::invalid("a list of tags that cannot be read"))?;
     Ok(page.tags.map(|Releases(releases)| releases).unwrap_or_default())
@@ -89,7 +89,7 @@ pub(super) fn parse_page(body: &[u8]) -> Result<BTreeSet<Release>, RegistryError
 ///
 /// # Errors
 /// There is a next page, but its link cannot be trusted: the list is incomplete.
-pub(super) fn next_page(link: &str, repository: &str) -> Result<Option<String>, RegistryError> {
+pub(super) fn next_page(link: &str, repository: &str) -> Result<Option<String>> {
     let Some((target, parameters)) = link.trim().strip_prefix('<').and_then(|link| link.split_once('>')) else {
         return Err(RegistryError::invalid("a Link that cannot be read beside a list of tags"));
     };

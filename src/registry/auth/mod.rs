@@ -2,14 +2,13 @@
 //!
 //! A registry answers 401 with an authentication scheme ([`scheme`]). [`authenticate`] tries what worked before ([`cache`]), then
 //! each credential that matches the repository, and fetches a token ([`token`]) from the token service ([`realm`] has the rules on
-//! who may receive credentials). [`attempt`] remembers which credentials were rejected.
+//! who may receive credentials). [`tried_credentials`] remembers which ones a session rejected.
 //!
 //! Where credentials come from: [`docker_config`] reads pull secrets, [`keyring`] matches them with repositories, and both yield
 //! a [`credentials::Credential`]. Authentication by a cloud's identity (such as an ECR token) belongs here as well, one file per
 //! cloud named after it: a function that returns a `Credential` for the registry hosts of that cloud. `Access::credentials` in
 //! `../access.rs` decides the order in which credentials of all sources are tried.
 
-pub(crate) mod attempt;
 pub(crate) mod authenticate;
 pub(crate) mod cache;
 pub(crate) mod credentials;
@@ -20,3 +19,4 @@ pub(crate) mod properties;
 pub(crate) mod realm;
 pub(crate) mod scheme;
 pub(crate) mod token;
+pub(crate) mod tried_credentials;

@@ -8,16 +8,12 @@ use url::Url;
 use super::scheme::BearerChallenge;
 use crate::model::registry_failure::RegistryFailureKind;
 use crate::registry::access::Endpoint;
-use crate::registry::error::RegistryError;
+use crate::registry::error::{RegistryError, Result};
 use crate::registry::http::address::normalized_host;
 
 /// Returns the address of the token service, if the rules allow to contact it (and to send it credentials, with
 /// `with_credentials`).
-pub(crate) fn checked_realm(
-    endpoint: &Endpoint,
-    challenge: &BearerChallenge,
-    with_credentials: bool,
-) -> Result<Url, RegistryError> {
+pub(crate) fn checked_realm(endpoint: &Endpoint, challenge: &BearerChallenge, with_credentials: bool) -> Result<Url> {
     let error =
         |kind, unquoted: &str, text: &str| Err(RegistryError::quoting(kind, unquoted, text).of_whole_registry());
     let invalid = || {
@@ -28,12 +24,12 @@ pub(crate) fn checked_realm(
     let (Some(host), true) = (url.host_str(), url.username().is_empty() && url.password().is_none()) else {
         return invalid();
     };
-    let secure = url.scheme() == "https" || (url.scheme() == "http" && endpoint.plain_http);
+    let secure = url.scheme() == "https" || (url.scheme() == "http" && endpoint.settings.plain_http);
     if !secure {
         let text = format!("token service {}://{host}", url.scheme());
         return error(RegistryFailureKind::RefusedTarget, "a token service without TLS", &text);
     }
-    let listed = endpoint.token_service.as_deref().is_some_and(|listed| is_listed(listed, &url));
+    let listed = endpoint.settings.token_service.as_deref().is_some_and(|listed| is_listed(listed, &url));
     let own = endpoint.base.host_str().is_some_and(|registry| have_same_owner(registry, host));
     if with_credentials && !own && !listed {
         let text = format!("token service {host}");

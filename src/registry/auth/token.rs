@@ -13,7 +13,7 @@ use super::realm::checked_realm;
 use super::scheme::BearerChallenge;
 use crate::model::registry_failure::RegistryFailureKind;
 use crate::registry::access::Endpoint;
-use crate::registry::error::RegistryError;
+use crate::registry::error::{RegistryError, Result};
 use crate::registry::http::address::{AddressClass, Reach};
 use crate::registry::http::budget::RegistryBudget;
 use crate::registry::http::request::HttpRequest;
@@ -58,7 +58,7 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    pub(crate) fn authorization(&self) -> Result<Authorization, RegistryError> {
+    pub(crate) fn authorization(&self) -> Result<Authorization> {
         let until = Some(Instant::now() + self.lifetime);
         let header = authorization_header("Bearer", &self.secret)?;
         Ok(Authorization { header, until, confidential: self.confidential })
@@ -77,16 +77,12 @@ pub(crate) struct TokenService<'a> {
 
 impl TokenService<'_> {
     /// Fetches a token for these scopes.
-    pub(crate) async fn fetch(
-        &self,
-        scopes: &[String],
-        credential: Option<&Credential>,
-    ) -> Result<Token, RegistryError> {
+    pub(crate) async fn fetch(&self, scopes: &[String], credential: Option<&Credential>) -> Result<Token> {
         let fetched = self.request(scopes, credential).await;
         fetched.map_err(|error| RegistryError { of_token_service: true, ..error })
     }
 
-    async fn request(&self, scopes: &[String], credential: Option<&Credential>) -> Result<Token, RegistryError> {
+    async fn request(&self, scopes: &[String], credential: Option<&Credential>) -> Result<Token> {
         let Self { transport, endpoint, budget, registry_class, challenge } = *self;
         let url = checked_realm(endpoint, challenge, credential.is_some())?;
         let on_registry_host = url.host_str() == endpoint.base.host_str();
@@ -132,7 +128,7 @@ fn refresh_form(challenge: &BearerChallenge, scopes: &[String], token: &Secret) 
 }
 
 /// Parses a token service's response.
-pub(crate) fn parse(body: &[u8]) -> Result<Token, RegistryError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Token> {
     let JsonObject(response): JsonObject<TokenResponse> = serde_json::from_slice(body).map_err(|_| {
         RegistryError::invalid("the token service answered something that is no token").of_whole_registry()
     })?;
@@ -155,7 +151,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<Token, RegistryError> {
 ///
 /// # Errors
 /// The secret has characters that a header cannot carry. The error does not quote them.
-pub(crate) fn authorization_header(scheme: &str, secret: &Secret) -> Result<HeaderValue, RegistryError> {
+pub(crate) fn authorization_header(scheme: &str, secret: &Secret) -> Result<HeaderValue> {
     let text = Zeroizing::new(format!("{scheme} {}", secret.expose()));
     let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     let value = plain.then(|| HeaderValue::from_str(&text).ok()).flatten();

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// Maximum number of registries in use at a time. Printed image lists name at most as many
-/// ([`crate::domain::operator_images::MOST_REGISTRIES`]), so that those of one list never wait for each other.
+/// ([`crate::model::operator_images::MOST_REGISTRIES`]), so that those of one list never wait for each other.
 pub(crate) const MAX_REGISTRIES: usize = 8;
 /// Size up to which a body counts as small, in bytes. Real manifests and configurations have a few KiB. The longer bodies of one
 /// registry take turns.

@@ -30,7 +30,7 @@ use super::tunnel::Connector;
 use crate::model::digest::Digest;
 use crate::model::registry_failure::RegistryFailureKind;
 use crate::registry::access::Endpoint;
-use crate::registry::error::RegistryError;
+use crate::registry::error::{RegistryError, Result};
 
 /// Maximum number of clients that are kept.
 const MAX_CLIENTS: usize = 32;
@@ -104,14 +104,9 @@ impl HttpClients {
     }
 
     /// Returns the client for requests to this endpoint, or to a host that it leads to.
-    pub(crate) fn get(
-        &self,
-        endpoint: &Endpoint,
-        reach: Reach,
-        protocol: Protocol,
-    ) -> Result<HttpClient, RegistryError> {
-        let authorities = endpoint.ca_pem.as_deref().map(Digest::of);
-        let key = ClientKey { authorities, plain_http: endpoint.plain_http, reach, protocol };
+    pub(crate) fn get(&self, endpoint: &Endpoint, reach: Reach, protocol: Protocol) -> Result<HttpClient> {
+        let authorities = endpoint.settings.ca_pem.as_deref().map(Digest::of);
+        let key = ClientKey { authorities, plain_http: endpoint.settings.plain_http, reach, protocol };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
@@ -125,7 +120,7 @@ impl HttpClients {
         Ok(client)
     }
 
-    fn create(&self, endpoint: &Endpoint, reach: Reach, protocol: Protocol) -> Result<HttpClient, RegistryError> {
+    fn create(&self, endpoint: &Endpoint, reach: Reach, protocol: Protocol) -> Result<HttpClient> {
         let tcp = |reach| {
             let mut connector = HttpConnector::new_with_resolver(GuardedResolver(reach));
             connector.enforce_http(false);
@@ -139,7 +134,7 @@ impl HttpClients {
         let connector = Connector::new(tcp(reach), to_proxies, proxies, deadline);
         let connector = connector.map_err(|error| RegistryError::new(RegistryFailureKind::Tls, error.to_string()))?;
         let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(self.tls_config(endpoint)?);
-        let builder = if endpoint.plain_http { builder.https_or_http() } else { builder.https_only() };
+        let builder = if endpoint.settings.plain_http { builder.https_or_http() } else { builder.https_only() };
         let connector = match protocol {
             Protocol::Http1 => builder.enable_http1().wrap_connector(connector),
             Protocol::Http2 => builder.enable_all_versions().wrap_connector(connector),
@@ -159,11 +154,11 @@ impl HttpClients {
             .build(Negotiating { connector, protocol }))
     }
 
-    fn tls_config(&self, endpoint: &Endpoint) -> Result<rustls::ClientConfig, RegistryError> {
+    fn tls_config(&self, endpoint: &Endpoint) -> Result<rustls::ClientConfig> {
         let unusable =
             |text: String| RegistryError::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry();
         let mut trusted = self.system_authorities.get_or_init(|| Arc::new(tls::system_authorities())).clone();
-        if let Some(pem) = &endpoint.ca_pem {
+        if let Some(pem) = &endpoint.settings.ca_pem {
             let roots = Arc::make_mut(&mut trusted);
             let before = roots.len();
             for certificate in CertificateDer::pem_slice_iter(pem) {

@@ -24,7 +24,7 @@ pub(crate) fn explain(error: &(dyn Error + 'static)) -> RegistryError {
         if let Some(AddressRejected(name)) = cause.downcast_ref::<AddressRejected>() {
             let further = "whose addresses are further inside than the registry's";
             let (unquoted, text) = (format!("sent to a host {further}"), format!("sent to {name}, {further}"));
-            return RegistryError::quoting(RegistryFailureKind::RefusedTarget, unquoted, &text);
+            return RegistryError::rejected_target(unquoted, &text);
         }
         if let Some(hyper) = cause.downcast_ref::<hyper::Error>()
             && hyper.is_parse()

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::model::registry_failure::LONGEST_RETRY_AFTER_SECONDS;
 use crate::model::registry_failure::RegistryFailureKind;
-use crate::registry::error::RegistryError;
+use crate::registry::error::{RegistryError, Result};
 
 /// Length of the window if the registry names none, in seconds.
 const DEFAULT_WINDOW_SECONDS: u64 = 60;
@@ -54,7 +54,7 @@ impl RateLimit {
     }
 
     /// Counts a request as under way, if at least half of the limit is left to the nodes in any case.
-    pub(crate) fn take(&mut self) -> Result<Turn, RegistryError> {
+    pub(crate) fn take(&mut self) -> Result<Turn> {
         let kept = self.limit.div_ceil(2);
         if self.remaining.saturating_sub(self.under_way) > kept {
             self.under_way += 1;

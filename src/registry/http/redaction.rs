@@ -11,7 +11,7 @@ use crate::registry::auth::credentials::Secret;
 /// Replaces a secret.
 pub(crate) const MARK: &str = "[redacted]";
 /// Maximum length of a text, before and after, in bytes. Messages show less of it
-/// ([`crate::domain::foreign_text::LONGEST_QUOTE`]).
+/// ([`crate::model::foreign_text::LONGEST_QUOTE`]).
 pub(crate) const MAX_TEXT: usize = 1024;
 /// Minimum length of a secret that is searched for, in bytes. Shorter ones occur in any text by chance: redacting them would reveal
 /// where, and hide the message.

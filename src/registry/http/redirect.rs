@@ -6,9 +6,8 @@ use url::Url;
 
 use super::address::{AddressClass, Reach};
 use super::request::HttpRequest;
-use crate::model::registry_failure::RegistryFailureKind;
 use crate::registry::access::Endpoint;
-use crate::registry::error::RegistryError;
+use crate::registry::error::{RegistryError, Result};
 
 pub(crate) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
@@ -22,11 +21,10 @@ pub(crate) fn follow(
     class: AddressClass,
     request: &mut HttpRequest<'_>,
     target: Url,
-) -> Result<(), RegistryError> {
-    let rejected =
-        |unquoted: &str, text: String| Err(RegistryError::quoting(RegistryFailureKind::RefusedTarget, unquoted, &text));
+) -> Result<()> {
+    let rejected = |unquoted: &str, text: String| Err(RegistryError::rejected_target(unquoted, &text));
     let host = target.host_str().unwrap_or_default();
-    let stays_plain = target.scheme() == "http" && request.url.scheme() == "http" && endpoint.plain_http;
+    let stays_plain = target.scheme() == "http" && request.url.scheme() == "http" && endpoint.settings.plain_http;
     if target.scheme() != "https" && !stays_plain {
         return rejected("redirected to an address without TLS", format!("redirected to {}://{host}", target.scheme()));
     }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::address::{AddressClass, Reach};
 use super::budget::RegistryBudget;
 use crate::model::digest::Digest;
-use crate::registry::error::RegistryError;
+use crate::registry::error::{RegistryError, Result};
 
 /// Maximum length of an error response's body that is read, in bytes.
 pub(crate) const MAX_ERROR_BODY: usize = 16 * 1024;
@@ -75,7 +75,7 @@ impl HttpResponse {
     }
 
     /// Accepts a 200 only: partial content, no content and accepted requests are not what was looked up.
-    pub(crate) fn into_success(self) -> Result<Self, RegistryError> {
+    pub(crate) fn into_success(self) -> Result<Self> {
         if self.status == StatusCode::OK { Ok(self) } else { Err(self.error()) }
     }
 }

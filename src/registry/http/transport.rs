@@ -26,7 +26,7 @@ use crate::model::digest::Digest;
 use crate::model::registry_failure::RegistryFailureKind;
 use crate::registry::access::Endpoint;
 use crate::registry::auth::credentials::Secret;
-use crate::registry::error::RegistryError;
+use crate::registry::error::{RegistryError, Result};
 use crate::request_metrics::RequestMetrics;
 
 /// Maximum number of redirects of one request.
@@ -73,11 +73,7 @@ impl Transport {
     }
 
     /// Sends a request, follows redirects where allowed, and reads the complete response.
-    pub(crate) async fn send(
-        &self,
-        endpoint: &Endpoint,
-        mut request: HttpRequest<'_>,
-    ) -> Result<HttpResponse, RegistryError> {
+    pub(crate) async fn send(&self, endpoint: &Endpoint, mut request: HttpRequest<'_>) -> Result<HttpResponse> {
         let first = request.url.clone();
         let (mut source, mut names) = (None, AddressClass::of_host(&endpoint.base));
         for _ in 0..=MAX_REDIRECTS {
@@ -101,7 +97,7 @@ impl Transport {
     /// Rejects addresses that a registry must not send the controller to, as far as the URL shows. The resolver checks the addresses
     /// of names; a proxy resolves names itself, so that the name has to be judged. `names` is the class that the names of the
     /// registry and of all hosts that redirected may lead to.
-    fn check_reach(&self, request: &HttpRequest<'_>, names: AddressClass) -> Result<(), RegistryError> {
+    fn check_reach(&self, request: &HttpRequest<'_>, names: AddressClass) -> Result<()> {
         let Reach::SentBy(_) = request.reach else { return Ok(()) };
         let is_proxied = || request.url.as_str().parse().is_ok_and(|uri| !matches!(self.proxies.to(&uri), Ok(None)));
         let (allowed, target) = match literal_address(&request.url) {
@@ -116,15 +112,11 @@ impl Transport {
             return Ok(());
         }
         let unquoted = "sent to an address that is further inside than the registry's";
-        Err(RegistryError::quoting(RegistryFailureKind::RefusedTarget, unquoted, &format!("sent to {target}")))
+        Err(RegistryError::rejected_target(unquoted, &format!("sent to {target}")))
     }
 
     /// Sends a request to its URL and returns the head of the response, over HTTP/2 if the server supports it.
-    async fn exchange(
-        &self,
-        endpoint: &Endpoint,
-        request: &HttpRequest<'_>,
-    ) -> Result<Response<Incoming>, RegistryError> {
+    async fn exchange(&self, endpoint: &Endpoint, request: &HttpRequest<'_>) -> Result<Response<Incoming>> {
         let message = self.message(request)?;
         // A proxy that sees its password in the clear can respond in the registry's place.
         if request.confidential || message.headers().contains_key(header::PROXY_AUTHORIZATION) {
@@ -145,7 +137,7 @@ impl Transport {
         Ok(check_proxy_response(response, request.url.host_str().unwrap_or_default())?)
     }
 
-    fn message(&self, request: &HttpRequest<'_>) -> Result<Request<Full<Bytes>>, RegistryError> {
+    fn message(&self, request: &HttpRequest<'_>) -> Result<Request<Full<Bytes>>> {
         let method = match (&request.form, request.head) {
             (Some(_), _) => Method::POST,
             (None, true) => Method::HEAD,
@@ -178,7 +170,7 @@ impl Transport {
         source: &Source,
         first: &Url,
         request: &HttpRequest<'_>,
-    ) -> Result<HttpResponse, RegistryError> {
+    ) -> Result<HttpResponse> {
         let (parts, mut incoming) = response.into_parts();
         let wanted = parts.status.is_success() && !request.head;
         let too_large =
@@ -223,7 +215,7 @@ impl Transport {
     }
 }
 
-async fn next_frame(incoming: &mut Incoming, until: Option<Instant>) -> Result<Option<Frame<Bytes>>, RegistryError> {
+async fn next_frame(incoming: &mut Incoming, until: Option<Instant>) -> Result<Option<Frame<Bytes>>> {
     let frame = match until {
         None => incoming.frame().await,
         Some(until) => tokio::time::timeout_at(until, incoming.frame()).await.map_err(|_| {

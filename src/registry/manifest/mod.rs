@@ -10,7 +10,7 @@ use oci_distribution::manifest::{
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
 
-use super::error::RegistryError;
+use super::error::{RegistryError, Result};
 use super::json_object::JsonObject;
 use crate::model::digest::Digest;
 use crate::model::platform::Platform;
@@ -68,7 +68,7 @@ fn unsupported(unquoted: impl Into<String>, message: &str) -> RegistryError {
 }
 
 /// Parses a manifest that came with this `Content-Type`.
-pub(crate) fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest, RegistryError> {
+pub(crate) fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest> {
     let header = content_type.map(essence).filter(|header| !header.is_empty());
     let JsonObject(document): JsonObject<Document> = serde_json::from_slice(bytes).map_err(|error| {
         let kind = header.as_deref().unwrap_or("no content type");
@@ -105,7 +105,7 @@ pub(crate) fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest
 }
 
 /// Parses an image configuration.
-pub(crate) fn parse_configuration(bytes: &[u8]) -> Result<ImageConfiguration, RegistryError> {
+pub(crate) fn parse_configuration(bytes: &[u8]) -> Result<ImageConfiguration> {
     let JsonObject(document): JsonObject<ConfigDocument> = serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         invalid(format!("an image configuration that cannot be read (line {line}, column {column})"))
@@ -130,7 +130,7 @@ fn essence(content_type: &str) -> String {
 
 /// Returns the media type that body and header agree on. A header that says nothing (`application/json`, text, bytes) is accepted if
 /// the body names its type; nodes are not stricter.
-fn media_type(is_index: bool, body: Option<&str>, header: Option<&str>) -> Result<String, RegistryError> {
+fn media_type(is_index: bool, body: Option<&str>, header: Option<&str>) -> Result<String> {
     let known: [&str; 2] = if is_index {
         [OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE]
     } else {
@@ -159,7 +159,7 @@ fn media_type(is_index: bool, body: Option<&str>, header: Option<&str>) -> Resul
 
 /// Returns the entries that a node can run. Left out are attestations (`unknown/unknown`), nested indexes, entries without platform,
 /// and platforms that Go does not know, for which no kubelet is built.
-fn children(entries: &[Entry]) -> Result<Vec<Child>, RegistryError> {
+fn children(entries: &[Entry]) -> Result<Vec<Child>> {
     let mut children = Vec::new();
     let (mut attestations, mut nested, mut unnamed, mut unknown) = (0_usize, 0_usize, 0_usize, 0_usize);
     for entry in entries {
@@ -192,7 +192,7 @@ fn children(entries: &[Entry]) -> Result<Vec<Child>, RegistryError> {
     Ok(children)
 }
 
-fn digest(text: &str) -> Result<Digest, RegistryError> {
+fn digest(text: &str) -> Result<Digest> {
     text.parse()
         .map_err(|error| invalid_quoting("a digest that is not of the form sha256:<64 digits>", &format!("{error}")))
 }
@@ -218,11 +218,11 @@ mod tests {
                "config": {"mediaType": IMAGE_DOCKER_CONFIG_MEDIA_TYPE, "digest": Digest::of(b"c"), "size": 1}})
     }
 
-    fn parse_json(value: &serde_json::Value, content_type: Option<&str>) -> Result<Manifest, RegistryError> {
+    fn parse_json(value: &serde_json::Value, content_type: Option<&str>) -> Result<Manifest> {
         parse(&serde_json::to_vec(value).unwrap(), content_type)
     }
 
-    fn kind(parsed: &Result<Manifest, RegistryError>) -> Option<RegistryFailureKind> {
+    fn kind(parsed: &Result<Manifest>) -> Option<RegistryFailureKind> {
         parsed.as_ref().err().map(|error| error.kind)
     }
 

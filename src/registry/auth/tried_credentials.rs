@@ -1,20 +1,9 @@
-//! An attempt to authenticate, and which credentials were tried during a session.
+//! Which credentials the registry accepted and rejected during a session. `None` is anonymous access.
 
 use super::credentials::Credential;
-use super::scheme::AuthScheme;
 use crate::registry::error::RegistryError;
-use crate::registry::http::address::AddressClass;
 
-/// The scheme of an attempt, and how it is known.
-pub(crate) struct AuthAttempt {
-    pub scheme: AuthScheme,
-    /// Class of the registry's address when it named the scheme.
-    pub class: AddressClass,
-    /// The registry named the scheme for another lookup.
-    pub remembered: bool,
-}
-
-/// Which credentials the registry accepted and rejected during a session. `None` is anonymous access.
+/// See the module.
 #[derive(Default)]
 pub(crate) struct TriedCredentials {
     accepted: Vec<Option<Credential>>,
