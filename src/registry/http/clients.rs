@@ -3,30 +3,29 @@
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
-use std::pin::Pin;
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Uri;
 use http_body_util::Full;
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tower::util::AndThen;
 use url::Url;
 
 use super::address::Reach;
 use super::budget::IDLE;
-use super::error_chain::causes;
+use super::connect_error::causes;
 use super::proxy::Proxies;
 use super::resolver::GuardedResolver;
 use super::tls;
-use super::tunnel::Connector;
+use super::tunnel::{Connector, Proxied};
 use crate::model::digest::Digest;
 use crate::model::registry_failure::RegistryFailureKind;
 use crate::registry::access::Endpoint;
@@ -48,8 +47,14 @@ const MAX_IDLE: (usize, usize) = (8, 2);
 /// Interval of pings on a connection in use, and the time after which an unanswered one ends the connection.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
 
-pub(crate) type HttpClient =
-    Client<Negotiating<HttpsConnector<Connector<HttpConnector<GuardedResolver>>>>, Full<Bytes>>;
+type BoxError = Box<dyn Error + Send + Sync>;
+type Connected = MaybeHttpsStream<Proxied>;
+/// Connects, then checks the negotiated protocol.
+type Negotiating = AndThen<
+    HttpsConnector<Connector<HttpConnector<GuardedResolver>>>,
+    fn(Connected) -> Ready<Result<Connected, BoxError>>,
+>;
+type HttpClient = Client<Negotiating, Full<Bytes>>;
 
 /// See the module.
 pub(crate) struct HttpClients {
@@ -135,9 +140,9 @@ impl HttpClients {
         let connector = connector.map_err(|error| RegistryError::new(RegistryFailureKind::Tls, error.to_string()))?;
         let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(self.tls_config(endpoint)?);
         let builder = if endpoint.settings.plain_http { builder.https_or_http() } else { builder.https_only() };
-        let connector = match protocol {
-            Protocol::Http1 => builder.enable_http1().wrap_connector(connector),
-            Protocol::Http2 => builder.enable_all_versions().wrap_connector(connector),
+        let connector: Negotiating = match protocol {
+            Protocol::Http1 => AndThen::new(builder.enable_http1().wrap_connector(connector), |made| ready(Ok(made))),
+            Protocol::Http2 => AndThen::new(builder.enable_all_versions().wrap_connector(connector), require_http2),
         };
         Ok(Client::builder(TokioExecutor::new())
             .http2_only(protocol == Protocol::Http2)
@@ -151,7 +156,7 @@ impl HttpClients {
             .http2_max_header_list_size(MAX_HEADERS)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .build(Negotiating { connector, protocol }))
+            .build(connector))
     }
 
     fn tls_config(&self, endpoint: &Endpoint) -> Result<rustls::ClientConfig> {
@@ -183,35 +188,8 @@ pub(crate) fn is_http1_only(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| cause.is::<Http1Only>())
 }
 
-/// Connects; for a client that will use HTTP/2, only if that was negotiated.
-#[derive(Clone)]
-pub(crate) struct Negotiating<C> {
-    connector: C,
-    protocol: Protocol,
-}
-
-impl<C> tower_service::Service<Uri> for Negotiating<C>
-where
-    C: tower_service::Service<Uri, Error = Box<dyn Error + Send + Sync>>,
-    C::Response: Connection,
-    C::Future: Send + 'static,
-{
-    type Response = C::Response;
-    type Error = C::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.connector.poll_ready(context)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let (connecting, protocol) = (self.connector.call(uri), self.protocol);
-        Box::pin(async move {
-            let connection = connecting.await?;
-            match protocol {
-                Protocol::Http2 if !connection.connected().is_negotiated_h2() => Err(Http1Only.into()),
-                _ => Ok(connection),
-            }
-        })
-    }
+/// Accepts a connection only if HTTP/2 was negotiated.
+fn require_http2(connection: Connected) -> Ready<Result<Connected, BoxError>> {
+    let negotiated = connection.connected().is_negotiated_h2();
+    ready(if negotiated { Ok(connection) } else { Err(Http1Only.into()) })
 }

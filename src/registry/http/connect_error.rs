@@ -2,12 +2,10 @@
 
 use std::error::Error;
 use std::io;
+use std::iter::successors;
 
 use rustls::CertificateError;
 
-use super::error_chain::causes;
-use super::proxy::ProxyFailed;
-use super::resolver::AddressRejected;
 use crate::model::registry_failure::RegistryFailureKind;
 use crate::registry::error::RegistryError;
 
@@ -18,13 +16,9 @@ pub(crate) fn explain(error: &(dyn Error + 'static)) -> RegistryError {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return RegistryError::quoting(RegistryFailureKind::Tls, tls_message(tls), &tls.to_string());
         }
-        if let Some(failed) = cause.downcast_ref::<ProxyFailed>() {
-            return failed.clone().into();
-        }
-        if let Some(AddressRejected(name)) = cause.downcast_ref::<AddressRejected>() {
-            let further = "whose addresses are further inside than the registry's";
-            let (unquoted, text) = (format!("sent to a host {further}"), format!("sent to {name}, {further}"));
-            return RegistryError::rejected_target(unquoted, &text);
+        // Of a proxy or the resolver.
+        if let Some(error) = cause.downcast_ref::<RegistryError>() {
+            return error.clone();
         }
         if let Some(hyper) = cause.downcast_ref::<hyper::Error>()
             && hyper.is_parse()
@@ -56,4 +50,17 @@ fn tls_message(error: &rustls::Error) -> String {
         _ => return "the TLS handshake failed".to_owned(),
     };
     format!("invalid peer certificate: {problem}")
+}
+
+/// Returns an error and its causes, the innermost last.
+pub(crate) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |error| cause_of(*error))
+}
+
+/// `io::Error::source` would skip the error that it wraps.
+fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
+    }
 }

@@ -10,7 +10,6 @@ pub(crate) mod budget;
 pub(crate) mod clients;
 pub(crate) mod connect_error;
 pub(crate) mod disclosures;
-pub(crate) mod error_chain;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 pub(crate) mod proxy;

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::address::AddressClass;
 use crate::model::registry_failure::RegistryFailureKind;
 use crate::registry::auth::credentials::Secret;
-use crate::registry::error::RegistryError;
+use crate::registry::error::{RegistryError, Result};
 
 /// Proxy settings, by the rules that curl and Go share. `HTTPS_PROXY` is for targets with TLS, `HTTP_PROXY` for those without, and
 /// `ALL_PROXY` replaces either if it is not set; each in upper or lower case, and an empty value counts as not set. `NO_PROXY` lists
@@ -30,7 +30,7 @@ pub struct Proxies {
 
 /// A variable that is set.
 #[derive(Debug, Clone)]
-struct Variable(Result<Arc<Proxy>, ProxyFailed>);
+struct Variable(Result<Arc<Proxy>>);
 
 /// One proxy.
 #[derive(Debug)]
@@ -47,27 +47,6 @@ pub(crate) struct Proxy {
 struct Exception {
     host: String,
     port: Option<u16>,
-}
-
-/// A failure of a proxy. Names it without user and password.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{text}")]
-pub(crate) struct ProxyFailed {
-    text: String,
-    /// The same without the target, which may be a host that a registry named.
-    unquoted: String,
-}
-
-impl ProxyFailed {
-    /// A failure of this machine's settings or network.
-    pub(crate) fn new(text: String) -> Self {
-        Self { unquoted: text.clone(), text }
-    }
-
-    /// A failure on the way to a target; `message` names the target.
-    pub(crate) fn for_target(target: &str, message: impl Fn(&str) -> String) -> Self {
-        Self { text: message(target), unquoted: message("a registry") }
-    }
 }
 
 impl Proxies {
@@ -103,7 +82,7 @@ impl Proxies {
     }
 
     /// Returns the proxy for a target; `None` if it is reached directly.
-    pub(crate) fn to(&self, target: &Uri) -> Result<Option<&Arc<Proxy>>, ProxyFailed> {
+    pub(crate) fn to(&self, target: &Uri) -> Result<Option<&Arc<Proxy>>> {
         let (variable, port) = match target.scheme_str() {
             Some("https") => (&self.https, 443),
             _ => (&self.http, 80),
@@ -112,7 +91,7 @@ impl Proxies {
         if is_this_machine(host) || self.is_excepted(target, target.port_u16().unwrap_or(port)) {
             return Ok(None);
         }
-        proxy.as_ref().map(Some).map_err(ProxyFailed::clone)
+        proxy.as_ref().map(Some).map_err(RegistryError::clone)
     }
 
     fn is_excepted(&self, target: &Uri, port: u16) -> bool {
@@ -154,12 +133,12 @@ impl Proxy {
     }
 
     /// Returns the failure that an error status of the proxy stands for.
-    pub(crate) fn rejection(&self, status: u16, target: &str) -> ProxyFailed {
+    pub(crate) fn rejection(&self, status: u16, target: &str) -> RegistryError {
         let advice = match status {
             407 => format!("; {} needs the user and password that it takes", self.variable),
             _ => String::new(),
         };
-        ProxyFailed::for_target(target, |target| format!("{self} answered {status} for {target}{advice}"))
+        unreachable_target(target, |target| format!("{self} answered {status} for {target}{advice}"))
     }
 }
 
@@ -171,22 +150,25 @@ impl fmt::Display for Proxy {
     }
 }
 
-impl From<ProxyFailed> for RegistryError {
-    fn from(failed: ProxyFailed) -> Self {
-        Self::quoting(RegistryFailureKind::Unreachable, failed.unquoted, &failed.text)
-    }
+/// Returns the failure of this machine's settings or network.
+pub(crate) fn unreachable(message: String) -> RegistryError {
+    RegistryError::new(RegistryFailureKind::Unreachable, message)
+}
+
+/// Returns the failure on the way to a target. `message` names the target, which may be a host that a registry chose.
+pub(crate) fn unreachable_target(target: &str, message: impl Fn(&str) -> String) -> RegistryError {
+    RegistryError::quoting(RegistryFailureKind::Unreachable, message("a registry"), &message(target))
 }
 
 /// Parses a variable's value. Errors do not quote it: it may contain a password.
-fn proxy(variable: &'static str, value: OsString) -> Result<Arc<Proxy>, ProxyFailed> {
-    let unusable =
-        || ProxyFailed::new(format!("{variable} is not the address of a proxy: http://HOST:PORT or https://…"));
+fn proxy(variable: &'static str, value: OsString) -> Result<Arc<Proxy>> {
+    let unusable = || unreachable(format!("{variable} is not the address of a proxy: http://HOST:PORT or https://…"));
     let value = Zeroizing::new(value.into_string().map_err(|_| unusable())?);
     let matcher = Matcher::builder().all(value.trim()).build();
     let found = matcher.intercept(&Uri::from_static("http://registry.invalid/")).ok_or_else(unusable)?;
     let scheme = found.uri().scheme_str().unwrap_or_default();
     if !matches!(scheme, "http" | "https") {
-        return Err(ProxyFailed::new(format!(
+        return Err(unreachable(format!(
             "{variable} names a {scheme} proxy; http:// and https:// are understood here"
         )));
     }

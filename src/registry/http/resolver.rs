@@ -9,11 +9,7 @@ use std::task::{Context, Poll};
 use hyper_util::client::legacy::connect::dns::Name;
 
 use super::address::{AddressClass, Reach};
-
-/// A name whose addresses are all out of reach.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} has no address within reach")]
-pub(crate) struct AddressRejected(pub String);
+use crate::registry::error::RegistryError;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -35,7 +31,10 @@ impl tower_service::Service<Name> for GuardedResolver {
             let in_reach = |address: &SocketAddr| reach.allows(AddressClass::of(address.ip()));
             let (allowed, rejected): (Vec<_>, Vec<_>) = found.into_iter().partition(in_reach);
             if allowed.is_empty() && !rejected.is_empty() {
-                return Err(io::Error::other(AddressRejected(name.as_str().to_owned())));
+                let further = "whose addresses are further inside than the registry's";
+                let unquoted = format!("sent to a host {further}");
+                let rejected = RegistryError::rejected_target(unquoted, &format!("sent to {name}, {further}"));
+                return Err(io::Error::other(rejected));
             }
             Ok(allowed.into_iter())
         })

@@ -134,7 +134,7 @@ impl Transport {
         }
         let client = self.clients.get(endpoint, request.reach, Protocol::Http1)?;
         let response = client.request(message).await.map_err(|error| explain(&error))?;
-        Ok(check_proxy_response(response, request.url.host_str().unwrap_or_default())?)
+        check_proxy_response(response, request.url.host_str().unwrap_or_default())
     }
 
     fn message(&self, request: &HttpRequest<'_>) -> Result<Request<Full<Bytes>>> {

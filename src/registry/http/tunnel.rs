@@ -17,9 +17,10 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 use zeroize::Zeroizing;
 
-use super::error_chain::causes;
-use super::proxy::{Proxies, Proxy, ProxyFailed};
+use super::connect_error::causes;
+use super::proxy::{Proxies, Proxy, unreachable, unreachable_target};
 use super::tls;
+use crate::registry::error::Result;
 
 /// Maximum length of the head of a response to CONNECT, in bytes.
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
@@ -32,7 +33,7 @@ pub(crate) struct Via {
 }
 
 /// Rejects the proxy's own response that requires credentials. In a tunnel all responses are the registry's.
-pub(crate) fn check_proxy_response<B>(response: Response<B>, target: &str) -> Result<Response<B>, ProxyFailed> {
+pub(crate) fn check_proxy_response<B>(response: Response<B>, target: &str) -> Result<Response<B>> {
     match response.extensions().get::<Via>() {
         Some(via) if via.forwarded && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             Err(via.proxy.rejection(response.status().as_u16(), target))
@@ -109,15 +110,15 @@ where
         };
         let deadline = self.deadline;
         Box::pin(async move {
-            let unreachable =
-                |error: BoxError| ProxyFailed::new(format!("{proxy} cannot be reached: {}", innermost(&*error)));
-            let stream = connecting.await.map_err(unreachable)?;
+            let not_connected =
+                |error: BoxError| unreachable(format!("{proxy} cannot be reached: {}", innermost(&*error)));
+            let stream = connecting.await.map_err(not_connected)?;
             let forwarded = target.scheme_str() == Some("http");
             let stream = if forwarded {
                 stream
             } else {
                 let tunnel = tokio::time::timeout(deadline, tunnel(stream, &proxy, &target)).await;
-                tunnel.map_err(|_| ProxyFailed::new(format!("{proxy} did not answer within {deadline:.0?}")))??
+                tunnel.map_err(|_| unreachable(format!("{proxy} did not answer within {deadline:.0?}")))??
             };
             Ok(Proxied { stream, via: Some(Via { proxy, forwarded }) })
         })
@@ -125,10 +126,9 @@ where
 }
 
 /// Requests a tunnel to the target from the proxy. hyper-util's `Tunnel` does not report the proxy's response.
-async fn tunnel(stream: Stream, proxy: &Proxy, target: &Uri) -> Result<Stream, ProxyFailed> {
+async fn tunnel(stream: Stream, proxy: &Proxy, target: &Uri) -> Result<Stream> {
     let target = format!("{}:{}", target.host().unwrap_or_default(), target.port_u16().unwrap_or(443));
-    let lost =
-        |error: io::Error| ProxyFailed::for_target(&target, |target| format!("{proxy}, asked for {target}: {error}"));
+    let lost = |error: io::Error| unreachable_target(&target, |target| format!("{proxy}, asked for {target}: {error}"));
     let mut stream = TokioIo::new(stream);
     let mut request = Zeroizing::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes());
     if let Some(authorization) = &proxy.authorization {
@@ -143,7 +143,7 @@ async fn tunnel(stream: Stream, proxy: &Proxy, target: &Uri) -> Result<Stream, P
     match status_of(&head) {
         Some(200..300) => Ok(stream.into_inner()),
         Some(status) => Err(proxy.rejection(status, &target)),
-        None => Err(ProxyFailed::for_target(&target, |target| {
+        None => Err(unreachable_target(&target, |target| {
             format!("{proxy}, asked for {target}, answered something that is not HTTP")
         })),
     }
