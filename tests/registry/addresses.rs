@@ -1,4 +1,4 @@
-//! Registries at IPv6 addresses: found, trusted and shown their own credentials only.
+//! Registries at IPv6 addresses: reached, trusted, and sent their own credentials only.
 
 use imageset_controller::model::digest::Digest;
 use imageset_controller::model::registry_failure::RegistryFailureKind;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::certificates::ServerCertificate;
 use crate::server::{Reply, Server};
-use crate::{CANARY, USER, ask, basic, good, index, patient, plain, reference, was_shown_secret, with_secret};
+use crate::{CANARY, USER, ask, basic, good, index, patient, plain, received_secret, reference, with_secret};
 
 async fn at_ipv6(certificate: Option<&ServerCertificate>) -> Server {
     Server::start_at("::1", certificate).await
@@ -32,12 +32,12 @@ async fn a_registry_at_an_ipv6_address_gets_the_credentials_of_its_port() {
         let access = Access { credentials, ..plain(&[&other]) };
         let failure = ask(&patient(), &access, &reference(&other, "calico/node")).await.unwrap_err();
         assert_eq!(failure.kind, RegistryFailureKind::CredentialsMissing, "{failure}");
-        assert!(!was_shown_secret(&other), "{key}");
+        assert!(!received_secret(&other), "{key}");
     }
 }
 
 #[tokio::test]
-async fn its_token_service_is_its_own_and_no_other_address_is() {
+async fn only_its_own_address_is_its_token_service() {
     let server = at_ipv6(None).await;
     let stranger = Server::start().await;
     let token = Reply::new(200, "application/json", json!({"token": "good-token"}).to_string());
@@ -51,11 +51,11 @@ async fn its_token_service_is_its_own_and_no_other_address_is() {
         let kind = outcome.err().map(|failure| failure.kind);
         assert_eq!(kind, (!allowed).then_some(RegistryFailureKind::ForeignTokenService), "{realm}");
     }
-    assert!(was_shown_secret(&server) && stranger.seen().is_empty());
+    assert!(received_secret(&server) && stranger.seen().is_empty());
 }
 
 #[tokio::test]
-async fn its_certificate_is_checked_against_the_address() {
+async fn its_certificate_is_verified_against_the_address() {
     let certificate = ServerCertificate::create("private authority").unwrap();
     let server = at_ipv6(Some(&certificate)).await;
     server.on_manifest("calico/node", good("node"));

@@ -1,4 +1,4 @@
-//! Credentials: shown to the registry or its own token service, to nobody else, and never in what comes back.
+//! Credentials: sent to the registry or its own token service, to nobody else, and never part of a failure.
 
 use imageset_controller::model::registry_failure::RegistryFailureKind;
 use imageset_controller::registry::{Access, DockerConfig};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::server::{Reply, Server};
 use crate::{
-    CANARY, USER, ask, ask_all, basic, good, index, kinds, patient, plain, reference, was_shown_secret, with_secret,
+    CANARY, USER, ask, ask_all, basic, good, index, kinds, patient, plain, received_secret, reference, with_secret,
 };
 
 fn bearer(realm: &str) -> Reply {
@@ -21,7 +21,7 @@ fn scheme(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// A registry whose manifest wants a token of its own token service, which answers with `reply`.
+/// A registry whose manifest requires a token of its own token service, which responds with `reply`.
 async fn token_registry(reply: Reply) -> Server {
     let server = Server::start().await;
     let demand = bearer(&server.url("/token")).but_to("Bearer good-token", good("node"));
@@ -30,7 +30,7 @@ async fn token_registry(reply: Reply) -> Server {
 }
 
 #[tokio::test]
-async fn basic_is_shown_only_when_asked_for() {
+async fn basic_is_sent_only_when_required() {
     let server = Server::start().await;
     let demand = Reply::challenge(r#"Basic realm="reg""#).but_to(&basic(), good("node"));
     server.on_manifest("calico/node", demand);
@@ -47,7 +47,7 @@ async fn basic_is_shown_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn a_token_is_fetched_and_shown() {
+async fn a_token_is_fetched_and_sent() {
     let server = token_registry(Reply::status(401).but_to(&basic(), token("good-token"))).await;
     let node = reference(&server, "calico/node");
     ask(&patient(), &with_secret(&[&server]), &node).await.unwrap();
@@ -73,7 +73,7 @@ async fn an_identity_token_goes_to_the_token_service_in_a_form() {
     let access = Access { credentials, ..plain(&[&server]) };
     ask(&patient(), &access, &reference(&server, "calico/node")).await.unwrap();
     assert_eq!(server.schemes(), [None, None, scheme("Bearer")]);
-    assert!(was_shown_secret(&server) && !server.seen()[1].query.contains("Canary"), "in the body, not in the address");
+    assert!(received_secret(&server) && !server.seen()[1].query.contains("Canary"), "in the body, not in the address");
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn one_token_serves_a_whole_set() {
 }
 
 #[tokio::test]
-async fn a_foreign_token_service_gets_no_credentials() {
+async fn a_token_service_of_another_owner_gets_no_credentials() {
     let (server, stranger) = (Server::start().await, Server::start_at("127.0.0.2", None).await);
     stranger.on("/token", token("good-token"));
     let demand = bearer(&stranger.url("/token")).but_to("Bearer good-token", good("node"));
@@ -100,7 +100,7 @@ async fn a_foreign_token_service_gets_no_credentials() {
     let failure = ask(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
     assert_eq!(failure.kind, RegistryFailureKind::ForeignTokenService, "{failure}");
     assert!(failure.answer.contains("127.0.0.2") && failure.advice.contains("tokenService"), "{failure}");
-    assert!(stranger.seen().is_empty() && stranger.connections() == 0 && !was_shown_secret(&server));
+    assert!(stranger.seen().is_empty() && stranger.connections() == 0 && !received_secret(&server));
 
     // Without credentials there is nothing to protect; named in the policy it is meant.
     ask(&patient(), &plain(&[&server]), &node).await.unwrap();
@@ -112,7 +112,7 @@ async fn a_foreign_token_service_gets_no_credentials() {
 }
 
 #[tokio::test]
-async fn a_token_service_that_redirects_takes_no_credentials_with_it() {
+async fn a_redirecting_token_service_takes_no_credentials_along() {
     let stranger = Server::start_at("127.0.0.2", None).await;
     stranger.on("/token", token("good-token"));
     let server = token_registry(Reply::status(307).with("location", &stranger.url("/token"))).await;
@@ -121,7 +121,7 @@ async fn a_token_service_that_redirects_takes_no_credentials_with_it() {
     assert_eq!(stranger.connections(), 0);
 }
 
-/// Nowhere further in than the registry stands, and nothing that is no address.
+/// Nowhere further in than the registry's own address, and nothing that is not an address.
 #[tokio::test]
 async fn a_realm_on_a_metadata_address_is_not_visited() {
     use RegistryFailureKind::{InvalidAnswer, RefusedTarget};
@@ -141,7 +141,7 @@ async fn a_realm_on_a_metadata_address_is_not_visited() {
 }
 
 #[tokio::test]
-async fn strange_tokens_are_refused_and_not_quoted() {
+async fn malformed_tokens_are_rejected_and_not_quoted() {
     use RegistryFailureKind::{InvalidAnswer, TooLarge};
     for (reply, kind) in [
         (token("good\nX-Injected: token"), InvalidAnswer),
@@ -165,7 +165,7 @@ async fn strange_tokens_are_refused_and_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_token_service_that_fails_is_told_apart_and_asked_once_for_a_set() {
+async fn a_failing_token_service_is_named_and_asked_once_for_a_set() {
     use RegistryFailureKind::{RateLimited, ServerError, Unauthorized};
     for (reply, kind, once) in [
         (Reply::status(500), ServerError, true),
@@ -188,9 +188,9 @@ async fn a_token_service_that_fails_is_told_apart_and_asked_once_for_a_set() {
     }
 }
 
-/// A registry that repeats what it was shown, wherever an answer has room for it.
+/// A registry that echoes what it received, wherever a response has room for it.
 #[tokio::test]
-async fn a_secret_that_the_registry_echoes_is_taken_out() {
+async fn a_secret_that_the_registry_echoes_is_redacted() {
     let body = json!({"errors": [{"code": "DENIED", "message": format!("{CANARY} is wrong, as is {}", basic())}]});
     for echo in [
         Reply::new(403, "application/json", body.to_string()),
@@ -206,13 +206,13 @@ async fn a_secret_that_the_registry_echoes_is_taken_out() {
         server.on_manifest("calico/node", Reply::challenge("Basic").but_to(&basic(), echo));
         // `ask` looks for the secret.
         ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
-        assert!(was_shown_secret(&server), "it could be echoed");
+        assert!(received_secret(&server), "it could be echoed");
     }
 }
 
-/// What an honest registry would say stays: its status, and a code of the specification.
+/// The response of an honest registry is kept: its status, and a code of the specification.
 #[tokio::test]
-async fn of_a_registry_that_was_sent_credentials_status_and_code_are_quoted() {
+async fn status_and_code_of_a_registry_with_credentials_are_quoted() {
     let body = |code: &str, message: &str| json!({"errors": [{"code": code, "message": message}]}).to_string();
     for (code, before, after) in
         [("DENIED", "403 DENIED not for you", "403 DENIED"), ("HUNTER_TWO", "403 HUNTER_TWO not for you", "403")]
@@ -234,9 +234,9 @@ async fn of_a_registry_that_was_sent_credentials_status_and_code_are_quoted() {
     }
 }
 
-/// An anonymous token is no secret: what public registries say is quoted.
+/// An anonymous token is no secret: responses of public registries are quoted.
 #[tokio::test]
-async fn of_a_registry_that_gave_an_anonymous_token_all_is_quoted() {
+async fn responses_to_an_anonymous_token_are_quoted() {
     let server = Server::start().await;
     let refusal = Reply::new(404, "text/plain", "gone fishing");
     let demand = bearer(&server.url("/token")).but_to("Bearer good-token", refusal);
@@ -245,8 +245,8 @@ async fn of_a_registry_that_gave_an_anonymous_token_all_is_quoted() {
     assert_eq!(failure.answer, "404 gone fishing");
 }
 
-/// Wherever an answer has room for a text, in every spelling, whether the registry, its token service or a host that it
-/// redirects to writes it. `ask` looks for all spellings.
+/// Wherever a response has room for text, in every spelling, whether the registry, its token service or a host that it redirects to
+/// writes it. `ask` searches for all spellings.
 #[tokio::test]
 async fn a_secret_in_disguise_is_not_quoted() {
     for disguise in crate::disguises() {
@@ -291,7 +291,7 @@ async fn a_secret_in_disguise_is_not_quoted() {
             let outcome = ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await;
             assert!(outcome.is_err(), "{reply:?}");
             assert!(!format!("{outcome:?}").to_lowercase().contains(&host.to_lowercase()), "{outcome:?}");
-            assert!(was_shown_secret(&server), "it could be written");
+            assert!(received_secret(&server), "it could be written");
         }
 
         // By the token service, and by the registry that got its token.

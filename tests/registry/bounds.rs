@@ -1,4 +1,4 @@
-//! What many registries together may take: a few are asked at a time, and one that keeps its answers back takes no other's place.
+//! What many registries may use together: a few are in use at a time, and one that holds back its responses takes no other's share.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tokio::sync::watch;
 use crate::server::{Reply, Server};
 use crate::{INDEX, ask, good, patient, plain, reference};
 
-/// As many as a printed list may name.
+/// As many as a printed image list may name.
 const AT_A_TIME: usize = 8;
 
 #[tokio::test]
-async fn a_few_registries_are_asked_at_a_time() {
+async fn a_few_registries_are_in_use_at_a_time() {
     let (open, gate) = watch::channel(false);
     let mut servers = Vec::new();
     for _ in 0..AT_A_TIME + 3 {
@@ -50,7 +50,7 @@ async fn a_few_registries_are_asked_at_a_time() {
     assert_eq!(asked(), AT_A_TIME + 3);
 }
 
-/// Longer than what any body may have without a turn: announced or not, it arrives whole.
+/// Longer than a small body: announced or not, it arrives complete.
 #[tokio::test]
 async fn a_long_body_has_its_turn() {
     for length in [40 * 1024, 1024 * 1024, 8 * 1024 * 1024] {
@@ -67,7 +67,7 @@ async fn a_long_body_has_its_turn() {
     }
 }
 
-/// A registry that says much in its headers is not read to the end.
+/// Long headers are not read to the end.
 #[tokio::test]
 async fn headers_are_bounded() {
     let server = Server::start().await;

@@ -1,4 +1,4 @@
-//! What comes of registries that disagree with themselves or keep others waiting, seen from the cluster.
+//! Registries that contradict themselves or delay others, seen from the cluster.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::{good, index, patient, plain, with_secret};
 
 use Reason::{DigestGone, RecheckFailed, TagGone, TagMoved};
 
-/// The silent registry is released only when the other one's set is there; waiting for it would never end.
+/// The silent registry is released only after the other one's set is stored; waiting for it would never end.
 #[tokio::test]
-async fn a_broken_registry_holds_up_no_other() {
+async fn a_failing_registry_delays_no_other() {
     let (quick, silent) = (Server::start().await, Server::start().await);
     let (open, gate) = watch::channel(false);
     quick.on("*", good("node"));
@@ -48,8 +48,8 @@ async fn a_broken_registry_holds_up_no_other() {
     states(GoalState::Ready, GoalState::Ready).await;
 }
 
-/// HEAD and GET disagree, or the tag moves between the two. What HEAD says is a reason to look, the bytes decide, and even
-/// they change nothing that is pinned.
+/// HEAD and GET disagree, or the tag moves in between. HEAD is a reason to fetch, the bytes decide, and even they change nothing that
+/// is pinned.
 #[tokio::test]
 async fn head_and_get_disagree() {
     let (name, other) = ("calico/node", Digest::of(b"other").to_string());

@@ -1,7 +1,7 @@
-//! A cluster in front of a failing registry, without an API server: snapshots go through the product's own decisions and its
-//! memory of answers as in a pass of the controller. A set is pinned and due for its check, another one is to be prepared.
-//! Whatever the fault, nothing pinned changes, one finding tells of it, nothing is asked before its time, and the planted
-//! secret is nowhere: not in findings, conditions, events, and not in the log at its finest.
+//! A cluster with a failing registry, without an API server: snapshots go through the product's own decisions and registry cache as in
+//! a reconcile. A set is pinned and due for its recheck, another one is to be prepared. Whatever the fault, nothing pinned changes, one
+//! finding reports it, nothing is retried early, and the planted secret appears nowhere: not in findings, conditions or events, and not
+//! in the log at its most verbose level.
 
 use std::fmt::Write as _;
 use std::io;
@@ -35,19 +35,19 @@ use imageset_controller::rules::decide::decide;
 use crate::server::Server;
 use crate::{INDEX, index, secret_free};
 
-/// The operator that runs; its set is stored.
+/// The running operator; its set is stored.
 const RUNNING: &str = "v1.40.15";
-/// The operator that is to come; its set is wanted.
+/// The next operator; its set is to be prepared.
 const PREPARED: &str = "v1.42.4";
 /// An operator whose images are elsewhere than those of the others.
 const ON_DOCKER_HUB: &str = "v1.38.0";
 /// Longer than any test.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What must come of a fault.
+/// The expected effect of a fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
-    /// The registry client's word for it.
+    /// The registry client's reason.
     pub kind: RegistryFailureKind,
     /// Of the finding about the set that is to be prepared.
     pub reason: Reason,
@@ -60,9 +60,9 @@ pub struct Expected {
 /// How often a failing registry is asked for both sets together.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked {
-    /// There is nobody to ask, or no trust.
+    /// No server, or no trust.
     Never,
-    /// One answer is enough for all images.
+    /// One response is enough for all images.
     Once,
     /// So often for all images.
     Exactly(usize),
@@ -89,7 +89,7 @@ pub struct Cluster {
     wanted: Vec<Reference>,
 }
 
-/// What one pass came to.
+/// The result of one reconcile.
 pub struct Pass {
     /// With the answers.
     pub snapshot: Snapshot,
@@ -100,7 +100,7 @@ pub struct Pass {
     logged: String,
 }
 
-/// What an honest registry serves for a reference.
+/// The image that an honest registry serves for a reference.
 fn resolved(reference: &Reference) -> ResolvedImage {
     let bytes = index(reference.repository());
     let child = |architecture: &str| Child {
@@ -135,7 +135,7 @@ impl Cluster {
         Self { snapshot, pinned: Vec::new(), wanted: Vec::new() }
     }
 
-    /// Nothing is to be prepared: the check is all that there is.
+    /// Nothing is to be prepared: only the recheck is due.
     pub fn only_pinned(mut self) -> Self {
         self.snapshot.settings.prepare.clear();
         self.wanted.clear();
@@ -268,7 +268,7 @@ impl Cluster {
     }
 }
 
-/// The operator runs, nothing is stored.
+/// The operator runs and nothing is stored.
 fn snapshot(registry: &str) -> Snapshot {
     let mut snapshot = Snapshot::default();
     snapshot.settings.mode = Mode::Apply;
@@ -286,7 +286,7 @@ fn snapshot(registry: &str) -> Snapshot {
     snapshot
 }
 
-/// Stores what the product would store, with good answers for all its questions; these are returned.
+/// Stores what the product would store if all lookups succeeded. Returns the references.
 fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
     let asked: Vec<Reference> = decide(snapshot, Catalogue::embedded()).questions.images.into_iter().collect();
     let known = |reference: &Reference| (reference.clone(), Answer::Known(resolved(reference)));
@@ -316,7 +316,7 @@ fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
     asked
 }
 
-/// All that is logged on this thread while it lives, the finest included.
+/// Everything that is logged on this thread during its lifetime, at every level.
 struct Log {
     lines: Arc<Mutex<Vec<u8>>>,
     _guard: tracing::subscriber::DefaultGuard,

@@ -1,4 +1,4 @@
-//! What is believed: the digest is the hash of the bytes, bodies are bounded, and what no node could run is told in words.
+//! Which content is trusted: the digest is the hash of the bytes, bodies are bounded, and content that no node can run is named.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::certificates::ServerCertificate;
 use crate::server::{Reply, Server};
 use crate::{IMAGE, INDEX, ask, failure_of, good, hurried, index, patient, plain, reference};
 
-/// What a flood offers; the client reads 8 MiB, the rest of what was sent lies in the kernel's buffers.
+/// The size of a flood; the client reads 8 MiB, the rest of what was sent is in the kernel's buffers.
 const FLOOD: u64 = 256 * 1024 * 1024;
 const BUFFERED: u64 = 32 * 1024 * 1024;
 
@@ -36,7 +36,7 @@ async fn the_digest_is_the_hash_of_the_bytes() {
 }
 
 #[tokio::test]
-async fn a_digest_header_that_lies_makes_the_answer_unbelievable() {
+async fn a_response_with_a_false_digest_header_is_rejected() {
     for claimed in [Digest::of(b"other bytes").to_string(), "sha256:".to_owned(), "garbage".to_owned()] {
         let failure = failure_of(good("node").with("docker-content-digest", &claimed)).await;
         assert_eq!(failure.kind, RegistryFailureKind::InvalidAnswer);
@@ -45,7 +45,7 @@ async fn a_digest_header_that_lies_makes_the_answer_unbelievable() {
 }
 
 #[tokio::test]
-async fn a_digest_that_was_asked_for_must_be_that_of_the_bytes() {
+async fn a_requested_digest_must_be_that_of_the_bytes() {
     let server = Server::start().await;
     let wanted = Digest::of(&index("node"));
     let pinned = reference(&server, "calico/node").with_digest(wanted);
@@ -78,7 +78,7 @@ async fn a_configuration_must_be_the_one_that_the_manifest_names() {
 }
 
 #[tokio::test]
-async fn an_endless_manifest_is_let_go_at_its_limit() {
+async fn an_endless_manifest_is_dropped_at_the_limit() {
     for announced in [true, false] {
         let server = Server::start().await;
         server.on_manifest("calico/node", Reply::flood(INDEX, FLOOD, announced));
@@ -89,7 +89,7 @@ async fn an_endless_manifest_is_let_go_at_its_limit() {
     }
 }
 
-/// The announcement is enough: reading on would meet the deadline first.
+/// The announced length is enough: reading on would exceed the deadline first.
 #[tokio::test]
 async fn an_announced_length_beyond_the_limit_is_not_read() {
     let server = Server::start().await;
@@ -99,9 +99,9 @@ async fn an_announced_length_beyond_the_limit_is_not_read() {
     assert_eq!(failure.kind, RegistryFailureKind::TooLarge, "{failure}");
 }
 
-/// Also what is not wanted at all: of a refusal only the beginning is read.
+/// Of an error response only the beginning is read.
 #[tokio::test]
-async fn an_endless_refusal_is_a_refusal() {
+async fn an_endless_error_response_is_an_error() {
     let server = Server::start().await;
     server.on_manifest("calico/node", Reply::flood("text/html", FLOOD, false).refusing(404));
     let failure = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
@@ -110,7 +110,7 @@ async fn an_endless_refusal_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn what_is_no_image_is_refused_with_words() {
+async fn content_that_is_no_image_is_named() {
     use RegistryFailureKind::{InvalidAnswer, UnsupportedContent};
     let whole = index("node");
     let entry = |platform: serde_json::Value| json!({"mediaType": IMAGE, "digest": Digest::of(b"x").to_string(), "size": 1, "platform": platform});
@@ -143,13 +143,13 @@ async fn what_is_no_image_is_refused_with_words() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_off_is_no_answer() {
+async fn a_broken_connection_is_no_response() {
     let failure = failure_of(good("node").with("content-length", &index("node").len().to_string()).cut_off()).await;
     assert_eq!(failure.kind, RegistryFailureKind::Unreachable, "{failure}");
 }
 
 #[tokio::test]
-async fn trust_is_by_the_named_authority_and_plain_http_by_opt_in() {
+async fn trust_requires_the_named_authority_and_plain_http_requires_opt_in() {
     let certificate = ServerCertificate::create("an authority of nobody").unwrap();
     let server = Server::start_at("127.0.0.1", Some(&certificate)).await;
     server.on_manifest("calico/node", good("node"));

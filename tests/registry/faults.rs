@@ -1,6 +1,6 @@
-//! Every way in which a registry fails, seen from the cluster: a set is pinned and due for its check, another one is to be
-//! prepared, and the registry does its worst. A fault is a row: what is scripted, what the client makes of it, which finding
-//! a person reads, a few of its words, and how often the registry was asked. What holds for all of them is in `cluster`.
+//! Every way in which a registry fails, seen from the cluster: a set is pinned and due for its recheck, and another one is to be
+//! prepared. Each row has the scripted fault, the client's reason, the finding, part of its message, and the number of requests. What
+//! applies to all rows is in `cluster`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::certificates::ServerCertificate;
 use crate::cluster::{Asked, Cluster, Expected};
 use crate::server::{Reply, Server};
 use crate::{
-    IMAGE, INDEX, basic, good, hurried_settings, index, patient, plain, trusting, was_shown_secret, with_secret,
+    IMAGE, INDEX, basic, good, hurried_settings, index, patient, plain, received_secret, trusting, with_secret,
 };
 
 use Asked::{
@@ -36,7 +36,7 @@ fn rate_limited(seconds: impl Into<Option<u64>>) -> RegistryFailureKind {
     RegistryFailureKind::RateLimited { retry_after_seconds: seconds.into() }
 }
 
-/// Each question is answered in the same way, whatever it is.
+/// Every request gets the same response.
 async fn all_answered(rows: Vec<Row<Reply>>, client: impl Fn() -> RegistryClient) {
     for (script, kind, reason, words, asked) in rows {
         let server = Server::start().await;
@@ -69,7 +69,7 @@ async fn refusals() {
     all_answered(rows, patient).await;
 }
 
-/// What is served for every image, whole and quickly, and is none.
+/// Content that is served for every image, but is not an image.
 #[tokio::test]
 async fn contents() {
     let half = Reply::new(200, INDEX, index("node")[..200].to_vec());
@@ -112,7 +112,7 @@ async fn contents() {
     all_answered(rows, patient).await;
 }
 
-/// All wait together, and nobody asks a second time.
+/// All lookups wait together, and none is repeated.
 #[tokio::test]
 async fn silence_and_dripping() {
     let hurried = || {
@@ -141,7 +141,7 @@ async fn redirects() {
     all_answered(rows, patient).await;
 }
 
-/// A stranger refuses, too; he is shown nothing, and what he wants is no word of the registry's.
+/// Another host fails, too; it receives no credentials, and its challenge is not the registry's.
 #[tokio::test]
 async fn a_redirect_to_another_host_or_port() {
     for address in ["127.0.0.1", "127.0.0.2"] {
@@ -157,7 +157,7 @@ async fn a_redirect_to_another_host_or_port() {
         };
         let cluster = Cluster::pinned_to(server.host());
         cluster.meets(address, patient(), with_secret(&[&server]), &[&server], expected).await;
-        assert!(was_shown_secret(&server) && !was_shown_secret(&other));
+        assert!(received_secret(&server) && !received_secret(&other));
         assert!(other.seen().iter().all(|seen| seen.path == "/"), "its token service is not visited");
     }
 }
@@ -170,7 +170,7 @@ fn token(text: &str) -> Reply {
     Reply::new(200, "application/json", json!({"token": text}).to_string())
 }
 
-/// The registry wants a token of its own token service, which fails.
+/// The registry requires a token of its own token service, which fails.
 #[tokio::test]
 async fn token_services() {
     let rows = vec![
@@ -206,11 +206,11 @@ async fn token_services() {
         let cluster = Cluster::pinned_to(server.host());
         let expected = Expected { kind, reason, words, asked };
         cluster.meets(&format!("{script:?}"), patient(), with_secret(&[&server]), &[&server], expected).await;
-        assert!(was_shown_secret(&server), "the token service is the registry's own");
+        assert!(received_secret(&server), "the token service is the registry's own");
     }
 }
 
-/// Realms where credentials, or we at all, have no business.
+/// Realms that must not receive credentials, or must not be contacted at all.
 #[tokio::test]
 async fn realms() {
     let stranger = Server::start_at("127.0.0.2", None).await;
@@ -228,12 +228,12 @@ async fn realms() {
         let access = if secret { with_secret(&[&server]) } else { plain(&[&server]) };
         let expected = Expected { kind, reason, words, asked };
         Cluster::pinned_to(server.host()).meets(&realm, patient(), access, &[&server, &stranger], expected).await;
-        assert!(!was_shown_secret(&server));
+        assert!(!received_secret(&server));
     }
     assert_eq!(stranger.connections(), 0);
 }
 
-/// The registry wants credentials: none at all, none that fit, or others than ours.
+/// The registry requires credentials: there are none, none match, or they are rejected.
 #[tokio::test]
 async fn credentials() {
     let server = Server::start().await;
@@ -259,10 +259,10 @@ async fn credentials() {
     };
     let cluster = Cluster::pinned_to(server.host());
     cluster.meets("another secret", patient(), with_secret(&[&server]), &[&server], refused).await;
-    assert!(was_shown_secret(&server));
+    assert!(received_secret(&server));
 }
 
-/// The authority's own certificate, which names the server as well: trusted, and not for this.
+/// The authority's own certificate, which names the server as well: trusted, but not as a server.
 fn authority_as_server() -> ServerCertificate {
     let mut authority = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -298,7 +298,7 @@ async fn certificates() {
     Cluster::pinned_to(clear.host()).meets("no TLS at all", patient(), access, &[&clear], expected).await;
 }
 
-/// TLS is not left for a redirect.
+/// A redirect never leaves TLS.
 #[tokio::test]
 async fn a_redirect_from_https_to_http() {
     let certificate = ServerCertificate::create("an authority").unwrap();

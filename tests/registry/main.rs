@@ -1,5 +1,5 @@
-//! The registry client against a scripted server: what it believes, whom it shows credentials, how it bounds bodies and
-//! waits. After every question the planted secret is looked for in everything that came back.
+//! The registry client against a scripted server: what it trusts, where it sends credentials, how it bounds bodies and waits. After
+//! every call the planted secret is searched for in everything that was returned.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
@@ -15,29 +15,29 @@ use imageset_controller::registry::{Access, DockerConfig, RegistryClient, Regist
 use serde_json::json;
 
 mod addresses;
-mod again;
 mod authentication;
 mod bounds;
+mod caching;
 #[allow(missing_docs)]
 #[path = "../testbox/certificates.rs"]
 mod certificates;
 mod checks;
 mod cluster;
 mod content;
+mod failures;
 mod faults;
+mod outdated_state;
 mod platforms;
 mod proxies;
 mod proxy;
 mod redirects;
-mod remembered;
 mod server;
 mod tags;
 mod transcripts;
-mod trouble;
 
 use server::{Reply, Server};
 
-/// The password of every pull secret here. The quote and the capitals are there because texts are escaped and folded.
+/// The password of every pull secret here. It has a quote and capitals because texts are escaped and lowercased.
 const CANARY: &str = "Canary\"9d41/Zq+x";
 /// Its user.
 const USER: &str = "robot";
@@ -48,12 +48,12 @@ const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 type Outcome = Result<ResolvedImage, RegistryFailure>;
 
-/// Limits that no test here should meet.
+/// Limits that no test here reaches.
 fn patient() -> RegistryClient {
     RegistryClient::new(RegistryClientSettings::default())
 }
 
-/// Limits for registries that never answer, and enough for those that do, on a slow machine too.
+/// Limits for registries that never respond, but long enough for those that do, even on a slow machine.
 fn hurried() -> RegistryClient {
     RegistryClient::new(hurried_settings())
 }
@@ -86,15 +86,15 @@ fn basic() -> String {
     format!("Basic {}", STANDARD.encode(format!("{USER}:{CANARY}")))
 }
 
-/// The texts that the secret may appear as.
+/// The spellings of the secret.
 fn canaries() -> Vec<String> {
     let encoded = url::form_urlencoded::byte_serialize(CANARY.as_bytes()).collect();
     let basic = STANDARD.encode(format!("{USER}:{CANARY}"));
     vec![CANARY.to_owned(), CANARY.escape_debug().to_string(), encoded, basic.to_lowercase(), basic]
 }
 
-/// Other spellings of the planted secret, which no search for it would find: reversed, hexadecimal, base64 and spaced. A host
-/// that was sent it can write all of these into its answers.
+/// Other spellings of the planted secret that redaction does not find: reversed, hexadecimal, base64 and spaced. A host that received
+/// it can write all of these into its responses.
 fn disguises() -> Vec<String> {
     let of_one = |secret: &str| {
         let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -105,8 +105,8 @@ fn disguises() -> Vec<String> {
     [CANARY, basic.as_str()].into_iter().flat_map(of_one).collect()
 }
 
-/// Whether the planted secret came in at this server in any form.
-fn was_shown_secret(server: &Server) -> bool {
+/// Whether this server received the planted secret in any form.
+fn received_secret(server: &Server) -> bool {
     canaries().iter().any(|canary| server.received(canary))
 }
 
@@ -125,12 +125,12 @@ fn index(name: &str) -> Vec<u8> {
     serde_json::to_vec(&text).unwrap()
 }
 
-/// A good answer with [`index`].
+/// A successful response with [`index`].
 fn good(name: &str) -> Reply {
     Reply::new(200, INDEX, index(name))
 }
 
-/// Resolves, and looks for the planted secret in all that comes back.
+/// Resolves, and searches for the planted secret in everything that is returned.
 async fn ask_all(client: &RegistryClient, access: &Access, references: &[Reference]) -> Vec<Outcome> {
     ask_with(client, access, references, &Hints::default()).await
 }

@@ -1,4 +1,4 @@
-//! What nodes need is really there: the manifests that an index lists for their platforms are asked for by digest.
+//! The registry has what nodes need: the manifests that an index lists for their platforms are looked up by digest.
 
 use imageset_controller::model::digest::Digest;
 use imageset_controller::model::lookups::Hints;
@@ -26,7 +26,7 @@ async fn resolve(server: &Server, hints: &Hints) -> crate::Outcome {
 }
 
 #[tokio::test]
-async fn only_what_nodes_need_is_asked_for() {
+async fn only_what_nodes_need_is_looked_up() {
     let server = Server::start().await;
     server.on_manifest("calico/node", good("node")).on(&child("amd64"), Reply::new(200, IMAGE, "{}"));
     let image = resolve(&server, &nodes(&["linux/amd64", "linux/s390x", "windows/amd64/10.0.17763"])).await.unwrap();
@@ -38,7 +38,7 @@ async fn only_what_nodes_need_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_sparse_mirror_is_seen_through() {
+async fn a_sparse_mirror_is_detected() {
     let server = Server::start().await;
     server.on_manifest("calico/node", good("node")).on(&child("amd64"), Reply::new(200, IMAGE, "{}"));
     let hints = nodes(&["linux/amd64", "linux/arm64"]);
@@ -57,9 +57,9 @@ async fn a_sparse_mirror_is_seen_through() {
     assert_eq!(server.asked()[before..], [tag, format!("HEAD {}", child("arm64"))]);
 }
 
-/// Whether it is there cannot be told: that is a failure, not an absence.
+/// If it cannot be determined whether a manifest exists, that is a failure, not an absence.
 #[tokio::test]
-async fn trouble_is_no_absence() {
+async fn a_failure_is_not_an_absence() {
     let server = Server::start().await;
     server.on_manifest("calico/node", good("node"));
     for (reply, kind) in [
@@ -72,9 +72,9 @@ async fn trouble_is_no_absence() {
     }
 }
 
-/// A registry without HEAD is asked for the bytes, and these have to be the ones that the index lists.
+/// Without HEAD support the bytes are fetched, and must be those that the index lists.
 #[tokio::test]
-async fn without_head_the_bytes_are_asked_for() {
+async fn without_head_the_bytes_are_fetched() {
     let server = Server::start().await;
     let body = "node amd64";
     server.on_manifest("calico/node", good("node")).on(&child("amd64"), Reply::new(200, IMAGE, body));

@@ -1,5 +1,5 @@
-//! Registries behind proxies from the environment: tunnels for TLS, absolute form without, exceptions as curl and Go have
-//! them, and a proxy that refuses is named. Its password is looked for wherever something can be read.
+//! Registries behind proxies from the environment: tunnels for TLS, absolute form without, exceptions as in curl and Go, and failures
+//! that name the proxy. Its password is searched for in everything that can be read.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -19,7 +19,7 @@ use crate::proxy::{Asked, Manner, Proxy};
 use crate::server::{Reply, Server};
 use crate::{CANARY, USER, ask, ask_all, good, index, plain, reference, secret_free, with_secret};
 
-/// A name that no name server knows: only a proxy leads there.
+/// A name that no name server knows: only reachable through a proxy.
 const NAME: &str = "registry.example";
 
 /// A proxy's address with the planted user and password, as one writes it into a variable.
@@ -86,11 +86,11 @@ async fn a_set_goes_through_one_tunnel_with_http_2_in_it() {
     assert_eq!(proxy.asked(), [asked("CONNECT registry.example:443")]);
     assert_eq!(server.connections(), 1);
     assert!(server.seen().iter().all(|seen| seen.version == http::Version::HTTP_2), "{:?}", server.seen());
-    assert!(!crate::was_shown_secret(&server), "the proxy's password is for the proxy");
+    assert!(!crate::received_secret(&server), "the proxy's password is for the proxy");
 }
 
 #[tokio::test]
-async fn a_registry_without_tls_is_asked_in_absolute_form() {
+async fn a_registry_without_tls_is_reached_in_absolute_form() {
     let server = Server::start().await;
     server.on_manifest("calico/node", good("node"));
     let proxy = Proxy::start(&server, Manner::Wants(shown().unwrap()), None).await;
@@ -104,7 +104,7 @@ async fn a_registry_without_tls_is_asked_in_absolute_form() {
 
 /// Which variable counts, and what `NO_PROXY` keeps away from the proxy. The names lead nowhere without one.
 #[tokio::test]
-async fn the_environment_says_what_goes_through_a_proxy() {
+async fn the_environment_selects_what_goes_through_a_proxy() {
     let server = Server::start().await;
     server.on_manifest("calico/node", good("node"));
     let proxy = Proxy::start(&server, Manner::Open, None).await;
@@ -141,7 +141,7 @@ async fn the_environment_says_what_goes_through_a_proxy() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_named_and_asked_once_for_a_set() {
+async fn a_rejecting_proxy_is_named_and_gets_one_request_for_a_set() {
     let (server, with_tls) = registry(&certificate()).await;
     let cases = [
         (Manner::Wants("Basic other".to_owned()), "answered 407 for registry.example:443; HTTPS_PROXY needs the user"),
@@ -164,9 +164,9 @@ async fn a_proxy_that_refuses_is_named_and_asked_once_for_a_set() {
     assert_eq!(server.connections(), 0);
 }
 
-/// Without a tunnel the proxy's answers look like the registry's. Its password is not to be seen in them either.
+/// Without a tunnel the proxy's responses look like the registry's. Its password must not be shown either.
 #[tokio::test]
-async fn a_proxy_that_refuses_a_request_in_absolute_form() {
+async fn a_proxy_that_rejects_a_request_in_absolute_form_is_named() {
     use RegistryFailureKind::{Forbidden, ServerError, Unreachable};
     let server = Server::start().await;
     for (manner, kind, words) in [
@@ -185,7 +185,7 @@ async fn a_proxy_that_refuses_a_request_in_absolute_form() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_or_says_nothing_is_named() {
+async fn an_unreachable_or_silent_proxy_is_named() {
     let (server, access) = registry(&certificate()).await;
     let proxy = Proxy::start(&server, Manner::Silent, None).await;
     let value = |name: &str| (name == "HTTPS_PROXY").then(|| OsString::from(with_password(&proxy)));
@@ -208,7 +208,7 @@ async fn a_proxy_that_is_not_there_or_says_nothing_is_named() {
     }
 }
 
-/// What cannot be used is never gone past, and never quoted.
+/// An unusable proxy is never bypassed, and never quoted.
 #[tokio::test]
 async fn a_variable_that_names_no_usable_proxy_is_an_error_where_it_counts() {
     let server = Server::start().await;
@@ -233,9 +233,9 @@ async fn a_variable_that_names_no_usable_proxy_is_an_error_where_it_counts() {
     }
 }
 
-/// A proxy's address is not the registry's: behind a name there may be anything, so nothing inside may be named by it.
+/// A proxy's address is not the registry's: its name may stand for any address, so it must not name internal ones.
 #[tokio::test]
-async fn nobody_is_sent_further_in_by_way_of_a_proxy() {
+async fn no_registry_sends_further_in_through_a_proxy() {
     let server = Server::start().await;
     let proxy = Proxy::start(&server, Manner::Open, None).await;
     let client = client(&[("ALL_PROXY", &format!("http://{}", proxy.host()))]);
@@ -262,9 +262,9 @@ async fn nobody_is_sent_further_in_by_way_of_a_proxy() {
     }
 }
 
-/// Who is redirected by a host of the internet comes no further in than that host stands, wherever it started.
+/// A redirect of a public host leads no further in than that host's address, wherever the request began.
 #[tokio::test]
-async fn a_host_on_the_way_leads_no_further_in_than_it_stands() {
+async fn a_redirecting_host_leads_no_further_in_than_its_address() {
     let server = Server::start().await;
     let proxy = Proxy::start(&server, Manner::Open, None).await;
     let client = client(&[("ALL_PROXY", &format!("http://{}", proxy.host()))]);
@@ -324,9 +324,9 @@ async fn generate_takes_its_proxy_from_the_environment() {
     secret_free(&format!("{text}{notes}"));
 }
 
-/// Both have a password; each is shown its own.
+/// Both have a password; each receives its own.
 #[tokio::test]
-async fn the_registrys_password_and_the_proxys_go_their_own_ways() {
+async fn registry_and_proxy_each_receive_their_own_password() {
     let server = Server::start().await;
     server.on_manifest("calico/node", Reply::challenge("Basic").but_to(&crate::basic(), good("node")));
     let proxy = Proxy::start(&server, Manner::Wants("Basic cHJveHk6aXRz".to_owned()), None).await;

@@ -1,10 +1,10 @@
-//! Redirects: followed a few times, without credentials across origins, and never further in than the registry stands.
+//! Redirects: followed a few times, without credentials across origins, and never further in than the registry's address.
 
 use imageset_controller::model::digest::Digest;
 use imageset_controller::model::registry_failure::RegistryFailureKind;
 
 use crate::server::{Reply, Server};
-use crate::{ask, basic, good, index, patient, plain, reference, was_shown_secret, with_secret};
+use crate::{ask, basic, good, index, patient, plain, received_secret, reference, with_secret};
 
 fn redirect(status: u16, location: &str) -> Reply {
     Reply::status(status).with("location", location)
@@ -22,12 +22,12 @@ async fn another_host_or_port_gets_no_authorization() {
             let image = ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap();
             assert_eq!(image.digest, Digest::of(&index("node")));
             assert_eq!(other.schemes(), [None], "{address} {status}");
-            assert!(!was_shown_secret(&other) && was_shown_secret(&server));
+            assert!(!received_secret(&other) && received_secret(&server));
         }
     }
 }
 
-/// Also not when the way leads back: who sends us round must not get more than who asks.
+/// Not even if the redirects lead back to the registry.
 #[tokio::test]
 async fn authorization_stays_within_the_origin_and_does_not_come_back() {
     let (server, other) = (Server::start().await, Server::start_at("127.0.0.2", None).await);
@@ -42,7 +42,7 @@ async fn authorization_stays_within_the_origin_and_does_not_come_back() {
     let expected =
         [(manifest.clone(), false), (manifest, true), ("/elsewhere".to_owned(), true), ("/back".to_owned(), false)];
     assert_eq!(shown, expected);
-    assert!(!was_shown_secret(&other));
+    assert!(!received_secret(&other));
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn three_redirects_are_followed_and_no_more() {
 }
 
 #[tokio::test]
-async fn nobody_is_sent_to_a_stranger_place() {
+async fn no_redirect_leads_to_a_forbidden_place() {
     use RegistryFailureKind::{InvalidAnswer, RefusedTarget};
     for (location, kind) in [
         ("http://169.254.169.254/latest/meta-data", RefusedTarget),
@@ -79,7 +79,7 @@ async fn nobody_is_sent_to_a_stranger_place() {
     }
 }
 
-/// A host of another owner cannot ask for the registry's credentials, nor have its token service visited.
+/// Another host cannot request the registry's credentials, nor have its token service contacted.
 #[tokio::test]
 async fn a_challenge_of_another_host_is_not_the_registrys() {
     let third = Server::start_at("127.0.0.3", None).await;
@@ -94,14 +94,14 @@ async fn a_challenge_of_another_host_is_not_the_registrys() {
                 assert_eq!(failure.kind, RegistryFailureKind::InvalidAnswer, "{failure}");
                 assert!(failure.answer.contains("wants credentials of its own"), "{failure}");
             }
-            assert!(other.schemes().iter().all(Option::is_none) && !was_shown_secret(&server));
+            assert!(other.schemes().iter().all(Option::is_none) && !received_secret(&server));
             assert_eq!(server.seen().len(), 2, "asked once each");
         }
     }
     assert_eq!(third.connections(), 0);
 }
 
-/// Its limits and its version of HTTP are not the registry's either.
+/// Its rate limits and its HTTP version are not the registry's either.
 #[tokio::test]
 async fn limits_of_another_host_are_not_the_registrys() {
     let (server, other) = (Server::start().await, Server::start_at("127.0.0.2", None).await);

@@ -1,5 +1,5 @@
-//! A scripted HTTP server on a loopback address: answers each path as the test wrote it down, and remembers every request
-//! with what was shown to it. It plays registries, token services and strangers, honest or not.
+//! A scripted HTTP server on a loopback address: responds to each path as the test specifies, and records every request with its
+//! headers. It plays registries, token services and other hosts, honest or not.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,10 +22,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::ServerCertificate;
 
-/// How much of an endless body is offered at a time, in bytes.
+/// Size of one piece of an endless body, in bytes.
 const PIECE: u64 = 64 * 1024;
 
-/// One request as it came in.
+/// One received request.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// `GET`, `HEAD`, …
@@ -56,15 +56,15 @@ enum Content {
     Flood(u64),
 }
 
-/// One answer of the script.
+/// One scripted response.
 #[derive(Clone, Debug)]
 pub struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     content: Content,
-    /// What to answer instead to a request with exactly this `Authorization`.
+    /// The response to a request with exactly this `Authorization`.
     to: Option<(String, Box<Reply>)>,
-    /// Held back until the sender says true (or is gone).
+    /// Held back until the sender sends true (or is dropped).
     gate: Option<watch::Receiver<bool>>,
     silent: bool,
 }
@@ -86,7 +86,7 @@ impl Reply {
         Self::new(status, "application/json", "")
     }
 
-    /// The request is taken and never answered.
+    /// The request is accepted and never answered.
     pub fn silence() -> Self {
         Self { silent: true, ..Self::status(200) }
     }

@@ -1,4 +1,4 @@
-//! Which releases a repository has tags for, page by page; a list that is not whole is a failure.
+//! The releases among a repository's tags, page by page; an incomplete list is a failure.
 
 use imageset_controller::model::registry_failure::RegistryFailureKind;
 use serde_json::json;
@@ -19,7 +19,7 @@ async fn releases(server: &Server) -> Result<Vec<String>, RegistryFailureKind> {
 }
 
 #[tokio::test]
-async fn all_pages_are_read_behind_a_token_of_the_pull_scope() {
+async fn all_pages_are_read_with_a_token_of_the_pull_scope() {
     let server = Server::start().await;
     let more = |last: &str| format!("<{LIST}?n=1000&last={last}>; rel=\"next\"");
     let pages = page(&["latest", "v1.40.15", "v1.42.4-amd64"]).with("link", &more("v1.42.4-amd64"));
@@ -36,7 +36,7 @@ async fn all_pages_are_read_behind_a_token_of_the_pull_scope() {
 }
 
 #[tokio::test]
-async fn a_list_that_is_not_whole_is_a_failure() {
+async fn an_incomplete_list_is_a_failure() {
     use RegistryFailureKind::{InvalidAnswer, NotFound, ServerError, TooLarge};
     let to_itself = format!("<{LIST}?n=1000>; rel=\"next\"");
     for (first, second, kind) in [
@@ -53,7 +53,7 @@ async fn a_list_that_is_not_whole_is_a_failure() {
 }
 
 #[tokio::test]
-async fn the_next_page_is_not_looked_for_elsewhere() {
+async fn the_next_page_is_never_read_elsewhere() {
     let (server, stranger) = (Server::start().await, Server::start_at("127.0.0.2", None).await);
     let elsewhere = format!("<{}?last=x>; rel=\"next\"", stranger.url(LIST));
     server.on(&format!("{LIST}?n=1000"), page(&["v1.42.4"]).with("link", &elsewhere));

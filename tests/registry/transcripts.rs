@@ -1,5 +1,5 @@
-//! Real registries' ways of asking for credentials: each file under `transcripts/` is played against the client, which has to
-//! ask what the transcript has, in that order, show each host what the transcript shows it, and end with the digest.
+//! How real registries require credentials: each file under `transcripts/` is played against the client, which must send the requests
+//! of the transcript, in that order and with its credentials for each host, and end with the digest.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use imageset_controller::registry::{Access, DockerConfig};
 use serde_json::json;
 
 use crate::server::{Reply, Seen, Server};
-use crate::{CANARY, USER, ask, basic, patient, plain, was_shown_secret};
+use crate::{CANARY, USER, ask, basic, patient, plain, received_secret};
 
 type Pairs = Vec<(String, String)>;
 
@@ -20,7 +20,7 @@ struct Transcript {
     exchanges: Vec<Exchange>,
 }
 
-/// A request as the client has to send it, and what is answered.
+/// A request that the client must send, and the response.
 struct Exchange {
     request: Asked,
     host: String,
@@ -31,7 +31,7 @@ struct Exchange {
     body: String,
 }
 
-/// What counts of a request.
+/// The compared parts of a request.
 #[derive(Debug, PartialEq)]
 struct Asked {
     method: String,
@@ -177,13 +177,13 @@ impl Transcript {
             let mine = self.exchanges.iter().filter(|exchange| exchange.host == *host);
             let expected: Vec<&Asked> = mine.clone().map(|exchange| &exchange.request).collect();
             assert_eq!(seen.collect::<Vec<_>>().iter().collect::<Vec<_>>(), expected, "at {host}");
-            assert_eq!(was_shown_secret(server), mine.clone().any(|exchange| exchange.shows_secret), "at {host}");
+            assert_eq!(received_secret(server), mine.clone().any(|exchange| exchange.shows_secret), "at {host}");
         }
     }
 }
 
 #[tokio::test]
-async fn every_registry_is_answered_as_it_wants() {
+async fn every_registry_gets_the_credentials_that_it_requires() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/registry/transcripts");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "http")).collect();

@@ -46,7 +46,6 @@ impl<'de> Deserialize<'de> for Secret {
 pub(crate) enum Credential {
     /// User and password, for the registry itself or for its token service.
     Password {
-        /// The user.
         username: Secret,
         /// The password, or an access token used as one.
         password: Secret,

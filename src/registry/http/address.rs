@@ -182,52 +182,29 @@ mod tests {
 
     #[test]
     fn addresses_are_classified() {
-        let cases = [
-            ("1.1.1.1", AddressClass::Public),
-            ("10.0.0.1", AddressClass::Private),
-            ("172.31.0.1", AddressClass::Private),
-            ("192.168.1.1", AddressClass::Private),
-            ("100.64.0.1", AddressClass::Private),
-            ("127.9.9.9", AddressClass::Loopback),
-            ("169.254.169.254", AddressClass::LinkLocal),
-            ("0.0.0.0", AddressClass::Unusable),
-            ("255.255.255.255", AddressClass::Unusable),
-            ("::1", AddressClass::Loopback),
-            ("::", AddressClass::Unusable),
-            ("fe80::1", AddressClass::LinkLocal),
-            ("fd00:ec2::253", AddressClass::Private),
-            ("fd00:ec2::254", AddressClass::LinkLocal),
-            ("fd20:ce::254", AddressClass::LinkLocal),
-            ("168.63.129.16", AddressClass::LinkLocal),
-            ("168.63.129.17", AddressClass::Public),
-            ("100.100.100.200", AddressClass::LinkLocal),
-            ("192.0.0.192", AddressClass::LinkLocal),
-            ("192.0.1.1", AddressClass::Public),
-            ("198.19.255.255", AddressClass::Private),
-            ("192.88.99.1", AddressClass::Unusable),
-            ("100::1", AddressClass::Unusable),
-            ("2002:a00:1::1", AddressClass::Private),
-            ("2002:7f00:1::", AddressClass::Loopback),
-            ("2002:a9fe:a9fe::1", AddressClass::LinkLocal),
-            ("2002:101:101::1", AddressClass::Public),
-            ("64:ff9b::a00:1", AddressClass::Private),
-            ("64:ff9b::101:101", AddressClass::Public),
-            ("64:ff9b:1::101:101", AddressClass::Private),
-            ("64:ff9b:1:ffff::a9fe:a9fe", AddressClass::LinkLocal),
-            ("64:ff9b:2::1", AddressClass::Public),
-            // Teredo: the client's address is inverted.
-            ("2001:0:101:101:0:0:f5ff:fffe", AddressClass::Private),
-            ("2001:0:101:101:0:0:5601:5601", AddressClass::LinkLocal),
-            ("::ffff:0:10.0.0.1", AddressClass::Private),
-            ("::10.0.0.1", AddressClass::Private),
-            ("::ffff:168.63.129.16", AddressClass::LinkLocal),
-            ("::ffff:169.254.169.254", AddressClass::LinkLocal),
-            ("64:ff9b::a9fe:a9fe", AddressClass::LinkLocal),
-            ("::7f00:1", AddressClass::Loopback),
-            ("2606:4700::1111", AddressClass::Public),
-        ];
-        for (text, class) in cases {
-            assert_eq!(AddressClass::of(text.parse().unwrap()), class, "{text}");
+        // Teredo (2001:0::/32) inverts the client's address.
+        for (class, addresses) in [
+            (
+                AddressClass::Public,
+                "1.1.1.1 168.63.129.17 192.0.1.1 2002:101:101::1 64:ff9b::101:101 64:ff9b:2::1 2606:4700::1111",
+            ),
+            (
+                AddressClass::Private,
+                "10.0.0.1 172.31.0.1 192.168.1.1 100.64.0.1 fd00:ec2::253 198.19.255.255 2002:a00:1::1 \
+                 64:ff9b::a00:1 64:ff9b:1::101:101 2001:0:101:101:0:0:f5ff:fffe ::ffff:0:10.0.0.1 ::10.0.0.1",
+            ),
+            (AddressClass::Loopback, "127.9.9.9 ::1 2002:7f00:1:: ::7f00:1"),
+            (
+                AddressClass::LinkLocal,
+                "169.254.169.254 fe80::1 fd00:ec2::254 fd20:ce::254 168.63.129.16 100.100.100.200 192.0.0.192 \
+                 2002:a9fe:a9fe::1 64:ff9b:1:ffff::a9fe:a9fe 2001:0:101:101:0:0:5601:5601 ::ffff:168.63.129.16 \
+                 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe",
+            ),
+            (AddressClass::Unusable, "0.0.0.0 255.255.255.255 :: 192.88.99.1 100::1"),
+        ] {
+            for text in addresses.split(' ') {
+                assert_eq!(AddressClass::of(text.parse().unwrap()), class, "{text}");
+            }
         }
     }
 

@@ -29,24 +29,17 @@ pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 pub(crate) enum Manifest {
     /// One image per platform.
     Index {
-        /// Media type of the index.
         media_type: String,
         /// The entries that a node can run, in order of platform.
         children: Vec<Child>,
     },
     /// A single image, whose configuration names the platform.
-    Image {
-        /// Media type of the manifest.
-        media_type: String,
-        /// Digest of its configuration.
-        config: Digest,
-    },
+    Image { media_type: String, config: Digest },
 }
 
 /// The parts of an image configuration that the controller uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageConfiguration {
-    /// The image's platform.
     pub platform: Platform,
     /// The label `version`, which the operator's Dockerfile sets.
     pub version: Option<String>,

@@ -1,5 +1,4 @@
-//! What was learnt of a registry is a shortcut and never a trap: it may change its mind, and what holds for one image is no
-//! word about another.
+//! What is known of a registry may be outdated, and what applies to one image need not apply to another.
 use std::time::Duration;
 
 use imageset_controller::model::digest::Digest;
@@ -21,7 +20,7 @@ fn token(text: &str, seconds: u64) -> Reply {
 }
 
 #[tokio::test]
-async fn a_knock_that_is_never_answered_holds_nobody_up() {
+async fn a_connection_that_is_never_established_delays_no_image() {
     let certificate = ServerCertificate::create("an authority").unwrap();
     let server = Server::start_http2(&certificate).await;
     let tokens = Server::start_http2(&certificate).await;
@@ -67,9 +66,9 @@ async fn a_public_repository_beside_a_private_one() {
     assert_eq!(kinds(&outcomes), [None, None], "{outcomes:?} {:?}", server.asked());
 }
 
-/// What one repository was answered is told for all; the secret that it echoes belongs to it alone. `ask_all` looks for it.
+/// The response for one repository is reported for all; the secret that it echoes belongs to it alone. `ask_all` searches for it.
 #[tokio::test]
-async fn a_secret_echoed_for_one_repository_is_taken_out_for_all() {
+async fn a_secret_echoed_for_one_repository_is_redacted_for_all() {
     let server = Server::start().await;
     let images = [reference(&server, "one/node"), reference(&server, "two/node")];
     let echo = Reply::new(429, "text/plain", format!("slow down, {}", basic()));
@@ -85,7 +84,7 @@ async fn a_secret_echoed_for_one_repository_is_taken_out_for_all() {
 }
 
 #[tokio::test]
-async fn presence_of_many_does_not_run_into_half_the_limit() {
+async fn presence_checks_do_not_use_up_half_of_the_limit() {
     let certificate = ServerCertificate::create("an authority").unwrap();
     let server = Server::start_http2(&certificate).await;
     let images: Vec<Reference> = (0..23).map(|n| reference(&server, &format!("calico/image-{n}"))).collect();

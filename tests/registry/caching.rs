@@ -1,5 +1,4 @@
-//! What a client keeps between questions: digests that are only confirmed, tokens, what a registry demands and what it lets us
-//! ask. And what it forgets.
+//! What a client keeps between lookups, and what it discards: known digests, tokens, authentication schemes, rate limits.
 
 use imageset_controller::model::digest::Digest;
 use imageset_controller::model::lookups::Hints;
@@ -27,7 +26,7 @@ fn token(text: &str, seconds: u64) -> Reply {
     Reply::new(200, "application/json", json!({"token": text, "expires_in": seconds}).to_string())
 }
 
-/// Serves all images to those who show this token of the server's own token service.
+/// Serves all images for this token of the server's own token service.
 fn serve_for_token(server: &Server, images: &[Reference], token: &str) {
     for image in images {
         let scope = format!("repository:{}:pull", image.repository());
@@ -64,9 +63,9 @@ async fn a_known_digest_is_confirmed_by_one_head_for_each() {
     assert!(asked.len() == 5 && asked.iter().all(|asked| asked.starts_with("HEAD ")), "{asked:?}");
 }
 
-/// A header is a reason to look, never a digest to believe.
+/// A header is a reason to fetch, never a trusted digest.
 #[tokio::test]
-async fn whatever_else_a_head_says_the_bytes_decide() {
+async fn the_bytes_decide_whatever_a_head_response_says() {
     let server = Server::start().await;
     let node = reference(&server, "calico/node");
     server.on_manifest("calico/node", good("node"));
@@ -105,7 +104,7 @@ async fn whatever_else_a_head_says_the_bytes_decide() {
 }
 
 #[tokio::test]
-async fn tokens_are_kept_while_they_hold_and_asked_for_again_after() {
+async fn tokens_are_kept_until_they_expire() {
     let server = Server::start().await;
     let images = images(&server, 3);
     serve_for_token(&server, &images, "good-token");
@@ -129,7 +128,7 @@ async fn tokens_are_kept_while_they_hold_and_asked_for_again_after() {
     assert_eq!((tokens(), server.asked().len() - before), (3, 1 + 3));
 }
 
-/// What came of a pull secret goes with it: another one has its own rights.
+/// Tokens of a pull secret are discarded with it: another secret has its own rights.
 #[tokio::test]
 async fn a_rotated_secret_takes_effect_at_once() {
     let server = Server::start().await;
@@ -146,7 +145,7 @@ async fn a_rotated_secret_takes_effect_at_once() {
     assert_eq!(kinds(&refused), vec![Some(RegistryFailureKind::Unauthorized); 2]);
 }
 
-/// The kubelet tries all that match; the first that is let in counts.
+/// The kubelet tries all that match; the first accepted one counts.
 #[tokio::test]
 async fn several_secrets_are_tried_in_order() {
     let server = Server::start().await;
@@ -158,9 +157,9 @@ async fn several_secrets_are_tried_in_order() {
     assert_eq!(server.asked().len(), 1 + 3, "bare, two that are refused, the one that is let in");
 }
 
-/// One refusal, one token, then all images at a time: the first is not answered before the last was asked.
+/// One 401, one token, then all images at a time: the first response is held back until the last request arrives.
 #[tokio::test]
-async fn a_set_behind_a_token_is_asked_all_at_once_over_one_connection() {
+async fn a_set_behind_a_token_is_requested_at_once_over_one_connection() {
     let certificate = ServerCertificate::create("an authority").unwrap();
     let server = Server::start_http2(&certificate).await;
     let images = images(&server, IMAGES);
@@ -188,7 +187,7 @@ async fn a_set_behind_a_token_is_asked_all_at_once_over_one_connection() {
 
 /// Docker Hub's headers. The nodes share the limit.
 #[tokio::test]
-async fn half_of_an_announced_limit_is_left_for_the_nodes() {
+async fn half_of_an_announced_limit_is_left_to_the_nodes() {
     let server = Server::start().await;
     let images = images(&server, IMAGES);
     for (number, image) in images.iter().enumerate() {
@@ -207,9 +206,9 @@ async fn half_of_an_announced_limit_is_left_for_the_nodes() {
     assert_eq!(ask(&client, &plain(&[&server]), &images[0]).await.unwrap_err().kind, failure.kind, "it is remembered");
 }
 
-/// A registry that was mended is let serve, whatever it demanded before; one question finds out.
+/// A repaired registry serves again, whatever scheme it required before; one lookup finds out.
 #[tokio::test]
-async fn a_demand_that_changed_is_noticed() {
+async fn a_changed_scheme_is_noticed() {
     let foreign = r#"Bearer realm="http://127.0.0.2:1/token""#;
     let kinds_before = [
         (Reply::challenge(foreign), RegistryFailureKind::ForeignTokenService),

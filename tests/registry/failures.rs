@@ -1,4 +1,4 @@
-//! Registries that fail: every way has its kind, every wait its end, and a registry that cannot serve is asked once.
+//! Failing registries: every failure has a reason, every wait a deadline, and a registry that cannot serve gets one request.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn set_of(server: &Server) -> Vec<Reference> {
 }
 
 #[tokio::test]
-async fn refusals_are_told_apart() {
+async fn error_responses_have_different_reasons() {
     use RegistryFailureKind::{
         CredentialsMissing, Forbidden, NotFound, RateLimited, ServerError, Timeout, Unauthorized,
     };
@@ -61,7 +61,7 @@ async fn a_silent_registry_ends_at_the_deadline() {
     assert_eq!(server.seen().len(), 1);
 }
 
-/// Each byte comes in time, the answer never does: the deadline is for the whole.
+/// Each byte arrives in time, but the response never does: the deadline is for the complete response.
 #[tokio::test]
 async fn a_byte_at_a_time_ends_at_the_deadline() {
     for status in [200, 500] {
@@ -74,7 +74,7 @@ async fn a_byte_at_a_time_ends_at_the_deadline() {
     }
 }
 
-/// One request means one deadline: had each image waited for its own, each would have asked.
+/// One request proves one deadline: if each image had waited for its own, each would have sent one.
 #[tokio::test]
 async fn a_set_on_a_silent_registry_takes_one_deadline() {
     let server = Server::start().await;
@@ -90,7 +90,7 @@ async fn a_set_on_a_silent_registry_takes_one_deadline() {
     assert_eq!((server.seen().len(), server.connections()), (1, 1));
 }
 
-/// Silence after a first answer is silence as well: whoever waited for nothing speaks for all that were not asked yet.
+/// Silence after a first response counts as well: one lookup that timed out fails all that have not started.
 #[tokio::test]
 async fn a_registry_that_falls_silent_costs_one_more_deadline() {
     let server = Server::start().await;
@@ -106,7 +106,7 @@ async fn a_registry_that_falls_silent_costs_one_more_deadline() {
     assert_eq!(server.seen().len(), 3, "the first, and two that waited for their deadline together");
 }
 
-/// A listener that takes connections and never reads: not even a request gets through.
+/// A listener that accepts connections and never reads.
 #[tokio::test]
 async fn a_set_on_a_deaf_listener_takes_one_connection() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -154,9 +154,9 @@ async fn a_set_on_a_registry_that_limits_the_rate_asks_once() {
     assert_eq!(server.seen().len(), 1);
 }
 
-/// What one image lacks is no word about the others.
+/// A missing image says nothing about the others.
 #[tokio::test]
-async fn a_missing_image_does_not_take_the_others_with_it() {
+async fn a_missing_image_does_not_fail_the_others() {
     let server = Server::start().await;
     for number in 1..IMAGES {
         server.on_manifest(&format!("calico/image-{number}"), good(&number.to_string()));
@@ -167,7 +167,7 @@ async fn a_missing_image_does_not_take_the_others_with_it() {
     assert_eq!(server.seen().len(), IMAGES);
 }
 
-/// The slow registry answers only after the other one's images are all told; waiting for it first would never end well.
+/// The slow registry responds only after the other one's images are resolved; waiting for it first would time out.
 #[tokio::test]
 async fn a_slow_registry_does_not_delay_another() {
     let (slow, quick) = (Server::start().await, Server::start().await);
