@@ -193,7 +193,7 @@ mod tests {
                 let mut hanging = Vec::new();
                 for _ in 0..count {
                     let mut stream = TcpStream::connect(address).await.unwrap();
-                    // One that made room already refuses it.
+                    // A connection that was closed rejects it.
                     let _ = stream.write_all(sent.as_bytes()).await;
                     hanging.push(stream);
                 }

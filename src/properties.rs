@@ -1,6 +1,5 @@
-//! What must hold for whatever foreign bytes come in: one function for each parser, which panics where a property is broken.
-//! The fuzz targets (`fuzz/`) and the test that replays their committed corpora both call these. Compiled for tests and
-//! fuzzing only; decides nothing and is no part of the product.
+//! Properties that hold for any untrusted bytes: one function for each parser, which panics if a property is violated. The fuzz
+//! targets (`fuzz/`) and the test that replays their corpora call them. Compiled for tests and fuzzing only.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +17,7 @@ use crate::model::registry_layout::RegistryLayout;
 use crate::registry::properties::looked_up_where_it_says;
 use crate::rules::explain::operator_messages::OperatorMessage;
 
-/// A reference reads back as it was written, goes to the host that it names, and is placed as the operator does it. The first
+/// A reference reads back as written, is looked up at the host that it names, and is placed as the operator places it. The first
 /// line is the reference, the next three are `registry`, `imagePath` and `imagePrefix`.
 pub fn reference(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -48,7 +47,7 @@ fn written_and_read(reference: &Reference) {
     }
 }
 
-/// Placing moves an image and never turns it into another one.
+/// Placing changes an image's place and never its name.
 fn placed(layout: &RegistryLayout, default: &Reference) {
     let placed = layout.place(default).ok();
     assert_eq!(layout.normalised().place(default).ok(), placed, "{layout:?} and its one spelling");
@@ -63,8 +62,8 @@ fn placed(layout: &RegistryLayout, default: &Reference) {
     assert_eq!(wanted.parse().as_ref(), Ok(&placed), "{default} {layout:?}: the operator writes {wanted}");
 }
 
-/// The text that the operator makes, by its own way of making it (`pkg/components/references.go`: the prefix goes in front of
-/// the last segment, then the path replaces all before the first slash). Slashes at the ends of settings do not count.
+/// Returns the reference that the operator builds (`pkg/components/references.go`: the prefix precedes the last segment, then the path
+/// replaces all before the first slash). Slashes at the ends of settings do not count.
 fn by_the_operator(layout: &RegistryLayout, default: &Reference) -> String {
     let set = |setting: &'_ str| !setting.is_empty() && setting != "UseDefault";
     let name = default.name();
@@ -88,8 +87,8 @@ fn by_the_operator(layout: &RegistryLayout, default: &Reference) -> String {
     format!("{registry}/{image}{tag}{digest}")
 }
 
-/// What is taken from the words of an operator stands in them, can be shown on a line, and does not grow with them; the cause is the
-/// same whether the text stands in the reason or in the message. The first line is the reason.
+/// Everything that is extracted from an operator's message is part of it, printable and bounded; the cause is the same whether the text
+/// is the reason or the message. The first line is the reason.
 pub fn operator_words(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (reason, message) = text.split_once('\n').unwrap_or((text, ""));
@@ -108,8 +107,8 @@ pub fn operator_words(data: &[u8]) {
     assert!(length < 64 * 1024, "what is taken grows with the text");
 }
 
-/// Pinning changes the one value and no other byte, and reads back as what was written, its quotes kept; what stands elsewhere stays.
-/// What is refused is refused at a place that the text has. ImageSets and Installations are read where they stand.
+/// Pinning changes one value and no other byte, keeps its quotes, and reads back as written. Errors name a line that the text has.
+/// ImageSets and Installations are parsed from the same text.
 pub fn operator_manifest(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let refused = |refused: &manifest::Refused| {
@@ -155,7 +154,7 @@ pub fn operator_manifest(data: &[u8]) {
     }
 }
 
-/// A log that was understood has every image in it and no other, whatever stands between its lines.
+/// Parsed output has every image of the log and no other, whatever is between its lines.
 pub fn operator_output(data: &[u8]) {
     let Ok(log) = std::str::from_utf8(data) else { return };
     let read = output::parse(log, log);
@@ -195,8 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// What fuzzing found once, and what real registries, secrets and operators say, goes through the same functions in
-    /// every run of the tests.
+    /// Inputs that fuzzing found, and real data of registries, secrets and operators, are replayed in every run of the tests.
     #[test]
     fn every_corpus_holds_the_properties() {
         type Property = fn(&[u8]);

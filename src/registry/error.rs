@@ -11,7 +11,7 @@ use super::json_object::JsonObject;
 use crate::model::registry_failure::LONGEST_RETRY_AFTER_SECONDS;
 use crate::model::registry_failure::RegistryFailureKind;
 
-/// Maximum length of the registry's text that a message keeps, in bytes. What is shown is shorter.
+/// Maximum length of the registry's text that a message keeps, in bytes. Shown messages are shorter.
 pub(crate) const MAX_QUOTE: usize = 2048;
 
 /// Error codes of the OCI distribution specification 1.1, those that distribution adds, and those that Harbor, Quay and

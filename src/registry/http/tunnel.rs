@@ -180,7 +180,7 @@ pub struct Proxied {
 impl Connection for Proxied {
     fn connected(&self) -> Connected {
         match &self.via {
-            // `proxy` asks for requests in absolute form.
+            // `proxy` selects requests in absolute form.
             Some(via) => self.stream.connected().proxy(via.forwarded).extra(via.clone()),
             None => self.stream.connected(),
         }
