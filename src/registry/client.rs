@@ -123,8 +123,8 @@ impl RegistryClient {
                     Some((_, group)) => group.push((position, target)),
                     None => groups.push((endpoint, vec![(position, target)])),
                 },
-                Err(failure) => {
-                    outcomes.insert(position, Err(failure));
+                Err(error) => {
+                    outcomes.insert(position, Err(no_endpoint(&error, reference)));
                     tick();
                 }
             }
@@ -145,7 +145,8 @@ impl RegistryClient {
         access: &Access,
         reference: &Reference,
     ) -> Result<OperatorImage, RegistryFailure> {
-        let (endpoint, target) = endpoint_and_target(access, reference)?;
+        let found = endpoint_and_target(access, reference);
+        let (endpoint, target) = found.map_err(|error| no_endpoint(&error, reference))?;
         let state = self.state(&endpoint);
         let session = Session::new(&self.transport, access, &endpoint, &state, vec![target.repository.clone()]);
         self.run(&session, reference, self.settings.image_deadline, operator_image(&session, &target)).await
@@ -156,7 +157,8 @@ impl RegistryClient {
     /// # Errors
     /// The complete list could not be fetched; part of it would hide releases.
     pub async fn releases(&self, access: &Access, reference: &Reference) -> Result<BTreeSet<Release>, RegistryFailure> {
-        let (endpoint, target) = endpoint_and_target(access, reference)?;
+        let found = endpoint_and_target(access, reference);
+        let (endpoint, target) = found.map_err(|error| no_endpoint(&error, reference))?;
         let state = self.state(&endpoint);
         let session = Session::new(&self.transport, access, &endpoint, &state, vec![target.repository.clone()]);
         self.run(&session, reference, self.settings.set_deadline, tags::releases(&session, &target.repository)).await
@@ -271,13 +273,13 @@ fn timed_out(after: Duration) -> RegistryError {
     RegistryError::new(RegistryFailureKind::Timeout, format!("no whole answer within {after:.0?}"))
 }
 
-/// Returns where a reference is looked up, or the failure of one that names no usable endpoint.
-fn endpoint_and_target<'a>(
-    access: &Access,
-    reference: &'a Reference,
-) -> Result<(Endpoint, Target<'a>), RegistryFailure> {
-    let (endpoint, repository) = access.endpoint(reference).map_err(|error| {
-        RegistryFailure::new(error.kind, Some(reference.clone()), reference.registry(), &error.message)
-    })?;
+/// Returns where a reference is looked up.
+fn endpoint_and_target<'a>(access: &Access, reference: &'a Reference) -> Result<(Endpoint, Target<'a>)> {
+    let (endpoint, repository) = access.endpoint(reference)?;
     Ok((endpoint, Target { reference, repository }))
+}
+
+/// Returns the failure of a reference that names no usable endpoint.
+fn no_endpoint(error: &RegistryError, reference: &Reference) -> RegistryFailure {
+    RegistryFailure::new(error.kind, Some(reference.clone()), reference.registry(), &error.message)
 }

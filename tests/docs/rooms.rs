@@ -11,14 +11,14 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("api", &["model"]),
     ("catalogue", &["model"]),
     ("rules", &["model", "catalogue"]),
-    ("registry", &["model", "traffic"]),
+    ("registry", &["model", "request_metrics"]),
     ("inspection", &["model", "api"]),
     ("manifest", &["model"]),
-    ("metrics", &["model", "traffic"]),
+    ("metrics", &["model", "request_metrics"]),
     ("http", &["metrics"]),
     ("telemetry", &["model"]),
-    ("traffic", &[]),
-    ("cluster", &["model", "catalogue", "rules", "registry", "inspection", "api", "metrics", "traffic"]),
+    ("request_metrics", &[]),
+    ("cluster", &["model", "catalogue", "rules", "registry", "inspection", "api", "metrics", "request_metrics"]),
     (
         "cli",
         &[

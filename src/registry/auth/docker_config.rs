@@ -295,7 +295,7 @@ mod tests {
         let current = |text: String| DockerConfig::parse_dockerconfigjson(text.as_bytes()).unwrap_err();
         let legacy = |text: String| DockerConfig::parse_dockercfg(text.as_bytes()).unwrap_err();
         for (error, place) in [
-            (current(format!(r#"[{{"reg.example": {{"auth": "dTpw"}}}}, null, {{}}]"#)), "it"),
+            (current(r#"[{"reg.example": {"auth": "dTpw"}}, null, {}]"#.to_owned()), "it"),
             (current(format!(r#"{{"auths": {{"reg.example": {entry}}}}}"#)), entry_of_host),
             (legacy("[]".to_owned()), "it"),
             (legacy(format!(r#"{{"reg.example": {entry}}}"#)), entry_of_host),
