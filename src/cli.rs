@@ -1,5 +1,5 @@
-//! The command line: arguments in, one verb called, exit code out. Each verb has a file of its own and returns its
-//! [`Answer`] or a [`Failure`]; only [`output`] writes them.
+//! The command line: arguments in, one verb called, exit code out. Each verb has a file in `verbs` and returns its [`Output`] or a
+//! [`Failure`]; only [`output`] writes them. Verbs share `flags` (arguments), `inputs` (what they read) and `edits` (what they change).
 //!
 //! Exit codes, the same for every verb:
 //!
@@ -9,49 +9,24 @@
 //! | 1 | drift: what was checked differs from what it should be; what was waited for is held |
 //! | 2 | could not tell or could not do it; wrong arguments, too |
 
-mod bundle;
-mod catalogue;
-mod changes;
-mod columns;
-mod completion;
-mod connection;
-mod crds;
-mod credential_helpers;
-mod disarm;
-mod explain;
-mod files;
-mod generate;
-mod image_set;
-mod images;
-mod live;
+mod edits;
+mod flags;
+mod inputs;
 pub mod output;
-mod pin;
-mod plan;
-mod prepare;
-mod recorded;
-mod refresh;
-mod registry;
-mod run;
-pub mod screen;
-mod status;
-mod surroundings;
-mod suspend;
-mod verify;
-mod version;
-mod what_if;
+mod runtime;
+mod verbs;
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::catalogue::Catalogue;
-use crate::model::feature::Feature;
-use crate::model::operator_images::OperatorImages;
-use crate::model::reason::Reason;
-use crate::model::release::{Release, Variant};
-use output::{Answer, Failure};
+use output::{Failure, Output};
+use verbs::{
+    bundle, catalogue, completion, crds, disarm, explain, generate, images, pin, plan, prepare, refresh, run, status,
+    suspend, verify, version,
+};
 
 /// Keeps a Calico cluster that is pinned by digest upgradable: builds, verifies and applies the tigera-operator's
 /// ImageSet before an upgrade lands.
@@ -88,10 +63,10 @@ enum Verb {
     Run(run::Arguments),
 }
 
-/// The name under which kubectl finds it as `kubectl imageset`.
+/// The file name by which kubectl runs this program as `kubectl imageset`.
 const PLUGIN: &str = "kubectl-imageset";
 
-/// Runs one command line and says with which code to exit.
+/// Runs one command line and returns its exit code.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -116,13 +91,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Arguments { verb: Verb::Version(arguments) }) => version::run(&arguments),
         Ok(Arguments { verb: Verb::Completion(arguments) }) => completion::run(&arguments, command),
         Ok(Arguments { verb: Verb::Run(arguments) }) => run::run(arguments),
-        // `--help` and `--version` are answers; clap words both them and its complaints.
-        Err(asked) if !asked.use_stderr() => Ok(Answer::text(asked.render().to_string())),
-        Err(wrong) => Err(Failure::usage(wrong.render().to_string())),
+        // `--help` and `--version` are errors to clap.
+        Err(help) if !help.use_stderr() => Ok(Output::text(help.render().to_string())),
+        Err(error) => Err(Failure::usage(error.render().to_string())),
     })
 }
 
-/// What can be typed. Installed as `kubectl-imageset` it speaks of itself as people call it then.
+/// Returns the parser. Installed as `kubectl-imageset`, its help shows the command as people type it then.
 fn command(program: Option<&OsString>) -> clap::Command {
     let command = Arguments::command();
     let name = program.and_then(|program| Path::new(program).file_stem()?.to_str());
@@ -135,80 +110,4 @@ fn command(program: Option<&OsString>) -> clap::Command {
         Some(help) => verb.after_help(renamed(help)),
         None => verb,
     })
-}
-
-/// One thread is enough for everything that this program does: it waits.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    built.map_err(|error| Failure::new(format!("the asynchronous runtime cannot be started: {error}")))
-}
-
-/// A variant as a person may write it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum VariantArgument {
-    /// Open-source Calico.
-    #[default]
-    #[value(name = "Calico")]
-    Calico,
-    /// Calico Enterprise, by the names that Installations have for it, too.
-    #[value(name = "Enterprise", alias = "TigeraSecureEnterprise", alias = "CalicoEnterprise")]
-    Enterprise,
-}
-
-impl From<VariantArgument> for Variant {
-    fn from(argument: VariantArgument) -> Self {
-        match argument {
-            VariantArgument::Calico => Self::Calico,
-            VariantArgument::Enterprise => Self::Enterprise,
-        }
-    }
-}
-
-/// An object that makes the operator insist on further images, as a person may write it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FeatureArgument(Feature);
-
-impl ValueEnum for FeatureArgument {
-    fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [FeatureArgument; Feature::ALL.len()] = {
-            let mut all = [FeatureArgument(Feature::ApiServer); Feature::ALL.len()];
-            let mut at = 0;
-            while at < all.len() {
-                all[at] = FeatureArgument(Feature::ALL[at]);
-                at += 1;
-            }
-            all
-        };
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.0.kind()))
-    }
-}
-
-/// The images of a release, or what to do about a release that the catalogue does not know.
-fn known_images(release: Release) -> Result<OperatorImages, Failure> {
-    Catalogue::embedded().get(&release).ok_or_else(|| unknown_release(release))
-}
-
-/// The images of an operator by what it printed of itself.
-fn printed_images(version: &Path, images: &Path) -> Result<OperatorImages, Failure> {
-    let read = |path: &Path| files::read(&path.to_string_lossy());
-    crate::inspection::output::parse(&read(version)?, &read(images)?).map_err(|error| {
-        Failure::new(error.to_string())
-            .hint("run the operator's image once with --version and once with --print-images=list, and keep both outputs whole")
-    })
-}
-
-/// What to do about a release that the catalogue does not know.
-fn unknown_release(release: Release) -> Failure {
-    let newest = Catalogue::embedded().newest().map_or_else(String::new, |newest| format!(" (the newest is {newest})"));
-    Failure::new(format!("operator {release} is not among the releases that this build knows{newest}"))
-        .reason(Reason::OperatorVersionUnknown)
-        .hint(
-            "use a newer imageset-controller, or ask the operator itself: run its image once with --version and once with \
-             --print-images=list, keep both outputs, and give them: generate --version-file FILE --images-file FILE; `imageset-controller catalogue \
-             add` adds them to a checkout",
-        )
 }

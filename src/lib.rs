@@ -18,3 +18,4 @@ pub mod registry;
 pub mod request_metrics;
 pub mod rules;
 pub mod telemetry;
+pub mod yaml;

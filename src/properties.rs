@@ -10,7 +10,7 @@ pub use crate::registry::properties::{
 
 use crate::catalogue::Catalogue;
 use crate::inspection::output;
-use crate::manifest::{self, Found};
+use crate::manifest::{self, OperatorManifest};
 use crate::model::image_name::ImageName;
 use crate::model::reference::Reference;
 use crate::model::registry_layout::RegistryLayout;
@@ -111,7 +111,7 @@ pub fn operator_words(data: &[u8]) {
 /// ImageSets and Installations are parsed from the same text.
 pub fn operator_manifest(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let refused = |refused: &manifest::Refused| {
+    let refused = |refused: &manifest::ManifestError| {
         // Line ends of YAML are those of `lines` and lone carriage returns; the place can be behind the last one.
         let lines = text.split(['\n', '\r']).count();
         assert!(refused.line <= lines + 1, "line {} of {lines}: {refused}", refused.line);
@@ -129,7 +129,7 @@ pub fn operator_manifest(data: &[u8]) {
         refused(&error);
     }
     let images = match manifest::operator_images(text, "tigera-operator") {
-        Ok(Found::Images(images)) => images,
+        Ok(OperatorManifest::Workloads(images)) => images,
         Ok(_) => return,
         Err(error) => return refused(&error),
     };
@@ -144,7 +144,7 @@ pub fn operator_manifest(data: &[u8]) {
         assert_eq!(changed[..bytes.start], text[..bytes.start]);
         assert_eq!(changed[changed.len() - (text.len() - bytes.end)..], text[bytes.end..]);
         let again = match manifest::operator_images(&changed, "tigera-operator") {
-            Ok(Found::Images(again)) => again,
+            Ok(OperatorManifest::Workloads(again)) => again,
             _ => Vec::new(),
         };
         let read: Vec<&str> = again.iter().map(|image| image.image.as_str()).collect();

@@ -41,8 +41,8 @@ const GENERATED: &str = "# Generated from src/api by `imageset-controller crds`;
 ///
 /// # Errors
 /// The schema can't be written as YAML, which is a mistake in the types of this module.
-pub fn crds_yaml() -> Result<String, serde_yaml_ng::Error> {
-    Ok(format!("{GENERATED}{}", serde_yaml_ng::to_string(&ImageSetPolicy::crd())?))
+pub fn crds_yaml() -> Result<String, crate::yaml::WriteError> {
+    Ok(format!("{GENERATED}{}", crate::yaml::to_string(&ImageSetPolicy::crd())?))
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ use crate::model::gate::Enforcement;
 use crate::model::image_set::OPERATOR_ANNOTATION;
 use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::outcome::{ActionFailure, Outcome};
+use crate::yaml;
 
 /// The longest that one write may take.
 const WRITE_DEADLINE: Duration = Duration::from_secs(15);
@@ -56,7 +57,7 @@ enum WriteError {
     #[error("the Job cannot be written down: {0}")]
     Json(#[from] serde_json::Error),
     #[error("the record cannot be written down: {0}")]
-    Yaml(#[from] serde_yaml_ng::Error),
+    Yaml(#[from] yaml::WriteError),
     #[error("no answer within {} s", WRITE_DEADLINE.as_secs())]
     Late(#[from] tokio::time::error::Elapsed),
     /// It is read with the next look.
@@ -111,11 +112,11 @@ impl Applier {
         for (done, action) in actions.iter().enumerate() {
             let (object, written) = match action {
                 Action::WriteRecord(record) => {
-                    let text = serde_yaml_ng::to_string(record);
+                    let text = yaml::to_string(record);
                     self.write_record(record.key.name(), OF_IMAGES, text).await
                 }
                 Action::KeepInspection(inspected) => {
-                    let text = serde_yaml_ng::to_string(inspected);
+                    let text = yaml::to_string(inspected);
                     self.write_record(inspected.name(), OF_INSPECTION, text).await
                 }
                 Action::StartInspection(start) => {
@@ -176,7 +177,7 @@ impl Applier {
         &self,
         name: String,
         kind: &str,
-        text: Result<String, serde_yaml_ng::Error>,
+        text: Result<String, yaml::WriteError>,
     ) -> (ObjectRef, Result<(), WriteError>) {
         let object = ObjectRef::namespaced(Kind::ConfigMap, self.records.namespace(), &name);
         let written = match text {

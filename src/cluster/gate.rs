@@ -4,7 +4,6 @@
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::FIELD_MANAGER;
@@ -12,6 +11,7 @@ use super::observe::read;
 use crate::api::{ImageSetPolicy, POLICY_NAME};
 use crate::model::gate::{Enforcement, SeenGate};
 use crate::model::read::Read;
+use crate::yaml;
 
 /// Name of both objects.
 pub(super) const NAME: &str = "imageset-controller-gate";
@@ -34,8 +34,9 @@ fn api(client: &Client, kind: (&str, &str)) -> Api<DynamicObject> {
 
 /// Both objects as they should be. The template is ours and is tested, so that nothing of it can fail.
 fn objects(enforcement: Enforcement) -> Vec<Value> {
-    let documents = serde_yaml_ng::Deserializer::from_str(TEMPLATE).filter_map(|one| Value::deserialize(one).ok());
+    let documents: Vec<Value> = yaml::documents(TEMPLATE).unwrap_or_default();
     documents
+        .into_iter()
         .map(|mut object| {
             if let Some(actions) = object.pointer_mut("/spec/validationActions") {
                 *actions = Value::from(vec![format!("{enforcement:?}")]);

@@ -699,7 +699,7 @@ mod tests {
         let text = format!(
             "metadata: {{name: {name}, labels: {{k8s-app: tigera-operator}}{owner}}}\nspec: {{containers: [{{name: tigera-operator, image: a}}]}}"
         );
-        serde_yaml_ng::from_str(&text).unwrap()
+        crate::yaml::from_str(&text).unwrap()
     }
 
     #[test]
@@ -726,7 +726,7 @@ mod tests {
     #[test]
     fn a_roll_out_is_over_when_kubectl_says_so() {
         let yaml = "metadata: {name: a, namespace: n, generation: 2}\nspec: {selector: {}, template: {}}\nstatus: {observedGeneration: 1, desiredNumberScheduled: 2, updatedNumberScheduled: 2, numberAvailable: 2, currentNumberScheduled: 2, numberMisscheduled: 0, numberReady: 2}";
-        let mut set: DaemonSet = serde_yaml_ng::from_str(yaml).unwrap();
+        let mut set: DaemonSet = crate::yaml::from_str(yaml).unwrap();
         assert!(!daemon_set(&set).rolled_out, "the controller has not seen this template yet");
         set.metadata.generation = Some(1);
         assert!(daemon_set(&set).rolled_out);

@@ -142,8 +142,8 @@ pub fn records(data: &[u8]) {
         Err(error) => return shown_safely(&escaped(&error), LONGEST_QUOTE),
     };
     let written = match &read {
-        Kept::Images(record) => serde_yaml_ng::to_string(record),
-        Kept::Inspection(inspected) => serde_yaml_ng::to_string(inspected),
+        Kept::Images(record) => crate::yaml::to_string(record),
+        Kept::Inspection(inspected) => crate::yaml::to_string(inspected),
     };
     let written = written.unwrap_or_default();
     let again = records::parsed(&map(name, &written), label);

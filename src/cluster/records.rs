@@ -186,7 +186,7 @@ pub(super) fn parsed(map: &ConfigMap, kind: &str) -> Result<Kept, String> {
 }
 
 fn inspected(map: &ConfigMap, text: &str) -> Result<Inspected, String> {
-    let inspected: Inspected = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+    let inspected: Inspected = crate::yaml::from_str(text).map_err(|error| error.to_string())?;
     match inspected.name() {
         name if name == map.name_any() => Ok(inspected),
         name => Err(format!("it holds the record {name}")),
@@ -194,7 +194,7 @@ fn inspected(map: &ConfigMap, text: &str) -> Result<Inspected, String> {
 }
 
 fn record(map: &ConfigMap, text: &str) -> Result<Record, String> {
-    let record: Record = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+    let record: Record = crate::yaml::from_str(text).map_err(|error| error.to_string())?;
     if record.key.name() != map.name_any() {
         return Err(format!("it holds the record {}", record.key.name()));
     }

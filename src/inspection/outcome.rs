@@ -140,14 +140,14 @@ mod tests {
     use super::*;
 
     fn job(status: &str) -> Job {
-        serde_yaml_ng::from_str(&format!("metadata: {{name: j, uid: u}}\nstatus: {status}")).unwrap()
+        crate::yaml::from_str(&format!("metadata: {{name: j, uid: u}}\nstatus: {status}")).unwrap()
     }
 
     fn pod(status: &str) -> Pod {
         let text = format!(
             "metadata: {{name: p, ownerReferences: [{{apiVersion: batch/v1, kind: Job, name: j, uid: u}}]}}\nstatus: {status}"
         );
-        serde_yaml_ng::from_str(&text).unwrap()
+        crate::yaml::from_str(&text).unwrap()
     }
 
     fn waits(reason: &str, message: &str) -> Pod {

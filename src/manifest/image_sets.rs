@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::tree::{Node, Place};
-use super::{Refused, tree};
+use super::{ManifestError, tree};
 use crate::model::feature::Feature;
 use crate::model::image_set::OPERATOR_ANNOTATION;
 use crate::model::registry_layout::RegistryLayout;
@@ -18,30 +18,30 @@ const GROUP: &str = "operator.tigera.io/";
 pub struct FileImageSet {
     /// `metadata.name`.
     pub name: String,
-    /// For which operator version it says that it was made.
+    /// The operator version that its annotation names.
     pub operator: Option<String>,
-    /// Where the object begins.
+    /// The place of the object.
     pub place: Place,
     /// `spec.images`.
     pub entries: Vec<FileEntry>,
 }
 
-/// An entry as it is written.
+/// An entry of an ImageSet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileEntry {
     /// `image`; empty if there is none.
     pub image: String,
     /// `digest`; empty if there is none.
     pub digest: String,
-    /// Where the digest stands, or else the entry.
+    /// The place of the digest, or of the entry if it has none.
     pub place: Place,
 }
 
-/// The ImageSets of a text, in their order, also those of a List. None is no error here.
+/// Returns the ImageSets of a text in their order, also those of a List.
 ///
 /// # Errors
-/// The text is no YAML, or an ImageSet is not written out.
-pub fn image_sets(text: &str) -> Result<Vec<FileImageSet>, Refused> {
+/// The text is not YAML, or an ImageSet has aliases or merge keys.
+pub fn image_sets(text: &str) -> Result<Vec<FileImageSet>, ManifestError> {
     let mut found = Vec::new();
     for object in objects(text, |kind| kind == "ImageSet")? {
         let images = object.path(&["spec", "images"])?;
@@ -56,7 +56,7 @@ pub fn image_sets(text: &str) -> Result<Vec<FileImageSet>, Refused> {
     Ok(found)
 }
 
-fn entry(node: &Node) -> Result<FileEntry, Refused> {
+fn entry(node: &Node) -> Result<FileEntry, ManifestError> {
     let digest = node.path(&["digest"])?;
     Ok(FileEntry {
         image: node.text_at(&["image"])?.unwrap_or_default().to_owned(),
@@ -65,18 +65,18 @@ fn entry(node: &Node) -> Result<FileEntry, Refused> {
     })
 }
 
-/// What the Installation `default` of a text says of images; nothing if there is none.
+/// Returns the image settings of the Installation `default`, if the text has one.
 ///
 /// # Errors
-/// The text is no YAML, or it has several.
-pub fn installation(text: &str) -> Result<Option<InstallationSettings>, Refused> {
+/// The text is not YAML, or has several.
+pub fn installation(text: &str) -> Result<Option<InstallationSettings>, ManifestError> {
     let mut found = None;
     for object in objects(text, |kind| kind == "Installation")? {
         if object.text_at(&["metadata", "name"])? != Some("default") {
             continue;
         }
         if found.is_some() {
-            return Err(Refused::at(&object.place, "a second Installation default"));
+            return Err(ManifestError::at(&object.place, "a second Installation default"));
         }
         let text = |key: &str| Ok(object.text_at(&["spec", key])?.unwrap_or_default().to_owned());
         let variant = Variant::of_installation(object.text_at(&["spec", "variant"])?);
@@ -88,11 +88,11 @@ pub fn installation(text: &str) -> Result<Option<InstallationSettings>, Refused>
     Ok(found)
 }
 
-/// Which objects of a text make the operator insist on more images.
+/// Returns the features of a text: objects and settings that make the operator require further images.
 ///
 /// # Errors
-/// The text is no YAML, or an Installation is not written out.
-pub fn features(text: &str) -> Result<BTreeSet<Feature>, Refused> {
+/// The text is not YAML, or an Installation has aliases or merge keys.
+pub fn features(text: &str) -> Result<BTreeSet<Feature>, ManifestError> {
     let mut found = BTreeSet::new();
     for object in objects(text, |_| true)? {
         let kind = object.written_out("kind")?;
@@ -106,8 +106,8 @@ pub fn features(text: &str) -> Result<BTreeSet<Feature>, Refused> {
     Ok(found)
 }
 
-/// All objects of the operator's kinds that `kind` takes.
-fn objects(text: &str, kind: impl Fn(&str) -> bool) -> Result<Vec<Node>, Refused> {
+/// Returns the objects of those kinds of the operator that `kind` selects.
+fn objects(text: &str, kind: impl Fn(&str) -> bool) -> Result<Vec<Node>, ManifestError> {
     let mut found = Vec::new();
     for object in tree::objects(text)? {
         let is_ours = object.written_out("apiVersion")?.is_some_and(|version| version.starts_with(GROUP));

@@ -1,64 +1,68 @@
-//! Where a manifest names the operator's image, and the same text with another image there.
+//! The operator's image in a manifest, and the same text with another image in its place.
 
 use granit_parser::ScalarStyle;
 
 use super::tree::{Node, Place, Value};
-use super::{Refused, tree};
+use super::{ManifestError, tree};
 
-/// Kinds that have a pod template, and where.
+/// Kinds with a pod template in `spec.template`.
 const WORKLOADS: [&str; 4] = ["Deployment", "DaemonSet", "StatefulSet", "ReplicaSet"];
 
-/// The operator's image, as a manifest has it.
+/// The operator's image in a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperatorImage {
-    /// As it is meant, without quotes.
+    /// The value, without quotes.
     pub image: String,
-    /// Where it stands.
+    /// Where it is.
     pub place: Place,
     style: ScalarStyle,
 }
 
-/// What a file has of the operator.
+/// How a file deploys the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum OperatorManifest {
     /// Neither a container of that name, nor a kustomization, nor values of the chart.
-    Nothing,
+    None,
     /// Containers of workloads, in their order.
-    Images(Vec<OperatorImage>),
-    /// A kustomization; what it says of this image is kept by kustomize's own fields.
+    Workloads(Vec<OperatorImage>),
+    /// A kustomization, which has the image in fields of its own.
     Kustomization {
-        /// `images[]` with this name: its `newName` and `newTag`, and whether it has a `digest` already.
+        /// `images[]`.
         images: Vec<KustomizedImage>,
     },
     /// Values of the tigera-operator chart.
-    HelmValues {
-        /// `tigeraOperator.registry`.
-        registry: Option<String>,
-        /// `tigeraOperator.image`.
-        image: Option<String>,
-        /// `tigeraOperator.version`.
-        version: Option<String>,
-    },
+    HelmValues(HelmValues),
+}
+
+/// `tigeraOperator` in the values of the chart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HelmValues {
+    /// `registry`.
+    pub registry: Option<String>,
+    /// `image`.
+    pub image: Option<String>,
+    /// `version`.
+    pub version: Option<String>,
 }
 
 /// An entry of a kustomization's `images`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KustomizedImage {
-    /// What it stands for in the resources.
+    /// `name`: the image in the resources.
     pub name: String,
-    /// What stands there instead.
+    /// `newName`.
     pub new_name: Option<String>,
-    /// The tag.
+    /// `newTag`.
     pub new_tag: Option<String>,
-    /// The digest.
+    /// `digest`.
     pub digest: Option<String>,
 }
 
 /// Finds the operator's image: that of every container of this name in a workload, also in a List.
 ///
 /// # Errors
-/// The text is no YAML, or names the operator in a way that cannot be changed in one place.
-pub fn operator_images(text: &str, container: &str) -> Result<Found, Refused> {
+/// The text is not YAML, or has the image in a way that cannot be changed in one place.
+pub fn operator_images(text: &str, container: &str) -> Result<OperatorManifest, ManifestError> {
     let mut images = Vec::new();
     let objects = tree::objects(text)?;
     for object in &objects {
@@ -68,19 +72,16 @@ pub fn operator_images(text: &str, container: &str) -> Result<Found, Refused> {
         let is_object = object.get("apiVersion")?.is_some() && object.get("kind")?.is_some();
         if let (false, Some(values)) = (is_object, object.get("tigeraOperator")?) {
             let text = |key: &str| Ok(values.text_at(&[key])?.map(str::to_owned));
-            return Ok(Found::HelmValues {
-                registry: text("registry")?,
-                image: text("image")?,
-                version: text("version")?,
-            });
+            let (registry, image, version) = (text("registry")?, text("image")?, text("version")?);
+            return Ok(OperatorManifest::HelmValues(HelmValues { registry, image, version }));
         }
-        of_object(object, container, &mut images)?;
+        add_workload(object, container, &mut images)?;
     }
-    Ok(if images.is_empty() { Found::Nothing } else { Found::Images(images) })
+    Ok(if images.is_empty() { OperatorManifest::None } else { OperatorManifest::Workloads(images) })
 }
 
-/// The kind may be left out of a kustomization.
-fn is_kustomization(object: &Node) -> Result<bool, Refused> {
+/// Whether an object is a kustomization, whose kind may be omitted.
+fn is_kustomization(object: &Node) -> Result<bool, ManifestError> {
     if let Some(kind) = object.written_out("kind")? {
         return Ok(kind == "Kustomization");
     }
@@ -88,7 +89,8 @@ fn is_kustomization(object: &Node) -> Result<bool, Refused> {
     Ok(object.get("apiVersion")?.is_none() && (is_list("resources")? || is_list("images")?))
 }
 
-fn of_object(object: &Node, container: &str, images: &mut Vec<OperatorImage>) -> Result<(), Refused> {
+/// Adds the images of a workload.
+fn add_workload(object: &Node, container: &str, images: &mut Vec<OperatorImage>) -> Result<(), ManifestError> {
     let kind = object.written_out("kind")?.unwrap_or_default();
     if !WORKLOADS.contains(&kind) {
         return Ok(());
@@ -101,15 +103,15 @@ fn of_object(object: &Node, container: &str, images: &mut Vec<OperatorImage>) ->
         }
         let Some(image) = one.get("image")? else {
             let message = format!("container {container} has no image of its own here (a merge key is not followed)");
-            return Err(Refused::at(&one.place, message));
+            return Err(ManifestError::at(&one.place, message));
         };
         images.push(operator_image(image)?);
     }
     Ok(())
 }
 
-fn operator_image(node: &Node) -> Result<OperatorImage, Refused> {
-    let refuse = |message: &str| Err(Refused::at(&node.place, message));
+fn operator_image(node: &Node) -> Result<OperatorImage, ManifestError> {
+    let refuse = |message: &str| Err(ManifestError::at(&node.place, message));
     match &node.value {
         Value::Alias => refuse("the image is an alias; pin it where its anchor stands"),
         Value::Scalar { .. } if node.anchored => {
@@ -125,7 +127,7 @@ fn operator_image(node: &Node) -> Result<OperatorImage, Refused> {
     }
 }
 
-fn kustomization(document: &Node) -> Result<Found, Refused> {
+fn kustomization(document: &Node) -> Result<OperatorManifest, ManifestError> {
     let mut images = Vec::new();
     for entry in document.get("images")?.map(Node::items).unwrap_or_default() {
         let text = |key: &str| Ok(entry.text_at(&[key])?.map(str::to_owned));
@@ -137,23 +139,25 @@ fn kustomization(document: &Node) -> Result<Found, Refused> {
             digest: text("digest")?,
         });
     }
-    Ok(Found::Kustomization { images })
+    Ok(OperatorManifest::Kustomization { images })
 }
 
-/// The text with another image at this place; every other byte is as it was.
+/// Returns the text with another image at this place; every other byte stays.
 ///
 /// # Errors
-/// What stands there is not what was found.
-pub fn with_image(text: &str, found: &OperatorImage, image: &str) -> Result<String, Refused> {
+/// The text there is not the image as it reads: it has escapes, or several lines.
+pub fn with_image(text: &str, found: &OperatorImage, image: &str) -> Result<String, ManifestError> {
     let quote = match found.style {
         ScalarStyle::SingleQuoted => "'",
         ScalarStyle::DoubleQuoted => "\"",
         _ => "",
     };
     let expected = format!("{quote}{}{quote}", found.image);
-    // Escapes, or lines that are folded into one.
     if text.get(found.place.bytes.clone()) != Some(expected.as_str()) {
-        return Err(Refused::at(&found.place, "the image is not written as it reads; write it plainly on one line"));
+        return Err(ManifestError::at(
+            &found.place,
+            "the image is not written as it reads; write it plainly on one line",
+        ));
     }
     let (before, after) = (&text[..found.place.bytes.start], &text[found.place.bytes.end..]);
     Ok(format!("{before}{quote}{image}{quote}{after}"))

@@ -1,58 +1,58 @@
-//! YAML as a tree whose values know where they stand. Nothing is interpreted: numbers and booleans stay text.
+//! YAML as a tree in which every value has its place. Nothing is interpreted: numbers and booleans stay text.
 
 use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::Refused;
+use super::ManifestError;
 
 /// The deepest nesting that is read; manifests have some fifteen levels.
-const DEEPEST: usize = 100;
-/// Takes keys of another mapping into this one (YAML 1.1).
+const MAX_DEPTH: usize = 100;
+/// Merges the keys of another mapping into this one (YAML 1.1).
 const MERGE_KEY: &str = "<<";
 
-/// Where a value stands.
+/// Where a value is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// From 1.
+    /// Counts from 1.
     pub line: usize,
-    /// From 1, in characters.
+    /// Counts from 1, in characters.
     pub column: usize,
-    /// The bytes of the text, quotes included.
+    /// The range of bytes, quotes included.
     pub bytes: Range<usize>,
+}
+
+/// A value and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The value.
+    pub value: Value,
+    /// Where it begins.
+    pub place: Place,
+    /// It has an anchor, so that aliases may refer to it.
+    pub anchored: bool,
 }
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// What it is.
-    pub value: Value,
-    /// Where it begins.
-    pub place: Place,
-    /// It has an anchor, so that it may stand elsewhere, too.
-    pub anchored: bool,
-}
-
-/// What a node is.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Text.
+    /// A scalar.
     Scalar {
-        /// As it is meant.
+        /// The text, without quotes and escapes.
         text: String,
-        /// How it is written.
+        /// How it is quoted.
         style: ScalarStyle,
     },
-    /// Items.
+    /// A sequence.
     Sequence(Vec<Node>),
-    /// Keys and values in their order.
+    /// A mapping: keys and values in their order.
     Mapping(Vec<(Node, Node)>),
-    /// What stands at an anchor.
+    /// A reference to an anchor.
     Alias,
 }
 
 impl Node {
-    /// The text of a scalar.
+    /// Returns the text of a scalar.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar { text, .. } => Some(text),
@@ -60,7 +60,7 @@ impl Node {
         }
     }
 
-    /// The values of this key. More than one is no valid YAML, and which counts is anybody's guess.
+    /// Returns the values of a key. More than one is invalid, and parsers differ in which one counts.
     fn all<'a, 'key>(&'a self, key: &'key str) -> impl Iterator<Item = &'a Self> + use<'a, 'key> {
         let pairs = match &self.value {
             Value::Mapping(pairs) => pairs.as_slice(),
@@ -69,24 +69,24 @@ impl Node {
         pairs.iter().filter(move |(name, _)| name.text() == Some(key)).map(|(_, value)| value)
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     ///
     /// # Errors
     /// The key is there twice.
-    pub fn get(&self, key: &str) -> Result<Option<&Self>, Refused> {
+    pub fn get(&self, key: &str) -> Result<Option<&Self>, ManifestError> {
         let mut all = self.all(key);
         let first = all.next();
         match all.next() {
-            Some(second) => Err(Refused::at(&second.place, format!("{key:?} is there twice"))),
+            Some(second) => Err(ManifestError::at(&second.place, format!("{key:?} is there twice"))),
             None => Ok(first),
         }
     }
 
-    /// The value under several keys, one in the other. An alias on the way is refused: what it stands for is elsewhere.
+    /// Returns the value at a path of keys.
     ///
     /// # Errors
-    /// A key is there twice, or something on the way is an alias.
-    pub fn path(&self, keys: &[&str]) -> Result<Option<&Self>, Refused> {
+    /// A key is there twice, or a value on the way is an alias or may come from a merge key.
+    pub fn path(&self, keys: &[&str]) -> Result<Option<&Self>, ManifestError> {
         let mut node = self;
         for key in keys {
             node.not_alias()?;
@@ -96,7 +96,7 @@ impl Node {
                     Some(merged) => {
                         let message =
                             format!("{key:?} may come from this merge key, which is not followed; write it out");
-                        return Err(Refused::at(&merged.place, message));
+                        return Err(ManifestError::at(&merged.place, message));
                     }
                     None => return Ok(None),
                 },
@@ -105,25 +105,25 @@ impl Node {
         Ok(Some(node))
     }
 
-    /// The text under several keys, where there is one.
+    /// Returns the text at a path of keys.
     ///
     /// # Errors
-    /// As of [`Self::path`], and the value itself is an alias: that is not the same as none.
-    pub fn text_at(&self, keys: &[&str]) -> Result<Option<&str>, Refused> {
+    /// As for [`Self::path`], or the value itself is an alias.
+    pub fn text_at(&self, keys: &[&str]) -> Result<Option<&str>, ManifestError> {
         let Some(value) = self.path(keys)? else { return Ok(None) };
         value.not_alias()?;
         Ok(value.text())
     }
 
-    /// The text of a key, only where it is written out: to tell documents apart, of which many are nobody's business here.
+    /// Returns the text of a key, if it is written out. For telling apart documents, most of which do not matter here.
     ///
     /// # Errors
     /// The key is there twice.
-    pub fn written_out(&self, key: &str) -> Result<Option<&str>, Refused> {
+    pub fn written_out(&self, key: &str) -> Result<Option<&str>, ManifestError> {
         Ok(self.get(key)?.and_then(Self::text))
     }
 
-    /// The items of a sequence; none of anything else.
+    /// Returns the items of a sequence; none for other values.
     pub fn items(&self) -> &[Self] {
         match &self.value {
             Value::Sequence(items) => items,
@@ -131,29 +131,32 @@ impl Node {
         }
     }
 
+    /// Rejects aliases.
+    ///
     /// # Errors
     /// It is an alias.
-    pub fn not_alias(&self) -> Result<(), Refused> {
+    pub fn not_alias(&self) -> Result<(), ManifestError> {
         match self.value {
-            Value::Alias => {
-                Err(Refused::at(&self.place, "this is an alias; what it stands for is not looked for: write it out"))
-            }
+            Value::Alias => Err(ManifestError::at(
+                &self.place,
+                "this is an alias; what it stands for is not looked for: write it out",
+            )),
             _ => Ok(()),
         }
     }
 }
 
-/// All documents of a text, those that are empty left out.
+/// Returns all documents of a text but the empty ones.
 ///
 /// # Errors
-/// The text is no YAML, or is nested deeper than anything that is meant seriously.
-pub fn documents(text: &str) -> Result<Vec<Node>, Refused> {
+/// The text is not YAML, or is nested more than 100 levels deep.
+pub fn documents(text: &str) -> Result<Vec<Node>, ManifestError> {
     let mut found = Vec::new();
     let mut open: Vec<(Node, Option<Node>)> = Vec::new();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let (line, column) = (error.marker().line(), error.marker().col() + 1);
-            Refused { line, column, message: format!("this is no YAML: {}", error.info()) }
+            ManifestError { line, column, message: format!("this is no YAML: {}", error.info()) }
         })?;
         let done = match event {
             Event::Scalar(value, style, anchor, _) => {
@@ -176,8 +179,8 @@ pub fn documents(text: &str) -> Result<Vec<Node>, Refused> {
             Event::SequenceEnd | Event::MappingEnd => open.pop().map(|(node, _)| node),
             _ => None,
         };
-        if open.len() > DEEPEST {
-            return Err(Refused::at(&place(&span), format!("this is nested more than {DEEPEST} levels deep")));
+        if open.len() > MAX_DEPTH {
+            return Err(ManifestError::at(&place(&span), format!("this is nested more than {MAX_DEPTH} levels deep")));
         }
         let Some(done) = done else { continue };
         match open.last_mut() {
@@ -193,25 +196,25 @@ pub fn documents(text: &str) -> Result<Vec<Node>, Refused> {
     Ok(found)
 }
 
-/// All objects of a text: its documents, and the items of those that are Lists.
+/// Returns all objects of a text: its documents, and the items of those that are Lists.
 ///
 /// # Errors
-/// As of [`documents`], or a key is there twice.
-pub fn objects(text: &str) -> Result<Vec<Node>, Refused> {
+/// As for [`documents`], or a key is there twice.
+pub fn objects(text: &str) -> Result<Vec<Node>, ManifestError> {
     let mut found = Vec::new();
     for document in documents(text)? {
-        open_list(document, &mut found)?;
+        flatten_list(document, &mut found)?;
     }
     Ok(found)
 }
 
-fn open_list(object: Node, found: &mut Vec<Node>) -> Result<(), Refused> {
+fn flatten_list(object: Node, found: &mut Vec<Node>) -> Result<(), ManifestError> {
     if !object.written_out("kind")?.is_some_and(|kind| kind.ends_with("List")) {
         found.push(object);
         return Ok(());
     }
     for item in object.get("items")?.map(Node::items).unwrap_or_default() {
-        open_list(item.clone(), found)?;
+        flatten_list(item.clone(), found)?;
     }
     Ok(())
 }

@@ -331,7 +331,7 @@ mod tests {
         assert!(decoded.message.unwrap().len() <= LONGEST_MESSAGE);
         let nothing: Decoded = serde_json::from_str(r#"{"name": null, "message": null, "list": null}"#).unwrap();
         assert_eq!(nothing, Decoded { name: String::new(), message: None, list: Vec::new() });
-        assert_eq!(serde_yaml_ng::from_str::<Decoded>("list: [1, 2]").unwrap().list, [1, 2]);
+        assert_eq!(crate::yaml::from_str::<Decoded>("list: [1, 2]").unwrap().list, [1, 2]);
         assert!(serde_json::from_str::<Decoded>(r#"{"list": 7}"#).is_err());
     }
 }

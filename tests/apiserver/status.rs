@@ -53,7 +53,7 @@ async fn one_screen_with_and_without_a_controller() {
     }
     assert_eq!(told, world.status().await);
     let (_, yaml, _) = world.verb(&["status", "-o", "yaml"]).await;
-    assert_eq!(serde_yaml_ng::from_str::<Value>(&yaml).unwrap(), told);
+    assert_eq!(imageset_controller::yaml::from_str::<Value>(&yaml).unwrap(), told);
     let (_, wide, _) = world.verb(&["status", "-o", "wide"]).await;
     let parts = [
         "RUNNING",

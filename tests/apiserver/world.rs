@@ -375,7 +375,7 @@ impl World {
                 return message;
             }
             if started.elapsed() > SOON {
-                let told = serde_yaml_ng::to_string(&self.status().await).unwrap();
+                let told = imageset_controller::yaml::to_string(&self.status().await).unwrap();
                 panic!("{type} did not become {status} {reason} with {words:?} within {SOON:?}; the status:\n{told}");
             }
             tokio::time::sleep(Duration::from_millis(30)).await;

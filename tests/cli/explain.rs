@@ -104,8 +104,9 @@ fn of_a_tigerastatus_only_what_degraded_says_is_explained() {
     let pools = status("ippools", "True", "ResourceReadError", "Error querying IP pools");
     let young = json!({ "kind": "TigeraStatus", "metadata": { "name": "whisker" }, "spec": {} });
     let list = |items: &[&Value]| json!({ "apiVersion": "v1", "kind": "List", "items": items });
-    let printed =
-        |value: &Value| [serde_yaml_ng::to_string(value).unwrap(), serde_json::to_string_pretty(value).unwrap()];
+    let printed = |value: &Value| {
+        [imageset_controller::yaml::to_string(value).unwrap(), serde_json::to_string_pretty(value).unwrap()]
+    };
 
     for input in printed(&healthy) {
         assert_eq!(explained(&input, &[]), (0, "TigeraStatus calico: not degraded\n".to_owned(), String::new()));

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::testbox::images::{self, INDEX_TYPE, Image, LINUX_PLATFORMS, MANIFEST_TYPE};
@@ -20,8 +19,7 @@ pub type Made = (String, String, Vec<Entry>);
 /// The sets of YAML text.
 pub fn sets(yaml: &str) -> Vec<Made> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let one = |document| {
-        let object = Value::deserialize(document).unwrap();
+    let one = |object: Value| {
         assert_eq!((&object["apiVersion"], &object["kind"]), (&json!("operator.tigera.io/v1"), &json!("ImageSet")));
         assert!(object["metadata"]["labels"].is_null(), "a file's set must not carry the controller's label");
         let images = object["spec"]["images"].as_array().unwrap();
@@ -30,7 +28,8 @@ pub fn sets(yaml: &str) -> Vec<Made> {
         let version = text(&annotations["imageset-controller.io/operator-version"]);
         (text(&object["metadata"]["name"]), version, entries)
     };
-    serde_yaml_ng::Deserializer::from_str(yaml).map(one).collect()
+    let documents: Vec<Value> = imageset_controller::yaml::documents(yaml).unwrap();
+    documents.into_iter().map(one).collect()
 }
 
 fn assert_valid(version: &str, variant: Variant, entries: &[Entry]) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 
-use serde_yaml_ng::Value;
+use serde_json::Value;
 
 use super::reference::cell;
 use super::{files, has_extension, root};
@@ -134,7 +134,7 @@ fn plain(value: &Value) -> String {
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    value[key].as_sequence().into_iter().flatten()
+    value[key].as_array().into_iter().flatten()
 }
 
 fn kind(schema: &Value) -> String {
@@ -172,7 +172,7 @@ fn limits(schema: &Value) -> Vec<String> {
     }
     limits.extend(list(schema, "x-kubernetes-validations").map(|rule| text(rule, "message").to_owned()));
     for inner in [&schema["items"], &schema["additionalProperties"]] {
-        if inner.is_mapping() && inner["type"] != "object" {
+        if inner.is_object() && inner["type"] != "object" {
             limits.extend(self::limits(inner).into_iter().map(|limit| format!("each: {limit}")));
         }
     }
@@ -185,18 +185,17 @@ fn rows(page: &mut String, path: &str, schema: &Value, rules: &mut BTreeSet<(Str
         rules.insert((text(rule, "message").to_owned(), text(rule, "rule").to_owned()));
     }
     for (inner, mark) in [(&schema["items"], "[]"), (&schema["additionalProperties"], "{}")] {
-        if inner.is_mapping() {
+        if inner.is_object() {
             rows(page, &format!("{path}{mark}"), inner, rules);
         }
     }
     let required: Vec<&str> = list(schema, "required").filter_map(Value::as_str).collect();
-    for (name, field) in schema["properties"].as_mapping().into_iter().flatten() {
-        let name = name.as_str().unwrap();
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let here = format!("{path}.{name}");
         let default = match &field["default"] {
-            Value::Null if required.contains(&name) => "required".to_owned(),
+            Value::Null if required.contains(&name.as_str()) => "required".to_owned(),
             // The fields in there have a row each.
-            Value::Null | Value::Mapping(_) => String::new(),
+            Value::Null | Value::Object(_) => String::new(),
             default => format!("`{}`", plain(default)),
         };
         let description = text(field, "description").replace('\n', " ");
@@ -220,12 +219,8 @@ fn page(definition: &Value) -> String {
     writeln!(page, "| Kind, plural | `{}`, `{}` |", text(names, "kind"), text(names, "plural")).unwrap();
     writeln!(page, "| Short name, category | {}, {} |", joined("shortNames"), joined("categories")).unwrap();
     writeln!(page, "| Scope | {} |", text(spec, "scope")).unwrap();
-    writeln!(
-        page,
-        "| Subresource | `{}` |",
-        if version["subresources"]["status"].is_mapping() { "status" } else { "" }
-    )
-    .unwrap();
+    writeln!(page, "| Subresource | `{}` |", if version["subresources"]["status"].is_object() { "status" } else { "" })
+        .unwrap();
 
     page.push_str("\n## Columns of kubectl get\n\n| Column | With `-o wide` only | Path |\n|---|---|---|\n");
     for column in list(version, "additionalPrinterColumns") {
@@ -259,7 +254,7 @@ fn page(definition: &Value) -> String {
 }
 
 fn definition() -> Value {
-    serde_yaml_ng::from_str(&fs::read_to_string(root().join(DEFINITION)).unwrap()).unwrap()
+    imageset_controller::yaml::from_str(&fs::read_to_string(root().join(DEFINITION)).unwrap()).unwrap()
 }
 
 #[test]
@@ -295,18 +290,17 @@ fn every_keyword_of_the_definition_is_one_that_the_page_tells() {
     // Null is a field left out; a pattern says the same as the rule beside it; lists of objects without a key are written as a whole.
     const SILENT: [&str; 5] = ["items", "nullable", "pattern", "x-kubernetes-list-type", "title"];
     fn walk(schema: &Value, fields: &mut usize) {
-        for key in schema.as_mapping().unwrap().keys() {
-            let key = key.as_str().unwrap();
-            assert!(TOLD.contains(&key) || SILENT.contains(&key), "the page does not tell {key}");
+        for key in schema.as_object().unwrap().keys() {
+            assert!(TOLD.contains(&key.as_str()) || SILENT.contains(&key.as_str()), "the page does not tell {key}");
         }
         let has_rule = !schema["x-kubernetes-validations"].is_null();
         assert!(schema["pattern"].is_null() || has_rule, "a pattern without a rule that says it");
-        for field in schema["properties"].as_mapping().into_iter().flat_map(serde_yaml_ng::Mapping::values) {
+        for field in schema["properties"].as_object().into_iter().flat_map(serde_json::Map::values) {
             *fields += 1;
             walk(field, fields);
         }
         for inner in [&schema["items"], &schema["additionalProperties"]] {
-            if inner.is_mapping() {
+            if inner.is_object() {
                 walk(inner, fields);
             }
         }

@@ -161,8 +161,8 @@ fn every_verb_has_its_exit_codes() {
         squeezed.contains(".drifted()") || squeezed.split("Failure::new(").skip(1).any(is_known)
     };
     for (verb, _, known, _) in EXIT_CODES {
-        let file = root().join(format!("src/cli/{verb}.rs"));
-        let folder = root().join(format!("src/cli/{verb}"));
+        let file = root().join(format!("src/cli/verbs/{verb}.rs"));
+        let folder = root().join(format!("src/cli/verbs/{verb}"));
         let code = files(|path| has_extension(path, "rs") && (path == file || path.starts_with(&folder)));
         let says = code.iter().any(|(_, text)| says_one(text));
         assert_eq!(says, !known.is_empty(), "{verb}");

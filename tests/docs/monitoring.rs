@@ -7,7 +7,7 @@ use std::fs;
 
 use imageset_controller::metrics::table::ALL;
 use imageset_controller::model::reason::{ConditionType, Reason, Severity};
-use serde_yaml_ng::Value;
+use serde_json::Value;
 
 use super::root;
 
@@ -31,8 +31,8 @@ fn text(file: &str) -> String {
 }
 
 fn rules() -> Vec<Value> {
-    let rules: Value = serde_yaml_ng::from_str(&text("deploy/monitoring/rules.yaml")).unwrap();
-    rules["groups"][0]["rules"].as_sequence().unwrap().clone()
+    let rules: Value = imageset_controller::yaml::from_str(&text("deploy/monitoring/rules.yaml")).unwrap();
+    rules["groups"][0]["rules"].as_array().unwrap().clone()
 }
 
 fn word(value: &Value) -> String {
@@ -41,9 +41,9 @@ fn word(value: &Value) -> String {
 
 /// All questions to Prometheus.
 fn queries() -> Vec<String> {
-    let dashboard: Value = serde_yaml_ng::from_str(&text("deploy/monitoring/dashboard.json")).unwrap();
-    let panels = dashboard["panels"].as_sequence().unwrap().clone();
-    let targets = panels.iter().flat_map(|panel| panel["targets"].as_sequence().unwrap().clone());
+    let dashboard: Value = imageset_controller::yaml::from_str(&text("deploy/monitoring/dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().clone();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap().clone());
     let of_dashboard: Vec<String> = targets.map(|target| word(&target["expr"])).collect();
     assert!(of_dashboard.len() > 15 && rules().len() > 10);
     rules().iter().map(|rule| word(&rule["expr"])).chain(of_dashboard).collect()

@@ -34,7 +34,7 @@ fn unknown(path: &str, written: &Value, read: &Value) -> Vec<String> {
 }
 
 fn troubles(yaml: &str) -> Vec<String> {
-    let written: Value = match serde_yaml_ng::from_str(yaml) {
+    let written: Value = match imageset_controller::yaml::from_str(yaml) {
         Ok(value) => value,
         Err(error) => return vec![error.to_string()],
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use serde_yaml_ng::Value;
+use serde_json::Value;
 
 use super::root;
 
@@ -11,15 +11,15 @@ fn workflows() -> Vec<(String, Value)> {
     let entries = fs::read_dir(root().join(".github/workflows")).unwrap();
     let read = |path: std::path::PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        (name, serde_yaml_ng::from_str(&fs::read_to_string(path).unwrap()).unwrap())
+        (name, imageset_controller::yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap())
     };
     entries.map(|entry| read(entry.unwrap().path())).collect()
 }
 
 /// The steps of all jobs.
 fn steps(workflow: &Value) -> Vec<&Value> {
-    let jobs = workflow["jobs"].as_mapping().unwrap().values();
-    jobs.flat_map(|job| job["steps"].as_sequence().unwrap()).collect()
+    let jobs = workflow["jobs"].as_object().unwrap().values();
+    jobs.flat_map(|job| job["steps"].as_array().unwrap()).collect()
 }
 
 #[test]
@@ -49,8 +49,12 @@ fn they_call_targets_that_exist() {
 #[test]
 fn they_may_do_little_and_say_whose_code_they_run() {
     for (name, workflow) in workflows() {
-        assert_eq!(workflow["permissions"], serde_yaml_ng::from_str::<Value>("contents: read").unwrap(), "{name}");
-        for (job, what) in workflow["jobs"].as_mapping().unwrap() {
+        assert_eq!(
+            workflow["permissions"],
+            imageset_controller::yaml::from_str::<Value>("contents: read").unwrap(),
+            "{name}"
+        );
+        for (job, what) in workflow["jobs"].as_object().unwrap() {
             assert!(what["timeout-minutes"].as_u64().is_some(), "{name}: {job:?} may run for hours");
         }
         for uses in steps(&workflow).into_iter().filter_map(|step| step["uses"].as_str()) {

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{CHECK, root, update};
@@ -32,9 +31,7 @@ fn text(path: &str) -> String {
 }
 
 fn documents(path: &str) -> Vec<Value> {
-    let text = text(path);
-    let documents = serde_yaml_ng::Deserializer::from_str(&text).map(|one| Value::deserialize(one).unwrap());
-    documents.collect()
+    imageset_controller::yaml::documents(&text(path)).unwrap()
 }
 
 fn word<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -67,7 +64,7 @@ fn folders() -> Vec<String> {
 fn waves_go_from_the_kinds_to_the_operator() {
     let wave = |folder: &String| -> i64 {
         let kustomization = &documents(&format!("{FOLDER}/calico/{folder}/kustomization.yaml"))[0];
-        let patch: Value = serde_yaml_ng::from_str(word(kustomization, "/patches/0/patch")).unwrap();
+        let patch: Value = imageset_controller::yaml::from_str(word(kustomization, "/patches/0/patch")).unwrap();
         assert_eq!(word(kustomization, "/patches/0/target/kind"), ".*", "{folder}");
         word(&patch["metadata"]["annotations"], "/argocd.argoproj.io~1sync-wave").parse().unwrap()
     };

@@ -209,7 +209,8 @@ fn what_the_controller_has_not_looked_at_is_never_healthy() {
 
 /// What the definition has the API server fill in.
 fn status_of_the_server() -> Value {
-    let definition: Value = serde_yaml_ng::from_str(&imageset_controller::api::crds_yaml().unwrap()).unwrap();
+    let definition: Value =
+        imageset_controller::yaml::from_str(&imageset_controller::api::crds_yaml().unwrap()).unwrap();
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let status = schema["properties"]["status"]["default"].clone();
     assert_eq!(status, json!({"observedGeneration": -1}));

@@ -63,16 +63,17 @@ fn the_test_data_of_the_health_check_is_recorded_and_holds() {
         fs::create_dir_all(folder.join("testdata")).unwrap();
         for (name, object) in &files {
             let path = folder.join(format!("testdata/{name}.yaml"));
-            fs::write(path, serde_yaml_ng::to_string(object).unwrap()).unwrap();
+            fs::write(path, imageset_controller::yaml::to_string(object).unwrap()).unwrap();
         }
-        fs::write(folder.join("health_test.yaml"), serde_yaml_ng::to_string(&tests).unwrap()).unwrap();
+        fs::write(folder.join("health_test.yaml"), imageset_controller::yaml::to_string(&tests).unwrap()).unwrap();
     }
     let committed: Tests =
-        serde_yaml_ng::from_str(&fs::read_to_string(folder.join("health_test.yaml")).unwrap()).unwrap();
+        imageset_controller::yaml::from_str(&fs::read_to_string(folder.join("health_test.yaml")).unwrap()).unwrap();
     assert_eq!(committed, tests, "run UPDATE=1 cargo test --test gitops");
     // From here on as Argo CD's own test: the files on disk, and nothing else beside them.
-    let read =
-        |path: &str| -> Value { serde_yaml_ng::from_str(&fs::read_to_string(folder.join(path)).unwrap()).unwrap() };
+    let read = |path: &str| -> Value {
+        imageset_controller::yaml::from_str(&fs::read_to_string(folder.join(path)).unwrap()).unwrap()
+    };
     let on_disk: Vec<Value> = committed.tests.iter().map(|test| read(&test.input_path)).collect();
     assert_eq!(on_disk, objects, "run UPDATE=1 cargo test --test gitops");
     for (test, verdict) in committed.tests.iter().zip(judged(&on_disk)) {

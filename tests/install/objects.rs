@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 /// By kind, namespace and name.
@@ -10,8 +9,8 @@ pub type Objects = BTreeMap<String, Value>;
 
 /// All documents that are not empty.
 pub fn documents(yaml: &str) -> Vec<Value> {
-    let documents = serde_yaml_ng::Deserializer::from_str(yaml).map(|document| Value::deserialize(document).unwrap());
-    documents.filter(|document| !document.is_null()).map(with_plain_numbers).collect()
+    let documents: Vec<Value> = imageset_controller::yaml::documents(yaml).unwrap();
+    documents.into_iter().map(with_plain_numbers).collect()
 }
 
 /// 10.0 is 10: kustomize writes it so.

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use imageset_controller::catalogue::Catalogue;
-use imageset_controller::cli;
+use imageset_controller::cli::output::status_view;
 use imageset_controller::metrics::Metrics;
 use imageset_controller::model::action::Action;
 use imageset_controller::model::decision::{Decision, GoalState};
@@ -204,7 +204,7 @@ fn metrics(report: &Report) -> Vec<String> {
 fn screen(snapshot: &Snapshot, report: &Report) -> String {
     console::set_colors_enabled(false);
     let policy = policy(snapshot, report);
-    cli::screen::of_policy(&policy, snapshot.observed_at, cli::screen::Detail::Normal, None)
+    status_view::render(&policy, snapshot.observed_at, status_view::Detail::Normal, None)
 }
 
 fn or_dash(text: &Option<String>) -> &str {
@@ -348,9 +348,9 @@ fn report_without_words(mut report: Report) -> Report {
 fn a_snapshot_reads_back_as_it_was() {
     for file in stories() {
         let (snapshot, decision, _) = pass(&read(&file));
-        let text = serde_yaml_ng::to_string(&snapshot).unwrap();
+        let text = imageset_controller::yaml::to_string(&snapshot).unwrap();
         let again: Snapshot =
-            serde_yaml_ng::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            imageset_controller::yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         assert_eq!(again, snapshot, "{}", file.display());
         assert_eq!(decide(&again, Catalogue::embedded()), decision, "{}", file.display());
     }
@@ -365,7 +365,7 @@ fn every_release_gets_a_set_that_its_operator_accepts() {
         let text = format!(
             "story: any release of the catalogue\ngiven: {{settings: {{mode: Apply}}, operator: !known {{image: 'quay.io/tigera/operator:{release}'}}, operatorPods: !known [{{name: a, image: 'quay.io/tigera/operator:{release}', ready: true}}]}}"
         );
-        let scenario: Scenario = serde_yaml_ng::from_str(&text).unwrap();
+        let scenario: Scenario = imageset_controller::yaml::from_str(&text).unwrap();
         let (snapshot, decision, _) = pass(&scenario);
         judge(&release.to_string(), &scenario, &snapshot, &decision);
         let stored = decision.actions.iter().filter(|action| matches!(action, Action::StoreImageSet(_))).count();

@@ -472,5 +472,5 @@ pub(crate) fn stories() -> Vec<PathBuf> {
 /// The story in a file.
 pub(crate) fn read(file: &Path) -> Scenario {
     let text = std::fs::read_to_string(file).unwrap();
-    serde_yaml_ng::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    imageset_controller::yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }

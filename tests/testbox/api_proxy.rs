@@ -156,7 +156,7 @@ where
     let authority = base64::engine::general_purpose::STANDARD.encode(&front.authority_pem);
     cluster.certificate_authority_data = Some(authority);
     let beside = kubeconfig.with_extension("proxied");
-    std::fs::write(&beside, serde_yaml_ng::to_string(&config)?)?;
+    std::fs::write(&beside, serde_saphyr::to_string(&config)?)?;
     Ok((beside, server))
 }
 

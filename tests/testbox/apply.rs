@@ -5,7 +5,6 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
 use kube::{Api, Client};
-use serde::Deserialize;
 use std::time::{Duration, Instant};
 
 /// The field manager of [`apply_yaml`].
@@ -20,12 +19,9 @@ const SERVED_WITHIN: Duration = super::patience::SOON;
 /// Text that is not YAML, a kind that the API server doesn't serve within 30 s, or a refusal of the API server.
 pub async fn apply_yaml(client: Client, yaml: &str) -> Result<Vec<DynamicObject>> {
     let mut stored = Vec::new();
-    for document in serde_yaml_ng::Deserializer::from_str(yaml) {
-        let value = serde_json::Value::deserialize(document).context("not a YAML document")?;
-        if value.is_null() {
-            continue;
-        }
-        let object: DynamicObject = serde_json::from_value(value).context("not a Kubernetes object")?;
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(yaml).context("not YAML")?;
+    for document in documents {
+        let object: DynamicObject = serde_json::from_value(document).context("not a Kubernetes object")?;
         stored.push(apply_object(client.clone(), &object).await?);
     }
     Ok(stored)

@@ -113,7 +113,7 @@ pub async fn install_only(client: &Client, kinds: &[Kind]) -> Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let mut names = Vec::new();
     for kind in kinds {
-        let definition: CustomResourceDefinition = serde_yaml_ng::from_str(kind.yaml())?;
+        let definition: CustomResourceDefinition = serde_saphyr::from_str(kind.yaml())?;
         let name = definition.name_any();
         definitions
             .patch(&name, &PatchParams::apply("testbox").force(), &Patch::Apply(&definition))

@@ -1,0 +1,11 @@
+//! Output formats that several verbs have.
+
+use clap::ValueEnum;
+
+/// Text for people, or JSON for programs. The values have no help of their own: each verb says what its formats are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(in crate::cli) enum TextOrJson {
+    #[default]
+    Text,
+    Json,
+}

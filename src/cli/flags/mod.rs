@@ -1,0 +1,8 @@
+//! Flags that several verbs have: each is declared once and flattened into their arguments.
+
+pub(super) mod cluster;
+pub(super) mod format;
+pub(super) mod installation;
+pub(super) mod operator_output;
+pub(super) mod registry;
+pub(super) mod timeout;

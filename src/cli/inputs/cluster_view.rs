@@ -1,0 +1,102 @@
+//! A cluster as verbs that work on ImageSets need it: read once, with the rights of whoever runs the verb. Writes nothing. From
+//! registries it looks up only the version of an operator that is pinned by digest, as the controller does.
+
+use std::collections::BTreeSet;
+
+use crate::catalogue::Catalogue;
+use crate::cli::flags::cluster::ClusterFlags;
+use crate::cli::inputs::operator_images::unknown_release;
+use crate::cli::inputs::policy;
+use crate::cli::inputs::registries::Registries;
+use crate::cli::output::Failure;
+use crate::cluster::pass::{self, Passed};
+use crate::cluster::registry_access::registry_access;
+use crate::model::decision::KnownOperator;
+use crate::model::feature::Feature;
+use crate::model::operator_images::OperatorImages;
+use crate::model::outcome::Outcome;
+use crate::model::platform::Platform;
+use crate::model::reason::ConditionType;
+use crate::model::reason::Reason;
+use crate::model::release::Release;
+use crate::model::report::Report;
+use crate::model::settings::InstallationSettings;
+use crate::rules::decide::decide;
+use crate::rules::version::effective_catalogue::lists_of;
+
+/// Rounds of lookups: the running operator's version, then the target's.
+const ROUNDS: usize = 3;
+
+/// What the cluster has, and what the rules decide on it.
+pub(in crate::cli) struct ClusterView {
+    /// The snapshot with its decision and report.
+    pub passed: Passed,
+    /// Those of the Installation, or of the policy where there is no Installation; `None` where it cannot be read.
+    pub settings: Option<InstallationSettings>,
+    /// Features that make the operator require further images; all of them where they cannot be read.
+    pub features: BTreeSet<Feature>,
+    /// The platforms of the nodes.
+    pub platforms: BTreeSet<Platform>,
+}
+
+impl ClusterView {
+    /// Returns the images of an operator version: by the catalogue, or by the controller's inspection of its image.
+    ///
+    /// # Errors
+    /// Neither has it.
+    pub fn images(&self, release: Release) -> Result<OperatorImages, Failure> {
+        lists_of(&self.passed.snapshot, Catalogue::embedded()).get(&release).ok_or_else(|| unknown_release(release))
+    }
+
+    /// Returns the operator that the Deployment asks for.
+    ///
+    /// # Errors
+    /// Its version is not known, with the reason.
+    pub fn target(&self) -> Result<&KnownOperator, Failure> {
+        let has_operator = self.passed.snapshot.operator.known().is_some_and(Option::is_some);
+        if let Some(target) = self.passed.decision.operator.target.as_ref().filter(|_| has_operator) {
+            return Ok(target);
+        }
+        let findings = &self.passed.report.findings;
+        let why = findings.iter().find(|finding| finding.reason.condition() == ConditionType::VersionKnown);
+        let (reason, why) = match why.or_else(|| findings.iter().find(|finding| finding.reason.is_of_a_read())) {
+            Some(finding) => (finding.reason, finding.message.clone()),
+            None => {
+                (Reason::OperatorVersionUnknown, "there is no Deployment tigera-operator/tigera-operator".to_owned())
+            }
+        };
+        Err(Failure::new(format!("the operator's version is not known: {why}")).reason(reason).hint("name the version"))
+    }
+}
+
+/// Reads the cluster once, and its registry access into `registries`.
+///
+/// # Errors
+/// The cluster cannot be reached, or its policy cannot be read.
+pub(in crate::cli) async fn observe(cluster: &ClusterFlags, registries: &Registries) -> Result<ClusterView, Failure> {
+    let client = cluster.client().await?;
+    let policy = policy::find(&client).await?.unwrap_or_else(policy::defaults);
+    let mut passed = pass::look_at_cluster(client.clone(), &policy, cluster.namespace.clone()).await;
+    if let Some(installation) = passed.snapshot.installation.known().and_then(Option::as_ref) {
+        // Secrets that may not be read here are reported by the registry, as missing credentials.
+        let (access, _) = registry_access(&client, &policy.spec, &installation.settings).await;
+        registries.add_cluster_access(access);
+    }
+    for _ in 0..ROUNDS {
+        let operators = passed.decision.questions.operators.clone();
+        if operators.is_empty() {
+            break;
+        }
+        passed.snapshot.answers.operators.extend(registries.operators(operators).await);
+        passed.decision = decide(&passed.snapshot, Catalogue::embedded());
+        passed.report = Report::new(&passed.snapshot, &passed.decision, &Outcome::default());
+    }
+    let snapshot = &passed.snapshot;
+    let settings = snapshot.installation.known().map(|installation| match installation {
+        Some(installation) => installation.settings.clone(),
+        None => snapshot.settings.installation.clone(),
+    });
+    let features = snapshot.features.known().cloned().unwrap_or_else(|| Feature::ALL.into());
+    let platforms = snapshot.nodes.known().map(|nodes| nodes.keys().cloned().collect()).unwrap_or_default();
+    Ok(ClusterView { settings, features, platforms, passed })
+}

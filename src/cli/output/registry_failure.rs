@@ -1,0 +1,30 @@
+//! Failures of registries, with next steps for somebody at a terminal.
+
+use super::Failure;
+use crate::model::reason::Reason;
+use crate::model::registry_failure::RegistryFailure;
+
+/// Returns the failure of a verb that follows from a registry's.
+pub(in crate::cli) fn failure(failed: &RegistryFailure) -> Failure {
+    let reason = Reason::from(failed.kind);
+    Failure::new(failed.summary()).reason(reason).hint(hint(reason))
+}
+
+/// Returns the next step, by flags where the reason names fields of the policy.
+pub(in crate::cli) const fn hint(reason: Reason) -> &'static str {
+    match reason {
+        Reason::ImageMissing => {
+            "push or mirror the image; if your cluster does not need it, leave it out with --exclude NAME"
+        }
+        Reason::ExcludedImageRequired => "take that --exclude away",
+        Reason::LayoutInvalid => {
+            "correct --registry, --image-path and --image-prefix; the registry is a host, without scheme"
+        }
+        Reason::RegistryUnauthorized => "log in to the registry, or give its credentials with --registry-config FILE",
+        Reason::RegistryCertificateInvalid => "give the registry's certificate authority with --ca-file FILE",
+        Reason::RegistryUnreachable => {
+            "check the registry's name and port; a registry without TLS needs --plain-http HOST"
+        }
+        other => other.next_step(),
+    }
+}

@@ -1,0 +1,11 @@
+//! The asynchronous runtime of verbs that wait for others.
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::output::Failure;
+
+/// Returns a runtime of one thread, which is enough: this program waits.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    let built = Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| Failure::new(format!("the asynchronous runtime cannot be started: {error}")))
+}

@@ -1,0 +1,203 @@
+//! `bundle`: the images of operator releases by digest, as a script that copies them into another registry. Copies nothing itself; looks up
+//! digests in the registry that they come from, and needs no cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::flags::installation::VariantValue;
+use crate::cli::flags::registry::{self, LayoutFlags, RegistryFlags};
+use crate::cli::inputs::operator_images;
+use crate::cli::inputs::registries::Registries;
+use crate::cli::output::registry_failure;
+use crate::cli::output::{Failure, Output};
+use crate::cli::runtime::runtime;
+use crate::model::digest::Digest;
+use crate::model::image_name::ImageName;
+use crate::model::lookups::Hints;
+use crate::model::reference::Reference;
+use crate::model::registry_failure::RegistryFailure;
+use crate::model::registry_layout::RegistryLayout;
+use crate::model::release::Release;
+use crate::model::resolved_image::ResolvedImage;
+
+/// Print a script that copies the images of operator releases into another registry, by digest and for all platforms.
+///
+/// The operator's own image is among them. The list is that of the release and not of any cluster. The tags stay, so that verify
+/// can prove the copy.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  imageset-controller bundle v1.42.4 --to mirror.example.com --to-path calico > mirror.sh
+  imageset-controller bundle v1.40.15 v1.42.4 --to mirror.example.com --tool skopeo > mirror.sh
+  sh mirror.sh
+  imageset-controller verify imageset.yaml --registry mirror.example.com --image-path calico
+
+Exit codes: 0 printed; 2 an image is missing or a registry could not be asked, and nothing is printed.")]
+pub(in crate::cli) struct Arguments {
+    /// Operator releases, such as v1.42.4
+    #[arg(value_name = "VERSION", required = true)]
+    releases: Vec<Release>,
+
+    /// Registry to copy to: `registry` of the Installation there
+    #[arg(long, value_name = "HOST")]
+    to: String,
+
+    /// `imagePath` of the Installation there
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    to_path: String,
+
+    /// `imagePrefix` of the Installation there
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    to_prefix: String,
+
+    /// What copies
+    #[arg(long, value_enum, default_value_t)]
+    tool: Tool,
+
+    /// The product that the operator installs
+    #[arg(long, value_enum, default_value_t, ignore_case = true)]
+    variant: VariantValue,
+
+    /// The images for FIPS mode
+    #[arg(long)]
+    fips: bool,
+
+    /// Leave out an image, such as calico/node-windows
+    #[arg(long, value_name = "NAME")]
+    exclude: Vec<ImageName>,
+
+    #[command(flatten)]
+    layout: LayoutFlags,
+
+    #[command(flatten)]
+    access: RegistryFlags,
+}
+
+/// A program that copies images between registries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Tool {
+    /// go-containerregistry's.
+    #[default]
+    Crane,
+    /// containers/image's.
+    Skopeo,
+    /// The OCI registry client.
+    Oras,
+}
+
+impl Tool {
+    /// Returns the command that copies a whole index and keeps its digest, up to the two references.
+    fn command(self, from_plain: bool, to_plain: bool) -> String {
+        let mut words = match self {
+            Self::Crane => vec!["crane copy"],
+            Self::Skopeo => vec!["skopeo copy --all --preserve-digests"],
+            Self::Oras => vec!["oras copy"],
+        };
+        let (from, to) = match self {
+            // crane has one switch for both.
+            Self::Crane => ("--insecure", ""),
+            Self::Skopeo => ("--src-tls-verify=false", "--dest-tls-verify=false"),
+            Self::Oras => ("--from-plain-http", "--to-plain-http"),
+        };
+        words.extend((from_plain || to_plain && to.is_empty()).then_some(from));
+        words.extend((to_plain && !to.is_empty()).then_some(to));
+        words.join(" ")
+    }
+
+    const fn scheme(self) -> &'static str {
+        match self {
+            Self::Skopeo => "docker://",
+            Self::Crane | Self::Oras => "",
+        }
+    }
+}
+
+impl Arguments {
+    /// Returns where the images are copied to.
+    fn target(&self) -> RegistryLayout {
+        RegistryLayout {
+            registry: self.to.clone(),
+            image_path: self.to_path.clone(),
+            image_prefix: self.to_prefix.clone(),
+        }
+    }
+}
+
+pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
+    let copies = copies(arguments)?;
+    let references: Vec<Reference> = copies.keys().cloned().collect();
+    let registries = Registries::open(&arguments.access)?;
+    let images = runtime()?.block_on(registries.resolve("bundle", &references, &Hints::default()));
+    let digests = digests(&references, images)?;
+    Ok(Output::text(script(arguments, &copies, &digests)))
+}
+
+/// Returns the digests by reference.
+///
+/// # Errors
+/// A lookup failed; a registry that is down is reported once.
+fn digests<'a>(
+    references: &'a [Reference],
+    images: Vec<Result<ResolvedImage, RegistryFailure>>,
+) -> Result<BTreeMap<&'a Reference, Digest>, Failure> {
+    let mut digests = BTreeMap::new();
+    let (mut failures, mut reported) = (Vec::new(), BTreeSet::new());
+    for (reference, image) in references.iter().zip(images) {
+        match image {
+            Ok(image) => drop(digests.insert(reference, image.digest)),
+            Err(failed) if failed.kind.concerns_whole_registry() && !reported.insert(failed.registry.clone()) => {}
+            Err(failed) => failures.push(registry_failure::failure(&failed)),
+        }
+    }
+    failures.into_iter().reduce(Failure::and).map_or(Ok(digests), Err)
+}
+
+/// Returns source and target of each image, by tag.
+fn copies(arguments: &Arguments) -> Result<BTreeMap<Reference, Reference>, Failure> {
+    let target = arguments.target();
+    let source = arguments.layout.layout();
+    let place = |layout: &RegistryLayout, default: &Reference| {
+        layout.place(default).map_err(|error| {
+            Failure::new(error.to_string()).hint("a registry is a host, without scheme; paths are in lower case")
+        })
+    };
+    let mut copies = BTreeMap::new();
+    for release in &arguments.releases {
+        let images = operator_images::of_release(*release)?;
+        let listed = images.set_images(arguments.variant.into(), arguments.fips);
+        let listed =
+            listed.into_iter().filter(|(name, _)| !arguments.exclude.contains(name)).map(|(_, default)| default);
+        for default in listed.chain([images.own_image().clone()]) {
+            copies.insert(place(&source, &default)?, place(&target, &default)?);
+        }
+    }
+    Ok(copies)
+}
+
+/// Returns the script.
+fn script(
+    arguments: &Arguments,
+    copies: &BTreeMap<Reference, Reference>,
+    digests: &BTreeMap<&Reference, Digest>,
+) -> String {
+    let plain = |reference: &Reference| {
+        arguments.access.plain_http.iter().any(|host| host.eq_ignore_ascii_case(reference.registry()))
+    };
+    let (tool, scheme) = (arguments.tool, arguments.tool.scheme());
+    let releases = arguments.releases.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let target = arguments.target();
+    let mut script = format!(
+        "#!/bin/sh\n# {} images of operator {releases}, by digest and for all platforms. Log in to both registries first.\n\
+         # Afterwards: imageset-controller verify FILE {}\nset -eu\n",
+        copies.len(),
+        registry::command_line(&target).join(" ")
+    );
+    for (number, (from, to)) in copies.iter().enumerate() {
+        let Some(digest) = digests.get(from) else { continue };
+        let command = tool.command(plain(from), plain(to));
+        let _ = writeln!(script, "echo '{} of {}: {to}' >&2", number + 1, copies.len());
+        let _ = writeln!(script, "{command} '{scheme}{}@{digest}' '{scheme}{to}'", from.name());
+    }
+    script
+}

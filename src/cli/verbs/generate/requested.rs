@@ -1,0 +1,254 @@
+//! For which operator versions sets are generated, and for which cluster: named by flags, or read from a manifest, a live cluster, or what an
+//! operator prints of itself. Looks up no images.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Arguments;
+use crate::catalogue::Catalogue;
+use crate::cli::inputs::cluster_view::{self, ClusterView};
+use crate::cli::inputs::manifest_context::ManifestContext;
+use crate::cli::inputs::registries::Registries;
+use crate::cli::inputs::{files, operator_images};
+use crate::cli::output::{Failure, note, registry_failure};
+use crate::manifest::{self, OperatorImage, OperatorManifest};
+use crate::model::feature::Feature;
+use crate::model::image_name::ImageName;
+use crate::model::lookups::Answer;
+use crate::model::operator_images::OperatorImages;
+use crate::model::platform::Platform;
+use crate::model::read::Read;
+use crate::model::reason::Reason;
+use crate::model::reference::Reference;
+use crate::model::release::Release;
+use crate::model::settings::{InstallationSettings, Mode, PrepareVersion, Settings};
+use crate::model::snapshot::Snapshot;
+
+/// The name of the operator's container in every manifest of Tigera.
+const CONTAINER: &str = "tigera-operator";
+
+/// A set to generate.
+pub(super) struct RequestedSet {
+    pub release: Release,
+    pub settings: InstallationSettings,
+    /// Features that make the operator require further images.
+    pub features: BTreeSet<Feature>,
+    pub platforms: BTreeSet<Platform>,
+    /// Where the version was read, if no flag names it.
+    pub source: Option<String>,
+    exclude: BTreeSet<ImageName>,
+    catalogue: Cow<'static, Catalogue<'static>>,
+}
+
+impl RequestedSet {
+    /// Returns the snapshot of a cluster of which nothing else is known.
+    pub fn snapshot(&self) -> Snapshot {
+        let settings = Settings {
+            mode: Mode::Apply,
+            installation: self.settings.clone(),
+            prepare: vec![PrepareVersion::Release(self.release)],
+            exclude: self.exclude.clone(),
+            ..Settings::default()
+        };
+        let nodes: BTreeMap<Platform, u32> = self.platforms.iter().map(|platform| (platform.clone(), 1)).collect();
+        let features = Read::Known(self.features.clone());
+        Snapshot { settings, nodes: Read::Known(nodes), features, ..Snapshot::default() }
+    }
+
+    /// Whether its images are those of the embedded catalogue.
+    pub const fn is_of_catalogue(&self) -> bool {
+        matches!(self.catalogue, Cow::Borrowed(_))
+    }
+
+    /// Returns the catalogue that has its release.
+    pub fn catalogue(&self) -> &Catalogue<'static> {
+        &self.catalogue
+    }
+}
+
+/// What a source says, before flags override it.
+struct Source {
+    images: Vec<OperatorImages>,
+    settings: InstallationSettings,
+    features: BTreeSet<Feature>,
+    platforms: BTreeSet<Platform>,
+    name: Option<String>,
+    /// The images are not those of the embedded catalogue.
+    is_printed: bool,
+}
+
+/// Returns the sets to generate, in the order of releases, each once. Fails before any image is looked up.
+pub(super) async fn find(arguments: &Arguments, registries: &Registries) -> Result<Vec<RequestedSet>, Failure> {
+    let source = match operator_images::of_output(&arguments.operator_output)? {
+        Some(images) => Source { is_printed: true, ..Source::of(vec![images], None) },
+        None if arguments.from_cluster => from_cluster(arguments, registries).await?,
+        None if !arguments.file.is_empty() => from_manifests(&arguments.file, registries).await?,
+        None => {
+            let images = arguments.releases.iter().map(|release| operator_images::of_release(*release));
+            Source::of(images.collect::<Result<_, _>>()?, None)
+        }
+    };
+    let source = source.with_flags(arguments);
+    let sets = source.images.iter().map(|images| source.request(images, arguments));
+    let sets: BTreeMap<Release, RequestedSet> =
+        sets.map(|set| set.map(|set| (set.release, set))).collect::<Result<_, _>>()?;
+    Ok(sets.into_values().collect())
+}
+
+impl Source {
+    fn of(images: Vec<OperatorImages>, name: Option<String>) -> Self {
+        Self {
+            images,
+            settings: InstallationSettings::default(),
+            features: BTreeSet::new(),
+            platforms: BTreeSet::new(),
+            name,
+            is_printed: false,
+        }
+    }
+
+    /// Flags override what the source says of the cluster.
+    fn with_flags(mut self, arguments: &Arguments) -> Self {
+        if let Some(variant) = arguments.variant {
+            self.settings.variant = variant.into();
+        }
+        self.settings.fips |= arguments.fips;
+        self.settings.layout = arguments.layout.over(self.settings.layout);
+        self.features.extend(arguments.with.iter().map(|one| one.0));
+        if !arguments.platform.is_empty() {
+            self.platforms = arguments.platform.iter().cloned().collect();
+        }
+        self
+    }
+
+    /// Returns the set for one operator.
+    fn request(&self, images: &OperatorImages, arguments: &Arguments) -> Result<RequestedSet, Failure> {
+        let settings = &self.settings;
+        images.image_set_name(settings.variant).map_err(|marker| {
+            Failure::new(marker.to_string()).reason(Reason::PreReleaseMarker).hint(Reason::PreReleaseMarker.next_step())
+        })?;
+        let mut exclude: BTreeSet<ImageName> = arguments.exclude.iter().cloned().collect();
+        if arguments.only_required {
+            let required = images.requires(settings.variant, &self.features);
+            let all = images.set_images(settings.variant, settings.fips).into_keys();
+            exclude.extend(all.filter(|name| !required.contains(name)));
+        }
+        let catalogue = match self.is_printed {
+            false => Cow::Borrowed(Catalogue::embedded()),
+            true => {
+                let mut catalogue = Catalogue::default();
+                catalogue.add(images).map_err(|error| Failure::new(error.to_string()))?;
+                Cow::Owned(catalogue)
+            }
+        };
+        Ok(RequestedSet {
+            release: images.release(),
+            settings: settings.clone(),
+            features: self.features.clone(),
+            platforms: self.platforms.clone(),
+            source: self.name.clone(),
+            exclude,
+            catalogue,
+        })
+    }
+}
+
+/// Reads operator Deployments, and with them the Installation and features, if they are there.
+async fn from_manifests(names: &[String], registries: &Registries) -> Result<Source, Failure> {
+    let (mut images, mut context, mut sources) = (Vec::new(), ManifestContext::default(), Vec::new());
+    for name in names {
+        let text = files::read(name)?;
+        context.add(name, &text)?;
+        let found = manifest::operator_images(&text, CONTAINER).map_err(|error| files::malformed(name, &error))?;
+        match found {
+            OperatorManifest::None => {}
+            OperatorManifest::Workloads(found) => {
+                for one in found {
+                    sources.push(format!("{}: {}", files::display_name(name), one.image));
+                    images.push(images_of(name, &one, registries).await?);
+                }
+            }
+            OperatorManifest::Kustomization { .. } | OperatorManifest::HelmValues { .. } => {
+                let message = format!("{} is no operator manifest but values for one", files::display_name(name));
+                return Err(Failure::new(message).hint("render it first: helm template or kustomize build, then -f -"));
+            }
+        }
+    }
+    if images.is_empty() {
+        let names: Vec<&str> = names.iter().map(|name| files::display_name(name)).collect();
+        let message = format!("no workload in {} has a container named {CONTAINER}", names.join(" or "));
+        return Err(Failure::new(message).hint("give the operator's manifest, too, or name the version in its place"));
+    }
+    let ManifestContext { installation, features } = context;
+    Ok(Source { settings: installation.unwrap_or_default(), features, ..Source::of(images, Some(sources.join(", "))) })
+}
+
+/// Returns the images of the operator that a manifest deploys: by its tag, or, where a digest decides what runs, by the version label of
+/// that digest.
+async fn images_of(file: &str, found: &OperatorImage, registries: &Registries) -> Result<OperatorImages, Failure> {
+    let place = format!("{}:{}", files::display_name(file), found.place.line);
+    let image = &found.image;
+    let reference: Reference = image.parse().map_err(|error| Failure::new(format!("{place}: {image:?}: {error}")))?;
+    let labelled = match reference.digest() {
+        Some(_) => version_label(&place, &reference, registries).await?,
+        None => None,
+    };
+    let unknown_version = |message: String| {
+        Failure::new(format!("{place}: {message}")).reason(Reason::OperatorVersionUnknown).hint(
+            "name the version in the place of the file, or give what the operator prints: --version-file, --images-file",
+        )
+    };
+    let tagged = match reference.tag() {
+        Some(tag) => Some(
+            tag.parse::<Release>()
+                .map_err(|_| unknown_version(format!("{tag:?} is not the version of an operator release")))?,
+        ),
+        None => None,
+    };
+    let release = match (labelled, tagged) {
+        (Some(labelled), Some(tagged)) if labelled.base() != tagged.base() => {
+            return Err(Failure::new(format!(
+                "{place}: {image} is tagged {tagged}, and its digest is labelled {labelled}"
+            ))
+            .reason(Reason::OperatorVersionAmbiguous)
+            .hint("correct the tag or the digest; pin does both"));
+        }
+        (Some(release), _) | (None, Some(release)) => release,
+        (None, None) => return Err(unknown_version(format!("{image} has no tag, so its version is not known"))),
+    };
+    Catalogue::embedded().get(&release).ok_or_else(|| operator_images::unknown_release(release))
+}
+
+/// Returns the version label of a digest. Where the lookup fails, the tag has to do if there is one, with a note.
+async fn version_label(
+    place: &str,
+    reference: &Reference,
+    registries: &Registries,
+) -> Result<Option<Release>, Failure> {
+    let failed = match registries.operators([reference.clone()].into()).await.remove(reference) {
+        Some(Answer::Known(image)) => return Ok(image.version.and_then(|label| label.parse().ok())),
+        Some(Answer::Failed(failed)) => failed,
+        _ => return Ok(None),
+    };
+    if reference.tag().is_none() {
+        return Err(registry_failure::failure(&failed));
+    }
+    note(&format!(
+        "warning: {place}: the version is that of the tag; the digest's own is not known: {}",
+        failed.summary()
+    ));
+    Ok(None)
+}
+
+/// Reads the operator of the cluster, and its Installation.
+async fn from_cluster(arguments: &Arguments, registries: &Registries) -> Result<Source, Failure> {
+    let view = cluster_view::observe(&arguments.cluster, registries).await?;
+    let target = view.target()?;
+    let source = format!("the cluster's {}", target.image.as_deref().unwrap_or("operator"));
+    let images = view.images(target.release)?;
+    let is_printed = Catalogue::embedded().get(&target.release).as_ref() != Some(&images);
+    let ClusterView { settings, features, platforms, .. } = view;
+    let settings = settings
+        .ok_or_else(|| Failure::new("the Installation cannot be read").hint("name version, registry and path"))?;
+    Ok(Source { settings, features, platforms, is_printed, ..Source::of(vec![images], Some(source)) })
+}

@@ -1,0 +1,150 @@
+//! One set against the rules of its operator version and against the registry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::sets::CheckedSet;
+use crate::cli::inputs::registries::Registries;
+use crate::cli::output::Failure;
+use crate::model::digest::Digest;
+use crate::model::image_name::ImageName;
+use crate::model::lookups::Hints;
+use crate::model::platform::Platform;
+use crate::model::reference::Reference;
+use crate::model::registry_failure::RegistryFailure;
+use crate::model::resolved_image::ResolvedImage;
+use crate::rules::verification::{Asked, Mismatch, by_registry, by_rules, of_operator};
+
+type Lookups = BTreeMap<Reference, Result<ResolvedImage, RegistryFailure>>;
+/// The entries that count: the place in the list and the digest, by image name.
+type Pinned = BTreeMap<ImageName, (usize, Digest)>;
+type Places = BTreeMap<ImageName, Reference>;
+
+/// Returns everything in which a set differs, in the order of its entries.
+pub(super) async fn compare(
+    set: &CheckedSet,
+    registries: &Registries,
+    operator_image: bool,
+) -> Result<Vec<Mismatch>, Failure> {
+    if let Some(absent) = set.absent() {
+        return Ok(vec![absent]);
+    }
+    let (settings, images) = (&set.settings, &set.images);
+    let (mut mismatches, pinned) = by_rules(&set.entries, images, &images.requires(settings.variant, &set.features));
+    mismatches.extend(set.misnamed());
+    let lookup = Lookup { set, registries };
+    let (tags, twins) = (set.places(&pinned, settings.fips)?, set.places(&pinned, !settings.fips)?);
+    let by_tag = lookup.by_tag(&tags).await;
+    if operator_image {
+        let reference = set.place(images.own_image())?;
+        let image = lookup.resolve([reference.clone()].into(), &set.platforms).await.remove(&reference);
+        mismatches.extend(image.and_then(|image| of_operator(&reference, &image, &set.platforms)));
+    }
+    let further = lookup.further(&pinned, &tags, &twins, &by_tag).await;
+    for (name, (entry, digest)) in &pinned {
+        let Some(reference) = tags.get(name) else { continue };
+        let Some(image) = by_tag.get(reference) else { continue };
+        let asked = Asked {
+            name,
+            entry: *entry,
+            pinned: *digest,
+            reference,
+            by_tag: image,
+            by_digest: further.get(&reference.with_digest(*digest)),
+            twin: twins.get(name).filter(|twin| *twin != reference).and_then(|twin| further.get(twin)),
+        };
+        let listed = || image.as_ref().map(listed_platforms).unwrap_or_default();
+        let platforms = if set.platforms.is_empty() { listed() } else { set.platforms.clone() };
+        mismatches.extend(by_registry(&asked, &platforms));
+    }
+    mismatches.sort_by_key(|one| (one.entry.unwrap_or(usize::MAX), one.reason));
+    Ok(mismatches)
+}
+
+impl CheckedSet {
+    /// Returns where the cluster pulls an image from.
+    fn place(&self, default: &Reference) -> Result<Reference, Failure> {
+        self.settings.layout.place(default).map_err(|error| Failure::new(error.to_string()))
+    }
+
+    /// Returns the references that the entries stand for, with or without FIPS mode.
+    fn places(&self, pinned: &Pinned, fips: bool) -> Result<Places, Failure> {
+        let mut places = Places::new();
+        for (name, default) in self.images.set_images(self.settings.variant, fips) {
+            let Some((_, digest)) = pinned.get(&name) else { continue };
+            let placed = self.place(&default)?;
+            // A digest that the policy sets in the place of the tag is not compared with the tag.
+            let placed = match self.overridden.get(&name).filter(|overridden| *overridden == digest) {
+                Some(digest) => placed.with_digest(*digest),
+                None => placed,
+            };
+            places.insert(name, placed);
+        }
+        Ok(places)
+    }
+}
+
+/// Lookups for one set.
+struct Lookup<'a> {
+    set: &'a CheckedSet,
+    registries: &'a Registries,
+}
+
+impl Lookup<'_> {
+    async fn resolve(&self, references: BTreeSet<Reference>, platforms: &BTreeSet<Platform>) -> Lookups {
+        let references: Vec<Reference> = references.into_iter().collect();
+        let hints = Hints { platforms: platforms.clone(), ..Hints::default() };
+        let title = format!("ImageSet {}", self.set.name);
+        let images = self.registries.resolve(&title, &references, &hints).await;
+        references.into_iter().zip(images).collect()
+    }
+
+    /// Looks up all tags. Where no platforms are given, every platform that an index lists must be there.
+    async fn by_tag(&self, tags: &Places) -> Lookups {
+        let platforms = &self.set.platforms;
+        let mut by_tag = self.resolve(tags.values().cloned().collect(), platforms).await;
+        if platforms.is_empty() {
+            for (platforms, references) in by_platforms(&by_tag) {
+                by_tag.extend(self.resolve(references, &platforms).await);
+            }
+        }
+        by_tag
+    }
+
+    /// Looks up digests and twins of the entries whose tag has another digest: only for these is there more to say.
+    async fn further(&self, pinned: &Pinned, tags: &Places, twins: &Places, by_tag: &Lookups) -> Lookups {
+        let mut further = BTreeSet::new();
+        for (name, (_, digest)) in pinned {
+            let Some(reference) = tags.get(name) else { continue };
+            let differs =
+                |image: &Result<ResolvedImage, _>| image.as_ref().map_or(true, |image| image.digest != *digest);
+            if by_tag.get(reference).is_some_and(differs) {
+                further.insert(reference.with_digest(*digest));
+                further.extend(twins.get(name).filter(|twin| *twin != reference).cloned());
+            }
+        }
+        match further.is_empty() {
+            true => Lookups::new(),
+            false => self.resolve(further, &self.set.platforms).await,
+        }
+    }
+}
+
+/// Returns the platforms that an index lists: a complete copy has all of them.
+fn listed_platforms(image: &ResolvedImage) -> BTreeSet<Platform> {
+    match image.is_index() {
+        true => image.platforms().into_iter().cloned().collect(),
+        false => BTreeSet::new(),
+    }
+}
+
+/// Groups the references that need a second lookup by the platforms that are known now.
+fn by_platforms(lookups: &Lookups) -> BTreeMap<BTreeSet<Platform>, BTreeSet<Reference>> {
+    let mut grouped: BTreeMap<BTreeSet<Platform>, BTreeSet<Reference>> = BTreeMap::new();
+    for (reference, image) in lookups {
+        let platforms = image.as_ref().map(listed_platforms).unwrap_or_default();
+        if !platforms.is_empty() {
+            grouped.entry(platforms).or_default().insert(reference.clone());
+        }
+    }
+    grouped
+}
