@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{files, has_extension, root};
 
 /// Each room, with the rooms that it may use. A room may always use itself.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("model", &[]),
-    ("api", &["model"]),
+    ("yaml", &[]),
+    ("api", &["model", "yaml"]),
     ("catalogue", &["model"]),
     ("rules", &["model", "catalogue"]),
     ("registry", &["model", "request_metrics"]),
@@ -18,7 +19,10 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("http", &["metrics"]),
     ("telemetry", &["model"]),
     ("request_metrics", &[]),
-    ("cluster", &["model", "catalogue", "rules", "registry", "inspection", "api", "metrics", "request_metrics"]),
+    (
+        "cluster",
+        &["model", "catalogue", "rules", "registry", "inspection", "api", "metrics", "request_metrics", "yaml"],
+    ),
     (
         "cli",
         &[
@@ -33,6 +37,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "http",
             "telemetry",
             "cluster",
+            "yaml",
         ],
     ),
     ("main", &["cli"]),
