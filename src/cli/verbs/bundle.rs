@@ -137,10 +137,10 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
 ///
 /// # Errors
 /// A lookup failed; a registry that is down is reported once.
-fn digests<'a>(
-    references: &'a [Reference],
+fn digests(
+    references: &[Reference],
     images: Vec<Result<ResolvedImage, RegistryFailure>>,
-) -> Result<BTreeMap<&'a Reference, Digest>, Failure> {
+) -> Result<BTreeMap<&Reference, Digest>, Failure> {
     let mut digests = BTreeMap::new();
     let (mut failures, mut reported) = (Vec::new(), BTreeSet::new());
     for (reference, image) in references.iter().zip(images) {
