@@ -580,7 +580,7 @@ fn images(template: &PodSpec) -> Vec<String> {
 /// A finding as the status has it. `None` for one that another version wrote and this one does not know, and for the line that only
 /// counts findings.
 #[must_use]
-pub fn told_before(finding: &api::Finding) -> Option<Finding> {
+pub fn remembered_finding(finding: &api::Finding) -> Option<Finding> {
     let reason: Reason = finding.reason.parse().ok().filter(|reason| *reason != Reason::FindingsCut)?;
     let subject = match &finding.object {
         Some(object) => object.to_string().parse().ok()?,
@@ -594,7 +594,7 @@ pub fn told_before(finding: &api::Finding) -> Option<Finding> {
 }
 
 /// A condition as the status has it. `None` for one that another version wrote and this one does not know.
-pub(super) fn condition_before(
+pub(super) fn remembered_condition(
     condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition,
 ) -> Option<Condition> {
     Some(Condition {
@@ -645,7 +645,7 @@ pub(super) fn remembered(policy: &ImageSetPolicy) -> Remembered {
                 releases: discovery.releases.iter().filter_map(|release| release.parse().ok()).collect(),
             })
         }),
-        findings: status.findings.iter().filter_map(told_before).collect(),
+        findings: status.findings.iter().filter_map(remembered_finding).collect(),
         handled_refresh: status.last_handled_refresh.clone(),
         last_swap: status.last_swap.as_ref().and_then(|swap| {
             Some(Swap {
@@ -661,7 +661,7 @@ pub(super) fn remembered(policy: &ImageSetPolicy) -> Remembered {
             .iter()
             .find(|one| one.type_ == ConditionType::Adopted.as_str() && one.status == Status::True.as_str())
             .map(|one| one.last_transition_time.0),
-        conditions: status.conditions.iter().filter_map(condition_before).collect(),
+        conditions: status.conditions.iter().filter_map(remembered_condition).collect(),
     }
 }
 

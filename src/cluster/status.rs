@@ -13,7 +13,7 @@ use kube::{Client, ResourceExt};
 use serde::Serialize;
 
 use super::client::{REQUEST_DEADLINE, within};
-use super::observe::told_before;
+use super::observe::remembered_finding;
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::{
     ComponentStatus, CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicy,
@@ -362,7 +362,7 @@ fn plan(report: &Report) -> Option<Plan> {
 }
 
 fn finding(before: &ImageSetPolicyStatus, told_now: &crate::model::finding::Finding, now: &Time) -> Finding {
-    let told = |one: &&Finding| told_before(one).is_some_and(|before| before.is_same(told_now));
+    let told = |one: &&Finding| remembered_finding(one).is_some_and(|before| before.is_same(told_now));
     let same = before.findings.iter().find(told);
     let next_step = told_now.reason.next_step();
     let (have, want) = told_now.evidence.clone().map(SideBySide::from).map(|both| (both.have, both.want)).unzip();

@@ -36,7 +36,7 @@ pub enum Evidence {
         /// What is pinned.
         expected: ShortDigest,
     },
-    /// Pinned digests that are not there.
+    /// Pinned digests with nothing in their place: the tag or the digest itself is gone.
     Gone {
         /// What is pinned.
         expected: Vec<ShortDigest>,
@@ -85,7 +85,7 @@ impl Evidence {
         Self::Digest { observed: observed.short(), expected: expected.short() }
     }
 
-    /// Pinned digests that are not there.
+    /// Pinned digests with nothing in their place.
     #[must_use]
     pub fn gone<'a>(expected: impl IntoIterator<Item = &'a Digest>) -> Self {
         Self::Gone { expected: expected.into_iter().take(MOST_DIGESTS).map(Digest::short).collect() }

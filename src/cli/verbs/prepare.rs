@@ -15,7 +15,7 @@ use crate::cli::flags::timeout::TimeoutFlag;
 use crate::cli::inputs::policy::{self, POLICY};
 use crate::cli::output::{Failure, Output, note};
 use crate::cli::runtime::runtime;
-use crate::cluster::observe::told_before;
+use crate::cluster::observe::remembered_finding;
 use crate::model::reason::Reason;
 use crate::model::release::Variant;
 use crate::model::settings::{InvalidPrepareVersion, PrepareVersion};
@@ -200,7 +200,7 @@ fn staging(policy: &ImageSetPolicy, version: &PrepareVersion, until: Timestamp) 
 /// Whether only another version or another policy helps, and not waiting: its image may not be run, or it deploys no release.
 fn is_permanent(status: &ImageSetPolicyStatus, set: &PreparedSet, version: &PrepareVersion) -> bool {
     let subject = Subject::Operator(version.clone());
-    let found = status.findings.iter().filter_map(told_before).filter(|finding| finding.subject == subject);
+    let found = status.findings.iter().filter_map(remembered_finding).filter(|finding| finding.subject == subject);
     let reasons: Vec<Reason> = found.map(|finding| finding.reason).collect();
     // A version that is known and has neither a set nor a finding can have no set. The catalogue says of which variant that may be.
     let no_set = reasons.is_empty() && set.state == PreparedState::NeedsInspection && status.current.is_some();
