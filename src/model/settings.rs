@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::as_text::as_text;
 use crate::model::digest::Digest;
 use crate::model::image_name::ImageName;
 use crate::model::object_ref::{Kind, ObjectRef};
@@ -199,7 +200,7 @@ pub struct InstallationSettings {
 
 /// One entry of `prepare.versions`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(try_from = "String", into = "String")]
 pub enum PrepareVersion {
     /// An upstream release, pulled from where the running operator is pulled from.
     Release(Release),
@@ -240,6 +241,8 @@ impl FromStr for PrepareVersion {
         }
     }
 }
+
+as_text!(PrepareVersion);
 
 impl std::fmt::Display for PrepareVersion {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
