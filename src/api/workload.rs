@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::foreign_text;
 
 /// A Pod.
-#[derive(Resource, Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Resource, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[resource(inherit = core::Pod)]
 pub struct Pod {
     /// Its metadata.
@@ -24,7 +24,7 @@ pub struct Pod {
 }
 
 /// A Deployment.
-#[derive(Resource, Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Resource, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[resource(inherit = apps::Deployment)]
 pub struct Deployment {
     /// Its metadata.
@@ -37,7 +37,7 @@ pub struct Deployment {
 }
 
 /// What a Deployment wants.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DeploymentSpec {
     /// How many pods.
     pub replicas: Option<i32>,
@@ -50,7 +50,7 @@ pub struct DeploymentSpec {
 }
 
 /// A DaemonSet.
-#[derive(Resource, Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Resource, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[resource(inherit = apps::DaemonSet)]
 pub struct DaemonSet {
     /// Its metadata.
@@ -63,7 +63,7 @@ pub struct DaemonSet {
 }
 
 /// A Job.
-#[derive(Resource, Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Resource, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[resource(inherit = batch::Job)]
 pub struct Job {
     /// Its metadata.
@@ -76,7 +76,7 @@ pub struct Job {
 }
 
 /// A spec of which only the template matters.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TemplateSpec {
     /// What its pods run.
     #[serde(default)]
@@ -84,14 +84,14 @@ pub struct TemplateSpec {
 }
 
 /// The template of pods.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PodTemplate {
     /// What runs.
     pub spec: Option<PodSpec>,
 }
 
 /// What runs in a pod.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec {
     /// Side by side.
@@ -103,7 +103,7 @@ pub struct PodSpec {
 }
 
 /// A container.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Container {
     /// Its name.
     #[serde(default, deserialize_with = "foreign_text::decode_name")]
@@ -121,7 +121,7 @@ pub struct Container {
 }
 
 /// A variable of a container.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct EnvVar {
     /// Its name.
     #[serde(default, deserialize_with = "foreign_text::decode_name")]
@@ -132,7 +132,7 @@ pub struct EnvVar {
 }
 
 /// A condition of a Pod or a Job.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadCondition {
     /// Which question it answers.
@@ -152,7 +152,7 @@ pub struct WorkloadCondition {
 }
 
 /// How a pod runs.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodStatus {
     /// `Pending`, `Running`, `Succeeded` or `Failed`.
@@ -173,7 +173,7 @@ pub struct PodStatus {
 }
 
 /// How a container is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerStatus {
     /// Its name.
@@ -187,7 +187,7 @@ pub struct ContainerStatus {
 }
 
 /// What a container does; neither, while it runs.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ContainerState {
     /// It has not started.
     pub waiting: Option<Waiting>,
@@ -196,7 +196,7 @@ pub struct ContainerState {
 }
 
 /// Why a container has not started.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Waiting {
     /// In a word.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
@@ -207,7 +207,7 @@ pub struct Waiting {
 }
 
 /// How a container ended.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Terminated {
     /// Its exit code.
@@ -222,7 +222,7 @@ pub struct Terminated {
 }
 
 /// How far a Deployment is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentStatus {
     /// The generation that this is about.
@@ -236,7 +236,7 @@ pub struct DeploymentStatus {
 }
 
 /// How far a DaemonSet is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DaemonSetStatus {
     /// The generation that this is about.
@@ -251,7 +251,7 @@ pub struct DaemonSetStatus {
 }
 
 /// How a Job went.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct JobStatus {
     /// Its conditions.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_list")]

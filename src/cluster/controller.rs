@@ -1,165 +1,136 @@
-//! Makes a pass over the policy whenever one is due, while this instance leads. Why a pass is due is irrelevant: each
-//! looks at everything.
+//! Reconciles the policy whenever something is due, while this instance leads. Why it is due is irrelevant: each reconcile looks at
+//! everything.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use kube::api::Api;
-use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::watcher;
-use kube::{Client, ResourceExt};
+use kube::Client;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use super::POLICY_NAME;
-use super::answers::RegistryAnswers;
-use super::apply::Applier;
-use super::nodes::NodePlatforms;
-use super::observe::Observer;
-use super::pass::{Passed, Passes};
-use super::pods::ManagedPods;
-use super::records::Records;
+use super::read::Reader;
+use super::reconcile::{End, Reconciled, Reconciler};
+use super::registry_cache::RegistryCache;
 use super::status::StatusWriter;
-use super::watches::Watches;
-use crate::api::ImageSetPolicy;
+use super::watch::{Wake, Watches};
+use super::write::Writer;
 use crate::metrics::Metrics;
 use crate::registry::{RegistryClient, RegistryClientSettings};
-use crate::rules::version::inspection;
+use crate::rules::schedule::TokenBucket;
 
-/// Several changes at once are one pass; a lone one is not held up noticeably.
+/// Several changes at once are one reconcile; a lone one is not held up noticeably.
 const DEBOUNCE: Duration = Duration::from_millis(2);
+/// Changes that can wait cause so many reconciles at once, and then one in each [`REFILL`].
+const BURST: u32 = 2;
+const REFILL: Duration = Duration::from_secs(1);
 /// The longest that a reconcile may take. Each of its reads, lookups and writes has a shorter deadline of its own, so that this
 /// one ends only what those missed: with 5 s for each API request a reconcile that writes takes a minute.
-const PASS_DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(300);
 /// How often a reconcile starts again because somebody changed the policy meanwhile.
 const STARTS: usize = 3;
 /// The pause after that.
 const SOON: Duration = Duration::from_millis(500);
-/// The longest pause after a failed pass.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
-struct Context {
-    passes: Passes,
-    watches: Watches,
-    metrics: Arc<Metrics>,
-    /// Failures in a row, by policy; forgotten on success.
-    failures: Mutex<HashMap<String, u32>>,
-}
-
-/// Why a pass did not come to its end.
+/// Why a reconcile did not come to its end.
 #[derive(Debug, thiserror::Error)]
-enum PassError {
+enum ReconcileError {
     #[error("the API server: {0}")]
     Kube(#[from] kube::Error),
-    #[error("not done within {} s", PASS_DEADLINE.as_secs())]
+    #[error("not done within {} s", DEADLINE.as_secs())]
     Late(#[from] tokio::time::error::Elapsed),
+    #[error("the kind ImageSetPolicy is not installed: imageset-controller crds | kubectl apply --server-side -f -")]
+    KindMissing,
 }
 
-/// How a reconcile ended.
-enum Reconciled {
-    Done(Box<Passed>, Duration),
-    /// The policy was deleted.
-    Gone,
-    /// The policy changes faster than the cluster can be read.
-    Changing,
+/// What a reconcile waits for beside its time.
+struct Triggers {
+    wake: Arc<Wake>,
+    /// A response of a registry has come late.
+    late: Arc<Notify>,
+    bucket: TokenBucket,
 }
 
 /// Runs until it is dropped: whoever drops it cancels what it is doing.
 pub async fn run(client: Client, own_namespace: String, instance: Option<String>, metrics: Arc<Metrics>) {
-    let nodes = NodePlatforms::default();
-    let pods = ManagedPods::default();
-    let (watches, due) = Watches::start(client.clone(), &nodes, &pods);
-    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings {
+    let registries = RegistryCache::new(RegistryClient::new(RegistryClientSettings {
         metrics: metrics.registry.clone(),
         ..RegistryClientSettings::of_environment()
     }));
-    let late = answers.late.clone();
-    let late = futures::stream::unfold(late, |late| async move {
-        late.notified().await;
-        Some(((), late))
-    });
-    let records = Arc::new(Records::new(client.clone(), own_namespace));
-    let passes = Passes {
-        observer: Observer::new(client.clone(), records.clone()),
-        nodes,
-        pods,
-        answers,
-        applier: Applier::new(client.clone(), records, metrics.writes.clone()),
-        status: StatusWriter::new(client.clone(), instance),
-        client: client.clone(),
-        policies: Api::all(client.clone()),
-        refused: Mutex::default(),
-        failed_reads: Mutex::default(),
-        begun_refresh: Mutex::default(),
-        judged: Mutex::default(),
-    };
-    let context = Context { passes, watches, metrics, failures: Mutex::default() };
-    let policies: Api<ImageSetPolicy> = Api::all(client);
-    let controller = Controller::new(policies, watcher::Config::default());
-    let known = controller.store();
-    context.metrics.report_while(move || !known.is_empty());
-    controller
-        .with_config(Config::default().concurrency(1).debounce(DEBOUNCE))
-        .reconcile_all_on(due)
-        .reconcile_all_on(late)
-        .run(reconcile, after_failure, Arc::new(context))
-        .for_each(|result| async move {
-            match result {
-                Ok(_) => {}
-                Err(error) if is_kind_missing(&error) => tracing::warn!(
-                    "the kind ImageSetPolicy is not installed: imageset-controller crds | kubectl apply --server-side -f -"
-                ),
-                Err(error) => tracing::warn!(%error, "a pass did not come to its end"),
+    let (wake, late) = (Arc::new(Wake::default()), registries.late.clone());
+    let watches = Watches::start(&client, &own_namespace, wake.clone());
+    metrics.report_while(watches.policy_exists());
+    let mut reconciler = Reconciler::new(
+        client.clone(),
+        watches,
+        Reader::new(client.clone(), own_namespace.clone()),
+        registries,
+        Writer::new(client.clone(), own_namespace, metrics.writes.clone()),
+        StatusWriter::new(client, instance),
+    );
+    let bucket = TokenBucket::new(BURST, REFILL, Instant::now().into_std());
+    let mut triggers = Triggers { wake, late, bucket };
+    loop {
+        let next = match reconcile(&mut reconciler, &metrics).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(%error, "a pass did not come to its end");
+                Some(reconciler.failed())
             }
-        })
-        .await;
-}
-
-fn is_kind_missing<E: std::error::Error>(error: &kube::runtime::controller::Error<E, watcher::Error>) -> bool {
-    match error {
-        kube::runtime::controller::Error::QueueError(error) => super::watches::is_missing(error),
-        _ => false,
+        };
+        triggers.wait(next).await;
     }
 }
 
-async fn reconcile(policy: Arc<ImageSetPolicy>, context: Arc<Context>) -> Result<Action, PassError> {
-    let name = policy.name_any();
-    if name != POLICY_NAME {
-        return Ok(Action::await_change());
+impl Triggers {
+    /// Waits until a reconcile is due: after this time, or when something has changed.
+    async fn wait(&mut self, next: Option<Duration>) {
+        let timer = async {
+            match next {
+                Some(next) => tokio::time::sleep(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        let bucket = &mut self.bucket;
+        let soon = async {
+            self.wake.soon.notified().await;
+            tokio::time::sleep_until(Instant::from_std(bucket.ready_at(Instant::now().into_std()))).await;
+            bucket.take(Instant::now().into_std());
+        };
+        tokio::select! {
+            () = timer => {}
+            () = self.wake.now.notified() => {}
+            () = self.late.notified() => {}
+            () = soon => {}
+        }
+        tokio::time::sleep(DEBOUNCE).await;
     }
-    let started = tokio::time::Instant::now();
-    let pass = async {
+}
+
+/// Reconciles the policy, if there is one. Returns when to do so again, whatever happens meanwhile.
+async fn reconcile(reconciler: &mut Reconciler, metrics: &Metrics) -> Result<Option<Duration>, ReconcileError> {
+    let started = Instant::now();
+    let Some(mut policy) = reconciler.policy().await? else {
+        return if reconciler.lacks_kind() { Err(ReconcileError::KindMissing) } else { Ok(None) };
+    };
+    let reconciling = async {
         for _ in 0..STARTS {
-            let Some(policy) = context.passes.policy().await? else { return Ok(Reconciled::Gone) };
-            context.watches.watch_operator_in(&policy.spec.operator.namespace);
-            if let Some((passed, next)) = context.passes.make(&policy).await? {
-                return Ok(Reconciled::Done(Box::new(passed), next));
+            match reconciler.reconcile(policy).await? {
+                End::Done(reconciled, next) => return Ok(Some((Some(reconciled), next))),
+                End::Gone => return Ok(None),
+                End::Changed(changed) => policy = Arc::new(*changed),
             }
         }
-        Ok::<_, kube::Error>(Reconciled::Changing)
+        // The policy changes faster than the cluster can be read.
+        Ok::<_, kube::Error>(Some((None, SOON)))
     };
-    let passed = tokio::time::timeout(PASS_DEADLINE, pass).await;
-    let passed = passed.map_err(PassError::from).and_then(|passed| passed.map_err(PassError::from));
-    context.metrics.count_reconcile(started.elapsed(), passed.is_ok());
-    let (passed, next) = match passed? {
-        Reconciled::Done(passed, next) => (passed, next),
-        Reconciled::Gone => return Ok(Action::await_change()),
-        Reconciled::Changing => return Ok(Action::requeue(SOON)),
-    };
-    let seconds = started.elapsed().as_secs_f64();
-    tracing::debug!(seconds, actions = passed.decision.actions.len(), "a pass is done");
-    context.metrics.report(&passed.report);
-    let settings = &passed.snapshot.settings;
-    let inspects = inspection::is_under_way(&passed.snapshot, &passed.decision);
-    context.watches.watch_inspections_in(if inspects { &settings.inspection_namespace } else { "" });
-    context.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
-    Ok(Action::requeue(next))
-}
-
-fn after_failure(policy: Arc<ImageSetPolicy>, _: &PassError, context: Arc<Context>) -> Action {
-    let mut failures = context.failures.lock().unwrap_or_else(PoisonError::into_inner);
-    let count = failures.entry(policy.name_any()).or_default();
-    let pause = Duration::from_secs(1 << (*count).min(6)).min(LONGEST_BACKOFF);
-    *count += 1;
-    Action::requeue(pause)
+    let ended = tokio::time::timeout(DEADLINE, reconciling).await;
+    let ended = ended.map_err(ReconcileError::from).and_then(|ended| ended.map_err(ReconcileError::from));
+    metrics.count_reconcile(started.elapsed(), ended.is_ok());
+    let Some((reconciled, next)) = ended? else { return Ok(None) };
+    if let Some(Reconciled { report, decision, .. }) = reconciled.as_deref() {
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::debug!(seconds, actions = decision.actions.len(), "a pass is done");
+        metrics.report(report);
+    }
+    Ok(Some(next))
 }

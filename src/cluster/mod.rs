@@ -2,37 +2,39 @@
 //!
 //! | room | does |
 //! |---|---|
-//! | `client` | connects, with deadlines |
-//! | `observe`, `records`, `inspections`, `nodes`, `pods`, `registry_access` | read; a failed read is a value |
-//! | `answers` | asks registries and remembers what they said |
-//! | `apply` | the only writer of ImageSets, records and Jobs |
-//! | `status` | the only writer of our status and events |
-//! | `pass` | one reconcile, as a table of contents |
-//! | `watches`, `controller` | say when a pass is due |
-//! | `lease` | says who leads |
+//! | `client`, `deadlines`, `counted` | connect; every wait ends, every request is counted |
+//! | `watch` | follows what decisions depend on into stores of small values, and says when something has changed |
+//! | `read` | makes a snapshot from the stores, or from the API server itself; a failed read is a value |
+//! | `registry_cache` | looks up images in registries and remembers the responses |
+//! | `write` | the only writer of ImageSets, records, Jobs and the gate |
+//! | `status` | the only writer of the policy's status and of events |
+//! | `reconcile` | one reconcile, as a table of contents |
+//! | `controller` | reconciles when something is due |
+//! | `leader` | says who leads |
 
-pub mod answers;
-pub mod apply;
 pub mod client;
 pub mod controller;
 mod counted;
 mod deadlines;
 mod gate;
-pub mod inspections;
-pub mod lease;
-pub mod nodes;
-pub mod observe;
-pub mod pass;
-pub mod pods;
+pub mod leader;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
-pub mod records;
-pub mod registry_access;
-pub mod settings;
+pub mod read;
+pub mod reconcile;
+mod records;
+pub mod registry_cache;
 pub mod status;
-pub mod watches;
+pub mod watch;
+pub mod write;
 
 /// Field manager of every write but the status.
 pub const FIELD_MANAGER: &str = "imageset-controller";
 /// The one name of a policy.
 pub const POLICY_NAME: &str = "default";
+/// Label of an ImageSet that the controller manages.
+pub const POLICY_LABEL: &str = "imageset-controller.io/policy";
+/// Annotation: record that a set's digests come from.
+pub const RECORD_ANNOTATION: &str = "imageset-controller.io/record";
+/// Annotation: digest of the content as the controller wrote it.
+pub const CONTENT_ANNOTATION: &str = "imageset-controller.io/content";

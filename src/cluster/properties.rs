@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
 use serde_json::json;
 
-use super::nodes::{Node, SeenNodes};
-use super::pods::properties::{Fold, SlimPod};
 use super::records::{self, Kept};
+use super::watch::nodes::{Node, SeenNodes};
+use super::watch::pods::properties::{Aggregate, PartialPod};
 use crate::model::finding::Finding;
 use crate::model::foreign_text::{LONGEST_NAME, LONGEST_QUOTE, escaped};
 use crate::model::platform::{NodePlatform, Platform};
@@ -78,19 +78,19 @@ pub fn kubelet_words(data: &[u8]) {
             "spec": { "containers": [{ "name": owner, "image": image }] },
             "status": { "containerStatuses": [{ "name": owner, "imageID": message, "state": state }] },
         });
-        let decoded: Result<SlimPod, _> = serde_json::from_str(&pod.to_string());
+        let decoded: Result<PartialPod, _> = serde_json::from_str(&pod.to_string());
         assert!(decoded.is_ok(), "{decoded:?}");
         decoded.ok()
     };
     let waits = || json!({ "waiting": { "reason": reason, "message": message } });
     const NAMESPACE: &str = "calico-system";
-    let mut fold = Fold::new(&[NAMESPACE]);
-    fold.event(NAMESPACE, Event::Init);
+    let mut aggregate = Aggregate::new(&[NAMESPACE]);
+    aggregate.event(NAMESPACE, Event::Init);
     for pod in [pod("a", waits()), pod("b", waits())].into_iter().flatten() {
-        fold.event(NAMESPACE, Event::InitApply(pod));
+        aggregate.event(NAMESPACE, Event::InitApply(pod));
     }
-    fold.event(NAMESPACE, Event::InitDone);
-    let seen = fold.read().known().cloned().unwrap_or_default();
+    aggregate.event(NAMESPACE, Event::InitDone);
+    let seen = aggregate.read().known().cloned().unwrap_or_default();
     // A long message is cut before it is read.
     if message.len() <= 4096 && reason.len() <= LONGEST_NAME {
         assert_eq!(seen.failing.len(), usize::from(kind_of_failure.is_some()));
@@ -107,9 +107,9 @@ pub fn kubelet_words(data: &[u8]) {
     // The same pod that runs says nothing of failing.
     let now = [pod("a", json!({ "running": {} })).map(Event::Apply), pod("b", waits()).map(Event::Delete)];
     for event in now.into_iter().flatten() {
-        fold.event(NAMESPACE, event);
+        aggregate.event(NAMESPACE, event);
     }
-    let seen = fold.read().known().cloned().unwrap_or_default();
+    let seen = aggregate.read().known().cloned().unwrap_or_default();
     assert!(seen.failing.is_empty() && seen.running.len() <= 1);
     for running in &seen.running {
         shown_safely(&running.image, LONGEST_NAME);

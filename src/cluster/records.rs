@@ -1,15 +1,12 @@
-//! Reads the records of one controller. A record that has not changed since the last pass is not parsed again: after some
-//! upgrades they are by far the largest thing that a pass reads. Reads only; `apply` writes them.
+//! Records: ConfigMaps in the controller's namespace that keep what images resolved to and what operator images said of themselves.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams};
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
 
 use super::FIELD_MANAGER;
-use super::observe::read;
 use crate::model::finding::Finding;
 use crate::model::foreign_text::escaped;
 use crate::model::inspection::Inspected;
@@ -29,7 +26,7 @@ pub const OF_INSPECTION: &str = "inspection";
 /// Key of the record in its ConfigMap.
 pub const RECORD_KEY: &str = "record.yaml";
 
-/// What a read of the records brought.
+/// The records as they were read.
 pub struct ReadRecords {
     /// Records of images that can be used.
     pub images: Read<Vec<Record>>,
@@ -41,101 +38,83 @@ pub struct ReadRecords {
     pub findings: Vec<Finding>,
 }
 
-/// The records in one namespace.
-pub struct Records {
-    client: Client,
+/// A record in the cluster.
+#[derive(Debug, PartialEq)]
+pub struct StoredRecord {
+    /// Name of the ConfigMap.
+    pub name: String,
+    /// Its resourceVersion, which every write of the controller carries.
+    pub version: String,
     namespace: String,
-    seen: Mutex<Seen>,
+    is_of_images: bool,
+    content: Result<Kept, Unusable>,
 }
 
-/// What the last look brought.
-#[derive(Default)]
-struct Seen {
-    /// What was parsed, by name and resourceVersion.
-    parsed: BTreeMap<(String, String), Kept>,
-    /// Of all records by name, the damaged ones too.
-    versions: BTreeMap<String, String>,
-}
-
-/// One record.
+/// The content of a record.
+#[derive(Debug, PartialEq)]
 pub(super) enum Kept {
     Images(Box<Record>),
     Inspection(Box<Inspected>),
 }
 
-impl Records {
-    /// The records in `namespace`.
-    #[must_use]
-    pub fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace, seen: Mutex::default() }
-    }
+/// Selects the records by their labels.
+pub(super) fn selector() -> String {
+    format!("{RECORD_LABEL} in ({OF_IMAGES},{OF_INSPECTION})")
+}
 
-    /// The namespace.
+impl StoredRecord {
+    /// What a ConfigMap holds.
     #[must_use]
-    pub fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
-    /// The resourceVersion that a record had at the last look; `None` if it was not there.
-    #[must_use]
-    pub fn version_of(&self, name: &str) -> Option<String> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).versions.get(name).cloned()
-    }
-
-    /// The records that can be used. One that is damaged, or that somebody else wrote last, is reported and not used: a record is a
-    /// cache of what a registry served, and nobody else can write one.
-    pub async fn read(&self) -> ReadRecords {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-        let what = format!("list configmaps in {}", self.namespace);
-        let labelled = ListParams::default().labels(&format!("{RECORD_LABEL} in ({OF_IMAGES},{OF_INSPECTION})"));
-        match read(&what, api.list(&labelled)).await {
-            Read::Known(list) => self.readable(&list.items),
-            Read::KindMissing => ReadRecords::without(Read::KindMissing),
-            Read::Failed(failure) => ReadRecords::without(Read::Failed(failure)),
+    pub fn of(map: &ConfigMap) -> Self {
+        Self {
+            name: map.name_any(),
+            version: map.resource_version().unwrap_or_default(),
+            namespace: map.namespace().unwrap_or_default(),
+            is_of_images: map.labels().get(RECORD_LABEL).is_some_and(|kind| kind == OF_IMAGES),
+            content: kept(map),
         }
     }
 
-    fn readable(&self, maps: &[ConfigMap]) -> ReadRecords {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut now = Seen::default();
-        let (mut findings, mut unusable) = (Vec::new(), BTreeSet::new());
-        for map in maps {
-            let key = (map.name_any(), map.resource_version().unwrap_or_default());
-            now.versions.insert(key.0.clone(), key.1.clone());
-            match seen.parsed.remove(&key).map_or_else(|| kept(map), Ok) {
-                Ok(kept) => {
-                    now.parsed.insert(key, kept);
-                }
-                Err(unusable_for) => {
-                    let object = ObjectRef::namespaced(Kind::ConfigMap, &self.namespace, &map.name_any());
-                    let (reason, message) = match unusable_for {
-                        Unusable::Damaged(error) => (Reason::RecordUnreadable, error),
-                        Unusable::WrittenBy(manager) => {
-                            (Reason::RecordEdited, format!("its content was written by {manager}; it is not used"))
-                        }
-                    };
-                    findings.push(Finding::new(reason, object, escaped(&message)));
-                    if map.labels().get(RECORD_LABEL).is_some_and(|kind| kind == OF_IMAGES) {
-                        unusable.insert(map.name_any());
-                    }
-                }
-            }
-        }
-        *seen = now;
-        let (mut records, mut inspected) = (Vec::new(), Vec::new());
-        for kept in seen.parsed.values() {
-            match kept {
-                Kept::Images(record) => records.push(Record::clone(record)),
-                Kept::Inspection(one) => inspected.push(Inspected::clone(one)),
-            }
-        }
-        ReadRecords { images: Read::Known(records), inspected, unusable, findings }
+    /// Whether this is what the ConfigMap holds: a record that has not changed is not parsed again.
+    #[must_use]
+    pub fn is_of(&self, map: &ConfigMap) -> bool {
+        self.name == map.name_any() && Some(&self.version) == map.metadata.resource_version.as_ref()
     }
 }
 
 impl ReadRecords {
-    fn without(images: Read<Vec<Record>>) -> Self {
-        Self { images, inspected: Vec::new(), unusable: BTreeSet::new(), findings: Vec::new() }
+    /// The records that can be used. One that is damaged, or that somebody else wrote last, is reported and not used: a record is a
+    /// cache of what a registry served, and nobody else can write one.
+    #[must_use]
+    pub fn of(stored: Read<Vec<Arc<StoredRecord>>>) -> Self {
+        let mut read =
+            Self { images: Read::KindMissing, inspected: Vec::new(), unusable: BTreeSet::new(), findings: Vec::new() };
+        let stored = match stored {
+            Read::Known(stored) => stored,
+            Read::KindMissing => return read,
+            Read::Failed(failure) => return Self { images: Read::Failed(failure), ..read },
+        };
+        let mut images = Vec::new();
+        for record in &stored {
+            match &record.content {
+                Ok(Kept::Images(record)) => images.push(Record::clone(record)),
+                Ok(Kept::Inspection(one)) => read.inspected.push(Inspected::clone(one)),
+                Err(unusable) => {
+                    let object = ObjectRef::namespaced(Kind::ConfigMap, &record.namespace, &record.name);
+                    let (reason, message) = match unusable {
+                        Unusable::Damaged(error) => (Reason::RecordUnreadable, error.clone()),
+                        Unusable::WrittenBy(manager) => {
+                            (Reason::RecordEdited, format!("its content was written by {manager}; it is not used"))
+                        }
+                    };
+                    read.findings.push(Finding::new(reason, object, escaped(&message)));
+                    if record.is_of_images {
+                        read.unusable.insert(record.name.clone());
+                    }
+                }
+            }
+        }
+        Self { images: Read::Known(images), ..read }
     }
 }
 

@@ -29,6 +29,7 @@ mod odd_rollouts;
 mod pods;
 mod procedure;
 mod prometheus;
+mod quiet;
 mod refused;
 mod restart;
 mod retention;

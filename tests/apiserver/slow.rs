@@ -13,7 +13,7 @@ use crate::testbox::api_proxy::{forward, in_front_of};
 use crate::testbox::controller::Manner;
 use crate::world::{CANARY, Scenery, USER, World, eventually};
 
-/// Longer than a decision stays unconfirmed (250 ms), so that each decision has to be confirmed.
+/// Long enough for the cluster to change meanwhile.
 const SLOW: Duration = Duration::from_millis(400);
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,8 @@ impl World {
     }
 
     /// Sets or removes annotations of the policy, as `kubectl annotate`.
-    async fn annotate(&self, annotations: Value) {
+    /// Sets annotations of the policy, as a human.
+    pub async fn annotate(&self, annotations: Value) {
         let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
         let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
         self.policies().patch("default", &human, &patch).await.unwrap();

@@ -14,6 +14,7 @@ mod memory;
 mod others;
 mod pods;
 mod proxy;
+mod quiet;
 mod reaction;
 mod round_trips;
 mod slow_api;

@@ -17,7 +17,7 @@ use crate::memory::mebibytes;
 use crate::proxy::Proxy;
 use crate::statistics::median;
 use crate::testbox::crds::{self, Kind};
-use crate::testbox::process::{Folders, Process};
+use crate::testbox::process::{Folders, Process, free_port};
 use crate::testbox::rules::{OperatorRules, Variant, all_versions};
 use crate::testbox::{ControlPlane, Registry, apply_yaml, images};
 
@@ -73,7 +73,9 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
 
     let folders = Folders::create("bench-controller")?;
     let mut command = Command::new(binary);
-    command.arg("run").arg("--kubeconfig").arg(control_plane.kubeconfig()).args(["--listen", "127.0.0.1:0"]);
+    let port = free_port()?;
+    command.arg("run").arg("--kubeconfig").arg(control_plane.kubeconfig());
+    command.args(["--listen", &format!("127.0.0.1:{port}")]);
     let controller = Process::spawn("imageset-controller", command, &folders.logs.join("controller.log"))?;
     let mut reactions = Vec::new();
     let mut resolving = Vec::new();
@@ -96,13 +98,15 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     );
     let memory = mebibytes(controller.id(), "VmRSS").context("no VmRSS")?;
     let told = crate::told::measure(&client, async || settle(&client).await).await?;
-    Ok(vec![
+    let mut measured = crate::quiet::measure(&client, port, async || settle(&client).await).await?;
+    measured.extend([
         told,
         Measured::limited("reaction_less_resolving", median(&mut reactions), 50.0, "ms"),
         Measured::limited("idle_memory", memory, 16.0, "MiB"),
         // The Lease is renewed; nothing else is written.
         Measured::limited("steady_state_writes", writes as f64, 0.0, "writes"),
-    ])
+    ]);
+    Ok(measured)
 }
 
 /// Pushes the images of a release.

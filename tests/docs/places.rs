@@ -61,9 +61,9 @@ fn what_documents_of_the_code_name_is_there() {
 
 #[test]
 fn a_place_that_is_not_there_is_found() {
-    let document = "`src/main.rs`, `cluster/apply` and src/gone.rs. See `calico/node`, ../src/x.rs, https://a.example/src/y.rs\n\n\
+    let document = "`src/main.rs`, `cluster/write` and src/gone.rs. See `calico/node`, ../src/x.rs, https://a.example/src/y.rs\n\n\
         Inside `rules`: `decide` and `wobble` with `CHECKS`, `src/rules/checks/`.";
-    assert_eq!(places(document), ["src/main.rs", "cluster/apply", "src/gone.rs", "src/rules/checks"]);
+    assert_eq!(places(document), ["src/main.rs", "cluster/write", "src/gone.rs", "src/rules/checks"]);
     assert_eq!(modules(document), ["rules/decide", "rules/wobble"]);
     let wrong: Vec<&str> = places(document).into_iter().filter(|place| !exists(place)).collect();
     assert_eq!((wrong, exists("rules/wobble")), (vec!["src/gone.rs"], false));

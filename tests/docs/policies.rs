@@ -2,7 +2,7 @@
 //! validation is for the tests that have one.
 
 use imageset_controller::api::ImageSetPolicy;
-use imageset_controller::cluster::settings;
+use imageset_controller::cluster::read::settings;
 use imageset_controller::model::reason::Reason;
 use serde_json::Value;
 

@@ -161,9 +161,7 @@ fn each_room_uses_only_the_rooms_below_it() {
     assert!(modules.len() > 100, "only {} modules were found", modules.len());
 }
 
-// The rooms `cluster` and `registry` still have circles; the next commits take them apart.
 #[test]
-#[ignore = "until cluster and registry are rebuilt"]
 fn no_files_use_each_other_in_a_circle() {
     let modules = modules();
     let graph = graph(&modules);

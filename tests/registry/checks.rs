@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imageset_controller::cluster::answers::RegistryAnswers;
+use imageset_controller::cluster::registry_cache::RegistryCache;
 use imageset_controller::model::decision::GoalState;
 use imageset_controller::model::digest::Digest;
 use imageset_controller::model::reason::ConditionType;
@@ -29,7 +29,7 @@ async fn a_failing_registry_delays_no_other() {
         access.registries.push(RegistrySettings { host: host.to_owned(), mirror, ..RegistrySettings::default() });
     }
     let cluster = Cluster::of_two_registries();
-    let answers = RegistryAnswers::new(patient());
+    let answers = RegistryCache::new(patient());
     let states = async |running: GoalState, prepared: GoalState| {
         let wanted = [running, prepared];
         loop {
@@ -111,7 +111,7 @@ async fn head_and_get_disagree() {
                 server.on(&format!("/v2/{name}/manifests/{pinned}"), by_digest.clone());
             }
         }
-        let answers = RegistryAnswers::new(patient());
+        let answers = RegistryCache::new(patient());
         let pass = cluster.pass(&answers, &with_secret(&[&server]), PATIENCE).await;
         cluster.nothing_pinned_changed(&fault, &pass);
         let told = pass.report.findings.iter().find(|finding| finding.reason.condition() == ConditionType::Drifted);

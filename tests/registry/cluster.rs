@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use imageset_controller::catalogue::Catalogue;
-use imageset_controller::cluster::answers::RegistryAnswers;
+use imageset_controller::cluster::registry_cache::RegistryCache;
 use imageset_controller::model::action::Action;
 use imageset_controller::model::decision::Decision;
 use imageset_controller::model::decision::GoalState;
@@ -165,7 +165,7 @@ impl Cluster {
     ) {
         let fault: String = fault.chars().take(300).collect();
         let requests = || servers.iter().map(|server| server.seen().len()).sum::<usize>();
-        let answers = RegistryAnswers::new(client);
+        let answers = RegistryCache::new(client);
         let pass = self.pass(&answers, &access, PATIENCE).await;
         assert!(pass.logged.contains("hyper_util"), "{fault}: the log was not kept");
         self.nothing_pinned_changed(&fault, &pass);
@@ -191,14 +191,14 @@ impl Cluster {
     }
 
     /// One pass as the controller makes it. Everything that it writes is searched for the planted secret.
-    pub async fn pass(&self, answers: &RegistryAnswers, access: &Access, patience: Duration) -> Pass {
+    pub async fn pass(&self, answers: &RegistryCache, access: &Access, patience: Duration) -> Pass {
         let log = Log::start();
         let mut snapshot = self.snapshot.clone();
         let mut decision = decide(&snapshot, Catalogue::embedded());
         while !decision.questions.holds_nothing() {
             // The operator's own image is in another registry, and nothing waits for its digest.
             decision.questions.digests.clear();
-            let answered = answers.ask(&decision.questions, access.clone(), patience).await;
+            let answered = answers.look_up(&decision.questions, access.clone(), patience).await;
             snapshot.answers.images.extend(answered.images);
             decision = decide(&snapshot, Catalogue::embedded());
         }

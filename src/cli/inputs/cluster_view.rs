@@ -9,8 +9,8 @@ use crate::cli::inputs::operator_images::unknown_release;
 use crate::cli::inputs::policy;
 use crate::cli::inputs::registries::Registries;
 use crate::cli::output::Failure;
-use crate::cluster::pass::{self, Passed};
-use crate::cluster::registry_access::registry_access;
+use crate::cluster::read::registry_access::registry_access;
+use crate::cluster::reconcile::{self, Reconciled};
 use crate::model::decision::KnownOperator;
 use crate::model::feature::Feature;
 use crate::model::operator_images::OperatorImages;
@@ -21,16 +21,13 @@ use crate::model::reason::Reason;
 use crate::model::release::Release;
 use crate::model::report::Report;
 use crate::model::settings::InstallationSettings;
-use crate::rules::decide::decide;
+use crate::rules::lookup_loop::decide_with_lookups;
 use crate::rules::version::effective_catalogue::lists_of;
-
-/// Rounds of lookups: the running operator's version, then the target's.
-const ROUNDS: usize = 3;
 
 /// What the cluster has, and what the rules decide on it.
 pub(in crate::cli) struct ClusterView {
     /// The snapshot with its decision and report.
-    pub passed: Passed,
+    pub passed: Reconciled,
     /// Those of the Installation, or of the policy where there is no Installation; `None` where it cannot be read.
     pub settings: Option<InstallationSettings>,
     /// Features that make the operator require further images; all of them where they cannot be read.
@@ -76,21 +73,22 @@ impl ClusterView {
 pub(in crate::cli) async fn observe(cluster: &ClusterFlags, registries: &Registries) -> Result<ClusterView, Failure> {
     let client = cluster.client().await?;
     let policy = policy::find(&client).await?.unwrap_or_else(policy::defaults);
-    let mut passed = pass::look_at_cluster(client.clone(), &policy, cluster.namespace.clone()).await;
+    let mut passed = reconcile::preview_of_cluster(client.clone(), &policy, cluster.namespace.clone()).await;
     if let Some(installation) = passed.snapshot.installation.known().and_then(Option::as_ref) {
         // Secrets that may not be read here are reported by the registry, as missing credentials.
         let (access, _) = registry_access(&client, &policy.spec, &installation.settings).await;
         registries.add_cluster_access(access);
     }
-    for _ in 0..ROUNDS {
-        let operators = passed.decision.questions.operators.clone();
-        if operators.is_empty() {
-            break;
+    passed.decision = decide_with_lookups(&mut passed.snapshot, Catalogue::embedded(), async |snapshot, decision| {
+        let operators = decision.questions.operators.clone();
+        let any = !operators.is_empty();
+        if any {
+            snapshot.answers.operators.extend(registries.operators(operators).await);
         }
-        passed.snapshot.answers.operators.extend(registries.operators(operators).await);
-        passed.decision = decide(&passed.snapshot, Catalogue::embedded());
-        passed.report = Report::new(&passed.snapshot, &passed.decision, &Outcome::default());
-    }
+        any
+    })
+    .await;
+    passed.report = Report::new(&passed.snapshot, &passed.decision, &Outcome::default());
     let snapshot = &passed.snapshot;
     let settings = snapshot.installation.known().map(|installation| match installation {
         Some(installation) => installation.settings.clone(),

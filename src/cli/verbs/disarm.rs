@@ -1,7 +1,7 @@
 //! `disarm`: the ordered way back from digests to tags. Prints the steps; with `--yes` it carries them out, by the same writer and with the
 //! same preconditions as the controller. Never deletes an unmanaged ImageSet.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
@@ -18,9 +18,8 @@ use crate::cli::flags::timeout::TimeoutFlag;
 use crate::cli::inputs::policy::{self, POLICY};
 use crate::cli::output::{Failure, Output, note};
 use crate::cli::runtime::runtime;
-use crate::cluster::apply::Applier;
-use crate::cluster::observe::Observer;
-use crate::cluster::records::Records;
+use crate::cluster::read::{Reader, Source};
+use crate::cluster::write::{Basis, Writer};
 use crate::model::action::Action;
 use crate::model::action::PruneImageSet;
 use crate::model::gate::SeenGate;
@@ -96,9 +95,9 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
 /// # Errors
 /// It cannot be read, or the way back would stop the operator.
 async fn plan(client: &Client, policy: Option<&ImageSetPolicy>, namespace: &str) -> Result<Steps, Failure> {
-    let records = Arc::new(Records::new(client.clone(), namespace.to_owned()));
     let defaults = policy::defaults();
-    let snapshot = Observer::new(client.clone(), records).observe(policy.unwrap_or(&defaults)).await;
+    let mut reader = Reader::new(client.clone(), namespace.to_owned());
+    let snapshot = reader.observe(policy.unwrap_or(&defaults), Source::ApiServer).await.snapshot;
     let failures = [
         snapshot.image_sets.failure(),
         snapshot.operator.failure(),
@@ -271,9 +270,9 @@ async fn carry_out(client: &Client, steps: Steps, stopped: Option<String>, names
         lines.push(format!("imageset.operator.tigera.io/{} deleted", set.image_set));
         actions.push(Action::PruneImageSet(set.clone()));
     }
-    let records = Arc::new(Records::new(client.clone(), namespace.to_owned()));
-    let outcome =
-        Applier::new(client.clone(), records, Default::default()).apply(&actions, &Inspection::default()).await;
+    let mut writer = Writer::new(client.clone(), namespace.to_owned(), Default::default());
+    let basis = Basis { inspection: &Inspection::default(), record_versions: &BTreeMap::new() };
+    let (outcome, _) = writer.apply(&actions, &basis).await;
     if let Some(failure) = outcome.failure {
         let hint =
             if failure.conflict { "it was changed at the same moment; run this again" } else { "run this again" };

@@ -27,11 +27,8 @@ use crate::model::platform::Platform;
 use crate::model::reason::{Reason, Severity};
 use crate::model::reference::Reference;
 use crate::model::release::{Release, Variant};
-use crate::rules::decide::decide;
+use crate::rules::lookup_loop::decide_with_lookups;
 use requested::RequestedSet;
-
-/// Rounds of lookups until a decision needs no more; a set needs one.
-const ROUNDS: usize = 3;
 
 /// Print the ImageSet of operator releases, with digests from the registry.
 ///
@@ -156,18 +153,15 @@ fn one_per_name(sets: Vec<CompleteImageSet>) -> Result<Vec<CompleteImageSet>, Fa
 /// Builds one set by the rules of the controller.
 async fn complete(requested: &RequestedSet, registries: &Registries) -> Result<CompleteImageSet, Failure> {
     let mut snapshot = requested.snapshot();
-    let mut decision = decide(&snapshot, requested.catalogue());
-    for _ in 0..ROUNDS {
-        if decision.questions.is_empty() {
-            break;
-        }
+    let decision = decide_with_lookups(&mut snapshot, requested.catalogue(), async |snapshot, decision| {
         let references: Vec<Reference> = decision.questions.images.iter().cloned().collect();
         let title = format!("operator {}", requested.release);
         let resolved = registries.resolve(&title, &references, &decision.questions.hints).await;
         let lookups = resolved.into_iter().map(|image| image.map_or_else(Answer::Failed, Answer::Known));
         snapshot.answers.images.extend(references.into_iter().zip(lookups));
-        decision = decide(&snapshot, requested.catalogue());
-    }
+        true
+    })
+    .await;
     complete_set(decision, requested.release)
 }
 

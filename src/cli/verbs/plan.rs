@@ -18,8 +18,8 @@ use crate::cli::inputs::policy;
 use crate::cli::inputs::{files, snapshot_file};
 use crate::cli::output::{Failure, Output, image_set_file, note, serialized, status_view};
 use crate::cli::runtime::runtime;
-use crate::cluster::answers::RegistryAnswers;
-use crate::cluster::{pass, status};
+use crate::cluster::registry_cache::RegistryCache;
+use crate::cluster::{reconcile, status};
 use crate::model::decision::{Decision, GoalState};
 use crate::model::finding::Finding;
 use crate::model::outcome::Outcome;
@@ -181,9 +181,9 @@ async fn from_cluster(arguments: &Arguments) -> Result<Planned, Failure> {
         Some(path) => policy_file(path)?,
         None => policy_of_cluster(&client).await?,
     };
-    let answers = RegistryAnswers::new(RegistryClient::new(RegistryClientSettings::of_environment()));
+    let answers = RegistryCache::new(RegistryClient::new(RegistryClientSettings::of_environment()));
     let change = |snapshot: &mut Snapshot| arguments.what_if.apply(snapshot);
-    let passed = pass::look(client, &policy, arguments.cluster.namespace.clone(), &answers, &change).await;
+    let passed = reconcile::preview(client, &policy, arguments.cluster.namespace.clone(), &answers, &change).await;
     let (mut snapshot, mut decision, mut report) = (passed.snapshot, passed.decision, passed.report);
     if let Some(path) = &arguments.record {
         let text;

@@ -15,7 +15,7 @@ use crate::cli::flags::timeout::TimeoutFlag;
 use crate::cli::inputs::policy::{self, POLICY};
 use crate::cli::output::{Failure, Output, note};
 use crate::cli::runtime::runtime;
-use crate::cluster::observe::remembered_finding;
+use crate::cluster::status::remembered_finding;
 use crate::model::reason::Reason;
 use crate::model::release::Variant;
 use crate::model::settings::{InvalidPrepareVersion, PrepareVersion};

@@ -14,7 +14,7 @@ use crate::api::Interval;
 use crate::cli::flags::cluster::{KubeconfigFlags, LEASE};
 use crate::cli::output::{Failure, Output};
 use crate::cli::runtime::runtime;
-use crate::cluster::lease::{self, Candidate};
+use crate::cluster::leader::{self, Candidate};
 use crate::cluster::{client, controller};
 use crate::metrics::Metrics;
 use crate::telemetry::{self, LogFormat};
@@ -155,9 +155,9 @@ async fn lead(
 /// Parses the duration of a Lease, in whole seconds.
 fn lease_duration(text: &str) -> Result<Duration, String> {
     let duration = text.parse::<Interval>().map_err(|error| error.to_string())?.duration();
-    match duration >= lease::SHORTEST && duration <= MAX_LEASE_DURATION {
+    match duration >= leader::SHORTEST && duration <= MAX_LEASE_DURATION {
         true => Ok(duration),
-        false => Err(format!("a Lease holds for {:?} at least and {MAX_LEASE_DURATION:?} at most", lease::SHORTEST)),
+        false => Err(format!("a Lease holds for {:?} at least and {MAX_LEASE_DURATION:?} at most", leader::SHORTEST)),
     }
 }
 

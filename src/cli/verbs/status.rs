@@ -13,7 +13,7 @@ use crate::cli::output::serialized;
 use crate::cli::output::status_view::{self, Detail};
 use crate::cli::output::{Failure, Output, Refreshed, note};
 use crate::cli::runtime::runtime;
-use crate::cluster::{lease, pass, status};
+use crate::cluster::{leader, reconcile, status};
 
 /// Show what runs, what is prepared, and what is wrong, on one screen.
 ///
@@ -77,12 +77,12 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
 async fn read(client: &Client, arguments: &Arguments) -> Result<StatusSource, Failure> {
     let mut policy = *policy::require(client).await?;
     if arguments.live {
-        let passed = pass::look_at_cluster(client.clone(), &policy, arguments.cluster.namespace.clone()).await;
+        let passed = reconcile::preview_of_cluster(client.clone(), &policy, arguments.cluster.namespace.clone()).await;
         let before = policy.status.take().unwrap_or_default();
         policy.status = Some(status::of_report(&before, &passed.report, &Time(Timestamp::now())));
         return Ok(StatusSource { policy, silent_since: None });
     }
-    let silent_since = lease::silent_since(client, &arguments.cluster.namespace, LEASE, Timestamp::now()).await;
+    let silent_since = leader::silent_since(client, &arguments.cluster.namespace, LEASE, Timestamp::now()).await;
     Ok(StatusSource { policy, silent_since })
 }
 

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::action::{Action, StartInspection};
-use crate::model::decision::Decision;
 use crate::model::digest::Digest;
 use crate::model::finding::Finding;
 use crate::model::inspection::{Inspected, InspectionJob, JobState, LONGEST_PAUSE, object_name};
@@ -104,13 +103,6 @@ pub(crate) fn plan(snapshot: &Snapshot, wanted: &[NeededInspection], learned: Op
         }
     }
     plan
-}
-
-/// Whether there is a Job to look after, or will be.
-#[must_use]
-pub fn is_under_way(snapshot: &Snapshot, decision: &Decision) -> bool {
-    let jobs = snapshot.inspections.jobs.known().is_some_and(|jobs| !jobs.is_empty());
-    jobs || decision.actions.iter().any(|action| matches!(action, Action::StartInspection(_)))
 }
 
 fn end(job: &InspectionJob) -> Action {

@@ -1,8 +1,8 @@
 //! What the pods of the operator's workloads pull and run: folded from a watch to a few entries, so that memory does not grow
 //! with what a Pod says of itself, and hardly with their number. Reads only.
 
-mod fold;
-mod slim;
+mod aggregate;
+mod partial_pod;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,36 +14,34 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use self::fold::{Fold, what};
-use self::slim::SlimPod;
-pub(super) use self::slim::slim_metadata;
-use super::observe::{MANAGED_NAMESPACES, read};
+use self::aggregate::{Aggregate, what};
+use self::partial_pod::PartialPod;
+pub(super) use self::partial_pod::partial_metadata;
+use crate::cluster::read::objects::MANAGED_NAMESPACES;
+use crate::cluster::read::request::read;
 use crate::model::foreign_text::escaped;
 use crate::model::pods::SeenPods;
 use crate::model::read::{Read, ReadFailure};
 
 /// Pods per page for the command line, which is gone soon.
 const LARGE_PAGE: u32 = 250;
-/// The shortest time between two passes that pods are the reason for: a roll-out tells of its images one by one.
-const SOONEST: Duration = Duration::from_secs(1);
 
 /// The door for [`super::properties`].
 #[cfg(any(test, fuzzing))]
-pub(super) mod properties {
-    pub use super::fold::Fold;
-    pub use super::slim::SlimPod;
+pub(in crate::cluster) mod properties {
+    pub use super::aggregate::Aggregate;
+    pub use super::partial_pod::PartialPod;
 }
 
-type Told = (&'static str, Result<Event<SlimPod>, watcher::Error>);
+type Told = (&'static str, Result<Event<PartialPod>, watcher::Error>);
 
 /// One look at all of them, for the command line.
 pub async fn list_once(client: Client) -> Read<SeenPods> {
-    let mut fold = Fold::new(&MANAGED_NAMESPACES);
+    let mut aggregate = Aggregate::new(&MANAGED_NAMESPACES);
     for namespace in MANAGED_NAMESPACES {
-        let api: Api<SlimPod> = Api::namespaced(client.clone(), namespace);
-        fold.event(namespace, Event::Init);
+        let api: Api<PartialPod> = Api::namespaced(client.clone(), namespace);
+        aggregate.event(namespace, Event::Init);
         let mut page = ListParams::default().limit(LARGE_PAGE);
         loop {
             let list = match read(&what(namespace), api.list(&page)).await {
@@ -52,30 +50,30 @@ pub async fn list_once(client: Client) -> Read<SeenPods> {
                 Read::Failed(failure) => return Read::Failed(failure),
             };
             for pod in list.items {
-                fold.event(namespace, Event::InitApply(pod));
+                aggregate.event(namespace, Event::InitApply(pod));
             }
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),
                 None => break,
             }
         }
-        fold.event(namespace, Event::InitDone);
+        aggregate.event(namespace, Event::InitDone);
     }
-    fold.read()
+    aggregate.read()
 }
 
 /// What a running watch knows. Cheap to clone.
 #[derive(Clone)]
 pub struct ManagedPods {
-    fold: Arc<Mutex<Fold>>,
+    aggregate: Arc<Mutex<Aggregate>>,
     /// Namespaces that have an answer, if only a failure.
     answered: Arc<watch::Sender<BTreeSet<&'static str>>>,
 }
 
 impl Default for ManagedPods {
     fn default() -> Self {
-        let fold = Arc::new(Mutex::new(Fold::new(&MANAGED_NAMESPACES)));
-        Self { fold, answered: Arc::new(watch::Sender::default()) }
+        let aggregate = Arc::new(Mutex::new(Aggregate::new(&MANAGED_NAMESPACES)));
+        Self { aggregate, answered: Arc::new(watch::Sender::default()) }
     }
 }
 
@@ -83,7 +81,7 @@ impl ManagedPods {
     /// What the pods say, or why that is not known.
     #[must_use]
     pub fn read(&self) -> Read<SeenPods> {
-        self.fold().read()
+        self.aggregate().read()
     }
 
     /// Waits for the first answer of every namespace, but no longer than `patience`, and once only.
@@ -95,42 +93,23 @@ impl ManagedPods {
         }
     }
 
-    /// Watches for ever; an item comes when something else is to be told than before, at most once in a second. How many pods
-    /// there are of a kind is nothing else.
+    /// Watches for ever; an item comes when something else is to be reported than before. How many pods there are of a kind is nothing
+    /// else.
     pub fn watch(&self, client: &Client) -> BoxStream<'static, ()> {
+        let this = self.clone();
         let events = stream::select_all(MANAGED_NAMESPACES.map(|namespace| follow(client, namespace)));
-        let next = |(this, mut events, last): (Self, _, Option<Instant>)| async move {
-            let mut due: Option<Instant> = None;
-            loop {
-                let wait = async {
-                    match due {
-                        Some(due) => tokio::time::sleep_until(due).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    told = StreamExt::next(&mut events) => {
-                        if this.fold_in(told?) {
-                            let soonest = last.map_or_else(Instant::now, |last| last + SOONEST);
-                            due = due.or(Some(soonest));
-                        }
-                    }
-                    () = wait => return Some(((), (this, events, Some(Instant::now())))),
-                }
-            }
-        };
-        stream::unfold((self.clone(), events, None), next).boxed()
+        events.filter_map(move |event| futures::future::ready(this.take(event).then_some(()))).boxed()
     }
 
-    fn fold_in(&self, (namespace, event): Told) -> bool {
+    fn take(&self, (namespace, event): Told) -> bool {
         let is_answer = matches!(event, Ok(Event::InitDone) | Err(_));
         let changed = match event {
-            Ok(event) => self.fold().event(namespace, event),
+            Ok(event) => self.aggregate().event(namespace, event),
             Err(error) => {
                 tracing::debug!(namespace, %error, "the watch of pods broke and is started again");
-                let forbidden = super::watches::is_forbidden(&error);
-                let message = escaped(&super::watches::told(&error));
-                self.fold().failure(namespace, ReadFailure { what: what(namespace), forbidden, message })
+                let forbidden = super::follow::is_forbidden(&error);
+                let message = escaped(&super::follow::message(&error));
+                self.aggregate().failure(namespace, ReadFailure { what: what(namespace), forbidden, message })
             }
         };
         if is_answer {
@@ -139,13 +118,13 @@ impl ManagedPods {
         changed
     }
 
-    fn fold(&self) -> MutexGuard<'_, Fold> {
-        self.fold.lock().unwrap_or_else(PoisonError::into_inner)
+    fn aggregate(&self) -> MutexGuard<'_, Aggregate> {
+        self.aggregate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The events of a namespace, for ever.
 fn follow(client: &Client, namespace: &'static str) -> BoxStream<'static, Told> {
-    let api: Api<SlimPod> = Api::namespaced(client.clone(), namespace);
-    super::watches::streamed_or_paged(api).map(move |event| (namespace, event)).boxed()
+    let api: Api<PartialPod> = Api::namespaced(client.clone(), namespace);
+    super::follow::streamed_or_paged(api).map(move |event| (namespace, event)).boxed()
 }

@@ -17,6 +17,7 @@ use crate::model::registry_failure::Retry;
 use crate::model::release::Release;
 use crate::model::resolved_image::ResolvedImage;
 use crate::registry::{Access, RegistryClient};
+use crate::rules::schedule::Forgotten;
 
 /// The first and the longest pause before a failure is asked again.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
@@ -26,7 +27,7 @@ const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::f
 const DOUBTS_OF_A_PAUSE: u32 = 4;
 
 /// What registries said, and who is asking.
-pub struct RegistryAnswers {
+pub struct RegistryCache {
     client: Arc<RegistryClient>,
     memory: Arc<Mutex<Memory>>,
     /// Wakes a controller when an answer comes after the patience of the pass that asked.
@@ -87,7 +88,7 @@ impl<T: Clone> Entry<T> {
     }
 }
 
-impl RegistryAnswers {
+impl RegistryCache {
     /// An empty memory.
     #[must_use]
     pub fn new(client: RegistryClient) -> Self {
@@ -102,7 +103,7 @@ impl RegistryAnswers {
     /// Answers from memory; asks what is not there, waiting at most `patience`. What has no answer by then is
     /// [`Answer::Pending`], and `late` is notified when it has one. Each registry is asked on its own and its answers are kept
     /// when it is done: one that is slow or silent delays no other.
-    pub async fn ask(&self, questions: &Questions, access: Access, patience: Duration) -> Answers {
+    pub async fn look_up(&self, questions: &Questions, access: Access, patience: Duration) -> Answers {
         let Unanswered { images, operators, releases, generation } = self.unanswered(questions, &access);
         let access = Arc::new(access);
         let mut answered = Vec::new();
@@ -170,6 +171,36 @@ impl RegistryAnswers {
         let releases = asked.releases.keys().filter_map(|image| memory.releases.get(image).and_then(retry_at));
         let first = images.chain(operators).chain(releases).min()?;
         Some(first.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether something of this has never been looked up, or is due again.
+    #[must_use]
+    pub fn is_due(&self, questions: &Questions) -> bool {
+        fn due<'a, T: Clone + 'a>(
+            entries: &BTreeMap<Reference, Entry<T>>,
+            mut questions: impl Iterator<Item = &'a Reference>,
+            platforms: &BTreeSet<Platform>,
+        ) -> bool {
+            let now = Instant::now();
+            questions.any(|reference| entries.get(reference).is_none_or(|entry| entry.is_due(now, platforms)))
+        }
+        let memory = lock(&self.memory);
+        due(&memory.images, questions.images.iter(), &questions.hints.platforms)
+            || due(&memory.operators, questions.operators.union(&questions.digests), &BTreeSet::new())
+            || due(&memory.releases, questions.releases.iter(), &BTreeSet::new())
+    }
+
+    /// Forgets what is due to be looked up again.
+    pub fn forget(&self, forgotten: &Forgotten) {
+        if forgotten.all {
+            self.forget_all();
+        }
+        if let Some(age) = forgotten.images {
+            self.forget_older_than(age);
+        }
+        if let Some(age) = forgotten.releases {
+            self.forget_releases_older_than(age);
+        }
     }
 
     /// Forgets answers that are older than this, so that a regular check asks again.

@@ -19,8 +19,8 @@ use crate::rules::explain::kubelet_messages::{classify, repository_digest, says_
 /// A Pod.
 #[derive(Resource, Debug, Clone, Deserialize)]
 #[resource(inherit = core::Pod)]
-pub struct SlimPod {
-    #[serde(deserialize_with = "slim_metadata")]
+pub struct PartialPod {
+    #[serde(deserialize_with = "partial_metadata")]
     metadata: ObjectMeta,
     #[serde(default)]
     spec: Spec,
@@ -86,7 +86,7 @@ struct Told {
 }
 
 /// Of the metadata, what a watch needs, and who owns the pod.
-pub fn slim_metadata<'a, D: Deserializer<'a>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+pub fn partial_metadata<'a, D: Deserializer<'a>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Slim {
@@ -132,7 +132,7 @@ impl ContainerStatus {
     }
 }
 
-impl SlimPod {
+impl PartialPod {
     /// What it says of its images.
     pub fn seen(&self) -> SeenPod {
         let mut seen = SeenPod { workload: self.workload(), running: Vec::new(), failing: Vec::new() };
@@ -191,7 +191,7 @@ mod tests {
             "spec": { "nodeName": "n", "containers": [{ "name": "node", "image": PINNED, "env": [{ "name": "A" }] }] },
             "status": { "containerStatuses": [status] },
         });
-        serde_json::from_value::<SlimPod>(pod).unwrap().seen()
+        serde_json::from_value::<PartialPod>(pod).unwrap().seen()
     }
 
     fn daemon_set() -> Value {

@@ -3,15 +3,17 @@
 //! and no byte of them gets into a finding.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::Client;
 use kube::api::Api;
+use kube::{Client, ResourceExt};
+use tokio::time::Instant;
 
-use super::observe::read;
-use crate::api::{ImageSetPolicySpec, RegistryAccess};
+use super::request::read;
+use crate::api::{ImageSetPolicy, ImageSetPolicySpec, RegistryAccess};
 use crate::model::finding::Finding;
 use crate::model::foreign_text::escaped;
 use crate::model::object_ref::{Kind, ObjectRef};
@@ -19,6 +21,44 @@ use crate::model::read::Read;
 use crate::model::reason::Reason;
 use crate::model::settings::InstallationSettings;
 use crate::registry::{Access, DockerConfig, RegistrySettings};
+
+/// How long what was read holds where nothing is due to be looked up: shorter than the pause while a person may mend it.
+const HOLDS_FOR: Duration = Duration::from_secs(25);
+
+/// How the registries are reached, as it was read last. Nobody watches Secrets.
+#[derive(Default)]
+pub struct CachedAccess(Option<KnownAccess>);
+
+struct KnownAccess {
+    /// Of the policy, by what changes with it, and of the Installation.
+    of: (Option<String>, Option<i64>, InstallationSettings),
+    at: Instant,
+    access: Access,
+    findings: Vec<Finding>,
+}
+
+impl CachedAccess {
+    /// What is known, or read now; with findings about what cannot be read.
+    pub async fn of(
+        &mut self,
+        client: &Client,
+        policy: &ImageSetPolicy,
+        installation: &InstallationSettings,
+    ) -> (Access, Vec<Finding>) {
+        let of = (policy.uid(), policy.metadata.generation, installation.clone());
+        if let Some(known) = self.0.as_ref().filter(|known| known.of == of && known.at.elapsed() < HOLDS_FOR) {
+            return (known.access.clone(), known.findings.clone());
+        }
+        let (access, findings) = registry_access(client, &policy.spec, installation).await;
+        self.0 = Some(KnownAccess { of, at: Instant::now(), access: access.clone(), findings: findings.clone() });
+        (access, findings)
+    }
+
+    /// What was read counts no more.
+    pub fn forget(&mut self) {
+        self.0 = None;
+    }
+}
 
 /// Reads all that is needed. What cannot be read is a finding, and the access goes without it.
 pub async fn registry_access(

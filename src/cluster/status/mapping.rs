@@ -1,158 +1,28 @@
-//! The only writer of our status and our events: a report becomes a typed status, is compared with what is there, and
-//! is applied only if something differs. The only clock in it is that of transitions and of the last verification.
+//! The one mapping of the status: from a report to the API's type, and back to what later reconciles go by.
 
-use std::time::Duration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use futures::future::join_all;
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
-use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Resource, TypeMeta};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, ResourceExt};
-use serde::Serialize;
-
-use super::client::{REQUEST_DEADLINE, within};
-use super::observe::remembered_finding;
-use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::{
-    ComponentStatus, CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicy,
-    ImageSetPolicyStatus, OperatorStatus, PendingWorkload, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState,
-    RetainedSet, SwapStatus, WorkloadProgress,
+    ComponentStatus, CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicyStatus,
+    OperatorStatus, PendingWorkload, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet,
+    SwapStatus, WorkloadProgress,
 };
 use crate::model::action::{Action, Motive};
+use crate::model::condition::Status;
 use crate::model::decision::GoalState;
-use crate::model::finding::SideBySide;
+use crate::model::discovery::Discovery;
+use crate::model::finding::{Evidence, SideBySide};
 use crate::model::foreign_text;
-use crate::model::object_ref::{Kind, ObjectRef};
-use crate::model::reason::Reason;
+use crate::model::reason::{ConditionType, Reason};
+use crate::model::remembered::Remembered;
 use crate::model::report::{MOST_FINDINGS, Report};
+use crate::model::retained::Retained;
 use crate::model::subject::Subject;
+use crate::model::swap::Swap;
+use crate::model::{adoption, condition, finding, report};
 
-/// Longest note of an event, in bytes (Kubernetes API: 1 KiB).
-const LONGEST_NOTE: usize = 1000;
 /// Longest status, in bytes of JSON: well below what etcd takes (1.5 MiB), also with the other half of a write in it.
 const LONGEST_STATUS: usize = 256 * 1024;
-
-/// For all events of a reconcile.
-const EVENTS_DEADLINE: Duration = Duration::from_secs(30);
-
-/// The plural of a kind on whose objects events are told.
-const fn plural(kind: &Kind) -> Option<&'static str> {
-    match kind {
-        Kind::ImageSet => Some("imagesets"),
-        Kind::Installation => Some("installations"),
-        Kind::TigeraStatus => Some("tigerastatuses"),
-        Kind::DaemonSet => Some("daemonsets"),
-        Kind::Deployment => Some("deployments"),
-        _ => None,
-    }
-}
-
-/// Writes what is said.
-pub struct StatusWriter {
-    client: Client,
-    recorder: Recorder,
-}
-
-/// What is applied to the status subresource.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct StatusPatch<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    metadata: ObjectMeta,
-    status: &'a ImageSetPolicyStatus,
-}
-
-impl StatusWriter {
-    /// A writer whose events name this instance.
-    #[must_use]
-    pub fn new(client: Client, instance: Option<String>) -> Self {
-        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance };
-        Self { recorder: Recorder::new(client.clone(), reporter), client }
-    }
-
-    /// Applies the status if it differs from the policy's, and publishes the events. Whether something was written.
-    ///
-    /// # Errors
-    /// The status could not be applied. An event that fails is only logged.
-    pub async fn write(&self, policy: &ImageSetPolicy, report: &Report) -> Result<bool, kube::Error> {
-        let empty = ImageSetPolicyStatus::default();
-        let before = policy.status.as_ref().unwrap_or(&empty);
-        let now = Time(jiff::Timestamp::now());
-        let status = of_report(before, report, &now);
-        let changed = status != *before;
-        if changed {
-            let api: Api<ImageSetPolicy> = Api::all(self.client.clone());
-            let patch = StatusPatch {
-                api_version: "imageset-controller.io/v1alpha1",
-                kind: "ImageSetPolicy",
-                metadata: ObjectMeta { name: Some(POLICY_NAME.to_owned()), ..ObjectMeta::default() },
-                status: &status,
-            };
-            let (parameters, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&patch));
-            within(REQUEST_DEADLINE, api.patch_status(POLICY_NAME, &parameters, &patch)).await?;
-        }
-        let events = join_all(report.events.iter().map(|event| self.publish(policy, event)));
-        if tokio::time::timeout(EVENTS_DEADLINE, events).await.is_err() {
-            tracing::warn!("not all events could be published within {} s", EVENTS_DEADLINE.as_secs());
-        }
-        Ok(changed)
-    }
-
-    async fn publish(&self, policy: &ImageSetPolicy, event: &crate::model::event::Event) {
-        let mut objects = Vec::new();
-        for (object, note) in &event.about {
-            objects.extend(self.reference(object).await.map(|reference| (reference, note)));
-        }
-        let related = objects.first().map(|(reference, _)| reference.clone());
-        let mut published = Event {
-            type_: if event.warning { EventType::Warning } else { EventType::Normal },
-            reason: event.reason.to_string(),
-            note: Some(note(&event.note)),
-            action: event.action.to_owned(),
-            secondary: related,
-        };
-        self.publish_on(&policy.object_ref(&()), &published).await;
-        published.secondary = None;
-        for (object, told) in objects {
-            published.note = Some(note(told));
-            self.publish_on(&object, &published).await;
-        }
-    }
-
-    async fn publish_on(&self, object: &ObjectReference, event: &Event) {
-        if let Err(error) = self.recorder.publish(event, object).await {
-            tracing::warn!(%error, reason = event.reason, "an event could not be published");
-        }
-    }
-
-    /// An object that an event is about, if it is there. Found by listing, which is a right that looking at it needs anyway.
-    async fn reference(&self, object: &ObjectRef) -> Option<ObjectReference> {
-        let kind = object.kind();
-        let types = TypeMeta { api_version: kind.api_version()?.to_owned(), kind: kind.to_string() };
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::try_from(&types).ok()?, plural(kind)?);
-        let api: Api<DynamicObject> = match object.namespace() {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
-            None => Api::all_with(self.client.clone(), &resource),
-        };
-        let only = ListParams::default().fields(&format!("metadata.name={}", object.name())).limit(1);
-        let found = api.list_metadata(&only).await.ok()?.items.pop()?;
-        Some(ObjectReference {
-            api_version: Some(resource.api_version),
-            uid: found.uid(),
-            kind: Some(types.kind),
-            namespace: object.namespace().map(str::to_owned),
-            name: Some(object.name().to_owned()),
-            ..ObjectReference::default()
-        })
-    }
-}
-
-fn note(text: &str) -> String {
-    foreign_text::line(text, LONGEST_NOTE)
-}
 
 /// The status that says what the report says; times are kept where nothing changed.
 #[must_use]
@@ -281,7 +151,7 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
     }
 }
 
-fn pending(workload: &crate::model::adoption::PendingWorkload) -> PendingWorkload {
+fn pending(workload: &adoption::PendingWorkload) -> PendingWorkload {
     PendingWorkload {
         workload: workload.workload.to_string(),
         pinned: workload.pinned,
@@ -289,7 +159,7 @@ fn pending(workload: &crate::model::adoption::PendingWorkload) -> PendingWorkloa
     }
 }
 
-fn component(report: &crate::model::report::ComponentReport) -> ComponentStatus {
+fn component(report: &report::ComponentReport) -> ComponentStatus {
     ComponentStatus {
         name: report.name.clone(),
         available: report.available,
@@ -307,7 +177,7 @@ fn seconds(now: &Time) -> Time {
     Time(jiff::Timestamp::from_second(now.0.as_second()).unwrap_or(now.0))
 }
 
-fn prepared(report: &crate::model::report::PreparedReport) -> PreparedSet {
+fn prepared(report: &report::PreparedReport) -> PreparedSet {
     PreparedSet {
         operator_version: report.version.to_string(),
         image_set: report.image_set.clone(),
@@ -361,7 +231,7 @@ fn plan(report: &Report) -> Option<Plan> {
     (plan != Plan::default()).then_some(plan)
 }
 
-fn finding(before: &ImageSetPolicyStatus, told_now: &crate::model::finding::Finding, now: &Time) -> Finding {
+fn finding(before: &ImageSetPolicyStatus, told_now: &finding::Finding, now: &Time) -> Finding {
     let told = |one: &&Finding| remembered_finding(one).is_some_and(|before| before.is_same(told_now));
     let same = before.findings.iter().find(told);
     let next_step = told_now.reason.next_step();
@@ -395,7 +265,7 @@ fn object(subject: &Subject) -> Option<FindingObject> {
 
 fn condition(
     before: &ImageSetPolicyStatus,
-    condition: &crate::model::condition::Condition,
+    condition: &condition::Condition,
     generation: i64,
     now: &Time,
 ) -> Condition {
@@ -413,10 +283,104 @@ fn condition(
     }
 }
 
+/// A finding as the status has it. `None` for one that another version wrote and this one does not know, and for the line that only
+/// counts findings.
+#[must_use]
+pub fn remembered_finding(finding: &Finding) -> Option<finding::Finding> {
+    let reason: Reason = finding.reason.parse().ok().filter(|reason| *reason != Reason::FindingsCut)?;
+    let subject = match &finding.object {
+        Some(object) => object.to_string().parse().ok()?,
+        None => Subject::OperatorKinds,
+    };
+    let told = finding::Finding::new(reason, subject, finding.message.clone());
+    Some(match (&finding.have, &finding.want) {
+        (Some(have), Some(want)) => told.with_evidence(Evidence::words(have, want)),
+        _ => told,
+    })
+}
+
+/// A condition as the status has it. `None` for one that another version wrote and this one does not know.
+fn remembered_condition(condition: &Condition) -> Option<condition::Condition> {
+    Some(condition::Condition {
+        r#type: ConditionType::ALL.into_iter().find(|one| one.as_str() == condition.type_)?,
+        status: match condition.status.as_str() {
+            "True" => Status::True,
+            "False" => Status::False,
+            _ => Status::Unknown,
+        },
+        reason: condition.reason.parse().ok()?,
+        message: condition.message.clone(),
+    })
+}
+
+/// What later reconciles go by.
+#[must_use]
+pub fn remembered(status: &ImageSetPolicyStatus) -> Remembered {
+    let operator = status.operator.clone().unwrap_or_default();
+    let current = status.current.clone();
+    Remembered {
+        running_image: operator.running_image,
+        running_version: operator.version,
+        target_image: operator.image,
+        target_version: operator.target,
+        last_verified: current.as_ref().and_then(|current| current.last_verified_time.as_ref().map(|time| time.0)),
+        current_image_set: current.map(|current| current.image_set),
+        pinned_operators: operator
+            .pin
+            .into_iter()
+            .chain(status.prepared.iter().filter_map(|prepared| prepared.operator_image.clone()))
+            .chain(status.retained.iter().filter_map(|retained| retained.operator_image.clone()))
+            .collect(),
+        admitted_images: status.gate.as_ref().map(|gate| gate.admitted_images.clone()),
+        retained: status
+            .retained
+            .iter()
+            .filter_map(|retained| {
+                Some(Retained {
+                    image_set: retained.image_set.clone(),
+                    operator: retained.operator_version.parse().ok()?,
+                    operator_image: retained.operator_image.clone(),
+                })
+            })
+            .collect(),
+        discovery: status.discovery.as_ref().and_then(|discovery| {
+            Some(Discovery {
+                asked_at: discovery.last_checked_time.0,
+                operator: discovery.operator_version.parse().ok()?,
+                releases: discovery.releases.iter().filter_map(|release| release.parse().ok()).collect(),
+            })
+        }),
+        findings: status.findings.iter().filter_map(remembered_finding).collect(),
+        handled_refresh: status.last_handled_refresh.clone(),
+        last_swap: status.last_swap.as_ref().and_then(|swap| {
+            Some(Swap {
+                image_set: swap.image_set.clone(),
+                from: swap.from_operator_version.parse().ok()?,
+                operator: swap.operator_version.parse().ok()?,
+                at: swap.time.0,
+                gap_seconds: swap.gap_seconds,
+            })
+        }),
+        adopted_since: status
+            .conditions
+            .iter()
+            .find(|one| one.type_ == ConditionType::Adopted.as_str() && one.status == Status::True.as_str())
+            .map(|one| one.last_transition_time.0),
+        conditions: status.conditions.iter().filter_map(remembered_condition).collect(),
+    }
+}
+
+/// What later reconciles go by and nobody else can say: a status that would change it is confirmed by reading the API server. What
+/// only people read is not.
+#[must_use]
+pub fn facts(status: &ImageSetPolicyStatus) -> Remembered {
+    Remembered { findings: Vec::new(), conditions: Vec::new(), ..remembered(status) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::finding::Evidence;
+    use crate::model::object_ref::{Kind, ObjectRef};
 
     #[test]
     fn saying_the_same_again_is_the_same_status() {
@@ -424,6 +388,97 @@ mod tests {
         let first = of_report(&ImageSetPolicyStatus::default(), &report, &Time(jiff::Timestamp::UNIX_EPOCH));
         let again = of_report(&first, &report, &Time(jiff::Timestamp::now()));
         assert_eq!(first, again);
+    }
+
+    /// A text as a value.
+    fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_reported_comes_back_as_what_is_remembered() {
+        let text = |text: &str| Some(text.to_owned());
+        let at: jiff::Timestamp = parsed("2026-11-28T10:00:00Z");
+        let remembered = Remembered {
+            running_image: text("a.example/operator:v1.40.15"),
+            running_version: text("v1.40.15"),
+            target_image: text("a.example/operator:v1.42.4"),
+            target_version: text("v1.42.4"),
+            current_image_set: text("calico-v3.32.1"),
+            last_verified: Some(at),
+            pinned_operators: vec!["pin".to_owned(), "prepared".to_owned(), "retained".to_owned()],
+            admitted_images: Some(vec!["a.example/operator:v1.42.4".to_owned()]),
+            retained: vec![Retained {
+                image_set: "calico-v3.31.7".to_owned(),
+                operator: parsed("v1.40.15"),
+                operator_image: text("retained"),
+            }],
+            discovery: Some(Discovery {
+                asked_at: at,
+                operator: parsed("v1.42.4"),
+                releases: [parsed("v1.42.5")].into(),
+            }),
+            findings: vec![
+                finding::Finding::new(Reason::TagMoved, ObjectRef::image_set("calico-v3.32.1"), "moved")
+                    .with_evidence(finding::Evidence::words("a", "b")),
+            ],
+            handled_refresh: text("now"),
+            last_swap: Some(Swap {
+                image_set: "calico-v3.32.1".to_owned(),
+                from: parsed("v1.42.3"),
+                operator: parsed("v1.42.4"),
+                at,
+                gap_seconds: 3,
+            }),
+            adopted_since: Some(at),
+            conditions: vec![condition::Condition {
+                r#type: ConditionType::Adopted,
+                status: Status::True,
+                reason: Reason::AdoptionComplete,
+                message: "all of it".to_owned(),
+            }],
+        };
+        let operator = report::OperatorReport {
+            image: remembered.target_image.clone(),
+            running_image: remembered.running_image.clone(),
+            version: remembered.running_version.clone(),
+            target: remembered.target_version.clone(),
+            pin: text("pin"),
+            ..Default::default()
+        };
+        let prepared = report::PreparedReport {
+            version: parsed("v1.43.0"),
+            image_set: None,
+            images: 0,
+            state: None,
+            message: None,
+            discovered: false,
+            requested_until: None,
+            operator_image: text("prepared"),
+        };
+        let report = Report {
+            operator,
+            current: Some(report::CurrentReport {
+                image_set: "calico-v3.32.1".to_owned(),
+                last_verified: Some(at),
+                ..Default::default()
+            }),
+            prepared: vec![prepared],
+            admitted_images: remembered.admitted_images.clone(),
+            retained: remembered.retained.clone(),
+            discovery: remembered.discovery.clone(),
+            handled_refresh: remembered.handled_refresh.clone(),
+            last_swap: remembered.last_swap.clone(),
+            findings: remembered.findings.clone(),
+            conditions: remembered.conditions.clone(),
+            ..Report::default()
+        };
+        let status = of_report(&ImageSetPolicyStatus::default(), &report, &Time(at));
+        let stored: ImageSetPolicyStatus = serde_json::from_str(&serde_json::to_string(&status).unwrap()).unwrap();
+        assert_eq!(stored, status, "the API server returns what was written");
+        assert_eq!(super::remembered(&stored), remembered);
+        let other = Report { findings: Vec::new(), conditions: Vec::new(), ..report };
+        assert_eq!(facts(&of_report(&stored, &other, &Time(at))).adopted_since, None);
     }
 
     #[test]
@@ -518,14 +573,10 @@ mod tests {
         of_tomorrow.findings[0].reason = "ReasonOfTomorrow".to_owned();
         of_tomorrow.findings[1].object.as_mut().unwrap().kind = "something of tomorrow".to_owned();
         of_tomorrow.conditions[0].reason = "ReasonOfTomorrow".to_owned();
-        let remembered = |status: ImageSetPolicyStatus| {
-            let policy = ImageSetPolicy { status: Some(status), ..ImageSetPolicy::new("default", Default::default()) };
-            crate::cluster::observe::remembered(&policy)
-        };
-        let tomorrow = remembered(of_tomorrow);
+        let tomorrow = remembered(&of_tomorrow);
         assert_eq!((tomorrow.findings, tomorrow.conditions), (findings[2..].to_vec(), conditions[1..].to_vec()));
         status.findings.push(more_findings(3));
-        let remembered = remembered(status);
+        let remembered = remembered(&status);
         assert_eq!((remembered.findings, remembered.conditions), (findings, conditions.to_vec()));
     }
 }

@@ -1,17 +1,15 @@
-//! Reads the Jobs that ask operator images: how far each is, and what its containers printed. Reads only; `apply` makes
-//! and deletes them. What a Job printed is read once.
+//! How far the Jobs are that ask operator images, and what their containers printed. What a Job printed is read once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 
 use futures::AsyncReadExt;
 use jiff::Timestamp;
-use kube::api::{Api, ListParams, LogParams};
+use kube::api::{Api, LogParams};
 use kube::{Client, ResourceExt};
 
-use super::observe::read;
+use super::request::read;
 use crate::api::workload::{Job, Pod};
-use crate::inspection::job::{self, CONTAINERS, LABEL};
+use crate::inspection::job::{self, CONTAINERS};
 use crate::inspection::outcome::{self, Progress, StartProblem};
 use crate::inspection::output;
 use crate::model::digest::Digest;
@@ -22,7 +20,7 @@ use crate::model::read::Read;
 /// The Jobs of one cluster.
 pub struct InspectionJobs {
     client: Client,
-    seen: Mutex<BTreeMap<String, Seen>>,
+    seen: BTreeMap<String, Seen>,
 }
 
 /// What is remembered of a Job, by its uid.
@@ -35,51 +33,37 @@ struct Seen {
     printed: Option<JobState>,
 }
 
-/// Jobs and pods as the API server has them.
-pub struct Listed {
-    namespace: String,
-    jobs: Vec<Job>,
-    pods: Vec<Pod>,
+/// Jobs of ours and their pods as the API server has them.
+#[derive(Debug, PartialEq)]
+pub struct InspectionObjects {
+    /// Where they are.
+    pub namespace: String,
+    /// The Jobs.
+    pub jobs: Vec<Job>,
+    /// Their pods; empty where there is no Job.
+    pub pods: Vec<Pod>,
 }
 
 impl InspectionJobs {
     /// A reader without memory.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, seen: Mutex::default() }
-    }
-
-    /// Our Jobs in `namespace` with their pods.
-    pub async fn list(&self, namespace: &str) -> Read<Listed> {
-        let ours = ListParams::default().labels(LABEL);
-        let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
-        let jobs = match read(&format!("list jobs.batch in {namespace}"), jobs.list(&ours)).await {
-            Read::Known(list) => list.items,
-            Read::KindMissing => Vec::new(),
-            Read::Failed(failure) => return Read::Failed(failure),
-        };
-        let mut listed = Listed { namespace: namespace.to_owned(), jobs, pods: Vec::new() };
-        if listed.jobs.is_empty() {
-            return Read::Known(listed);
-        }
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        match read(&format!("list pods in {namespace}"), pods.list(&ours)).await {
-            Read::Known(list) => listed.pods = list.items,
-            Read::KindMissing => {}
-            Read::Failed(failure) => return Read::Failed(failure),
-        }
-        Read::Known(listed)
+        Self { client, seen: BTreeMap::new() }
     }
 
     /// How far each Job is. Output is read unless the answer is kept already.
-    pub async fn states(&self, listed: Read<Listed>, kept: &BTreeSet<Digest>) -> Read<Vec<InspectionJob>> {
+    pub async fn states(
+        &mut self,
+        listed: &Read<InspectionObjects>,
+        kept: &BTreeSet<Digest>,
+    ) -> Read<Vec<InspectionJob>> {
         let listed = match listed {
             Read::Known(listed) => listed,
             Read::KindMissing => return Read::KindMissing,
-            Read::Failed(failure) => return Read::Failed(failure),
+            Read::Failed(failure) => return Read::Failed(failure.clone()),
         };
         let uids: BTreeSet<String> = listed.jobs.iter().filter_map(ResourceExt::uid).collect();
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| uids.contains(uid));
+        self.seen.retain(|uid, _| uids.contains(uid));
         let mut jobs = Vec::new();
         for made in &listed.jobs {
             let (Some(asked), Some(uid)) = (job::parse(made), made.uid()) else {
@@ -88,7 +72,7 @@ impl InspectionJobs {
             };
             let is_kept = kept.contains(&asked.digest);
             jobs.push(InspectionJob {
-                state: self.state(made, &uid, &listed, is_kept).await,
+                state: self.state(made, &uid, listed, is_kept).await,
                 uid,
                 image: asked.image,
                 digest: asked.digest,
@@ -100,7 +84,7 @@ impl InspectionJobs {
         Read::Known(jobs)
     }
 
-    async fn state(&self, made: &Job, uid: &str, listed: &Listed, is_kept: bool) -> JobState {
+    async fn state(&mut self, made: &Job, uid: &str, listed: &InspectionObjects, is_kept: bool) -> JobState {
         let pods = outcome::pods_of(made, &listed.pods);
         match outcome::progress(made) {
             Progress::Running => {
@@ -117,9 +101,8 @@ impl InspectionJobs {
     }
 
     /// The trouble to tell from now on.
-    fn remember(&self, uid: &str, now: Option<&StartProblem>) -> Option<StartProblem> {
-        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = all.entry(uid.to_owned()).or_default();
+    fn remember(&mut self, uid: &str, now: Option<&StartProblem>) -> Option<StartProblem> {
+        let seen = self.seen.entry(uid.to_owned()).or_default();
         let better = now.filter(|now| seen.trouble.as_ref().is_none_or(|known| known.is_backoff && !now.is_backoff));
         if let Some(better) = better {
             seen.trouble = Some(better.clone());
@@ -127,9 +110,8 @@ impl InspectionJobs {
         seen.trouble.clone()
     }
 
-    async fn printed(&self, uid: &str, at: Timestamp, namespace: &str, pod: Option<&Pod>) -> JobState {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default();
-        if let Some(state) = seen.printed {
+    async fn printed(&mut self, uid: &str, at: Timestamp, namespace: &str, pod: Option<&Pod>) -> JobState {
+        if let Some(state) = self.seen.get(uid).and_then(|seen| seen.printed.clone()) {
             return state;
         }
         let Some(pod) = pod else {
@@ -147,8 +129,7 @@ impl InspectionJobs {
             Ok(images) => JobState::Answered { at, images: Box::new(images) },
             Err(error) => JobState::Unusable { at, why: escaped(&error.to_string()) },
         };
-        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(uid.to_owned()).or_default().printed = Some(state.clone());
+        self.seen.entry(uid.to_owned()).or_default().printed = Some(state.clone());
         state
     }
 

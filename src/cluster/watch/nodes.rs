@@ -16,8 +16,8 @@ use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::observe::read;
-use super::pods::slim_metadata;
+use super::pods::partial_metadata;
+use crate::cluster::read::request::read;
 use crate::model::foreign_text;
 use crate::model::foreign_text::escaped;
 use crate::model::platform::{NodePlatform, Platform, UnknownNode};
@@ -34,7 +34,7 @@ const WHAT: &str = "list nodes";
 /// A Node, as far as platforms go.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Node {
-    #[serde(deserialize_with = "slim_metadata")]
+    #[serde(deserialize_with = "partial_metadata")]
     metadata: ObjectMeta,
     #[serde(default)]
     status: NodeStatus,
@@ -115,7 +115,7 @@ pub struct SeenNodes {
 
 impl SeenNodes {
     /// Adds what one more node reports.
-    pub(super) fn add_node(&mut self, node: &Node) {
+    pub(in crate::cluster) fn add_node(&mut self, node: &Node) {
         self.add(&node.report());
     }
 
@@ -142,7 +142,7 @@ impl SeenNodes {
 
 impl Snapshot {
     /// Puts what was seen of the nodes into the snapshot.
-    pub(super) fn set_nodes(&mut self, nodes: Read<SeenNodes>) {
+    pub(in crate::cluster) fn set_nodes(&mut self, nodes: Read<SeenNodes>) {
         (self.nodes, self.unknown_nodes) = match nodes {
             Read::Known(seen) => (Read::Known(seen.platforms), seen.unknown),
             Read::KindMissing => (Read::KindMissing, Vec::new()),
@@ -174,12 +174,12 @@ pub async fn list_once(client: Client) -> Read<SeenNodes> {
 /// The platforms as a running watch knows them. Cheap to clone.
 #[derive(Clone)]
 pub struct NodePlatforms {
-    fold: Arc<Mutex<Fold>>,
+    aggregate: Arc<Mutex<Aggregate>>,
     /// Whether there is an answer, if only a failure.
     answered: Arc<watch::Sender<bool>>,
 }
 
-struct Fold {
+struct Aggregate {
     /// What each node reports, by a hash of its name: a few bytes per node.
     nodes: BTreeMap<u64, NodeReport>,
     /// Nodes of a listing that is under way.
@@ -190,8 +190,8 @@ struct Fold {
 impl Default for NodePlatforms {
     fn default() -> Self {
         let not_yet = ReadFailure { what: WHAT.to_owned(), forbidden: false, message: "not listed yet".to_owned() };
-        let fold = Fold { nodes: BTreeMap::new(), listing: None, state: Read::Failed(not_yet) };
-        Self { fold: Arc::new(Mutex::new(fold)), answered: Arc::new(watch::Sender::new(false)) }
+        let aggregate = Aggregate { nodes: BTreeMap::new(), listing: None, state: Read::Failed(not_yet) };
+        Self { aggregate: Arc::new(Mutex::new(aggregate)), answered: Arc::new(watch::Sender::new(false)) }
     }
 }
 
@@ -199,9 +199,9 @@ impl NodePlatforms {
     /// What the nodes report, or why that is not known.
     #[must_use]
     pub fn read(&self) -> Read<SeenNodes> {
-        let fold = self.fold.lock().unwrap_or_else(PoisonError::into_inner);
-        match &fold.state {
-            Read::Known(()) => Read::Known(seen(&fold.nodes)),
+        let aggregate = self.aggregate.lock().unwrap_or_else(PoisonError::into_inner);
+        match &aggregate.state {
+            Read::Known(()) => Read::Known(seen(&aggregate.nodes)),
             Read::KindMissing => Read::KindMissing,
             Read::Failed(failure) => Read::Failed(failure.clone()),
         }
@@ -216,53 +216,53 @@ impl NodePlatforms {
     /// Watches for ever; an item comes whenever the platforms, or whether they are known, have changed.
     pub fn watch(&self, client: Client) -> BoxStream<'static, ()> {
         let this = self.clone();
-        super::watches::streamed_or_paged(Api::<Node>::all(client))
-            .filter_map(move |event| futures::future::ready(this.fold(event)))
+        super::follow::streamed_or_paged(Api::<Node>::all(client))
+            .filter_map(move |event| futures::future::ready(this.event(event)))
             .boxed()
     }
 
-    fn fold(&self, event: Result<Event<Node>, watcher::Error>) -> Option<()> {
+    fn event(&self, event: Result<Event<Node>, watcher::Error>) -> Option<()> {
         let is_answer = matches!(event, Ok(Event::InitDone) | Err(_));
-        let changed = self.fold_in(event);
+        let changed = self.take(event);
         if is_answer {
             self.answered.send_replace(true);
         }
         changed
     }
 
-    fn fold_in(&self, event: Result<Event<Node>, watcher::Error>) -> Option<()> {
-        let mut fold = self.fold.lock().unwrap_or_else(PoisonError::into_inner);
-        let (known, before) = (matches!(fold.state, Read::Known(())), seen(&fold.nodes));
+    fn take(&self, event: Result<Event<Node>, watcher::Error>) -> Option<()> {
+        let mut aggregate = self.aggregate.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, before) = (matches!(aggregate.state, Read::Known(())), seen(&aggregate.nodes));
         match event {
-            Ok(Event::Init) => fold.listing = Some(BTreeMap::new()),
+            Ok(Event::Init) => aggregate.listing = Some(BTreeMap::new()),
             Ok(Event::InitApply(node)) => {
-                if let Some(listing) = &mut fold.listing {
+                if let Some(listing) = &mut aggregate.listing {
                     listing.insert(hash(&node.name_any()), node.report());
                 }
             }
             Ok(Event::InitDone) => {
-                fold.nodes = fold.listing.take().unwrap_or_default();
-                fold.state = Read::Known(());
+                aggregate.nodes = aggregate.listing.take().unwrap_or_default();
+                aggregate.state = Read::Known(());
             }
             Ok(Event::Apply(node)) => {
-                fold.nodes.insert(hash(&node.name_any()), node.report());
+                aggregate.nodes.insert(hash(&node.name_any()), node.report());
             }
             Ok(Event::Delete(node)) => {
-                fold.nodes.remove(&hash(&node.name_any()));
+                aggregate.nodes.remove(&hash(&node.name_any()));
             }
             Err(error) => {
                 // A watch that broke after its first listing keeps its answer: it is listed again.
                 if !known {
-                    let forbidden = super::watches::is_forbidden(&error);
-                    let message = escaped(&super::watches::told(&error));
-                    fold.state = Read::Failed(ReadFailure { what: WHAT.to_owned(), forbidden, message });
+                    let forbidden = super::follow::is_forbidden(&error);
+                    let message = escaped(&super::follow::message(&error));
+                    aggregate.state = Read::Failed(ReadFailure { what: WHAT.to_owned(), forbidden, message });
                     return Some(());
                 }
                 tracing::debug!(%error, "the watch of nodes broke and is started again");
             }
         }
-        let now = seen(&fold.nodes);
-        let changed = known != matches!(fold.state, Read::Known(()))
+        let now = seen(&aggregate.nodes);
+        let changed = known != matches!(aggregate.state, Read::Known(()))
             || before.platforms.keys().ne(now.platforms.keys())
             || before.unknown != now.unknown;
         changed.then_some(())

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 
-use super::slim::SlimPod;
+use super::partial_pod::PartialPod;
 use crate::model::digest::Digest;
 use crate::model::object_ref::ObjectRef;
 use crate::model::pods::{FailingImage, PullFailureKind, RunningImage, SeenPod, SeenPods};
@@ -95,7 +95,7 @@ struct Namespace {
 type Failure = (ObjectRef, String, Option<PullFailureKind>);
 
 /// All of it.
-pub struct Fold {
+pub struct Aggregate {
     namespaces: BTreeMap<&'static str, Namespace>,
     /// What the first pod of each failure said.
     messages: BTreeMap<Failure, String>,
@@ -108,7 +108,7 @@ pub(super) fn what(namespace: &str) -> String {
     format!("list pods in {namespace}")
 }
 
-impl Fold {
+impl Aggregate {
     pub fn new(namespaces: &[&'static str]) -> Self {
         let not_yet = |namespace: &str| {
             let message = "not listed yet".to_owned();
@@ -116,13 +116,13 @@ impl Fold {
         };
         let start =
             |name: &&'static str| (*name, Namespace { pods: Pods::default(), listing: None, state: not_yet(name) });
-        let mut fold = Self {
+        let mut aggregate = Self {
             namespaces: namespaces.iter().map(start).collect(),
             messages: BTreeMap::new(),
             told: Read::default(),
         };
-        fold.told = fold.seen(|_| 0);
-        fold
+        aggregate.told = aggregate.seen(|_| 0);
+        aggregate
     }
 
     /// What is known, with counts.
@@ -131,7 +131,7 @@ impl Fold {
     }
 
     /// One event of a namespace; whether something else is to be told now, counts apart.
-    pub fn event(&mut self, name: &'static str, event: Event<SlimPod>) -> bool {
+    pub fn event(&mut self, name: &'static str, event: Event<PartialPod>) -> bool {
         let Some(namespace) = self.namespaces.get_mut(name) else { return false };
         let changed = match event {
             Event::Init => {
@@ -253,7 +253,7 @@ fn shape(seen: SeenPod, before: Option<&Arc<Shape>>, messages: &mut BTreeMap<Fai
     Shape { workload, running, failing: known }
 }
 
-fn hash(pod: &SlimPod) -> u64 {
+fn hash(pod: &PartialPod) -> u64 {
     let mut hasher = DefaultHasher::new();
     (pod.namespace(), pod.name_any()).hash(&mut hasher);
     hasher.finish()
@@ -269,7 +269,7 @@ mod tests {
     const NOT_FOUND: &str = "rpc error: code = NotFound desc = failed to pull and unpack image \"quay.io/calico/node\": \
                              failed to resolve reference \"quay.io/calico/node\": quay.io/calico/node: not found";
 
-    fn pod(name: &str, state: &Value, image_id: &str) -> SlimPod {
+    fn pod(name: &str, state: &Value, image_id: &str) -> PartialPod {
         let owner = json!({ "kind": "DaemonSet", "name": "calico-node", "controller": true });
         serde_json::from_value(json!({
             "metadata": { "name": name, "namespace": NAMESPACE, "ownerReferences": [owner] },
@@ -279,50 +279,50 @@ mod tests {
         .unwrap()
     }
 
-    fn runs(name: &str) -> SlimPod {
+    fn runs(name: &str) -> PartialPod {
         pod(name, &json!({ "running": {} }), IMAGE)
     }
 
-    fn waits(name: &str, reason: &str, message: &str) -> SlimPod {
+    fn waits(name: &str, reason: &str, message: &str) -> PartialPod {
         pod(name, &json!({ "waiting": { "reason": reason, "message": message } }), "")
     }
 
-    fn backs_off(name: &str) -> SlimPod {
+    fn backs_off(name: &str) -> PartialPod {
         waits(name, "ImagePullBackOff", "Back-off pulling image \"quay.io/calico/node\"")
     }
 
-    fn listed(pods: impl IntoIterator<Item = SlimPod>) -> Fold {
-        let mut fold = Fold::new(&[NAMESPACE]);
-        assert!(!fold.event(NAMESPACE, Event::Init));
+    fn listed(pods: impl IntoIterator<Item = PartialPod>) -> Aggregate {
+        let mut aggregate = Aggregate::new(&[NAMESPACE]);
+        assert!(!aggregate.event(NAMESPACE, Event::Init));
         for pod in pods {
-            assert!(!fold.event(NAMESPACE, Event::InitApply(pod)));
+            assert!(!aggregate.event(NAMESPACE, Event::InitApply(pod)));
         }
-        assert!(fold.event(NAMESPACE, Event::InitDone));
-        fold
+        assert!(aggregate.event(NAMESPACE, Event::InitDone));
+        aggregate
     }
 
-    fn seen(fold: &Fold) -> SeenPods {
-        fold.read().known().unwrap().clone()
+    fn seen(aggregate: &Aggregate) -> SeenPods {
+        aggregate.read().known().unwrap().clone()
     }
 
     #[test]
     fn nothing_is_kept_of_pods_but_what_differs() {
-        let mut fold = listed((0..1000).map(|number| runs(&number.to_string())));
-        assert_eq!(seen(&fold).running.iter().map(|one| one.pods).collect::<Vec<_>>(), [1000]);
-        assert_eq!(fold.namespaces[NAMESPACE].pods.shapes.len(), 1);
+        let mut aggregate = listed((0..1000).map(|number| runs(&number.to_string())));
+        assert_eq!(seen(&aggregate).running.iter().map(|one| one.pods).collect::<Vec<_>>(), [1000]);
+        assert_eq!(aggregate.namespaces[NAMESPACE].pods.shapes.len(), 1);
         // Counts are no news; the first that fails and the last that runs are.
-        assert!(!fold.event(NAMESPACE, Event::Delete(runs("0"))));
-        assert!(fold.event(NAMESPACE, Event::Apply(waits("1", "ErrImagePull", NOT_FOUND))));
+        assert!(!aggregate.event(NAMESPACE, Event::Delete(runs("0"))));
+        assert!(aggregate.event(NAMESPACE, Event::Apply(waits("1", "ErrImagePull", NOT_FOUND))));
         for number in 2..999 {
-            assert!(!fold.event(NAMESPACE, Event::Apply(waits(&number.to_string(), "ErrImagePull", NOT_FOUND))));
+            assert!(!aggregate.event(NAMESPACE, Event::Apply(waits(&number.to_string(), "ErrImagePull", NOT_FOUND))));
         }
-        assert!(fold.event(NAMESPACE, Event::Apply(waits("999", "ErrImagePull", NOT_FOUND))));
-        assert_eq!(seen(&fold).failing.iter().map(|one| one.pods).collect::<Vec<_>>(), [999]);
+        assert!(aggregate.event(NAMESPACE, Event::Apply(waits("999", "ErrImagePull", NOT_FOUND))));
+        assert_eq!(seen(&aggregate).failing.iter().map(|one| one.pods).collect::<Vec<_>>(), [999]);
         for number in 1..1000 {
-            assert_eq!(fold.event(NAMESPACE, Event::Delete(runs(&number.to_string()))), number == 999);
+            assert_eq!(aggregate.event(NAMESPACE, Event::Delete(runs(&number.to_string()))), number == 999);
         }
-        let namespace = &fold.namespaces[NAMESPACE];
-        assert!(namespace.pods.shapes.is_empty() && namespace.pods.by_name.is_empty() && fold.messages.is_empty());
+        let namespace = &aggregate.namespaces[NAMESPACE];
+        assert!(namespace.pods.shapes.is_empty() && namespace.pods.by_name.is_empty() && aggregate.messages.is_empty());
     }
 
     /// Whoever may make pods in a namespace of the operator's can make each different from all others.
@@ -342,71 +342,71 @@ mod tests {
                 "metadata": { "name": name, "namespace": NAMESPACE, "ownerReferences": [owner] },
                 "spec": { "containers": specs }, "status": { "containerStatuses": statuses },
             });
-            serde_json::from_value::<SlimPod>(pod).unwrap()
+            serde_json::from_value::<PartialPod>(pod).unwrap()
         };
-        let mut fold = listed([runs("calico-node")]);
+        let mut aggregate = listed([runs("calico-node")]);
         for number in 0..200 {
-            fold.event(NAMESPACE, Event::Apply(of(&number.to_string())));
+            aggregate.event(NAMESPACE, Event::Apply(of(&number.to_string())));
         }
-        let pods = &fold.namespaces[NAMESPACE].pods;
+        let pods = &aggregate.namespaces[NAMESPACE].pods;
         assert!(
             pods.bytes <= MOST_BYTES && (50..150).contains(&pods.shapes.len()),
             "{} {}",
             pods.bytes,
             pods.shapes.len()
         );
-        assert!(pods.by_name.len() == pods.shapes.len() && fold.messages.len() <= MOST_MESSAGES + 1);
-        assert_eq!(seen(&fold).running.len(), 1);
+        assert!(pods.by_name.len() == pods.shapes.len() && aggregate.messages.len() <= MOST_MESSAGES + 1);
+        assert_eq!(seen(&aggregate).running.len(), 1);
         // There is room again when they go.
         for number in 0..200 {
-            fold.event(NAMESPACE, Event::Delete(of(&number.to_string())));
+            aggregate.event(NAMESPACE, Event::Delete(of(&number.to_string())));
         }
-        let pods = &fold.namespaces[NAMESPACE].pods;
-        assert_eq!((pods.shapes.len(), fold.messages.len()), (1, 0));
+        let pods = &aggregate.namespaces[NAMESPACE].pods;
+        assert_eq!((pods.shapes.len(), aggregate.messages.len()), (1, 0));
         let bytes = pods.bytes;
-        fold.event(NAMESPACE, Event::Delete(runs("calico-node")));
-        assert_eq!((fold.namespaces[NAMESPACE].pods.bytes, bytes > 0), (0, true));
+        aggregate.event(NAMESPACE, Event::Delete(runs("calico-node")));
+        assert_eq!((aggregate.namespaces[NAMESPACE].pods.bytes, bytes > 0), (0, true));
     }
 
     #[test]
     fn a_kubelet_that_only_says_that_it_waits_changes_nothing() {
-        let mut fold = listed([waits("a", "ErrImagePull", NOT_FOUND)]);
-        let before = seen(&fold);
+        let mut aggregate = listed([waits("a", "ErrImagePull", NOT_FOUND)]);
+        let before = seen(&aggregate);
         assert_eq!(before.failing[0].kind, PullFailureKind::NotFound);
         assert_eq!(before.failing[0].message, "quay.io/calico/node: not found");
         for _ in 0..3 {
-            assert!(!fold.event(NAMESPACE, Event::Apply(backs_off("a"))));
-            assert_eq!(seen(&fold), before);
-            assert!(!fold.event(NAMESPACE, Event::Apply(waits("a", "ErrImagePull", NOT_FOUND))));
+            assert!(!aggregate.event(NAMESPACE, Event::Apply(backs_off("a"))));
+            assert_eq!(seen(&aggregate), before);
+            assert!(!aggregate.event(NAMESPACE, Event::Apply(waits("a", "ErrImagePull", NOT_FOUND))));
         }
         // Also over a listing, and for another pod of which nobody knows more.
-        assert!(!fold.event(NAMESPACE, Event::Init));
-        assert!(!fold.event(NAMESPACE, Event::InitApply(backs_off("a"))));
-        assert!(!fold.event(NAMESPACE, Event::InitApply(backs_off("b"))));
-        assert!(!fold.event(NAMESPACE, Event::InitDone));
-        assert_eq!((seen(&fold).failing.len(), seen(&fold).failing[0].pods), (1, 2));
-        assert_eq!(seen(&fold).failing[0].message, before.failing[0].message);
+        assert!(!aggregate.event(NAMESPACE, Event::Init));
+        assert!(!aggregate.event(NAMESPACE, Event::InitApply(backs_off("a"))));
+        assert!(!aggregate.event(NAMESPACE, Event::InitApply(backs_off("b"))));
+        assert!(!aggregate.event(NAMESPACE, Event::InitDone));
+        assert_eq!((seen(&aggregate).failing.len(), seen(&aggregate).failing[0].pods), (1, 2));
+        assert_eq!(seen(&aggregate).failing[0].message, before.failing[0].message);
     }
 
     #[test]
     fn one_that_never_said_why_is_told_as_it_is() {
-        let mut fold = listed([backs_off("a")]);
-        assert_eq!(seen(&fold).failing[0].kind, PullFailureKind::Other);
-        assert!(fold.event(NAMESPACE, Event::Apply(waits("a", "ErrImagePull", NOT_FOUND))));
-        assert_eq!(seen(&fold).failing[0].kind, PullFailureKind::NotFound);
+        let mut aggregate = listed([backs_off("a")]);
+        assert_eq!(seen(&aggregate).failing[0].kind, PullFailureKind::Other);
+        assert!(aggregate.event(NAMESPACE, Event::Apply(waits("a", "ErrImagePull", NOT_FOUND))));
+        assert_eq!(seen(&aggregate).failing[0].kind, PullFailureKind::NotFound);
     }
 
     #[test]
     fn a_failure_is_told_until_there_is_an_answer_and_no_longer() {
-        let mut fold = Fold::new(&[NAMESPACE, "calico-apiserver"]);
+        let mut aggregate = Aggregate::new(&[NAMESPACE, "calico-apiserver"]);
         let denied = || ReadFailure { what: what(NAMESPACE), forbidden: true, message: "no".to_owned() };
-        assert!(fold.failure(NAMESPACE, denied()));
-        assert!(!fold.failure(NAMESPACE, denied()));
-        assert_eq!(fold.read().failure(), Some(&denied()));
-        assert!(!fold.event("calico-apiserver", Event::InitDone));
-        assert_eq!(fold.read().failure(), Some(&denied()));
-        assert!(fold.event(NAMESPACE, Event::InitDone));
-        assert!(!fold.failure(NAMESPACE, denied()));
-        assert_eq!(fold.read(), Read::Known(SeenPods::default()));
+        assert!(aggregate.failure(NAMESPACE, denied()));
+        assert!(!aggregate.failure(NAMESPACE, denied()));
+        assert_eq!(aggregate.read().failure(), Some(&denied()));
+        assert!(!aggregate.event("calico-apiserver", Event::InitDone));
+        assert_eq!(aggregate.read().failure(), Some(&denied()));
+        assert!(aggregate.event(NAMESPACE, Event::InitDone));
+        assert!(!aggregate.failure(NAMESPACE, denied()));
+        assert_eq!(aggregate.read(), Read::Known(SeenPods::default()));
     }
 }

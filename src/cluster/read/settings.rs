@@ -36,11 +36,7 @@ pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
             api::Mode::Apply => Mode::Apply,
         },
         suspend: spec.suspend,
-        operator: OperatorLocation {
-            namespace: spec.operator.namespace.clone(),
-            deployment: spec.operator.deployment.clone(),
-            container: spec.operator.container.clone(),
-        },
+        operator: operator_location(spec),
         installation: installation_settings(&spec.installation),
         prepare,
         gate: match spec.gate {
@@ -82,6 +78,13 @@ pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
         }
     }
     (settings, findings)
+}
+
+/// Where the operator runs.
+#[must_use]
+pub fn operator_location(spec: &ImageSetPolicySpec) -> OperatorLocation {
+    let operator = spec.operator.clone();
+    OperatorLocation { namespace: operator.namespace, deployment: operator.deployment, container: operator.container }
 }
 
 /// What the prepare annotation asks for. A part that is not understood takes nothing away from the others.

@@ -1,0 +1,246 @@
+//! The reads that a decision needs, side by side, from the API server, each with a deadline. A read that fails is a value and takes
+//! away nothing but what needs it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::api::{Api, ListParams};
+use kube::core::{DynamicObject, Resource};
+
+use super::inspections::InspectionObjects;
+use super::objects::{self, FEATURES, MANAGED_NAMESPACES, ObservedDeployment, OwnedPod, OwnedReplicaSet};
+use super::request::{map, read};
+use crate::api;
+use crate::api::operator::FEATURE_KINDS;
+use crate::api::workload::{DaemonSet, Deployment, Job, Pod};
+use crate::cluster::gate::{self, GateObject};
+use crate::cluster::records::{self, StoredRecord};
+use crate::inspection::job::LABEL;
+use crate::model::feature::Feature;
+use crate::model::read::Read;
+use crate::model::settings::OperatorLocation;
+use crate::model::stored_image_set::StoredImageSet;
+use crate::model::tigera_status::ComponentStatus;
+use crate::model::workload::Workload;
+
+/// Objects per page of a list of the operator's kinds, so that a page of the largest objects is bounded.
+const PAGE: u32 = 20;
+/// Most objects of one of these kinds that are kept.
+const MOST_OBJECTS: usize = 500;
+/// How often the operator's objects are read again because the Deployment changed in between.
+const CONSISTENT_READS: usize = 3;
+
+/// Reads from the API server.
+pub(super) struct ApiServer {
+    client: Client,
+    own_namespace: String,
+    /// As they were read last: a record that has not changed is not parsed again.
+    records: Vec<Arc<StoredRecord>>,
+}
+
+/// The operator's Deployment, the pods that its labels select, and its ReplicaSets.
+type Operator = (Read<Option<ObservedDeployment>>, Read<Vec<OwnedPod>>, Read<Vec<OwnedReplicaSet>>);
+
+impl ApiServer {
+    pub fn new(client: Client, own_namespace: String) -> Self {
+        Self { client, own_namespace, records: Vec::new() }
+    }
+
+    /// Pods are read before ReplicaSets, so that the ReplicaSet of each pod that is listed existed when ReplicaSets are listed. The
+    /// Deployment is read before and after the pods: while its generation is the same, its template is the one that the pods were
+    /// listed under. Another order can take the pods of one template for those of another.
+    pub async fn operator(&self, location: &OperatorLocation) -> Operator {
+        let mut before = self.deployment(location).await;
+        let mut reads = 0;
+        loop {
+            reads += 1;
+            let Read::Known(Some(deployment)) = before else {
+                return (before, Read::Known(Vec::new()), Read::Known(Vec::new()));
+            };
+            let pods = self.labelled_pods(location, &deployment.selector).await;
+            let (replica_sets, after) =
+                futures::join!(self.replica_sets(location, &deployment.selector), self.deployment(location));
+            let same = after
+                .known()
+                .and_then(Option::as_ref)
+                .is_some_and(|after| (&after.uid, after.generation) == (&deployment.uid, deployment.generation));
+            let failed = pods.failure().or(replica_sets.failure()).is_some();
+            // One that changes all the time: the later template with earlier pods errs towards "not taken over".
+            if same || failed || reads == CONSISTENT_READS {
+                return (after, pods, replica_sets);
+            }
+            before = after;
+        }
+    }
+
+    async fn deployment(&self, location: &OperatorLocation) -> Read<Option<ObservedDeployment>> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &location.namespace);
+        let what = format!("get deployments.apps {}/{}", location.namespace, location.deployment);
+        let found = read(&what, api.get_opt(&location.deployment)).await;
+        map(found, |found| found.map(|one| objects::operator_deployment(&one, &location.container)))
+    }
+
+    /// The pods that these labels select and that a ReplicaSet controls, whoever made them.
+    async fn labelled_pods(&self, location: &OperatorLocation, selector: &str) -> Read<Vec<OwnedPod>> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &location.namespace);
+        let what = format!("list pods in {}", location.namespace);
+        let selected = ListParams::default().labels(selector);
+        map(read(&what, api.list(&selected)).await, |pods| {
+            pods.iter().filter_map(|pod| objects::owned_pod(pod, &location.container)).collect()
+        })
+    }
+
+    async fn replica_sets(&self, location: &OperatorLocation, selector: &str) -> Read<Vec<OwnedReplicaSet>> {
+        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &location.namespace);
+        let what = format!("list replicasets.apps in {}", location.namespace);
+        let selected = ListParams::default().labels(selector);
+        map(read(&what, api.list_metadata(&selected)).await, |replica_sets| {
+            replica_sets.items.iter().filter_map(|one| objects::owned_replica_set(&one.metadata)).collect()
+        })
+    }
+
+    pub async fn installations(&self) -> Read<Vec<api::operator::Installation>> {
+        let read = self.list_all("installations.operator.tigera.io").await;
+        map(read, |all: Vec<_>| all.into_iter().map(objects::installation).collect())
+    }
+
+    pub async fn image_sets(&self) -> Read<Vec<StoredImageSet>> {
+        let read = self.list_all::<api::operator::ImageSet>("imagesets.operator.tigera.io").await;
+        map(read, |sets| sets.iter().map(objects::stored_image_set).collect())
+    }
+
+    pub async fn component_statuses(&self) -> Read<Vec<ComponentStatus>> {
+        let read = self.list_all::<api::operator::TigeraStatus>("tigerastatuses.operator.tigera.io").await;
+        map(read, |statuses| statuses.iter().map(objects::component_status).collect())
+    }
+
+    /// Objects only count by being there, so one of each kind is asked for, without its content.
+    pub async fn features(&self) -> Read<BTreeSet<Feature>> {
+        let one = ListParams::default().limit(1);
+        let reads = FEATURE_KINDS.iter().zip(FEATURES).map(|(kind, feature)| {
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind.api_resource());
+            let (what, one) = (format!("list {}", kind.crd_name()), one.clone());
+            async move { (feature, read(&what, api.list_metadata(&one)).await) }
+        });
+        let mut features = BTreeSet::new();
+        for (feature, read) in join_all(reads).await {
+            match read {
+                Read::Known(list) if !list.items.is_empty() => {
+                    features.insert(feature);
+                }
+                Read::Known(_) | Read::KindMissing => {}
+                Read::Failed(failure) => return Read::Failed(failure),
+            }
+        }
+        Read::Known(features)
+    }
+
+    pub async fn workloads(&self) -> Read<Vec<Workload>> {
+        let mut workloads = Vec::new();
+        let reads = MANAGED_NAMESPACES.iter().map(|namespace| async move {
+            let daemon_sets: Api<DaemonSet> = Api::namespaced(self.client.clone(), namespace);
+            let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+            let (what, other) =
+                (format!("list daemonsets.apps in {namespace}"), format!("list deployments.apps in {namespace}"));
+            let all = ListParams::default();
+            futures::join!(read(&what, daemon_sets.list(&all)), read(&other, deployments.list(&all)))
+        });
+        for (daemon_sets, deployments) in join_all(reads).await {
+            match (daemon_sets, deployments) {
+                (Read::Known(daemon_sets), Read::Known(deployments)) => {
+                    workloads.extend(daemon_sets.iter().map(objects::daemon_set));
+                    workloads.extend(deployments.iter().map(objects::deployment));
+                }
+                (Read::Failed(failure), _) | (_, Read::Failed(failure)) => return Read::Failed(failure),
+                _ => {}
+            }
+        }
+        workloads.sort();
+        Read::Known(workloads)
+    }
+
+    pub async fn records(&self) -> Read<Vec<Arc<StoredRecord>>> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.own_namespace);
+        let what = format!("list configmaps in {}", self.own_namespace);
+        let labelled = ListParams::default().labels(&records::selector());
+        let stored = |map: &ConfigMap| {
+            let known = self.records.iter().find(|known| known.is_of(map));
+            known.cloned().unwrap_or_else(|| Arc::new(StoredRecord::of(map)))
+        };
+        map(read(&what, api.list(&labelled)).await, |list| list.iter().map(stored).collect())
+    }
+
+    /// The records as they are now, wherever they were read.
+    pub fn remember(&mut self, records: &Read<Vec<Arc<StoredRecord>>>) {
+        if let Read::Known(records) = records {
+            self.records.clone_from(records);
+        }
+    }
+
+    /// The objects of the gate, in the order of [`gate::KINDS`].
+    pub async fn gate(&self) -> Read<Vec<Option<GateObject>>> {
+        let reads = gate::KINDS.map(async |kind| {
+            let what = format!("get {}.admissionregistration.k8s.io {}", kind.1, gate::NAME);
+            read(&what, gate::api(&self.client, kind).get_opt(gate::NAME)).await
+        });
+        let mut found = Vec::new();
+        for read in join_all(reads).await {
+            match read {
+                Read::Known(object) => found.push(object.as_ref().map(GateObject::of)),
+                Read::KindMissing => return Read::KindMissing,
+                Read::Failed(failure) => return Read::Failed(failure),
+            }
+        }
+        Read::Known(found)
+    }
+
+    /// Our Jobs in `namespace` with their pods.
+    pub async fn inspections(&self, namespace: &str) -> Read<InspectionObjects> {
+        let ours = ListParams::default().labels(LABEL);
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+        let jobs = match read(&format!("list jobs.batch in {namespace}"), jobs.list(&ours)).await {
+            Read::Known(list) => list.items,
+            Read::KindMissing => Vec::new(),
+            Read::Failed(failure) => return Read::Failed(failure),
+        };
+        let jobs = jobs.into_iter().filter_map(objects::job).collect();
+        let mut listed = InspectionObjects { namespace: namespace.to_owned(), jobs, pods: Vec::new() };
+        if listed.jobs.is_empty() {
+            return Read::Known(listed);
+        }
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        match read(&format!("list pods in {namespace}"), pods.list(&ours)).await {
+            Read::Known(list) => listed.pods = list.items.into_iter().filter_map(objects::pod_of_job).collect(),
+            Read::KindMissing => {}
+            Read::Failed(failure) => return Read::Failed(failure),
+        }
+        Read::Known(listed)
+    }
+
+    async fn list_all<K>(&self, resource: &str) -> Read<Vec<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let api: Api<K> = Api::all(self.client.clone());
+        let what = format!("list {resource}");
+        let mut items = Vec::new();
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            match read(&what, api.list(&page)).await {
+                Read::Known(list) => {
+                    items.extend(list.items);
+                    match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                        Some(token) if items.len() < MOST_OBJECTS => page = page.continue_token(&token),
+                        _ => return Read::Known(items),
+                    }
+                }
+                Read::KindMissing => return Read::KindMissing,
+                Read::Failed(failure) => return Read::Failed(failure),
+            }
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Reads what decisions depend on into a snapshot: from the stores of the watches, or from the API server itself. Reads only.
+
+mod api_server;
+pub mod inspections;
+pub mod objects;
+pub mod readings;
+pub mod registry_access;
+pub mod request;
+pub mod settings;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use kube::{Client, ResourceExt};
+
+use self::api_server::ApiServer;
+use self::inspections::InspectionJobs;
+use self::objects::{ObservedDeployment, OwnedPod, OwnedReplicaSet};
+use self::readings::Readings;
+use self::request::map;
+use super::gate;
+use super::records::ReadRecords;
+use super::status::remembered;
+use super::watch::Watches;
+use crate::api;
+use crate::api::ImageSetPolicy;
+use crate::api::operator::{INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
+use crate::api::requests::{LONGEST_REFRESH, PREPARE_ANNOTATION, REFRESH_ANNOTATION};
+use crate::model::digest::Digest;
+use crate::model::feature::Feature;
+use crate::model::foreign_text;
+use crate::model::inspection::Inspections;
+use crate::model::installation::Installation;
+use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
+use crate::model::read::Read;
+use crate::model::registry_layout::RegistryLayout;
+use crate::model::release::Variant;
+use crate::model::settings::{InstallationSettings, OperatorLocation};
+use crate::model::snapshot::Snapshot;
+
+/// Where a reconcile reads.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// The API server, in a dozen requests and more.
+    ApiServer,
+    /// The stores of these watches. What one of them does not know is read from the API server.
+    Stores(&'a Watches),
+}
+
+impl<'a> Source<'a> {
+    const fn stores(self) -> Option<&'a Watches> {
+        match self {
+            Self::ApiServer => None,
+            Self::Stores(watches) => Some(watches),
+        }
+    }
+}
+
+/// Reads one cluster.
+pub struct Reader {
+    api_server: ApiServer,
+    jobs: InspectionJobs,
+    replica_sets: KnownReplicaSets,
+}
+
+/// The cluster at one moment, without nodes, pods and what registries say.
+pub struct Observed {
+    /// For a decision.
+    pub snapshot: Snapshot,
+    /// The same as it was read.
+    pub readings: Readings,
+}
+
+/// ReplicaSets of the operator's Deployment that still have pods. One that is deleted leaves pods that run, and may lead, until
+/// they are gone.
+#[derive(Default)]
+struct KnownReplicaSets {
+    of: OperatorLocation,
+    uids: BTreeSet<String>,
+}
+
+impl KnownReplicaSets {
+    /// The pods of these ReplicaSets, and of those known from before as long as they have pods.
+    fn pods(
+        &mut self,
+        location: &OperatorLocation,
+        owned: impl Iterator<Item = String>,
+        pods: Vec<OwnedPod>,
+    ) -> Vec<OperatorPod> {
+        if self.of != *location {
+            *self = Self { of: location.clone(), uids: BTreeSet::new() };
+        }
+        self.uids.extend(owned);
+        let of_operator: Vec<OwnedPod> = pods.into_iter().filter(|pod| self.uids.contains(&pod.replica_set)).collect();
+        self.uids = of_operator.iter().map(|pod| pod.replica_set.clone()).collect();
+        of_operator.into_iter().filter_map(|pod| pod.operator).collect()
+    }
+}
+
+impl Reader {
+    /// A reader of the cluster behind this client, with the records in this namespace.
+    #[must_use]
+    pub fn new(client: Client, own_namespace: String) -> Self {
+        Self {
+            jobs: InspectionJobs::new(client.clone()),
+            api_server: ApiServer::new(client, own_namespace),
+            replica_sets: KnownReplicaSets::default(),
+        }
+    }
+
+    /// Reads everything but the nodes, the pods of workloads, the registries and what this process remembers.
+    pub async fn observe(&mut self, policy: &ImageSetPolicy, source: Source<'_>) -> Observed {
+        let (mut settings, mut objections) = settings::parse(&policy.spec);
+        let annotation = |name: &str| policy.annotations().get(name).map_or("", String::as_str);
+        let (requested, garbled) = settings::requested(annotation(PREPARE_ANNOTATION));
+        settings.requested = requested;
+        objections.extend(garbled);
+        let refresh = foreign_text::escaped_to(annotation(REFRESH_ANNOTATION), LONGEST_REFRESH);
+        let inspections = settings.inspection_enabled.then_some(settings.inspection_namespace.as_str());
+        let readings = self.read(&settings.operator, inspections, source).await;
+        let (installation, windows) = effective_installation(&readings.installations);
+        let features = with_windows(readings.features.clone(), windows);
+        let ReadRecords { images: records, inspected: kept, unusable: unusable_records, findings } =
+            ReadRecords::of(readings.records.clone());
+        objections.extend(findings);
+        let known: BTreeSet<Digest> = kept.iter().map(|inspected| inspected.digest).collect();
+        let inspections = Inspections { jobs: self.jobs.states(&readings.jobs, &known).await, kept };
+        let snapshot = Snapshot {
+            observed_at: Timestamp::now(),
+            generation: policy.metadata.generation.unwrap_or_default(),
+            remembered: policy.status.as_ref().map(remembered).unwrap_or_default(),
+            refresh: Some(refresh).filter(|text| !text.is_empty()),
+            settings,
+            objections,
+            operator: readings.operator.clone(),
+            operator_pods: readings.operator_pods.clone(),
+            installation,
+            image_sets: readings.image_sets.clone(),
+            gate: map(readings.gate.clone(), |found| gate::compared(&found, policy.metadata.uid.as_deref())),
+            component_statuses: readings.component_statuses.clone(),
+            features,
+            workloads: readings.workloads.clone(),
+            records,
+            unusable_records,
+            inspections,
+            ..Snapshot::default()
+        };
+        Observed { snapshot, readings }
+    }
+
+    /// All reads side by side. `inspections` is the namespace of the Jobs: without the permission to run operator images nobody looks
+    /// whether one runs.
+    async fn read(&mut self, location: &OperatorLocation, inspections: Option<&str>, source: Source<'_>) -> Readings {
+        let (stores, api_server) = (source.stores(), &self.api_server);
+        let operator = async {
+            match stores.and_then(|stores| stores.operator(location)) {
+                Some(stored) => stored,
+                None => api_server.operator(location).await,
+            }
+        };
+        let jobs = async {
+            let Some(namespace) = inspections else { return Read::KindMissing };
+            stored_or(stores.and_then(|stores| stores.inspections(namespace)), api_server.inspections(namespace)).await
+        };
+        let (operator, installations, image_sets, component_statuses, features, workloads, records, jobs, gate) = futures::join!(
+            operator,
+            stored_or(stores.and_then(Watches::installations), api_server.installations()),
+            stored_or(stores.and_then(Watches::image_sets), api_server.image_sets()),
+            stored_or(stores.and_then(Watches::component_statuses), api_server.component_statuses()),
+            stored_or(stores.and_then(Watches::features), api_server.features()),
+            stored_or(stores.and_then(Watches::workloads), api_server.workloads()),
+            stored_or(stores.and_then(Watches::records), api_server.records()),
+            jobs,
+            stored_or(stores.and_then(Watches::gate), api_server.gate()),
+        );
+        self.api_server.remember(&records);
+        let (deployment, pods, replica_sets) = operator;
+        let (operator, operator_pods) = operator_of(deployment, pods, replica_sets, location, &mut self.replica_sets);
+        Readings {
+            operator,
+            operator_pods,
+            installations,
+            image_sets,
+            component_statuses,
+            features,
+            workloads,
+            records,
+            jobs,
+            gate,
+        }
+    }
+}
+
+async fn stored_or<T>(stored: Option<Read<T>>, direct: impl Future<Output = Read<T>>) -> Read<T> {
+    match stored {
+        Some(stored) => stored,
+        None => direct.await,
+    }
+}
+
+/// The operator's Deployment and the pods of its ReplicaSets, followed by UID: labels are anybody's to set.
+fn operator_of(
+    deployment: Read<Option<ObservedDeployment>>,
+    pods: Read<Vec<OwnedPod>>,
+    replica_sets: Read<Vec<OwnedReplicaSet>>,
+    location: &OperatorLocation,
+    known: &mut KnownReplicaSets,
+) -> (Read<Option<OperatorDeployment>>, Read<Vec<OperatorPod>>) {
+    let deployment = match deployment {
+        Read::Known(Some(deployment)) => deployment,
+        // Without a Deployment no pod can be told to be the operator's.
+        Read::Known(None) => return (Read::Known(None), Read::Known(Vec::new())),
+        Read::KindMissing => return (Read::KindMissing, Read::KindMissing),
+        // One failure is reported once; without the template the pods are of no use.
+        Read::Failed(failure) => return (Read::Failed(failure), Read::Known(Vec::new())),
+    };
+    let pods = match (pods, replica_sets) {
+        (Read::Known(pods), Read::Known(replica_sets)) => {
+            let owned = replica_sets.into_iter().filter(|one| Some(&one.deployment) == deployment.uid.as_ref());
+            Read::Known(known.pods(location, owned.map(|one| one.uid), pods))
+        }
+        (Read::Failed(failure), _) | (_, Read::Failed(failure)) => Read::Failed(failure),
+        _ => Read::KindMissing,
+    };
+    (Read::Known(Some(deployment.operator)), pods)
+}
+
+/// The effective Installation, and whether Windows nodes are served.
+fn effective_installation(
+    installations: &Read<Vec<api::operator::Installation>>,
+) -> (Read<Option<Installation>>, bool) {
+    let mut windows = false;
+    let installation = map(installations.clone(), |all| {
+        let named = |name: &str| all.iter().find(|one| one.name_any() == name);
+        let default = named(INSTALLATION_NAME)?;
+        let spec = merged(&default.spec, named(INSTALLATION_OVERLAY_NAME).map(|overlay| &overlay.spec));
+        windows = spec.calico_network.as_ref().and_then(|network| network.windows_dataplane.as_deref()) == Some("HNS");
+        let status = default.status.as_ref();
+        Some(Installation {
+            settings: effective(&spec),
+            selected_image_set: status.and_then(|status| status.image_set.clone()).filter(|name| !name.is_empty()),
+            calico_version: status.and_then(|status| status.calico_version.clone()),
+        })
+    });
+    (installation, windows)
+}
+
+/// The overlay's fields win where they are set (operator: `OverrideInstallationSpec`). `status.computed` is not used: it
+/// is not written while the operator is stopped by its ImageSets.
+fn merged(base: &InstallationSpec, overlay: Option<&InstallationSpec>) -> InstallationSpec {
+    let Some(over) = overlay else { return base.clone() };
+    let pick = |one: &Option<String>, other: &Option<String>| {
+        one.clone().filter(|text| !text.is_empty()).or_else(|| other.clone())
+    };
+    InstallationSpec {
+        variant: pick(&over.variant, &base.variant),
+        registry: pick(&over.registry, &base.registry),
+        image_path: pick(&over.image_path, &base.image_path),
+        image_prefix: pick(&over.image_prefix, &base.image_prefix),
+        fips_mode: pick(&over.fips_mode, &base.fips_mode),
+        kubernetes_provider: pick(&over.kubernetes_provider, &base.kubernetes_provider),
+        image_pull_secrets: if over.image_pull_secrets.is_empty() {
+            base.image_pull_secrets.clone()
+        } else {
+            over.image_pull_secrets.clone()
+        },
+        calico_network: over.calico_network.clone().or_else(|| base.calico_network.clone()),
+    }
+}
+
+fn effective(spec: &InstallationSpec) -> InstallationSettings {
+    InstallationSettings {
+        variant: Variant::of_installation(spec.variant.as_deref()),
+        layout: RegistryLayout {
+            registry: spec.registry.clone().unwrap_or_default(),
+            image_path: spec.image_path.clone().unwrap_or_default(),
+            image_prefix: spec.image_prefix.clone().unwrap_or_default(),
+        },
+        fips: spec.fips_mode.as_deref() == Some("Enabled"),
+        image_pull_secrets: spec.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
+    }
+}
+
+fn with_windows(features: Read<BTreeSet<Feature>>, windows: bool) -> Read<BTreeSet<Feature>> {
+    map(features, |mut features| {
+        if windows {
+            features.insert(Feature::WindowsHns);
+        }
+        features
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::workload::Pod;
+
+    #[test]
+    fn the_overlay_wins_where_it_says_something() {
+        let base = InstallationSpec {
+            registry: Some("reg.example/".into()),
+            fips_mode: Some("Enabled".into()),
+            ..InstallationSpec::default()
+        };
+        let overlay = InstallationSpec {
+            registry: Some(String::new()),
+            image_path: Some("mirror".into()),
+            ..InstallationSpec::default()
+        };
+        let settings = effective(&merged(&base, Some(&overlay)));
+        assert_eq!(
+            (settings.layout.registry.as_str(), settings.layout.image_path.as_str()),
+            ("reg.example/", "mirror")
+        );
+        assert!(settings.fips);
+    }
+
+    /// A pod of the operator's container, controlled by the ReplicaSet with this UID, if any.
+    fn pod(name: &str, replica_set: Option<&str>) -> Pod {
+        let owner = replica_set.map_or(String::new(), |uid| {
+            format!(
+                ", ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: a, uid: {uid}, controller: true}}]"
+            )
+        });
+        let text = format!(
+            "metadata: {{name: {name}, labels: {{k8s-app: tigera-operator}}{owner}}}\nspec: {{containers: [{{name: tigera-operator, image: a}}]}}"
+        );
+        crate::yaml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn pods_are_followed_by_uid_and_never_by_label() {
+        let location = OperatorLocation::default();
+        let mut known = KnownReplicaSets::default();
+        let pods = [pod("ours", Some("one")), pod("stranger", None), pod("of-another", Some("other"))];
+        let mut names = |location: &OperatorLocation, owned: &[&str], pods: &[Pod]| -> Vec<String> {
+            let owned = owned.iter().map(|uid| (*uid).to_owned());
+            let pods = pods.iter().filter_map(|pod| objects::owned_pod(pod, &location.container)).collect();
+            known.pods(location, owned, pods).into_iter().map(|pod| pod.name).collect()
+        };
+        assert_eq!(names(&location, &["one"], &pods), ["ours"]);
+        assert_eq!(
+            names(&location, &[], &pods),
+            ["ours"],
+            "its ReplicaSet is deleted, and it may lead until it is gone"
+        );
+        let elsewhere = OperatorLocation { namespace: "elsewhere".to_owned(), ..location.clone() };
+        assert!(names(&elsewhere, &[], &pods).is_empty(), "the policy names another Deployment");
+        assert!(names(&location, &["one"], &pods[1..]).is_empty());
+        assert!(names(&location, &[], &pods).is_empty(), "a ReplicaSet without pods is forgotten");
+    }
+}

@@ -1,0 +1,260 @@
+//! From an object of the API server to the small value that a decision needs of it. The same for lists and for watches.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::ResourceExt;
+
+use crate::api;
+use crate::api::operator::InstallationStatus;
+use crate::api::workload::{DaemonSet, Deployment, Job, Pod, PodSpec};
+use crate::cluster::{CONTENT_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
+use crate::model::digest::Digest;
+use crate::model::feature::Feature;
+use crate::model::foreign_text;
+use crate::model::image_set::{OPERATOR_ANNOTATION, Origin};
+use crate::model::object_ref::Kind;
+use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
+use crate::model::stored_image_set::{StoredImage, StoredImageSet};
+use crate::model::tigera_status::{ComponentStatus, Degraded};
+use crate::model::workload::Workload;
+
+/// Namespaces in which the operator keeps its workloads.
+pub const MANAGED_NAMESPACES: [&str; 3] = ["calico-system", "calico-apiserver", "tigera-gateway"];
+
+/// The features in the order of [`api::operator::FEATURE_KINDS`].
+pub const FEATURES: [Feature; 6] = [
+    Feature::ApiServer,
+    Feature::Goldmane,
+    Feature::Whisker,
+    Feature::GatewayApi,
+    Feature::Istio,
+    Feature::ManagementClusterConnection,
+];
+
+/// Longest message of a TigeraStatus that is kept, in bytes.
+const LONGEST_MESSAGE: usize = 1024;
+/// On the operator's Deployment: admits the one operator image that is its value, whatever the gate says.
+const BREAK_GLASS_ANNOTATION: &str = "imageset-controller.io/break-glass";
+/// The variable with which upstream manifests tell the operator's version.
+const VERSION_VARIABLE: &str = "TIGERA_OPERATOR_INIT_IMAGE_VERSION";
+
+/// The operator's Deployment, with what ties its pods to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedDeployment {
+    /// What its template says.
+    pub operator: OperatorDeployment,
+    /// Its UID, which its ReplicaSets name.
+    pub uid: Option<String>,
+    /// Changes with every change of its spec.
+    pub generation: Option<i64>,
+    /// Selects its pods and ReplicaSets by their labels.
+    pub selector: String,
+}
+
+/// A pod that a ReplicaSet controls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedPod {
+    /// UID of the ReplicaSet.
+    pub replica_set: String,
+    /// The operator in it; `None` where no container has the operator's name.
+    pub operator: Option<OperatorPod>,
+}
+
+/// A ReplicaSet that a Deployment controls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedReplicaSet {
+    /// Its UID.
+    pub uid: String,
+    /// UID of the Deployment.
+    pub deployment: String,
+}
+
+/// The operator's Deployment; `container` is the name of the operator's container.
+pub fn operator_deployment(deployment: &Deployment, container: &str) -> ObservedDeployment {
+    let template = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let container = template.and_then(|spec| spec.containers.iter().find(|one| one.name == container));
+    let variable =
+        container.and_then(|one| one.env.iter().flatten().find(|variable| variable.name == VERSION_VARIABLE));
+    let operator = OperatorDeployment {
+        image: container.map(|one| one.image.clone().unwrap_or_default()),
+        init_image_version: variable.and_then(|variable| variable.value.clone()),
+        break_glass: deployment.annotations().get(BREAK_GLASS_ANNOTATION).map(|image| foreign_text::name(image)),
+    };
+    ObservedDeployment {
+        operator,
+        uid: deployment.uid(),
+        generation: deployment.metadata.generation,
+        selector: selector(deployment),
+    }
+}
+
+fn selector(deployment: &Deployment) -> String {
+    let labels = deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone()).unwrap_or_default();
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// `None` for a pod that no ReplicaSet controls: labels are anybody's to set.
+pub fn owned_pod(pod: &Pod, container: &str) -> Option<OwnedPod> {
+    let replica_set = controller_of(&pod.metadata, "ReplicaSet")?.to_owned();
+    Some(OwnedPod { replica_set, operator: operator_pod(pod, container) })
+}
+
+/// `None` for a ReplicaSet that no Deployment controls.
+pub fn owned_replica_set(metadata: &ObjectMeta) -> Option<OwnedReplicaSet> {
+    let deployment = controller_of(metadata, "Deployment")?.to_owned();
+    Some(OwnedReplicaSet { uid: metadata.uid.clone()?, deployment })
+}
+
+/// UID of the object of this kind of the API group `apps` that controls the object, if one does.
+fn controller_of<'a>(metadata: &'a ObjectMeta, kind: &str) -> Option<&'a str> {
+    let mut owners = metadata.owner_references.iter().flatten();
+    let controls = |owner: &&OwnerReference| owner.controller == Some(true);
+    let owner = owners.find(controls).filter(|owner| owner.kind == kind && owner.api_version.starts_with("apps/"))?;
+    Some(&owner.uid)
+}
+
+fn operator_pod(pod: &Pod, container: &str) -> Option<OperatorPod> {
+    let image = pod.spec.as_ref()?.containers.iter().find(|one| one.name == container)?.image.clone()?;
+    let status = pod.status.as_ref();
+    let mut conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let ready = conditions.find(|condition| condition.type_ == "Ready");
+    let runs = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
+    let image_id = runs.clone().find(|one| one.name == container).map(|one| one.image_id.as_str());
+    // `registry/repository@sha256:…`; a bare `sha256:…` is the runtime's own id and says nothing of the registry.
+    let image_digest = image_id.and_then(|id| id.rsplit_once('@')).and_then(|(_, digest)| digest.parse().ok());
+    Some(OperatorPod {
+        name: pod.name_any(),
+        image,
+        image_digest,
+        // One that is being deleted runs on, and may lead, until its condition says otherwise or it is gone.
+        ready: ready.is_some_and(|ready| ready.status == "True"),
+        ready_since: ready.and_then(|ready| ready.last_transition_time.as_ref()).map(|time| time.0),
+    })
+}
+
+/// A Job of an inspection, without the history of its fields.
+pub fn job(mut job: Job) -> Option<Job> {
+    job.metadata.managed_fields = None;
+    Some(job)
+}
+
+/// A pod of such a Job.
+pub fn pod_of_job(mut pod: Pod) -> Option<Pod> {
+    pod.metadata.managed_fields = None;
+    Some(pod)
+}
+
+/// The fields of an Installation that decisions read, and its name.
+pub fn installation(installation: api::operator::Installation) -> api::operator::Installation {
+    let status = installation.status.map(|status| InstallationStatus {
+        image_set: status.image_set,
+        calico_version: status.calico_version,
+        ..InstallationStatus::default()
+    });
+    let metadata = ObjectMeta { name: installation.metadata.name, ..ObjectMeta::default() };
+    api::operator::Installation { metadata, spec: installation.spec, status }
+}
+
+/// An ImageSet, whoever made it.
+pub fn stored_image_set(set: &api::operator::ImageSet) -> StoredImageSet {
+    let annotations = set.annotations();
+    let origin = || {
+        Some(Origin {
+            operator: annotations.get(OPERATOR_ANNOTATION)?.parse().ok()?,
+            record: foreign_text::name(annotations.get(RECORD_ANNOTATION)?),
+            content: annotations.get(CONTENT_ANNOTATION)?.parse::<Digest>().ok()?,
+        })
+    };
+    let newest = set.managed_fields().iter().max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    StoredImageSet {
+        name: set.name_any(),
+        resource_version: set.resource_version().unwrap_or_default(),
+        ours: set.labels().contains_key(POLICY_LABEL),
+        origin: origin(),
+        images: set
+            .spec
+            .images
+            .iter()
+            .map(|entry| StoredImage { image: entry.image.clone(), digest: entry.digest.clone() })
+            .collect(),
+        manager: newest.and_then(|entry| entry.manager.as_deref()).map(foreign_text::escaped),
+        changed_at: newest.and_then(|entry| entry.time.as_ref()).map(|time| time.0),
+    }
+}
+
+/// What the operator says of one component.
+pub fn component_status(status: &api::operator::TigeraStatus) -> ComponentStatus {
+    let conditions = status.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
+    let find =
+        |wanted: &str| conditions.iter().find(|condition| condition.r#type == wanted && condition.status == "True");
+    // Newer operators say it in several lines.
+    let cut = |text: &str| foreign_text::line(&text.replace(char::is_whitespace, " "), LONGEST_MESSAGE);
+    ComponentStatus {
+        name: status.metadata.name.clone().unwrap_or_default(),
+        available: find("Available").is_some(),
+        progressing: find("Progressing").is_some(),
+        degraded: find("Degraded")
+            .map(|condition| Degraded { reason: cut(&condition.reason), message: cut(&condition.message) }),
+    }
+}
+
+/// How far a DaemonSet is.
+pub fn daemon_set(set: &DaemonSet) -> Workload {
+    let status = set.status.clone().unwrap_or_default();
+    let desired = status.desired_number_scheduled;
+    let updated = status.updated_number_scheduled.unwrap_or_default();
+    // As `kubectl rollout status` judges a DaemonSet.
+    let rolled_out = status.observed_generation >= set.metadata.generation
+        && updated >= desired
+        && status.number_available.unwrap_or_default() >= desired;
+    Workload {
+        kind: Kind::DaemonSet,
+        namespace: set.namespace().unwrap_or_default(),
+        name: set.name_any(),
+        images: set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(images).unwrap_or_default(),
+        rolled_out,
+        updated: u32::try_from(updated).unwrap_or_default(),
+        desired: u32::try_from(desired).unwrap_or_default(),
+    }
+}
+
+/// How far a Deployment is.
+pub fn deployment(deployment: &Deployment) -> Workload {
+    let status = deployment.status.clone().unwrap_or_default();
+    let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let updated = status.updated_replicas.unwrap_or_default();
+    // As `kubectl rollout status` judges a Deployment.
+    let rolled_out = status.observed_generation >= deployment.metadata.generation
+        && updated >= desired
+        && status.replicas.unwrap_or_default() <= updated
+        && status.available_replicas.unwrap_or_default() >= updated;
+    Workload {
+        kind: Kind::Deployment,
+        namespace: deployment.namespace().unwrap_or_default(),
+        name: deployment.name_any(),
+        images: deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(images).unwrap_or_default(),
+        rolled_out,
+        updated: u32::try_from(updated).unwrap_or_default(),
+        desired: u32::try_from(desired).unwrap_or_default(),
+    }
+}
+
+fn images(template: &PodSpec) -> Vec<String> {
+    let containers = template.containers.iter().chain(template.init_containers.iter().flatten());
+    containers.filter_map(|container| container.image.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roll_out_is_over_when_kubectl_says_so() {
+        let yaml = "metadata: {name: a, namespace: n, generation: 2}\nspec: {selector: {}, template: {}}\nstatus: {observedGeneration: 1, desiredNumberScheduled: 2, updatedNumberScheduled: 2, numberAvailable: 2, currentNumberScheduled: 2, numberMisscheduled: 0, numberReady: 2}";
+        let mut set: DaemonSet = crate::yaml::from_str(yaml).unwrap();
+        assert!(!daemon_set(&set).rolled_out, "the controller has not seen this template yet");
+        set.metadata.generation = Some(1);
+        assert!(daemon_set(&set).rolled_out);
+        set.status.as_mut().unwrap().number_available = Some(1);
+        assert!(!daemon_set(&set).rolled_out);
+    }
+}

@@ -1,0 +1,34 @@
+//! One read from the API server, as a value: a failure takes away nothing but what needs it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::model::foreign_text::escaped;
+use crate::model::read::{Read, ReadFailure};
+
+/// The longest that one read may take.
+pub const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// One read with its deadline, as a value. 404 means that the kind is not installed: objects are read by list, or with
+/// `get_opt`.
+pub async fn read<T>(what: &str, reading: impl Future<Output = Result<T, kube::Error>>) -> Read<T> {
+    let failed = |forbidden: bool, message: String| {
+        Read::Failed(ReadFailure { what: what.to_owned(), forbidden, message: escaped(&message) })
+    };
+    match tokio::time::timeout(READ_DEADLINE, reading).await {
+        Ok(Ok(value)) => Read::Known(value),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Read::KindMissing,
+        Ok(Err(kube::Error::Api(status))) => failed(matches!(status.code, 401 | 403), status.message.clone()),
+        Ok(Err(error)) => failed(false, error.to_string()),
+        Err(_) => failed(false, format!("no answer within {} s", READ_DEADLINE.as_secs())),
+    }
+}
+
+/// The same with another value.
+pub fn map<T, U>(read: Read<T>, with: impl FnOnce(T) -> U) -> Read<U> {
+    match read {
+        Read::Known(value) => Read::Known(with(value)),
+        Read::KindMissing => Read::KindMissing,
+        Read::Failed(failure) => Read::Failed(failure),
+    }
+}

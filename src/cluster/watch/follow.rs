@@ -1,0 +1,275 @@
+//! Follows one watch into its store, for ever: starts it again when it breaks, and waits for a kind that is not installed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use kube::ResourceExt;
+use kube::api::Api;
+use kube::core::{Resource, Status};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::store::{Observed, Store};
+use super::wake::{Urgency, Wake};
+use crate::cluster::read::request::READ_DEADLINE;
+
+/// Pauses of a watch that fails: from 100 ms, doubling, to 5 s.
+#[derive(Debug, Default)]
+pub struct WatchBackoff(u32);
+
+/// The longest pause of a watch that is denied.
+const DENIED_PAUSE: Duration = Duration::from_secs(60);
+/// Failures that are further apart than this are not one: with its deadlines and pauses a watch that fails does so more often.
+const APART: Duration = Duration::from_secs(120);
+/// How often a kind is tried again after its definition changed: the API server serves it a moment later.
+const AFTER_DEFINITION: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
+/// How often a kind is tried again whose definition does not change.
+const WITHOUT_DEFINITION: Duration = Duration::from_secs(300);
+/// Objects per page of a list whose content is looked at: a page of pods is 1 MB on the wire.
+const PAGE: u32 = 50;
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = Duration::from_millis(100 << self.0.min(6)).min(Duration::from_secs(5));
+        self.0 = self.0.saturating_add(1);
+        Some(pause)
+    }
+}
+
+impl Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// Events of a watch.
+pub type Events<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
+
+/// What all watches share.
+#[derive(Clone)]
+pub struct Signals {
+    /// Told of changes.
+    pub wake: Arc<Wake>,
+    /// Changes with every definition of the operator's group.
+    pub definitions: watch::Receiver<u64>,
+    /// Changes when all stores are to be listed again.
+    pub relist: watch::Receiver<u64>,
+    /// Changes when the aggregates are to be listed again, too.
+    pub relist_aggregates: watch::Receiver<u64>,
+}
+
+/// Why a watch is started again.
+enum Ended {
+    /// The kind is not installed.
+    Missing,
+    /// It is denied, or has failed for too long; until it lists again, this is the pause.
+    Failed(Duration),
+    /// Somebody wants it to list again.
+    Restarted,
+}
+
+/// Failures in a row.
+#[derive(Debug, Default)]
+struct Failures {
+    since: Option<Instant>,
+    last: Option<Instant>,
+    count: u32,
+}
+
+impl Failures {
+    /// One more. How long to wait before the watch is started again, if it has to be: a watch that was complete resumes by itself, and
+    /// its store is true enough for as long as a read may take.
+    fn add(&mut self, error: &watcher::Error, is_complete: bool, now: Instant) -> Option<Duration> {
+        if self.last.is_none_or(|last| now - last > APART) {
+            *self = Self { since: Some(now), ..Self::default() };
+        }
+        self.last = Some(now);
+        let lasts = self.since.is_some_and(|since| now - since >= READ_DEADLINE);
+        let denied = is_forbidden(error);
+        if is_complete && !denied && !lasts {
+            return None;
+        }
+        self.count += 1;
+        let longest = if denied { DENIED_PAUSE } else { Duration::from_secs(5) };
+        Some(Duration::from_millis(50 << self.count.min(11)).min(longest))
+    }
+}
+
+/// Follows a watch into `store`, for ever. `convert` says what is kept of an object, `urgency` how urgent a change of it is.
+pub async fn follow<K, V>(
+    start: impl Fn() -> Events<K> + Send,
+    convert: impl Fn(K) -> Option<V> + Send,
+    urgency: impl Fn(Option<&V>, Option<&V>) -> Urgency + Send,
+    store: Store<V>,
+    mut signals: Signals,
+) where
+    K: Resource + Send + 'static,
+    V: Clone + PartialEq + Send,
+{
+    let mut tries = AFTER_DEFINITION.iter();
+    let mut failures = Failures::default();
+    loop {
+        let mut events = start();
+        let ended = loop {
+            let event = tokio::select! {
+                Ok(()) = signals.relist.changed() => break Ended::Restarted,
+                Some(event) = events.next() => event,
+                else => return,
+            };
+            match event {
+                Ok(event) => {
+                    if let Some(urgency) = store.event(observed(event, &convert), &urgency) {
+                        signals.wake.up(urgency);
+                    }
+                }
+                Err(error) if is_missing(&error) => break Ended::Missing,
+                Err(error) => {
+                    tracing::debug!(%error, kind = std::any::type_name::<V>(), "a watch has failed");
+                    if let Some(pause) = failures.add(&error, store.is_complete(), Instant::now()) {
+                        break Ended::Failed(pause);
+                    }
+                }
+            }
+        };
+        drop(events);
+        let (is_news, pause) = match ended {
+            Ended::Restarted => continue,
+            Ended::Failed(pause) => (store.unavailable(), Some(pause)),
+            Ended::Missing => (store.missing(), tries.next().copied()),
+        };
+        if is_news {
+            signals.wake.up(Urgency::Now);
+        }
+        if pause.is_none() {
+            tries = AFTER_DEFINITION.iter();
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause.unwrap_or(WITHOUT_DEFINITION)) => {}
+            Ok(()) = signals.definitions.changed(), if pause.is_none() => {}
+            Ok(()) = signals.relist.changed() => {}
+        }
+    }
+}
+
+fn observed<K: Resource, V>(event: Event<K>, convert: impl Fn(K) -> Option<V>) -> Event<Observed<V>> {
+    let observed = |object: K| Observed {
+        name: object.name_any(),
+        version: object.resource_version().unwrap_or_default(),
+        value: convert(object),
+    };
+    match event {
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(observed(object)),
+        Event::InitDone => Event::InitDone,
+        Event::Apply(object) => Event::Apply(observed(object)),
+        Event::Delete(object) => Event::Delete(observed(object)),
+    }
+}
+
+/// The events of objects that are few: they are listed by pages.
+pub fn listed<K>(api: Api<K>, which: &watcher::Config) -> Events<K>
+where
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    watcher(api, which.clone().page_size(PAGE)).backoff(WatchBackoff::default()).boxed()
+}
+
+/// The events of objects that are many and large, for ever, one at a time: by a streamed list, or by small pages where the API
+/// server has none. kube would ask such a server for a streamed one again and again.
+pub fn streamed_or_paged<K>(api: Api<K>) -> Events<K>
+where
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let kind = api.resource_url().to_owned();
+    let start = move |config: watcher::Config| watcher(api.clone(), config).backoff(WatchBackoff::default()).boxed();
+    let streamed = start(watcher::Config::default().streaming_lists());
+    let next = move |(mut events, may_stream): (Events<K>, bool)| {
+        let (start, kind) = (start.clone(), kind.clone());
+        async move {
+            let mut event = events.next().await?;
+            let refused = may_stream && matches!(&event, Err(error) if is_not_understood(error));
+            if refused {
+                tracing::debug!(kind, "the API server does not stream lists; they come by pages");
+                events = start(watcher::Config::default().page_size(PAGE));
+                event = events.next().await?;
+            }
+            Some((event, (events, may_stream && !refused)))
+        }
+    };
+    futures::stream::unfold((streamed, true), next).boxed()
+}
+
+/// The API server's own words, where it was the one that refused.
+fn status(error: &watcher::Error) -> Option<&Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    }
+}
+
+fn code(error: &watcher::Error) -> Option<u16> {
+    status(error).map(|status| status.code)
+}
+
+/// An error in words for a finding.
+pub fn message(error: &watcher::Error) -> String {
+    status(error).map_or_else(|| error.to_string(), |status| status.message.clone())
+}
+
+/// Whether the kind is not installed.
+fn is_missing(error: &watcher::Error) -> bool {
+    code(error) == Some(404)
+}
+
+/// Whether the API server does not know, or not allow, what a watch asks for.
+fn is_not_understood(error: &watcher::Error) -> bool {
+    matches!(code(error), Some(400 | 422))
+}
+
+/// Whether the API server denied a watch.
+pub fn is_forbidden(error: &watcher::Error) -> bool {
+    matches!(code(error), Some(401 | 403))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: u16) -> watcher::Error {
+        let status = Status { code, ..Status::default() };
+        watcher::Error::InitialListFailed(kube::Error::Api(status.boxed()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_complete_store_outlives_short_failures_and_no_denial() {
+        let mut failures = Failures::default();
+        let start = Instant::now();
+        let mut after = |code: u16, is_complete: bool, seconds: u64| {
+            failures.add(&error(code), is_complete, start + Duration::from_secs(seconds))
+        };
+        assert_eq!(after(500, true, 0), None);
+        assert_eq!(after(500, true, 5), None);
+        assert_eq!(after(500, true, 10), Some(Duration::from_millis(100)));
+        assert_eq!(after(500, false, 11), Some(Duration::from_millis(200)));
+        assert_eq!(after(500, true, 200), None, "that is another failure");
+        assert_eq!(after(403, true, 201), Some(Duration::from_millis(100)));
+        let longest = (0..20).filter_map(|_| after(403, false, 202)).max();
+        assert_eq!(longest, Some(DENIED_PAUSE));
+    }
+}

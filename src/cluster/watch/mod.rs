@@ -1,0 +1,431 @@
+//! The cluster as watches show it: a store for each kind that decisions depend on, with only what they need of it. Says when
+//! something has changed.
+
+mod follow;
+pub mod nodes;
+pub mod pods;
+mod store;
+mod tasks;
+mod wake;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::Api;
+use kube::core::{ApiResource, Resource};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{Event, watcher};
+use kube::{Client, ResourceExt};
+use tokio::sync::watch;
+
+use self::follow::{Signals, WatchBackoff};
+use self::nodes::NodePlatforms;
+use self::pods::ManagedPods;
+use self::store::{Observed, Store};
+use self::tasks::{Metadata, Tasks, all, now, soon};
+pub use self::wake::{Urgency, Wake};
+use super::gate::{self, GateObject};
+use super::read::inspections::InspectionObjects;
+use super::read::objects::{self, FEATURES, MANAGED_NAMESPACES, ObservedDeployment, OwnedPod, OwnedReplicaSet};
+use super::read::readings::Readings;
+use super::records::{self, StoredRecord};
+use super::write::Written;
+use crate::api;
+use crate::api::ImageSetPolicy;
+use crate::api::operator::{FEATURE_KINDS, GROUP};
+use crate::api::workload::{DaemonSet, Deployment, Job, Pod};
+use crate::cluster::POLICY_NAME;
+use crate::inspection::job::LABEL;
+use crate::model::feature::Feature;
+use crate::model::read::Read;
+use crate::model::settings::OperatorLocation;
+use crate::model::stored_image_set::StoredImageSet;
+use crate::model::tigera_status::ComponentStatus;
+use crate::model::workload::Workload;
+
+/// How long a reconcile waits for the first answers of the API server; then it asks itself.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+/// How long it waits for the pods: in the largest clusters they are some 300 MB.
+const PODS_WITHIN: Duration = Duration::from_secs(15);
+
+/// All watches of a running controller; they end with this value.
+pub struct Watches {
+    tasks: Tasks,
+    relist: watch::Sender<u64>,
+    relist_aggregates: watch::Sender<u64>,
+    policy: Store<StoredPolicy>,
+    installations: Store<api::operator::Installation>,
+    image_sets: Store<StoredImageSet>,
+    component_statuses: Store<ComponentStatus>,
+    /// In the order of [`FEATURES`].
+    features: Vec<Store<()>>,
+    /// In the order of [`gate::KINDS`].
+    gate: Vec<Store<GateObject>>,
+    /// DaemonSets and Deployments of each managed namespace.
+    workloads: Vec<[Store<Workload>; 2]>,
+    records: Store<Arc<StoredRecord>>,
+    nodes: NodePlatforms,
+    pods: ManagedPods,
+    operator: Option<OperatorWatches>,
+    inspections: Option<InspectionWatches>,
+}
+
+/// The operator, where the policy says that it is.
+struct OperatorWatches {
+    location: OperatorLocation,
+    deployment: Store<ObservedDeployment>,
+    pods: Store<OwnedPod>,
+    replica_sets: Store<OwnedReplicaSet>,
+    tasks: Tasks,
+}
+
+/// Our Jobs with their pods, where the policy says that operator images are asked.
+struct InspectionWatches {
+    namespace: String,
+    jobs: Store<Job>,
+    pods: Store<Pod>,
+    tasks: Tasks,
+}
+
+/// The policy. Two are the same if nothing was written in between.
+#[derive(Debug, Clone)]
+struct StoredPolicy(Arc<ImageSetPolicy>);
+
+impl PartialEq for StoredPolicy {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.uid(), self.0.resource_version()) == (other.0.uid(), other.0.resource_version())
+    }
+}
+
+/// Whether a policy asks for the same as before: its status can wait.
+fn of_policy(before: Option<&StoredPolicy>, after: Option<&StoredPolicy>) -> Urgency {
+    let asks = |policy: Option<&StoredPolicy>| policy.map(|policy| asks(&policy.0));
+    if asks(before) == asks(after) { Urgency::Soon } else { Urgency::Now }
+}
+
+/// All of a policy that a person writes, by what changes with it.
+#[must_use]
+pub fn asks(policy: &ImageSetPolicy) -> impl PartialEq + use<> {
+    (policy.uid(), policy.metadata.generation, policy.annotations().clone())
+}
+
+impl Watches {
+    /// Starts all watches but those whose place the policy says.
+    #[must_use]
+    pub fn start(client: &Client, own_namespace: &str, wake: Arc<Wake>) -> Self {
+        let (definitions, changed) = watch::channel(0_u64);
+        let ((relist, of_stores), (relist_aggregates, of_aggregates)) = (watch::channel(0), watch::channel(0));
+        let signals = Signals { wake, definitions: changed, relist: of_stores, relist_aggregates: of_aggregates };
+        let mut tasks = Tasks::new(client.clone(), signals);
+        tasks.running.spawn(follow_definitions(client.clone(), definitions));
+        let records = all().labels(&records::selector());
+        let gate_object = |object| Some(GateObject::of(&object));
+        let workloads = MANAGED_NAMESPACES.map(|namespace| {
+            let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
+            let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+            [
+                tasks.watch(daemon_sets, all(), |one| Some(objects::daemon_set(&one)), soon),
+                tasks.watch(deployments, all(), |one| Some(objects::deployment(&one)), soon),
+            ]
+        });
+        let (nodes, pods) = (NodePlatforms::default(), ManagedPods::default());
+        let (watched_nodes, watched_pods) = (nodes.clone(), pods.clone());
+        let (of_nodes, of_pods) = (client.clone(), client.clone());
+        tasks.aggregate(move || watched_nodes.watch(of_nodes.clone()));
+        tasks.aggregate(move || watched_pods.watch(&of_pods));
+        let in_own_namespace: Api<ConfigMap> = Api::namespaced(client.clone(), own_namespace);
+        let this_policy = all().fields(&format!("metadata.name={POLICY_NAME}"));
+        Self {
+            policy: tasks.watch(
+                Api::all(client.clone()),
+                this_policy,
+                |one| Some(StoredPolicy(Arc::new(one))),
+                of_policy,
+            ),
+            installations: tasks.watch(Api::all(client.clone()), all(), |one| Some(objects::installation(one)), now),
+            image_sets: tasks.watch(Api::all(client.clone()), all(), |one| Some(objects::stored_image_set(&one)), now),
+            component_statuses: tasks.watch(
+                Api::all(client.clone()),
+                all(),
+                |one| Some(objects::component_status(&one)),
+                soon,
+            ),
+            features: FEATURE_KINDS
+                .iter()
+                .map(|kind| {
+                    let api: Api<Metadata> = Api::all_with(client.clone(), &kind.api_resource());
+                    tasks.watch(api, all(), |_| Some(()), now)
+                })
+                .collect(),
+            gate: gate::KINDS
+                .map(|kind| {
+                    let this_one = all().fields(&format!("metadata.name={}", gate::NAME));
+                    tasks.watch(Api::all_with(client.clone(), &gate::resource(kind)), this_one, gate_object, now)
+                })
+                .into(),
+            records: tasks.watch(in_own_namespace, records, |one| Some(Arc::new(StoredRecord::of(&one))), now),
+            workloads: workloads.into(),
+            nodes,
+            pods,
+            operator: None,
+            inspections: None,
+            relist,
+            relist_aggregates,
+            tasks,
+        }
+    }
+
+    /// Watches the operator in this place, and in no other.
+    pub fn watch_operator_in(&mut self, location: &OperatorLocation) {
+        if self.operator.as_ref().is_some_and(|operator| operator.location == *location) {
+            return;
+        }
+        let (client, namespace) = (self.tasks.client.clone(), location.namespace.as_str());
+        let mut tasks = Tasks::new(client.clone(), self.tasks.signals.clone());
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+        let this_one = all().fields(&format!("metadata.name={}", location.deployment));
+        let container = location.container.clone();
+        let deployment = move |one| Some(objects::operator_deployment(&one, &container));
+        let container = location.container.clone();
+        let pod = move |one: Pod| objects::owned_pod(&one, &container);
+        let replica_sets: Api<Metadata> =
+            Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<ReplicaSet>(&()));
+        self.operator = Some(OperatorWatches {
+            location: location.clone(),
+            deployment: tasks.watch(deployments, this_one, deployment, now),
+            pods: tasks.watch(Api::namespaced(client, namespace), all(), pod, now),
+            replica_sets: tasks.watch(replica_sets, all(), |one| objects::owned_replica_set(&one.metadata), now),
+            tasks,
+        });
+    }
+
+    /// Watches our Jobs and their pods in this namespace; without one nothing.
+    pub fn watch_inspections_in(&mut self, namespace: Option<&str>) {
+        if self.inspections.as_ref().map(|inspections| inspections.namespace.as_str()) == namespace {
+            return;
+        }
+        self.inspections = namespace.map(|namespace| {
+            let client = self.tasks.client.clone();
+            let mut tasks = Tasks::new(client.clone(), self.tasks.signals.clone());
+            let ours = || all().labels(LABEL);
+            InspectionWatches {
+                namespace: namespace.to_owned(),
+                jobs: tasks.watch(Api::namespaced(client.clone(), namespace), ours(), objects::job, soon),
+                pods: tasks.watch(Api::namespaced(client, namespace), ours(), objects::pod_of_job, soon),
+                tasks,
+            }
+        });
+    }
+
+    /// Waits for the first answer to each watch, but not for long, and once.
+    pub async fn wait_for_answers(&mut self) {
+        let more = self.operator.as_mut().map(|operator| &mut operator.tasks);
+        let more = more.into_iter().chain(self.inspections.as_mut().map(|inspections| &mut inspections.tasks));
+        let more = join_all(more.map(|tasks| tasks.wait_for_answers(ANSWERED_WITHIN)));
+        let nodes = self.nodes.wait_for_answer(ANSWERED_WITHIN);
+        let pods = self.pods.wait_for_answer(PODS_WITHIN);
+        futures::join!(self.tasks.wait_for_answers(ANSWERED_WITHIN), more, nodes, pods);
+    }
+
+    /// Waits until it is known whether there is a policy, but not for long.
+    pub async fn wait_for_policy(&self) {
+        let mut answered = self.policy.answered();
+        let _ = tokio::time::timeout(ANSWERED_WITHIN, answered.wait_for(|answered| *answered)).await;
+    }
+
+    /// Lists the stores again.
+    pub fn relist(&self) {
+        self.relist.send_modify(|times| *times += 1);
+    }
+
+    /// Lists everything again: a watch has missed something, and the others may have.
+    pub fn relist_all(&self) {
+        self.relist();
+        self.relist_aggregates.send_modify(|times| *times += 1);
+    }
+
+    /// Takes notice of what the API server itself said: where a read failed, a watch may go on that could not be started any more, and
+    /// its store says nothing until it was listed again.
+    pub fn compare(&self, readings: &Readings) {
+        let mut distrusted = false;
+        let mut distrust = |failed: bool, unavailable: &dyn Fn() -> bool| distrusted |= failed && unavailable();
+        if let Some(operator) = &self.operator {
+            let failed = readings.operator.failure().or(readings.operator_pods.failure()).is_some();
+            distrust(failed, &|| {
+                operator.deployment.unavailable() | operator.pods.unavailable() | operator.replica_sets.unavailable()
+            });
+        }
+        distrust(readings.installations.failure().is_some(), &|| self.installations.unavailable());
+        distrust(readings.image_sets.failure().is_some(), &|| self.image_sets.unavailable());
+        distrust(readings.component_statuses.failure().is_some(), &|| self.component_statuses.unavailable());
+        distrust(readings.features.failure().is_some(), &|| any(self.features.iter()));
+        distrust(readings.workloads.failure().is_some(), &|| any(self.workloads.iter().flatten()));
+        distrust(readings.records.failure().is_some(), &|| self.records.unavailable());
+        distrust(readings.gate.failure().is_some(), &|| any(self.gate.iter()));
+        if distrusted {
+            self.relist();
+        }
+    }
+
+    /// Takes over what the controller has just written, which the watches may not show yet.
+    pub fn learn(&self, written: Written) {
+        fn observed<K: Resource, V>(object: K, convert: impl FnOnce(K) -> V) -> Observed<V> {
+            let (name, version) = (object.name_any(), object.resource_version().unwrap_or_default());
+            Observed { name, version, value: Some(convert(object)) }
+        }
+        match written {
+            Written::ImageSet(set) => self.image_sets.written(observed(*set, |set| objects::stored_image_set(&set))),
+            Written::NoImageSet(name) => self.image_sets.deleted(&name),
+            Written::Record(map) => self.records.written(observed(*map, |map| Arc::new(StoredRecord::of(&map)))),
+            Written::Gate(kind, object) => self.gate[kind].written(observed(*object, |one| GateObject::of(&one))),
+            Written::NoGate(kind) => self.gate[kind].deleted(gate::NAME),
+            Written::Job(job) => {
+                let jobs = self.inspections.as_ref().map(|inspections| &inspections.jobs);
+                let (name, version) = (job.name_any(), job.resource_version().unwrap_or_default());
+                jobs.into_iter().for_each(|jobs| {
+                    jobs.written(Observed {
+                        name: name.clone(),
+                        version: version.clone(),
+                        value: objects::job(Job::clone(&job)),
+                    });
+                });
+            }
+            Written::NoJob(name) => {
+                self.inspections.iter().for_each(|inspections| inspections.jobs.deleted(&name));
+            }
+            Written::Policy(policy) => {
+                self.policy.written(observed(*policy, |policy| StoredPolicy(Arc::new(policy))));
+                // A later decision may go by what was reported.
+                self.tasks.signals.wake.up(Urgency::Soon);
+            }
+        }
+    }
+
+    /// Says at each scrape whether there is a policy.
+    pub fn policy_exists(&self) -> impl Fn() -> bool + Send + use<> {
+        let policy = self.policy.clone();
+        move || policy.has_objects()
+    }
+
+    /// What the nodes report.
+    #[must_use]
+    pub const fn nodes(&self) -> &NodePlatforms {
+        &self.nodes
+    }
+
+    /// What the pods of the operator's workloads pull and run.
+    #[must_use]
+    pub const fn pods(&self) -> &ManagedPods {
+        &self.pods
+    }
+}
+
+/// What the stores know; `None` where the API server has to be asked.
+impl Watches {
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> Option<Read<Option<Arc<ImageSetPolicy>>>> {
+        Some(match self.policy.get(POLICY_NAME)? {
+            Read::Known(policy) => Read::Known(policy.map(|policy| policy.0)),
+            Read::KindMissing => Read::KindMissing,
+            Read::Failed(failure) => Read::Failed(failure),
+        })
+    }
+
+    pub(super) fn installations(&self) -> Option<Read<Vec<api::operator::Installation>>> {
+        self.installations.list()
+    }
+
+    pub(super) fn image_sets(&self) -> Option<Read<Vec<StoredImageSet>>> {
+        self.image_sets.list()
+    }
+
+    pub(super) fn component_statuses(&self) -> Option<Read<Vec<ComponentStatus>>> {
+        self.component_statuses.list()
+    }
+
+    pub(super) fn features(&self) -> Option<Read<BTreeSet<Feature>>> {
+        let mut features = BTreeSet::new();
+        for (store, feature) in self.features.iter().zip(FEATURES) {
+            match store.is_kind_missing() {
+                true => {}
+                false if !store.is_complete() => return None,
+                false if store.has_objects() => drop(features.insert(feature)),
+                false => {}
+            }
+        }
+        Some(Read::Known(features))
+    }
+
+    pub(super) fn workloads(&self) -> Option<Read<Vec<Workload>>> {
+        let mut workloads = Vec::new();
+        for store in self.workloads.iter().flatten() {
+            workloads.extend(store.list()?.known().cloned().unwrap_or_default());
+        }
+        workloads.sort();
+        Some(Read::Known(workloads))
+    }
+
+    pub(super) fn records(&self) -> Option<Read<Vec<Arc<StoredRecord>>>> {
+        self.records.list()
+    }
+
+    pub(super) fn gate(&self) -> Option<Read<Vec<Option<GateObject>>>> {
+        let mut found = Vec::new();
+        for store in &self.gate {
+            match store.get(gate::NAME)? {
+                Read::Known(object) => found.push(object),
+                Read::KindMissing => return Some(Read::KindMissing),
+                Read::Failed(failure) => return Some(Read::Failed(failure)),
+            }
+        }
+        Some(Read::Known(found))
+    }
+
+    #[allow(clippy::type_complexity)]
+    pub(super) fn operator(
+        &self,
+        location: &OperatorLocation,
+    ) -> Option<(Read<Option<ObservedDeployment>>, Read<Vec<OwnedPod>>, Read<Vec<OwnedReplicaSet>>)> {
+        let operator = self.operator.as_ref().filter(|operator| operator.location == *location)?;
+        let deployment = operator.deployment.get(&location.deployment)?;
+        Some((deployment, operator.pods.list()?, operator.replica_sets.list()?))
+    }
+
+    pub(super) fn inspections(&self, namespace: &str) -> Option<Read<InspectionObjects>> {
+        let inspections = self.inspections.as_ref().filter(|inspections| inspections.namespace == namespace)?;
+        let (jobs, pods) = (inspections.jobs.list()?, inspections.pods.list()?);
+        let jobs = jobs.known().cloned().unwrap_or_default();
+        let pods = pods.known().filter(|_| !jobs.is_empty()).cloned().unwrap_or_default();
+        Some(Read::Known(InspectionObjects { namespace: namespace.to_owned(), jobs, pods }))
+    }
+}
+
+/// Makes stores unavailable; whether that is news of any.
+fn any<'a, V: 'a>(stores: impl Iterator<Item = &'a Store<V>>) -> bool {
+    stores.fold(false, |news, store| store.unavailable() | news)
+}
+
+/// Says when a definition of the operator's group, or of the controller's own kind, comes, changes or goes.
+async fn follow_definitions(client: Client, definitions: watch::Sender<u64>) {
+    let api: Api<Metadata> = Api::all_with(client, &ApiResource::erase::<CustomResourceDefinition>(&()));
+    let mut events = watcher(api, all()).backoff(WatchBackoff::default()).boxed();
+    let suffixes = [format!(".{GROUP}"), format!(".{}", <ImageSetPolicy as Resource>::group(&()))];
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Apply(definition) | Event::Delete(definition) | Event::InitApply(definition)) => {
+                if suffixes.iter().any(|suffix| definition.name_any().ends_with(suffix)) {
+                    definitions.send_modify(|changes| *changes += 1);
+                }
+            }
+            Ok(Event::Init | Event::InitDone) => {}
+            Err(error) => tracing::debug!(%error, "the watch of definitions broke and is started again"),
+        }
+    }
+}

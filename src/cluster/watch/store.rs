@@ -1,0 +1,372 @@
+//! The content of one watch: small values by name. A store that does not know all objects has no answer at all; whoever needs one then
+//! asks the API server.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::runtime::watcher::Event;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::wake::Urgency;
+use crate::model::read::Read;
+
+/// How long an object stands as the controller wrote it while the watch does not show that write.
+const SHOWN_WITHIN: Duration = Duration::from_secs(10);
+/// Resource versions that are remembered, to know a write that the watch has shown already.
+const RECENT_VERSIONS: usize = 64;
+/// Most objects of one kind that are kept.
+const MOST_OBJECTS: usize = 500;
+
+/// An object of a watch, or as the controller has written it.
+#[derive(Debug, Clone)]
+pub struct Observed<V> {
+    /// Its name.
+    pub name: String,
+    /// Its resourceVersion.
+    pub version: String,
+    /// What is kept of it; `None` for one that does not count.
+    pub value: Option<V>,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store<V> {
+    content: Arc<Mutex<Content<V>>>,
+    /// Whether the API server has answered, if only with a failure.
+    answered: Arc<watch::Sender<bool>>,
+}
+
+#[derive(Debug)]
+struct Content<V> {
+    state: State,
+    objects: BTreeMap<String, V>,
+    /// A list that is under way; what was known before stays until it is complete.
+    listing: Option<BTreeMap<String, V>>,
+    written: BTreeMap<String, Written<V>>,
+    recent: VecDeque<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not listed, or the watch has failed for too long.
+    Unavailable,
+    Complete,
+    KindMissing,
+}
+
+/// A write of the controller that the watch has not shown.
+#[derive(Debug)]
+struct Written<V> {
+    /// `None` for a deletion.
+    version: Option<String>,
+    value: Option<V>,
+    at: Instant,
+}
+
+impl<V> Default for Store<V> {
+    fn default() -> Self {
+        let content = Content {
+            state: State::Unavailable,
+            objects: BTreeMap::new(),
+            listing: None,
+            written: BTreeMap::new(),
+            recent: VecDeque::new(),
+        };
+        Self { content: Arc::new(Mutex::new(content)), answered: Arc::default() }
+    }
+}
+
+impl<V> Store<V> {
+    fn content(&self) -> MutexGuard<'_, Content<V>> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether all objects are known.
+    pub fn is_complete(&self) -> bool {
+        self.content().state == State::Complete
+    }
+
+    /// Whether the kind is not installed.
+    pub fn is_kind_missing(&self) -> bool {
+        self.content().state == State::KindMissing
+    }
+
+    /// Whether there is any object.
+    pub fn has_objects(&self) -> bool {
+        !self.content().objects.is_empty()
+    }
+
+    /// Becomes true with the first answer of the API server.
+    pub fn answered(&self) -> watch::Receiver<bool> {
+        self.answered.subscribe()
+    }
+
+    /// The kind is not installed. Whether that is news.
+    pub fn missing(&self) -> bool {
+        self.reset(State::KindMissing)
+    }
+
+    /// The watch does not work. Whether that is news.
+    pub fn unavailable(&self) -> bool {
+        self.reset(State::Unavailable)
+    }
+
+    fn reset(&self, state: State) -> bool {
+        let mut content = self.content();
+        let before = std::mem::replace(&mut content.state, state);
+        content.objects.clear();
+        content.written.clear();
+        content.listing = None;
+        drop(content);
+        self.answered.send_replace(true);
+        before != state
+    }
+}
+
+impl<V: Clone + PartialEq> Store<V> {
+    /// All objects by their names; `None` where they are not known.
+    pub fn list(&self) -> Option<Read<Vec<V>>> {
+        let content = self.content();
+        match content.state {
+            State::Unavailable => None,
+            State::KindMissing => Some(Read::KindMissing),
+            State::Complete => Some(Read::Known(content.current().into_values().cloned().collect())),
+        }
+    }
+
+    /// One object; `None` where it is not known whether it exists.
+    pub fn get(&self, name: &str) -> Option<Read<Option<V>>> {
+        let content = self.content();
+        match content.state {
+            State::Unavailable => None,
+            State::KindMissing => Some(Read::KindMissing),
+            State::Complete => Some(Read::Known(content.get(name).cloned())),
+        }
+    }
+
+    /// An object as the controller has just written it. It stands until the watch shows this write, or for 10 s.
+    pub fn written(&self, object: Observed<V>) {
+        let mut content = self.content();
+        if content.state == State::Complete && !content.recent.contains(&object.version) {
+            let written = Written { version: Some(object.version), value: object.value, at: Instant::now() };
+            content.written.insert(object.name, written);
+        }
+    }
+
+    /// The controller has just deleted an object.
+    pub fn deleted(&self, name: &str) {
+        let mut content = self.content();
+        if content.objects.contains_key(name) {
+            content.written.insert(name.to_owned(), Written { version: None, value: None, at: Instant::now() });
+        }
+    }
+
+    /// Takes an event of the watch. Returns how urgent the change is; `None` where no value has changed.
+    pub fn event(
+        &self,
+        event: Event<Observed<V>>,
+        urgency: impl Fn(Option<&V>, Option<&V>) -> Urgency,
+    ) -> Option<Urgency> {
+        let mut content = self.content();
+        match event {
+            Event::Init => {
+                content.listing = Some(BTreeMap::new());
+                None
+            }
+            Event::InitApply(object) => {
+                content.shown(&object);
+                let Observed { name, value: Some(value), .. } = object else { return None };
+                if let Some(listing) = content.listing.as_mut().filter(|listing| listing.len() < MOST_OBJECTS) {
+                    listing.insert(name, value);
+                }
+                None
+            }
+            Event::InitDone => {
+                let before: BTreeMap<String, V> =
+                    content.current().into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+                content.objects = content.listing.take().unwrap_or_default();
+                let was_complete = std::mem::replace(&mut content.state, State::Complete) == State::Complete;
+                let after = content.current();
+                let names = before.keys().chain(after.keys().copied());
+                let changed = names.filter(|name| before.get(*name) != after.get(*name).copied());
+                let urgency = changed.map(|name| urgency(before.get(name), after.get(name).copied())).max();
+                drop(content);
+                self.answered.send_replace(true);
+                if was_complete { urgency } else { Some(Urgency::Now) }
+            }
+            Event::Apply(object) => {
+                let before = content.get(&object.name).cloned();
+                content.shown(&object);
+                let Observed { name, value, .. } = object;
+                match value {
+                    Some(value) => content.put(&name, value),
+                    None => drop(content.objects.remove(&name)),
+                }
+                let after = content.get(&name);
+                (before.as_ref() != after).then(|| urgency(before.as_ref(), after))
+            }
+            Event::Delete(object) => {
+                let before = content.get(&object.name).cloned();
+                content.written.remove(&object.name);
+                content.objects.remove(&object.name);
+                before.map(|before| urgency(Some(&before), None))
+            }
+        }
+    }
+}
+
+impl<V> Content<V> {
+    /// An object as the controller wrote it last, or as the watch shows it.
+    fn get(&self, name: &str) -> Option<&V> {
+        match self.written.get(name).filter(|written| written.stands()) {
+            Some(written) => written.value.as_ref(),
+            None => self.objects.get(name),
+        }
+    }
+
+    fn current(&self) -> BTreeMap<&String, &V> {
+        let mut current: BTreeMap<&String, &V> = self.objects.iter().collect();
+        for (name, written) in self.written.iter().filter(|(_, written)| written.stands()) {
+            match &written.value {
+                Some(value) => current.insert(name, value),
+                None => current.remove(name),
+            };
+        }
+        current
+    }
+
+    /// The watch shows this version of an object: a write of the controller that it was made by, or that is older, stands no more.
+    fn shown(&mut self, object: &Observed<V>) {
+        self.written.retain(|name, written| {
+            let is_it = *name == object.name && written.version.as_ref() == Some(&object.version);
+            !is_it && written.stands()
+        });
+        if self.recent.len() == RECENT_VERSIONS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(object.version.clone());
+    }
+
+    fn put(&mut self, name: &str, value: V) {
+        if self.objects.len() < MOST_OBJECTS || self.objects.contains_key(name) {
+            self.objects.insert(name.to_owned(), value);
+        }
+    }
+}
+
+impl<V> Written<V> {
+    fn stands(&self) -> bool {
+        self.at.elapsed() < SHOWN_WITHIN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, version: &str, value: u32) -> Observed<u32> {
+        Observed { name: name.to_owned(), version: version.to_owned(), value: Some(value) }
+    }
+
+    /// Values below 100 are urgent.
+    fn send(store: &Store<u32>, event: Event<Observed<u32>>) -> Option<Urgency> {
+        store.event(event, |_, after| match after {
+            Some(100..) => Urgency::Soon,
+            _ => Urgency::Now,
+        })
+    }
+
+    fn listed(objects: &[(&str, &str, u32)]) -> Store<u32> {
+        let store = Store::default();
+        assert_eq!(send(&store, Event::Init), None);
+        for (name, version, value) in objects {
+            send(&store, Event::InitApply(object(name, version, *value)));
+        }
+        assert_eq!(send(&store, Event::InitDone), Some(Urgency::Now));
+        store
+    }
+
+    fn known(store: &Store<u32>) -> Vec<u32> {
+        match store.list() {
+            Some(Read::Known(values)) => values,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_store_without_a_complete_list_has_no_answer() {
+        let store = Store::default();
+        assert_eq!((store.list(), *store.answered().borrow()), (None, false));
+        send(&store, Event::Init);
+        send(&store, Event::InitApply(object("a", "1", 1)));
+        assert_eq!(store.list(), None);
+        send(&store, Event::InitDone);
+        assert_eq!((known(&store), *store.answered().borrow()), (vec![1], true));
+        assert!(store.missing() && !store.missing());
+        assert_eq!(store.list(), Some(Read::KindMissing));
+        assert!(store.unavailable());
+        assert_eq!(store.get("a"), None);
+    }
+
+    #[test]
+    fn only_a_changed_value_is_news() {
+        let store = listed(&[("a", "1", 1)]);
+        assert_eq!(send(&store, Event::Apply(object("a", "2", 1))), None);
+        assert_eq!(send(&store, Event::Apply(object("a", "3", 2))), Some(Urgency::Now));
+        assert_eq!(send(&store, Event::Apply(object("a", "4", 100))), Some(Urgency::Soon));
+        assert_eq!(send(&store, Event::Delete(object("b", "5", 1))), None);
+        assert_eq!(send(&store, Event::Delete(object("a", "6", 1))), Some(Urgency::Now));
+    }
+
+    #[test]
+    fn a_list_replaces_everything_at_once() {
+        let store = listed(&[("a", "1", 1), ("b", "2", 2)]);
+        send(&store, Event::Init);
+        send(&store, Event::InitApply(object("b", "7", 200)));
+        assert_eq!(known(&store), [1, 2], "the list is not complete");
+        assert_eq!(send(&store, Event::InitDone), Some(Urgency::Now), "one is gone");
+        assert_eq!(known(&store), [200]);
+        send(&store, Event::Init);
+        send(&store, Event::InitApply(object("b", "7", 200)));
+        assert_eq!(send(&store, Event::InitDone), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_stands_until_the_watch_shows_it_and_its_echo_is_no_news() {
+        let store = listed(&[("a", "1", 1)]);
+        store.written(object("a", "5", 5));
+        assert_eq!(known(&store), [5]);
+        assert_eq!(send(&store, Event::Apply(object("a", "3", 3))), None, "that is older");
+        assert_eq!(known(&store), [5]);
+        assert_eq!(send(&store, Event::Apply(object("a", "5", 5))), None);
+        assert_eq!(send(&store, Event::Apply(object("a", "6", 6))), Some(Urgency::Now));
+        store.written(object("a", "5", 5));
+        assert_eq!(known(&store), [6], "the watch has shown that, and what came later");
+        // One that the watch never shows.
+        store.written(object("a", "8", 8));
+        store.written(object("b", "9", 9));
+        tokio::time::advance(SHOWN_WITHIN).await;
+        assert_eq!(known(&store), [6]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_stands_until_the_watch_shows_it() {
+        let store = listed(&[("a", "1", 1)]);
+        store.deleted("a");
+        store.deleted("b");
+        assert_eq!(known(&store), [0; 0]);
+        assert_eq!(send(&store, Event::Delete(object("a", "2", 1))), None);
+        assert_eq!(send(&store, Event::Apply(object("a", "3", 3))), Some(Urgency::Now), "somebody created it again");
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let store = listed(&[]);
+        for number in 0..2 * MOST_OBJECTS {
+            send(&store, Event::Apply(object(&number.to_string(), &number.to_string(), 1)));
+        }
+        assert_eq!(known(&store).len(), MOST_OBJECTS);
+    }
+}
