@@ -12,7 +12,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use crate::gate::{GATE, KINDS};
-use crate::testbox::api_proxy::{ApiProxy, Point};
+use crate::testbox::api_proxy::{ApiProxy, CrashPoint, Fault};
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::{Controller, Kubelet};
 use crate::unknown_version::{NAMESPACE, jobs, newer, prints, scenery};
@@ -55,16 +55,14 @@ impl Stage {
 
     /// One run from nothing to everything prepared, with a new life where the first one ends. What is left, and the writes.
     /// An image that has answered is never asked again: the answer is read from the Job that is there.
-    async fn run(&mut self, fault: Option<(usize, Point)>) -> (Left, Vec<String>) {
+    async fn run(&mut self, fault: Option<(usize, CrashPoint)>) -> (Left, Vec<String>) {
         let mut controller = self.life("first").await;
-        match fault {
-            None => self.proxy.count(),
-            Some((write, point)) => self.proxy.arm(controller.process_id(), write, point),
-        }
+        let process = controller.process_id();
+        self.proxy.arm(fault.map(|(write, point)| Fault::Crash { process, write, point }));
         let gate = if self.gate { "Deny" } else { "Disabled" };
         let prepare = json!({ "versions": self.prepare });
         self.world.policy(json!({ "mode": "Apply", "gate": gate, "prepare": prepare })).await;
-        let plan = fault.map_or("no fault".to_owned(), |(write, point)| format!("write {write}, {point}"));
+        let plan = fault.map_or("no fault".to_owned(), |(write, point)| format!("write {write}, {point:?}"));
         eventually(&format!("everything prepared, or the end ({plan})"), async || {
             if self.proxy.ended_at().is_some() {
                 return Some(());
@@ -88,7 +86,7 @@ impl Stage {
         let left = self.left().await;
         let (writes, done) = (self.proxy.writes(), self.proxy.done());
         let inspects = self.kubelet.as_ref().map_or(0, |kubelet| kubelet.started().len());
-        let started = done.iter().filter(|write| write.starts_with("POST") && write.ends_with("/jobs")).count();
+        let started = done.iter().filter(|write| write.starts_with("create") && write.ends_with("/jobs")).count();
         let wanted = usize::from(self.kubelet.is_some());
         let counted = (started, inspects - self.ran);
         assert_eq!(counted, (wanted, wanted), "Jobs made and pods run with {plan}: {done:#?}");
@@ -174,8 +172,8 @@ impl Stage {
         assert!(!whole.sets.is_empty() && !whole.records.is_empty() && writes.len() > 3, "{whole:?} {writes:?}");
         let (mut failed, mut missed) = (Vec::new(), Vec::new());
         for (at, write) in writes.iter().enumerate() {
-            for point in Point::ALL {
-                let plan = format!("write {} ({write}), {point}", at + 1);
+            for point in CrashPoint::ALL {
+                let plan = format!("write {} ({write}), {point:?}", at + 1);
                 let mut came = false;
                 // How often the status is written depends on the machine: where there was no such write, once more.
                 for _ in 0..TRIES {
@@ -184,7 +182,8 @@ impl Stage {
                         failed.push(format!("{plan}: {left:#?}"));
                     }
                     // Nothing may follow from the last write.
-                    came = self.proxy.ended_at().is_some() || (point, at + 1) == (Point::AfterTheAnswer, writes.len());
+                    came =
+                        self.proxy.ended_at().is_some() || (point, at + 1) == (CrashPoint::AfterResponse, writes.len());
                     if came {
                         break;
                     }

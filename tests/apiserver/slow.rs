@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::testbox::Kind;
-use crate::testbox::api_proxy::{forward, in_front_of};
+use crate::testbox::api_proxy::in_front_of;
 use crate::testbox::controller::Manner;
 use crate::world::{CANARY, Scenery, USER, World, eventually};
 
@@ -26,11 +26,11 @@ async fn a_set_is_stored_however_long_reading_a_secret_takes() {
     world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.42.4"] } })).await;
     let account = "imageset-controller";
     let direct = world.control_plane.kubeconfig_for_service_account(account, account).await.unwrap();
-    let (slow, _proxy) = in_front_of(&direct, |behind, request| async move {
+    let (slow, _proxy) = in_front_of(&direct, |upstream, request| async move {
         if request.uri().path().contains("/secrets/") {
             tokio::time::sleep(SLOW).await;
         }
-        forward(&behind, request).await
+        upstream.forward(request).await
     })
     .await
     .unwrap();

@@ -4,16 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context as _, Result};
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use anyhow::Result;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use tokio::net::TcpListener;
 
 use crate::testbox::certificates::ServerCertificate;
 use crate::testbox::server::{self, Server};
+use crate::testbox::upstream::Upstream;
 
 /// Where requests go on to, as `host:port`, in plain HTTP.
 pub struct Routes {
@@ -24,9 +21,10 @@ pub struct Routes {
 }
 
 struct State {
-    routes: Routes,
+    registry: Upstream,
+    token_service: Upstream,
+    realm: (String, String),
     requests: AtomicUsize,
-    upstream: Client<HttpConnector, Incoming>,
 }
 
 /// A running reverse proxy on a free loopback port; ends on drop, with its connections.
@@ -39,15 +37,13 @@ pub struct Front {
 impl Front {
     pub async fn start(certificate: &ServerCertificate, routes: Routes) -> Result<Self> {
         let acceptor = server::acceptor(certificate, &["h2", "http/1.1"])?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let host = listener.local_addr()?.to_string();
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let upstream = Client::builder(TokioExecutor::new()).build(connector);
-        let state = Arc::new(State { routes, requests: AtomicUsize::new(0), upstream });
+        let upstream = |host: &str| Upstream::new(format!("http://{host}"), None);
+        let (registry, token_service) = (upstream(&routes.registry)?, upstream(&routes.token_service)?);
+        let requests = AtomicUsize::new(0);
+        let state = Arc::new(State { registry, token_service, realm: routes.realm, requests });
         let shared = state.clone();
-        let server = server::serve(listener, Some(acceptor), move |request| forward(shared.clone(), request));
-        Ok(Self { host, state, _server: server })
+        let (address, server) = server::start(Some(acceptor), move |request| forward(shared.clone(), request)).await?;
+        Ok(Self { host: address.to_string(), state, _server: server })
     }
 
     /// `127.0.0.1:PORT`.
@@ -61,22 +57,14 @@ impl Front {
     }
 }
 
-async fn forward(state: Arc<State>, mut request: Request<Incoming>) -> Result<Response<Incoming>> {
+async fn forward(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Incoming>> {
     state.requests.fetch_add(1, Ordering::Relaxed);
-    let routes = &state.routes;
-    let path = request.uri().path_and_query().context("no path")?.clone();
-    let upstream = if path.path() == "/token" { &routes.token_service } else { &routes.registry };
-    *request.uri_mut() = Uri::builder().scheme("http").authority(upstream.as_str()).path_and_query(path).build()?;
-    *request.version_mut() = http::Version::HTTP_11;
-    request.headers_mut().remove(header::HOST);
-    let mut response = state.upstream.request(request).await?;
-    for own in [header::CONNECTION, header::TRANSFER_ENCODING] {
-        response.headers_mut().remove(own);
-    }
+    let upstream = if request.uri().path() == "/token" { &state.token_service } else { &state.registry };
+    let mut response = upstream.forward(request).await?;
     if response.status() == StatusCode::UNAUTHORIZED
         && let Some(challenge) = response.headers_mut().get_mut(header::WWW_AUTHENTICATE)
     {
-        let (theirs, ours) = &routes.realm;
+        let (theirs, ours) = &state.realm;
         *challenge = HeaderValue::from_str(&challenge.to_str()?.replace(theirs, ours))?;
     }
     Ok(response)

@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming};
-use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::far_registry::RELEASE;
@@ -68,9 +67,8 @@ where
     F: Future<Output = Result<Response<B>>> + Send + 'static,
     B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let host = listener.local_addr()?.to_string();
-    Ok((host, server::serve(listener, Some(server::acceptor(certificate, &[protocol])?), answer)))
+    let (address, server) = server::start(Some(server::acceptor(certificate, &[protocol])?), answer).await?;
+    Ok((address.to_string(), server))
 }
 
 /// With a printed list that spreads its images over so many hosts, all of which answer without end.

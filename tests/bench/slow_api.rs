@@ -14,7 +14,7 @@ use crate::Measured;
 use crate::proxy::Proxy;
 use crate::reaction::{move_operator, push, set_the_scene, settle, stored, versions};
 use crate::statistics::median;
-use crate::testbox::api_proxy::{forward, in_front_of};
+use crate::testbox::api_proxy::in_front_of;
 use crate::testbox::crds::Kind;
 use crate::testbox::process::{Folders, Process};
 use crate::testbox::{ControlPlane, Registry, apply_yaml};
@@ -53,9 +53,9 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     let patch = Patch::Merge(json!({ "spec": { "imagePullSecrets": named } }));
     Kind::Installation.api(&client).patch("default", &PatchParams::default(), &patch).await?;
 
-    let (slow, _front) = in_front_of(control_plane.kubeconfig(), |behind, request| async move {
+    let (slow, _front) = in_front_of(control_plane.kubeconfig(), |upstream, request| async move {
         tokio::time::sleep(DELAY).await;
-        forward(&behind, request).await
+        upstream.forward(request).await
     })
     .await?;
     let folders = Folders::create("bench-slow-api")?;

@@ -22,11 +22,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use crate::api::{self, ApiFront, Flow};
 use crate::gate::{GATE, KINDS};
 use crate::plan::{Counts, Fault, Object, Plan, Rival};
 use crate::registry::{self, RegistryFront};
 use crate::scenario::{self, RELEASES, Scenario};
+use crate::testbox::api_proxy::{self as api, ApiProxy, Flow};
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::recorder::{self, HUMAN, InvariantRecorder, Revision, Verb, Watched};
@@ -76,7 +76,7 @@ pub struct Lane {
     pub world: World,
     pub registry: RegistryFront,
     pub kubelet: Kubelet,
-    pub api: ApiFront,
+    pub api: ApiProxy,
     controller: Mutex<Option<Controller>>,
     logs: std::sync::Mutex<Vec<String>>,
     notes: std::sync::Mutex<Vec<(Instant, String)>>,
@@ -96,11 +96,11 @@ impl Lane {
         };
         let mut world = World::start(scenery).await;
         world.mirror.push_build(&newer(), &[]).await.unwrap();
-        let registry = RegistryFront::start(world.mirror.registry.host()).await.unwrap();
+        let registry = RegistryFront::start(&world.mirror.registry.host()).await.unwrap();
         world.mirror.stand_behind(registry.host().to_owned());
         let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE_OF_JOBS).await.unwrap();
         let direct = world.control_plane.kubeconfig_for_service_account(OWN, OWN).await.unwrap();
-        let api = ApiFront::start(&direct).await.unwrap();
+        let api = ApiProxy::start(&direct).await.unwrap();
         Self {
             world,
             registry,
@@ -247,9 +247,13 @@ impl Lane {
             // The delay goes on; what was counted of the start does not matter.
             Fault::ApiDelay(..) => return,
             Fault::ApiCrash(write, point) => self.api.arm(Some(api::Fault::Crash { process, write, point })),
-            Fault::ApiAnswers(which, times, with) => self.api.arm(Some(api::Fault::Answers { which, times, with })),
+            Fault::ApiResponses(which, times, with) => self.api.arm(Some(api::Fault::Responses { which, times, with })),
             Fault::ApiWindow(with, _) => {
-                self.api.arm(Some(api::Fault::Answers { which: api::Which("* *"), times: usize::MAX, with }));
+                self.api.arm(Some(api::Fault::Responses {
+                    which: api::RequestPattern("* *"),
+                    times: usize::MAX,
+                    with,
+                }));
             }
             Fault::Watches(flow) => self.api.let_watches(flow),
             Fault::WatchesGone => {
@@ -395,7 +399,7 @@ impl Lane {
     async fn came(&self, fault: Fault) -> bool {
         match fault {
             Fault::ApiCrash(..) => self.api.ended_at().is_some(),
-            Fault::ApiAnswers(..) | Fault::ApiDelay(..) => self.api.met() > 0,
+            Fault::ApiResponses(..) | Fault::ApiDelay(..) => self.api.met() > 0,
             Fault::RegistryCrash(_) | Fault::Registry(..) | Fault::RegistryDelay(_) => self.registry.came().is_some(),
             _ => true,
         }

@@ -1,5 +1,5 @@
 //! The fault campaign (`make faults`): what happens in a cluster × what goes wrong × where. A real kube-apiserver and registry, each
-//! behind a front that goes wrong as a plan says; the operator double and the invariant recorder at work. Whatever goes wrong: the
+//! behind a proxy that injects the faults of a plan; the operator double and the invariant recorder at work. Whatever goes wrong: the
 //! invariants hold in every revision, the same sets and records are stored as without it, and then nothing more is written.
 //!
 //! `make faults` runs every plan, `make faults PLAN=id` one, with what it printed; `PLAN=scenario/` those of one scenario. `make test`
@@ -12,7 +12,6 @@ mod testbox;
 #[path = "../apiserver/world.rs"]
 mod world;
 
-mod api;
 mod lane;
 mod plan;
 mod registry;

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::api::{self, Which};
 use crate::registry;
 use crate::scenario::Scenario;
-use crate::testbox::api_proxy::Point;
+use crate::testbox::api_proxy::{self as api, CrashPoint, RequestPattern};
 
 /// One scenario with one fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +28,13 @@ pub enum Fault {
     /// The controller is killed when all is done, and another starts.
     Restart,
     /// `kill -9` at an API write, counted from 1.
-    ApiCrash(usize, Point),
+    ApiCrash(usize, CrashPoint),
     /// `kill -9` at a registry request, counted from 1.
     RegistryCrash(usize),
     /// API requests take longer, from the start of the controller to the end.
-    ApiDelay(Which, Duration),
+    ApiDelay(RequestPattern, Duration),
     /// The first API requests of a kind are answered wrongly.
-    ApiAnswers(Which, usize, api::Wrong),
+    ApiResponses(RequestPattern, usize, api::Wrong),
     /// For a while all API requests are answered wrongly.
     ApiWindow(api::Wrong, Duration),
     /// What becomes of open watches for a while.
@@ -99,7 +98,7 @@ impl Fault {
             Self::ApiCrash(..) => "crash at an API write",
             Self::RegistryCrash(_) => "crash at a registry request",
             Self::ApiDelay(..) => "slow API",
-            Self::ApiAnswers(..) | Self::ApiWindow(..) => "wrong API responses",
+            Self::ApiResponses(..) | Self::ApiWindow(..) => "wrong API responses",
             Self::Watches(_) | Self::WatchesGone => "watches",
             Self::Right(_) => "rights",
             Self::ApiServerRestarts => "API server restarts",
@@ -115,14 +114,14 @@ impl Fault {
     pub const fn waits(self) -> bool {
         matches!(
             self,
-            Self::ApiDelay(..) | Self::Registry(..) | Self::ApiAnswers(..) | Self::Rival(_) | Self::ApiWindow(..)
+            Self::ApiDelay(..) | Self::Registry(..) | Self::ApiResponses(..) | Self::Rival(_) | Self::ApiWindow(..)
         )
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |which: &Which| which.0.replace("* *", "all").replace(['/', ' '], "-").replace('*', "all");
+        let name = |which: &RequestPattern| which.0.replace("* *", "all").replace(['/', ' '], "-").replace('*', "all");
         let kebab = |debug: String| -> String {
             let mut text = String::new();
             for one in debug.chars().filter(|one| *one != ')') {
@@ -140,15 +139,15 @@ impl fmt::Display for Fault {
         match self {
             Self::ApiCrash(write, point) => {
                 let point = match point {
-                    Point::BeforeIt => "before-it",
-                    Point::BeforeTheAnswer => "before-the-response",
-                    Point::AfterTheAnswer => "after-the-response",
+                    CrashPoint::BeforeRequest => "before-it",
+                    CrashPoint::BeforeResponse => "before-the-response",
+                    CrashPoint::AfterResponse => "after-the-response",
                 };
                 write!(formatter, "api-crash-{write}-{point}")
             }
             Self::RegistryCrash(request) => write!(formatter, "registry-crash-{request}"),
             Self::ApiDelay(which, by) => write!(formatter, "api-delay-{}-{}ms", name(which), by.as_millis()),
-            Self::ApiAnswers(which, times, with) => {
+            Self::ApiResponses(which, times, with) => {
                 write!(formatter, "api-{}-{}-times-{times}", name(which), kebab(format!("{with:?}")))
             }
             Self::ApiWindow(with, time) => {
@@ -187,16 +186,16 @@ pub fn of(scenario: Scenario, counts: Counts) -> Vec<Plan> {
     use registry::Wrong as FromRegistry;
     let mut faults = vec![Fault::Restart];
     for write in 1..=counts.writes {
-        faults.extend(Point::ALL.map(|point| Fault::ApiCrash(write, point)));
+        faults.extend(CrashPoint::ALL.map(|point| Fault::ApiCrash(write, point)));
     }
     let every = |count: usize| if scenario.is_main() { 1 } else { (count / 2).max(1) };
     faults.extend((1..=counts.requests).step_by(every(counts.requests)).map(Fault::RegistryCrash));
-    faults.push(Fault::ApiDelay(Which("* *"), ms(300)));
+    faults.push(Fault::ApiDelay(RequestPattern("* *"), ms(300)));
     if scenario.is_main() {
-        faults.extend([100, 1000, 5000].map(|by| Fault::ApiDelay(Which("* *"), ms(by))));
+        faults.extend([100, 1000, 5000].map(|by| Fault::ApiDelay(RequestPattern("* *"), ms(by))));
         let some = ["get *", "list *", "patch *", "create *", "* secrets", "* configmaps", "* imagesets", "* leases"];
-        faults.extend(some.map(|which| Fault::ApiDelay(Which(which), ms(1000))));
-        faults.push(Fault::ApiDelay(Which("get secrets"), ms(5000)));
+        faults.extend(some.map(|which| Fault::ApiDelay(RequestPattern(which), ms(1000))));
+        faults.push(Fault::ApiDelay(RequestPattern("get secrets"), ms(5000)));
         let wrong = [
             api::Wrong::Status(409),
             api::Wrong::Status(500),
@@ -209,11 +208,11 @@ pub fn of(scenario: Scenario, counts: Counts) -> Vec<Plan> {
         ];
         for with in wrong {
             let which = ["create imagesets", "create configmaps", "patch imagesetpolicies/status", "list imagesets"];
-            faults.extend(which.map(|which| Fault::ApiAnswers(Which(which), 1, with)));
+            faults.extend(which.map(|which| Fault::ApiResponses(RequestPattern(which), 1, with)));
         }
-        faults.push(Fault::ApiAnswers(Which("get deployments"), 3, api::Wrong::Status(500)));
-        faults.push(Fault::ApiAnswers(Which("get secrets"), 3, api::Wrong::Status(500)));
-        faults.push(Fault::ApiAnswers(Which("* *"), 20, api::Wrong::Status(503)));
+        faults.push(Fault::ApiResponses(RequestPattern("get deployments"), 3, api::Wrong::Status(500)));
+        faults.push(Fault::ApiResponses(RequestPattern("get secrets"), 3, api::Wrong::Status(500)));
+        faults.push(Fault::ApiResponses(RequestPattern("* *"), 20, api::Wrong::Status(503)));
         faults.push(Fault::ApiWindow(api::Wrong::Status(500), Duration::from_secs(3)));
         faults.push(Fault::ApiWindow(api::Wrong::Silence, Duration::from_secs(20)));
         faults.push(Fault::WatchesGone);

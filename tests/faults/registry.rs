@@ -10,15 +10,11 @@ use base64::Engine as _;
 use bytes::Bytes;
 use futures::stream;
 use http::{Request, Response, header};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use tokio::net::TcpListener;
 
-use crate::testbox::server::{self, Server};
+use crate::testbox::server::{self, Body, Server, whole};
+use crate::testbox::upstream::Upstream;
 
 /// How much of a body that never ends is offered at a time, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -74,24 +70,18 @@ pub struct RegistryFront {
     _server: Server,
 }
 
-type Body = UnsyncBoxBody<Bytes, io::Error>;
-type Behind = Client<HttpConnector, Full<Bytes>>;
-
 impl RegistryFront {
     /// In front of the registry at this host.
     ///
     /// # Errors
     /// No free port.
-    pub async fn start(behind: String) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let host = listener.local_addr()?.to_string();
+    pub async fn start(registry: &str) -> Result<Self> {
+        let upstream = Upstream::new(format!("http://{registry}"), None)?;
         let state = Arc::new(Mutex::new(State::default()));
-        let client: Behind = Client::builder(TokioExecutor::new()).build_http();
         let shared = state.clone();
-        let server = server::serve(listener, None, move |request| {
-            answer(client.clone(), behind.clone(), shared.clone(), request)
-        });
-        Ok(Self { host, state, _server: server })
+        let handler = move |request| handle(upstream.clone(), shared.clone(), request);
+        let (address, server) = server::start(None, handler).await?;
+        Ok(Self { host: address.to_string(), state, _server: server })
     }
 
     /// Where it answers.
@@ -155,11 +145,10 @@ fn fate(state: &Mutex<State>, request: &Request<Incoming>) -> Fate {
     fate
 }
 
-async fn answer(
-    client: Behind,
-    behind: String,
+async fn handle(
+    upstream: Upstream,
     state: Arc<Mutex<State>>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Body>> {
     let password = state.lock().unwrap_or_else(PoisonError::into_inner).password.clone();
     if let Some(password) = password {
@@ -203,18 +192,10 @@ async fn answer(
         }
         Some(Wrong::Truncated | Wrong::OtherDigest | Wrong::Flood) | None => {}
     }
-    let (head, body) = request.into_parts();
+    // The registry itself is anonymous.
+    request.headers_mut().remove(header::AUTHORIZATION);
+    let (mut head, body) = upstream.forward(request).await?.into_parts();
     let body = body.collect().await?.to_bytes();
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut forwarded = Request::builder().method(head.method).uri(format!("http://{behind}{path}"));
-    for (name, value) in head.headers.iter().filter(|(name, _)| *name == header::ACCEPT || *name == header::RANGE) {
-        forwarded = forwarded.header(name, value);
-    }
-    let (mut head, body) = client.request(forwarded.body(Full::new(body))?).await?.into_parts();
-    let body = body.collect().await?.to_bytes();
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
-        head.headers.remove(name);
-    }
     match wrong {
         Some(Wrong::Truncated) if !is_head => {
             let pieces = vec![Ok(Frame::data(body.slice(..body.len() / 2))), Err(io::Error::other("cut off"))];
@@ -227,8 +208,4 @@ async fn answer(
         _ => {}
     }
     Ok(Response::from_parts(head, whole(body)))
-}
-
-fn whole(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }

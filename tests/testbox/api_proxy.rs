@@ -1,325 +1,421 @@
-//! Stands between a controller and the API server and ends the controller, `kill -9`, at a write of the test's choice:
-//! before the API server has it, before the answer to it, or after that. Everything else passes, watches and logs
-//! included. TLS on both sides, HTTP/2 towards the controller as the API server speaks it; whose rights a request has stays
-//! the caller's. [`ApiDelay`] ends nobody and delays everything.
+//! Proxies in front of an API server: TLS on both sides, and HTTP/2 towards the caller, as the API server speaks it. Requests keep the
+//! credentials of their caller. [`ApiProxy`] injects faults, [`ApiDelay`] only delays, and [`in_front_of`] takes any handler.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderName, Method, Request, Response, Version, header};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
-use kube::client::Body;
+use futures::stream;
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
 use kube::config::Kubeconfig;
-use kube::{Client, Config};
-use tokio::net::TcpListener;
+use serde_json::json;
+use tokio::sync::watch;
 
 use super::certificates::ServerCertificate;
-use super::server::{self, Server};
+use super::server::{self, Body, Server, whole};
+use super::upstream::Upstream;
 
-/// When, of the write at which the controller ends.
+/// The moment of a write at which the process is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
-    /// The API server never hears of it.
-    BeforeIt,
-    /// It is done, and who asked for it does not know.
-    BeforeTheAnswer,
-    /// It is done and known, and nothing that follows from it is begun: the end comes with the next request, whatever it is.
-    AfterTheAnswer,
+pub enum CrashPoint {
+    /// The API server never receives the request.
+    BeforeRequest,
+    /// The API server has carried out the write; the process never receives the response.
+    BeforeResponse,
+    /// The process has received the response, and is killed at its next request.
+    AfterResponse,
 }
 
-impl Point {
+impl CrashPoint {
     /// In the order of time.
-    pub const ALL: [Self; 3] = [Self::BeforeIt, Self::BeforeTheAnswer, Self::AfterTheAnswer];
+    pub const ALL: [Self; 3] = [Self::BeforeRequest, Self::BeforeResponse, Self::AfterResponse];
 }
 
-impl fmt::Display for Point {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::BeforeIt => "before it",
-            Self::BeforeTheAnswer => "before the answer",
-            Self::AfterTheAnswer => "after the answer",
-        })
+/// Selects requests by verb and resource, each of which may be `*`: `get secrets`, `patch imagesetpolicies/status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestPattern(pub &'static str);
+
+impl RequestPattern {
+    fn matches(self, request: &RequestInfo) -> bool {
+        let Some((verb, resource)) = self.0.split_once(' ') else { return false };
+        let is = |wanted: &str, seen: &str| wanted == "*" || wanted == seen;
+        is(verb, request.verb) && is(resource, &request.resource)
     }
 }
 
-/// Which process ends where.
-struct Fault {
-    process: u32,
-    /// Counted from 1, as they arrive.
-    write: usize,
-    point: Point,
+/// A wrong response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// A `Status` with this code.
+    Status(u16),
+    /// 429 with `Retry-After: 1`.
+    TooManyRequests,
+    /// None: the API server never receives the request.
+    Silence,
+    /// None, although the API server has carried out the request.
+    Unheard,
+    /// Half of the body, then nothing more.
+    Half,
+    /// Half of the body, as if it were all.
+    Truncated,
+}
+
+/// The state of open watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// They deliver events.
+    Flows,
+    /// They stay open and deliver nothing.
+    Stalls,
+    /// They end.
+    Cut,
+}
+
+/// A fault that [`ApiProxy`] injects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `kill -9` of the process at this write, counted from 1.
+    Crash { process: u32, write: usize, point: CrashPoint },
+    /// Matching requests take longer.
+    Delay { which: RequestPattern, by: Duration },
+    /// The first matching requests get wrong responses.
+    Responses { which: RequestPattern, times: usize, with: Wrong },
+    /// New watches get 410 Gone.
+    Gone,
+}
+
+/// Verb, resource and path of a request.
+struct RequestInfo {
+    verb: &'static str,
+    resource: String,
+    path: String,
+}
+
+impl RequestInfo {
+    fn of(request: &Request<Incoming>) -> Self {
+        let path = request.uri().path();
+        let mut parts = path.split('/').skip(1);
+        match parts.next() {
+            Some("api") => drop(parts.next()),
+            _ => drop((parts.next(), parts.next())),
+        }
+        let mut parts: Vec<&str> = parts.collect();
+        if parts.first() == Some(&"namespaces") && parts.len() > 2 {
+            parts.drain(..2);
+        }
+        let (resource, named) = (parts.first().copied().unwrap_or_default(), parts.len() > 1);
+        let resource = parts.get(2).map_or_else(|| resource.to_owned(), |sub| format!("{resource}/{sub}"));
+        let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        let verb = match *request.method() {
+            Method::GET if watches => "watch",
+            Method::GET if named => "get",
+            Method::GET => "list",
+            Method::POST => "create",
+            Method::PATCH => "patch",
+            Method::PUT => "update",
+            Method::DELETE => "delete",
+            _ => "other",
+        };
+        Self { verb, resource, path: path.to_owned() }
+    }
+
+    /// Renewals of Leases come by the clock: they do not count.
+    fn is_of_lease(&self) -> bool {
+        self.resource == "leases"
+    }
+
+    /// Whether it changes something that a decision can depend on.
+    fn is_write(&self) -> bool {
+        !matches!(self.verb, "get" | "list" | "watch" | "other") && !self.is_of_lease()
+    }
+}
+
+impl fmt::Display for RequestInfo {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.verb, self.path)
+    }
 }
 
 #[derive(Default)]
 struct State {
-    /// Since the last [`ApiProxy::arm`] or [`ApiProxy::count`].
     writes: Vec<String>,
-    /// Those that the API server has carried out.
     done: Vec<String>,
     fault: Option<Fault>,
-    /// The write has been answered; the next request is the end.
+    /// How many requests the fault has affected.
+    met: usize,
+    /// The write of [`CrashPoint::AfterResponse`] has its response.
     answered: bool,
-    /// The write at which the controller was ended.
     ended_at: Option<String>,
 }
 
-/// A running proxy; ends on drop, with its connections.
+/// A proxy that injects one fault at a time. Ends on drop, with its connections.
 pub struct ApiProxy {
     state: Arc<Mutex<State>>,
+    flow: watch::Sender<Flow>,
     kubeconfig: PathBuf,
     _server: Server,
 }
 
 impl ApiProxy {
-    /// In front of the API server that `kubeconfig` names; a kubeconfig file with the same user is put beside it.
+    /// In front of the API server of this kubeconfig.
     ///
     /// # Errors
     /// The kubeconfig can't be read, or no free port.
     pub async fn start(kubeconfig: &Path) -> Result<Self> {
-        let state = Arc::new(Mutex::new(State::default()));
+        let (state, (flow, flows)) = (Arc::new(Mutex::new(State::default())), watch::channel(Flow::Flows));
         let shared = state.clone();
-        let answer = move |behind, request| pass(behind, shared.clone(), request);
-        let (beside, server) = in_front_of(kubeconfig, answer).await?;
-        Ok(Self { state, kubeconfig: beside, _server: server })
+        let handler = move |upstream, request| handle(upstream, shared.clone(), flows.clone(), request);
+        let (kubeconfig, server) = in_front_of(kubeconfig, handler).await?;
+        Ok(Self { state, flow, kubeconfig, _server: server })
     }
 
-    /// The kubeconfig file of those who are to come through here.
+    /// The kubeconfig file for clients of the proxy.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// Ends this process at the n-th write from now on, counted from 1. Nothing happens to the one that comes after it.
-    pub fn arm(&self, process: u32, write: usize, point: Point) {
-        let fault = Some(Fault { process, write, point });
+    /// Injects this fault from now on, or none, and resets all counts.
+    pub fn arm(&self, fault: Option<Fault>) {
         *self.state() = State { fault, ..State::default() };
     }
 
-    /// Ends nobody, and begins to count anew.
-    pub fn count(&self) {
-        *self.state() = State::default();
+    /// Sets the state of watches, present and future.
+    pub fn let_watches(&self, flow: Flow) {
+        let _ = self.flow.send(flow);
     }
 
-    /// The writes since then, each as method and path. Renewals of Leases come by the clock and do not count.
+    /// The writes since [`Self::arm`], each as verb and path. Renewals of Leases do not count.
     pub fn writes(&self) -> Vec<String> {
         self.state().writes.clone()
     }
 
-    /// Those that the API server has carried out, whoever got the answer.
+    /// Those of them that the API server has carried out.
     pub fn done(&self) -> Vec<String> {
         self.state().done.clone()
     }
 
-    /// The write at which the process was ended.
+    /// How many requests the fault has affected.
+    pub fn met(&self) -> usize {
+        self.state().met
+    }
+
+    /// The request at which the process was killed.
     pub fn ended_at(&self) -> Option<String> {
         self.state().ended_at.clone()
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
     }
 }
 
-/// A server of ours in front of the API server that `kubeconfig` names: TLS on both sides, HTTP/2 for those who come. `answer`
-/// gets a client for what is behind it, without a user. Beside it comes the kubeconfig file with the same user and this server.
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The effect of the fault on one request.
+enum Effect {
+    None,
+    Later(Duration),
+    Wrong(Wrong),
+    Gone,
+    Crash(u32, CrashPoint),
+}
+
+fn effect(state: &Mutex<State>, info: &RequestInfo) -> Effect {
+    let mut state = locked(state);
+    if info.is_write() {
+        state.writes.push(info.to_string());
+    }
+    let number = state.writes.len();
+    let effect = match state.fault {
+        _ if state.ended_at.is_some() => Effect::None,
+        Some(Fault::Crash { process, .. }) if state.answered && !info.is_of_lease() => {
+            Effect::Crash(process, CrashPoint::BeforeRequest)
+        }
+        Some(Fault::Crash { process, write, point }) if info.is_write() && write == number => {
+            Effect::Crash(process, point)
+        }
+        Some(Fault::Delay { which, by }) if which.matches(info) => Effect::Later(by),
+        Some(Fault::Responses { which, times, with }) if state.met < times && which.matches(info) => {
+            Effect::Wrong(with)
+        }
+        Some(Fault::Gone) if info.verb == "watch" => Effect::Gone,
+        _ => Effect::None,
+    };
+    if !matches!(effect, Effect::None) {
+        state.met += 1;
+    }
+    effect
+}
+
+/// Kills the process. Always an error, which closes the caller's connection.
+fn end<T>(state: &Mutex<State>, process: u32, info: &RequestInfo) -> Result<T> {
+    locked(state).ended_at = Some(info.to_string());
+    Command::new("kill").args(["-9", &process.to_string()]).status()?;
+    bail!("process {process} was ended")
+}
+
+async fn handle(
+    upstream: Upstream,
+    state: Arc<Mutex<State>>,
+    flow: watch::Receiver<Flow>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>> {
+    let info = RequestInfo::of(&request);
+    let effect = effect(&state, &info);
+    match effect {
+        Effect::None | Effect::Crash(_, CrashPoint::BeforeResponse | CrashPoint::AfterResponse) => {}
+        Effect::Later(by) => tokio::time::sleep(by).await,
+        Effect::Crash(process, CrashPoint::BeforeRequest) => return end(&state, process, &info),
+        Effect::Wrong(Wrong::Silence) => std::future::pending::<()>().await,
+        Effect::Wrong(Wrong::Status(code)) => return status(code, None),
+        Effect::Wrong(Wrong::TooManyRequests) => return status(429, Some("1")),
+        Effect::Wrong(Wrong::Unheard | Wrong::Half | Wrong::Truncated) => {}
+        Effect::Gone => return status(410, None),
+    }
+    let (mut head, body) = upstream.forward(request).await?.into_parts();
+    let body = body.map_err(io::Error::other).boxed_unsync();
+    if info.verb == "watch" {
+        return Ok(Response::from_parts(head, streamed(body, flow)));
+    }
+    if !info.is_write() && matches!(effect, Effect::None) {
+        return Ok(Response::from_parts(head, body));
+    }
+    // The whole body: its beginning does not prove that the write is done.
+    let body = body.collect().await?.to_bytes();
+    if info.is_write() && head.status.is_success() {
+        locked(&state).done.push(info.to_string());
+    }
+    let half = body.slice(..body.len() / 2);
+    head.headers.remove(header::CONTENT_LENGTH);
+    match effect {
+        Effect::Wrong(Wrong::Unheard) => std::future::pending::<()>().await,
+        Effect::Wrong(Wrong::Half) => {
+            let first = stream::iter([Ok(Frame::data(half))]);
+            let body = StreamBody::new(futures::StreamExt::chain(first, stream::pending())).boxed_unsync();
+            return Ok(Response::from_parts(head, body));
+        }
+        Effect::Wrong(Wrong::Truncated) => return Ok(Response::from_parts(head, whole(half))),
+        Effect::Crash(process, CrashPoint::BeforeResponse) => return end(&state, process, &info),
+        Effect::Crash(_, CrashPoint::AfterResponse) => locked(&state).answered = true,
+        _ => {}
+    }
+    Ok(Response::from_parts(head, whole(body)))
+}
+
+fn status(code: u16, retry_after: Option<&str>) -> Result<Response<Body>> {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "made up by a plan",
+        "reason": if code == 410 { "Expired" } else { "InternalError" }, "code": code,
+    });
+    let mut response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
+    if let Some(seconds) = retry_after {
+        response = response.header(header::RETRY_AFTER, seconds);
+    }
+    Ok(response.body(whole(status.to_string()))?)
+}
+
+/// A body that continues while the state of watches allows it.
+fn streamed(body: Body, flow: watch::Receiver<Flow>) -> Body {
+    let next = |(mut body, mut flow): (Body, watch::Receiver<Flow>)| async move {
+        loop {
+            let now = *flow.borrow_and_update();
+            match now {
+                Flow::Cut => return Some((Err(io::Error::other("cut by a plan")), (body, flow))),
+                Flow::Stalls => flow.changed().await.ok()?,
+                Flow::Flows => tokio::select! {
+                    frame = body.frame() => return frame.map(|frame| (frame, (body, flow))),
+                    changed = flow.changed() => changed.ok()?,
+                },
+            }
+        }
+    };
+    StreamBody::new(stream::unfold((body, flow), next)).boxed_unsync()
+}
+
+/// Address and authority of a server with TLS.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// `https://127.0.0.1:PORT`
+    pub server: String,
+    /// Its certificate is signed by this authority.
+    pub authority_pem: String,
+}
+
+/// A proxy that forwards each request, the start of a watch included, after a delay: a far-away API server. Ends on drop.
+#[derive(Debug)]
+pub struct ApiDelay {
+    endpoint: Endpoint,
+    _server: Server,
+}
+
+impl ApiDelay {
+    /// In front of this API server.
+    ///
+    /// # Errors
+    /// The authority can't be read, or no free port.
+    pub async fn start(api_server: &Endpoint, delay: Duration) -> Result<Self> {
+        let upstream = Upstream::new(&api_server.server, Some(&api_server.authority_pem))?;
+        let handler = move |request| {
+            let upstream = upstream.clone();
+            async move {
+                tokio::time::sleep(delay).await;
+                upstream.forward(request).await
+            }
+        };
+        let (endpoint, server) = serve(handler).await?;
+        Ok(Self { endpoint, _server: server })
+    }
+
+    /// The proxy's own address.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+/// Starts a proxy in front of the API server of this kubeconfig, and writes a kubeconfig file for the same user that leads through it.
+/// Returns that file and the proxy. The handler gets the API server and the request.
 ///
 /// # Errors
-/// As [`ApiProxy::start`].
-pub async fn in_front_of<A, F, B>(kubeconfig: &Path, answer: A) -> Result<(PathBuf, Server)>
+/// The kubeconfig can't be read, or no free port.
+pub async fn in_front_of<A, F, B>(kubeconfig: &Path, handler: A) -> Result<(PathBuf, Server)>
 where
-    A: Fn(Client, Request<Incoming>) -> F + Clone + Send + 'static,
+    A: Fn(Upstream, Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Result<Response<B>>> + Send + 'static,
     B: hyper::body::Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Send + 'static,
 {
     let mut config = Kubeconfig::read_from(kubeconfig)?;
     let cluster = config.clusters.first_mut().and_then(|named| named.cluster.as_mut()).context("no cluster")?;
-    let address = cluster.server.clone().context("no server")?;
-    let authority = cluster.certificate_authority_data.clone().context("no authority")?;
-    let authority = base64::engine::general_purpose::STANDARD.decode(authority)?;
-    // Without a user: the caller's own credentials pass.
-    let mut behind = Config::new(address.parse()?);
-    let authority = rustls::pki_types::pem::PemObject::from_pem_slice(&authority);
-    let authority: rustls::pki_types::CertificateDer<'_> = authority.map_err(|error| anyhow::anyhow!("{error:?}"))?;
-    behind.root_cert = Some(vec![authority.to_vec()]);
-    let behind = Client::try_from(behind)?;
-
-    let (front, server) = serve(move |request| answer(behind.clone(), request)).await?;
-    cluster.server = Some(front.server);
-    let authority = base64::engine::general_purpose::STANDARD.encode(&front.authority_pem);
-    cluster.certificate_authority_data = Some(authority);
-    let beside = kubeconfig.with_extension("proxied");
-    std::fs::write(&beside, serde_saphyr::to_string(&config)?)?;
-    Ok((beside, server))
-}
-
-/// How a server of ours is reached.
-#[derive(Clone, Debug)]
-pub struct Front {
-    /// `https://127.0.0.1:PORT`
-    pub server: String,
-    /// Whose certificate it shows.
-    pub authority_pem: String,
+    let authority = STANDARD.decode(cluster.certificate_authority_data.as_deref().context("no authority")?)?;
+    let server = cluster.server.take().context("no server")?;
+    let upstream = Upstream::new(server, Some(&String::from_utf8(authority)?))?;
+    let (endpoint, server) = serve(move |request| handler(upstream.clone(), request)).await?;
+    cluster.server = Some(endpoint.server);
+    cluster.certificate_authority_data = Some(STANDARD.encode(&endpoint.authority_pem));
+    let proxied = kubeconfig.with_extension("proxied");
+    std::fs::write(&proxied, serde_saphyr::to_string(&config)?)?;
+    Ok((proxied, server))
 }
 
 /// A server with TLS on a free loopback port, as the API server speaks.
-async fn serve<A, F, B>(answer: A) -> Result<(Front, Server)>
+async fn serve<A, F, B>(handler: A) -> Result<(Endpoint, Server)>
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Result<Response<B>>> + Send + 'static,
     B: hyper::body::Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Send + 'static,
 {
     let certificate = ServerCertificate::create("testbox proxy")?;
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let server = format!("https://{}", listener.local_addr()?);
     let acceptor = server::acceptor(&certificate, &["h2", "http/1.1"])?;
-    let serving = server::serve(listener, Some(acceptor), answer);
-    Ok((Front { server, authority_pem: certificate.authority_pem }, serving))
-}
-
-/// A far-away API server: each request, the start of a watch included, is forwarded so much later. Ends on drop.
-#[derive(Debug)]
-pub struct ApiDelay {
-    front: Front,
-    _server: Server,
-}
-
-impl ApiDelay {
-    /// In front of the API server at this address, which shows a certificate of this authority.
-    ///
-    /// # Errors
-    /// The authority can't be read, or no free port.
-    pub async fn start(address: &str, authority_pem: &str, delay: Duration) -> Result<Self> {
-        use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(authority_pem.as_bytes())?)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        // HTTP/1.1, so that a broken connection ends one request and no other. Nothing is tried again.
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
-        let behind = HttpClient::builder(TokioExecutor::new()).build(connector);
-        let address = address.to_owned();
-        let answer = move |request| forward_late(behind.clone(), address.clone(), request, delay);
-        let (front, server) = serve(answer).await?;
-        Ok(Self { front, _server: server })
-    }
-
-    /// How it is reached.
-    pub fn front(&self) -> &Front {
-        &self.front
-    }
-}
-
-type Behind = HttpClient<hyper_rustls::HttpsConnector<HttpConnector>, Incoming>;
-
-async fn forward_late(
-    behind: Behind,
-    address: String,
-    request: Request<Incoming>,
-    delay: Duration,
-) -> Result<Response<Incoming>> {
-    tokio::time::sleep(delay).await;
-    let (mut head, body) = request.into_parts();
-    let path = head.uri.path_and_query().context("a request without a path")?;
-    head.uri = format!("{address}{path}").parse()?;
-    head.version = Version::HTTP_11;
-    OF_A_CONNECTION
-        .iter()
-        .filter(|name| **name != header::CONTENT_LENGTH)
-        .for_each(|name| drop(head.headers.remove(name)));
-    let mut answer = behind.request(Request::from_parts(head, body)).await?;
-    *answer.version_mut() = Version::default();
-    OF_A_CONNECTION.iter().for_each(|name| drop(answer.headers_mut().remove(name)));
-    Ok(answer)
-}
-
-/// Ends the process if this is the moment; an error then, which closes the caller's connection.
-fn moment(state: &Mutex<State>, write: Option<&str>, number: usize, now: Point) -> Result<()> {
-    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(fault) = &state.fault else { return Ok(()) };
-    let is_it = match now {
-        Point::AfterTheAnswer => state.answered,
-        before => fault.point == before && fault.write == number,
-    };
-    if !is_it || state.ended_at.is_some() {
-        return Ok(());
-    }
-    let process = fault.process;
-    let told = write.map(str::to_owned).or_else(|| state.writes.get(fault.write - 1).cloned());
-    state.ended_at = Some(told.unwrap_or_default());
-    if !Command::new("kill").args(["-9", &process.to_string()]).status()?.success() {
-        bail!("process {process} is gone already");
-    }
-    bail!("process {process} was ended")
-}
-
-/// Whether a request changes something that a decision can depend on.
-fn is_write(request: &Request<Incoming>) -> bool {
-    let path = request.uri().path();
-    !matches!(*request.method(), Method::GET | Method::HEAD) && !path.starts_with("/apis/coordination.k8s.io/")
-}
-
-async fn pass(behind: Client, state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Response<Body>> {
-    // A renewal is nothing that follows from a write.
-    if !request.uri().path().starts_with("/apis/coordination.k8s.io/") {
-        moment(&state, None, 0, Point::AfterTheAnswer)?;
-    }
-    let write = is_write(&request).then(|| format!("{} {}", request.method(), request.uri().path()));
-    let number = match &write {
-        Some(write) => {
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.writes.push(write.clone());
-            state.writes.len()
-        }
-        None => 0,
-    };
-    if write.is_some() {
-        moment(&state, write.as_deref(), number, Point::BeforeIt)?;
-    }
-    let answer = forward(&behind, request).await?;
-    let Some(write) = write else { return Ok(answer) };
-    // The whole answer: with its beginning alone nothing is sure.
-    let (head, body) = answer.into_parts();
-    let body = body.collect().await.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
-    if head.status.is_success() {
-        state.lock().unwrap_or_else(PoisonError::into_inner).done.push(write.clone());
-    }
-    moment(&state, Some(&write), number, Point::BeforeTheAnswer)?;
-    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-    state.answered |=
-        state.fault.as_ref().is_some_and(|fault| fault.point == Point::AfterTheAnswer && fault.write == number);
-    Ok(Response::from_parts(head, Body::from(body.to_vec())))
-}
-
-/// What belongs to one connection and not to the request.
-const OF_A_CONNECTION: [HeaderName; 5] =
-    [header::HOST, header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::CONTENT_LENGTH];
-
-/// The answer of what is behind to this very request.
-///
-/// # Errors
-/// It does not answer.
-pub async fn forward(behind: &Client, request: Request<Incoming>) -> Result<Response<Body>> {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await?.to_bytes();
-    let path = head.uri.path_and_query().context("a request without a path")?.as_str();
-    let mut forwarded = Request::builder().method(head.method).uri(path).version(Version::HTTP_11);
-    for (name, value) in head.headers.iter().filter(|(name, _)| !OF_A_CONNECTION.contains(name)) {
-        forwarded = forwarded.header(name, value);
-    }
-    let mut answer = behind.send(forwarded.body(Body::from(body.to_vec()))?).await?;
-    *answer.version_mut() = Version::default();
-    OF_A_CONNECTION.iter().for_each(|name| drop(answer.headers_mut().remove(name)));
-    Ok(answer)
+    let (address, serving) = server::start(Some(acceptor), handler).await?;
+    Ok((Endpoint { server: format!("https://{address}"), authority_pem: certificate.authority_pem }, serving))
 }

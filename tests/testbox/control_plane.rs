@@ -4,7 +4,7 @@
 //! appears, and Deployments have no pods: the test writes what controllers would write. Pods need no ServiceAccount
 //! then (that admission plugin is off).
 
-use super::api_proxy::{ApiDelay, Front};
+use super::api_proxy::{ApiDelay, Endpoint};
 use super::certificates::ServerCertificate;
 use super::process::{ATTEMPTS, Folders, Process, free_port, is_port_taken, program};
 use super::slow_machine;
@@ -122,18 +122,15 @@ impl Builder {
             Some(delay) => Some(delay),
             None => slow_machine::api_delay()?,
         };
-        let delay = match delay {
-            Some(delay) => Some(ApiDelay::start(&server, &certificate.authority_pem, delay).await?),
-            None => None,
-        };
         let direct = kubeconfig.clone();
-        let front = match &delay {
-            Some(delay) => delay.front().clone(),
-            None => Front { server, authority_pem: certificate.authority_pem },
-        };
-        if delay.is_some() {
-            let text = kubeconfig_text(&front.server, &front.authority_pem, "admin", ADMIN_TOKEN);
+        let mut endpoint = Endpoint { server, authority_pem: certificate.authority_pem };
+        let mut proxy = None;
+        if let Some(delay) = delay {
+            let delayed = ApiDelay::start(&endpoint, delay).await?;
+            endpoint = delayed.endpoint().clone();
+            let text = kubeconfig_text(&endpoint.server, &endpoint.authority_pem, "admin", ADMIN_TOKEN);
             kubeconfig = folders.write("kubeconfig-delayed", text)?;
+            proxy = Some(delayed);
         }
 
         let mut control_plane = ControlPlane {
@@ -141,8 +138,8 @@ impl Builder {
             apiserver,
             etcd,
             etcd_url,
-            front,
-            _delay: delay,
+            endpoint,
+            _delay: proxy,
             apiserver_arguments,
             direct,
             kubeconfig,
@@ -215,8 +212,8 @@ pub struct ControlPlane {
     apiserver: Process,
     etcd: Process,
     etcd_url: String,
-    /// The apiserver, or what stands in front of it.
-    front: Front,
+    /// The apiserver, or the proxy in front of it.
+    endpoint: Endpoint,
     _delay: Option<ApiDelay>,
     apiserver_arguments: Vec<String>,
     /// The admin's kubeconfig file that no delay holds for.
@@ -262,7 +259,7 @@ impl ControlPlane {
 
     /// `https://127.0.0.1:PORT` of the apiserver, or of the delay in front of it.
     pub fn server(&self) -> &str {
-        &self.front.server
+        &self.endpoint.server
     }
 
     /// `http://127.0.0.1:PORT` of etcd.
@@ -305,7 +302,7 @@ impl ControlPlane {
             .await
             .with_context(|| format!("no token for ServiceAccount {namespace}/{name}"))?;
         let token = answer.status.context("a TokenRequest without status")?.token;
-        let text = kubeconfig_text(&self.front.server, &self.front.authority_pem, namespace, &token)
+        let text = kubeconfig_text(&self.endpoint.server, &self.endpoint.authority_pem, namespace, &token)
             .replace("namespace: default", &format!("namespace: {namespace}"));
         self.folders.write(&format!("kubeconfig-{namespace}-{name}"), text)
     }

@@ -14,7 +14,6 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::certificates::ServerCertificate;
@@ -74,14 +73,11 @@ impl Kubelet {
 
     async fn start_for(client: Client, node: &str, namespace: Option<&str>) -> Result<Self> {
         let acceptor = server::acceptor(&ServerCertificate::create("testbox kubelet")?, &[])?;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        register(&client, node, listener.local_addr()?.port()).await?;
         let state = Arc::new(Mutex::new(State::default()));
         let shared = state.clone();
-        let logs = server::serve(listener, Some(acceptor), move |request| {
-            let answer = answer(&shared, &request);
-            async move { answer }
-        });
+        let handler = move |request| std::future::ready(answer(&shared, &request));
+        let (address, logs) = server::start(Some(acceptor), handler).await?;
+        register(&client, node, address.port()).await?;
         let (node, namespace, played) = (node.to_owned(), namespace.map(str::to_owned), state.clone());
         let pods = tokio::spawn(async move {
             loop {

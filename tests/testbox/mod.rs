@@ -32,6 +32,7 @@ pub mod rules;
 pub mod server;
 pub mod slow_machine;
 pub mod token_service;
+pub mod upstream;
 pub mod walkthrough;
 
 pub use api_proxy::ApiProxy;

@@ -7,12 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use super::upstream::{HttpsClient, https_client};
 
 /// The longest that one request may take.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -54,7 +53,7 @@ impl Answer {
 pub struct Access {
     base: String,
     credentials: Option<(String, String)>,
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: HttpsClient<Full<Bytes>>,
     /// Authorization header by repository.
     authorizations: Arc<Mutex<HashMap<String, String>>>,
 }
@@ -65,23 +64,11 @@ impl Access {
     /// # Errors
     /// The PEM can't be read.
     pub fn new(host: &str, ca_pem: Option<&str>, credentials: Option<(&str, &str)>) -> Result<Self> {
-        use rustls::pki_types::{CertificateDer, pem::PemObject};
-        let mut roots = rustls::RootCertStore::empty();
-        if let Some(pem) = ca_pem {
-            roots.add(CertificateDer::from_pem_slice(pem.as_bytes())?)?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
         let scheme = if ca_pem.is_some() { "https" } else { "http" };
         Ok(Self {
             base: format!("{scheme}://{host}"),
             credentials: credentials.map(|(user, password)| (user.to_owned(), password.to_owned())),
-            http: Client::builder(TokioExecutor::new()).build(connector),
+            http: https_client(ca_pem)?,
             authorizations: Arc::default(),
         })
     }

@@ -1,17 +1,19 @@
-//! What servers of ours have in common: TLS by a certificate of ours, and connections that end with the server.
+//! The HTTP server of the box: TLS by a certificate of the box, and connections that end with the server.
 
 use super::certificates::ServerCertificate;
 use anyhow::Result;
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body, Incoming};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -33,6 +35,14 @@ pub fn acceptor(certificate: &ServerCertificate, protocols: &[&str]) -> Result<T
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// A response body of any origin.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A body that is there as a whole.
+pub fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
 /// A running server; ends on drop, with its connections.
 #[derive(Debug)]
 pub struct Server(JoinHandle<()>);
@@ -43,12 +53,26 @@ impl Drop for Server {
     }
 }
 
-/// Answers HTTP/1.1 and HTTP/2, through TLS if there is an acceptor.
+/// Starts a server on a free loopback port, as [`serve`], and returns its address.
+///
+/// # Errors
+/// No free port.
+pub async fn start<A, F, B>(acceptor: Option<TlsAcceptor>, answer: A) -> Result<(SocketAddr, Server)>
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<B>>> + Send + 'static,
+    B: hyper::body::Body<Data = Bytes, Error: Error + Send + Sync + 'static> + Send + 'static,
+{
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    Ok((listener.local_addr()?, serve(listener, acceptor, answer)))
+}
+
+/// Serves HTTP/1.1 and HTTP/2, through TLS if there is an acceptor.
 pub fn serve<A, F, B>(listener: TcpListener, acceptor: Option<TlsAcceptor>, answer: A) -> Server
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Result<Response<B>>> + Send + 'static,
-    B: Body<Data = Bytes, Error: Error + Send + Sync + 'static> + Send + 'static,
+    B: hyper::body::Body<Data = Bytes, Error: Error + Send + Sync + 'static> + Send + 'static,
 {
     Server(tokio::spawn(async move {
         // Owned by this task, so that its end ends the connections as well.

@@ -17,7 +17,6 @@ use serde_json::json;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::net::TcpListener;
 
 /// `service` of the challenge and audience of the tokens.
 pub const SERVICE: &str = "testbox-registry";
@@ -71,9 +70,6 @@ impl TokenService {
         name: &str,
     ) -> Result<Self> {
         let acceptor = tls.map(|certificate| server::acceptor(certificate, &[])).transpose()?;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let realm = format!("{scheme}://{name}:{}/token", listener.local_addr()?.port());
         let state = Arc::new(State {
             key: KeyPair::generate_for(&rcgen::PKCS_ED25519)?,
             user: user.to_owned(),
@@ -84,7 +80,9 @@ impl TokenService {
             seen: Mutex::default(),
         });
         let shared = Arc::clone(&state);
-        let server = server::serve(listener, acceptor, move |request| answer(Arc::clone(&shared), request));
+        let (address, server) = server::start(acceptor, move |request| answer(Arc::clone(&shared), request)).await?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let realm = format!("{scheme}://{name}:{}/token", address.port());
         Ok(Self { realm, state, _server: server })
     }
 

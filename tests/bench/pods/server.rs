@@ -10,15 +10,14 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use http::{Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
-use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::testbox::api_proxy::{forward, in_front_of};
-use crate::testbox::server::Server;
+use crate::testbox::api_proxy::in_front_of;
+use crate::testbox::server::{Body, Server, whole};
+use crate::testbox::upstream::Upstream;
 
 /// Pods of calico-node.
 pub const PODS: usize = 15_000;
@@ -79,7 +78,7 @@ impl MadeUpPods {
             node: Template::new(&node()),
         }));
         let shared = state.clone();
-        let answer = move |behind: Client, request: Request<Incoming>| answer(behind, shared.clone(), request);
+        let answer = move |upstream: Upstream, request: Request<Incoming>| answer(upstream, shared.clone(), request);
         let (kubeconfig, server) = in_front_of(kubeconfig, answer).await?;
         Ok(Self { state, kubeconfig, _server: server })
     }
@@ -122,9 +121,9 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
+type Answer = Response<Body>;
 
-async fn answer(behind: Client, state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Answer> {
+async fn answer(upstream: Upstream, state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Answer> {
     let path = request.uri().path();
     let namespaced = path.strip_prefix("/api/v1/namespaces/").and_then(|rest| rest.strip_suffix("/pods"));
     let count = match namespaced {
@@ -133,7 +132,7 @@ async fn answer(behind: Client, state: Arc<Mutex<State>>, request: Request<Incom
         _ => (path == "/api/v1/nodes").then_some(NODES),
     };
     let Some(count) = count else {
-        let answer = forward(&behind, request).await?;
+        let answer = upstream.forward(request).await?;
         return Ok(answer.map(|body| body.map_err(io::Error::other).boxed_unsync()));
     };
     let is_nodes = namespaced.is_none();
@@ -179,7 +178,7 @@ fn not_understood() -> Answer {
 }
 
 fn json_of(text: String) -> Answer {
-    let mut answer = Response::new(Full::from(text).map_err(|never| match never {}).boxed_unsync());
+    let mut answer = Response::new(whole(text));
     answer.headers_mut().insert("Content-Type", http::HeaderValue::from_static("application/json"));
     answer
 }
