@@ -1,14 +1,12 @@
 //! What users get wrong and what breaks around us: each has a condition whose message names the object and the fix,
 //! nothing is written on it and nothing is lost, and work goes on by itself when it is mended.
 
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::testbox::Kind;
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
 use crate::testbox::operator_images::OperatorImages;
-use crate::testbox::recorder::HUMAN;
 use crate::testbox::rules::OperatorRules;
 use crate::world::{CANARY, PULL_SECRET, SOON, Scenery, USER, World, eventually};
 
@@ -69,9 +67,7 @@ async fn a_version_that_cannot_be_told_is_never_guessed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pull_secrets_and_outages_are_told_and_survived() {
     let kind = Kind::Htpasswd { user: USER.to_owned(), password: CANARY.to_owned() };
-    let mut world = World::start(Scenery { name: "bad-registry", kind, ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let mut world = World::with_calico(Scenery { name: "bad-registry", kind, ..Scenery::default() }, "v1.40.15").await;
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     let secret = format!("Secret tigera-operator/{PULL_SECRET}");
@@ -201,9 +197,7 @@ async fn what_the_mirror_lacks_holds_the_set_unless_nothing_needs_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sets_that_others_edit_are_put_back_and_sets_of_others_are_left_alone() {
-    let world = World::start(Scenery { name: "bad-neighbours", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "bad-neighbours", ..Scenery::default() }, "v1.40.15").await;
     let double = world.double(|_| {});
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
@@ -222,7 +216,7 @@ async fn sets_that_others_edit_are_put_back_and_sets_of_others_are_left_alone() 
         })
         .await;
     };
-    edit(&world, "calico-v3.31.7", &without("calico/csi")).await;
+    world.edit_set("calico-v3.31.7", |images| *images = without("calico/csi")).await;
     put_back().await;
     for (kind, name) in [("ImageSet", "calico-v3.31.7"), ("ImageSetPolicy", "default")] {
         let edited = eventually("the event", async || {
@@ -239,10 +233,10 @@ async fn sets_that_others_edit_are_put_back_and_sets_of_others_are_left_alone() 
 
     // Again and again: left alone after the third time, and told.
     for name in ["calico/node", "calico/cni"] {
-        edit(&world, "calico-v3.31.7", &without(name)).await;
+        world.edit_set("calico-v3.31.7", |images| *images = without(name)).await;
         put_back().await;
     }
-    edit(&world, "calico-v3.31.7", &without("calico/csi")).await;
+    world.edit_set("calico-v3.31.7", |images| *images = without("calico/csi")).await;
     let words = ["ImageSet calico-v3.31.7", "changed by human", "3 times"];
     world.until_told("Stalled", "True", "ContestedOwnership", &words).await;
     world.until("Ready", "False", "ContestedOwnership").await;
@@ -251,17 +245,15 @@ async fn sets_that_others_edit_are_put_back_and_sets_of_others_are_left_alone() 
     world.until_told("OperatorDegraded", "True", "ImagesNotListed", &["calico/csi"]).await;
     // The human gives in.
     let whole: Vec<_> = wanted.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
-    edit(&world, "calico-v3.31.7", &whole).await;
+    world.edit_set("calico-v3.31.7", |images| *images = whole).await;
     world.until("Stalled", "False", "NotStalled").await;
     double.wait_healthy(SOON).await.unwrap();
 
     // Somebody else's set under the name that is needed next: a valid one is accepted as it is.
     let next: Vec<_> = world.wanted("v1.42.4", false).into_iter().collect();
     let next: Vec<_> = next.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
-    let object = OperatorKind::ImageSet.object("calico-v3.32.1", json!({ "images": next }));
-    let human = PatchParams::apply(HUMAN).force();
     let sets = OperatorKind::ImageSet.api(&world.client);
-    let stored = sets.patch("calico-v3.32.1", &human, &Patch::Apply(object)).await.unwrap();
+    let stored = world.store_set("calico-v3.32.1", json!({ "images": next })).await;
     world.operator("v1.42.4").await;
     let words = ["ImageSet calico-v3.32.1", "made by human"];
     world.until_told("Applied", "True", "ForeignImageSetAccepted", &words).await;
@@ -273,17 +265,10 @@ async fn sets_that_others_edit_are_put_back_and_sets_of_others_are_left_alone() 
 
     // An invalid one is told, and left alone too.
     let short: Vec<_> = next.into_iter().filter(|entry| entry["image"] != "calico/csi").collect();
-    edit(&world, "calico-v3.32.1", &short).await;
+    world.edit_set("calico-v3.32.1", |images| *images = short).await;
     let words = ["ImageSet calico-v3.32.1", "insists on calico/csi", "spec.takeOwnership: true"];
     world.until_told("Applied", "False", "ForeignImageSetInvalid", &words).await;
     world.until("Ready", "False", "ForeignImageSetInvalid").await;
     double.stop().await;
     world.finish(&[&controller]).await;
-}
-
-/// Replaces a set's entries as `kubectl edit` does, without taking note of who else manages them.
-async fn edit(world: &World, name: &str, entries: &[Value]) {
-    let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
-    let images = json!({ "spec": { "images": entries } });
-    OperatorKind::ImageSet.api(&world.client).patch(name, &human, &Patch::Merge(images)).await.unwrap();
 }

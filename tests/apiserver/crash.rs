@@ -5,18 +5,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use crate::gate::{GATE, KINDS};
 use crate::testbox::api_proxy::{ApiProxy, CrashPoint, Fault};
+use crate::testbox::controller::Manner;
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::{Controller, Kubelet};
-use crate::unknown_version::{NAMESPACE, jobs, newer, prints, scenery};
-use crate::world::{Scenery, World, eventually};
+use crate::unknown_version::{prints, scenery};
+use crate::world::{GATE_KINDS, INSPECTION, Scenery, World, eventually, newer};
 
 /// How often a run is made again in which a write did not come.
 const TRIES: usize = 3;
@@ -47,9 +46,7 @@ struct Stage {
 
 impl Stage {
     async fn new(world: World, prepare: &[&'static str], gate: bool, kubelet: Option<Kubelet>) -> Self {
-        let account = "imageset-controller";
-        let direct = world.control_plane.kubeconfig_for_service_account(account, account).await.unwrap();
-        let proxy = ApiProxy::start(&direct).await.unwrap();
+        let proxy = ApiProxy::start(&world.kubeconfig().await).await.unwrap();
         Self { world, proxy, prepare: prepare.to_vec(), gate, ran: 0, kubelet }
     }
 
@@ -97,11 +94,8 @@ impl Stage {
 
     /// A controller that leads. Its predecessor's Lease is taken away, so that nobody waits for its end.
     async fn life(&self, name: &str) -> Controller {
-        let leases: Api<Lease> = Api::namespaced(self.world.client.clone(), "imageset-controller");
-        leases.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
-        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_imageset-controller"));
-        let logs = self.world.control_plane.logs();
-        let mut controller = Controller::start(binary, self.proxy.kubeconfig(), name, logs).await.unwrap();
+        self.world.release_lease().await;
+        let mut controller = self.world.controller_at(&Manner::default(), self.proxy.kubeconfig(), name).await;
         controller.wait_until_leading().await.unwrap();
         controller
     }
@@ -109,10 +103,10 @@ impl Stage {
     async fn is_done(&self) -> bool {
         let prepared = self.world.condition("Prepared").await.1 == "AllVersionsPrepared";
         let ready = self.world.condition("Ready").await.1 == "Succeeded";
-        let pods: Api<Pod> = Api::namespaced(self.world.client.clone(), NAMESPACE);
+        let pods: Api<Pod> = Api::namespaced(self.world.client.clone(), INSPECTION);
         let pods = pods.list(&ListParams::default()).await.unwrap().items;
-        let gate = self.gate().await.len() == if self.gate { KINDS.len() } else { 0 };
-        prepared && ready && gate && pods.is_empty() && jobs(&self.world).await.is_empty()
+        let gate = self.world.gate_specs().await.len() == if self.gate { GATE_KINDS.len() } else { 0 };
+        prepared && ready && gate && pods.is_empty() && self.world.jobs().await.is_empty()
     }
 
     async fn left(&self) -> Left {
@@ -122,26 +116,12 @@ impl Stage {
         let timeless = |text: &str| -> Vec<String> {
             text.lines().filter(|line| !line.contains("At:")).map(str::to_owned).collect()
         };
-        let records = self.records().await.into_iter().map(|map| {
+        let records = self.world.records().await.into_iter().map(|map| {
             let text = map.data.clone().unwrap_or_default().remove("record.yaml").unwrap_or_default();
             (map.name_any(), timeless(&text))
         });
         let sets = sets.iter().map(|set| (set.name_any(), told(set))).collect();
-        Left { sets, records: records.collect(), gate: self.gate().await }
-    }
-
-    async fn gate(&self) -> Vec<Value> {
-        let mut specs = Vec::new();
-        for kind in KINDS {
-            let object = self.world.gate_of(kind).get_opt(GATE).await.unwrap();
-            specs.extend(object.map(|object| object.data["spec"].clone()));
-        }
-        specs
-    }
-
-    async fn records(&self) -> Vec<ConfigMap> {
-        let maps: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), "imageset-controller");
-        maps.list(&ListParams::default().labels("imageset-controller.io/record")).await.unwrap().items
+        Left { sets, records: records.collect(), gate: self.world.gate_specs().await }
     }
 
     /// As before the first run.
@@ -156,14 +136,8 @@ impl Stage {
             self.world.recorder.allow_delete(&name);
             self.world.delete_set(&name).await;
         }
-        for kind in KINDS {
-            // Nobody collects garbage here.
-            drop(self.world.gate_of(kind).delete(GATE, &DeleteParams::default()).await);
-        }
-        let maps: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), "imageset-controller");
-        for map in self.records().await {
-            maps.delete(&map.name_any(), &DeleteParams::default()).await.unwrap();
-        }
+        self.world.delete_gate().await;
+        self.world.delete_records("imageset-controller.io/record").await;
     }
 
     /// A run without faults, then one for each of its writes and each point of that.
@@ -204,7 +178,7 @@ impl Stage {
 async fn an_inspection_survives_a_crash_at_each_write() {
     let mut world = World::start(scenery("crash-inspection")).await;
     world.mirror.push_build(&newer(), &[]).await.unwrap();
-    let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE).await.unwrap();
+    let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
     kubelet.play("/operator@sha256:", prints(newer().printed_version(), newer().printed_list()));
     world.installation(json!({})).await;
     world.operator("v1.43.0").await;
@@ -213,8 +187,6 @@ async fn an_inspection_survives_a_crash_at_each_write() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_arming_with_a_gate_survives_a_crash_at_each_write() {
-    let world = World::start(Scenery { name: "crash-arming", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "crash-arming", ..Scenery::default() }, "v1.40.15").await;
     Stage::new(world, &["v1.42.4"], true, None).await.crash_at_each_write().await;
 }

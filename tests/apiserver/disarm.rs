@@ -1,11 +1,9 @@
 //! Back to tags: the order of the steps, who is asked first, and what the operator makes of it.
 
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_double::{OperatorDouble, What};
-use crate::testbox::recorder::{HUMAN, Verb};
+use crate::testbox::recorder::Verb;
 use crate::verbs::assert_says;
 use crate::world::{SOON, Scenery, World, eventually};
 
@@ -19,9 +17,7 @@ async fn until_tags(double: &OperatorDouble, before: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_back_to_tags_stops_nobody() {
-    let world = World::start(Scenery { name: "disarm", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "disarm", ..Scenery::default() }, "v1.40.15").await;
     let double = world.double(|_| {});
     world.policy(json!({ "mode": "Apply", "gate": "Deny", "prepare": { "versions": ["v1.42.4"] } })).await;
     let controller = world.controller("first").await;
@@ -46,9 +42,7 @@ async fn the_way_back_to_tags_stops_nobody() {
     assert_eq!(world.status().await["current"]["workloads"]["total"], rolls.len(), "{stdout}");
 
     // A set of somebody else that would stop the operator then: refused before anything is changed.
-    let foreign = OperatorKind::ImageSet.object("calico-v3.29.0", json!({ "images": [] }));
-    let human = PatchParams::apply(HUMAN).force();
-    OperatorKind::ImageSet.api(&world.client).patch("calico-v3.29.0", &human, &Patch::Apply(foreign)).await.unwrap();
+    world.store_set("calico-v3.29.0", json!({ "images": [] })).await;
     let (code, stdout, stderr) = world.verb(&["disarm", "--yes"]).await;
     assert_eq!((code, stdout.as_str()), (2, ""));
     let words =
@@ -107,9 +101,7 @@ async fn the_way_back_to_tags_stops_nobody() {
 /// The controller was uninstalled, its gate and its sets are still there; an upgrade under way has to be over first.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_controller_it_goes_on_by_itself() {
-    let world = World::start(Scenery { name: "disarm-alone", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "disarm-alone", ..Scenery::default() }, "v1.40.15").await;
     let double = world.double(|_| {});
     world.policy(json!({ "mode": "Apply", "gate": "Deny", "prepare": { "versions": ["v1.42.4"] } })).await;
     let mut controller = world.controller("first").await;

@@ -6,7 +6,6 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::testbox::{Image, images};
-use crate::unknown_version::jobs;
 use crate::world::{Scenery, World, eventually};
 
 /// More tags than any registry gives in one answer. They come before those of releases in the order of the alphabet.
@@ -116,7 +115,7 @@ async fn newer_releases_are_found_among_many_tags_and_staged_each_for_itself() {
     world.until("Ready", "True", "Succeeded").await;
 
     // Nobody runs an image that was only discovered.
-    assert!(jobs(&world).await.is_empty());
+    assert!(world.jobs().await.is_empty());
     for instance in ["first", "second", "third"] {
         let log = std::fs::read_to_string(world.control_plane.logs().join(format!("{instance}.log"))).unwrap();
         assert!(!log.contains("Job imageset-inspection/"), "{log}");

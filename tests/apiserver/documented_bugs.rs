@@ -1,18 +1,15 @@
 //! The four public bugs of the documented way (tigera/operator and Calico issues), on real parts.
 
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_double::What;
-use crate::testbox::recorder::{HUMAN, Verb};
+use crate::testbox::recorder::Verb;
 use crate::world::{SOON, Scenery, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_scripts_set_is_told_apart_and_replaced() {
-    let world = World::start(Scenery { name: "documented-script", tls: true, ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.42.4").await;
+    let world =
+        World::with_calico(Scenery { name: "documented-script", tls: true, ..Scenery::default() }, "v1.42.4").await;
     let double = world.double(|_| {});
     double.wait_for("tags", SOON, |what| *what == What::UsesTags).await.unwrap();
 
@@ -27,7 +24,7 @@ async fn the_documented_scripts_set_is_told_apart_and_replaced() {
         .map(|name| json!({ "image": name, "digest": right[&name] }))
         .collect();
     entries.push(json!({ "image": "tigera/operator", "digest": digest }));
-    store_as_human(&world, "calico-v3.32.1", &entries).await;
+    world.store_set("calico-v3.32.1", json!({ "images": entries })).await;
     double.wait_degraded("calico", SOON).await.unwrap();
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
@@ -38,7 +35,7 @@ async fn the_documented_scripts_set_is_told_apart_and_replaced() {
 
     // Without the operator's name it forgets what the operator insists on.
     entries.retain(|entry| entry["image"] != "tigera/operator");
-    store_as_human(&world, "calico-v3.32.1", &entries).await;
+    world.store_set("calico-v3.32.1", json!({ "images": entries })).await;
     eventually("the forgotten image to be told", async || {
         let (_, reason, message) = world.condition("Applied").await;
         (reason == "ForeignImageSetInvalid" && message.contains("insists on calico/csi")).then_some(())
@@ -65,9 +62,7 @@ async fn the_documented_scripts_set_is_told_apart_and_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_running_versions_set_comes_first_also_when_the_upgrade_is_under_way_and_fips_twins_are_told_apart() {
-    let world = World::start(Scenery { name: "running-first", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "running-first", ..Scenery::default() }, "v1.40.15").await;
     let next = world.mirror.operator_image("v1.42.4");
     let double = world.double(|options| options.unpullable = [next.clone()].into());
     double.wait_for("tags", SOON, |what| *what == What::UsesTags).await.unwrap();
@@ -107,10 +102,4 @@ async fn the_running_versions_set_comes_first_also_when_the_upgrade_is_under_way
     world.until("Ready", "True", "Succeeded").await;
     double.stop().await;
     world.finish(&[&controller]).await;
-}
-
-async fn store_as_human(world: &World, name: &str, entries: &[Value]) {
-    let object = OperatorKind::ImageSet.object(name, json!({ "images": entries }));
-    let human = PatchParams::apply(HUMAN).force();
-    OperatorKind::ImageSet.api(&world.client).patch(name, &human, &Patch::Apply(object)).await.unwrap();
 }

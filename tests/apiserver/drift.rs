@@ -30,15 +30,6 @@ impl World {
         events.iter().filter(|(one, ..)| one == reason).map(|(_, count, _)| count).sum()
     }
 
-    /// The set as an object, edited by a human.
-    pub async fn edit_set(&self, name: &str, change: impl FnOnce(&mut Vec<Value>)) {
-        let api = OperatorKind::ImageSet.api(&self.client);
-        let mut images = api.get(name).await.unwrap().data["spec"]["images"].as_array().cloned().unwrap();
-        change(&mut images);
-        let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
-        api.patch(name, &human, &Patch::Merge(json!({ "spec": { "images": images } }))).await.unwrap();
-    }
-
     /// A cluster that runs v1.40.15 by digest.
     async fn adopted(&self) {
         self.installation(json!({})).await;
@@ -212,9 +203,7 @@ async fn a_fips_cluster_with_normal_images_is_told() {
 /// Sets that are right for another version, place or choice of images than the cluster has now.
 #[tokio::test(flavor = "multi_thread")]
 async fn sets_that_do_not_fit_are_told_before_and_when_it_hurts() {
-    let mut world = World::start(Scenery { name: "drift-sets", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let mut world = World::with_calico(Scenery { name: "drift-sets", ..Scenery::default() }, "v1.40.15").await;
     let images = json!({ "onMissing": "OmitUnneeded" });
     world.policy(json!({ "mode": "Apply", "images": images })).await;
     let double = world.double(|_| {});

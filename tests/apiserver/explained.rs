@@ -2,12 +2,12 @@
 //! policy and on the TigeraStatus, and not any more when it is mended. The causes are made by hand and the double says what a real
 //! operator of that release says; the words that it has no way to come to are put there as they were observed.
 
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_double::What;
 use crate::testbox::recorder::{HUMAN, Verb, Write};
+use crate::testbox::scenery;
 use crate::verbs::assert_says;
 use crate::world::{SOON, Scenery, World, eventually};
 
@@ -19,7 +19,7 @@ impl World {
             let status = if holds { "True" } else { "False" };
             json!({
                 "type": r#type, "status": status, "reason": reason, "message": message, "observedGeneration": generation,
-                "lastTransitionTime": "2026-01-01T00:00:00Z",
+                "lastTransitionTime": scenery::SOME_TIME,
             })
         };
         let conditions = [
@@ -27,10 +27,8 @@ impl World {
             condition("Degraded", degraded.is_some()),
             condition("Progressing", false),
         ];
-        let status = json!({ "status": { "conditions": conditions } });
-        let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
         let api = OperatorKind::TigeraStatus.api(&self.client);
-        api.patch_status(component, &human, &Patch::Merge(status)).await.unwrap();
+        scenery::set_status(&api, component, json!({ "conditions": conditions })).await.unwrap();
     }
 
     /// Waits until an event of this reason is told about a TigeraStatus for the first time.
@@ -119,9 +117,7 @@ const SAID: [Said; 10] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn the_words_of_every_era_are_told_with_their_cause_until_all_is_well() {
     let scenery = Scenery { name: "explained-words", releases: &["v1.42.4"], ..Scenery::default() };
-    let world = World::start(scenery).await;
-    world.installation(json!({})).await;
-    world.operator("v1.42.4").await;
+    let world = World::with_calico(scenery, "v1.42.4").await;
     for component in ["calico", "apiserver", "gatewayapi", "ippools"] {
         world.create(OperatorKind::TigeraStatus, component, json!({})).await;
         world.component_says(component, None, 0).await;

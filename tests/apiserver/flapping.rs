@@ -25,9 +25,7 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flapping_cause_is_told_once_for_each_real_change() {
-    let world = World::start(Scenery { name: "flapping", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "flapping", ..Scenery::default() }, "v1.40.15").await;
     world.create(OperatorKind::TigeraStatus, "ippools", json!({})).await;
     world.component_says("ippools", None, 1).await;
     world.policy(json!({ "mode": "Apply" })).await;

@@ -2,34 +2,22 @@
 //! Deployment; and what is never held up.
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use crate::world::{Scenery, World, eventually, with_image};
+use crate::testbox::scenery::{applied_by, deployment, with_image};
+use crate::world::{GATE, GATE_KINDS, Scenery, World, eventually};
 
-pub const GATE: &str = "imageset-controller-gate";
-/// The kinds of the two objects.
-pub const KINDS: [(&str, &str); 2] = [
-    ("ValidatingAdmissionPolicy", "validatingadmissionpolicies"),
-    ("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"),
-];
 /// An image that nobody ever prepares; whether it is refused tells whether the gate is closed.
 pub const UNPREPARED: &str = "registry.example/any/operator:v0.0.1";
 
 impl World {
-    /// Objects of one kind of [`KINDS`].
-    pub fn gate_of(&self, (kind, plural): (&str, &str)) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
-        Api::all_with(self.client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
-    }
-
     fn gate(&self) -> Api<DynamicObject> {
-        self.gate_of(KINDS[1])
+        self.gate_of(GATE_KINDS[1])
     }
 
     /// Until neither object is there.
     pub async fn until_no_gate(&self) {
-        for kind in KINDS {
+        for kind in GATE_KINDS {
             let gone = async || self.gate_of(kind).get_opt(GATE).await.unwrap().is_none().then_some(());
             eventually(&format!("the {} to be gone", kind.0), gone).await;
         }
@@ -66,14 +54,7 @@ impl World {
 
     /// As Argo CD does it, and `kubectl apply --server-side --force-conflicts`.
     async fn apply_image(&self, image: &str) -> Result<(), String> {
-        let labels = json!({ "k8s-app": "tigera-operator" });
-        let containers = json!([{ "name": "tigera-operator", "image": image }]);
-        let applied = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
-            "spec": { "selector": { "matchLabels": labels }, "template": {
-                "metadata": { "labels": labels }, "spec": { "containers": containers } } },
-        });
-        self.change_operator(Patch::Apply(applied), &PatchParams::apply("argocd-controller").force()).await
+        self.change_operator(Patch::Apply(deployment(image)), &applied_by("argocd-controller")).await
     }
 
     /// The warnings that come with a change to this image, or the refusal.
@@ -107,9 +88,7 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
-    let world = World::start(Scenery { name: "gate", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "gate", ..Scenery::default() }, "v1.40.15").await;
     world.policy(json!({ "mode": "Apply", "gate": "Deny" })).await;
     let controller = world.controller("first").await;
     world.until("Ready", "True", "Succeeded").await;

@@ -2,12 +2,12 @@
 //! that is down. It never locks anybody out, and what it says stays the same for as long as nobody decides otherwise.
 
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, DynamicObject, PostParams, PropagationPolicy};
+use kube::api::{DeleteParams, DynamicObject, PostParams, PropagationPolicy};
 use serde_json::json;
 
-use crate::gate::{GATE, KINDS, UNPREPARED};
+use crate::gate::UNPREPARED;
 use crate::testbox::Controller;
-use crate::world::{Scenery, World, eventually};
+use crate::world::{GATE, GATE_KINDS, Scenery, World, eventually};
 
 impl World {
     /// Runs v1.40.15 under a closed gate.
@@ -32,7 +32,7 @@ impl World {
     /// Until both objects of the gate belong to the policy object with this uid. Owners that are gone, as a backup brings
     /// them back, count for nothing with the garbage collector.
     async fn until_owned_by(&self, uid: &str) {
-        for kind in KINDS {
+        for kind in GATE_KINDS {
             eventually(&format!("the {} to belong to the policy", kind.0), async || {
                 let object = self.gate_of(kind).get_opt(GATE).await.unwrap()?;
                 object.owner_references().iter().any(|owner| owner.uid == uid).then_some(())
@@ -77,7 +77,7 @@ async fn a_backup_without_status_blocks_nothing_and_the_gate_becomes_the_new_pol
     controller.kill();
     let policy = backed_up(world.policies().get("default").await.unwrap());
     let mut gate = Vec::new();
-    for kind in KINDS {
+    for kind in GATE_KINDS {
         gate.push((kind, backed_up(world.gate_of(kind).get(GATE).await.unwrap())));
     }
     let mut deployment = world.deployments().get("tigera-operator").await.unwrap();
@@ -93,7 +93,7 @@ async fn a_backup_without_status_blocks_nothing_and_the_gate_becomes_the_new_pol
         world.recorder.allow_delete(name);
         world.delete_set(name).await;
     }
-    let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(world.client.clone(), "imageset-controller");
+    let maps = world.own::<k8s_openapi::api::core::v1::ConfigMap>();
     maps.delete_collection(&DeleteParams::default(), &kube::api::ListParams::default()).await.unwrap();
 
     // The gate comes back first, then the Deployment, then the policy: in none of these states is anybody held up.
@@ -130,7 +130,7 @@ async fn the_gate_goes_with_its_policy_and_with_no_other() {
     let mut controller = world.closed(json!({})).await;
 
     // Taken away by hand, it is back, whatever else is quiet.
-    for kind in KINDS {
+    for kind in GATE_KINDS {
         world.gate_of(kind).delete(GATE, &DeleteParams::default()).await.unwrap();
         let back = async || world.gate_of(kind).get_opt(GATE).await.unwrap();
         eventually(&format!("the {} to be back", kind.0), back).await;
@@ -141,7 +141,7 @@ async fn the_gate_goes_with_its_policy_and_with_no_other() {
     world.until_owned_by(&before).await;
     let policy = backed_up(world.policies().get("default").await.unwrap());
     world.delete_policy(PropagationPolicy::Orphan).await;
-    for kind in KINDS {
+    for kind in GATE_KINDS {
         assert!(world.gate_of(kind).get_opt(GATE).await.unwrap().is_some(), "{kind:?} was not left behind");
     }
     world.policies().create(&PostParams::default(), &policy).await.unwrap();

@@ -11,6 +11,7 @@ use crate::desk::Desk;
 use crate::testbox::crds::{self, Kind as OperatorKind};
 use crate::testbox::operator_double::What;
 use crate::testbox::recorder::HUMAN;
+use crate::testbox::scenery::{policy, with_entries};
 use crate::world::{SOON, Scenery, World, eventually};
 
 /// How a tool applies.
@@ -139,18 +140,7 @@ fn unknown_digest(images: &mut [Value]) {
 }
 
 fn set(name: &str, images: &BTreeMap<String, String>) -> Value {
-    let images: Vec<Value> = images.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
-    json!({
-        "apiVersion": "operator.tigera.io/v1", "kind": "ImageSet", "metadata": { "name": name },
-        "spec": { "images": images },
-    })
-}
-
-fn policy(spec: &Value) -> Value {
-    json!({
-        "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy",
-        "metadata": { "name": "default" }, "spec": spec,
-    })
+    serde_json::to_value(OperatorKind::ImageSet.object(name, with_entries(images))).unwrap()
 }
 
 impl World {
@@ -188,7 +178,7 @@ async fn the_policy_is_the_tools_and_its_status_is_ours() {
     world.installation(json!({})).await;
     world.operator("v1.40.15").await;
     let controller = world.controller("first").await;
-    let of_git = policy(&world.spec("Apply"));
+    let of_git = policy(world.spec("Apply"));
     for tool in TOOLS {
         if tool == Tool::Flux {
             // Tried by hand first, as people do it.
@@ -382,7 +372,7 @@ async fn waves_bring_the_definitions_then_the_policy_then_the_operator() {
         let mut spec = world.spec("Apply");
         spec["installation"] = world.layout();
         spec["prepare"] = json!({ "versions": [version] });
-        policy(&spec)
+        policy(spec)
     };
     let (install, upgrade) = (spec("v1.40.15"), spec("v1.42.4"));
     let ready = "kubectl wait --for=condition=Ready imagesetpolicy/default";

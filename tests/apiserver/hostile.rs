@@ -2,44 +2,34 @@
 //! the names that it needs. Nothing pinned changes, nothing is switched off or blocked for good, and nobody's object is overwritten.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PostParams};
 use serde_json::{Value, json};
 
-use crate::gate::{GATE, KINDS, UNPREPARED};
+use crate::gate::UNPREPARED;
 use crate::refused::touch;
 use crate::testbox::images::{Image, LINUX_PLATFORMS};
-use crate::testbox::operator_double::deployment;
 use crate::testbox::recorder::HUMAN;
+use crate::testbox::scenery::{self, edited_by, running_and_ready};
 use crate::testbox::{Kubelet, apply_yaml};
-use crate::unknown_version::{NAMESPACE, jobs, newer, prints, scenery};
-use crate::world::{SOON, Scenery, World, eventually};
+use crate::unknown_version::{prints, scenery};
+use crate::world::{GATE, GATE_KINDS, INSPECTION, SOON, Scenery, World, eventually, newer};
 
 const SET: &str = "calico-v3.31.7";
 const LABEL: &str = "imageset-controller.io/record";
 
-fn human() -> PatchParams {
-    PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() }
-}
-
 impl World {
-    fn maps(&self) -> Api<ConfigMap> {
-        Api::namespaced(self.client.clone(), "imageset-controller")
-    }
-
     /// The record of a version, labelled or not.
     async fn record_of(&self, version: &str) -> ConfigMap {
         let prefix = format!("record-{version}-");
-        let all = self.maps().list(&ListParams::default()).await.unwrap().items;
-        all.into_iter().find(|map| map.name_any().starts_with(&prefix)).unwrap()
+        self.records().await.into_iter().find(|map| map.name_any().starts_with(&prefix)).unwrap()
     }
 
     /// Writes another text into a record, as this field manager.
     async fn edit_record(&self, name: &str, manager: &str, text: &str) {
-        let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
         let patch = Patch::Merge(json!({ "data": { "record.yaml": text } }));
-        self.maps().patch(name, &parameters, &patch).await.unwrap();
+        self.own::<ConfigMap>().patch(name, &edited_by(manager), &patch).await.unwrap();
     }
 
     /// Until an event of this reason with these words was published: what a correction ends, the status soon forgets.
@@ -77,9 +67,7 @@ fn timeless(map: &ConfigMap) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edited_record_changes_no_set_and_is_written_again() {
-    let world = World::start(Scenery { name: "hostile-record", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "hostile-record", ..Scenery::default() }, "v1.40.15").await;
     world.policy(json!({ "mode": "Apply" })).await;
     let mut controller = world.controller("first").await;
     world.until("Ready", "True", "Succeeded").await;
@@ -134,7 +122,7 @@ async fn an_edited_record_changes_no_set_and_is_written_again() {
     // A record that has lost its label is no obstacle, and is not written over.
     let unlabelled = world.record_of("v1.40.15").await;
     let unlabel = Patch::Merge(json!({ "metadata": { "labels": { LABEL: null } } }));
-    world.maps().patch(&name, &human(), &unlabel).await.unwrap();
+    world.own::<ConfigMap>().patch(&name, &edited_by(HUMAN), &unlabel).await.unwrap();
     world.verb(&["refresh"]).await;
     eventually("the label to be back", async || {
         world.record_of("v1.40.15").await.labels().contains_key(LABEL).then_some(())
@@ -148,12 +136,12 @@ async fn an_edited_record_changes_no_set_and_is_written_again() {
     let theirs = json!({ "metadata": { "name": taken }, "data": { "theirs": "keep" } });
     let theirs: ConfigMap = serde_json::from_value(theirs).unwrap();
     let parameters = PostParams { field_manager: Some(HUMAN.to_owned()), ..PostParams::default() };
-    let theirs = world.maps().create(&parameters, &theirs).await.unwrap();
+    let theirs = world.own::<ConfigMap>().create(&parameters, &theirs).await.unwrap();
     world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.42.4"] } })).await;
     world.until_found("ObjectNotManaged", &[&taken, "left as it is", "delete or rename"]).await;
-    let now = world.maps().get(&taken).await.unwrap();
+    let now = world.own::<ConfigMap>().get(&taken).await.unwrap();
     assert_eq!((now.resource_version(), now.data), (theirs.resource_version(), theirs.data));
-    world.maps().delete(&taken, &DeleteParams::default()).await.unwrap();
+    world.own::<ConfigMap>().delete(&taken, &DeleteParams::default()).await.unwrap();
     touch(&world).await;
     world.until("Prepared", "True", "AllVersionsPrepared").await;
     world.finish(&[&controller]).await;
@@ -161,9 +149,7 @@ async fn an_edited_record_changes_no_set_and_is_written_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_in_the_future_does_not_switch_checks_off() {
-    let world = World::start(Scenery { name: "hostile-time", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "hostile-time", ..Scenery::default() }, "v1.40.15").await;
     world.policy(json!({ "mode": "Apply" })).await;
     let mut controller = world.controller("first").await;
     world.until("Ready", "True", "Succeeded").await;
@@ -171,7 +157,7 @@ async fn a_time_in_the_future_does_not_switch_checks_off() {
     let moved = Image::index("moved", LINUX_PLATFORMS).unwrap();
     world.push(&world.mirror.repository("calico/node"), "v3.31.7", &moved).await;
     let status = Patch::Merge(json!({ "status": { "current": { "lastVerifiedTime": "2099-01-01T00:00:00Z" } } }));
-    world.policies().patch_status("default", &human(), &status).await.unwrap();
+    world.policies().patch_status("default", &edited_by(HUMAN), &status).await.unwrap();
     // Its answers are not remembered: without a check that is due nobody would be asked.
     let controller = world.controller("second").await;
     world.until_told("Drifted", "True", "TagMoved", &["calico/node:v3.31.7"]).await;
@@ -183,37 +169,31 @@ async fn a_time_in_the_future_does_not_switch_checks_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_with_the_operators_labels_changes_nothing() {
-    let world = World::start(Scenery { name: "hostile-pod", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "hostile-pod", ..Scenery::default() }, "v1.40.15").await;
     let double = world.double(|_| {});
 
     // A pod that claims to be the operator's, and is Ready. Another claims a ReplicaSet that there is not. Its name is not one of the
     // operator's: the recorder goes by names, the product by UIDs.
-    let pods: Api<Pod> = Api::namespaced(world.client.clone(), "tigera-operator");
     let owner = json!([{
         "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "stranger-1", "uid": "0f3a", "controller": true,
     }]);
     for (name, image, owners) in
         [("stranger", UNPREPARED, json!([])), ("orphan", "quay.io/tigera/operator:v1.42.4", owner)]
     {
-        let template = deployment(image)["spec"]["template"].clone();
+        let template = scenery::deployment(image)["spec"]["template"].clone();
         let metadata = json!({ "name": name, "labels": template["metadata"]["labels"], "ownerReferences": owners });
-        let pod = serde_json::from_value(json!({ "metadata": metadata, "spec": template["spec"] })).unwrap();
-        pods.create(&PostParams::default(), &pod).await.unwrap();
-        let ready = json!([{ "type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
-        let status = Patch::Merge(json!({ "status": { "phase": "Running", "conditions": ready } }));
-        pods.patch_status(name, &PatchParams::default(), &status).await.unwrap();
+        let pod = json!({ "metadata": metadata, "spec": template["spec"] });
+        scenery::pod(&world.client, "tigera-operator", pod, running_and_ready()).await.unwrap();
     }
 
     // Somebody else's objects have the gate's names.
-    let [(kind, _), _] = KINDS;
+    let [(kind, _), _] = GATE_KINDS;
     let text = format!(
         "apiVersion: admissionregistration.k8s.io/v1\nkind: {kind}\nmetadata: {{name: {GATE}}}\nspec:\n  validations: [{{expression: 'true'}}]\n  \
          matchConstraints: {{resourceRules: [{{apiGroups: [example], apiVersions: [v1], operations: [CREATE], resources: [nothing]}}]}}\n"
     );
     apply_yaml(world.client.clone(), &text).await.unwrap();
-    let theirs = world.gate_of(KINDS[0]).get(GATE).await.unwrap();
+    let theirs = world.gate_of(GATE_KINDS[0]).get(GATE).await.unwrap();
 
     world.policy(json!({ "mode": "Apply", "gate": "Deny", "prepare": { "versions": ["v1.42.4"] } })).await;
     let controller = world.controller("first").await;
@@ -221,12 +201,12 @@ async fn a_stranger_with_the_operators_labels_changes_nothing() {
     world.until("Applied", "True", "ImageSetStored").await;
     eventually("the prepared set", async || world.stored("calico-v3.32.1").await).await;
     double.wait_adopted(SET, SOON).await.unwrap();
-    let now = world.gate_of(KINDS[0]).get(GATE).await.unwrap();
+    let now = world.gate_of(GATE_KINDS[0]).get(GATE).await.unwrap();
     assert_eq!(now.resource_version(), theirs.resource_version(), "it is left as it is");
-    assert!(world.gate_of(KINDS[1]).get_opt(GATE).await.unwrap().is_none());
+    assert!(world.gate_of(GATE_KINDS[1]).get_opt(GATE).await.unwrap().is_none());
 
     // Theirs is gone: the gate stands, admits what is prepared, and not what a stranger runs.
-    world.gate_of(KINDS[0]).delete(GATE, &DeleteParams::default()).await.unwrap();
+    world.gate_of(GATE_KINDS[0]).delete(GATE, &DeleteParams::default()).await.unwrap();
     world.until_gate("Deny").await;
     eventually("the gate to be closed", async || world.refuses(UNPREPARED).await.then_some(())).await;
     world.recorder.gate_is_in_force().await.unwrap();
@@ -250,19 +230,19 @@ async fn a_stranger_with_the_operators_labels_changes_nothing() {
 async fn a_job_without_its_label_or_of_somebody_else_blocks_no_version_for_good() {
     let mut world = World::start(scenery("hostile-job")).await;
     world.mirror.push_build(&newer(), &[]).await.unwrap();
-    let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE).await.unwrap();
+    let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
     world.installation(json!({})).await;
     world.operator("v1.43.0").await;
     let policy = |mode: &str| json!({ "mode": mode, "prepare": { "versions": ["v1.44.0"] } });
     world.policy(policy("Apply")).await;
     let controller = world.controller("first").await;
     world.until_told("Prepared", "False", "NeedsInspection", &["is asked by Job imageset-inspection/"]).await;
-    let all: Api<Job> = Api::namespaced(world.client.clone(), NAMESPACE);
-    let first = eventually("the Job", async || jobs(&world).await.into_iter().next()).await;
+    let all: Api<Job> = Api::namespaced(world.client.clone(), INSPECTION);
+    let first = eventually("the Job", async || world.jobs().await.into_iter().next()).await;
 
     // Without its label the controller does not see it: it is made again.
     let unlabel = Patch::Merge(json!({ "metadata": { "labels": { "imageset-controller.io/inspection": null } } }));
-    all.patch(&first.name_any(), &human(), &unlabel).await.unwrap();
+    all.patch(&first.name_any(), &edited_by(HUMAN), &unlabel).await.unwrap();
     touch(&world).await;
     eventually("another Job", async || {
         let now = all.get_opt(&first.name_any()).await.unwrap()?;

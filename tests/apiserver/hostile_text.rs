@@ -2,12 +2,12 @@
 //! stored all the same, and what is shown of them is short and clean wherever it is shown.
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch};
 use serde_json::{Value, json};
 
 use crate::testbox::apply_yaml;
 use crate::testbox::crds::Kind as OperatorKind;
-use crate::testbox::recorder::HUMAN;
+use crate::testbox::scenery;
 use crate::world::{Scenery, World, eventually};
 
 /// Ends lines, commands CI systems and terminals, and turns the direction of writing.
@@ -18,24 +18,9 @@ const PLANTED: &str = "forged";
 impl World {
     /// A node whose kubelet reports this, all in one.
     async fn node_reports(&self, name: &str, text: &str) {
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
-        nodes.patch(name, &PatchParams::apply(HUMAN), &Patch::Apply(node)).await.unwrap();
-        let fields = [
-            "operatingSystem",
-            "architecture",
-            "kernelVersion",
-            "osImage",
-            "containerRuntimeVersion",
-            "kubeletVersion",
-            "kubeProxyVersion",
-            "machineID",
-            "systemUUID",
-            "bootID",
-        ];
-        let info: Value = fields.iter().map(|field| ((*field).to_owned(), Value::from(text))).collect();
-        let status = json!({ "status": { "nodeInfo": info } });
-        nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        let mut info = scenery::node_info(text);
+        info.as_object_mut().unwrap().values_mut().for_each(|field| *field = Value::from(text));
+        scenery::node(&self.client, name, info).await.unwrap();
     }
 
     /// A pod in the operator's care whose owner, image and kubelet say this.
@@ -82,9 +67,7 @@ fn assert_clean(place: &str, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_nodes_pods_and_statuses_stop_nothing_and_are_shown_short_and_clean() {
-    let world = World::start(Scenery { name: "hostile-text", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "hostile-text", ..Scenery::default() }, "v1.40.15").await;
     // Ten odd characters, 100 KiB, and a virtual kubelet.
     world.node_reports("node-odd", HOSTILE).await;
     world.node_reports("node-long", &"x".repeat(100 * 1024)).await;

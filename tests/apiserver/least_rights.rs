@@ -6,9 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -17,13 +15,12 @@ use serde_json::json;
 use crate::testbox::recorder::HUMAN;
 use crate::testbox::rights::Right;
 use crate::testbox::{Controller, Kind, Kubelet};
-use crate::unknown_version::{NAMESPACE, newer, prints, scenery};
-use crate::world::{CANARY, SOON, Scenery, USER, World};
+use crate::unknown_version::{prints, scenery};
+use crate::world::{CANARY, INSPECTION, INSPECTIONS, SOON, Scenery, USER, World, newer};
 
 /// Of all that is installed.
 const LABEL: &str = "app.kubernetes.io/name=imageset-controller";
 /// What the gate is called.
-const GATE: &str = "imageset-controller-gate";
 
 /// A role of ours: none is a ClusterRole, or its namespace.
 type RoleId = (Option<String>, String);
@@ -125,7 +122,7 @@ async fn each_right_is_needed_and_named_when_it_is_missing() {
         vec![format!("--audit-policy-file={}", policy.display()), format!("--audit-log-path={}", audit.display())];
     let mut world = World::start(Scenery { kind, tls: true, apiserver_flags, ..scenery("least-rights") }).await;
     world.mirror.push_build(&newer(), &[]).await.unwrap();
-    let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE).await.unwrap();
+    let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
     kubelet.play("/operator@sha256:", prints(newer().printed_version(), newer().printed_list()));
     world.pull_secret().await;
     world.installation(json!({})).await;
@@ -295,24 +292,13 @@ async fn write<'a>(world: &World, rules: impl Iterator<Item = &'a Taken>, roles:
 
 /// Everything that a controller has to do once is to be done again: the gate, the inspection and its answer, the Lease, and what was said.
 async fn forget(world: &World) {
-    let policies: Api<ValidatingAdmissionPolicy> = Api::all(world.client.clone());
-    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.client.clone());
-    let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
-        Api::namespaced(world.client.clone(), "imageset-controller");
-    let delete = DeleteParams::default();
-    // Each may be gone already.
-    let _ = policies.delete(GATE, &delete).await;
-    let _ = bindings.delete(GATE, &delete).await;
-    let _ = leases.delete("imageset-controller", &delete).await;
-    let jobs: Api<Job> = Api::namespaced(world.client.clone(), NAMESPACE);
+    world.delete_gate().await;
+    world.release_lease().await;
+    let jobs: Api<Job> = Api::namespaced(world.client.clone(), INSPECTION);
     for job in jobs.list(&ListParams::default()).await.unwrap().items {
         let _ = jobs.delete(&job.name_any(), &DeleteParams::background()).await;
     }
-    let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), "imageset-controller");
-    let kept = ListParams::default().labels("imageset-controller.io/record=inspection");
-    for map in maps.list(&kept).await.unwrap().items {
-        maps.delete(&map.name_any(), &delete).await.unwrap();
-    }
+    world.delete_records(INSPECTIONS).await;
     // The answers of registries, which need the Secret.
     let none = Patch::Merge(json!({ "status": null }));
     let _ = world.policies().patch_status("default", &PatchParams::default(), &none).await;

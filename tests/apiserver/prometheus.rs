@@ -110,7 +110,7 @@ async fn alerts_pass_their_unit_tests_and_each_has_one() {
 
 /// Somebody else holds the Lease.
 async fn lease_of_another(world: &World) -> Api<Lease> {
-    let leases: Api<Lease> = Api::namespaced(world.client.clone(), "imageset-controller");
+    let leases = world.own::<Lease>();
     let lease = json!({
         "metadata": { "name": "imageset-controller" },
         "spec": {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::testbox::recorder::HUMAN;
 use crate::testbox::rights::Right;
+use crate::testbox::scenery;
 use crate::world::{Scenery, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,6 +201,5 @@ pub async fn touch(world: &World) {
     let spec = world.policies().get("default").await.unwrap().data["spec"].clone();
     let retain = spec["retain"].as_i64().unwrap();
     let other = json!({ "spec": { "retain": (retain + 1) % 20 } });
-    let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
-    world.policies().patch("default", &human, &Patch::Merge(other)).await.unwrap();
+    scenery::edit(&world.policies(), "default", other).await.unwrap();
 }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::rbac::v1::Role;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::testbox::Controller;
-use crate::testbox::recorder::HUMAN;
 use crate::world::{SOON, Scenery, World, eventually};
 
 /// API group of Leases.
@@ -16,9 +15,7 @@ const LEASES: &str = "coordination.k8s.io";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
-    let world = World::start(Scenery { name: "restart", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "restart", ..Scenery::default() }, "v1.40.15").await;
     let double = world.double(|_| {});
     world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.42.4"] } })).await;
     let mut killed = world.controller("killed").await;
@@ -68,7 +65,7 @@ async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
 
     // The last one goes, and nobody holds the Lease.
     assert_eq!(second.terminate().await.unwrap(), 0);
-    let leases: Api<Lease> = Api::namespaced(world.client.clone(), "imageset-controller");
+    let leases = world.own::<Lease>();
     let lease = leases.get("imageset-controller").await.unwrap().spec.unwrap();
     assert_eq!(lease.holder_identity.unwrap_or_default(), "");
     assert_eq!(world.mirror.registry.requests().unwrap(), [], "edits are put back from the record");
@@ -78,15 +75,13 @@ async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lead_survives_refused_renewals_and_passes_on_when_its_holder_is_held_up() {
-    let world = World::start(Scenery { name: "lead", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "lead", ..Scenery::default() }, "v1.40.15").await;
     world.policy(json!({ "mode": "Apply" })).await;
     let mut first = world.controller("first").await;
     world.until("Applied", "True", "ImageSetStored").await;
 
     // The API server refuses a renewal for a while, then somebody deletes the Lease: it is taken again.
-    let roles: Api<Role> = Api::namespaced(world.client.clone(), "imageset-controller");
+    let roles = world.own::<Role>();
     let rights = roles.get("imageset-controller").await.unwrap().rules.unwrap();
     let without = rights.iter().filter(|rule| rule.api_groups.iter().flatten().all(|group| group != LEASES));
     let (all, without) = (json!({ "rules": rights }), json!({ "rules": without.collect::<Vec<_>>() }));
@@ -96,7 +91,7 @@ async fn the_lead_survives_refused_renewals_and_passes_on_when_its_holder_is_hel
         .await;
     roles.patch("imageset-controller", &human, &Patch::Merge(&all)).await.unwrap();
     looked(&first).await;
-    let leases: Api<Lease> = Api::namespaced(world.client.clone(), "imageset-controller");
+    let leases = world.own::<Lease>();
     leases.delete("imageset-controller", &Default::default()).await.unwrap();
     eventually("the Lease to be made again", async || leases.get_opt("imageset-controller").await.unwrap()).await;
     edit(&world).await;
@@ -137,9 +132,5 @@ async fn looked(controller: &Controller) {
 
 /// A human removes an entry.
 async fn edit(world: &World) {
-    let sets = crate::testbox::crds::Kind::ImageSet.api(&world.client);
-    let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
-    let images: Vec<_> = world.wanted("v1.40.15", false).into_iter().skip(1).collect();
-    let images: Vec<_> = images.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
-    sets.patch("calico-v3.31.7", &human, &Patch::Merge(json!({ "spec": { "images": images } }))).await.unwrap();
+    world.edit_set("calico-v3.31.7", |images| drop(images.remove(0))).await;
 }

@@ -61,9 +61,7 @@ impl World {
 #[tokio::test(flavor = "multi_thread")]
 async fn previous_sets_are_kept_by_use_and_who_leaves_keeps_them_all() {
     let releases = &["v1.38.6", "v1.40.15", "v1.42.4", "v1.43.0"];
-    let world = World::start(Scenery { name: "retention", releases, ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.38.6").await;
+    let world = World::with_calico(Scenery { name: "retention", releases, ..Scenery::default() }, "v1.38.6").await;
     let double = world.double(|_| {});
     let policy = |retain: u32, prepare: &[&str]| {
         let prepare = json!({ "versions": prepare });

@@ -24,9 +24,7 @@ async fn a_set_is_stored_however_long_reading_a_secret_takes() {
     world.pull_secret().await;
     world.operator("v1.40.15").await;
     world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.42.4"] } })).await;
-    let account = "imageset-controller";
-    let direct = world.control_plane.kubeconfig_for_service_account(account, account).await.unwrap();
-    let (slow, _proxy) = in_front_of(&direct, |upstream, request| async move {
+    let (slow, _proxy) = in_front_of(&world.kubeconfig().await, |upstream, request| async move {
         if request.uri().path().contains("/secrets/") {
             tokio::time::sleep(SLOW).await;
         }

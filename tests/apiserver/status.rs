@@ -5,18 +5,15 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::testbox::recorder::HUMAN;
+use crate::testbox::scenery;
 use crate::verbs::assert_says;
 use crate::world::{SOON, Scenery, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_screen_with_and_without_a_controller() {
-    let world = World::start(Scenery { name: "status", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "status", ..Scenery::default() }, "v1.40.15").await;
     world.policy(json!({ "mode": "Apply" })).await;
 
     // No controller: nothing is known, unless one looks.
@@ -92,10 +89,9 @@ subjects: [{kind: ServiceAccount, name: reader, namespace: tigera-operator}]
 
     // The controller is gone: what it said is old.
     drop(controller);
-    let leases: Api<Lease> = Api::namespaced(world.client.clone(), "imageset-controller");
+    let leases = world.own::<Lease>();
     let old = json!({ "spec": { "renewTime": "2026-01-01T00:00:00.000000Z" } });
-    let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
-    leases.patch("imageset-controller", &human, &Patch::Merge(old)).await.unwrap();
+    scenery::edit(&leases, "imageset-controller", old).await.unwrap();
     eventually("the silence to be told", async || {
         let (_, screen, _) = world.verb(&["status"]).await;
         screen.contains("CONTROLLER   not heard of for ").then_some(())

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kube::api::Api;
 use serde_json::json;
 
 use crate::testbox::Controller;
@@ -116,6 +115,6 @@ fn set_of(release: &str) -> String {
 }
 
 async fn lease(world: &World) -> LeaseSpec {
-    let leases: Api<Lease> = Api::namespaced(world.client.clone(), "imageset-controller");
+    let leases = world.own::<Lease>();
     leases.get_opt("imageset-controller").await.unwrap().and_then(|lease| lease.spec).unwrap_or_default()
 }

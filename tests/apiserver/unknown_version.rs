@@ -14,15 +14,10 @@ use crate::testbox::kubelet::Plays;
 use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::rules::OperatorRules;
 use crate::verbs::assert_says;
-use crate::world::{SOON, Scenery, World, eventually};
+use crate::world::{INSPECTION, INSPECTIONS, SOON, Scenery, World, eventually, newer};
 
-pub const NAMESPACE: &str = "imageset-inspection";
 /// What an operator without a service account writes to standard error; pod logs mix the two streams.
 const NOISE: &str = "2026/11/24 02:41:57 [ERROR] Failed to read namespace file: open /var/run/secrets: no such file\n";
-
-pub fn newer() -> OperatorRules {
-    OperatorRules::unpublished("v1.43.0", "v1.44.0", "v3.33.0").unwrap()
-}
 
 pub fn scenery(name: &'static str) -> Scenery {
     let operators = OperatorImages::new().with_tag("v1.44.0", newer());
@@ -34,24 +29,19 @@ pub fn prints(version: String, images: String) -> Plays {
     Plays::Prints(printed.into_iter().map(|(name, text)| (name.to_owned(), format!("{NOISE}{text}"))).collect(), 0)
 }
 
-pub async fn jobs(world: &World) -> Vec<Job> {
-    let jobs: Api<Job> = Api::namespaced(world.client.clone(), NAMESPACE);
-    jobs.list(&ListParams::default()).await.unwrap().items
-}
-
 async fn no_job_and_no_pod_is_left(world: &World) {
-    let pods: Api<Pod> = Api::namespaced(world.client.clone(), NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), INSPECTION);
     eventually("Jobs and pods to be gone", async || {
         let pods = pods.list(&ListParams::default()).await.unwrap().items;
-        (jobs(world).await.is_empty() && pods.is_empty()).then_some(())
+        (world.jobs().await.is_empty() && pods.is_empty()).then_some(())
     })
     .await;
 }
 
 /// What a person does who does not want to wait for the next attempt.
 async fn delete_the_job(world: &World) {
-    let all: Api<Job> = Api::namespaced(world.client.clone(), NAMESPACE);
-    for job in jobs(world).await {
+    let all: Api<Job> = Api::namespaced(world.client.clone(), INSPECTION);
+    for job in world.jobs().await {
         all.delete(&job.name_any(), &DeleteParams::background()).await.unwrap();
     }
 }
@@ -60,7 +50,7 @@ async fn delete_the_job(world: &World) {
 async fn an_unknown_release_is_asked_once_and_its_set_is_there_before_it_runs() {
     let mut world = World::start(scenery("unknown-version")).await;
     world.mirror.push_build(&newer(), &[]).await.unwrap();
-    let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE).await.unwrap();
+    let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
     world.installation(json!({})).await;
     world.operator("v1.43.0").await;
     let double = world.double(|_| {});
@@ -73,26 +63,25 @@ async fn an_unknown_release_is_asked_once_and_its_set_is_there_before_it_runs() 
     world.until_told("Prepared", "False", "NeedsInspection", &words).await;
     world.until("VersionKnown", "True", "VersionFound").await;
     world.assert_nothing_written();
-    assert!(jobs(&world).await.is_empty());
+    assert!(world.jobs().await.is_empty());
 
     // Apply asks. The controller dies while the image is asked, and the answer comes to nobody.
     world.policy(json!({ "mode": "Apply", "prepare": prepare })).await;
     world.until_told("Prepared", "False", "NeedsInspection", &["is asked by Job imageset-inspection/"]).await;
     world.until("Applied", "True", "ImageSetStored").await;
-    let pods: Api<Pod> = Api::namespaced(world.client.clone(), NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), INSPECTION);
     eventually("the pod", async || pods.list(&ListParams::default()).await.unwrap().items.into_iter().next()).await;
     controller.kill();
     kubelet.play("/operator@sha256:", prints(newer().printed_version(), newer().printed_list()));
     let status = |job: &Job| job.status.as_ref().and_then(|status| status.succeeded);
-    eventually("the Job to end", async || jobs(&world).await.iter().any(|job| status(job) == Some(1)).then_some(()))
+    eventually("the Job to end", async || world.jobs().await.iter().any(|job| status(job) == Some(1)).then_some(()))
         .await;
     let mut controller = world.controller("second").await;
     world.until("Prepared", "True", "AllVersionsPrepared").await;
     assert_eq!(world.stored("calico-v3.33.0").await.unwrap(), world.mirror.wanted_by(&newer(), false).unwrap());
     no_job_and_no_pod_is_left(&world).await;
-    let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), "imageset-controller");
-    let kept = ListParams::default().labels("imageset-controller.io/record=inspection");
-    assert_eq!(maps.list(&kept).await.unwrap().items.len(), 1);
+    let kept = ListParams::default().labels(INSPECTIONS);
+    assert_eq!(world.own::<ConfigMap>().list(&kept).await.unwrap().items.len(), 1);
     world.until_quiet().await;
 
     // The upgrade, with the registry gone and a third life of the controller: everything is known.
@@ -130,7 +119,7 @@ async fn an_unknown_release_is_asked_once_and_its_set_is_there_before_it_runs() 
 async fn what_goes_wrong_with_an_inspection_is_told_and_nothing_is_guessed() {
     let mut world = World::start(scenery("bad-inspection")).await;
     world.mirror.push_build(&newer(), &[]).await.unwrap();
-    let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE).await.unwrap();
+    let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
     let play = |plays: Plays| kubelet.play("/operator@sha256:", plays);
     world.installation(json!({})).await;
     world.operator("v1.43.0").await;
@@ -178,12 +167,8 @@ async fn what_goes_wrong_with_an_inspection_is_told_and_nothing_is_guessed() {
     assert!(writes.iter().all(|write| write.kind == "ConfigMap"), "{writes:#?}");
 
     // The answer is kept for good: only who throws it away has it asked again.
-    let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), "imageset-controller");
-    let kept = ListParams::default().labels("imageset-controller.io/record=inspection");
     play(prints(version, list));
-    for map in maps.list(&kept).await.unwrap().items {
-        maps.delete(&map.name_any(), &DeleteParams::default()).await.unwrap();
-    }
+    world.delete_records(INSPECTIONS).await;
     world.policy(json!({ "mode": "Apply", "prepare": prepare, "retain": 2 })).await;
     world.until("Prepared", "True", "AllVersionsPrepared").await;
     world.until("Ready", "True", "Succeeded").await;
@@ -198,7 +183,7 @@ async fn a_fork_that_refuses_the_set_of_its_version_gets_its_own() {
     let fork = upstream.clone().refusing("calico/webhooks");
     let operators = OperatorImages::new().with_tag("v1.43.0", fork.clone());
     let world = World::start(Scenery { operators, ..scenery("fork") }).await;
-    let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE).await.unwrap();
+    let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
     world.installation(json!({})).await;
     world.operator("v1.43.0").await;
     let double = world.double(|_| {});

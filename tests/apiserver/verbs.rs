@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use serde_json::{Value, json};
 
 use crate::testbox::apply_yaml;
 use crate::testbox::images::{Image, LINUX_PLATFORMS};
 use crate::testbox::process;
-use crate::testbox::recorder::HUMAN;
+use crate::testbox::scenery;
 use crate::world::{SOON, Scenery, World, eventually};
 
 const PREPARE: &str = "imageset-controller.io/prepare";
@@ -42,11 +42,9 @@ impl World {
     }
 
     /// Sets or removes annotations of the policy, as `kubectl annotate`.
-    /// Sets annotations of the policy, as a human.
     pub async fn annotate(&self, annotations: Value) {
-        let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
-        let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
-        self.policies().patch("default", &human, &patch).await.unwrap();
+        let patch = json!({ "metadata": { "annotations": annotations } });
+        scenery::edit(&self.policies(), "default", patch).await.unwrap();
     }
 
     async fn annotation(&self, name: &str) -> String {
@@ -56,12 +54,8 @@ impl World {
 
     /// As a GitOps tool applies it.
     pub async fn policy_from_git(&self, spec: Value) {
-        let policy = json!({
-            "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy",
-            "metadata": { "name": "default" }, "spec": spec,
-        });
-        let git = PatchParams::apply("argocd-controller").force();
-        self.policies().patch("default", &git, &Patch::Apply(policy)).await.unwrap();
+        let policy = Patch::Apply(scenery::policy(spec));
+        self.policies().patch("default", &scenery::applied_by("argocd-controller"), &policy).await.unwrap();
     }
 
     async fn prepared(&self, version: &str) -> Value {
@@ -82,9 +76,7 @@ pub fn assert_says(text: &str, parts: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_prepares_a_version_and_waits_for_it() {
-    let world = World::start(Scenery { name: "prepare", ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world = World::with_calico(Scenery { name: "prepare", ..Scenery::default() }, "v1.40.15").await;
 
     // A policy that only observes says at once that nothing will be staged, and nobody answers yet.
     world.policy(json!({ "mode": "Observe" })).await;
@@ -161,9 +153,8 @@ async fn a_pipeline_prepares_a_version_and_waits_for_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_now_a_pause_and_another_registry_asked_about() {
-    let world = World::start(Scenery { name: "verbs", releases: &["v1.40.15"], ..Scenery::default() }).await;
-    world.installation(json!({})).await;
-    world.operator("v1.40.15").await;
+    let world =
+        World::with_calico(Scenery { name: "verbs", releases: &["v1.40.15"], ..Scenery::default() }, "v1.40.15").await;
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     world.until("Ready", "True", "Succeeded").await;

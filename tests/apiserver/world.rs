@@ -2,33 +2,47 @@
 //! invariant recorder. `finish` checks what every test has to keep: S1 to S5, no gap, no panic, no byte of the password.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Secret};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::GroupVersionKind;
-use kube::{Client, ResourceExt};
+use kube::core::{GroupVersionKind, NamespaceResourceScope};
+use kube::{Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::testbox::controller::Manner;
 use crate::testbox::crds::{self, Kind as OperatorKind};
-use crate::testbox::operator_double::{OperatorDouble, Options, deployment};
+use crate::testbox::operator_double::{OperatorDouble, Options};
 use crate::testbox::operator_images::OperatorImages;
 pub use crate::testbox::patience::SOON;
-use crate::testbox::patience::{quiet_window, quiet_window_with};
+use crate::testbox::patience::{quiet_window, quiet_window_with, until};
 use crate::testbox::recorder::{self, HUMAN, InvariantRecorder, RecorderReport, Write};
+use crate::testbox::rules::OperatorRules;
+pub use crate::testbox::scenery::PULL_SECRET;
+use crate::testbox::scenery::{self, CONTROLLER, with_image};
 use crate::testbox::{ControlPlane, Controller, Image, Kind, Mirror, Registry, rights};
 
 /// The registry's password; no byte sequence like it may turn up anywhere.
 pub const CANARY: &str = "planted-canary-4711";
 /// The registry's user.
 pub const USER: &str = "puller";
-/// Name of the pull secret: the one that the Role of `deploy/base` names.
-pub const PULL_SECRET: &str = "tigera-pull-secret";
+/// The namespace of the Jobs that inspect images.
+pub const INSPECTION: &str = "imageset-inspection";
+/// The label of the records that keep what images printed.
+pub const INSPECTIONS: &str = "imageset-controller.io/record=inspection";
+/// Name of the gate's objects.
+pub const GATE: &str = "imageset-controller-gate";
+/// Kind and plural of the gate's objects.
+pub const GATE_KINDS: [(&str, &str); 2] = [
+    ("ValidatingAdmissionPolicy", "validatingadmissionpolicies"),
+    ("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"),
+];
 /// `imagePath` of the Installation.
 pub const IMAGE_PATH: &str = "mirror/calico";
 
@@ -156,6 +170,14 @@ impl World {
         world
     }
 
+    /// The same with an Installation of Calico and an operator of this version.
+    pub async fn with_calico(scenery: Scenery, version: &str) -> Self {
+        let world = Self::start(scenery).await;
+        world.installation(json!({})).await;
+        world.operator(version).await;
+        world
+    }
+
     /// Pushes one image; its digest becomes one that may be pinned.
     pub async fn push(&self, repository: &str, tag: &str, image: &Image) -> String {
         self.mirror.push_image(repository, tag, image).await.unwrap()
@@ -163,16 +185,7 @@ impl World {
 
     /// A node of this architecture.
     pub async fn node(&self, name: &str, architecture: &str) {
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
-        nodes.patch(name, &PatchParams::apply(HUMAN), &Patch::Apply(node)).await.unwrap();
-        let info = json!({
-            "operatingSystem": "linux", "architecture": architecture, "kernelVersion": "6.1", "osImage": "Linux",
-            "containerRuntimeVersion": "containerd://2", "kubeletVersion": "v1.36.3", "kubeProxyVersion": "",
-            "machineID": "", "systemUUID": "", "bootID": "",
-        });
-        let status = json!({ "status": { "nodeInfo": info } });
-        nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        scenery::node(&self.client, name, scenery::node_info(architecture)).await.unwrap();
     }
 
     /// What an Installation says of the test's registry.
@@ -194,8 +207,7 @@ impl World {
 
     /// Creates or changes an object of the operator's group, as a human.
     pub async fn create(&self, kind: OperatorKind, name: &str, spec: Value) {
-        let object = kind.object(name, spec);
-        kind.api(&self.client).patch(name, &PatchParams::apply(HUMAN).force(), &Patch::Apply(object)).await.unwrap();
+        scenery::create(&self.client, kind, name, spec).await.unwrap();
     }
 
     /// The pull secret as the registry wants it.
@@ -205,14 +217,7 @@ impl World {
 
     /// A pull secret with this text.
     pub async fn pull_secret_with(&self, docker_config: &str) {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "tigera-operator");
-        // The API server itself refuses a malformed one of the type dockerconfigjson.
-        let data = base64::engine::general_purpose::STANDARD.encode(docker_config);
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": PULL_SECRET }, "type": "Opaque",
-            "data": { ".dockerconfigjson": data },
-        });
-        secrets.patch(PULL_SECRET, &PatchParams::apply(HUMAN).force(), &Patch::Apply(secret)).await.unwrap();
+        scenery::pull_secret(&self.client, docker_config).await.unwrap();
     }
 
     /// Creates or moves the operator's Deployment. Returns the resourceVersion of the write.
@@ -222,9 +227,7 @@ impl World {
 
     /// The same with any image.
     pub async fn operator_at(&self, image: &str) -> u64 {
-        let human = PatchParams::apply(HUMAN).force();
-        let stored =
-            self.deployments().patch("tigera-operator", &human, &Patch::Apply(deployment(image))).await.unwrap();
+        let stored = scenery::operator(&self.client, image).await.unwrap();
         stored.resource_version().unwrap().parse().unwrap()
     }
 
@@ -251,7 +254,7 @@ impl World {
 
     /// Deployments in the operator's namespace.
     pub fn deployments(&self) -> Api<Deployment> {
-        Api::namespaced(self.client.clone(), "tigera-operator")
+        scenery::operators(&self.client)
     }
 
     /// A double that knows this test's operator images, quick on its feet.
@@ -280,9 +283,12 @@ impl World {
 
     /// The same in this manner.
     pub async fn controller_as(&self, manner: &Manner, instance: &str) -> Controller {
-        let namespace = "imageset-controller";
-        let kubeconfig = self.control_plane.kubeconfig_for_service_account(namespace, namespace).await.unwrap();
-        self.controller_at(manner, &kubeconfig, instance).await
+        self.controller_at(manner, &self.kubeconfig().await, instance).await
+    }
+
+    /// A kubeconfig file with the rights of the controller's ServiceAccount.
+    pub async fn kubeconfig(&self) -> PathBuf {
+        self.control_plane.kubeconfig_for_service_account(CONTROLLER, CONTROLLER).await.unwrap()
     }
 
     /// The same with another way to the API server.
@@ -293,8 +299,61 @@ impl World {
 
     /// Policies.
     pub fn policies(&self) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk("imageset-controller.io", "v1alpha1", "ImageSetPolicy");
-        Api::all_with(self.client.clone(), &ApiResource::from_gvk_with_plural(&kind, "imagesetpolicies"))
+        scenery::policies(&self.client)
+    }
+
+    /// Objects of a kind in the controller's namespace.
+    pub fn own<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), CONTROLLER)
+    }
+
+    /// Deletes the Lease, so that the next controller leads at once.
+    pub async fn release_lease(&self) {
+        self.own::<Lease>().delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+    }
+
+    /// The records, with their label or without it.
+    pub async fn records(&self) -> Vec<ConfigMap> {
+        let all = self.own::<ConfigMap>().list(&ListParams::default()).await.unwrap().items;
+        all.into_iter().filter(|map| map.data.as_ref().is_some_and(|data| data.contains_key("record.yaml"))).collect()
+    }
+
+    /// Deletes the records whose labels match, such as [`INSPECTIONS`].
+    pub async fn delete_records(&self, selector: &str) {
+        let matching = ListParams::default().labels(selector);
+        self.own::<ConfigMap>().delete_collection(&DeleteParams::default(), &matching).await.unwrap();
+    }
+
+    /// Jobs that inspect images.
+    pub async fn jobs(&self) -> Vec<Job> {
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), INSPECTION);
+        jobs.list(&ListParams::default()).await.unwrap().items
+    }
+
+    /// Objects of one kind of [`GATE_KINDS`].
+    pub fn gate_of(&self, (kind, plural): (&str, &str)) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
+        Api::all_with(self.client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
+    }
+
+    /// Deletes the gate, if there is one. Nothing collects garbage in most tests.
+    pub async fn delete_gate(&self) {
+        for kind in GATE_KINDS {
+            drop(self.gate_of(kind).delete(GATE, &DeleteParams::default()).await);
+        }
+    }
+
+    /// The specs of the gate's objects that exist.
+    pub async fn gate_specs(&self) -> Vec<Value> {
+        let mut specs = Vec::new();
+        for kind in GATE_KINDS {
+            let object = self.gate_of(kind).get_opt(GATE).await.unwrap();
+            specs.extend(object.map(|object| object.data["spec"].clone()));
+        }
+        specs
     }
 
     /// Creates or changes the policy: how the test's registry is reached, and `more`.
@@ -305,12 +364,11 @@ impl World {
             Some(pem) => {
                 let bundle = json!({ "namespace": "imageset-controller", "name": "registry-ca" });
                 entry["caBundle"] = json!({ "configMapRef": bundle });
-                let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "imageset-controller");
                 let map = json!({
                     "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "registry-ca" },
                     "data": { "ca.crt": pem },
                 });
-                maps.patch("registry-ca", &PatchParams::apply(HUMAN).force(), &Patch::Apply(map)).await.unwrap();
+                scenery::apply::<ConfigMap>(&self.own(), &map).await.unwrap();
             }
         }
         let mirrored = self.mirror.mirrored();
@@ -332,11 +390,7 @@ impl World {
 
     /// Applies the policy with exactly this spec.
     pub async fn policy_as(&self, spec: Value) -> Result<DynamicObject, kube::Error> {
-        let policy = json!({
-            "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy",
-            "metadata": { "name": "default" }, "spec": spec,
-        });
-        self.policies().patch("default", &PatchParams::apply(HUMAN).force(), &Patch::Apply(policy)).await
+        scenery::apply(&self.policies(), &scenery::policy(spec)).await
     }
 
     /// The policy's status.
@@ -347,17 +401,13 @@ impl World {
 
     /// Status, reason and message of a condition; empty if there is none yet or if it is of an older generation.
     pub async fn condition(&self, r#type: &str) -> (String, String, String) {
-        let Some(policy) = self.policies().get_opt("default").await.unwrap() else { return Default::default() };
-        let generation = policy.metadata.generation;
-        let conditions = policy.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let found = conditions.iter().find(|condition| condition["type"] == r#type);
-        let text = |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
-        match found {
-            Some(one) if one["observedGeneration"].as_i64() == generation => {
-                (text(one, "status"), text(one, "reason"), text(one, "message"))
-            }
-            _ => Default::default(),
-        }
+        let policy = self.policies().get_opt("default").await.unwrap();
+        let present = |policy: &DynamicObject| {
+            let conditions = scenery::conditions(policy);
+            let one = conditions.iter().find(|one| one["type"] == r#type);
+            one.is_some_and(|one| one["observedGeneration"].as_i64() == policy.metadata.generation)
+        };
+        policy.filter(present).map(|policy| scenery::condition(&policy, r#type)).unwrap_or_default()
     }
 
     /// Waits for a condition of the policy's present generation.
@@ -367,27 +417,24 @@ impl World {
 
     /// The same, with words that its message must have. Returns the message.
     pub async fn until_told(&self, r#type: &str, status: &str, reason: &str, words: &[&str]) -> String {
-        let started = Instant::now();
-        loop {
+        let what = format!("{type} to become {status} {reason} with {words:?}");
+        let found = until(&what, SOON, async || {
             let (now, because, message) = self.condition(r#type).await;
             let as_wanted = (now.as_str(), because.as_str()) == (status, reason);
-            if as_wanted && words.iter().all(|word| message.contains(word)) {
-                return message;
+            Ok((as_wanted && words.iter().all(|word| message.contains(word))).then_some(message))
+        });
+        match found.await {
+            Ok(message) => message,
+            Err(error) => {
+                panic!("{error}; the status:\n{}", imageset_controller::yaml::to_string(&self.status().await).unwrap())
             }
-            if started.elapsed() > SOON {
-                let told = imageset_controller::yaml::to_string(&self.status().await).unwrap();
-                panic!("{type} did not become {status} {reason} with {words:?} within {SOON:?}; the status:\n{told}");
-            }
-            tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
 
     /// Entries of a stored set.
     pub async fn stored(&self, name: &str) -> Option<BTreeMap<String, String>> {
         let set = OperatorKind::ImageSet.api(&self.client).get_opt(name).await.unwrap()?;
-        let entries = set.data["spec"]["images"].as_array().cloned().unwrap_or_default();
-        let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
-        Some(entries.iter().map(|entry| (text(entry, "image"), text(entry, "digest"))).collect())
+        Some(scenery::entries(&set))
     }
 
     /// What a complete set of this operator release holds, from the published facts and the pushed digests.
@@ -446,6 +493,19 @@ impl World {
         all.into_iter().filter(about).map(told).collect()
     }
 
+    /// Stores an ImageSet, as a human who takes over what others manage.
+    pub async fn store_set(&self, name: &str, spec: Value) -> DynamicObject {
+        scenery::create(&self.client, OperatorKind::ImageSet, name, spec).await.unwrap()
+    }
+
+    /// Changes the entries of a stored set, as a human who does not look at who else manages them.
+    pub async fn edit_set(&self, name: &str, change: impl FnOnce(&mut Vec<Value>)) {
+        let api = OperatorKind::ImageSet.api(&self.client);
+        let mut images = api.get(name).await.unwrap().data["spec"]["images"].as_array().cloned().unwrap();
+        change(&mut images);
+        scenery::edit(&api, name, json!({ "spec": { "images": images } })).await.unwrap();
+    }
+
     /// Deletes an ImageSet, as a human.
     pub async fn delete_set(&self, name: &str) {
         OperatorKind::ImageSet.api(&self.client).delete(name, &DeleteParams::default()).await.unwrap();
@@ -468,8 +528,7 @@ impl World {
         let events: Api<Event> = Api::all(self.client.clone());
         texts.push(("events", format!("{:?}", events.list(&all).await.unwrap().items)));
         texts.push(("the policy", format!("{:?}", self.policies().list(&all).await.unwrap().items)));
-        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "imageset-controller");
-        texts.push(("records", format!("{:?}", maps.list(&all).await.unwrap().items)));
+        texts.push(("records", format!("{:?}", self.own::<ConfigMap>().list(&all).await.unwrap().items)));
         for (place, text) in texts {
             for secret in [CANARY, basic.as_str()].into_iter().flat_map(spellings) {
                 assert!(!text.contains(&secret), "the password is in {place} as {secret}");
@@ -489,10 +548,9 @@ fn spellings(secret: &str) -> [String; 5] {
     [secret.to_owned(), secret.chars().rev().collect(), hex, base64, spaced.join(" ")]
 }
 
-/// A strategic merge patch of the operator's Deployment.
-pub fn with_image(image: &str) -> Value {
-    let containers = json!([{ "name": "tigera-operator", "image": image }]);
-    json!({ "spec": { "template": { "spec": { "containers": containers } } } })
+/// A version that the catalogue does not know.
+pub fn newer() -> OperatorRules {
+    OperatorRules::unpublished("v1.43.0", "v1.44.0", "v3.33.0").unwrap()
 }
 
 /// Fields of `more` over those of `base`.
@@ -502,14 +560,7 @@ fn merge(base: &mut Value, more: Value) {
     }
 }
 
-/// Asks until there is an answer.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(started.elapsed() < SOON, "waited {SOON:?} for {what}");
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
+/// Waits until `check` returns a value, and returns it.
+pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    until(what, SOON, async || Ok(check().await)).await.unwrap()
 }

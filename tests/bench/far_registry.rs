@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::front::{Front, Routes};
 use crate::latency::LatencyProxy;
 use crate::testbox::certificates::ServerCertificate;
-use crate::testbox::rules::{OperatorRules, Variant};
+use crate::testbox::rules::OperatorRules;
 use crate::testbox::token_service::TokenService;
 use crate::testbox::{Kind, Registry, images};
 
@@ -69,9 +69,7 @@ impl FarRegistry {
         let kind = Kind::Token { user: USER.to_owned(), password: PASSWORD.to_owned(), anonymous_pull: false };
         let registry = Registry::start(kind).await?;
         let rules = OperatorRules::for_version(RELEASE)?;
-        let names = rules.names_of(Variant::Calico);
-        let references: Vec<String> =
-            names.iter().filter_map(|name| rules.default_reference(Variant::Calico, name, false)).collect();
+        let references = rules.calico_references();
         images::push_release(&registry.access()?, &references, None).await?;
 
         let certificate = ServerCertificate::create("an authority of the bench")?;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -15,9 +14,9 @@ use tokio::net::TcpStream;
 use crate::Measured;
 use crate::memory::mebibytes;
 use crate::reaction::{push, set_the_scene, versions};
-use crate::testbox::crds::Kind;
+use crate::testbox::patience::until;
 use crate::testbox::process::Folders;
-use crate::testbox::recorder::Watched;
+use crate::testbox::scenery;
 use crate::testbox::{ControlPlane, Controller, Registry};
 
 const HANGING: usize = 64;
@@ -49,27 +48,17 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     controller.terminate().await?;
 
     let nodes: Api<Node> = Api::all(client.clone());
-    let info = json!({
-        "operatingSystem": ODD.repeat(300 * 1024 / ODD.len()), "architecture": ODD.repeat(300 * 1024 / ODD.len()),
-        "osImage": ODD.repeat(300 * 1024 / ODD.len()), "kernelVersion": "", "containerRuntimeVersion": "",
-        "kubeletVersion": "", "kubeProxyVersion": "", "machineID": "", "systemUUID": "", "bootID": "",
-    });
-    let status = Patch::Merge(json!({ "status": { "nodeInfo": info } }));
-    nodes.patch_status("one", &PatchParams::default(), &status).await?;
+    let long = ODD.repeat(300 * 1024 / ODD.len());
+    let mut info = scenery::node_info(&long);
+    (info["operatingSystem"], info["osImage"]) = (json!(long), json!(long));
+    scenery::node(&client, "one", info).await?;
     let mut controller = start("node").await?;
     shown(&client, |status| finds(status, "NodePlatformUnknown")).await?;
     let node = peak(&controller)?;
     controller.terminate().await?;
     nodes.delete("one", &Default::default()).await?;
 
-    let statuses = Kind::TigeraStatus.api(&client);
-    statuses.create(&Default::default(), &Kind::TigeraStatus.object("calico", json!({}))).await?;
-    let condition = json!({
-        "type": "Degraded", "status": "True", "reason": "Bench", "message": "no image: ".repeat(100 * 1024),
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    });
-    let status = Patch::Merge(json!({ "status": { "conditions": [condition] } }));
-    statuses.patch_status("calico", &PatchParams::default(), &status).await?;
+    scenery::degraded(&client, "calico", "Bench", &"no image: ".repeat(100 * 1024)).await?;
     let mut controller = start("tigerastatus").await?;
     shown(&client, |status| finds(status, "DegradedUnexplained")).await?;
     let tigera_status = peak(&controller)?;
@@ -116,16 +105,9 @@ fn condition(status: &Value, wanted: &str) -> String {
 
 /// Waits until the policy's status is as wanted.
 async fn shown(client: &Client, wanted: impl Fn(&Value) -> bool) -> Result<()> {
-    let policies: Api<DynamicObject> = Api::all_with(client.clone(), &Watched::Policy.resource());
-    let started = Instant::now();
-    loop {
-        let policy = policies.get("default").await?;
-        if wanted(&policy.data["status"]) {
-            return Ok(());
-        }
-        if started.elapsed() > SHOWN_WITHIN {
-            bail!("the status did not become as wanted: {}", policy.data["status"]);
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let policies = scenery::policies(client);
+    until("the wanted status", SHOWN_WITHIN, async || {
+        Ok(wanted(&policies.get("default").await?.data["status"]).then_some(()))
+    })
+    .await
 }

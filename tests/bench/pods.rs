@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kube::{Api, Client};
+use kube::Client;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use self::server::{Fails, MadeUpPods, PODS};
@@ -21,13 +21,14 @@ use crate::Measured;
 use crate::memory::{mebibytes, processor_time};
 use crate::reaction::{push, set_the_scene, versions};
 use crate::statistics::median;
+use crate::testbox::patience::until;
 use crate::testbox::process::Folders;
-use crate::testbox::recorder::Watched;
+use crate::testbox::scenery;
 use crate::testbox::{ControlPlane, Controller, Registry};
 
 /// Pods that change while the controller's processor time is measured.
 const UPDATES: usize = 10_000;
-const TOLD_WITHIN: Duration = Duration::from_secs(300);
+const REPORTED_WITHIN: Duration = Duration::from_secs(300);
 const SCRAPES: usize = 20;
 
 /// Names of what is measured: peak of memory, time to the first report, processor time.
@@ -55,7 +56,7 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
         let started = Instant::now();
         let instance = if streams { "streamed" } else { "paged" };
         let mut controller = Controller::start(binary, pods.kubeconfig(), instance, &folders.logs).await?;
-        told(&client, "PullNotFound").await?;
+        reported(&client, "PullNotFound").await?;
         let first_report = started.elapsed().as_secs_f64();
         let process = controller.process_id();
         let after_listing = mebibytes(process, "VmHWM").context("no VmHWM")?;
@@ -63,7 +64,7 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
         let before = processor_time(process).context("no processor time")?;
         pods.update(UPDATES).await?;
         pods.fail(Fails::Unauthorized).await?;
-        told(&client, "PullUnauthorized").await?;
+        reported(&client, "PullUnauthorized").await?;
         let took = processor_time(process).context("no processor time")? - before;
         let peak = mebibytes(process, "VmHWM").context("no VmHWM")?;
         println!("pods: {instance}, {after_listing:.1} MiB after the listing, {peak:.1} MiB after {UPDATES} updates");
@@ -94,20 +95,13 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
 }
 
 /// Waits until the policy says so.
-async fn told(client: &Client, reason: &str) -> Result<()> {
-    let policies: Api<kube::api::DynamicObject> = Api::all_with(client.clone(), &Watched::Policy.resource());
-    let started = Instant::now();
-    loop {
+async fn reported(client: &Client, reason: &str) -> Result<()> {
+    let policies = scenery::policies(client);
+    until(&format!("the reason {reason}"), REPORTED_WITHIN, async || {
         let policy = policies.get("default").await?;
-        let conditions = policy.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        if conditions.iter().any(|one| one["type"] == "ImagePullFailing" && one["reason"] == reason) {
-            return Ok(());
-        }
-        if started.elapsed() > TOLD_WITHIN {
-            bail!("{reason} was not told: {}", policy.data["status"]);
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+        Ok((scenery::condition(&policy, "ImagePullFailing").1 == reason).then_some(()))
+    })
+    .await
 }
 
 /// Peak of the process that keeps all pods in a store.
@@ -118,7 +112,7 @@ async fn typed_store(kubeconfig: &Path) -> Result<f64> {
     let id = child.id().context("it has ended")?;
     let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
     let line =
-        tokio::time::timeout(TOLD_WITHIN, lines.next_line()).await??.context("it ended before it had all pods")?;
+        tokio::time::timeout(REPORTED_WITHIN, lines.next_line()).await??.context("it ended before it had all pods")?;
     if line != PODS.to_string() {
         bail!("the store has {line} pods");
     }

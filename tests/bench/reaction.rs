@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -18,31 +17,14 @@ use crate::proxy::Proxy;
 use crate::statistics::median;
 use crate::testbox::crds::{self, Kind};
 use crate::testbox::process::{Folders, Process, free_port};
+use crate::testbox::recorder::Watched;
 use crate::testbox::rules::{OperatorRules, Variant, all_versions};
-use crate::testbox::{ControlPlane, Registry, apply_yaml, images};
+use crate::testbox::scenery::{self, CONTROLLER, OPERATOR};
+use crate::testbox::{ControlPlane, Registry, apply_yaml, images, rights};
 
 /// How often the reaction is measured, each time with another version.
 const ROUNDS: usize = 20;
 const STORED_WITHIN: Duration = Duration::from_secs(60);
-
-const SCENERY: &str = "
-{apiVersion: v1, kind: Namespace, metadata: {name: tigera-operator}}
----
-{apiVersion: v1, kind: Namespace, metadata: {name: imageset-controller}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: tigera-operator, namespace: tigera-operator}
-spec:
-  selector: {matchLabels: {k8s-app: tigera-operator}}
-  template:
-    metadata: {labels: {k8s-app: tigera-operator}}
-    spec: {containers: [{name: tigera-operator, image: 'quay.io/tigera/operator:FIRST'}]}
----
-apiVersion: v1
-kind: Node
-metadata: {name: one}
-";
 
 /// The newest releases that want sets of different names, oldest first.
 pub fn versions() -> Vec<OperatorRules> {
@@ -111,36 +93,31 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
 
 /// Pushes the images of a release.
 pub async fn push(registry: &Registry, rules: &OperatorRules) -> Result<()> {
-    let names = rules.names_of(Variant::Calico);
-    let references: Vec<String> =
-        names.iter().filter_map(|name| rules.default_reference(Variant::Calico, name, false)).collect();
-    images::push_release(&registry.access()?, &references, None).await?;
+    images::push_release(&registry.access()?, &rules.calico_references(), None).await?;
     Ok(())
 }
 
 pub async fn set_the_scene(client: &Client, registry: &str, first: &OperatorRules) -> Result<()> {
     crds::install(client).await?;
-    let definition = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/imageset-controller.io_imagesetpolicies.yaml");
-    apply_yaml(client.clone(), &std::fs::read_to_string(definition)?).await?;
-    let scenery = SCENERY.replace("FIRST", &first.version.to_string());
-    apply_yaml(client.clone(), &scenery).await?;
-    let installation = Kind::Installation.object("default", json!({ "variant": "Calico", "registry": registry }));
-    Kind::Installation.api(client).create(&Default::default(), &installation).await?;
-    let policy = format!(
-        "apiVersion: imageset-controller.io/v1alpha1\nkind: ImageSetPolicy\nmetadata: {{name: default}}\n\
-         spec: {{mode: Apply, registries: [{{host: '{registry}', plainHttp: true}}]}}\n"
-    );
-    apply_yaml(client.clone(), &policy).await?;
+    rights::install_kind(client).await?;
+    scenery::namespaces(client).await?;
+    scenery::operator(client, &image_of(first)).await?;
+    apply_yaml(client.clone(), "{apiVersion: v1, kind: Node, metadata: {name: one}}").await?;
+    let installation = json!({ "variant": "Calico", "registry": registry });
+    scenery::create(client, Kind::Installation, "default", installation).await?;
+    let spec = json!({ "mode": "Apply", "registries": [{ "host": registry, "plainHttp": true }] });
+    scenery::apply(&scenery::policies(client), &scenery::policy(spec)).await?;
     Ok(())
 }
 
 pub async fn move_operator(client: &Client, rules: &OperatorRules) -> Result<()> {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), "tigera-operator");
-    let image = format!("quay.io/tigera/operator:{}", rules.version);
-    let containers = json!([{ "name": "tigera-operator", "image": image }]);
-    let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
-    deployments.patch("tigera-operator", &PatchParams::default(), &Patch::Strategic(patch)).await?;
+    let patch = Patch::Strategic(scenery::with_image(&image_of(rules)));
+    scenery::operators(client).patch(OPERATOR, &PatchParams::default(), &patch).await?;
     Ok(())
+}
+
+fn image_of(rules: &OperatorRules) -> String {
+    format!("quay.io/tigera/operator:{}", rules.version)
 }
 
 /// Does `change`, and says how long it takes from its end until the release's set is there.
@@ -186,17 +163,9 @@ pub async fn settle(client: &Client) -> Result<()> {
 
 /// Grows with every write of anything that the controller may write but its Lease: the sum of what each kind is at.
 async fn revision(client: &Client) -> Result<u64> {
-    let policy = crate::testbox::recorder::Watched::Policy;
     let mut sum = 0;
-    let lists = [
-        Kind::ImageSet.api(client),
-        Api::all_with(client.clone(), &policy.resource()),
-        Api::namespaced_with(
-            client.clone(),
-            "imageset-controller",
-            &crate::testbox::recorder::Watched::ConfigMap.resource(),
-        ),
-    ];
+    let records = Api::namespaced_with(client.clone(), CONTROLLER, &Watched::ConfigMap.resource());
+    let lists = [Kind::ImageSet.api(client), scenery::policies(client), records];
     for api in lists {
         for object in api.list(&ListParams::default()).await?.items {
             sum += object.resource_version().unwrap_or_default().parse::<u64>()?;

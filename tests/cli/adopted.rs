@@ -3,25 +3,23 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use kube::api::DeleteParams;
+use serde_json::json;
 
+use crate::testbox::ControlPlane;
 use crate::testbox::crds::{self, Kind as OperatorKind};
-use crate::testbox::operator_double::{OperatorDouble, Options, What, deployment};
+use crate::testbox::operator_double::{OperatorDouble, Options, What};
 use crate::testbox::patience::SOON;
 use crate::testbox::rules::Entry;
-use crate::testbox::{ControlPlane, apply_yaml};
+use crate::testbox::scenery;
 
 /// Each operator finds the set that was made for it, takes it without a complaint, and rolls its workloads out with it.
 pub async fn by_every_operator(sets: &[(String, String, Vec<Entry>)]) {
     let control_plane = ControlPlane::start("every-release").await.unwrap();
     let client = control_plane.client();
     crds::install(&client).await.unwrap();
-    let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: tigera-operator}}\n";
-    apply_yaml(client.clone(), namespace).await.unwrap();
-    apply(&client, OperatorKind::Installation, "default", json!({ "variant": "Calico" })).await;
+    scenery::namespace(&client, "tigera-operator").await.unwrap();
+    scenery::create(&client, OperatorKind::Installation, "default", json!({ "variant": "Calico" })).await.unwrap();
     let options = Options {
         pod_start: Duration::ZERO,
         roll_out: Duration::ZERO,
@@ -31,10 +29,9 @@ pub async fn by_every_operator(sets: &[(String, String, Vec<Entry>)]) {
     let double = OperatorDouble::start(client.clone(), options);
     let mut stored: BTreeSet<&str> = BTreeSet::new();
     for (name, version, entries) in sets {
-        let images: Vec<Value> =
-            entries.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
-        apply(&client, OperatorKind::ImageSet, name, json!({ "images": images })).await;
-        run(&client, version).await;
+        let entries = scenery::with_entries(entries.iter().map(|(image, digest)| (image, digest)));
+        scenery::create(&client, OperatorKind::ImageSet, name, entries).await.unwrap();
+        scenery::operator(&client, &format!("quay.io/tigera/operator:{version}")).await.unwrap();
         let took_over = |what: &What| matches!(what, What::OperatorTookOver { version: of, .. } if of == version);
         double.wait_for(&format!("operator {version} to take over"), SOON, took_over).await.unwrap();
         double.wait_adopted(name, SOON).await.unwrap();
@@ -61,15 +58,4 @@ pub async fn by_every_operator(sets: &[(String, String, Vec<Entry>)]) {
         }
     }
     double.stop().await;
-}
-
-async fn apply(client: &Client, kind: OperatorKind, name: &str, spec: Value) {
-    let parameters = PatchParams::apply("human").force();
-    kind.api(client).patch(name, &parameters, &Patch::Apply(kind.object(name, spec))).await.unwrap();
-}
-
-async fn run(client: &Client, version: &str) {
-    let deployment = deployment(&format!("quay.io/tigera/operator:{version}"));
-    let api: Api<Deployment> = Api::namespaced(client.clone(), "tigera-operator");
-    api.patch("tigera-operator", &PatchParams::apply("human").force(), &Patch::Apply(deployment)).await.unwrap();
 }

@@ -2,58 +2,34 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use kube::api::{ListParams, Patch};
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use crate::generate::sets;
 use crate::testbox::crds::{self, Kind};
 use crate::testbox::rules::{Features, OperatorRules, Variant, strict_problems};
-use crate::testbox::{ControlPlane, Registry, apply_yaml, images};
+use crate::testbox::{ControlPlane, Registry, apply_yaml, images, rights, scenery};
 use crate::{assert_says, run, told};
 
-pub const DEPLOYMENT: &str = "
-apiVersion: v1
-kind: Namespace
-metadata: {name: tigera-operator}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: imageset-controller}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: tigera-operator, namespace: tigera-operator}
-spec:
-  selector: {matchLabels: {k8s-app: tigera-operator}}
-  template:
-    metadata: {labels: {k8s-app: tigera-operator}}
-    spec: {containers: [{name: tigera-operator, image: 'quay.io/tigera/operator:v1.40.15'}]}
----
-apiVersion: v1
-kind: Node
-metadata: {name: one}
-";
+/// The namespaces, an operator v1.40.15 and a node.
+pub async fn install(client: &kube::Client) {
+    scenery::namespaces(client).await.unwrap();
+    scenery::operator(client, "quay.io/tigera/operator:v1.40.15").await.unwrap();
+    apply_yaml(client.clone(), "{apiVersion: v1, kind: Node, metadata: {name: one}}").await.unwrap();
+}
 
 const CANARY: &str = "Canary9d41";
 
 /// A TigeraStatus and a pod that tell addresses with credentials.
 async fn say_secrets(client: &kube::Client) {
-    let api = Kind::TigeraStatus.api(client);
-    api.create(&Default::default(), &Kind::TigeraStatus.object("calico", json!({}))).await.unwrap();
     let message = format!("Get \"https://robot:{CANARY}@status.example/v2/\": EOF");
-    let condition = json!({
-        "type": "Degraded", "status": "True", "reason": "ResourceReadError", "message": message,
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    });
-    let status = Patch::Merge(json!({ "status": { "conditions": [condition] } }));
-    api.patch_status("calico", &Default::default(), &status).await.unwrap();
+    scenery::degraded(client, "calico", "ResourceReadError", &message).await.unwrap();
 
-    apply_yaml(client.clone(), "{apiVersion: v1, kind: Namespace, metadata: {name: calico-system}}").await.unwrap();
+    scenery::namespace(client, "calico-system").await.unwrap();
     let account = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: calico-system}}";
     apply_yaml(client.clone(), account).await.unwrap();
-    let pods: Api<Pod> = Api::namespaced(client.clone(), "calico-system");
     let owner = json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "calico-node", "uid": "0f3a", "controller": true,
     });
@@ -64,14 +40,12 @@ async fn say_secrets(client: &kube::Client) {
             "automountServiceAccountToken": false,
         },
     });
-    pods.create(&Default::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
     let said = format!("failed to pull: Get https://pull.example/blob?sig={CANARY}&of=robot not found");
     let state = json!([{
         "name": "calico-node", "image": "", "imageID": "", "ready": false, "restartCount": 0,
         "state": { "waiting": { "reason": "ErrImagePull", "message": said } },
     }]);
-    let status = Patch::Merge(json!({ "status": { "containerStatuses": state } }));
-    pods.patch_status("calico-node-x7k2p", &Default::default(), &status).await.unwrap();
+    scenery::pod(client, "calico-system", pod, json!({ "containerStatuses": state })).await.unwrap();
 }
 
 fn policy(host: &str, mode: &str) -> String {
@@ -95,8 +69,7 @@ async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
         &stderr,
         &["error: the kind ImageSetPolicy is not installed", "hint: imageset-controller crds | kubectl"],
     );
-    let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/imageset-controller.io_imagesetpolicies.yaml");
-    apply_yaml(client.clone(), &std::fs::read_to_string(definition).unwrap()).await.unwrap();
+    rights::install_kind(&client).await.unwrap();
     let (code, _, stderr) = run(&["status"]);
     assert_eq!(code, 2);
     assert_says(&stderr, &["error: there is no ImageSetPolicy default", "hint: "]);
@@ -112,18 +85,15 @@ async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
 
     // A cluster that runs v1.40.15.
     crds::install(&client).await.unwrap();
-    apply_yaml(client.clone(), DEPLOYMENT).await.unwrap();
+    install(&client).await;
     let registry = Registry::start(crate::testbox::Kind::Anonymous).await.unwrap();
     let host = registry.host();
     for version in ["v1.40.15", "v1.42.4"] {
         let rules = OperatorRules::for_version(version).unwrap();
-        let names = rules.names_of(Variant::Calico);
-        let references: Vec<String> =
-            names.iter().map(|name| rules.default_reference(Variant::Calico, name, false).unwrap()).collect();
-        images::push_release(&registry.access().unwrap(), &references, None).await.unwrap();
+        images::push_release(&registry.access().unwrap(), &rules.calico_references(), None).await.unwrap();
     }
-    let installation = Kind::Installation.object("default", json!({ "variant": "Calico", "registry": host }));
-    Kind::Installation.api(&client).create(&Default::default(), &installation).await.unwrap();
+    let installation = json!({ "variant": "Calico", "registry": host });
+    scenery::create(&client, Kind::Installation, "default", installation).await.unwrap();
     apply_yaml(client.clone(), &policy(&host, "Observe")).await.unwrap();
 
     let (code, stdout, _) = run(&["status"]);

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::cluster::DEPLOYMENT;
+use crate::cluster::install;
 use crate::testbox::crds::{self, Kind as OperatorKind};
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
-use crate::testbox::rules::{OperatorRules, Variant};
-use crate::testbox::{ControlPlane, Kind, Registry, apply_yaml};
+use crate::testbox::rules::OperatorRules;
+use crate::testbox::{ControlPlane, Kind, Registry, rights, scenery};
 use crate::{assert_says, command, told};
 
 const USER: &str = "robot";
@@ -97,18 +97,13 @@ async fn a_credential_helper_is_asked_for_the_registry_and_what_it_prints_is_nev
 async fn cluster(host: &str) -> ControlPlane {
     let control_plane = ControlPlane::start("cli-credentials").await.unwrap();
     let client = control_plane.client();
-    let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/imageset-controller.io_imagesetpolicies.yaml");
-    apply_yaml(client.clone(), &fs::read_to_string(definition).unwrap()).await.unwrap();
+    rights::install_kind(&client).await.unwrap();
     crds::install(&client).await.unwrap();
-    let policy = format!(
-        "apiVersion: imageset-controller.io/v1alpha1\nkind: ImageSetPolicy\nmetadata: {{name: default}}\nspec:\n  registries: \
-         [{{host: '{host}', plainHttp: true}}]\n"
-    );
-    for text in [DEPLOYMENT, &policy] {
-        apply_yaml(client.clone(), text).await.unwrap();
-    }
-    let installation = OperatorKind::Installation.object("default", json!({ "variant": "Calico", "registry": host }));
-    OperatorKind::Installation.api(&client).create(&Default::default(), &installation).await.unwrap();
+    install(&client).await;
+    let policy = scenery::policy(json!({ "registries": [{ "host": host, "plainHttp": true }] }));
+    scenery::apply(&scenery::policies(&client), &policy).await.unwrap();
+    let installation = json!({ "variant": "Calico", "registry": host });
+    scenery::create(&client, OperatorKind::Installation, "default", installation).await.unwrap();
     control_plane
 }
 
@@ -119,10 +114,7 @@ async fn a_policy_does_not_weaken_how_this_machines_password_travels() {
         Registry::start(Kind::Htpasswd { user: USER.to_owned(), password: PASSWORD.to_owned() }).await.unwrap();
     let host = registry.host();
     let rules = OperatorRules::for_version("v1.40.15").unwrap();
-    let names = rules.names_of(Variant::Calico);
-    let references: Vec<String> =
-        names.iter().map(|name| rules.default_reference(Variant::Calico, name, false).unwrap()).collect();
-    images::push_release(&registry.access().unwrap(), &references, None).await.unwrap();
+    images::push_release(&registry.access().unwrap(), &rules.calico_references(), None).await.unwrap();
     let control_plane = cluster(&host).await;
     let kubeconfig = control_plane.kubeconfig().to_str().unwrap().to_owned();
     let folder = tempfile::tempdir().unwrap();

@@ -38,9 +38,7 @@ fn assert_valid(version: &str, variant: Variant, entries: &[Entry]) {
 }
 
 pub fn calico_references(version: &str) -> Vec<String> {
-    let rules = OperatorRules::for_version(version).unwrap();
-    let names = rules.names_of(Variant::Calico);
-    names.iter().map(|name| rules.default_reference(Variant::Calico, name, false).unwrap()).collect()
+    OperatorRules::for_version(version).unwrap().calico_references()
 }
 
 /// Every image of every release under its key, with one pair of platform images per repository and an index of its own per tag: what

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::Secret;
+use anyhow::{Context, Result};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
@@ -15,11 +14,13 @@ use serde_json::{Value, json};
 
 use crate::testbox::crds::{self, Kind};
 use crate::testbox::operator_double::{OperatorDouble, Options};
-use crate::testbox::patience::quiet_window;
+use crate::testbox::patience::{quiet_window, until};
 use crate::testbox::process;
-use crate::testbox::recorder::{self, HUMAN, InvariantRecorder, Revision, Verb, Watched};
+use crate::testbox::recorder::{self, InvariantRecorder, Revision, Verb, Watched};
 use crate::testbox::rights::{self, SERVICE_ACCOUNT};
-use crate::testbox::{ControlPlane, Controller, Mirror, apply_yaml};
+use crate::testbox::scenery::{self, node_info};
+pub use crate::testbox::scenery::{OPERATOR, PULL_SECRET};
+use crate::testbox::{ControlPlane, Controller, Mirror};
 
 /// The limit of each wait: only something that hangs reaches it, also with half a core for each process and 300 ms on every API
 /// request.
@@ -30,10 +31,6 @@ const LAST_WORDS_WITHIN: Duration = Duration::from_secs(10);
 const LAST_LINES: usize = 15;
 /// And how much of each.
 const LONGEST_LINE: usize = 200;
-/// The name that `deploy/base` gives the controller the right to read.
-pub const PULL_SECRET: &str = "tigera-pull-secret";
-/// The operator's namespace, Deployment and container.
-pub const OPERATOR: &str = "tigera-operator";
 const TIGERA_STATUSES: &str = "/apis/operator.tigera.io/v1/tigerastatuses";
 
 /// A running cluster; everything ends on drop.
@@ -54,28 +51,16 @@ impl Cluster {
         crds::install(&client).await?;
         // Before the recorder, which would miss the first revisions of a kind that comes later.
         rights::install_kind(&client).await?;
-        let namespace = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {OPERATOR}}}}}");
-        apply_yaml(client.clone(), &namespace).await?;
+        scenery::namespace(&client, OPERATOR).await?;
         for (index, architecture) in ["amd64", "amd64", "arm64"].into_iter().enumerate() {
-            node(&client, &format!("node-{}", index + 1), architecture).await?;
+            scenery::node(&client, &format!("node-{}", index + 1), node_info(architecture)).await?;
         }
         let config = recorder::Config { known_digests: mirror.known_digests(), ..recorder::Config::default() };
         let recorder = InvariantRecorder::start(client.clone(), config).await?;
         let double = OperatorDouble::start(client.clone(), options);
         let cluster = Self { client, double, recorder, controller: None, control_plane };
-        cluster.pull_secret(mirror).await?;
+        scenery::pull_secret(&cluster.client, &mirror.registry.docker_config_json()).await?;
         Ok(cluster)
-    }
-
-    async fn pull_secret(&self, mirror: &Mirror) -> Result<()> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), OPERATOR);
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": PULL_SECRET },
-            "type": "kubernetes.io/dockerconfigjson",
-            "stringData": { ".dockerconfigjson": mirror.registry.docker_config_json() },
-        });
-        secrets.patch(PULL_SECRET, &PatchParams::apply(HUMAN).force(), &Patch::Apply(secret)).await?;
-        Ok(())
     }
 
     /// `kubectl apply -k deploy/base`, and the pod's part played by a process on this machine.
@@ -99,55 +84,36 @@ impl Cluster {
             (Kind::Goldmane, json!({})),
             (Kind::Whisker, json!({})),
         ] {
-            let object = kind.object("default", spec);
-            let human = PatchParams::apply(HUMAN).force();
-            kind.api(&self.client).patch("default", &human, &Patch::Apply(object)).await?;
+            scenery::create(&self.client, kind, "default", spec).await?;
         }
         Ok(())
     }
 
     /// Creates the operator's Deployment, or moves it. Returns when the recorder saw it.
     pub async fn operator(&self, image: &str) -> Result<Revision> {
-        let labels = json!({ "k8s-app": OPERATOR });
-        let deployment = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": OPERATOR, "namespace": OPERATOR },
-            "spec": {
-                "replicas": 1, "selector": { "matchLabels": labels },
-                "template": {
-                    "metadata": { "labels": labels },
-                    "spec": { "containers": [{ "name": OPERATOR, "image": image }] },
-                },
-            },
-        });
-        let stored = self.apply(Watched::Deployment, Some(OPERATOR), deployment).await?;
+        let stored = scenery::operator(&self.client, image).await?;
         self.seen(Watched::Deployment, &stored).await
     }
 
     /// The image that the operator's Deployment has.
     pub async fn operator_image(&self) -> Result<String> {
-        let deployment = self.deployments().get(OPERATOR).await?;
-        let image = &deployment.data["spec"]["template"]["spec"]["containers"][0]["image"];
-        Ok(image.as_str().unwrap_or_default().to_owned())
+        let deployment = scenery::operators(&self.client).get(OPERATOR).await?;
+        let pod = deployment.spec.and_then(|spec| spec.template.spec).context("a Deployment without a pod")?;
+        Ok(pod.containers.into_iter().next().and_then(|one| one.image).unwrap_or_default())
     }
 
     /// Waits until the API server would refuse this operator image, or would not: a gate takes effect a moment after it is
     /// set. What it says; nothing is changed.
     pub async fn refusal_of(&self, image: &str, wanted: bool) -> Result<String> {
-        let containers = json!([{ "name": OPERATOR, "image": image }]);
-        let patch = Patch::Strategic(json!({ "spec": { "template": { "spec": { "containers": containers } } } }));
+        let patch = Patch::Strategic(scenery::with_image(image));
         let trial = PatchParams { dry_run: true, ..PatchParams::default() };
         let what = format!("the gate to {} {image}", if wanted { "refuse" } else { "admit" });
-        self.until(&what, async || match self.deployments().patch(OPERATOR, &trial, &patch).await {
+        until(&what, SOON, async || match scenery::operators(&self.client).patch(OPERATOR, &trial, &patch).await {
             Ok(_) => Ok((!wanted).then(String::new)),
             Err(kube::Error::Api(status)) if status.code == 422 => Ok(wanted.then(|| status.message.clone())),
             Err(error) => Err(error.into()),
         })
         .await
-    }
-
-    fn deployments(&self) -> Api<DynamicObject> {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
-        Api::namespaced_with(self.client.clone(), OPERATOR, &resource)
     }
 
     /// Creates or changes the policy. Returns when the recorder saw it.
@@ -156,35 +122,11 @@ impl Cluster {
         for (field, value) in more.as_object().into_iter().flatten() {
             spec[field] = value.clone();
         }
-        let policy = json!({
-            "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy",
-            "metadata": { "name": "default" }, "spec": spec,
-        });
-        let stored = self.apply(Watched::Policy, None, policy).await?;
+        let stored = scenery::apply(&scenery::policies(&self.client), &scenery::policy(spec)).await?;
         self.seen(Watched::Policy, &stored).await
     }
 
-    async fn apply(&self, watched: Watched, namespace: Option<&str>, object: Value) -> Result<DynamicObject> {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let (group, version) = match watched {
-            Watched::Policy => ("imageset-controller.io", "v1alpha1"),
-            _ => ("apps", "v1"),
-        };
-        let resource = match watched {
-            Watched::Policy => ApiResource::from_gvk_with_plural(
-                &GroupVersionKind::gvk(group, version, "ImageSetPolicy"),
-                "imagesetpolicies",
-            ),
-            _ => ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &watched.kind())),
-        };
-        let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
-            None => Api::all_with(self.client.clone(), &resource),
-        };
-        Ok(api.patch(&name, &PatchParams::apply(HUMAN).force(), &Patch::Apply(object)).await?)
-    }
-
-    async fn seen(&self, watched: Watched, stored: &DynamicObject) -> Result<Revision> {
+    async fn seen(&self, watched: Watched, stored: &impl ResourceExt) -> Result<Revision> {
         let version: u64 = stored.resource_version().context("an object without resourceVersion")?.parse()?;
         let what = format!("the recorder to see {} at rv={version}", watched.kind());
         self.revision(&what, |one| one.watched == watched && one.resource_version == version).await
@@ -192,7 +134,7 @@ impl Cluster {
 
     /// Waits for a revision that matches.
     pub async fn revision(&self, what: &str, matches: impl Fn(&Revision) -> bool) -> Result<Revision> {
-        self.until(what, async || Ok(self.recorder.first(&matches))).await
+        until(what, SOON, async || Ok(self.recorder.first(&matches))).await
     }
 
     /// Waits until a set is created after a revision.
@@ -214,22 +156,18 @@ impl Cluster {
         let what = format!("the policy's {} to be {status} with reason {reason}", r#type);
         let answer = async || {
             let policy = self.get_policy().await?;
-            let conditions = policy.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
             let of_now = policy.data["status"]["observedGeneration"].as_i64() == policy.metadata.generation;
-            let found = conditions
-                .into_iter()
-                .find(|one| of_now && one["type"] == r#type && one["status"] == status && one["reason"] == reason);
-            Ok(found.map(|one| one["message"].as_str().unwrap_or_default().to_owned()))
+            let (now, because, message) = scenery::condition(&policy, r#type);
+            Ok((of_now && now == status && because == reason).then_some(message))
         };
-        self.until(&what, answer).await
+        until(&what, SOON, answer).await
     }
 
     /// For a failure: the policy's conditions, a line each, and the end of the controller's log.
     pub async fn last_words(&self) -> Vec<String> {
         let mut lines = match tokio::time::timeout(LAST_WORDS_WITHIN, self.get_policy()).await {
             Ok(Ok(policy)) => {
-                let conditions = policy.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-                let told = conditions.into_iter().map(|one| {
+                let told = scenery::conditions(&policy).into_iter().map(|one| {
                     let text = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
                     format!("  {} {}, {}: {}", text("type"), text("status"), text("reason"), text("message"))
                 });
@@ -247,24 +185,9 @@ impl Cluster {
         lines
     }
 
-    async fn until<T>(&self, what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
-        let started = Instant::now();
-        loop {
-            if let Some(answer) = ask().await? {
-                return Ok(answer);
-            }
-            if started.elapsed() > SOON {
-                bail!("waited {} s for {what}", SOON.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     /// The policy as it is.
     pub async fn get_policy(&self) -> Result<DynamicObject> {
-        let kind = GroupVersionKind::gvk("imageset-controller.io", "v1alpha1", "ImageSetPolicy");
-        let resource = ApiResource::from_gvk_with_plural(&kind, "imagesetpolicies");
-        Ok(Api::<DynamicObject>::all_with(self.client.clone(), &resource).get("default").await?)
+        Ok(scenery::policies(&self.client).get("default").await?)
     }
 
     /// Every ImageSet with its resourceVersion: equal means that nothing was written.
@@ -276,9 +199,7 @@ impl Cluster {
     /// Image and digest of each entry of a set.
     pub async fn entries(&self, name: &str) -> Result<BTreeMap<String, String>> {
         let set = Kind::ImageSet.api(&self.client).get(name).await?;
-        let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
-        let entries = set.data["spec"]["images"].as_array().cloned().unwrap_or_default();
-        Ok(entries.iter().map(|entry| (text(entry, "image"), text(entry, "digest"))).collect())
+        Ok(scenery::entries(&set))
     }
 
     /// `kubectl delete imageset NAME`
@@ -330,7 +251,7 @@ impl Cluster {
 
     /// Waits until each component that `kubectl get tigerastatus` lists is available, and they are four.
     pub async fn all_available(&self) -> Result<()> {
-        self.until("all components to be available", async || {
+        until("all components to be available", SOON, async || {
             let rows = self.table(TIGERA_STATUSES).await?;
             Ok((rows.len() == 5 && rows[1..].iter().all(|row| row[1] == "True")).then_some(()))
         })
@@ -390,18 +311,4 @@ pub fn layout(mirror: &Mirror) -> Value {
     let mut layout = mirror.layout();
     layout["imagePullSecrets"] = json!([{ "name": PULL_SECRET }]);
     layout
-}
-
-async fn node(client: &Client, name: &str, architecture: &str) -> Result<()> {
-    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
-    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
-    nodes.patch(name, &PatchParams::apply(HUMAN), &Patch::Apply(node)).await?;
-    let info = json!({
-        "operatingSystem": "linux", "architecture": architecture, "kernelVersion": "6.1", "osImage": "Linux",
-        "containerRuntimeVersion": "containerd://2", "kubeletVersion": "v1.36.3", "kubeProxyVersion": "",
-        "machineID": "", "systemUUID": "", "bootID": "",
-    });
-    let status = json!({ "status": { "nodeInfo": info } });
-    nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The double on a real API server: from tags to an adopted set, through the refusals of several releases.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -157,9 +157,5 @@ fn rolled_out(name: &'static str) -> impl Fn(&What) -> bool {
 }
 
 async fn until(done: impl AsyncFn() -> bool) {
-    let started = Instant::now();
-    while !done().await {
-        assert!(started.elapsed() < SOON, "did not come true within {SOON:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    crate::testbox::patience::until("it to come true", SOON, async || Ok(done().await.then_some(()))).await.unwrap();
 }

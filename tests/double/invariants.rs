@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use serde_json::json;
 
 use crate::stage::{PRODUCT, Scene, complete, digest, without};
@@ -10,9 +10,10 @@ use crate::testbox::apply_yaml;
 use crate::testbox::crds::{self, Kind};
 use crate::testbox::operator_double::{OperatorDouble, Options};
 use crate::testbox::patience::SOON;
-use crate::testbox::recorder::{Config, HUMAN, InvariantRecorder, RecorderReport, Revision, Verb, Watched};
+use crate::testbox::recorder::{Config, InvariantRecorder, RecorderReport, Revision, Verb, Watched};
 use crate::testbox::rights;
 use crate::testbox::rules::Entry;
+use crate::testbox::scenery;
 
 /// An operator v1.40.15 that runs, all digests of the tests known, and a recorder.
 async fn scene(name: &str) -> (Scene, OperatorDouble, InvariantRecorder) {
@@ -54,9 +55,7 @@ async fn a_good_run_is_clean_and_every_write_is_seen() {
     double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();
     // A human edits ours, and it is put back; both are seen, and neither is a violation.
     let edit = json!({ "spec": { "images": [] } });
-    let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
-    let api = Kind::ImageSet.api(&scene.client);
-    api.patch("calico-v3.32.1", &human, &Patch::Merge(edit)).await.unwrap();
+    scenery::edit(&Kind::ImageSet.api(&scene.client), "calico-v3.32.1", edit).await.unwrap();
     scene.product_stores("calico-v3.32.1", &complete("v1.42.4")).await;
     double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();
     double.stop().await;
@@ -99,8 +98,8 @@ async fn each_planted_violation_is_caught() {
     // S5: the set of the running version deleted; a foreign set changed by us; a foreign set deleted.
     scene.human_stores("foo", &[]).await;
     let label = json!({ "metadata": { "labels": { "touched": "yes" } } });
-    let ours = PatchParams { field_manager: Some(PRODUCT.to_owned()), ..PatchParams::default() };
-    Kind::ImageSet.api(&scene.client).patch("foo", &ours, &Patch::Merge(label)).await.unwrap();
+    let sets = Kind::ImageSet.api(&scene.client);
+    sets.patch("foo", &scenery::edited_by(PRODUCT), &Patch::Merge(label)).await.unwrap();
     scene.delete_set("foo").await;
     scene.product_stores("calico-v3.31.7", &[]).await;
     scene.delete_set("calico-v3.31.7").await;
@@ -214,7 +213,7 @@ async fn revisions_survive_a_restart_of_the_api_server_and_late_crds() {
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "record" },
             "data": { "count": count.to_string() },
         });
-        maps.patch("record", &PatchParams::apply(PRODUCT).force(), &Patch::Apply(map)).await.unwrap();
+        maps.patch("record", &scenery::applied_by(PRODUCT), &Patch::Apply(map)).await.unwrap();
     }
     let report = recorder.finish_ok().await.unwrap();
     let of = |kind: &str| report.writes.iter().filter(|write| write.kind == kind).count();

@@ -1,16 +1,15 @@
 //! The scenery of the tests here: a control plane with the operator's CRDs, its Deployment and, where asked for, an Installation.
 
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
-use k8s_openapi::api::apps::v1::Deployment;
-
+use crate::testbox::ControlPlane;
 use crate::testbox::crds::{self, Kind};
-use crate::testbox::operator_double::deployment;
-use crate::testbox::recorder::{BREAK_GLASS, HUMAN, OUR_LABEL, Watched};
+use crate::testbox::recorder::{BREAK_GLASS, HUMAN, OUR_LABEL};
+use crate::testbox::registry_client::digest_of;
 use crate::testbox::rules::{Entry, OperatorRules, Variant};
-use crate::testbox::{ControlPlane, apply_yaml};
+use crate::testbox::scenery::{self, OPERATOR, applied_by, with_entries};
 
 /// The product's field manager.
 pub const PRODUCT: &str = "imageset-controller";
@@ -26,9 +25,7 @@ impl Scene {
         let control_plane = ControlPlane::start(name).await.unwrap();
         let client = control_plane.client();
         crds::install(&client).await.unwrap();
-        let namespaces = "{apiVersion: v1, kind: Namespace, metadata: {name: tigera-operator}}\n---\n\
-                          {apiVersion: v1, kind: Namespace, metadata: {name: imageset-controller}}\n";
-        apply_yaml(client.clone(), namespaces).await.unwrap();
+        scenery::namespaces(&client).await.unwrap();
         Self { control_plane, client }
     }
 
@@ -38,34 +35,24 @@ impl Scene {
 
     /// Creates or moves the operator's Deployment.
     pub async fn operator(&self, version: &str) {
-        let api: Api<Deployment> = Api::namespaced(self.client.clone(), "tigera-operator");
-        let deployment = deployment(&format!("quay.io/tigera/operator:{version}"));
-        let human = PatchParams::apply(HUMAN).force();
-        api.patch("tigera-operator", &human, &Patch::Apply(deployment)).await.unwrap();
+        scenery::operator(&self.client, &format!("quay.io/tigera/operator:{version}")).await.unwrap();
     }
 
     /// Annotates the Deployment with the image that it may get.
     pub async fn break_glass(&self, image: &str) {
-        let api: Api<Deployment> = Api::namespaced(self.client.clone(), "tigera-operator");
         let glass = json!({ "metadata": { "annotations": { BREAK_GLASS: image } } });
-        api.patch("tigera-operator", &PatchParams::default(), &Patch::Merge(glass)).await.unwrap();
+        scenery::edit(&scenery::operators(&self.client), OPERATOR, glass).await.unwrap();
     }
 
     /// A policy with this gate, and a status that has one.
     pub async fn policy(&self, gate: &str) {
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &Watched::Policy.resource());
-        let policy = json!({
-            "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy", "metadata": { "name": "default" },
-            "spec": { "mode": "Apply", "gate": gate },
-        });
-        api.patch("default", &PatchParams::apply(HUMAN).force(), &Patch::Apply(policy)).await.unwrap();
-        let status = json!({ "status": { "gate": { "admittedImages": [] } } });
-        api.patch_status("default", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        let policies = scenery::policies(&self.client);
+        scenery::apply(&policies, &scenery::policy(json!({ "mode": "Apply", "gate": gate }))).await.unwrap();
+        scenery::set_status(&policies, "default", json!({ "gate": { "admittedImages": [] } })).await.unwrap();
     }
 
     pub async fn create(&self, kind: Kind, name: &str, spec: Value) {
-        let object = kind.object(name, spec);
-        kind.api(&self.client).patch(name, &PatchParams::apply(HUMAN).force(), &Patch::Apply(object)).await.unwrap();
+        scenery::create(&self.client, kind, name, spec).await.unwrap();
     }
 
     pub async fn delete_set(&self, name: &str) {
@@ -83,27 +70,18 @@ impl Scene {
     }
 
     async fn store(&self, name: &str, entries: &[Entry], manager: &str, ours: bool) {
-        let images: Vec<Value> =
-            entries.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
-        let mut object = Kind::ImageSet.object(name, json!({ "images": images }));
+        let entries = entries.iter().map(|(image, digest)| (image, digest));
+        let mut object = Kind::ImageSet.object(name, with_entries(entries));
         if ours {
             object.labels_mut().insert(OUR_LABEL.to_owned(), "default".to_owned());
         }
-        let params = PatchParams::apply(manager).force();
-        Kind::ImageSet.api(&self.client).patch(name, &params, &Patch::Apply(object)).await.unwrap();
+        Kind::ImageSet.api(&self.client).patch(name, &applied_by(manager), &Patch::Apply(object)).await.unwrap();
     }
 
     /// Status, reason and message of a condition; empty if there is none yet.
     pub async fn tigera_status(&self, name: &str, type_: &str) -> (String, String, String) {
-        let Some(object) = Kind::TigeraStatus.api(&self.client).get_opt(name).await.unwrap() else {
-            return Default::default();
-        };
-        let conditions = object.data["status"]["conditions"].as_array();
-        let Some(one) = conditions.into_iter().flatten().find(|one| one["type"] == type_) else {
-            return Default::default();
-        };
-        let text = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
-        (text("status"), text("reason"), text("message"))
+        let object = Kind::TigeraStatus.api(&self.client).get_opt(name).await.unwrap();
+        object.map(|object| scenery::condition(&object, type_)).unwrap_or_default()
     }
 
     pub async fn image_of_node(&self) -> String {
@@ -120,9 +98,7 @@ impl Scene {
 
 /// A well-formed digest, another for each text.
 pub fn digest(text: &str) -> String {
-    use sha2::Digest;
-    let hex: String = sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    digest_of(text.as_bytes())
 }
 
 /// Every name that a release takes, each with a digest of its own.

@@ -13,7 +13,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -22,17 +22,16 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use crate::gate::{GATE, KINDS};
 use crate::plan::{Counts, Fault, Object, Plan, Rival};
 use crate::registry::{self, RegistryFront};
 use crate::scenario::{self, RELEASES, Scenario};
 use crate::testbox::api_proxy::{self as api, ApiProxy, Flow};
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_images::OperatorImages;
-use crate::testbox::recorder::{self, HUMAN, InvariantRecorder, Revision, Verb, Watched};
+use crate::testbox::recorder::{self, InvariantRecorder, Revision, Verb, Watched};
+use crate::testbox::scenery::{self, OPERATOR};
 use crate::testbox::{Controller, Kubelet};
-use crate::world::{CANARY, Scenery, World};
-use crate::{NAMESPACE_OF_JOBS, newer};
+use crate::world::{CANARY, INSPECTION, Scenery, World, newer};
 
 /// The longest that a plan may take until all is done. Only a bound: nothing is measured.
 const DONE_WITHIN: Duration = Duration::from_secs(400);
@@ -46,8 +45,6 @@ const SILENT: usize = 64;
 const PROBE_WITHIN: Duration = Duration::from_secs(20);
 /// Lines of the controller's log that a failing plan shows.
 const LINES: usize = 60;
-const OWN: &str = "imageset-controller";
-const OPERATOR: &str = "tigera-operator";
 
 /// What is left at the end, and how it came to be; less what differs from run to run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -98,9 +95,8 @@ impl Lane {
         world.mirror.push_build(&newer(), &[]).await.unwrap();
         let registry = RegistryFront::start(&world.mirror.registry.host()).await.unwrap();
         world.mirror.stand_behind(registry.host().to_owned());
-        let kubelet = Kubelet::start(world.client.clone(), "kubelet", NAMESPACE_OF_JOBS).await.unwrap();
-        let direct = world.control_plane.kubeconfig_for_service_account(OWN, OWN).await.unwrap();
-        let api = ApiProxy::start(&direct).await.unwrap();
+        let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
+        let api = ApiProxy::start(&world.kubeconfig().await).await.unwrap();
         Self {
             world,
             registry,
@@ -326,10 +322,10 @@ impl Lane {
             }
             Rival::HumanDeletesRecords => {
                 // They come back with the next check, which is now.
-                scenario::delete_records(&self.world).await;
+                self.world.delete_records("").await;
                 scenario::refresh(&self.world).await;
                 self.note("a human deletes the records");
-                let back = async || (!scenario::records(&self.world).await.is_empty()).then_some(());
+                let back = async || (!self.world.records().await.is_empty()).then_some(());
                 crate::world::eventually("the records to be back", back).await;
             }
         }
@@ -341,28 +337,15 @@ impl Lane {
             Object::OddNode => world.node("odd", "\u{1b}[31m::er").await,
             Object::LongNode => world.node("long", &"x".repeat(100 * 1024)).await,
             Object::StrangerPod => {
-                let pods: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR);
                 let pod = json!({
                     "metadata": { "name": "stranger", "labels": { "k8s-app": OPERATOR } },
                     "spec": { "containers": [{ "name": OPERATOR, "image": "registry.example/other/operator:v1.30.4" }] },
                 });
-                let pod: Pod = serde_json::from_value(pod).unwrap();
-                pods.create(&PostParams::default(), &pod).await.unwrap();
-                let ready = json!({ "type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" });
-                let status = json!({ "status": { "phase": "Running", "conditions": [ready] } });
-                pods.patch_status("stranger", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+                scenery::pod(&world.client, OPERATOR, pod, scenery::running_and_ready()).await.unwrap();
             }
             Object::LongStatus => {
-                let api = OperatorKind::TigeraStatus.api(&world.client);
-                let long = OperatorKind::TigeraStatus.object("long", json!({}));
-                let human = PatchParams::apply(HUMAN).force();
-                api.patch("long", &human, &Patch::Apply(long)).await.unwrap();
-                let condition = json!({
-                    "type": "Degraded", "status": "True", "reason": "ResourceReadError", "message": "x".repeat(900 * 1024),
-                    "lastTransitionTime": "2026-01-01T00:00:00Z",
-                });
-                let status = Patch::Merge(json!({ "status": { "conditions": [condition] } }));
-                api.patch_status("long", &PatchParams::default(), &status).await.unwrap();
+                let message = "x".repeat(900 * 1024);
+                scenery::degraded(&world.client, "long", "ResourceReadError", &message).await.unwrap();
             }
             Object::UnlabelledRecord => {
                 let label = json!({ "metadata": { "labels": { "imageset-controller.io/record": null } } });
@@ -378,16 +361,15 @@ impl Lane {
                 .await;
             }
             Object::FutureTimes => {
-                let status = json!({ "status": { "current": { "lastVerifiedTime": "2126-01-01T00:00:00Z" } } });
-                let human = PatchParams::default();
-                world.policies().patch_status("default", &human, &Patch::Merge(status)).await.unwrap();
+                let status = json!({ "current": { "lastVerifiedTime": "2126-01-01T00:00:00Z" } });
+                scenery::set_status(&world.policies(), "default", status).await.unwrap();
             }
         }
     }
 
     async fn change_records(&self, change: impl Fn(&str) -> Value) {
-        let maps: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), OWN);
-        for map in scenario::records(&self.world).await {
+        let maps = self.world.own::<ConfigMap>();
+        for map in self.world.records().await {
             let text = map.data.as_ref().and_then(|data| data.get("record.yaml")).unwrap();
             if text.contains("digest: sha256:") {
                 maps.patch(&map.name_any(), &PatchParams::default(), &Patch::Merge(change(text))).await.unwrap();
@@ -413,8 +395,7 @@ impl Lane {
 
     async fn start_controller_with(&self, name: &str, flags: &[&str]) {
         // That of one that was killed would have to run out.
-        let leases: Api<Lease> = Api::namespaced(self.world.client.clone(), OWN);
-        leases.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+        self.world.release_lease().await;
         let mut controller = self.instance(name, flags).await;
         controller.wait_until_leading().await.unwrap();
         *self.controller.lock().await = Some(controller);
@@ -534,9 +515,7 @@ impl Lane {
         for kind in OperatorKind::ALL {
             kind.api(client).delete_collection(&now, &all).await.unwrap();
         }
-        for kind in KINDS {
-            drop(self.world.gate_of(kind).delete(GATE, &now).await);
-        }
+        self.world.delete_gate().await;
         let namespaces: Api<Namespace> = Api::all(client.clone());
         for namespace in namespaces.list(&all).await.unwrap() {
             let name = namespace.name_any();
@@ -552,7 +531,7 @@ impl Lane {
             self.delete_all::<Event>(&name).await;
         }
         self.delete_all::<Secret>(OPERATOR).await;
-        scenario::delete_records(&self.world).await;
+        self.world.delete_records("").await;
         let nodes = scenario::nodes(&self.world);
         for name in ["odd", "long"] {
             drop(nodes.delete(name, &now).await);
@@ -585,7 +564,7 @@ impl Lane {
             sets.iter().all(is_seen).then_some(())
         };
         crate::world::eventually("the recorder to see the stored sets", seen).await;
-        let records = scenario::records(&self.world).await;
+        let records = self.world.records().await;
         let names: Vec<String> = records.iter().map(ResourceExt::name_any).collect();
         // Names of records depend on the registry's port, which is another one in each lane.
         let neutral = |text: &str| {
@@ -608,10 +587,7 @@ impl Lane {
             })
             .collect();
         left.records.sort();
-        for kind in KINDS {
-            let object = self.world.gate_of(kind).get_opt(GATE).await.unwrap();
-            left.gate.extend(object.map(|object| object.data["spec"].clone()));
-        }
+        left.gate = self.world.gate_specs().await;
         for revision in self.world.recorder.revisions() {
             if revision.watched == Watched::Operator(OperatorKind::ImageSet) && revision.verb != Verb::Delete {
                 let contents = left.history.entry(revision.object.name_any()).or_default();

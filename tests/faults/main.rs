@@ -23,37 +23,10 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::batch::v1::Job;
-use kube::api::{Api, ListParams};
-
 use lane::{Lane, Left};
 use plan::{Counts, Fault, Plan};
 use scenario::Scenario;
-use testbox::rules::OperatorRules;
-use world::World;
 
-/// The gate's two objects.
-mod gate {
-    use kube::api::{Api, DynamicObject};
-    use kube::core::{ApiResource, GroupVersionKind};
-
-    pub const GATE: &str = "imageset-controller-gate";
-    pub const KINDS: [(&str, &str); 2] = [
-        ("ValidatingAdmissionPolicy", "validatingadmissionpolicies"),
-        ("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"),
-    ];
-
-    impl crate::world::World {
-        /// Objects of one kind of [`KINDS`].
-        pub fn gate_of(&self, (kind, plural): (&str, &str)) -> Api<DynamicObject> {
-            let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
-            Api::all_with(self.client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
-        }
-    }
-}
-
-/// Where operator images are run.
-const NAMESPACE_OF_JOBS: &str = "imageset-inspection";
 /// Lanes of the whole campaign. Plans wait more than they work.
 const LANES: usize = 4;
 /// Lanes of the sample, beside which other tests run.
@@ -80,16 +53,6 @@ const SAMPLE: &[&str] = &[
     "gate-on/object-odd-node",
     "lost-record/restart",
 ];
-
-/// A version that the catalogue does not know.
-fn newer() -> OperatorRules {
-    OperatorRules::unpublished("v1.43.0", "v1.44.0", "v3.33.0").unwrap()
-}
-
-async fn jobs(world: &World) -> usize {
-    let jobs: Api<Job> = Api::namespaced(world.client.clone(), NAMESPACE_OF_JOBS);
-    jobs.list(&ListParams::default()).await.unwrap().items.len()
-}
 
 /// What a campaign came to.
 #[derive(Default)]

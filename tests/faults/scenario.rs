@@ -3,19 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use crate::gate::{GATE, KINDS};
 use crate::lane::Lane;
 use crate::plan::{Fault, Object, Rival};
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::images::{Image, LINUX_PLATFORMS};
 use crate::testbox::kubelet::Plays;
-use crate::testbox::recorder::HUMAN;
-use crate::world::{CANARY, USER, World, eventually};
+use crate::testbox::scenery::{self, PULL_SECRET};
+use crate::world::{CANARY, GATE_KINDS, USER, World, eventually, newer};
 
 const OLD: (&str, &str) = ("calico-v3.31.7", "v1.40.15");
 const NEW: (&str, &str) = ("calico-v3.32.1", "v1.42.4");
@@ -186,7 +185,7 @@ impl Scenario {
 
     fn installation(self) -> Value {
         match self.pulls_with_a_secret() {
-            true => json!({ "imagePullSecrets": [{ "name": crate::world::PULL_SECRET }] }),
+            true => json!({ "imagePullSecrets": [{ "name": PULL_SECRET }] }),
             false => json!({}),
         }
     }
@@ -209,7 +208,7 @@ impl Scenario {
             }
             Self::Rollback => drop(world.operator(OLD.1).await),
             Self::Inspection => {
-                let (version, list) = (crate::newer().printed_version(), crate::newer().printed_list());
+                let (version, list) = (newer().printed_version(), newer().printed_list());
                 let printed = [("version".to_owned(), version), ("images".to_owned(), list)];
                 lane.kubelet.play("/operator@sha256:", Plays::Prints(printed.into(), 0));
                 world.policy(json!({ "mode": "Apply", "prepare": { "versions": [UNKNOWN.1] } })).await;
@@ -237,15 +236,10 @@ impl Scenario {
                 world.policy(json!({ "mode": "Apply", "prepare": { "versions": [NEW.1] } })).await;
             }
             Self::EditedSet => {
-                let sets = OperatorKind::ImageSet.api(&world.client);
-                let human = PatchParams { field_manager: Some(HUMAN.to_owned()), ..PatchParams::default() };
-                let images: Vec<_> = world.wanted(OLD.1, false).into_iter().skip(1).collect();
-                let entry = |(image, digest): &(String, String)| json!({ "image": image, "digest": digest });
-                let images: Vec<_> = images.iter().map(entry).collect();
-                sets.patch(OLD.0, &human, &Patch::Merge(json!({ "spec": { "images": images } }))).await.unwrap();
+                world.edit_set(OLD.0, |images| drop(images.remove(0))).await;
             }
             Self::LostRecord => {
-                delete_records(world).await;
+                world.delete_records("").await;
                 refresh(world).await;
             }
         }
@@ -278,7 +272,7 @@ impl Scenario {
             }
             Self::SameNameSwap => ([(SHARED, world.wanted(SHARING[1], false))].into(), SHARED),
             Self::Inspection => {
-                let unknown = world.mirror.wanted_by(&crate::newer(), false).unwrap();
+                let unknown = world.mirror.wanted_by(&newer(), false).unwrap();
                 ([wanted(KNOWN), (UNKNOWN.0, unknown)].into(), KNOWN.0)
             }
             Self::MovedTag => {
@@ -315,18 +309,15 @@ impl Scenario {
         }
         match self {
             Self::GateOn | Self::GateOff => {
-                let mut there = 0;
-                for kind in KINDS {
-                    there += usize::from(world.gate_of(kind).get_opt(GATE).await.ok()?.is_some());
-                }
-                let wanted = if self == Self::GateOn { KINDS.len() } else { 0 };
+                let there = world.gate_specs().await.len();
+                let wanted = if self == Self::GateOn { GATE_KINDS.len() } else { 0 };
                 (there != wanted).then(|| format!("{there} objects of the gate"))
             }
             Self::Inspection => {
-                let jobs = crate::jobs(world).await;
+                let jobs = world.jobs().await.len();
                 (jobs > 0).then(|| format!("{jobs} Jobs are left"))
             }
-            Self::LostRecord => records(world).await.is_empty().then(|| "the record is not there again".to_owned()),
+            Self::LostRecord => world.records().await.is_empty().then(|| "the record is not there again".to_owned()),
             _ => None,
         }
     }
@@ -353,8 +344,8 @@ async fn settled(lane: &Lane, set: &str) {
 /// What `refresh` does.
 pub async fn refresh(world: &World) {
     let annotations = json!({ "imageset-controller.io/refresh": "once" });
-    let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
-    world.policies().patch("default", &PatchParams::default(), &patch).await.unwrap();
+    let patch = json!({ "metadata": { "annotations": annotations } });
+    scenery::edit(&world.policies(), "default", patch).await.unwrap();
 }
 
 fn docker_config(lane: &Lane, password: &str) -> String {
@@ -363,18 +354,4 @@ fn docker_config(lane: &Lane, password: &str) -> String {
 
 pub fn nodes(world: &World) -> Api<Node> {
     Api::all(world.client.clone())
-}
-
-/// The records, whether they have their label or not.
-pub async fn records(world: &World) -> Vec<ConfigMap> {
-    let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), "imageset-controller");
-    let all = maps.list(&ListParams::default()).await.unwrap().items;
-    all.into_iter().filter(|map| map.data.as_ref().is_some_and(|data| data.contains_key("record.yaml"))).collect()
-}
-
-pub async fn delete_records(world: &World) {
-    let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), "imageset-controller");
-    for map in records(world).await {
-        maps.delete(&map.name_any(), &DeleteParams::default()).await.unwrap();
-    }
 }

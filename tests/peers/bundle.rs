@@ -38,9 +38,7 @@ async fn a_mirror_made_by_the_script_is_proved_identical_and_one_of_one_platform
     let source = Registry::start_as_localhost(Kind::Anonymous, false).await.unwrap();
     let mirror = Registry::start_as_localhost(Kind::Anonymous, false).await.unwrap();
     let rules = OperatorRules::for_version(VERSION).unwrap();
-    let names = rules.names_of(Variant::Calico);
-    let mut references: Vec<String> =
-        names.iter().map(|name| rules.default_reference(Variant::Calico, name, false).unwrap()).collect();
+    let mut references = rules.calico_references();
     references.push(format!("quay.io/tigera/operator:{VERSION}"));
     images::push_release(&source.access().unwrap(), &references, None).await.unwrap();
     let tools = tools_folder().await.unwrap();

@@ -1,15 +1,14 @@
 //! Server-side apply of YAML: custom resource definitions, the manifests of `deploy/`, and test objects.
 
-use anyhow::{Context, Result, bail};
+use super::patience::{SOON, until};
+use anyhow::{Context, Result};
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
 use kube::{Api, Client};
-use std::time::{Duration, Instant};
 
 /// The field manager of [`apply_yaml`].
 pub const FIELD_MANAGER: &str = "testbox";
-const SERVED_WITHIN: Duration = super::patience::SOON;
 
 /// Applies each document in order (field manager [`FIELD_MANAGER`], forced) and returns the stored objects. A namespaced object without
 /// a namespace goes to `default`. A CustomResourceDefinition is waited for until its objects can be listed.
@@ -51,16 +50,12 @@ async fn apply_object(client: Client, object: &DynamicObject) -> Result<DynamicO
 
 /// Discovery of one kind; a kind whose definition was stored a moment ago may take a little to be served.
 async fn served(client: &Client, kind: &GroupVersionKind) -> Result<(ApiResource, ApiCapabilities)> {
-    let started = Instant::now();
-    loop {
-        match pinned_kind(client, kind).await {
-            Ok(found) => return Ok(found),
-            Err(error) if started.elapsed() > SERVED_WITHIN || !is_missing(&error) => {
-                return Err(error).with_context(|| format!("{kind:?} is not served"));
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
+    until(&format!("{kind:?} to be served"), SOON, async || match pinned_kind(client, kind).await {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("discovery of {kind:?}")),
+    })
+    .await
 }
 
 fn is_missing(error: &kube::Error) -> bool {
@@ -71,32 +66,26 @@ fn is_missing(error: &kube::Error) -> bool {
     }
 }
 
+/// Waits until a definition is Established and its objects can be listed, which comes a moment later.
 async fn wait_until_established(client: &Client, definitions: &Api<DynamicObject>, name: &str) -> Result<()> {
-    let started = Instant::now();
-    loop {
+    until(&format!("CustomResourceDefinition {name} to be served"), SOON, async || {
         let definition = definitions.get(name).await?;
-        let conditions = definition.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        if conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True") {
-            let spec = &definition.data["spec"];
-            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-            let versions = spec["versions"].as_array().cloned().unwrap_or_default();
-            let Some(version) = versions.iter().find(|version| version["served"] == true) else {
-                return Ok(());
-            };
-            let kind =
-                GroupVersionKind::gvk(&text(&spec["group"]), &text(&version["name"]), &text(&spec["names"]["kind"]));
-            // Established is true a moment before the handlers are there.
-            let resource = ApiResource::from_gvk_with_plural(&kind, &text(&spec["names"]["plural"]));
-            let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-            match objects.list(&ListParams::default().limit(1)).await {
-                Ok(_) => return Ok(()),
-                Err(error) if !is_missing(&error) => return Err(error.into()),
-                Err(_) => {}
-            }
+        let conditions = definition.data["status"]["conditions"].as_array().into_iter().flatten();
+        if !conditions.into_iter().any(|one| one["type"] == "Established" && one["status"] == "True") {
+            return Ok(None);
         }
-        if started.elapsed() > SERVED_WITHIN {
-            bail!("CustomResourceDefinition {name} is not served; its conditions: {conditions:?}");
+        let spec = &definition.data["spec"];
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let mut versions = spec["versions"].as_array().into_iter().flatten();
+        let Some(version) = versions.find(|version| version["served"] == true) else { return Ok(Some(())) };
+        let kind = GroupVersionKind::gvk(&text(&spec["group"]), &text(&version["name"]), &text(&spec["names"]["kind"]));
+        let resource = ApiResource::from_gvk_with_plural(&kind, &text(&spec["names"]["plural"]));
+        let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+        match objects.list(&ListParams::default().limit(1)).await {
+            Ok(_) => Ok(Some(())),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
+    })
+    .await
 }

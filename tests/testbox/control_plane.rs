@@ -6,7 +6,7 @@
 
 use super::api_proxy::{ApiDelay, Endpoint};
 use super::certificates::ServerCertificate;
-use super::process::{ATTEMPTS, Folders, Process, free_port, is_port_taken, program};
+use super::process::{Folders, Process, free_port, program, start_on_free_ports};
 use super::slow_machine;
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -94,15 +94,7 @@ impl Builder {
     /// # Errors
     /// The binary can't be built, or a process did not get ready; the message has the end of its log.
     pub async fn start(self) -> Result<ControlPlane> {
-        let mut attempt = 1;
-        loop {
-            match self.start_once().await {
-                Ok(started) => return Ok(started),
-                // Another process may have taken one of the ports between our choice and the bind.
-                Err(error) if attempt < ATTEMPTS && is_port_taken(&error) => attempt += 1,
-                Err(error) => return Err(error),
-            }
-        }
+        start_on_free_ports(|| self.start_once()).await
     }
 
     async fn start_once(&self) -> Result<ControlPlane> {

@@ -1,15 +1,13 @@
 //! The controller as a process: its binary (whichever path the caller gives), its log and its HTTP port.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::patience::SOON;
-use super::process::{ATTEMPTS, Process, free_port, is_port_taken};
+use super::patience::{SOON, until};
+use super::process::{Process, free_port, start_on_free_ports};
 
 /// Becomes the program, with the same process id, and leaves a watchman behind that ends it when our pipe breaks: the
 /// program itself has no reason to end when the one that started it is killed.
@@ -55,15 +53,7 @@ impl Controller {
         logs: &Path,
     ) -> Result<Self> {
         let binary = binary.canonicalize().with_context(|| format!("{} is not built", binary.display()))?;
-        let mut attempt = 1;
-        loop {
-            match Self::start_once(manner, &binary, kubeconfig, instance, logs).await {
-                Ok(started) => return Ok(started),
-                // Another process may have taken the port between our choice and the bind.
-                Err(error) if attempt < ATTEMPTS && is_port_taken(&error) => attempt += 1,
-                Err(error) => return Err(error),
-            }
-        }
+        start_on_free_ports(|| Self::start_once(manner, &binary, kubeconfig, instance, logs)).await
     }
 
     async fn start_once(
@@ -98,17 +88,11 @@ impl Controller {
     /// # Errors
     /// It ended, or does not lead within [`SOON`].
     pub async fn wait_until_leading(&mut self) -> Result<()> {
-        let started = Instant::now();
-        loop {
+        until(&format!("the controller to lead; see {}", self.log.display()), SOON, async || {
             self.process.check_alive()?;
-            if self.leads().await {
-                return Ok(());
-            }
-            if started.elapsed() > SOON {
-                bail!("the controller does not lead after {SOON:?}; see {}", self.log.display());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            Ok(self.leads().await.then_some(()))
+        })
+        .await
     }
 
     /// Status and body of a GET, such as of `/metrics`.
@@ -178,16 +162,8 @@ impl Controller {
     /// The signal can't be sent, or it does not end within [`SOON`].
     pub async fn terminate(&mut self) -> Result<i32> {
         self.signal("-TERM")?;
-        let started = Instant::now();
-        loop {
-            if let Some(code) = self.process.exit_code()? {
-                return Ok(code);
-            }
-            if started.elapsed() > SOON {
-                bail!("the controller does not end within {SOON:?}; see {}", self.log.display());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let what = format!("the controller to end; see {}", self.log.display());
+        until(&what, SOON, async || self.process.exit_code()).await
     }
 
     /// Whether it has ended by itself or by somebody else's signal.

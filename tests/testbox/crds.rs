@@ -1,15 +1,13 @@
 //! Small CRDs of the operator's API group (`operator.tigera.io/v1`), as far as the domain notes know them, and their
 //! installation into a control plane.
 
-use std::time::{Duration, Instant};
-
-use anyhow::{Context, Result, bail};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use anyhow::Result;
+use futures::future::try_join_all;
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
-use kube::{Client, ResourceExt};
 
-use super::patience::SOON;
+use super::apply_yaml;
 
 /// A kind of the operator's API group. All are cluster-scoped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,45 +95,19 @@ impl Kind {
     }
 }
 
-/// Installs all CRDs and waits until each is Established.
+/// Installs all CRDs and waits until their objects can be listed.
 ///
 /// # Errors
-/// The API server refuses one, or it is not Established within 30 s.
+/// The API server refuses one, or does not serve it.
 pub async fn install(client: &Client) -> Result<()> {
     install_only(client, &Kind::ALL).await
 }
 
-/// Installs some CRDs and waits until each is Established.
+/// Installs some CRDs and waits until their objects can be listed.
 ///
 /// # Errors
 /// As [`install`].
 pub async fn install_only(client: &Client, kinds: &[Kind]) -> Result<()> {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let mut names = Vec::new();
-    for kind in kinds {
-        let definition: CustomResourceDefinition = serde_saphyr::from_str(kind.yaml())?;
-        let name = definition.name_any();
-        definitions
-            .patch(&name, &PatchParams::apply("testbox").force(), &Patch::Apply(&definition))
-            .await
-            .with_context(|| format!("installing {name}"))?;
-        names.push(name);
-    }
-    for name in names {
-        wait_established(&definitions, &name).await?;
-    }
+    try_join_all(kinds.iter().map(|kind| apply_yaml(client.clone(), kind.yaml()))).await?;
     Ok(())
-}
-
-async fn wait_established(definitions: &Api<CustomResourceDefinition>, name: &str) -> Result<()> {
-    let started = Instant::now();
-    while started.elapsed() < SOON {
-        let definition = definitions.get(name).await.with_context(|| format!("reading {name}"))?;
-        let conditions = definition.status.and_then(|status| status.conditions).unwrap_or_default();
-        if conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True") {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    bail!("the CRD {name} was not Established within {} s", SOON.as_secs())
 }

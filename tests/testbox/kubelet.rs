@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::certificates::ServerCertificate;
+use super::scenery::{self, node_info, set_status};
 use super::server::{self, Server};
 
 const POLL: Duration = Duration::from_millis(50);
@@ -113,18 +114,12 @@ impl Drop for Kubelet {
 
 async fn register(client: &Client, name: &str, port: u16) -> Result<()> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
-    nodes.patch(name, &PatchParams::apply("testbox"), &Patch::Apply(node)).await?;
-    let status = json!({ "status": {
+    scenery::node(client, name, node_info("amd64")).await?;
+    let status = json!({
         "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }],
         "daemonEndpoints": { "kubeletEndpoint": { "Port": port } },
-        "nodeInfo": {
-            "operatingSystem": "linux", "architecture": "amd64", "kernelVersion": "6.1", "osImage": "Linux",
-            "containerRuntimeVersion": "containerd://2", "kubeletVersion": "v1.36.3", "kubeProxyVersion": "",
-            "machineID": "", "systemUUID": "", "bootID": "",
-        },
-    } });
-    nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
+    });
+    set_status(&nodes, name, status).await?;
     // A new node is not ready by a taint, which a controller that does not run here would take away.
     nodes.patch(name, &PatchParams::default(), &Patch::Merge(json!({ "spec": { "taints": null } }))).await?;
     Ok(())
@@ -158,7 +153,7 @@ async fn look(client: &Client, namespace: Option<&str>, node: &str, state: &Mute
             let containers: Vec<(String, String)> =
                 spec.containers.iter().map(|one| (one.name.clone(), one.image.clone().unwrap_or_default())).collect();
             if let Some(status) = play(&name, &containers, state) {
-                pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await?;
+                set_status(&pods, &name, status).await?;
             }
         }
     }

@@ -29,6 +29,7 @@ pub mod registry;
 pub mod registry_client;
 pub mod rights;
 pub mod rules;
+pub mod scenery;
 pub mod server;
 pub mod slow_machine;
 pub mod token_service;

@@ -1,12 +1,34 @@
-//! How long tests and the demo wait. No test measures time: each waits for a state with this limit, and only then for quiet.
+//! How tests and the demo wait. No test measures time: each waits for a state with this limit, and only then for quiet.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
 
 use super::slow_machine;
 
 /// The limit of every wait: only something that hangs reaches it, also with half a core for each process and 300 ms on every
 /// API request.
 pub const SOON: Duration = Duration::from_secs(300);
+
+/// How often a state that is waited for is looked up.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Waits until `check` returns a value, and returns it. `what` is for the error message.
+///
+/// # Errors
+/// `check` failed, or returned no value within the limit.
+pub async fn until<T>(what: &str, limit: Duration, mut check: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = check().await? {
+            return Ok(value);
+        }
+        if started.elapsed() > limit {
+            bail!("waited {} s for {what}", limit.as_secs());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
 
 /// How long nothing may be written until everything counts as said: longer where requests or processes are slowed down, because
 /// a reconcile then pauses longer between two writes.

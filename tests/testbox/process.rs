@@ -19,7 +19,7 @@ pub const READY_WITHIN: Duration = SOON;
 /// How long one attempt to reach it may take, which is then given up as lost.
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(30);
 /// How often a start is tried again with other ports, when the program ended before it was ready.
-pub const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 5;
 
 /// `target/testbox` of this package.
 pub fn box_folder() -> PathBuf {
@@ -111,9 +111,18 @@ pub fn free_port() -> Result<u16> {
     bail!("no free loopback port between 12000 and 31999")
 }
 
-/// Whether a start failed because another process had the port.
-pub fn is_port_taken(error: &anyhow::Error) -> bool {
-    format!("{error:#}").contains("address already in use")
+/// Starts what chooses its ports with [`free_port`]; again, when another process took one between the choice and the bind.
+///
+/// # Errors
+/// Those of `start`.
+pub async fn start_on_free_ports<T>(start: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let mut attempt = 1;
+    loop {
+        match start().await {
+            Err(error) if attempt < ATTEMPTS && format!("{error:#}").contains("address already in use") => attempt += 1,
+            outcome => return outcome,
+        }
+    }
 }
 
 /// A running program. Killed and reaped on drop.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::controller::{Controller, UNDER_WATCH, get};
-use super::process::{ATTEMPTS, Folders, Process, free_port, is_port_taken, prometheus_folder};
+use super::process::{Folders, Process, free_port, prometheus_folder, start_on_free_ports};
 
 /// Scrapes and judges every second; killed on drop, with its data.
 #[derive(Debug)]
@@ -25,14 +25,7 @@ impl Prometheus {
     /// # Errors
     /// There is no Prometheus and none can be fetched, or it does not start; the message has the end of its log.
     pub async fn start(rules: &str) -> Result<Self> {
-        let mut attempt = 1;
-        loop {
-            match Self::start_once(rules).await {
-                Ok(started) => return Ok(started),
-                Err(error) if attempt < ATTEMPTS && is_port_taken(&error) => attempt += 1,
-                Err(error) => return Err(error),
-            }
-        }
+        start_on_free_ports(|| Self::start_once(rules)).await
     }
 
     async fn start_once(rules: &str) -> Result<Self> {

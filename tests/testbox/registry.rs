@@ -2,7 +2,7 @@
 //! private authority. The contents are on disk, so that a registry can go down and come back with them.
 
 use super::certificates::ServerCertificate;
-use super::process::{ATTEMPTS, Folders, Process, controlplane_binary, free_port, is_port_taken};
+use super::process::{Folders, Process, controlplane_binary, free_port, start_on_free_ports};
 use super::registry_client::Access;
 use super::token_service::{ISSUER, SERVICE, TokenService};
 use anyhow::{Context, Result, bail};
@@ -84,15 +84,7 @@ impl Registry {
     }
 
     async fn start_with(kind: Kind, certificate: Option<ServerCertificate>, name: &'static str) -> Result<Self> {
-        let mut attempt = 1;
-        loop {
-            match Self::start_once(kind.clone(), certificate.clone(), name).await {
-                Ok(started) => return Ok(started),
-                // Another process may have taken the port between our choice and the bind.
-                Err(error) if attempt < ATTEMPTS && is_port_taken(&error) => attempt += 1,
-                Err(error) => return Err(error),
-            }
-        }
+        start_on_free_ports(|| Self::start_once(kind.clone(), certificate.clone(), name)).await
     }
 
     async fn start_once(kind: Kind, certificate: Option<ServerCertificate>, name: &'static str) -> Result<Self> {

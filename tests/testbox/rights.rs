@@ -2,16 +2,15 @@
 //! our CRD, the namespaces, the ServiceAccount and its rights, and what limits it, from the very files.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::Client;
 use kube::api::{Api, PostParams};
 
 use super::apply_yaml;
-use super::patience::SOON;
+use super::patience::{SOON, until};
 
 /// Namespace and name of the ServiceAccount.
 pub const SERVICE_ACCOUNT: (&str, &str) = ("imageset-controller", "imageset-controller");
@@ -127,16 +126,10 @@ impl Right {
             ..SubjectAccessReviewSpec::default()
         };
         let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
-        let started = Instant::now();
-        loop {
+        until(&format!("the API server to decide allowed={allowed} about {self:?}"), SOON, async || {
             let decided = reviews.create(&PostParams::default(), &review).await?;
-            if decided.status.is_some_and(|status| status.allowed) == allowed {
-                return Ok(());
-            }
-            if started.elapsed() > SOON {
-                bail!("after {} s the API server does not answer allowed={allowed} to {self:?}", SOON.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            Ok((decided.status.is_some_and(|status| status.allowed) == allowed).then_some(()))
+        })
+        .await
     }
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::testbox::api_proxy::in_front_of;
+use crate::testbox::scenery::node_info;
 use crate::testbox::server::{Body, Server, whole};
 use crate::testbox::upstream::Upstream;
 
@@ -302,11 +303,7 @@ fn node() -> Value {
             "spec": { "podCIDR": "10.1.0.0/24" },
             "status": {
                 "images": [{ "names": fields(filler), "sizeBytes": 4711 }],
-                "nodeInfo": {
-                    "operatingSystem": "linux", "architecture": "amd64", "kernelVersion": "6.1", "osImage": "Linux",
-                    "containerRuntimeVersion": "containerd://2", "kubeletVersion": "v1.36.3", "kubeProxyVersion": "",
-                    "machineID": "", "systemUUID": "", "bootID": "",
-                },
+                "nodeInfo": node_info("amd64"),
             },
         })
     })

@@ -17,15 +17,14 @@ mod workloads;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use kube::Client;
-use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::operator_images::OperatorImages;
-use super::patience::SOON;
+use super::patience::{SOON, until};
 pub use timeline::{DegradedSpan, Seen, Timeline, What};
 
 /// How long one look at the cluster may take.
@@ -78,19 +77,6 @@ impl Default for Options {
             poll: Duration::from_millis(100),
         }
     }
-}
-
-/// The operator's Deployment with this image, as small as the double needs it; for server-side apply.
-pub fn deployment(image: &str) -> Value {
-    let labels = json!({ "k8s-app": "tigera-operator" });
-    let container = json!({ "name": "tigera-operator", "image": image });
-    json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tigera-operator" },
-        "spec": {
-            "replicas": 1, "selector": { "matchLabels": labels },
-            "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } },
-        },
-    })
 }
 
 /// A running double. It stops when dropped.
@@ -188,17 +174,11 @@ impl OperatorDouble {
     }
 
     async fn wait(&self, what: &str, deadline: Duration, done: impl Fn(&Timeline) -> bool) -> Result<()> {
-        let from = Instant::now();
-        while from.elapsed() < deadline {
-            if done(&self.timeline) {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let events = self.timeline.events();
-        let last: Vec<String> =
-            events.iter().skip(events.len().saturating_sub(20)).map(|seen| seen.to_string()).collect();
-        bail!("waited {deadline:?} for {what}; the double's last events:\n{}", last.join("\n"))
+        until(what, deadline, async || Ok(done(&self.timeline).then_some(()))).await.with_context(|| {
+            let events = self.timeline.events();
+            let last = events.iter().skip(events.len().saturating_sub(20)).map(|seen| seen.to_string());
+            format!("the double's last events:\n{}", last.collect::<Vec<_>>().join("\n"))
+        })
     }
 }
 

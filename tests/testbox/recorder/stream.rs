@@ -11,7 +11,7 @@ use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt};
 use tokio::task::JoinHandle;
 
-use super::super::patience::SOON;
+use super::super::patience::{SOON, until};
 use super::Config;
 use super::history::{Revision, Verb, Watched, Write, writer};
 
@@ -161,14 +161,9 @@ impl Streams {
             })
             .collect();
         let streams = Self { tasks, history, scopes };
-        let started = Instant::now();
-        while started.elapsed() < SOON {
-            if streams.history.lock().unwrap().tried.len() == Watched::ALL.len() {
-                return Ok(streams);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        bail!("the recorder could not list its kinds within {} s", SOON.as_secs())
+        let tried = async || Ok((streams.history.lock().unwrap().tried.len() == Watched::ALL.len()).then_some(()));
+        until("the recorder to list its kinds", SOON, tried).await?;
+        Ok(streams)
     }
 
     pub fn history(&self) -> History {

@@ -216,6 +216,12 @@ impl OperatorRules {
         self.references_of(variant).any(|reference| key(reference) == name)
     }
 
+    /// The default references of Calico's images, without FIPS twins.
+    pub fn calico_references(&self) -> Vec<String> {
+        let names = self.names_of(Variant::Calico);
+        names.iter().filter_map(|name| self.default_reference(Variant::Calico, name, false)).collect()
+    }
+
     /// The full default reference, by tag, that this build runs for a name: the `-fips` twin where `fips` is set and one
     /// exists; of two tags for one Enterprise name the Enterprise release's.
     pub fn default_reference(&self, variant: Variant, name: &str, fips: bool) -> Option<String> {
