@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
+use crate::testbox::checkout::assert_says;
 use crate::testbox::operator_double::{OperatorDouble, What};
 use crate::testbox::recorder::Verb;
-use crate::verbs::assert_says;
 use crate::world::{SOON, Scenery, World, eventually};
 
 /// The operator deploys by tag again, after these events.

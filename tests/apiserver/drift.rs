@@ -7,10 +7,10 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::testbox::checkout::assert_says;
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
 use crate::testbox::recorder::HUMAN;
-use crate::verbs::assert_says;
 use crate::world::{SOON, Scenery, World, eventually};
 
 const SET: &str = "calico-v3.31.7";

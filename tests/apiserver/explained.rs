@@ -4,11 +4,11 @@
 
 use serde_json::{Value, json};
 
+use crate::testbox::checkout::assert_says;
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_double::What;
 use crate::testbox::recorder::{HUMAN, Verb, Write};
 use crate::testbox::scenery;
-use crate::verbs::assert_says;
 use crate::world::{SOON, Scenery, World, eventually};
 
 impl World {

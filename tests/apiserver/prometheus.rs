@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 use crate::pods::Cluster;
 use crate::refused::{Rights, touch};
 use crate::testbox::Prometheus;
+use crate::testbox::checkout::{root, text};
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
 use crate::testbox::kubelet::Plays;
 use crate::testbox::process::prometheus_folder;
@@ -22,7 +22,7 @@ const SET: &str = "calico-v3.31.7";
 
 /// The rules, with minutes, hours and a day made so short that a test can wait for them.
 fn rules() -> String {
-    let rules = fs::read_to_string(root().join("deploy/monitoring/rules.yaml")).unwrap();
+    let rules = text("deploy/monitoring/rules.yaml");
     let at_once = rules.lines().map(|line| match line.split_once("for: ") {
         Some((indent, _)) if indent.trim().is_empty() => format!("{indent}for: 0s"),
         _ => line.to_owned(),
@@ -37,15 +37,11 @@ fn alerts(rules: &str) -> BTreeSet<String> {
 
 /// The queries of the dashboard.
 fn queries() -> BTreeSet<String> {
-    let dashboard = fs::read_to_string(root().join("deploy/monitoring/dashboard.json")).unwrap();
+    let dashboard = text("deploy/monitoring/dashboard.json");
     let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
     let panels = dashboard["panels"].as_array().unwrap().iter();
     let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
     targets.map(|target| target["expr"].as_str().unwrap().replace("$__rate_interval", "10s")).collect()
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Prometheus, and what it has not shown yet.

@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
 
+use crate::testbox::checkout::assert_says;
 use crate::testbox::scenery;
-use crate::verbs::assert_says;
 use crate::world::{SOON, Scenery, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,10 +10,10 @@ use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
 
 use crate::testbox::Kubelet;
+use crate::testbox::checkout::assert_says;
 use crate::testbox::kubelet::Plays;
 use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::rules::OperatorRules;
-use crate::verbs::assert_says;
 use crate::world::{INSPECTION, INSPECTIONS, SOON, Scenery, World, eventually, newer};
 
 /// What an operator without a service account writes to standard error; pod logs mix the two streams.

@@ -6,6 +6,7 @@ use kube::api::Patch;
 use serde_json::{Value, json};
 
 use crate::testbox::apply_yaml;
+use crate::testbox::checkout::assert_says;
 use crate::testbox::images::{Image, LINUX_PLATFORMS};
 use crate::testbox::process;
 use crate::testbox::scenery;
@@ -62,15 +63,6 @@ impl World {
         let status = self.status().await;
         let entries = status["prepared"].as_array().cloned().unwrap_or_default();
         entries.into_iter().find(|entry| entry["operatorVersion"] == version).unwrap_or_default()
-    }
-}
-
-/// What must be said, in this order.
-pub fn assert_says(text: &str, parts: &[&str]) {
-    let mut rest = text;
-    for part in parts {
-        let Some(at) = rest.find(part) else { panic!("{part:?} is missing, or not in its place, in:\n{text}") };
-        rest = &rest[at + part.len()..];
     }
 }
 

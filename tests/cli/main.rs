@@ -16,6 +16,8 @@ mod testbox;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use testbox::checkout::assert_says;
+
 /// A command line in a surrounding without cluster and without Docker's configuration.
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imageset-controller"));
@@ -31,15 +33,6 @@ fn run(arguments: &[&str]) -> Output {
 fn told(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-}
-
-/// What must be said, in this order.
-fn assert_says(text: &str, parts: &[&str]) {
-    let mut rest = text;
-    for part in parts {
-        let Some(at) = rest.find(part) else { panic!("{part:?} is missing, or not in its place, in:\n{text}") };
-        rest = &rest[at + part.len()..];
-    }
 }
 
 #[test]

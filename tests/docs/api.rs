@@ -7,7 +7,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::reference::cell;
-use super::{files, has_extension, root};
+use super::{assert_current, files, has_extension, root};
 
 const PAGE: &str = "docs/reference/api.md";
 const DEFINITION: &str = "crds/imageset-controller.io_imagesetpolicies.yaml";
@@ -259,12 +259,7 @@ fn definition() -> Value {
 
 #[test]
 fn the_page_of_the_api_says_what_the_definition_says() {
-    let page = page(&definition());
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(root().join(PAGE), &page).unwrap();
-    }
-    let committed = fs::read_to_string(root().join(PAGE)).unwrap_or_default();
-    assert!(committed == page, "{PAGE} is out of date: run UPDATE=1 cargo test --test docs");
+    assert_current(PAGE, &page(&definition()));
 }
 
 /// So that nothing can be in the schema that the page would be silent about.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use super::commands::help;
-use super::{files, has_extension, root};
+use super::{assert_current, files, has_extension, root};
 
 const PAGE: &str = "docs/reference/cli.md";
 
@@ -143,12 +143,7 @@ fn page() -> String {
 
 #[test]
 fn the_page_of_the_command_line_says_what_the_binary_says() {
-    let page = page();
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(root().join(PAGE), &page).unwrap();
-    }
-    let committed = fs::read_to_string(root().join(PAGE)).unwrap_or_default();
-    assert!(committed == page, "{PAGE} is out of date: run UPDATE=1 cargo test --test docs");
+    assert_current(PAGE, &page());
 }
 
 #[test]

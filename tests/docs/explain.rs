@@ -5,7 +5,7 @@ use std::fs;
 
 use imageset_controller::rules::explain::TABLE;
 
-use super::root;
+use super::assert_current;
 
 const HEAD: &str = "\
 # What does this message mean?
@@ -25,14 +25,9 @@ stays. Releases up to v1.25 put the text into the condition's `reason`.
 
 #[test]
 fn the_page_of_messages_says_what_the_code_says() {
-    let path = root().join("docs/guide/messages.md");
     let mut page = HEAD.to_owned();
     for row in TABLE {
         writeln!(page, "| {} | {} | {} | `{}` |", row.seen, row.cause, row.fix, row.reason.as_str()).unwrap();
     }
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == page, "docs/guide/messages.md is out of date: run UPDATE=1 cargo test --test docs");
+    assert_current("docs/guide/messages.md", &page);
 }

@@ -5,6 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api;
+#[allow(dead_code)]
+#[path = "../testbox/checkout.rs"]
+mod checkout;
 mod cli;
 mod commands;
 mod explain;
@@ -22,10 +25,7 @@ mod workflows;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The checkout.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use checkout::{assert_current, root, text};
 
 /// All files of the checkout that `wanted` takes, with their text; neither what was built nor what is hidden.
 fn files(wanted: impl Fn(&Path) -> bool) -> Vec<(PathBuf, String)> {

@@ -5,8 +5,8 @@ use std::fs;
 
 use imageset_controller::metrics::table::{ALL, Kind, MetricDescription};
 
+use super::assert_current;
 use super::reference::cell;
-use super::root;
 
 const HEAD: &str = "\
 # Metrics
@@ -55,11 +55,5 @@ fn page() -> String {
 
 #[test]
 fn the_page_of_metrics_says_what_the_code_says() {
-    let path = root().join("docs/reference/metrics.md");
-    let page = page();
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == page, "docs/reference/metrics.md is out of date: run UPDATE=1 cargo test --test docs");
+    assert_current("docs/reference/metrics.md", &page());
 }

@@ -9,7 +9,7 @@ use imageset_controller::metrics::table::ALL;
 use imageset_controller::model::reason::{ConditionType, Reason, Severity};
 use serde_json::Value;
 
-use super::root;
+use super::{assert_current, root, text};
 
 const RULE: &str = "\
 # The alerts of rules.yaml for the Prometheus operator; made from it by `UPDATE=1 cargo test --test docs`, don't edit. If your
@@ -25,10 +25,6 @@ spec:
 ";
 
 const PARTS: [&str; 4] = ["What it means", "Impact", "Diagnosis", "Fix"];
-
-fn text(file: &str) -> String {
-    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-}
 
 fn rules() -> Vec<Value> {
     let rules: Value = imageset_controller::yaml::from_str(&text("deploy/monitoring/rules.yaml")).unwrap();
@@ -132,12 +128,5 @@ fn the_rules_for_the_prometheus_operator_are_the_plain_ones() {
     for line in plain.lines().filter(|line| !line.starts_with('#')) {
         writeln!(made, "  {line}").unwrap();
     }
-    let path = root().join("deploy/monitoring/prometheus-rule.yaml");
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, &made).unwrap();
-    }
-    assert!(
-        fs::read_to_string(&path).unwrap_or_default() == made,
-        "deploy/monitoring/prometheus-rule.yaml is out of date: run UPDATE=1 cargo test --test docs"
-    );
+    assert_current("deploy/monitoring/prometheus-rule.yaml", &made);
 }

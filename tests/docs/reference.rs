@@ -5,7 +5,7 @@ use std::fs;
 
 use imageset_controller::model::reason::{ConditionType, Reason, Severity};
 
-use super::root;
+use super::assert_current;
 
 const MADE: &str = "<!-- Made from src/model/reason.rs by `UPDATE=1 cargo test --test docs`; don't edit. -->";
 
@@ -74,13 +74,7 @@ pub(super) fn cell(text: &str) -> String {
 #[test]
 fn pages_say_what_the_code_says() {
     for (file, page) in [("reasons.md", reasons()), ("conditions.md", conditions())] {
-        let path = root().join("docs/reference").join(file);
-        if std::env::var_os("UPDATE").is_some() {
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, &page).unwrap();
-        }
-        let committed = fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == page, "docs/reference/{file} is out of date: run UPDATE=1 cargo test --test docs");
+        assert_current(&format!("docs/reference/{file}"), &page);
     }
 }
 

@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs;
 
 use serde_json::Value;
 
-use super::{CHECK, root, update};
+use super::{CHECK, assert_current, root, text};
 
 const FOLDER: &str = "deploy/gitops";
 
@@ -26,10 +25,6 @@ data:
   resource.customizations.health.imageset-controller.io_ImageSetPolicy: |
 ";
 
-fn text(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
 fn documents(path: &str) -> Vec<Value> {
     imageset_controller::yaml::documents(&text(path)).unwrap()
 }
@@ -46,10 +41,7 @@ fn the_configuration_of_argo_cd_has_this_check() {
         writeln!(made, "{}", format!("    {line}").trim_end()).unwrap();
     }
     let path = format!("{FOLDER}/argocd/argocd-cm.yaml");
-    if update() {
-        fs::write(root().join(&path), &made).unwrap();
-    }
-    assert!(text(&path) == made, "{path} is out of date: run UPDATE=1 cargo test --test gitops");
+    assert_current(&path, &made);
     let read = &documents(&path)[0]["data"];
     assert_eq!(word(read, "/resource.customizations.health.imageset-controller.io_ImageSetPolicy"), check);
 }

@@ -4,6 +4,9 @@
 //! `UPDATE=1 cargo test --test gitops` writes `health.txt` anew, the table of all stories, and the test data of the health check.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[allow(dead_code)]
+#[path = "../testbox/checkout.rs"]
+mod checkout;
 mod examples;
 mod recorded;
 
@@ -15,11 +18,11 @@ mod rules;
 mod story;
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use checkout::{assert_current, built_by, root, text, updates};
 use imageset_controller::model::reason::Reason;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -55,21 +58,9 @@ struct Verdict {
     kstatus: Told,
 }
 
-/// The checkout.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn update() -> bool {
-    std::env::var_os("UPDATE").is_some()
-}
-
 /// Has objects judged by a real Lua and the real kstatus (main.go).
 fn judged(objects: &[Value]) -> Vec<Verdict> {
-    let tools = Command::new(root().join("tests/gitops/tools.sh")).stderr(Stdio::inherit()).output().unwrap();
-    assert!(tools.status.success(), "the judges can't be built; the reason is above");
-    let tools = PathBuf::from(String::from_utf8(tools.stdout).unwrap().trim());
-    let mut judges = Command::new(tools.join("gitops"));
+    let mut judges = Command::new(built_by("tests/gitops/tools.sh").join("gitops"));
     judges.arg(root().join(CHECK).join("health.lua")).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut running = judges.spawn().unwrap();
     let mut input = running.stdin.take().unwrap();
@@ -149,15 +140,7 @@ fn every_story_is_healthy_for_the_right_reasons() {
     for status in ["Healthy", "Progressing", "Degraded", "Suspended"] {
         assert!(table.contains(&format!(" {status} ")), "no story is {status}");
     }
-    let path = root().join("tests/gitops/health.txt");
-    if update() {
-        fs::write(&path, &table).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        committed == table,
-        "tests/gitops/health.txt is out of date: run UPDATE=1 cargo test --test gitops\n{table}"
-    );
+    assert_current("tests/gitops/health.txt", &table);
 }
 
 /// The list of the check has the reasons that it should have, and no others: each reason that there is stands in for Ready's.

@@ -6,7 +6,7 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{CHECK, Told, judged, object, root, status_of_the_server, update};
+use super::{CHECK, Told, judged, object, root, status_of_the_server, updates};
 
 /// A file of testdata, and the story that it is recorded from.
 const RECORDED: [(&str, &str); 7] = [
@@ -59,7 +59,7 @@ fn the_test_data_of_the_health_check_is_recorded_and_holds() {
         let name = test.input_path.trim_start_matches("testdata/");
         assert!(name.starts_with(&test.health_status.status.to_lowercase()), "{test:?}");
     }
-    if update() {
+    if updates() {
         fs::create_dir_all(folder.join("testdata")).unwrap();
         for (name, object) in &files {
             let path = folder.join(format!("testdata/{name}.yaml"));

@@ -11,12 +11,12 @@ mod parts;
 mod testbox;
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
 use crate::buildah::{Buildah, Input};
 use crate::contents::{Entry, Pushed};
+use crate::testbox::checkout::root;
 use crate::testbox::{Kind, Registry};
 
 /// The product's limit, for what a node stores.
@@ -27,10 +27,6 @@ const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
 const SOURCE: &str = "https://git.example.com/imageset-controller";
 
 /// The checkout.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn label<'a>(configuration: &'a Value, name: &str) -> &'a str {
     configuration["config"]["Labels"][format!("org.opencontainers.image.{name}")].as_str().unwrap_or_default()
 }

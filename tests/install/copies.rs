@@ -5,7 +5,7 @@ use std::fs;
 
 use super::objects::documents;
 use super::tools::CHART;
-use super::{root, text};
+use super::{assert_current, root, text};
 
 const HEAD: &str = "\
 # All of deploy/base in one file; made from it by `make install-yaml`, don't edit. The image is one that you have pushed:
@@ -16,16 +16,6 @@ const HEAD: &str = "\
 # The namespace of the operator (tigera-operator) must exist, because one Role lives in it. Before the first install of
 # Calico: kubectl create namespace tigera-operator
 ";
-
-/// Compares, or writes with UPDATE=1.
-fn is_current(file: &str, made: &str) {
-    let path = root().join(file);
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, made).unwrap();
-    }
-    let found = fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == made, "{file} is out of date: run UPDATE=1 cargo test --test install");
-}
 
 /// The files that a kustomization lists, in its order, with those of folders that it lists.
 fn listed(folder: &str) -> Vec<String> {
@@ -47,7 +37,7 @@ fn the_one_file_is_made_of_the_files_of_base() {
     for file in listed("deploy/base") {
         writeln!(made, "---\n{}", text(&file).trim_end()).unwrap();
     }
-    is_current("deploy/install.yaml", &made);
+    assert_current("deploy/install.yaml", &made);
 }
 
 #[test]
@@ -55,13 +45,13 @@ fn the_chart_has_the_definition_of_the_kind() {
     let definitions = listed("crds");
     assert_eq!(definitions.len(), fs::read_dir(root().join(CHART).join("crds")).unwrap().count());
     for file in definitions {
-        is_current(&format!("{CHART}/{file}"), &text(&file));
+        assert_current(&format!("{CHART}/{file}"), &text(&file));
     }
 }
 
 #[test]
 fn the_chart_has_the_rules_and_the_dashboard() {
     for file in ["rules.yaml", "dashboard.json"] {
-        is_current(&format!("{CHART}/files/{file}"), &text(&format!("deploy/monitoring/{file}")));
+        assert_current(&format!("{CHART}/files/{file}"), &text(&format!("deploy/monitoring/{file}")));
     }
 }

@@ -4,6 +4,9 @@
 //! `UPDATE=1 cargo test --test install` writes `deploy/install.yaml` and the chart's copies of other files anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[allow(dead_code)]
+#[path = "../testbox/checkout.rs"]
+mod checkout;
 mod conform;
 mod copies;
 mod documented;
@@ -19,16 +22,9 @@ mod values;
 mod versions;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The checkout.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn text(file: &str) -> String {
-    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-}
+use checkout::{assert_current, built_by, root, text};
 
 /// The files below a folder of the checkout that end so.
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {

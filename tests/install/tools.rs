@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use super::{root, text};
+use super::{built_by, root, text};
 
 pub const CHART: &str = "deploy/chart/imageset-controller";
 /// The overlays, with the chart's flags that come to the same.
@@ -39,12 +39,7 @@ pub const OPTIONS: [&str; 7] = [
 /// The folder of the tools, built on first use.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let script = root().join("tests/install/tools.sh");
-        let output = Command::new(script).stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
-        assert!(output.status.success(), "tests/install/tools.sh ended with {}; its message is above", output.status);
-        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
-    })
+    FOLDER.get_or_init(|| built_by("tests/install/tools.sh"))
 }
 
 /// One of the tools, to be run in the checkout.

@@ -11,6 +11,7 @@
 pub mod api_proxy;
 pub mod apply;
 pub mod certificates;
+pub mod checkout;
 pub mod control_plane;
 pub mod controller;
 pub mod crds;
