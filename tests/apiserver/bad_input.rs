@@ -11,7 +11,7 @@ use crate::testbox::rules::OperatorRules;
 use crate::world::{CANARY, PULL_SECRET, SOON, Scenery, USER, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_cannot_be_told_is_never_guessed() {
+async fn an_unrecognizable_version_is_never_guessed() {
     let labelled = |version: &'static str| {
         Image::index_with_labels(&format!("labelled {version}"), LINUX_PLATFORMS, &[("version", version)]).unwrap()
     };
@@ -31,13 +31,13 @@ async fn a_version_that_cannot_be_told_is_never_guessed() {
     world.operator_at(&custom).await;
     let controller = world.controller("first").await;
     let words = [object, &custom, "no version label", "set spec.inspection.enabled: true"];
-    world.until_told("VersionKnown", "False", "InspectionDisabled", &words).await;
+    world.until_message("VersionKnown", "False", "InspectionDisabled", &words).await;
     world.until("Ready", "False", "InspectionDisabled").await;
     world.until("Applied", "False", "NothingToApply").await;
 
     world.operator("v1.42.4-1").await;
     let words = [object, "tagged v1.42.4-1", "labelled v1.40.15", "pin the operator by digest"];
-    world.until_told("VersionKnown", "False", "OperatorVersionAmbiguous", &words).await;
+    world.until_message("VersionKnown", "False", "OperatorVersionAmbiguous", &words).await;
 
     world.operator("future").await;
     eventually("the unknown release to be told", async || {
@@ -46,7 +46,7 @@ async fn a_version_that_cannot_be_told_is_never_guessed() {
     .await;
 
     world.operator_at("Not/An:Image:Reference").await;
-    world.until_told("VersionKnown", "False", "OperatorImageInvalid", &[object, "correct the image"]).await;
+    world.until_message("VersionKnown", "False", "OperatorImageInvalid", &[object, "correct the image"]).await;
     world.assert_nothing_written();
 
     // A tag that says nothing, and a label that does; by digest with a stale tag beside it, the bytes count.
@@ -58,31 +58,31 @@ async fn a_version_that_cannot_be_told_is_never_guessed() {
     assert!(world.stored("calico-v3.31.7").await.is_some() && world.stored("calico-v3.32.1").await.is_none());
     // Events are written after the status that they belong to.
     for reason in ["InspectionDisabled", "OperatorVersionAmbiguous", "OperatorImageInvalid", "ImageSetStored"] {
-        let told = async || (world.told("ImageSetPolicy", "default", reason).await > 0).then_some(());
+        let told = async || (world.event_count("ImageSetPolicy", "default", reason).await > 0).then_some(());
         eventually(&format!("the event {reason}"), told).await;
     }
     world.finish(&[&controller]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pull_secrets_and_outages_are_told_and_survived() {
+async fn broken_pull_secrets_and_outages_are_reported_and_survived() {
     let kind = Kind::Htpasswd { user: USER.to_owned(), password: CANARY.to_owned() };
     let mut world = World::with_calico(Scenery { name: "bad-registry", kind, ..Scenery::default() }, "v1.40.15").await;
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     let secret = format!("Secret tigera-operator/{PULL_SECRET}");
     let words = [&secret, "does not exist", "create it in the operator's namespace"];
-    world.until_told("Resolved", "False", "PullSecretMissing", &words.map(|word| word as &str)).await;
+    world.until_message("Resolved", "False", "PullSecretMissing", &words.map(|word| word as &str)).await;
 
     world.pull_secret_with(&format!("{{\"auths\": {{\"{}\": \"{CANARY}\"}}}}", world.mirror.registry.host())).await;
     let words = [&secret, "kubectl create secret docker-registry"];
-    world.until_told("Resolved", "False", "PullSecretInvalid", &words.map(|word| word as &str)).await;
+    world.until_message("Resolved", "False", "PullSecretInvalid", &words.map(|word| word as &str)).await;
 
     let wrong = world.mirror.registry.docker_config_json().replace(CANARY, "not-the-password");
     world.pull_secret_with(&wrong.replace("\"auth\":", "\"unused\":")).await;
     let host = world.mirror.registry.host();
     let words = [host.as_str(), "imagePullSecrets"];
-    world.until_told("Resolved", "False", "RegistryUnauthorized", &words).await;
+    world.until_message("Resolved", "False", "RegistryUnauthorized", &words).await;
     world.assert_nothing_written();
 
     // The right one: it goes on by itself.
@@ -94,10 +94,10 @@ async fn pull_secrets_and_outages_are_told_and_survived() {
     world.mirror.registry.stop();
     let before = world.stored("calico-v3.31.7").await;
     world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.42.4"] } })).await;
-    world.until_told("Prepared", "False", "NotPrepared", &["v1.42.4", &host, "cannot be reached"]).await;
+    world.until_message("Prepared", "False", "NotPrepared", &["v1.42.4", &host, "cannot be reached"]).await;
     world.until("Applied", "True", "ImageSetStored").await;
     world.operator("v1.42.4").await;
-    world.until_told("Resolved", "False", "RegistryUnreachable", &[&host, "check the network policy"]).await;
+    world.until_message("Resolved", "False", "RegistryUnreachable", &[&host, "check the network policy"]).await;
     world.until("Ready", "False", "RegistryUnreachable").await;
     assert_eq!(world.stored("calico-v3.31.7").await, before);
     assert_eq!(world.stored("calico-v3.32.1").await, None);
@@ -125,7 +125,7 @@ async fn credentials_of_the_policy_serve_where_nodes_have_their_own() {
     let controller = world.controller("first").await;
     let host = world.mirror.registry.host();
     let words = [host.as_str(), "wants credentials", "spec.registries[].credentials"];
-    world.until_told("Resolved", "False", "NodeCredentialsOnly", &words).await;
+    world.until_message("Resolved", "False", "NodeCredentialsOnly", &words).await;
 
     world.pull_secret().await;
     let secret = json!({ "secretRef": { "namespace": "tigera-operator", "name": PULL_SECRET } });
@@ -133,7 +133,7 @@ async fn credentials_of_the_policy_serve_where_nodes_have_their_own() {
     policy["registries"][0]["credentials"] = secret;
     world.policy_as(policy).await.unwrap();
     let words = ["calico/node:v3.31.7 lists linux/arm64", "does not have that manifest", "mirror the whole index"];
-    world.until_told("Resolved", "False", "PlatformMissing", &words).await;
+    world.until_message("Resolved", "False", "PlatformMissing", &words).await;
     world.assert_nothing_written();
 
     world.push(&repository, "v3.31.7", &node).await;
@@ -158,7 +158,7 @@ async fn what_the_mirror_lacks_holds_the_set_unless_nothing_needs_it() {
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     let words = ["ImageSet calico-v3.32.1", "calico/node:v3.32.1", "the operator insists on", "push or mirror"];
-    world.until_told("Resolved", "False", "ImageMissing", &words).await;
+    world.until_message("Resolved", "False", "ImageMissing", &words).await;
     world.until("Ready", "False", "ImageMissing").await;
     let told = |findings: &Value, reason: &str, words: &str| {
         let mut all = findings.as_array().unwrap().iter();
@@ -171,7 +171,7 @@ async fn what_the_mirror_lacks_holds_the_set_unless_nothing_needs_it() {
 
     // OmitUnneeded leaves out what is provably not needed, and nothing else.
     world.policy(json!({ "mode": "Apply", "images": { "onMissing": "OmitUnneeded" } })).await;
-    world.until_told("Resolved", "False", "ImageMissing", &["calico/node:v3.32.1", "the operator insists on"]).await;
+    world.until_message("Resolved", "False", "ImageMissing", &["calico/node:v3.32.1", "the operator insists on"]).await;
     let findings = world.status().await["findings"].clone();
     assert!(!findings.to_string().contains("istio-pilot"), "{findings}");
     world.assert_nothing_written();
@@ -180,7 +180,7 @@ async fn what_the_mirror_lacks_holds_the_set_unless_nothing_needs_it() {
     for name in ["calico/node", "calico/typha"] {
         if name == "calico/typha" {
             let words = ["ImageSet calico-v3.32.1", "typha", "linux/amd64", "mirror the whole index"];
-            world.until_told("Resolved", "False", "PlatformMissing", &words).await;
+            world.until_message("Resolved", "False", "PlatformMissing", &words).await;
             world.assert_nothing_written();
         }
         let image = Image::of_reference(&format!("quay.io/{name}:v3.32.1")).unwrap();
@@ -231,43 +231,43 @@ async fn sets_that_others_edit_are_put_back_and_sets_of_others_are_left_alone() 
     world.until("Ready", "True", "Succeeded").await;
     world.until("Drifted", "False", "NoDrift").await;
 
-    // Again and again: left alone after the third time, and told.
+    // Again and again: left alone after the third time, and reported.
     for name in ["calico/node", "calico/cni"] {
         world.edit_set("calico-v3.31.7", |images| *images = without(name)).await;
         put_back().await;
     }
     world.edit_set("calico-v3.31.7", |images| *images = without("calico/csi")).await;
     let words = ["ImageSet calico-v3.31.7", "changed by human", "3 times"];
-    world.until_told("Stalled", "True", "ContestedOwnership", &words).await;
+    world.until_message("Stalled", "True", "ContestedOwnership", &words).await;
     world.until("Ready", "False", "ContestedOwnership").await;
     assert!(!world.stored("calico-v3.31.7").await.unwrap().contains_key("calico/csi"));
     double.wait_degraded("calico", SOON).await.unwrap();
-    world.until_told("OperatorDegraded", "True", "ImagesNotListed", &["calico/csi"]).await;
+    world.until_message("OperatorDegraded", "True", "ImagesNotListed", &["calico/csi"]).await;
     // The human gives in.
     let whole: Vec<_> = wanted.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
     world.edit_set("calico-v3.31.7", |images| *images = whole).await;
     world.until("Stalled", "False", "NotStalled").await;
     double.wait_healthy(SOON).await.unwrap();
 
-    // Somebody else's set under the name that is needed next: a valid one is accepted as it is.
+    // An unmanaged set under the next required name: a valid one is accepted as it is.
     let next: Vec<_> = world.wanted("v1.42.4", false).into_iter().collect();
     let next: Vec<_> = next.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
     let sets = OperatorKind::ImageSet.api(&world.client);
     let stored = world.store_set("calico-v3.32.1", json!({ "images": next })).await;
     world.operator("v1.42.4").await;
     let words = ["ImageSet calico-v3.32.1", "made by human"];
-    world.until_told("Applied", "True", "ForeignImageSetAccepted", &words).await;
+    world.until_message("Applied", "True", "ForeignImageSetAccepted", &words).await;
     double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();
     world.until("Adopted", "True", "AdoptionComplete").await;
     world.until("Ready", "True", "Succeeded").await;
     let now = sets.get("calico-v3.32.1").await.unwrap();
     assert_eq!(now.metadata.resource_version, stored.metadata.resource_version, "it was touched");
 
-    // An invalid one is told, and left alone too.
+    // An invalid one is reported, and left alone too.
     let short: Vec<_> = next.into_iter().filter(|entry| entry["image"] != "calico/csi").collect();
     world.edit_set("calico-v3.32.1", |images| *images = short).await;
     let words = ["ImageSet calico-v3.32.1", "insists on calico/csi", "spec.takeOwnership: true"];
-    world.until_told("Applied", "False", "ForeignImageSetInvalid", &words).await;
+    world.until_message("Applied", "False", "ForeignImageSetInvalid", &words).await;
     world.until("Ready", "False", "ForeignImageSetInvalid").await;
     double.stop().await;
     world.finish(&[&controller]).await;

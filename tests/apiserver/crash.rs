@@ -14,8 +14,8 @@ use crate::testbox::api_proxy::{ApiProxy, CrashPoint, Fault};
 use crate::testbox::controller::Manner;
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::{Controller, Kubelet};
-use crate::unknown_version::{prints, scenery};
-use crate::world::{GATE_KINDS, INSPECTION, Scenery, World, eventually, newer};
+use crate::unknown_version::{prints_all, scenery, with_kubelet};
+use crate::world::{GATE_KINDS, INSPECTION, Scenery, World, eventually};
 
 /// How often a run is made again in which a write did not come.
 const TRIES: usize = 3;
@@ -64,7 +64,7 @@ impl Stage {
             if self.proxy.ended_at().is_some() {
                 return Some(());
             }
-            // What is told of it comes after it.
+            // Its report comes after it.
             let before = self.proxy.writes().len();
             let done = self.is_done().await;
             if done {
@@ -176,12 +176,8 @@ impl Stage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inspection_survives_a_crash_at_each_write() {
-    let mut world = World::start(scenery("crash-inspection")).await;
-    world.mirror.push_build(&newer(), &[]).await.unwrap();
-    let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
-    kubelet.play("/operator@sha256:", prints(newer().printed_version(), newer().printed_list()));
-    world.installation(json!({})).await;
-    world.operator("v1.43.0").await;
+    let (world, kubelet) = with_kubelet(scenery("crash-inspection")).await;
+    kubelet.play("/operator@sha256:", prints_all());
     Stage::new(world, &["v1.44.0"], false, Some(kubelet)).await.crash_at_each_write().await;
 }
 

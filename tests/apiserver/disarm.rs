@@ -25,7 +25,7 @@ async fn the_way_back_to_tags_stops_nobody() {
     double.wait_adopted("calico-v3.31.7", SOON).await.unwrap();
     world.until("Adopted", "True", "AdoptionComplete").await;
 
-    // The steps are told, and nothing is done.
+    // The steps are printed, and nothing is done.
     let (code, stdout, stderr) = world.verb(&["disarm"]).await;
     assert_eq!((code, stderr.as_str()), (0, ""));
     let steps = [
@@ -41,7 +41,7 @@ async fn the_way_back_to_tags_stops_nobody() {
     let rolls: Vec<String> = stdout.lines().filter_map(|line| line.strip_prefix("   ")).map(str::to_owned).collect();
     assert_eq!(world.status().await["current"]["workloads"]["total"], rolls.len(), "{stdout}");
 
-    // A set of somebody else that would stop the operator then: refused before anything is changed.
+    // An unmanaged set that would stop the operator then: refused before anything is changed.
     world.store_set("calico-v3.29.0", json!({ "images": [] })).await;
     let (code, stdout, stderr) = world.verb(&["disarm", "--yes"]).await;
     assert_eq!((code, stdout.as_str()), (2, ""));
@@ -66,7 +66,7 @@ async fn the_way_back_to_tags_stops_nobody() {
     in_git["gate"] = json!("Disabled");
     world.policy_from_git(in_git).await;
 
-    // Done, in the order that was told; the operator goes on by tags, and nothing was ever Degraded.
+    // Done, in the order that was printed; the operator continues by tags, and nothing was ever Degraded.
     for set in ["calico-v3.32.1", "calico-v3.31.7"] {
         world.recorder.allow_delete(set);
     }
@@ -110,12 +110,12 @@ async fn without_a_controller_it_goes_on_by_itself() {
 
     double.change(|options| options.pod_start = SOON);
     world.operator("v1.42.4").await;
-    world.until_told("VersionKnown", "True", "VersionFound", &["v1.40.15 runs, v1.42.4 is to run"]).await;
+    world.until_message("VersionKnown", "True", "VersionFound", &["v1.40.15 runs, v1.42.4 is to run"]).await;
     let (code, _, stderr) = world.verb(&["disarm", "--yes"]).await;
     assert_eq!(code, 2);
     assert_says(&stderr, &["error: an upgrade is under way: operator v1.40.15 runs, v1.42.4 is to run", "hint: "]);
     world.operator("v1.40.15").await;
-    world.until_told("VersionKnown", "True", "VersionFound", &["operator v1.40.15"]).await;
+    world.until_message("VersionKnown", "True", "VersionFound", &["operator v1.40.15"]).await;
     world.until("Ready", "True", "Succeeded").await;
 
     controller.terminate().await.unwrap();

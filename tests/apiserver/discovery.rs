@@ -82,7 +82,7 @@ async fn newer_releases_are_found_among_many_tags_and_staged_each_for_itself() {
         world.writes().iter().filter(|one| one.kind == "ImageSet").map(|one| one.name.clone()).collect();
     assert_eq!(order, ["calico-v3.31.7", "calico-v3.32.1"], "the running version's set comes first");
 
-    // Its images are pushed: looked for again, without another look at the tags.
+    // Its images are pushed: requested again, without listing tags again.
     world.mirror.push_release("v1.43.0").await.unwrap();
     world.until_discovered(&[("v1.42.4", "Staged"), ("v1.42.4-1", "NeedsInspection"), ("v1.43.0", "Staged")]).await;
     assert_eq!(world.stored("calico-v3.32.0").await.unwrap(), world.wanted("v1.43.0", false));
@@ -92,7 +92,7 @@ async fn newer_releases_are_found_among_many_tags_and_staged_each_for_itself() {
     world.mirror.push_operator("v1.44.0").await.unwrap();
     assert_eq!(controller.terminate().await.unwrap(), 0);
     let mut controller = world.controller("second").await;
-    eventually("a pass", async || (!controller.said("a pass is done").is_empty()).then_some(())).await;
+    eventually("a pass", async || (!controller.logged("a pass is done").is_empty()).then_some(())).await;
     world.until("Ready", "True", "Succeeded").await;
     assert_eq!((world.pages(), world.prepared_versions().await.len()), (2, 3));
 

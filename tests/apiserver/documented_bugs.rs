@@ -7,7 +7,7 @@ use crate::testbox::recorder::Verb;
 use crate::world::{SOON, Scenery, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_documented_scripts_set_is_told_apart_and_replaced() {
+async fn the_set_of_the_documented_script_is_recognized_and_replaced() {
     let world =
         World::with_calico(Scenery { name: "documented-script", tls: true, ..Scenery::default() }, "v1.42.4").await;
     let double = world.double(|_| {});
@@ -29,11 +29,11 @@ async fn the_documented_scripts_set_is_told_apart_and_replaced() {
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     let words = ["ImageSet calico-v3.32.1", "rejects tigera/operator", "spec.takeOwnership: true"];
-    world.until_told("Applied", "False", "ForeignImageSetInvalid", &words).await;
+    world.until_message("Applied", "False", "ForeignImageSetInvalid", &words).await;
     let words = ["TigeraStatus", "tigera/operator is refused from v1.36.0 on, drop it"];
-    world.until_told("OperatorDegraded", "True", "UnexpectedImages", &words).await;
+    world.until_message("OperatorDegraded", "True", "UnexpectedImages", &words).await;
 
-    // Without the operator's name it forgets what the operator insists on.
+    // Without the operator's name it forgets what the operator requires.
     entries.retain(|entry| entry["image"] != "tigera/operator");
     world.store_set("calico-v3.32.1", json!({ "images": entries })).await;
     eventually("the forgotten image to be told", async || {
@@ -61,7 +61,7 @@ async fn the_documented_scripts_set_is_told_apart_and_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_running_versions_set_comes_first_also_when_the_upgrade_is_under_way_and_fips_twins_are_told_apart() {
+async fn the_set_of_the_running_version_is_stored_first_during_an_upgrade_and_fips_images_are_distinguished() {
     let world = World::with_calico(Scenery { name: "running-first", ..Scenery::default() }, "v1.40.15").await;
     let next = world.mirror.operator_image("v1.42.4");
     let double = world.double(|options| options.unpullable = [next.clone()].into());
@@ -74,7 +74,7 @@ async fn the_running_versions_set_comes_first_also_when_the_upgrade_is_under_way
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     world.until("Applied", "True", "ImageSetStored").await;
-    world.until_told("VersionKnown", "True", "VersionFound", &["v1.40.15 runs", "v1.42.4"]).await;
+    world.until_message("VersionKnown", "True", "VersionFound", &["v1.40.15 runs", "v1.42.4"]).await;
     let created = async |name: &str| {
         eventually("the set to be seen", async || {
             let writes = world.writes();

@@ -24,8 +24,8 @@ impl World {
         all.into_iter().filter(|finding| finding["reason"] == reason).collect()
     }
 
-    /// How often an event of this reason was told about an object.
-    pub async fn told(&self, kind: &str, name: &str, reason: &str) -> i32 {
+    /// Returns how often an event of this reason was published about an object.
+    pub async fn event_count(&self, kind: &str, name: &str, reason: &str) -> i32 {
         let events = self.events(kind, name).await;
         events.iter().filter(|(one, ..)| one == reason).map(|(_, count, _)| count).sum()
     }
@@ -39,7 +39,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_registry_loses_is_told_at_the_next_check() {
+async fn an_image_deleted_from_the_registry_is_reported_at_the_next_check() {
     let world = World::start(Scenery { name: "drift-registry", ..Scenery::default() }).await;
     world.adopted().await;
     let controller = world.controller("first").await;
@@ -52,14 +52,14 @@ async fn what_the_registry_loses_is_told_at_the_next_check() {
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert_says(&stdout, &["ImageSet calico-v3.31.7 for operator v1.40.15: 18 of 18 entries in sync"]);
 
-    // A tag moves. Nothing that is pinned changes; both digests are told, cut, and what to do.
+    // A tag moves. Nothing that is pinned changes; both short digests are reported, and the next step.
     let before = world.stored(SET).await.unwrap();
     let moved = Image::index("moved", LINUX_PLATFORMS).unwrap();
     world.push(&world.mirror.repository("calico/node"), "v3.31.7", &moved).await;
     let (code, _, stderr) = world.verb(&["refresh"]).await;
     assert_eq!((code, stderr.as_str()), (0, ""));
     let message =
-        world.until_told("Drifted", "True", "TagMoved", &["calico/node:v3.31.7", "spec.tagMoved: Repin"]).await;
+        world.until_message("Drifted", "True", "TagMoved", &["calico/node:v3.31.7", "spec.tagMoved: Repin"]).await;
     let found = world.findings("TagMoved").await;
     let cut = |digest: &str| digest[..19].to_owned();
     assert_eq!(found.len(), 1, "{found:?}");
@@ -78,13 +78,13 @@ async fn what_the_registry_loses_is_told_at_the_next_check() {
     let repository = world.mirror.repository("calico/node");
     images::delete(&access, &repository, &before["calico/node"]).await.unwrap();
     world.verb(&["refresh"]).await;
-    world.until_told("Drifted", "True", "DigestGone", &["calico/node", "push or mirror it again"]).await;
+    world.until_message("Drifted", "True", "DigestGone", &["calico/node", "push or mirror it again"]).await;
     assert_eq!(world.findings("TagMoved").await, found, "told since the same moment, in the same words: {message}");
 
     // An image is gone altogether.
     images::delete(&access, &world.mirror.repository("calico/csi"), &before["calico/csi"]).await.unwrap();
     world.verb(&["refresh"]).await;
-    world.until_told("Drifted", "True", "DigestGone", &["calico/csi", "calico/node"]).await;
+    world.until_message("Drifted", "True", "DigestGone", &["calico/csi", "calico/node"]).await;
     assert_eq!(world.stored(SET).await.unwrap(), before);
 
     // Mended: the digests are there again, and the tags are what they were.
@@ -96,22 +96,22 @@ async fn what_the_registry_loses_is_told_at_the_next_check() {
     world.verb(&["refresh"]).await;
     world.until("Drifted", "False", "NoDrift").await;
     // Events come after the status.
-    let mended = async || (world.told("ImageSetPolicy", "default", "NoDrift").await > 0).then_some(());
+    let mended = async || (world.event_count("ImageSetPolicy", "default", "NoDrift").await > 0).then_some(());
     eventually("the event that all is well", mended).await;
     for (reason, times) in [("TagMoved", 1), ("DigestGone", 1), ("NoDrift", 1)] {
-        let about = world.told("ImageSetPolicy", "default", reason).await;
+        let about = world.event_count("ImageSetPolicy", "default", reason).await;
         assert_eq!(about, times, "{reason}: {:?}", world.events("ImageSetPolicy", "default").await);
     }
-    assert_eq!(world.told("ImageSet", SET, "TagMoved").await, 1);
+    assert_eq!(world.event_count("ImageSet", SET, "TagMoved").await, 1);
     world.until_quiet().await;
     world.finish(&[&controller]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_people_change_is_told_within_seconds() {
+async fn a_change_by_people_is_reported_within_seconds() {
     let world = World::start(Scenery { name: "drift-people", ..Scenery::default() }).await;
     world.adopted().await;
-    // The roll-out ends in a later second than the one in which the set is written.
+    // The rollout ends in a later second than the one in which the set is written.
     let double = world.double(|options| options.roll_out = Duration::from_secs(2));
     let controller = world.controller("first").await;
     double.wait_adopted(SET, SOON).await.unwrap();
@@ -132,11 +132,11 @@ async fn what_people_change_is_told_within_seconds() {
     let by_tag = format!("{}:v3.31.7", image(&pinned).split_once('@').unwrap().0);
     daemon_sets.patch(NODE, &PatchParams::default(), &with(&by_tag)).await.unwrap();
     let words = ["DaemonSet calico-system/calico-node", by_tag.as_str(), "see whether the operator runs"];
-    world.until_told("Drifted", "True", "WorkloadNotPinned", &words).await;
-    let message = world.until_told("Adopted", "False", "RollingOut", &["DaemonSet calico-system/calico-node"]).await;
+    world.until_message("Drifted", "True", "WorkloadNotPinned", &words).await;
+    let message = world.until_message("Adopted", "False", "RollingOut", &["DaemonSet calico-system/calico-node"]).await;
     assert!(message.contains("not pinned yet"), "{message}");
     eventually("the event on the DaemonSet", async || {
-        (world.told("DaemonSet", NODE, "WorkloadNotPinned").await == 1).then_some(())
+        (world.event_count("DaemonSet", NODE, "WorkloadNotPinned").await == 1).then_some(())
     })
     .await;
     let (_, screen, _) = world.verb(&["status"]).await;
@@ -147,7 +147,7 @@ async fn what_people_change_is_told_within_seconds() {
     daemon_sets.patch(NODE, &PatchParams::default(), &with(&image(&pinned))).await.unwrap();
     world.until("Drifted", "False", "NoDrift").await;
 
-    // Sets that nobody looks for are noted, and nothing is wrong with that.
+    // Sets that no operator reads are noted, and nothing is wrong with that.
     let entries = json!({ "images": [{ "image": "calico/node", "digest": format!("sha256:{}", "a".repeat(64)) }] });
     world.create(OperatorKind::ImageSet, "calico-3.31.7", entries.clone()).await;
     eventually("the note", async || (world.findings("StrayImageSet").await.len() == 1).then_some(())).await;
@@ -156,12 +156,12 @@ async fn what_people_change_is_told_within_seconds() {
     world.delete_set("calico-3.31.7").await;
     eventually("the end of the note", async || world.findings("StrayImageSet").await.is_empty().then_some(())).await;
 
-    // Observe: an edited set stays, and it is told who changed what.
+    // Observe: an edited set stays, and the report says who changed what.
     world.policy(json!({ "mode": "Observe" })).await;
-    // A pass that is still under way acts for the policy of before.
+    // A reconcile that is still under way acts for the previous policy.
     world.until("Ready", "True", "Succeeded").await;
     world.edit_set(SET, |images| images.retain(|entry| entry["image"] != "calico/csi")).await;
-    world.until_told("Drifted", "True", "ImageSetEdited", &[HUMAN, "calico/csi"]).await;
+    world.until_message("Drifted", "True", "ImageSetEdited", &[HUMAN, "calico/csi"]).await;
     let found = world.findings("ImageSetEdited").await;
     assert_eq!(found[0]["have"], json!("calico/csi no entry"), "{found:?}");
     world.policy(json!({ "mode": "Apply" })).await;
@@ -173,7 +173,7 @@ async fn what_people_change_is_told_within_seconds() {
 
 /// The operator says nothing, and the wrong images run.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fips_cluster_with_normal_images_is_told() {
+async fn a_fips_cluster_with_non_fips_images_is_reported() {
     let scenery = Scenery { name: "drift-fips", releases: &["v1.38.6"], ..Scenery::default() };
     let world = World::start(scenery).await;
     world.installation(json!({ "fipsMode": "Enabled" })).await;
@@ -184,7 +184,7 @@ async fn a_fips_cluster_with_normal_images_is_told() {
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     let words = ["fipsMode is Enabled and the set pins the normal images", "calico/node:v3.30.3-fips"];
-    world.until_told("Drifted", "True", "FipsMismatch", &words).await;
+    world.until_message("Drifted", "True", "FipsMismatch", &words).await;
     world.until("Applied", "True", "ForeignImageSetAccepted").await;
     world.until("Ready", "True", "Succeeded").await;
     assert_eq!(world.stored("calico-v3.30.3").await.unwrap(), normal, "it is somebody else's");
@@ -202,7 +202,7 @@ async fn a_fips_cluster_with_normal_images_is_told() {
 
 /// Sets that are right for another version, place or choice of images than the cluster has now.
 #[tokio::test(flavor = "multi_thread")]
-async fn sets_that_do_not_fit_are_told_before_and_when_it_hurts() {
+async fn unsuitable_sets_are_reported_before_and_when_they_break_the_operator() {
     let mut world = World::with_calico(Scenery { name: "drift-sets", ..Scenery::default() }, "v1.40.15").await;
     let images = json!({ "onMissing": "OmitUnneeded" });
     world.policy(json!({ "mode": "Apply", "images": images })).await;
@@ -216,10 +216,10 @@ async fn sets_that_do_not_fit_are_told_before_and_when_it_hurts() {
     let note = world.findings("FeatureImageMissing").await;
     assert!(note[0]["message"].as_str().unwrap().contains("Whisker needs calico/whisker"), "{note:?}");
 
-    // The feature is enabled: the operator insists on what the registry does not have.
+    // The feature is enabled: the operator requires what the registry does not have.
     world.create(OperatorKind::Whisker, "default", json!({})).await;
     let words = ["operator v1.40.15 insists on calico/whisker for Whisker", "see Resolved"];
-    world.until_told("Drifted", "True", "RequiredImageMissing", &words).await;
+    world.until_message("Drifted", "True", "RequiredImageMissing", &words).await;
     world.until("Resolved", "False", "ImageMissing").await;
     let image = Image::of_reference("quay.io/calico/whisker:v3.31.7").unwrap();
     world.push(&world.mirror.repository("calico/whisker"), "v3.31.7", &image).await;
@@ -232,18 +232,18 @@ async fn sets_that_do_not_fit_are_told_before_and_when_it_hurts() {
     world.policy(json!({ "mode": "Observe" })).await;
     world.until("Ready", "True", "Succeeded").await;
     world.installation(json!({ "imagePath": "elsewhere" })).await;
-    world.until_told("Drifted", "True", "ImageSetOutdated", &["made from another registry, imagePath"]).await;
+    world.until_message("Drifted", "True", "ImageSetOutdated", &["made from another registry, imagePath"]).await;
     world.installation(json!({})).await;
     world.until("Drifted", "False", "NoDrift").await;
 
-    // The Deployment moves, and nobody stores the next set: told before the new operator stops, and when it has.
+    // The Deployment moves, and nobody stores the next set: reported before the new operator stops, and after that.
     double.change(|options| options.hold_pods = true);
     world.operator("v1.42.4").await;
     let words = ["ImageSet calico-v3.32.1", "operator v1.42.4 is to run and will stop", SET];
-    world.until_told("Drifted", "True", "ImageSetWillBlock", &words).await;
+    world.until_message("Drifted", "True", "ImageSetWillBlock", &words).await;
     double.change(|options| options.hold_pods = false);
     let words = ["ImageSet calico-v3.31.7", "operator v1.42.4 stops reconciling", "calico-v3.32.1"];
-    world.until_told("Drifted", "True", "BlockingImageSet", &words).await;
+    world.until_message("Drifted", "True", "BlockingImageSet", &words).await;
     eventually("the operator to stop", async || (world.condition("OperatorDegraded").await.0 == "True").then_some(()))
         .await;
     let (_, screen, _) = world.verb(&["status"]).await;

@@ -13,7 +13,7 @@ use crate::world::{SOON, Scenery, World, eventually};
 
 impl World {
     /// A TigeraStatus says that it is Degraded, with reason and message, or that all is well.
-    pub async fn component_says(&self, component: &str, degraded: Option<(&str, &str)>, generation: i64) {
+    pub async fn report_component(&self, component: &str, degraded: Option<(&str, &str)>, generation: i64) {
         let (reason, message) = degraded.unwrap_or(("AllObjectsAvailable", ""));
         let condition = |r#type: &str, holds: bool| {
             let status = if holds { "True" } else { "False" };
@@ -31,9 +31,9 @@ impl World {
         scenery::set_status(&api, component, json!({ "conditions": conditions })).await.unwrap();
     }
 
-    /// Waits until an event of this reason is told about a TigeraStatus for the first time.
-    async fn until_told_of(&self, component: &str, reason: &str) {
-        let told = async || (self.told("TigeraStatus", component, reason).await >= 1).then_some(());
+    /// Waits for the first event of this reason about a TigeraStatus.
+    async fn until_event_about(&self, component: &str, reason: &str) {
+        let told = async || (self.event_count("TigeraStatus", component, reason).await >= 1).then_some(());
         eventually(&format!("the event {reason} on TigeraStatus {component}"), told).await;
     }
 }
@@ -115,26 +115,26 @@ const SAID: [Said; 10] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_words_of_every_era_are_told_with_their_cause_until_all_is_well() {
+async fn the_degraded_messages_of_every_era_are_explained_until_the_operator_recovers() {
     let scenery = Scenery { name: "explained-words", releases: &["v1.42.4"], ..Scenery::default() };
     let world = World::with_calico(scenery, "v1.42.4").await;
     for component in ["calico", "apiserver", "gatewayapi", "ippools"] {
         world.create(OperatorKind::TigeraStatus, component, json!({})).await;
-        world.component_says(component, None, 0).await;
+        world.report_component(component, None, 0).await;
     }
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     world.until("Ready", "True", "Succeeded").await;
     for (at, (component, reason, message, cause, words)) in (1..).zip(SAID) {
-        world.component_says(component, Some((reason, message)), at).await;
+        world.report_component(component, Some((reason, message)), at).await;
         let object = format!("TigeraStatus {component}");
         let words: Vec<&str> = [object.as_str()].iter().chain(words).copied().collect();
-        world.until_told("OperatorDegraded", "True", cause, &words).await;
+        world.until_message("OperatorDegraded", "True", cause, &words).await;
         let found = world.findings(cause).await;
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0]["object"], json!({ "kind": "TigeraStatus", "name": component }));
         assert!(found[0]["since"].is_string() && found[0]["nextStep"].is_string(), "{found:?}");
-        world.until_told_of(component, cause).await;
+        world.until_event_about(component, cause).await;
         let (_, screen, _) = world.verb(&["status"]).await;
         assert_says(&screen, &["DEGRADED", cause, &object, "→ "]);
         // What it says concerns what is there, never whether we did our part.
@@ -144,7 +144,7 @@ async fn the_words_of_every_era_are_told_with_their_cause_until_all_is_well() {
             "imageset_controller_findings{{reason=\"{cause}\",condition=\"OperatorDegraded\",severity=\"Warning\"}} 1"
         );
         assert!(metrics.lines().any(|one| one == line), "no {line} in\n{metrics}");
-        world.component_says(component, None, at).await;
+        world.report_component(component, None, at).await;
         world.until("OperatorDegraded", "False", "NotDegraded").await;
         let (_, screen, _) = world.verb(&["status"]).await;
         assert_says(&screen, &["DEGRADED   none"]);
@@ -168,7 +168,7 @@ const ERAS: [(&str, &str, &str, &str); 4] = [
 
 /// Sets that people make, one mistake after the other, and the operator of each era stops at them.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_mistakes_of_people_are_told_whatever_the_release_says_of_them() {
+async fn mistakes_of_people_are_explained_whatever_the_release_reports() {
     let releases = &["v1.25.7", "v1.30.4", "v1.34.5", "v1.42.4"];
     let world = World::start(Scenery { name: "explained-eras", releases, ..Scenery::default() }).await;
     world.installation(json!({})).await;
@@ -179,18 +179,18 @@ async fn the_mistakes_of_people_are_told_whatever_the_release_says_of_them() {
     let controller = world.controller("first").await;
     for (release, set, blocking, unknown) in ERAS {
         world.operator(release).await;
-        world.until_told("VersionKnown", "True", "VersionFound", &[release]).await;
+        world.until_message("VersionKnown", "True", "VersionFound", &[release]).await;
         let right: Vec<Value> = world.wanted(release, false).iter().map(entry).collect();
 
         let other = json!({ "images": [entry((&"calico/node".to_owned(), &format!("sha256:{}", "a".repeat(64))))] });
         world.create(OperatorKind::ImageSet, blocking, other).await;
         let words = ["TigeraStatus", &format!("the operator wants {set} and finds {blocking}")];
-        world.until_told("OperatorDegraded", "True", "ExactImageSetMissing", &words).await;
+        world.until_message("OperatorDegraded", "True", "ExactImageSetMissing", &words).await;
 
         let forgotten: Vec<&Value> = right.iter().filter(|entry| entry["image"] != "calico/typha").collect();
         world.create(OperatorKind::ImageSet, set, json!({ "images": forgotten })).await;
         let words = ["TigeraStatus", "entries that it needs are missing: calico/typha"];
-        world.until_told("OperatorDegraded", "True", "ImagesNotListed", &words).await;
+        world.until_message("OperatorDegraded", "True", "ImagesNotListed", &words).await;
 
         let malformed = right.iter().cloned().map(|mut entry| {
             if entry["image"] == "calico/cni" {
@@ -200,15 +200,15 @@ async fn the_mistakes_of_people_are_told_whatever_the_release_says_of_them() {
         });
         world.create(OperatorKind::ImageSet, set, json!({ "images": malformed.collect::<Vec<_>>() })).await;
         let words = ["TigeraStatus", "entries without a digest of sha256: calico/cni@md5:5371aa"];
-        world.until_told("OperatorDegraded", "True", "DigestsMalformed", &words).await;
+        world.until_message("OperatorDegraded", "True", "DigestsMalformed", &words).await;
 
         let digest = right[0]["digest"].as_str().unwrap().to_owned();
         let more: Vec<Value> = right.iter().cloned().chain([entry((&unknown.to_owned(), &digest))]).collect();
         world.create(OperatorKind::ImageSet, set, json!({ "images": more })).await;
         let words = ["TigeraStatus", "entries that this operator does not know", unknown];
-        world.until_told("OperatorDegraded", "True", "UnexpectedImages", &words).await;
+        world.until_message("OperatorDegraded", "True", "UnexpectedImages", &words).await;
         for reason in ["ExactImageSetMissing", "ImagesNotListed", "DigestsMalformed", "UnexpectedImages"] {
-            world.until_told_of("calico", reason).await;
+            world.until_event_about("calico", reason).await;
         }
 
         world.create(OperatorKind::ImageSet, set, json!({ "images": right })).await;

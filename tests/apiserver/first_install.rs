@@ -20,19 +20,19 @@ async fn the_policy_comes_first_and_calico_starts_by_digest() {
     world.policy(json!({ "mode": "Apply", "installation": layout, "prepare": several })).await;
     let controller = world.controller("first").await;
     let words = ["Deployment tigera-operator/tigera-operator", "2 versions", "spec.prepare.versions"];
-    world.until_told("VersionKnown", "False", "FirstInstallAmbiguous", &words).await;
+    world.until_message("VersionKnown", "False", "FirstInstallAmbiguous", &words).await;
     world.until("Ready", "False", "FirstInstallAmbiguous").await;
     world.policy(json!({ "mode": "Apply", "installation": layout })).await;
     let words = ["Deployment tigera-operator/tigera-operator", "spec.prepare.versions"];
-    world.until_told("VersionKnown", "False", "OperatorNotFound", &words).await;
+    world.until_message("VersionKnown", "False", "OperatorNotFound", &words).await;
     world.assert_nothing_written();
 
     // One version: the set is ready, but the operator's kinds are not there. It goes on by itself when they are.
     let one = json!({ "versions": ["v1.42.4"] });
     world.policy(json!({ "mode": "Apply", "installation": layout, "prepare": one })).await;
     let words = ["imagesets.operator.tigera.io", "by itself"];
-    world.until_told("Applied", "False", "OperatorKindsMissing", &words).await;
-    world.until_told("VersionKnown", "True", "FirstInstall", &["v1.42.4"]).await;
+    world.until_message("Applied", "False", "OperatorKindsMissing", &words).await;
+    world.until_message("VersionKnown", "True", "FirstInstall", &["v1.42.4"]).await;
     world.until("Ready", "False", "OperatorKindsMissing").await;
     crds::install(&world.client).await.unwrap();
     world.until("Ready", "True", "Succeeded").await;
@@ -40,7 +40,7 @@ async fn the_policy_comes_first_and_calico_starts_by_digest() {
     assert_eq!(world.stored("calico-v3.32.1").await.unwrap(), world.wanted("v1.42.4", false));
     let writes = world.writes().len();
 
-    // The Installation appears, with another place in mind: it wins, and the difference is told.
+    // The Installation appears, with another place in mind: it wins, and the difference is reported.
     for name in world.wanted("v1.42.4", false).into_keys() {
         let same = Image::of_reference(&format!("quay.io/{name}:v3.32.1")).unwrap();
         world.push(&name.replace("calico/", "other/calico/"), "v3.32.1", &same).await;
@@ -50,7 +50,7 @@ async fn the_policy_comes_first_and_calico_starts_by_digest() {
     world.recorder.allow_repin("calico-v3.32.1");
     world.installation(json!({ "imagePath": "other/calico" })).await;
     let words = ["Installation default", "other/calico", "mirror/calico", "spec.installation"];
-    world.until_told("Drifted", "True", "InstallationDiffers", &words).await;
+    world.until_message("Drifted", "True", "InstallationDiffers", &words).await;
     eventually("the set of the Installation's registry", async || {
         (world.stored("calico-v3.32.1").await.unwrap()["calico/node"] == rebuilt).then_some(())
     })
@@ -82,7 +82,7 @@ async fn the_policy_comes_first_and_calico_starts_by_digest() {
     let writes = world.writes().len();
     world.deployments().delete("tigera-operator", &DeleteParams::default()).await.unwrap();
     let words = ["Deployment tigera-operator/tigera-operator", "put the Deployment back"];
-    world.until_told("VersionKnown", "True", "OperatorGone", &words).await;
+    world.until_message("VersionKnown", "True", "OperatorGone", &words).await;
     let other = json!({ "versions": ["v1.40.15"] });
     world.policy(json!({ "mode": "Apply", "installation": layout, "prepare": other })).await;
     world.until("VersionKnown", "True", "OperatorGone").await;

@@ -24,10 +24,10 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flapping_cause_is_told_once_for_each_real_change() {
+async fn a_flapping_cause_is_reported_once_per_real_change() {
     let world = World::with_calico(Scenery { name: "flapping", ..Scenery::default() }, "v1.40.15").await;
     world.create(OperatorKind::TigeraStatus, "ippools", json!({})).await;
-    world.component_says("ippools", None, 1).await;
+    world.report_component("ippools", None, 1).await;
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     world.until("Ready", "True", "Succeeded").await;
@@ -37,11 +37,11 @@ async fn a_flapping_cause_is_told_once_for_each_real_change() {
     let before = world.policy_version().await;
     for generation in 0..TIMES {
         let generation = i64::try_from(generation).unwrap();
-        world.component_says("ippools", Some(SAID), generation).await;
+        world.report_component("ippools", Some(SAID), generation).await;
         world.until("OperatorDegraded", "True", "ComponentDegraded").await;
         // The operator says the same again, of a newer generation.
-        world.component_says("ippools", Some(SAID), generation + 100).await;
-        world.component_says("ippools", None, generation).await;
+        world.report_component("ippools", Some(SAID), generation + 100).await;
+        world.report_component("ippools", None, generation).await;
         world.until("OperatorDegraded", "False", "NotDegraded").await;
     }
     world.until_quiet().await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::testbox::scenery::{applied_by, deployment, with_image};
 use crate::world::{GATE, GATE_KINDS, Scenery, World, eventually};
 
-/// An image that nobody ever prepares; whether it is refused tells whether the gate is closed.
+/// An image that nobody ever prepares: the gate is closed when it is rejected.
 pub const UNPREPARED: &str = "registry.example/any/operator:v0.0.1";
 
 impl World {
@@ -87,7 +87,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
+async fn an_unprepared_image_is_rejected_and_everything_else_is_admitted() {
     let world = World::with_calico(Scenery { name: "gate", ..Scenery::default() }, "v1.40.15").await;
     world.policy(json!({ "mode": "Apply", "gate": "Deny" })).await;
     let controller = world.controller("first").await;
@@ -139,7 +139,7 @@ async fn an_unprepared_image_is_refused_and_everything_else_goes_through() {
     })
     .await;
     assert!(events.len() == 1 && events[0].1 == 1 && events[0].2.contains(&new), "{events:?}");
-    // A pass counts what it has told when it is done.
+    // A reconcile counts what it has published when it ends.
     let told = r#"imageset_controller_findings{reason="GlassBroken",condition="Prepared",severity="Warning"} 1"#;
     for line in ["imageset_controller_break_glass_total 1", told] {
         eventually(line, async || {

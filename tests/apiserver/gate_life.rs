@@ -177,7 +177,7 @@ async fn suspend_freezes_what_is_admitted_and_a_controller_that_is_down_changes_
     let before = admitted().await;
     let prepare = json!({ "versions": ["v1.42.4"] });
     world.policy(json!({ "mode": "Apply", "gate": "Deny", "suspend": true, "prepare": prepare })).await;
-    world.until_told("Prepared", "False", "NotPrepared", &[]).await;
+    world.until_message("Prepared", "False", "NotPrepared", &[]).await;
     assert_eq!(admitted().await, before);
     assert!(world.set_image(&new).await.is_err());
 

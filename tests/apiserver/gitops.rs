@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::desk::Desk;
+use crate::shell::Shell;
 use crate::testbox::crds::{self, Kind as OperatorKind};
 use crate::testbox::operator_double::What;
 use crate::testbox::recorder::HUMAN;
@@ -21,7 +21,7 @@ enum Tool {
     Argo,
     /// Argo CD with the sync option `ServerSideApply=true`.
     ArgoServerSide,
-    /// Flux' kustomize-controller: takes over what kubectl owns, looks by a dry run whether anything differs, and applies if so.
+    /// Flux' kustomize-controller: takes over what kubectl owns, checks by a dry run whether anything differs, and applies if so.
     Flux,
 }
 
@@ -64,22 +64,22 @@ impl Tool {
     }
 
     /// One sync of this object of Git.
-    async fn sync(self, world: &World, desk: &Desk, object: &Value) {
-        desk.write("object.yaml", &self.tracked(object.clone()).to_string());
+    async fn sync(self, world: &World, shell: &Shell, object: &Value) {
+        shell.write("object.yaml", &self.tracked(object.clone()).to_string());
         if self == Self::Flux {
             let taken_over = take_over_from_kubectl(world, object).await;
-            if !taken_over && self.differences(desk, object).await.is_empty() {
+            if !taken_over && self.differences(shell, object).await.is_empty() {
                 return;
             }
         }
-        desk.run(&format!("kubectl apply {} --field-manager={} -f object.yaml", self.flags(), self.manager())).await;
+        shell.run(&format!("kubectl apply {} --field-manager={} -f object.yaml", self.flags(), self.manager())).await;
     }
 
     /// What the tool would say is out of sync. Empty: nothing.
-    async fn differences(self, desk: &Desk, object: &Value) -> String {
-        desk.write("object.yaml", &self.tracked(object.clone()).to_string());
+    async fn differences(self, shell: &Shell, object: &Value) -> String {
+        shell.write("object.yaml", &self.tracked(object.clone()).to_string());
         let diff = format!("kubectl diff {} --field-manager={} -f object.yaml", self.flags(), self.manager());
-        let (same, told) = desk.tried(&diff).await;
+        let (same, told) = shell.tried(&diff).await;
         assert_eq!(same, told.is_empty(), "{told}");
         told
     }
@@ -160,11 +160,11 @@ impl World {
     }
 
     /// Another sync of the same leaves the policy as it is, to the resourceVersion.
-    async fn unchanged_by(&self, tool: Tool, desk: &Desk, of_git: &Value) {
+    async fn unchanged_by(&self, tool: Tool, shell: &Shell, of_git: &Value) {
         self.until_quiet().await;
         let before = self.stored_policy().await;
-        assert_eq!(tool.differences(desk, of_git).await, "", "{tool:?} says that it is out of sync");
-        tool.sync(self, desk, of_git).await;
+        assert_eq!(tool.differences(shell, of_git).await, "", "{tool:?} says that it is out of sync");
+        tool.sync(self, shell, of_git).await;
         self.until_quiet().await;
         let after = self.stored_policy().await;
         assert_eq!(after.resource_version(), before.resource_version(), "{tool:?}: {before:#?}\n{after:#?}");
@@ -174,7 +174,7 @@ impl World {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policy_is_the_tools_and_its_status_is_ours() {
     let world = World::start(Scenery { name: "gitops-policy", ..Scenery::default() }).await;
-    let desk = Desk::of(&world).await;
+    let shell = Shell::of(&world).await;
     world.installation(json!({})).await;
     world.operator("v1.40.15").await;
     let controller = world.controller("first").await;
@@ -182,12 +182,12 @@ async fn the_policy_is_the_tools_and_its_status_is_ours() {
     for tool in TOOLS {
         if tool == Tool::Flux {
             // Tried by hand first, as people do it.
-            desk.write("object.yaml", &of_git.to_string());
-            desk.run("kubectl apply -f object.yaml").await;
+            shell.write("object.yaml", &of_git.to_string());
+            shell.run("kubectl apply -f object.yaml").await;
         }
-        tool.sync(&world, &desk, &of_git).await;
+        tool.sync(&world, &shell, &of_git).await;
         world.until("Ready", "True", "Succeeded").await;
-        world.unchanged_by(tool, &desk, &of_git).await;
+        world.unchanged_by(tool, &shell, &of_git).await;
         let stored = world.stored_policy().await;
         for field in ["/f:spec/f:mode", "/f:spec", "/f:metadata"] {
             assert_eq!(owners(&stored, field), [tool.manager()], "{tool:?} {field}");
@@ -202,17 +202,17 @@ async fn the_policy_is_the_tools_and_its_status_is_ours() {
             let field = format!("/f:metadata/f:annotations/f:imageset-controller.io~1{name}");
             assert_eq!(owners(&world.stored_policy().await, &field), ["imageset-controller-cli"], "{tool:?}");
         }
-        world.unchanged_by(tool, &desk, &of_git).await;
+        world.unchanged_by(tool, &shell, &of_git).await;
         let annotations = world.stored_policy().await.annotations().clone();
         for name in ["imageset-controller.io/prepare", "imageset-controller.io/refresh"] {
             assert!(annotations.contains_key(name), "{tool:?} took {name} away");
         }
 
         // Asked by kubectl: Flux takes away what kubectl adds, after it was heard.
-        desk.run("kubectl annotate imagesetpolicy default --overwrite imageset-controller.io/refresh=by-hand").await;
+        shell.run("kubectl annotate imagesetpolicy default --overwrite imageset-controller.io/refresh=by-hand").await;
         let heard = async || (world.status().await["lastHandledRefresh"] == "by-hand").then_some(());
         eventually("the refresh by hand", heard).await;
-        tool.sync(&world, &desk, &of_git).await;
+        tool.sync(&world, &shell, &of_git).await;
         let annotations = world.stored_policy().await.annotations().clone();
         assert_eq!(annotations.contains_key("imageset-controller.io/refresh"), tool != Tool::Flux, "{annotations:?}");
         assert!(annotations.contains_key("imageset-controller.io/prepare"));
@@ -221,20 +221,20 @@ async fn the_policy_is_the_tools_and_its_status_is_ours() {
         let (code, _, stderr) = world.verb(&["suspend"]).await;
         assert_eq!(code, 0, "{stderr}");
         assert!(!stderr.contains("warning"), "{tool:?}: {stderr}");
-        world.unchanged_by(tool, &desk, &of_git).await;
+        world.unchanged_by(tool, &shell, &of_git).await;
         assert_eq!(world.stored_policy().await.data["spec"]["suspend"], true, "{tool:?}");
         let (code, _, stderr) = world.verb(&["resume"]).await;
         assert_eq!(code, 0, "{stderr}");
-        world.unchanged_by(tool, &desk, &of_git).await;
+        world.unchanged_by(tool, &shell, &of_git).await;
 
         // Where Git says it, Git wins, and the command line says so.
         let mut suspended = of_git.clone();
         suspended["spec"]["suspend"] = json!(true);
-        tool.sync(&world, &desk, &suspended).await;
+        tool.sync(&world, &shell, &suspended).await;
         let (code, _, stderr) = world.verb(&["resume"]).await;
         assert_eq!(code, 0);
         assert!(stderr.contains(&format!("warning: {} owns spec.suspend", tool.manager())), "{tool:?}: {stderr}");
-        tool.sync(&world, &desk, &suspended).await;
+        tool.sync(&world, &shell, &suspended).await;
         assert_eq!(world.stored_policy().await.data["spec"]["suspend"], true, "{tool:?}");
 
         world.policies().delete("default", &Default::default()).await.unwrap();
@@ -253,7 +253,7 @@ async fn the_policy_is_the_tools_and_its_status_is_ours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sets_kept_in_git_are_the_tools() {
     let world = World::start(Scenery { name: "gitops-sets", ..Scenery::default() }).await;
-    let desk = Desk::of(&world).await;
+    let shell = Shell::of(&world).await;
     world.installation(json!({})).await;
     world.operator("v1.40.15").await;
     let name = "calico-v3.31.7";
@@ -263,24 +263,24 @@ async fn sets_kept_in_git_are_the_tools() {
     let sets: Api<DynamicObject> = OperatorKind::ImageSet.api(&world.client);
     let controller = world.controller("first").await;
     for tool in TOOLS {
-        tool.sync(&world, &desk, &of_git).await;
+        tool.sync(&world, &shell, &of_git).await;
         world.policy(json!({ "mode": "Observe" })).await;
-        world.until_told("Applied", "True", "ForeignImageSetAccepted", &[name, tool.manager()]).await;
+        world.until_message("Applied", "True", "ForeignImageSetAccepted", &[name, tool.manager()]).await;
         world.until("Ready", "True", "Succeeded").await;
         world.until("Drifted", "False", "NoDrift").await;
 
-        // Somebody loses an entry: told, and put right by the tool alone.
+        // An entry is lost: reported, and restored by the tool alone.
         world.edit_set(name, |images| images.retain(|entry| entry["image"] != "calico/node")).await;
-        world.until_told("Applied", "False", "ForeignImageSetInvalid", &["calico/node"]).await;
-        assert_ne!(tool.differences(&desk, &of_git).await, "");
-        tool.sync(&world, &desk, &of_git).await;
+        world.until_message("Applied", "False", "ForeignImageSetInvalid", &["calico/node"]).await;
+        assert_ne!(tool.differences(&shell, &of_git).await, "");
+        tool.sync(&world, &shell, &of_git).await;
         world.until("Applied", "True", "ForeignImageSetAccepted").await;
 
         // Or changes a digest: the registry is asked at once.
         world.edit_set(name, |images| unknown_digest(images)).await;
-        world.until_told("Drifted", "True", "DigestGone", &["calico/node"]).await;
-        assert_ne!(tool.differences(&desk, &of_git).await, "");
-        tool.sync(&world, &desk, &of_git).await;
+        world.until_message("Drifted", "True", "DigestGone", &["calico/node"]).await;
+        assert_ne!(tool.differences(&shell, &of_git).await, "");
+        tool.sync(&world, &shell, &of_git).await;
         world.until("Drifted", "False", "NoDrift").await;
 
         // In mode Apply, too: what Git has is right, so that there is nothing to write.
@@ -289,8 +289,8 @@ async fn sets_kept_in_git_are_the_tools() {
         world.until("Ready", "True", "Succeeded").await;
         world.until_quiet().await;
         let before = sets.get(name).await.unwrap();
-        assert_eq!(tool.differences(&desk, &of_git).await, "");
-        tool.sync(&world, &desk, &of_git).await;
+        assert_eq!(tool.differences(&shell, &of_git).await, "");
+        tool.sync(&world, &shell, &of_git).await;
         let after = sets.get(name).await.unwrap();
         assert_eq!(after.resource_version(), before.resource_version());
         assert_eq!(world.stored(name).await.unwrap(), wanted);
@@ -309,21 +309,21 @@ async fn sets_kept_in_git_are_the_tools() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_installed_has_no_field_that_comes_back_otherwise() {
     let world = World::start(Scenery { name: "gitops-installed", installed: false, ..Scenery::default() }).await;
-    let desk = Desk::of(&world).await;
-    desk.run("kubectl create namespace tigera-operator").await;
-    desk.run("kustomize build deploy/base > installed.yaml").await;
+    let shell = Shell::of(&world).await;
+    shell.run("kubectl create namespace tigera-operator").await;
+    shell.run("kustomize build deploy/base > installed.yaml").await;
     let columns = "K:.kind,IN:.metadata.namespace,N:.metadata.name,V:.metadata.resourceVersion";
     let versions = format!("kubectl get -f installed.yaml --no-headers -o custom-columns={columns}");
     for tool in TOOLS {
         let flags = tool.flags();
         let apply = format!("kubectl apply {flags} --field-manager={} -f installed.yaml", tool.manager());
         let diff = format!("kubectl diff {flags} --field-manager={} -f installed.yaml", tool.manager());
-        desk.run(&apply).await;
-        let stored = desk.run(&versions).await;
+        shell.run(&apply).await;
+        let stored = shell.run(&versions).await;
         assert!(stored.lines().count() > 15, "{stored}");
-        assert_eq!(desk.tried(&diff).await, (true, String::new()), "{tool:?}");
-        desk.run(&apply).await;
-        assert_eq!(desk.run(&versions).await, stored, "{tool:?}");
+        assert_eq!(shell.tried(&diff).await, (true, String::new()), "{tool:?}");
+        shell.run(&apply).await;
+        assert_eq!(shell.run(&versions).await, stored, "{tool:?}");
     }
     world.finish(&[]).await;
 }
@@ -332,7 +332,7 @@ async fn what_is_installed_has_no_field_that_comes_back_otherwise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_of_ours_that_git_gets_too_is_no_fight_while_both_say_the_same() {
     let world = World::start(Scenery { name: "gitops-both", ..Scenery::default() }).await;
-    let desk = Desk::of(&world).await;
+    let shell = Shell::of(&world).await;
     world.installation(json!({})).await;
     world.operator("v1.40.15").await;
     let name = "calico-v3.31.7";
@@ -345,11 +345,11 @@ async fn a_set_of_ours_that_git_gets_too_is_no_fight_while_both_say_the_same() {
     for tool in TOOLS {
         world.until("Applied", "True", "ImageSetStored").await;
         world.until("Ready", "True", "Succeeded").await;
-        tool.sync(&world, &desk, &of_git).await;
+        tool.sync(&world, &shell, &of_git).await;
         world.until_quiet().await;
         let before = sets.get(name).await.unwrap();
-        assert_eq!(tool.differences(&desk, &of_git).await, "", "{tool:?}");
-        tool.sync(&world, &desk, &of_git).await;
+        assert_eq!(tool.differences(&shell, &of_git).await, "", "{tool:?}");
+        tool.sync(&world, &shell, &of_git).await;
         world.refresh().await;
         world.until_quiet().await;
         world.until("Ready", "True", "Succeeded").await;
@@ -366,7 +366,7 @@ async fn a_set_of_ours_that_git_gets_too_is_no_fight_while_both_say_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn waves_bring_the_definitions_then_the_policy_then_the_operator() {
     let mut world = World::start(Scenery { name: "gitops-waves", operator_kinds: false, ..Scenery::default() }).await;
-    let desk = Desk::of(&world).await;
+    let shell = Shell::of(&world).await;
     let controller = world.controller("first").await;
     let spec = |version: &str| {
         let mut spec = world.spec("Apply");
@@ -378,12 +378,12 @@ async fn waves_bring_the_definitions_then_the_policy_then_the_operator() {
     let ready = "kubectl wait --for=condition=Ready imagesetpolicy/default";
 
     // Without its first wave, the policy says what is missing, and no later wave would begin.
-    Tool::ArgoServerSide.sync(&world, &desk, &install).await;
-    world.until_told("Ready", "False", "OperatorKindsMissing", &["imagesets.operator.tigera.io"]).await;
-    let (began, told) = desk.tried(&format!("{ready} --timeout=1s")).await;
+    Tool::ArgoServerSide.sync(&world, &shell, &install).await;
+    world.until_message("Ready", "False", "OperatorKindsMissing", &["imagesets.operator.tigera.io"]).await;
+    let (began, told) = shell.tried(&format!("{ready} --timeout=1s")).await;
     assert!(!began && told.contains("timed out"), "{told}");
     crds::install(&world.client).await.unwrap();
-    desk.run(&format!("{ready} --timeout={}s", SOON.as_secs())).await;
+    shell.run(&format!("{ready} --timeout={}s", SOON.as_secs())).await;
     assert_eq!(world.stored("calico-v3.31.7").await.unwrap(), world.wanted("v1.40.15", false));
 
     // The last wave: the operator and its Installation.
@@ -395,11 +395,11 @@ async fn waves_bring_the_definitions_then_the_policy_then_the_operator() {
 
     // The upgrade is one commit. That the policy was Ready before lets nothing through: it is asked of its new generation.
     world.mirror.registry.stop();
-    Tool::ArgoServerSide.sync(&world, &desk, &upgrade).await;
-    let (began, told) = desk.tried(&format!("{ready} --timeout=3s")).await;
+    Tool::ArgoServerSide.sync(&world, &shell, &upgrade).await;
+    let (began, told) = shell.tried(&format!("{ready} --timeout=3s")).await;
     assert!(!began, "{told}");
     world.mirror.registry.start_again().await.unwrap();
-    desk.run(&format!("{ready} --timeout={}s", SOON.as_secs())).await;
+    shell.run(&format!("{ready} --timeout={}s", SOON.as_secs())).await;
     assert_eq!(world.stored("calico-v3.32.1").await.unwrap(), world.wanted("v1.42.4", false));
     world.operator("v1.42.4").await;
     double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();

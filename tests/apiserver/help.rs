@@ -18,7 +18,7 @@ use crate::testbox::{Internet, Walkthrough, apply_yaml, process};
 use crate::world::{SOON, Scenery, World};
 
 const RELEASES: [&str; 3] = ["v1.40.15", "v1.42.4", "v1.43.0"];
-/// Verbs in the order in which somebody uses them; `disarm` ends it all.
+/// Verbs in the order in which people use them; `disarm` ends it all.
 const VERBS: [&str; 19] = [
     "images",
     "generate",
@@ -154,7 +154,7 @@ async fn every_example_of_every_help_works_as_it_is_printed() {
     world.finish(&[&controller]).await;
 }
 
-/// Runs a command as somebody types it, and expects this exit code.
+/// Runs a command as typed, and expects this exit code.
 async fn assert_runs(command: &str, folder: &Path, environment: &[(&'static str, String)], expected: i32) {
     // The first place for functions that zsh has.
     let script = format!("set -eo pipefail; fpath=(. .)\n{command}");

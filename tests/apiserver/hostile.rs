@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use crate::gate::UNPREPARED;
 use crate::refused::touch;
+use crate::testbox::apply_yaml;
 use crate::testbox::images::{Image, LINUX_PLATFORMS};
 use crate::testbox::recorder::HUMAN;
 use crate::testbox::scenery::{self, edited_by, running_and_ready};
-use crate::testbox::{Kubelet, apply_yaml};
-use crate::unknown_version::{prints, scenery};
-use crate::world::{GATE, GATE_KINDS, INSPECTION, SOON, Scenery, World, eventually, newer};
+use crate::unknown_version::{prints_all, scenery, with_kubelet};
+use crate::world::{GATE, GATE_KINDS, INSPECTION, SOON, Scenery, World, eventually};
 
 const SET: &str = "calico-v3.31.7";
 const LABEL: &str = "imageset-controller.io/record";
@@ -74,7 +74,7 @@ async fn an_edited_record_changes_no_set_and_is_written_again() {
     let before = world.stored(SET).await.unwrap();
     let record = world.record_of("v1.40.15").await;
     let (name, set_writes) = (record.name_any(), world.set_writes().await);
-    // A digest that the registry has, of another image: nothing but the content tells.
+    // A digest that the registry has, of another image: only the content shows it.
     let edited = text_of(&record).replace(&before["calico/node"], &before["calico/cni"]);
     assert_ne!(edited, text_of(&record));
     let corrected = async || {
@@ -90,7 +90,7 @@ async fn an_edited_record_changes_no_set_and_is_written_again() {
     corrected().await;
     world.until_event("RecordEdited", &["was written by kubectl-edit", &name]).await;
 
-    // By somebody who pretends to be the controller, and in the time between two lives.
+    // By a writer that pretends to be the controller, between two runs of it.
     for life in ["running", "restarted"] {
         if life == "restarted" {
             controller.kill();
@@ -160,7 +160,7 @@ async fn a_time_in_the_future_does_not_switch_checks_off() {
     world.policies().patch_status("default", &edited_by(HUMAN), &status).await.unwrap();
     // Its answers are not remembered: without a check that is due nobody would be asked.
     let controller = world.controller("second").await;
-    world.until_told("Drifted", "True", "TagMoved", &["calico/node:v3.31.7"]).await;
+    world.until_message("Drifted", "True", "TagMoved", &["calico/node:v3.31.7"]).await;
     let verified = world.status().await["current"]["lastVerifiedTime"].as_str().unwrap().to_owned();
     assert!(verified.starts_with("20") && !verified.starts_with("2099"), "{verified}");
     world.until_quiet().await;
@@ -168,7 +168,7 @@ async fn a_time_in_the_future_does_not_switch_checks_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_with_the_operators_labels_changes_nothing() {
+async fn an_unmanaged_pod_with_the_operators_labels_changes_nothing() {
     let world = World::with_calico(Scenery { name: "hostile-pod", ..Scenery::default() }, "v1.40.15").await;
     let double = world.double(|_| {});
 
@@ -186,7 +186,7 @@ async fn a_stranger_with_the_operators_labels_changes_nothing() {
         scenery::pod(&world.client, "tigera-operator", pod, running_and_ready()).await.unwrap();
     }
 
-    // Somebody else's objects have the gate's names.
+    // Unmanaged objects have the gate's names.
     let [(kind, _), _] = GATE_KINDS;
     let text = format!(
         "apiVersion: admissionregistration.k8s.io/v1\nkind: {kind}\nmetadata: {{name: {GATE}}}\nspec:\n  validations: [{{expression: 'true'}}]\n  \
@@ -205,7 +205,7 @@ async fn a_stranger_with_the_operators_labels_changes_nothing() {
     assert_eq!(now.resource_version(), theirs.resource_version(), "it is left as it is");
     assert!(world.gate_of(GATE_KINDS[1]).get_opt(GATE).await.unwrap().is_none());
 
-    // Theirs is gone: the gate stands, admits what is prepared, and not what a stranger runs.
+    // They are deleted: the gate is created, admits what is prepared, and not what an unmanaged pod runs.
     world.gate_of(GATE_KINDS[0]).delete(GATE, &DeleteParams::default()).await.unwrap();
     world.until_gate("Deny").await;
     eventually("the gate to be closed", async || world.refuses(UNPREPARED).await.then_some(())).await;
@@ -227,16 +227,12 @@ async fn a_stranger_with_the_operators_labels_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_without_its_label_or_of_somebody_else_blocks_no_version_for_good() {
-    let mut world = World::start(scenery("hostile-job")).await;
-    world.mirror.push_build(&newer(), &[]).await.unwrap();
-    let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
-    world.installation(json!({})).await;
-    world.operator("v1.43.0").await;
+async fn an_unlabelled_or_unmanaged_job_blocks_no_version_forever() {
+    let (world, kubelet) = with_kubelet(scenery("hostile-job")).await;
     let policy = |mode: &str| json!({ "mode": mode, "prepare": { "versions": ["v1.44.0"] } });
     world.policy(policy("Apply")).await;
     let controller = world.controller("first").await;
-    world.until_told("Prepared", "False", "NeedsInspection", &["is asked by Job imageset-inspection/"]).await;
+    world.until_message("Prepared", "False", "NeedsInspection", &["is asked by Job imageset-inspection/"]).await;
     let all: Api<Job> = Api::namespaced(world.client.clone(), INSPECTION);
     let first = eventually("the Job", async || world.jobs().await.into_iter().next()).await;
 
@@ -250,7 +246,7 @@ async fn a_job_without_its_label_or_of_somebody_else_blocks_no_version_for_good(
     })
     .await;
 
-    // Somebody else's Job of that name is left alone, and named.
+    // An unmanaged Job of that name is left alone, and named.
     world.policy(policy("Observe")).await;
     world.until("Prepared", "False", "NeedsInspection").await;
     all.delete(&first.name_any(), &DeleteParams::background()).await.unwrap();
@@ -274,7 +270,7 @@ async fn a_job_without_its_label_or_of_somebody_else_blocks_no_version_for_good(
     world.until_found("ObjectNotManaged", &["did not create", "left as it is"]).await;
     assert_eq!(all.get(&first.name_any()).await.unwrap().uid(), theirs.uid());
 
-    kubelet.play("/operator@sha256:", prints(newer().printed_version(), newer().printed_list()));
+    kubelet.play("/operator@sha256:", prints_all());
     all.delete(&first.name_any(), &DeleteParams::background()).await.unwrap();
     touch(&world).await;
     world.until("Prepared", "True", "AllVersionsPrepared").await;

@@ -24,7 +24,7 @@ impl World {
     }
 
     /// A pod in the operator's care whose owner, image and kubelet say this.
-    async fn pod_says(&self, name: &str, text: &str) {
+    async fn report_pod(&self, name: &str, text: &str) {
         apply_yaml(self.client.clone(), "{apiVersion: v1, kind: Namespace, metadata: {name: calico-system}}")
             .await
             .unwrap();
@@ -72,13 +72,13 @@ async fn hostile_nodes_pods_and_statuses_stop_nothing_and_are_shown_short_and_cl
     world.node_reports("node-odd", HOSTILE).await;
     world.node_reports("node-long", &"x".repeat(100 * 1024)).await;
     world.node_reports("node-virtual", "wasm-wasi").await;
-    world.pod_says("hostile", HOSTILE).await;
+    world.report_pod("hostile", HOSTILE).await;
     for component in ["calico", "apiserver"] {
         let api = OperatorKind::TigeraStatus.api(&world.client);
         api.create(&Default::default(), &OperatorKind::TigeraStatus.object(component, json!({}))).await.unwrap();
-        world.component_says(component, Some((HOSTILE, &HOSTILE.repeat(2_000))), 1).await;
+        world.report_component(component, Some((HOSTILE, &HOSTILE.repeat(2_000))), 1).await;
     }
-    // A set that no operator looks for, of somebody who writes odd entries.
+    // A set that no operator reads, with odd entries.
     let entries: Vec<Value> =
         (0..1000).map(|number| json!({ "image": format!("{HOSTILE}/{number}"), "digest": HOSTILE })).collect();
     let set = OperatorKind::ImageSet.object("unrelated", json!({ "images": entries }));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::desk::Desk;
+use crate::shell::Shell;
 use crate::testbox::kubelet::Plays;
 use crate::testbox::operator_double::{OperatorDouble, What};
 use crate::testbox::recorder::Write;
@@ -23,10 +23,10 @@ fn documented(line: &str) -> &str {
     line
 }
 
-/// A cluster that runs Calico by tags, and the desk of somebody who has our checkout. Nothing of ours is in the cluster.
+/// A cluster that runs Calico by tags, and the shell of a person with a checkout. Nothing of ours is in the cluster.
 struct Site {
     world: World,
-    desk: Desk,
+    shell: Shell,
     double: OperatorDouble,
     _kubelet: Kubelet,
 }
@@ -36,25 +36,25 @@ impl Site {
         let world = World::start(Scenery { name, installed: false, controllers: true, ..Scenery::default() }).await;
         let kubelet = Kubelet::start_for_all(world.client.clone(), "node-1").await.unwrap();
         kubelet.play("", Plays::Runs);
-        let desk = Desk::of(&world).await;
-        desk.run(documented("kubectl create namespace tigera-operator")).await;
+        let shell = Shell::of(&world).await;
+        shell.run(documented("kubectl create namespace tigera-operator")).await;
         world.installation(json!({})).await;
         world.operator("v1.40.15").await;
         let double = world.double(|options| (options.play_pods, options.play_workloads) = (false, false));
         double.wait_for("tags", SOON, |what| *what == What::UsesTags).await.unwrap();
-        Self { world, desk, double, _kubelet: kubelet }
+        Self { world, shell, double, _kubelet: kubelet }
     }
 
     /// The pods of the Deployment were admitted, by Pod Security and the quota, and run.
     async fn rolled_out(&self) {
-        self.desk.run(&format!("timeout 60 {}", documented(ROLLED_OUT))).await;
+        self.shell.run(&format!("timeout 60 {}", documented(ROLLED_OUT))).await;
     }
 
     /// Kind, namespace and name of whatever has to do with us, events aside, and what the API server makes of each definition.
     async fn ours(&self) -> BTreeSet<String> {
         let kinds = "kubectl api-resources --verbs=list -o name | grep -v -e ^events -e ^apiservices | paste -sd,";
         let columns = "KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name";
-        let all = self.desk.run(&format!("kubectl get $({kinds}) -A --no-headers -o custom-columns={columns}")).await;
+        let all = self.shell.run(&format!("kubectl get $({kinds}) -A --no-headers -o custom-columns={columns}")).await;
         let words = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
         words.filter(|line| line.to_lowercase().contains("imageset")).collect()
     }
@@ -90,14 +90,14 @@ impl Site {
         assert_eq!(world.stored("calico-v3.31.7").await.unwrap(), world.wanted("v1.40.15", false));
         assert_eq!(world.stored("calico-v3.32.1").await.unwrap(), world.wanted("v1.42.4", false));
         assert!(self.double.degraded_moments().is_empty(), "{:?}", self.double.degraded_moments());
-        // Every denial by RBAC is told as a finding or in the log.
+        // Every denial by RBAC is reported as a finding or in the log.
         let findings = world.status().await["findings"].to_string();
         let log = controller.log();
         assert!(!findings.contains("orbidden") && !log.contains("orbidden"), "{findings}\n{log}");
         controller
     }
 
-    /// Another process in the place of this one, as when the Deployment rolls: it looks, asks no registry, and writes nothing.
+    /// Another process in the place of this one, as in a rollout: it reconciles, sends no registry request, and writes nothing.
     async fn replaced(&self, mut before: Controller, instance: &str) -> Controller {
         assert_eq!(before.terminate().await.unwrap(), 0);
         self.comes_back(instance).await
@@ -107,7 +107,7 @@ impl Site {
         self.world.mirror.registry.forget_requests().unwrap();
         let writes = self.sets_and_records();
         let controller = self.world.controller(instance).await;
-        eventually("a pass", async || (!controller.said("a pass is done").is_empty()).then_some(())).await;
+        eventually("a pass", async || (!controller.logged("a pass is done").is_empty()).then_some(())).await;
         self.world.until_quiet().await;
         self.world.until("Ready", "True", "Succeeded").await;
         assert_eq!(self.world.mirror.registry.requests().unwrap(), [], "the registry was asked");
@@ -128,7 +128,7 @@ impl Site {
     /// The installed pod as one of its own, changed; what the API server says to it.
     async fn admits(&self, namespace: &str, account: &str, change: impl FnOnce(&mut Value)) -> (bool, String) {
         let deployment =
-            self.desk.json("kubectl -n imageset-controller get deployment imageset-controller -o json").await;
+            self.shell.json("kubectl -n imageset-controller get deployment imageset-controller -o json").await;
         let mut pod = deployment["spec"]["template"].clone();
         pod["apiVersion"] = json!("v1");
         pod["kind"] = json!("Pod");
@@ -137,8 +137,8 @@ impl Site {
         pod["spec"]["serviceAccountName"] = json!(account);
         pod["spec"]["serviceAccount"] = json!(account);
         change(&mut pod["spec"]);
-        self.desk.write("pod.json", &pod.to_string());
-        self.desk.tried("kubectl create --dry-run=server -f pod.json").await
+        self.shell.write("pod.json", &pod.to_string());
+        self.shell.tried("kubectl create --dry-run=server -f pod.json").await
     }
 }
 
@@ -165,7 +165,7 @@ impl Site {
     /// Our ConfigMaps, by the label that they have.
     async fn records(&self) -> BTreeSet<String> {
         let get = "kubectl -n imageset-controller get configmaps -l imageset-controller.io/record -o name";
-        let names = self.desk.run(get).await;
+        let names = self.shell.run(get).await;
         let line = |name: &str| format!("ConfigMap imageset-controller {}", name.trim_start_matches("configmap/"));
         names.lines().map(line).collect()
     }
@@ -173,7 +173,7 @@ impl Site {
     async fn image(&self) -> String {
         let path = "{.spec.template.spec.containers[0].image}";
         let get = "kubectl -n imageset-controller get deployment imageset-controller";
-        self.desk.run(&format!("{get} -o jsonpath='{path}'")).await
+        self.shell.run(&format!("{get} -o jsonpath='{path}'")).await
     }
 }
 
@@ -182,9 +182,9 @@ async fn by_kustomize_from_nothing_and_away_again() {
     let site = Site::start("kustomize").await;
     let before = site.ours().await;
     let overlay = GUIDE.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    site.desk.write("overlay/kustomization.yaml", overlay);
+    site.shell.write("overlay/kustomization.yaml", overlay);
     let apply = documented("kubectl apply --server-side -k overlay");
-    site.desk.run(apply).await;
+    site.shell.run(apply).await;
     site.rolled_out().await;
     assert_eq!(site.image().await, IMAGE);
     let mut controller = site.works().await;
@@ -222,24 +222,24 @@ async fn by_kustomize_from_nothing_and_away_again() {
     site.world.until_quiet().await;
     let versions =
         "kubectl get -k overlay --no-headers -o custom-columns=K:.kind,N:.metadata.name,V:.metadata.resourceVersion";
-    let first = site.desk.run(versions).await;
-    site.desk.run(apply).await;
-    assert_eq!(site.desk.run(versions).await, first);
+    let first = site.shell.run(versions).await;
+    site.shell.run(apply).await;
+    assert_eq!(site.shell.run(versions).await, first);
 
     // Away, as the guide says it: the sets stay, and nothing else.
-    site.desk.run(documented("kubectl delete imagesetpolicy default")).await;
+    site.shell.run(documented("kubectl delete imagesetpolicy default")).await;
     let gate = "kubectl wait --for=delete validatingadmissionpolicybinding/imageset-controller-gate --timeout=2m";
-    site.desk.run(documented(gate)).await;
-    site.desk.run(documented("kubectl delete -k overlay")).await;
+    site.shell.run(documented(gate)).await;
+    site.shell.run(documented("kubectl delete -k overlay")).await;
     // Its account is gone; it ends well all the same.
     assert_eq!(controller.terminate().await.unwrap(), 0);
     site.until_left(&before.union(&of_names(&SETS)).cloned().collect()).await;
     assert_eq!(site.world.stored("calico-v3.32.1").await.unwrap(), site.world.wanted("v1.42.4", false));
 
     // The host's network: the namespaces admit such a pod, and no NetworkPolicy pretends to protect it.
-    site.desk.run(documented("kubectl apply --server-side -k deploy/overlays/host-network")).await;
+    site.shell.run(documented("kubectl apply --server-side -k deploy/overlays/host-network")).await;
     site.rolled_out().await;
-    let pods = site.desk.json("kubectl -n imageset-controller get pods -o json").await;
+    let pods = site.shell.json("kubectl -n imageset-controller get pods -o json").await;
     assert_eq!(pods["items"][0]["spec"]["hostNetwork"], true, "{pods}");
     site.finish(&[&controller]).await;
 }
@@ -253,8 +253,8 @@ async fn by_helm_from_nothing_through_an_upgrade_away_and_back() {
          --create-namespace --set image.registry=registry.example.com",
     );
     let label = documented("kubectl label namespace imageset-controller pod-security.kubernetes.io/enforce=restricted");
-    site.desk.run(install).await;
-    site.desk.run(label).await;
+    site.shell.run(install).await;
+    site.shell.run(label).await;
     site.rolled_out().await;
     assert_eq!(site.image().await, IMAGE);
     let first = site.works().await;
@@ -262,26 +262,26 @@ async fn by_helm_from_nothing_through_an_upgrade_away_and_back() {
     site.world.until_quiet().await;
     let versions = "helm get manifest imageset-controller --namespace imageset-controller | kubectl get -f - --no-headers \
                     -o custom-columns=K:.kind,IN:.metadata.namespace,N:.metadata.name,V:.metadata.resourceVersion";
-    let stored = site.desk.run(versions).await;
-    site.desk.run(&install.replace("helm install", "helm upgrade --install")).await;
-    assert_eq!(site.desk.run(versions).await, stored);
+    let stored = site.shell.run(versions).await;
+    site.shell.run(&install.replace("helm install", "helm upgrade --install")).await;
+    assert_eq!(site.shell.run(versions).await, stored);
 
     // Another version and a second replica: the definition first, then the chart. Each pod that comes is a new process.
-    site.desk.write("values.yaml", "image: {registry: registry.example.com, tag: v0.1.1}\nreplicas: 2\n");
+    site.shell.write("values.yaml", "image: {registry: registry.example.com, tag: v0.1.1}\nreplicas: 2\n");
     let definition = "kubectl apply --server-side --force-conflicts -f deploy/chart/imageset-controller/crds";
-    site.desk.run(documented(definition)).await;
+    site.shell.run(documented(definition)).await;
     let upgrade = "helm upgrade imageset-controller deploy/chart/imageset-controller --namespace imageset-controller \
                    --values values.yaml";
-    site.desk.run(documented(upgrade)).await;
+    site.shell.run(documented(upgrade)).await;
     site.rolled_out().await;
     assert_eq!(site.image().await, IMAGE.replace("v0.1.0", "v0.1.1"));
-    let budget = site.desk.json("kubectl -n imageset-controller get poddisruptionbudgets -o json").await;
+    let budget = site.shell.json("kubectl -n imageset-controller get poddisruptionbudgets -o json").await;
     assert_eq!(budget["items"].as_array().unwrap().len(), 1, "{budget}");
     let mut second = site.replaced(first, "second").await;
 
     // Away: the sets, the definition, the policy, and the namespace with the records stay; nothing that could act does. The
     // policy was not deleted, so that its gate goes on to guard upgrades.
-    site.desk.run(documented("helm uninstall imageset-controller --namespace imageset-controller")).await;
+    site.shell.run(documented("helm uninstall imageset-controller --namespace imageset-controller")).await;
     assert_eq!(second.terminate().await.unwrap(), 0);
     let records = site.records().await;
     assert_eq!(records.len(), SETS.len(), "{records:?}");
@@ -297,7 +297,7 @@ async fn by_helm_from_nothing_through_an_upgrade_away_and_back() {
     site.until_left(&left).await;
 
     // Back: the records answer, no registry is asked, and no set is written.
-    site.desk.run(install).await;
+    site.shell.run(install).await;
     site.rolled_out().await;
     let third = site.comes_back("third").await;
     site.finish(&[&third]).await;
@@ -311,42 +311,42 @@ async fn by_one_file_and_then_by_helm() {
         "sed 's|image: imageset-controller:|image: registry.example.com/imageset-controller:|' deploy/install.yaml | \
          kubectl apply --server-side -f -",
     );
-    site.desk.run(apply).await;
+    site.shell.run(apply).await;
     site.rolled_out().await;
     assert_eq!(site.image().await, IMAGE);
     let first = site.works().await;
     // The same again: no field of a stored object is another one.
-    let repeated = site.desk.run(apply).await;
+    let repeated = site.shell.run(apply).await;
     assert!(repeated.lines().count() > 15, "{repeated}");
 
     // Helm takes over what is there, and the pods stay.
     let pods = "kubectl -n imageset-controller get pods -o name";
-    let running = site.desk.run(pods).await;
+    let running = site.shell.run(pods).await;
     let take_over = documented(
         "helm install imageset-controller deploy/chart/imageset-controller --namespace imageset-controller \
          --take-ownership --force-conflicts --set image.registry=registry.example.com",
     );
-    site.desk.run(take_over).await;
+    site.shell.run(take_over).await;
     site.rolled_out().await;
-    assert_eq!(site.desk.run(pods).await, running);
+    assert_eq!(site.shell.run(pods).await, running);
     let upgrade = "helm upgrade imageset-controller deploy/chart/imageset-controller --namespace imageset-controller \
                    --force-conflicts --set image.registry=registry.example.com --set replicas=2";
-    site.desk.run(upgrade).await;
+    site.shell.run(upgrade).await;
     site.rolled_out().await;
     let mut second = site.replaced(first, "second").await;
 
     // With the policy as a value it goes by the uninstall, and its gate with it, although nobody is left who could take that away.
-    let policy = site.desk.json("kubectl get imagesetpolicy default -o jsonpath='{.spec}'").await;
-    site.desk.write(
+    let policy = site.shell.json("kubectl get imagesetpolicy default -o jsonpath='{.spec}'").await;
+    site.shell.write(
         "values.yaml",
         &json!({ "image": { "registry": "registry.example.com" }, "policy": policy }).to_string(),
     );
     let adopt = "helm upgrade imageset-controller deploy/chart/imageset-controller --namespace imageset-controller \
                  --take-ownership --force-conflicts --values values.yaml";
-    site.desk.run(adopt).await;
+    site.shell.run(adopt).await;
     site.world.until_quiet().await;
     second.kill();
-    site.desk.run("helm uninstall imageset-controller --namespace imageset-controller").await;
+    site.shell.run("helm uninstall imageset-controller --namespace imageset-controller").await;
     let left = site.records().await;
     let left = before.into_iter().chain(of_names(&SETS)).chain(of_names(&NAMESPACE)).chain(left).collect();
     site.until_left(&left).await;

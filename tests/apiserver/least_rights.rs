@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::testbox::recorder::HUMAN;
 use crate::testbox::rights::Right;
 use crate::testbox::{Controller, Kind, Kubelet};
-use crate::unknown_version::{prints, scenery};
+use crate::unknown_version::{prints_all, scenery};
 use crate::world::{CANARY, INSPECTION, INSPECTIONS, SOON, Scenery, USER, World, newer};
 
 /// Of all that is installed.
@@ -123,7 +123,7 @@ async fn each_right_is_needed_and_named_when_it_is_missing() {
     let mut world = World::start(Scenery { kind, tls: true, apiserver_flags, ..scenery("least-rights") }).await;
     world.mirror.push_build(&newer(), &[]).await.unwrap();
     let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
-    kubelet.play("/operator@sha256:", prints(newer().printed_version(), newer().printed_list()));
+    kubelet.play("/operator@sha256:", prints_all());
     world.pull_secret().await;
     world.installation(json!({})).await;
     world.operator("v1.43.0").await;

@@ -5,7 +5,7 @@
 #[path = "../testbox/mod.rs"]
 mod testbox;
 
-mod desk;
+mod shell;
 mod world;
 
 mod bad_input;

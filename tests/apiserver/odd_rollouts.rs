@@ -63,7 +63,7 @@ impl Cluster {
     /// Until the status names these two versions.
     async fn until_versions(&self, running: &str, target: &str) {
         let words = format!("operator {running} runs, {target} is to run");
-        self.world.until_told("VersionKnown", "True", "VersionFound", &[&words]).await;
+        self.world.until_message("VersionKnown", "True", "VersionFound", &[&words]).await;
         let operator = self.world.status().await["operator"].clone();
         assert_eq!((&operator["version"], &operator["target"]), (&json!(running), &json!(target)));
     }
@@ -155,7 +155,7 @@ async fn an_operator_that_stays_because_the_new_one_is_never_pulled_keeps_its_se
     cluster.has_a_pod_of("v1.32.0").await;
     cluster.until_versions("v1.30.4", "v1.32.0").await;
     let words = ["ImageSet calico-v3.26.1", "v1.32.0 rejects calico/windows-upgrade", "v1.30.4 runs"];
-    world.until_told("Applied", "False", "SameNameConflict", &words).await;
+    world.until_message("Applied", "False", "SameNameConflict", &words).await;
     world.until("Ready", "False", "SameNameConflict").await;
     assert_eq!(cluster.set_writes().await, before, "nothing is swapped, and nothing pruned");
     assert_eq!(world.stored(CALICO_V3_26).await.unwrap(), world.wanted("v1.30.4", false));
@@ -167,7 +167,7 @@ async fn an_operator_that_stays_because_the_new_one_is_never_pulled_keeps_its_se
     world.until("Applied", "True", "ImageSetStored").await;
     world.until("Ready", "True", "Succeeded").await;
     let words = ["the operator uses calico-v3.26.1, not calico-v3.28.2"];
-    world.until_told("Adopted", "False", "NotSelected", &words).await;
+    world.until_message("Adopted", "False", "NotSelected", &words).await;
     assert_eq!(cluster.set_writes().await, before, "both sets are needed");
 
     // It is pulled at last. Only now the old set is one too many.
@@ -193,7 +193,7 @@ async fn a_roll_out_that_is_undone_half_way_leaves_all_as_it_was() {
     cluster.until_stored(CALICO_V3_32, "v1.42.4").await;
     world.until("Applied", "True", "ImageSetStored").await;
     let words = ["the operator uses calico-v3.31.7, not calico-v3.32.1"];
-    world.until_told("Adopted", "False", "NotSelected", &words).await;
+    world.until_message("Adopted", "False", "NotSelected", &words).await;
 
     undo(world, &world.mirror.operator_image("v1.40.15")).await;
     cluster.adopts("v1.40.15", CALICO_V3_31).await;
@@ -223,7 +223,7 @@ async fn a_deployment_that_is_deleted_and_made_again_with_another_version_finds_
 
     world.deployments().delete("tigera-operator", &DeleteParams::background()).await.unwrap();
     let words = ["Deployment tigera-operator/tigera-operator: it is gone", "nothing is changed"];
-    world.until_told("VersionKnown", "True", "OperatorGone", &words).await;
+    world.until_message("VersionKnown", "True", "OperatorGone", &words).await;
     cluster.no_pod_is_left().await;
     world.until("Applied", "True", "ImageSetStored").await;
     world.until("Prepared", "True", "AllVersionsPrepared").await;
@@ -243,7 +243,7 @@ async fn a_deployment_that_is_deleted_and_made_again_with_another_version_finds_
 
     // And one that was not: its set comes while its pod starts, and that of the last one that ran stays.
     world.deployments().delete("tigera-operator", &DeleteParams::background()).await.unwrap();
-    world.until_told("VersionKnown", "True", "OperatorGone", &words).await;
+    world.until_message("VersionKnown", "True", "OperatorGone", &words).await;
     cluster.no_pod_is_left().await;
     cluster.kubelet.play("operator:v1.38.6", Plays::Waits);
     world.operator("v1.38.6").await;
@@ -263,7 +263,7 @@ async fn an_operator_that_is_scaled_away_and_back_finds_all_as_it_left_it() {
     let before = cluster.set_writes().await;
     cluster.scale(0).await;
     cluster.no_pod_is_left().await;
-    world.until_told("VersionKnown", "True", "VersionFound", &["operator v1.30.4"]).await;
+    world.until_message("VersionKnown", "True", "VersionFound", &["operator v1.30.4"]).await;
     world.until("Applied", "True", "ImageSetStored").await;
     world.until("Adopted", "True", "AdoptionComplete").await;
     assert_eq!(world.status().await["operator"]["version"], "v1.30.4", "the last that ran");

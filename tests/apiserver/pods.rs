@@ -129,7 +129,7 @@ fn finding(status: &Value, reason: &str, object: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_a_node_cannot_pull_is_told_by_its_entry_once_until_it_is_mended() {
+async fn a_failing_image_pull_is_reported_once_by_its_entry_until_it_is_fixed() {
     let cluster = Cluster::start(Scenery { name: "pods", ..Scenery::default() }).await;
     let world = &cluster.world;
     world.policy(json!({ "mode": "Apply" })).await;
@@ -148,7 +148,7 @@ async fn an_image_that_a_node_cannot_pull_is_told_by_its_entry_once_until_it_is_
     let entry = format!("calico/node of ImageSet {SET}");
     let words =
         [NODE, "one pod cannot pull", &entry, &digest[..19], "the registry does not have it", "compare the digest"];
-    world.until_told("ImagePullFailing", "True", "PullNotFound", &words).await;
+    world.until_message("ImagePullFailing", "True", "PullNotFound", &words).await;
     // Nothing is held up by it.
     world.until("Ready", "True", "Succeeded").await;
 
@@ -162,11 +162,11 @@ async fn an_image_that_a_node_cannot_pull_is_told_by_its_entry_once_until_it_is_
         cluster.says(&pod, "ErrImagePull", &said).await;
         cluster.says(&pod, "ImagePullBackOff", &format!("Back-off pulling image \"{image}\"")).await;
     }
-    // When another workload's failure is told, all of that has been seen.
+    // When another workload's failure is reported, all of that has been seen.
     let other = "exec: \"/usr/bin/kube-controllers\": exec format error";
     cluster.kubelet.play("/kube-controllers@", Plays::CannotStart(other.to_owned()));
     cluster.replace_pods_of("calico-kube-controllers").await;
-    world.until_told("ImagePullFailing", "True", "PullNotFound", &["(and 1 more)"]).await;
+    world.until_message("ImagePullFailing", "True", "PullNotFound", &["(and 1 more)"]).await;
     let told = finding(&world.status().await, "ExecFormatError", KUBE_CONTROLLERS);
     let kube_controllers = format!("one pod cannot start calico/kube-controllers of ImageSet {SET}");
     assert!(told.contains(&kube_controllers) && told.contains("exec format error"), "{told:?}");
@@ -177,7 +177,7 @@ async fn an_image_that_a_node_cannot_pull_is_told_by_its_entry_once_until_it_is_
     cluster.kubelet.play("/node@", Plays::Runs);
     cluster.replace_pods_of("calico-node").await;
     let words = [KUBE_CONTROLLERS, "cannot start"];
-    world.until_told("ImagePullFailing", "True", "ExecFormatError", &words).await;
+    world.until_message("ImagePullFailing", "True", "ExecFormatError", &words).await;
     cluster.kubelet.play("/kube-controllers@", Plays::Runs);
     cluster.replace_pods_of("calico-kube-controllers").await;
     world.until("ImagePullFailing", "False", "NoPullFailure").await;
@@ -204,7 +204,7 @@ async fn condition_since(world: &World, r#type: &str) -> Value {
     conditions.find(|condition| condition["type"] == r#type).unwrap()["lastTransitionTime"].clone()
 }
 
-/// Events about pulls, and how often each was told.
+/// Events about pulls, and how often each was published.
 async fn pull_events(world: &World) -> Vec<String> {
     let events = world.events("ImageSetPolicy", "default").await;
     let about = |reason: &str| reason.starts_with("Pull") || reason == "ExecFormatError";
@@ -234,7 +234,7 @@ async fn without_the_right_to_list_pods_one_finding_says_so_and_nothing_else_is_
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     let words = ["list pods in calico-", "cannot", "\"pods\"", "deploy/base"];
-    world.until_told("ImagePullFailing", "Unknown", "ViewForbidden", &words).await;
+    world.until_message("ImagePullFailing", "Unknown", "ViewForbidden", &words).await;
     cluster.double.wait_adopted(SET, SOON).await.unwrap();
     for (r#type, status, reason) in [
         ("Adopted", "True", "AdoptionComplete"),
@@ -251,11 +251,11 @@ async fn without_the_right_to_list_pods_one_finding_says_so_and_nothing_else_is_
     set_rules(rules).await;
     world.until("ImagePullFailing", "False", "NoPullFailure").await;
     assert_eq!(finding(&world.status().await, "ViewForbidden", ""), "");
-    assert_eq!(controller.said("the API server does not stream lists; they come by pages").len(), 4);
+    assert_eq!(controller.logged("the API server does not stream lists; they come by pages").len(), 4);
     let said = "dial tcp 192.0.2.1:443: i/o timeout";
     cluster.kubelet.play("/typha@", Plays::CannotPull(said.to_owned()));
     cluster.replace_pods_of("calico-typha").await;
     let words = ["Deployment calico-system/calico-typha", "calico/typha of ImageSet", said];
-    world.until_told("ImagePullFailing", "True", "PullTimeout", &words).await;
+    world.until_message("ImagePullFailing", "True", "PullTimeout", &words).await;
     cluster.finish(&[&controller]).await;
 }

@@ -11,7 +11,7 @@ use crate::world::{CANARY, IMAGE_PATH, SOON, Scenery, USER, World, eventually};
 
 impl World {
     /// Waits until the operator says this of its component `calico`.
-    async fn until_calico_says(&self, words: &str) {
+    async fn until_calico_reports(&self, words: &str) {
         let api = OperatorKind::TigeraStatus.api(&self.client);
         let said = async || {
             let status = api.get_opt("calico").await.unwrap()?;
@@ -20,7 +20,7 @@ impl World {
         eventually(&format!("TigeraStatus calico to say {words:?}"), said).await;
     }
 
-    /// Replaces a set by one of the same content with another name, as somebody does who mistypes it.
+    /// Replaces a set by one of the same content with another name, as after a typing error.
     async fn misname_set(&self, name: &str, wrong: &str) {
         let content = OperatorKind::ImageSet.api(&self.client).get(name).await.unwrap().data["spec"].clone();
         self.create(OperatorKind::ImageSet, wrong, content).await;
@@ -51,11 +51,11 @@ async fn the_documented_procedure_works_as_it_is_printed() {
             "How can I tell whether there is a problem with my ImageSet?" => {
                 double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();
                 world.edit_set("calico-v3.32.1", |images| images.retain(|entry| entry["image"] != "calico/csi")).await;
-                world.until_calico_says("did not contain image calico/csi").await;
+                world.until_calico_reports("did not contain image calico/csi").await;
             }
             "Why does the Installation not name my ImageSet?" => {
                 world.misname_set("calico-v3.32.1", "calico-v3.32.0").await;
-                world.until_calico_says("none with the expected name calico-v3.32.1").await;
+                world.until_calico_reports("none with the expected name calico-v3.32.1").await;
             }
             _ => {}
         }

@@ -104,7 +104,7 @@ async fn alerts_pass_their_unit_tests_and_each_has_one() {
     }
 }
 
-/// Somebody else holds the Lease.
+/// Another holder has the Lease.
 async fn lease_of_another(world: &World) -> Api<Lease> {
     let leases = world.own::<Lease>();
     let lease = json!({
@@ -175,7 +175,7 @@ async fn the_registry(world: &World, watched: &mut Watched) {
     watched.until_silent(&["ImageSetDigestGone", "ImageSetDrifted"]).await;
 }
 
-/// A node cannot pull, so that the roll-out is not complete any more.
+/// A node cannot pull, so that the rollout is not complete any more.
 async fn pulls(cluster: &Cluster, watched: &mut Watched) {
     let said = "rpc error: code = NotFound desc = failed to pull and unpack image: not found";
     cluster.kubelet.play("/node@", Plays::CannotPull(said.to_owned()));
@@ -200,7 +200,7 @@ async fn versions(world: &World, watched: &mut Watched) {
     watched.until_silent(&alerts).await;
 }
 
-/// Somebody takes an entry out of the set, again and again.
+/// An entry is removed from the set, again and again.
 async fn another_writer(cluster: &Cluster, watched: &mut Watched) {
     let world = &cluster.world;
     let wanted = world.wanted("v1.40.15", false);

@@ -1,5 +1,5 @@
-//! What the API server refuses: policies out of range, with a message that tells the fix, and reads for which a right
-//! is missing, which are told by name.
+//! What the API server refuses: policies out of range, with a message that names the fix, and reads for which a right
+//! is missing, which are reported by name.
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use k8s_openapi::jiff::Timestamp;
@@ -12,7 +12,7 @@ use crate::testbox::scenery;
 use crate::world::{Scenery, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn policies_out_of_range_and_missing_rights_are_told() {
+async fn invalid_policies_and_missing_rights_are_reported() {
     let world = World::start(Scenery { name: "refused", releases: &["v1.40.15"], ..Scenery::default() }).await;
     for (spec, words) in [
         (json!({ "mode": false }), "spec.mode"),
@@ -62,7 +62,7 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
     let nodes = Rights::remove(&world, "nodes").await;
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
-    world.until_told("Ready", "False", "ReadForbidden", &["list nodes", "deploy/base"]).await;
+    world.until_message("Ready", "False", "ReadForbidden", &["list nodes", "deploy/base"]).await;
     world.assert_nothing_written();
     nodes.give_back(&world).await;
     // The watch of nodes finds out by itself.
@@ -81,19 +81,19 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
     ] {
         let rights = Rights::remove(&world, resource).await;
         touch(&world).await;
-        world.until_told("Ready", "False", "ReadForbidden", &[what, "deploy/base"]).await;
+        world.until_message("Ready", "False", "ReadForbidden", &[what, "deploy/base"]).await;
         rights.give_back(&world).await;
         touch(&world).await;
         world.until("Ready", "True", "Succeeded").await;
     }
-    // What is only told: that alone is unknown, and everything else goes on.
+    // What is only reported: that alone is unknown, and everything else continues.
     for (resource, what, condition) in [
         ("daemonsets", "list daemonsets.apps in calico-system", "Adopted"),
         ("tigerastatuses", "list tigerastatuses.operator.tigera.io", "OperatorDegraded"),
     ] {
         let rights = Rights::remove(&world, resource).await;
         touch(&world).await;
-        world.until_told(condition, "Unknown", "ViewForbidden", &[what, "deploy/base"]).await;
+        world.until_message(condition, "Unknown", "ViewForbidden", &[what, "deploy/base"]).await;
         world.until("Ready", "True", "Succeeded").await;
         let findings = world.status().await["findings"].clone();
         let told = findings.as_array().unwrap().iter().filter(|one| one["reason"] == "ViewForbidden").count();
@@ -104,7 +104,7 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
     }
     assert_eq!(world.writes().len(), writes, "{:#?}", world.writes());
 
-    // Writes are refused: told with the API server's words, and not tried again every second for ever.
+    // Writes are refused: reported with the API server's message, and retried with a backoff.
     let cluster_roles: Api<ClusterRole> = Api::all(world.client.clone());
     let role = cluster_roles.get("imageset-controller").await.unwrap();
     let mut rules = serde_json::to_value(&role.rules).unwrap();
@@ -115,9 +115,9 @@ async fn policies_out_of_range_and_missing_rights_are_told() {
     cluster_roles.patch("imageset-controller", &PatchParams::default(), &Patch::Merge(changed)).await.unwrap();
     world.delete_set("calico-v3.31.7").await;
     let words = ["ImageSet calico-v3.31.7", "cannot create resource \"imagesets\""];
-    world.until_told("Applied", "False", "WriteRefused", &words).await;
+    world.until_message("Applied", "False", "WriteRefused", &words).await;
     let tried = eventually("four tries", async || {
-        let tried = controller.said("a write failed");
+        let tried = controller.logged("a write failed");
         (tried.len() >= 4).then_some(tried)
     })
     .await;
@@ -196,7 +196,7 @@ impl Rights {
     }
 }
 
-/// A change of the policy that means nothing, so that a pass is made now.
+/// A change of the policy without effect, so that it is reconciled now.
 pub async fn touch(world: &World) {
     let spec = world.policies().get("default").await.unwrap().data["spec"].clone();
     let retain = spec["retain"].as_i64().unwrap();

@@ -14,7 +14,7 @@ use crate::world::{SOON, Scenery, World, eventually};
 const LEASES: &str = "coordination.k8s.io";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
+async fn a_restart_sends_no_registry_request_and_one_of_two_instances_acts() {
     let world = World::with_calico(Scenery { name: "restart", ..Scenery::default() }, "v1.40.15").await;
     let double = world.double(|_| {});
     world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.42.4"] } })).await;
@@ -44,10 +44,10 @@ async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
     edit(&world).await;
     put_back(&world).await;
     assert!(first.leads().await && !second.leads().await);
-    let written = async || (!first.said("written").is_empty()).then_some(());
+    let written = async || (!first.logged("written").is_empty()).then_some(());
     eventually("the first to tell of it", written).await;
-    assert_eq!(first.said("written").len(), 1);
-    assert_eq!(second.said("a pass is done").len(), 0, "only the leader makes passes");
+    assert_eq!(first.logged("written").len(), 1);
+    assert_eq!(second.logged("a pass is done").len(), 0, "only the leader makes passes");
     let metrics = second.get("/metrics").await.unwrap().1;
     assert!(!metrics.contains("imageset_controller_condition{"), "only the leader tells of the policy:\n{metrics}");
 
@@ -55,13 +55,15 @@ async fn a_restart_asks_nobody_and_one_of_two_instances_acts() {
     double.wait_healthy(SOON).await.unwrap();
     world.until("Adopted", "True", "AdoptionComplete").await;
     assert_eq!(first.terminate().await.unwrap(), 0);
-    assert!(first.said("the Lease could not be given back; it ends by itself").is_empty());
+    assert!(first.logged("the Lease could not be given back; it ends by itself").is_empty());
     looked(&second).await;
     edit(&world).await;
-    eventually("the second instance to put the edit back", async || (!second.said("written").is_empty()).then_some(()))
-        .await;
+    eventually("the second instance to put the edit back", async || {
+        (!second.logged("written").is_empty()).then_some(())
+    })
+    .await;
     assert_eq!(world.stored("calico-v3.31.7").await.unwrap(), world.wanted("v1.40.15", false));
-    assert_eq!(first.said("written").len(), 1);
+    assert_eq!(first.logged("written").len(), 1);
 
     // The last one goes, and nobody holds the Lease.
     assert_eq!(second.terminate().await.unwrap(), 0);
@@ -80,15 +82,17 @@ async fn the_lead_survives_refused_renewals_and_passes_on_when_its_holder_is_hel
     let mut first = world.controller("first").await;
     world.until("Applied", "True", "ImageSetStored").await;
 
-    // The API server refuses a renewal for a while, then somebody deletes the Lease: it is taken again.
+    // The API server refuses a renewal for a while, then the Lease is deleted: it is acquired again.
     let roles = world.own::<Role>();
     let rights = roles.get("imageset-controller").await.unwrap().rules.unwrap();
     let without = rights.iter().filter(|rule| rule.api_groups.iter().flatten().all(|group| group != LEASES));
     let (all, without) = (json!({ "rules": rights }), json!({ "rules": without.collect::<Vec<_>>() }));
     let human = PatchParams::default();
     roles.patch("imageset-controller", &human, &Patch::Merge(&without)).await.unwrap();
-    eventually("a renewal to fail", async || (!first.said("the Lease could not be renewed").is_empty()).then_some(()))
-        .await;
+    eventually("a renewal to fail", async || {
+        (!first.logged("the Lease could not be renewed").is_empty()).then_some(())
+    })
+    .await;
     roles.patch("imageset-controller", &human, &Patch::Merge(&all)).await.unwrap();
     looked(&first).await;
     let leases = world.own::<Lease>();
@@ -99,17 +103,17 @@ async fn the_lead_survives_refused_renewals_and_passes_on_when_its_holder_is_hel
 
     // The first is held up; the second leads when the Lease has not changed for its duration.
     let mut second = world.controller("second").await;
-    first.hold_up().unwrap();
+    first.pause().unwrap();
     looked(&second).await;
     edit(&world).await;
     put_back(&world).await;
-    eventually("the second to tell of it", async || (!second.said("written").is_empty()).then_some(())).await;
-    let written = first.said("written").len();
-    first.go_on().unwrap();
+    eventually("the second to tell of it", async || (!second.logged("written").is_empty()).then_some(())).await;
+    let written = first.logged("written").len();
+    first.resume().unwrap();
     eventually("the first to see that it does not lead", async || (!first.leads().await).then_some(())).await;
     edit(&world).await;
     put_back(&world).await;
-    assert_eq!(first.said("written").len(), written, "who does not lead writes nothing");
+    assert_eq!(first.logged("written").len(), written, "who does not lead writes nothing");
     assert!(second.leads().await);
     assert_eq!((first.terminate().await.unwrap(), second.terminate().await.unwrap()), (0, 0));
     world.finish(&[&first, &second]).await;
@@ -122,10 +126,10 @@ async fn put_back(world: &World) {
     .await;
 }
 
-/// Waits until this instance leads and has made a pass.
+/// Waits until this instance leads and has reconciled.
 async fn looked(controller: &Controller) {
     eventually("a pass of the new leader", async || {
-        (controller.leads().await && !controller.said("a pass is done").is_empty()).then_some(())
+        (controller.leads().await && !controller.logged("a pass is done").is_empty()).then_some(())
     })
     .await;
 }

@@ -70,7 +70,7 @@ async fn previous_sets_are_kept_by_use_and_who_leaves_keeps_them_all() {
     world.policy(policy(1, &[])).await;
     let mut controller = world.controller("first").await;
     world.moved(&double, "v1.38.6", "calico-v3.30.3").await;
-    // Somebody else's, which nothing of ours counts or touches.
+    // Unmanaged, neither counted nor touched.
     let foreign = "calico-v3.29.0";
     world.create(OperatorKind::ImageSet, foreign, json!({ "images": [] })).await;
 
@@ -121,7 +121,7 @@ async fn previous_sets_are_kept_by_use_and_who_leaves_keeps_them_all() {
     world.until_sets(&three).await;
     assert_eq!(world.stored("calico-v3.32.0").await.unwrap(), world.wanted("v1.43.0", false));
 
-    // With Apply it is as it was told.
+    // With Apply it is as announced.
     let controller = world.controller("second").await;
     world.until_seen(json!({ "mode": "Apply", "retain": 0 })).await;
     world.until_sets(&[foreign, "calico-v3.32.0"]).await;

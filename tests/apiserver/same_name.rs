@@ -1,4 +1,4 @@
-//! Two operator releases that want one name with other content: v1.30.x insists on `calico/windows-upgrade`, v1.32.0
+//! Two operator releases that require one name with other content: v1.30.x requires `calico/windows-upgrade`, v1.32.0
 //! rejects it. One write swaps the content, when the new operator has taken over.
 
 use serde_json::json;
@@ -21,9 +21,9 @@ async fn one_write_swaps_the_content_after_the_take_over() {
     world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.32.0"] } })).await;
     let controller = world.controller("first").await;
     double.wait_adopted("calico-v3.26.1", SOON).await.unwrap();
-    // That there will be a gap is told beforehand; how long it was, afterwards.
+    // The gap is announced beforehand; its length is reported afterwards.
     let words = ["v1.32.0 rejects calico/windows-upgrade", "a second or two"];
-    world.until_told("Prepared", "True", "SameNameConflict", &words).await;
+    world.until_message("Prepared", "True", "SameNameConflict", &words).await;
     assert_eq!(world.status().await["prepared"][0]["state"], "Conflict");
     let (before, after) = (world.wanted("v1.30.4", false), world.wanted("v1.32.0", false));
     assert_eq!(world.stored("calico-v3.26.1").await.unwrap(), before);
@@ -35,7 +35,7 @@ async fn one_write_swaps_the_content_after_the_take_over() {
     world.recorder.allow_repin("calico-v3.26.1");
     double.change(|options| options.hold_pods = true);
     world.operator("v1.32.0").await;
-    world.until_told("Applied", "False", "SameNameConflict", &["ImageSet calico-v3.26.1", "v1.32.0"]).await;
+    world.until_message("Applied", "False", "SameNameConflict", &["ImageSet calico-v3.26.1", "v1.32.0"]).await;
     assert_eq!(world.stored("calico-v3.26.1").await.unwrap(), before, "the old pod still leads");
     double.change(|options| options.hold_pods = false);
     let took_over = |what: &What| matches!(what, What::OperatorTookOver { version, .. } if version == "v1.32.0");

@@ -16,7 +16,7 @@ async fn one_screen_with_and_without_a_controller() {
     let world = World::with_calico(Scenery { name: "status", ..Scenery::default() }, "v1.40.15").await;
     world.policy(json!({ "mode": "Apply" })).await;
 
-    // No controller: nothing is known, unless one looks.
+    // No controller: nothing is known without `--live`.
     let (code, screen, _) = world.verb(&["status"]).await;
     assert_eq!(code, 0);
     assert_says(&screen, &["READY", "the controller has not looked at this policy; is it running?"]);
@@ -64,7 +64,7 @@ async fn one_screen_with_and_without_a_controller() {
     ];
     assert_says(&wide, &parts);
 
-    // Somebody whose rights end at the policy sees what the controller wrote.
+    // A person whose rights end at the policy sees what the controller wrote.
     let reader = "
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: reader, namespace: tigera-operator}}
 ---

@@ -45,7 +45,7 @@ async fn the_leader_is_killed_twenty_times_and_nothing_is_lost_or_written_twice(
         .await;
         let before = lease(&world).await;
         world.operator(to).await;
-        // Before it looks, while it asks the registry, while it writes, and after that.
+        // Before it reconciles, during its registry requests, while it writes, and after that.
         tokio::time::sleep(Duration::from_millis(60 * (kill as u64 % 8))).await;
         let mut killed = pair.remove(leader);
         killed.kill();
@@ -92,7 +92,7 @@ async fn the_leader_is_killed_twenty_times_and_nothing_is_lost_or_written_twice(
     assert_eq!(of_kind("ConfigMap").len(), wanted.len());
 }
 
-/// The newest releases that look for names of their own, oldest first.
+/// The newest releases with set names of their own, oldest first.
 fn releases() -> Vec<String> {
     let mut names = BTreeSet::new();
     let all = all_versions().into_iter().rev().map(|version| version.to_string());

@@ -1,5 +1,5 @@
 //! Operator versions that the catalogue does not know: the image itself is asked, once, by a real Job that the real
-//! admission lets into a restricted namespace; what goes wrong with that is told, and nothing is guessed.
+//! admission lets into a restricted namespace; failures are reported, and nothing is guessed.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,19 @@ const NOISE: &str = "2026/11/24 02:41:57 [ERROR] Failed to read namespace file: 
 pub fn scenery(name: &'static str) -> Scenery {
     let operators = OperatorImages::new().with_tag("v1.44.0", newer());
     Scenery { name, releases: &["v1.43.0"], operators, jobs: true, ..Scenery::default() }
+}
+
+/// A cluster that runs v1.43.0, a registry that has v1.44.0 as well, and a kubelet for the Jobs that inspect it.
+pub async fn with_kubelet(scenery: Scenery) -> (World, Kubelet) {
+    let mut world = World::with_calico(scenery, "v1.43.0").await;
+    world.mirror.push_build(&newer(), &[]).await.unwrap();
+    let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
+    (world, kubelet)
+}
+
+/// What v1.44.0 prints of itself.
+pub fn prints_all() -> Plays {
+    prints(newer().printed_version(), newer().printed_list())
 }
 
 pub fn prints(version: String, images: String) -> Plays {
@@ -47,12 +60,8 @@ async fn delete_the_job(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_release_is_asked_once_and_its_set_is_there_before_it_runs() {
-    let mut world = World::start(scenery("unknown-version")).await;
-    world.mirror.push_build(&newer(), &[]).await.unwrap();
-    let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
-    world.installation(json!({})).await;
-    world.operator("v1.43.0").await;
+async fn an_unknown_release_is_inspected_once_and_its_set_is_stored_before_it_runs() {
+    let (mut world, kubelet) = with_kubelet(scenery("unknown-version")).await;
     let double = world.double(|_| {});
 
     // Observe runs nothing and says so.
@@ -60,19 +69,19 @@ async fn an_unknown_release_is_asked_once_and_its_set_is_there_before_it_runs() 
     world.policy(json!({ "mode": "Observe", "prepare": prepare })).await;
     let mut controller = world.controller("first").await;
     let words = ["v1.44.0 is not in the catalogue", "would be run and asked", "set spec.mode: Apply"];
-    world.until_told("Prepared", "False", "NeedsInspection", &words).await;
+    world.until_message("Prepared", "False", "NeedsInspection", &words).await;
     world.until("VersionKnown", "True", "VersionFound").await;
     world.assert_nothing_written();
     assert!(world.jobs().await.is_empty());
 
     // Apply asks. The controller dies while the image is asked, and the answer comes to nobody.
     world.policy(json!({ "mode": "Apply", "prepare": prepare })).await;
-    world.until_told("Prepared", "False", "NeedsInspection", &["is asked by Job imageset-inspection/"]).await;
+    world.until_message("Prepared", "False", "NeedsInspection", &["is asked by Job imageset-inspection/"]).await;
     world.until("Applied", "True", "ImageSetStored").await;
     let pods: Api<Pod> = Api::namespaced(world.client.clone(), INSPECTION);
     eventually("the pod", async || pods.list(&ListParams::default()).await.unwrap().items.into_iter().next()).await;
     controller.kill();
-    kubelet.play("/operator@sha256:", prints(newer().printed_version(), newer().printed_list()));
+    kubelet.play("/operator@sha256:", prints_all());
     let status = |job: &Job| job.status.as_ref().and_then(|status| status.succeeded);
     eventually("the Job to end", async || world.jobs().await.iter().any(|job| status(job) == Some(1)).then_some(()))
         .await;
@@ -116,18 +125,14 @@ async fn an_unknown_release_is_asked_once_and_its_set_is_there_before_it_runs() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_wrong_with_an_inspection_is_told_and_nothing_is_guessed() {
-    let mut world = World::start(scenery("bad-inspection")).await;
-    world.mirror.push_build(&newer(), &[]).await.unwrap();
-    let kubelet = Kubelet::start(world.client.clone(), "kubelet", INSPECTION).await.unwrap();
+async fn a_failed_inspection_is_reported_and_nothing_is_guessed() {
+    let (world, kubelet) = with_kubelet(scenery("bad-inspection")).await;
     let play = |plays: Plays| kubelet.play("/operator@sha256:", plays);
-    world.installation(json!({})).await;
-    world.operator("v1.43.0").await;
     play(Plays::CannotPull("401 Unauthorized\u{1b}[31m".to_owned()));
     let prepare = json!({ "versions": ["v1.44.0"] });
     world.policy(json!({ "mode": "Apply", "prepare": prepare })).await;
     let controller = world.controller("first").await;
-    let told = async |words: &[&str]| world.until_told("Prepared", "False", "NeedsInspection", words).await;
+    let told = async |words: &[&str]| world.until_message("Prepared", "False", "NeedsInspection", words).await;
     told(&["brought no answer: ErrImagePull: 401 Unauthorized\\u{1b}[31m", "see spec.inspection"]).await;
     // What runs is not touched by any of this.
     world.until("VersionKnown", "True", "VersionFound").await;
@@ -156,12 +161,12 @@ async fn what_goes_wrong_with_an_inspection_is_told_and_nothing_is_guessed() {
         told(&["prints cannot be used", &words]).await;
     }
 
-    // The image says with one voice that it is another version than its label tells.
+    // Both lists of the image agree on a version other than its label.
     let other = |text: &str| text.replace("v1.44.0", "v1.43.7");
     play(prints(other(&version), other(&list)));
     delete_the_job(&world).await;
     let words = ["is labelled v1.44.0 and prints v1.43.7"];
-    world.until_told("Prepared", "False", "NotPrepared", &words).await;
+    world.until_message("Prepared", "False", "NotPrepared", &words).await;
     no_job_and_no_pod_is_left(&world).await;
     let writes: Vec<_> = world.writes().split_off(before);
     assert!(writes.iter().all(|write| write.kind == "ConfigMap"), "{writes:#?}");
@@ -190,7 +195,7 @@ async fn a_fork_that_refuses_the_set_of_its_version_gets_its_own() {
     world.policy(json!({ "mode": "Apply" })).await;
     let controller = world.controller("first").await;
     let words = ["operator v1.43.0 refuses a set", "it rejects calico/webhooks", "is asked by Job"];
-    world.until_told("VersionKnown", "Unknown", "InspectionRunning", &words).await;
+    world.until_message("VersionKnown", "Unknown", "InspectionRunning", &words).await;
     kubelet.play("/operator@sha256:", prints(upstream.printed_version(), upstream.printed_list()));
     double.wait_adopted("calico-v3.32.0", SOON).await.unwrap();
     world.until("Adopted", "True", "AdoptionComplete").await;

@@ -1,6 +1,6 @@
 //! A train of upgrades, hands off: real controllers roll the operator's Deployment and what it renders out, a person sets the image
 //! of the next version, and nothing else. Each staged set is there before; where two versions want one name with other content,
-//! that is told before, and one write swaps it. The same with a registry that is gone once everything is staged.
+//! that is reported beforehand, and one write swaps it. The same with a registry that is gone once everything is staged.
 
 #![allow(clippy::print_stdout)] // A line for each step, with its gap, for `--nocapture` and for a failure.
 
@@ -69,7 +69,7 @@ async fn ride(name: &'static str, afterwards: Afterwards) {
     for swapped in ["calico-v3.26.1", "calico-v3.30.2"] {
         world.recorder.allow_repin(swapped);
     }
-    // The gate takes effect a moment after its objects are there; only looked at, so that nothing gets in.
+    // The gate takes effect a moment after its objects are there; only a dry run, so that nothing is admitted.
     let unprepared = world.mirror.operator_image("v1.29.3");
     eventually("the gate to refuse", async || world.refuses(&unprepared).await.then_some(())).await;
     world.recorder.gate_is_in_force().await.unwrap();
@@ -151,7 +151,7 @@ struct Journey<'a> {
 }
 
 impl Journey<'_> {
-    /// Sets the image of the next version, and looks at all that follows.
+    /// Sets the image of the next version, and checks all that follows.
     async fn go(&mut self, from: &'static str, to: &'static str) -> Step {
         let (world, double) = (self.world, self.double);
         let set = set_of(to);

@@ -84,7 +84,7 @@ async fn a_pipeline_prepares_a_version_and_waits_for_it() {
     );
     world.assert_nothing_written();
 
-    // Staged, while Git's spec names no version; what others ask for stays, what is over goes, what is odd is told.
+    // Staged, while Git's spec names no version; what others ask for stays, what is over goes, what is invalid is reported.
     world.policy(json!({ "mode": "Apply" })).await;
     let others = "v1.38.1=2020-01-01T00:00:00Z,odd,registry.example/tigera/operator:v1.42.4=2030-01-01T00:00:00Z";
     world.annotate(json!({ PREPARE: others })).await;
@@ -118,7 +118,7 @@ async fn a_pipeline_prepares_a_version_and_waits_for_it() {
         &["v1.42.4 staged", "error: operator v1.43.0 is not staged", "calico-v3.32.0", "does not have"],
     );
     world.until("Ready", "True", "Succeeded").await;
-    // A version of which nobody will ever make a set is told at once, whatever the deadline.
+    // A version that will never have a set is reported at once, whatever the deadline.
     let (code, _, stderr) = world.verb(&["prepare", "v1.41.0", "--wait"]).await;
     assert_eq!(code, 1, "{stderr}");
     assert_says(&stderr, &["error: operator v1.41.0 is not staged", "master", "use another operator version"]);
@@ -173,14 +173,14 @@ async fn a_check_now_a_pause_and_another_registry_asked_about() {
     assert_says(&stderr, &["warning: argocd-controller owns spec.suspend"]);
     world.until("Ready", "True", "Succeeded").await;
 
-    // A tag moves: nobody would look for an hour.
+    // A tag moves: the next check would come in an hour.
     let moved = Image::index("another build of node", LINUX_PLATFORMS).unwrap();
     let moved = world.push("mirror/calico/node", tag, &moved).await;
     let (code, stdout, stderr) = world.verb(&["refresh", "--wait"]).await;
     assert_eq!((code, stdout), (0, format!("{name} refreshed\n")), "{stderr}");
     let handled = world.status().await["lastHandledRefresh"].clone();
     assert_eq!(handled, world.annotation(REFRESH).await);
-    world.until_told("Drifted", "True", "TagMoved", &["calico/node", &moved[..19]]).await;
+    world.until_message("Drifted", "True", "TagMoved", &["calico/node", &moved[..19]]).await;
     // Once for a value; and any new text will do.
     world.mirror.registry.forget_requests().unwrap();
     world.annotate(json!({ "unrelated": "change" })).await;

@@ -38,13 +38,13 @@ async fn whole_way(name: &'static str, api_delay: Option<Duration>) {
     })
     .await;
 
-    // Observe: the plan is told, and nothing is written.
+    // Observe: the plan is reported, and nothing is written.
     world.mirror.registry.forget_requests().unwrap();
     world.policy(json!({ "mode": "Observe" })).await;
     let controller = world.controller("first").await;
     world.until("Ready", "True", "PlanComputed").await;
     let words = ["calico-v3.31.7", "DaemonSet calico-system/calico-node", "set spec.mode: Apply"];
-    world.until_told("Applied", "False", "ImageSetPlanned", &words).await;
+    world.until_message("Applied", "False", "ImageSetPlanned", &words).await;
     let plan = world.status().await["plan"].clone();
     assert_eq!(plan["changes"][0]["action"], "Create", "{plan}");
     assert_eq!(plan["changes"][0]["imageSet"], "calico-v3.31.7", "{plan}");

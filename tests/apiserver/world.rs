@@ -236,7 +236,7 @@ impl World {
         self.change_operator(Patch::Strategic(with_image(image)), &PatchParams::default()).await
     }
 
-    /// Whether the gate would refuse this image, as `kubectl set image --dry-run=server` tells.
+    /// Whether the gate rejects this image, by a server-side dry run.
     pub async fn refuses(&self, image: &str) -> bool {
         let dry = PatchParams { dry_run: true, ..PatchParams::default() };
         let refused = self.change_operator(Patch::Strategic(with_image(image)), &dry).await;
@@ -412,11 +412,11 @@ impl World {
 
     /// Waits for a condition of the policy's present generation.
     pub async fn until(&self, r#type: &str, status: &str, reason: &str) {
-        self.until_told(r#type, status, reason, &[]).await;
+        self.until_message(r#type, status, reason, &[]).await;
     }
 
     /// The same, with words that its message must have. Returns the message.
-    pub async fn until_told(&self, r#type: &str, status: &str, reason: &str, words: &[&str]) -> String {
+    pub async fn until_message(&self, r#type: &str, status: &str, reason: &str, words: &[&str]) -> String {
         let what = format!("{type} to become {status} {reason} with {words:?}");
         let found = until(&what, SOON, async || {
             let (now, because, message) = self.condition(r#type).await;
@@ -498,7 +498,7 @@ impl World {
         scenery::create(&self.client, OperatorKind::ImageSet, name, spec).await.unwrap()
     }
 
-    /// Changes the entries of a stored set, as a human who does not look at who else manages them.
+    /// Changes the entries of a stored set, as a human, whoever else manages them.
     pub async fn edit_set(&self, name: &str, change: impl FnOnce(&mut Vec<Value>)) {
         let api = OperatorKind::ImageSet.api(&self.client);
         let mut images = api.get(name).await.unwrap().data["spec"]["images"].as_array().cloned().unwrap();

@@ -41,7 +41,7 @@ const CHAPTER_WITHIN: Duration = Duration::from_secs(900);
 /// How it came out.
 enum Told {
     Ended(ExitCode),
-    /// `KEEP=1`: it goes on until somebody has seen enough.
+    /// `KEEP=1`: it runs until it is interrupted.
     Kept(Box<Story>),
 }
 
@@ -151,7 +151,7 @@ fn product() -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Ends every process, and looks whether they are gone.
+/// Ends every process, and checks that they are gone.
 fn end(story: Story) -> ExitCode {
     let Story { mut tell, mirror, cluster, .. } = story;
     let logs = cluster.logs();

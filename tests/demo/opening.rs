@@ -1,4 +1,4 @@
-//! The first chapters: a cluster that pulls from a registry of its own, a policy that looks, and one that acts.
+//! The first chapters: a cluster that pulls from a registry of its own, a policy in mode Observe, and one in mode Apply.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -62,7 +62,7 @@ impl Teller {
         print_wrapped(text, INDENT);
     }
 
-    /// What somebody would type.
+    /// What a person would type.
     pub fn typed(&self, command: &str) {
         println!("{INDENT}{} {}", style("$").dim(), style(command).bold());
     }
@@ -101,7 +101,7 @@ impl Teller {
         }
     }
 
-    /// A promise, looked at: told if it holds, else the end of the story.
+    /// A promise, checked: printed if it holds, else the end of the demo.
     pub fn check(&mut self, holds: bool, promise: &str, expected: &str, seen: &dyn fmt::Debug) -> Result<()> {
         if !holds {
             let (promise, expected) = (promise.to_owned(), expected.to_owned());
@@ -120,7 +120,7 @@ impl Teller {
         self.check(expected == seen, promise, &format!("{expected:?}"), seen)
     }
 
-    /// Waits for at most [`SOON`], with a spinner where somebody looks.
+    /// Waits for at most [`SOON`], with a spinner on a terminal.
     ///
     /// # Errors
     /// The work's own, or it took too long.

@@ -1,4 +1,4 @@
-//! What goes wrong, in which words it is told, and that nothing changes; then the recorder's verdict and the screen.
+//! What goes wrong, how it is reported, and that nothing changes; then the recorder's verdict and the screen.
 
 use anyhow::Result;
 use serde_json::json;

@@ -18,7 +18,7 @@ struct Move {
     deployment: Revision,
     stored: Revision,
     ready: Revision,
-    /// When the new operator first looked for its set, whether it found it, and in which revision.
+    /// When the new operator first read its set, whether it found it, and in which revision.
     looked: (Instant, bool, Option<String>),
     adopted: Instant,
     /// From when until when something was Degraded, in which words, if it was.
@@ -27,7 +27,7 @@ struct Move {
     rendered: Vec<u64>,
 }
 
-/// How somebody moves the operator.
+/// How a person changes the operator's image.
 pub fn typed(tell: &Teller, version: &str) {
     let image = format!("tigera-operator=…/operator:{version}");
     tell.typed(&format!("kubectl -n tigera-operator set image deploy/tigera-operator {image}"));
@@ -225,11 +225,11 @@ pub async fn no_time(story: &mut Story) -> Result<()> {
         options.poll = Duration::from_millis(1);
     });
     let controller = cluster.controller.as_ref().context("no controller")?;
-    controller.hold_up()?;
+    controller.pause()?;
     let letting_go = async {
         cluster.double.wait_degraded("calico", SOON).await?;
         let at = Instant::now();
-        controller.go_on()?;
+        controller.resume()?;
         anyhow::Ok(at)
     };
     let (done, let_go) = futures::join!(upgrade(tell, cluster, mirror, (version, set), None), letting_go);

@@ -1,7 +1,6 @@
 //! The page for people who have the words of an operator or a runtime in front of them, made from the table that explains them.
 
 use std::fmt::Write as _;
-use std::fs;
 
 use imageset_controller::rules::explain::TABLE;
 

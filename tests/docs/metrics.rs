@@ -1,7 +1,6 @@
 //! The page of all metrics, made from the table that they are registered with.
 
 use std::fmt::Write as _;
-use std::fs;
 
 use imageset_controller::metrics::table::{ALL, Kind, MetricDescription};
 

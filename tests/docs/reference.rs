@@ -1,7 +1,6 @@
 //! The reference pages, made from the closed lists of the code.
 
 use std::fmt::Write as _;
-use std::fs;
 
 use imageset_controller::model::reason::{ConditionType, Reason, Severity};
 

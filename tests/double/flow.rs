@@ -46,7 +46,7 @@ async fn from_tags_to_an_adopted_set_and_through_an_upgrade() {
     assert_eq!(scene.tigera_status("calico", "Available").await.0, "True");
     assert_eq!(scene.tigera_status("calico", "Degraded").await.0, "False");
 
-    // Upgrade with the set in place: found at the first look of the new build.
+    // Upgrade with the set in place: found at the first reconcile of the new build.
     scene.operator("v1.42.4").await;
     double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();
     let events = double.events();

@@ -88,7 +88,7 @@ async fn each_planted_violation_is_caught() {
     let (scene, double, recorder) = scene("recorder-planted").await;
     // S1: the next version's set first.
     scene.product_stores("calico-v3.32.1", &complete("v1.42.4")).await;
-    // S2: an image that the running release insists on is missing; and an unknown name.
+    // S2: an image that the running release requires is missing; and an unknown name.
     scene.product_stores("calico-v3.31.7", &without(complete("v1.40.15"), "calico/csi")).await;
     scene.product_stores("calico-v3.31.7", &complete("v1.40.15")).await;
     // S3: a digest that no registry holds. (For an image that was not stored yet: else it is S4 too.)

@@ -299,7 +299,7 @@ impl Lane {
                 return silent;
             }
             Fault::Rival(Rival::StoppedInstance) => {
-                self.controller.lock().await.as_ref().unwrap().hold_up().unwrap();
+                self.controller.lock().await.as_ref().unwrap().pause().unwrap();
                 self.note("the first instance is stopped");
             }
             _ => {}
@@ -311,7 +311,7 @@ impl Lane {
         match rival {
             Rival::SecondInstance => {}
             Rival::StoppedInstance => {
-                self.controller.lock().await.as_ref().unwrap().go_on().unwrap();
+                self.controller.lock().await.as_ref().unwrap().resume().unwrap();
                 self.note("the first instance goes on");
             }
             Rival::HumanDeletes => {
@@ -440,7 +440,7 @@ impl Lane {
         self.registry.arm(None);
         self.api.arm(None);
         self.start_controller("restarted").await;
-        let looked = async || !self.controller.lock().await.as_ref().unwrap().said("a pass is done").is_empty();
+        let looked = async || !self.controller.lock().await.as_ref().unwrap().logged("a pass is done").is_empty();
         crate::world::eventually("a reconcile after the restart", async || looked().await.then_some(())).await;
         self.until_quiet().await;
         let (writes, requests) = (self.api.writes(), self.registry.requests());

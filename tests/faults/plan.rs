@@ -49,15 +49,15 @@ pub enum Fault {
     Registry(usize, usize, registry::Wrong),
     /// Registry requests take longer.
     RegistryDelay(Duration),
-    /// Objects that somebody else wrote.
+    /// Unmanaged objects.
     Object(Object),
     /// Connections to the metrics port that never say anything.
     SilentConnections,
-    /// Somebody else acts.
+    /// Another actor interferes.
     Rival(Rival),
 }
 
-/// Objects that somebody else wrote, before it begins.
+/// Unmanaged objects that exist before it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
     /// A node whose architecture is ten odd characters.
@@ -76,7 +76,7 @@ pub enum Object {
     LongStatus,
 }
 
-/// Somebody else who acts.
+/// Another actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rival {
     /// A second instance of the controller.

@@ -89,7 +89,7 @@ impl RegistryFront {
         &self.host
     }
 
-    /// Counts anew, and goes wrong as this says.
+    /// Injects this fault from now on, or none, and resets all counts.
     pub fn arm(&self, fault: Option<Fault>) {
         let password = self.state().password.clone();
         *self.state() = State { fault, password, ..State::default() };

@@ -87,7 +87,7 @@ impl Scenario {
         Self::LostRecord,
     ];
 
-    /// Whether it meets every fault; the others meet those that matter most.
+    /// Whether it runs with every fault; the others run with those that matter most.
     pub const fn is_main(self) -> bool {
         matches!(self, Self::FirstArming)
     }
@@ -107,9 +107,9 @@ impl Scenario {
     /// Whether a fault makes sense here.
     pub fn allows(self, fault: Fault) -> bool {
         match fault {
-            // Without the operator's Deployment nobody's pods are looked at.
+            // Without the operator's Deployment no pods are read.
             Fault::Object(Object::StrangerPod) => self != Self::FirstInstall,
-            // What is gone can't be changed, and what is looked for is that it comes back.
+            // What is deleted can't be changed, and this scenario checks that it is recreated.
             Fault::Object(Object::UnlabelledRecord | Object::ChangedRecord) => self != Self::LostRecord,
             // Here another digest is what is wanted.
             Fault::Rival(Rival::HumanDeletesRecords | Rival::HumanDeletes) => self != Self::MovedTag,

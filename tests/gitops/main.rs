@@ -74,7 +74,7 @@ fn judged(objects: &[Value]) -> Vec<Verdict> {
     verdicts
 }
 
-/// A story's policy as the API server has it after the pass.
+/// A story's policy as the API server has it after the reconcile.
 fn object(file: &Path) -> Value {
     let scenario = story::read(file);
     let (snapshot, decision, _) = story::pass(&scenario);
@@ -93,7 +93,7 @@ fn is_true(object: &Value, name: &str) -> bool {
     condition(object, name)["status"] == "True"
 }
 
-/// What has to be said of a policy that the controller has looked at, by its conditions alone: (Argo CD, kstatus).
+/// The expected health of a reconciled policy, by its conditions alone: (Argo CD, kstatus).
 fn expected(object: &Value) -> (&'static str, &'static str) {
     let kstatus = if is_true(object, "Reconciling") {
         "InProgress"
@@ -132,7 +132,7 @@ fn every_story_is_healthy_for_the_right_reasons() {
         let ready = condition(object, "Ready");
         let (ready, reason) = (ready["status"].as_str().unwrap(), ready["reason"].as_str().unwrap());
         writeln!(table, "{name:<42} {:<12} {:<11} {ready:<6} {reason}", argo.status, kstatus.status).unwrap();
-        // Whoever waits for a policy goes on only when the set that the next operator looks for is there, or is planned.
+        // A tool that waits for a policy continues only when the set that the next operator requires is stored, or is planned.
         if argo.status == "Healthy" || kstatus.status == "Current" {
             assert_eq!(ready, "True", "{name}");
         }
@@ -165,9 +165,9 @@ fn what_takes_another_commit_fails_a_sync_and_all_else_is_waited_for() {
     assert_eq!(judged(&[busy])[0].argo.status, "Progressing");
 }
 
-/// What comes before the controller's first look, and between a change of the policy and the next look.
+/// The time before the first reconcile, and between a change of the policy and the next reconcile.
 #[test]
-fn what_the_controller_has_not_looked_at_is_never_healthy() {
+fn a_policy_that_was_never_reconciled_is_never_healthy() {
     let ready = object(&root().join("tests/scenarios/stories/adopted-and-quiet.yaml"));
     assert_eq!(expected(&ready), ("Healthy", "Current"));
     let mut changed = ready.clone();

@@ -30,7 +30,7 @@ fn listed(folder: &str) -> Vec<String> {
     files
 }
 
-/// With the comments, which kustomize drops: they tell a reviewer why.
+/// With the comments, which kustomize drops: a reviewer needs their reasons.
 #[test]
 fn the_one_file_is_made_of_the_files_of_base() {
     let mut made = HEAD.to_owned();

@@ -144,7 +144,7 @@ fn what_documents_apply_is_there() {
     assert!(seen > 4, "only {seen} were found");
 }
 
-/// As the guide and the file itself tell it.
+/// As the guide and the file itself document it.
 #[test]
 fn the_one_file_gets_its_registry() {
     let sed = documents().into_iter().flat_map(|(_, document)| commands(&document, &["sed"])).next().unwrap();

@@ -80,7 +80,7 @@ fn references<'a>(schema: &'a Value, found: &mut Vec<&'a str>) {
     }
 }
 
-/// A kind that somebody defined.
+/// A custom kind.
 fn custom(definitions: &[Value], group: &str, version: &str, kind: &str) -> Option<Value> {
     let is_wanted = |one: &&Value| one["spec"]["group"] == group && one["spec"]["names"]["kind"] == kind;
     let versions = definitions.iter().find(is_wanted)?["spec"]["versions"].as_array()?;

@@ -147,7 +147,7 @@ fn starts_pods(rule: &Value) -> bool {
     rule_has(rule, "resources", &starters) && rule_has(rule, "verbs", &WRITES)
 }
 
-/// No rule with a wildcard, none for Secrets at large, and none by which somebody else's rights could be borrowed.
+/// No rule with a wildcard, none for Secrets at large, and none that allows impersonation.
 fn rule_trouble(role: &Value, rule: &Value) -> Option<&'static str> {
     let has = |field: &str, words: &[&str]| rule_has(rule, field, words);
     let parts = ["apiGroups", "resources", "verbs", "resourceNames"];

@@ -74,7 +74,7 @@ fn compare(path: &str, one: Option<&Value>, other: Option<&Value>, found: &mut V
 }
 
 #[test]
-fn differences_are_told_by_place() {
+fn differences_are_listed_by_field() {
     let one =
         objects("{kind: A, metadata: {name: x}, spec: {list: [1, 2], same: 1}}\n---\n{kind: B, metadata: {name: y}}");
     let other = objects("---\n{kind: A, metadata: {name: x}, spec: {list: [1, 3], same: 1.0, more: true}}");

@@ -16,7 +16,7 @@ pub const OVERLAYS: [(&str, &[&str]); 5] = [
     ("deploy/overlays/two-replicas", &["--set=replicas=2"]),
     ("deploy/overlays/host-network-two-replicas", &["--set=hostNetwork=true", "--set=replicas=2"]),
 ];
-/// Where the namespace of inspection admits privileged pods because somebody asked for it: by component, and by value.
+/// Where the namespace of inspection admits privileged pods on request: by component, and by value.
 pub const OPENED: [&str; 2] =
     ["tests/install/host-network-inspection", "chart --set=hostNetwork=true --set=inspection.hostNetwork=true"];
 /// The chart's flags for what `deploy/monitoring` has.

@@ -217,7 +217,7 @@ fn a_typo_is_refused_wherever_it_is() {
     }
 }
 
-/// What may hold anything, because somebody else judges it: the API server, or Helm.
+/// What may hold anything, because the API server or Helm validates it.
 const OPEN: [&str; 7] = [
     "/affinity/nodeAffinity",
     "/affinity/podAffinity",

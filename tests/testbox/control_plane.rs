@@ -344,7 +344,7 @@ impl ControlPlane {
             "--leader-elect=false".to_owned(),
             "--secure-port=0".to_owned(),
             "--profiling=false".to_owned(),
-            // The default of 20 requests in a second is most of a roll-out's time here.
+            // The default of 20 requests in a second is most of a rollout's time here.
             "--kube-api-qps=500".to_owned(),
             "--kube-api-burst=500".to_owned(),
         ]);

@@ -116,7 +116,7 @@ impl Controller {
     }
 
     /// The log's entries with this message.
-    pub fn said(&self, message: &str) -> Vec<Value> {
+    pub fn logged(&self, message: &str) -> Vec<Value> {
         let log = self.log();
         let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         entries.filter(|entry| entry["fields"]["message"] == message).collect()
@@ -132,11 +132,11 @@ impl Controller {
         self.process.id()
     }
 
-    /// `kill -STOP`: it does nothing until [`Self::go_on`], like on a machine that is frozen or far too busy.
+    /// `kill -STOP`: it does nothing until [`Self::resume`], like on a machine that is frozen or far too busy.
     ///
     /// # Errors
     /// The signal can't be sent.
-    pub fn hold_up(&self) -> Result<()> {
+    pub fn pause(&self) -> Result<()> {
         self.signal("-STOP")
     }
 
@@ -144,7 +144,7 @@ impl Controller {
     ///
     /// # Errors
     /// The signal can't be sent.
-    pub fn go_on(&self) -> Result<()> {
+    pub fn resume(&self) -> Result<()> {
         self.signal("-CONT")
     }
 
@@ -166,7 +166,7 @@ impl Controller {
         until(&what, SOON, async || self.process.exit_code()).await
     }
 
-    /// Whether it has ended by itself or by somebody else's signal.
+    /// Whether it has ended by itself or by a signal of another process.
     ///
     /// # Errors
     /// The system does not say.

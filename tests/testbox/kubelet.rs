@@ -82,8 +82,8 @@ impl Kubelet {
         let (node, namespace, played) = (node.to_owned(), namespace.map(str::to_owned), state.clone());
         let pods = tokio::spawn(async move {
             loop {
-                // Another look is all that a conflict needs.
-                let _ = look(&client, namespace.as_deref(), &node, &played).await;
+                // A conflict is resolved by the next round.
+                let _ = play_pods(&client, namespace.as_deref(), &node, &played).await;
                 tokio::time::sleep(POLL).await;
             }
         });
@@ -125,7 +125,7 @@ async fn register(client: &Client, name: &str, port: u16) -> Result<()> {
     Ok(())
 }
 
-async fn look(client: &Client, namespace: Option<&str>, node: &str, state: &Mutex<State>) -> Result<()> {
+async fn play_pods(client: &Client, namespace: Option<&str>, node: &str, state: &Mutex<State>) -> Result<()> {
     let all: Api<Pod> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),

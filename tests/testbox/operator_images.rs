@@ -33,7 +33,7 @@ impl OperatorImages {
         self
     }
 
-    /// Every build that was told of.
+    /// Every declared build.
     pub fn builds(&self) -> impl Iterator<Item = &Arc<OperatorRules>> {
         self.by_digest.values().chain(self.by_tag.values())
     }
@@ -45,7 +45,7 @@ impl OperatorImages {
         self
     }
 
-    /// What the kubelet writes as `imageID` for a reference: `<repository>@<digest>`, or empty if nobody has told.
+    /// What the kubelet writes as `imageID` for a reference: `<repository>@<digest>`, or empty if none is declared.
     pub fn image_id(&self, reference: &str) -> String {
         let (rest, digest) = split_digest(reference);
         match digest.or_else(|| self.digest_of.get(reference).map(String::as_str)) {

@@ -10,7 +10,7 @@ use super::slow_machine;
 /// API request.
 pub const SOON: Duration = Duration::from_secs(300);
 
-/// How often a state that is waited for is looked up.
+/// Interval at which a state that is waited for is checked.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Waits until `check` returns a value, and returns it. `what` is for the error message.

@@ -45,7 +45,7 @@ impl Peers {
         Ok(Self { tools: tools_folder().await?, folder, tls: ca_pem.is_some() })
     }
 
-    /// What `peer` says that the digest of a reference is. `os` is that of the image which skopeo looks at beside the digest.
+    /// What `peer` says that the digest of a reference is. `os` is that of the image that skopeo inspects beside the digest.
     ///
     /// # Errors
     /// It fails; the message has what it said.

@@ -96,7 +96,7 @@ pub async fn program(name: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// A TCP port of the loopback address that is free now. Somebody may take it before the program binds it, therefore
+/// A TCP port of the loopback address that is free now. Another process may take it before the program binds it, therefore
 /// starts are tried again with another one. Below the range that systems give to outgoing connections (from 32768 on),
 /// so that a port is still free when a stopped program starts again on it.
 pub fn free_port() -> Result<u16> {
@@ -193,7 +193,7 @@ impl Process {
             self.check_alive()?;
             let answer = tokio::time::timeout(ATTEMPT_WITHIN, ready()).await;
             if answer.unwrap_or(false) {
-                // The answer could be that of a stranger who took the port while our process fails to bind it.
+                // The response could be that of another process that took the port while ours fails to bind it.
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 return self.check_alive();
             }

@@ -212,7 +212,7 @@ impl Registry {
         text.lines().map(parse_request).collect()
     }
 
-    /// Starts the record of [`Self::requests`] anew.
+    /// Empties the record of [`Self::requests`].
     ///
     /// # Errors
     /// The record can't be emptied.

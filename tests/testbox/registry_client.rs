@@ -193,7 +193,7 @@ impl Access {
         if let Some(value) = authorization {
             request.headers_mut().insert(header::AUTHORIZATION, value.parse()?);
         }
-        // Somebody else may listen by now where a registry was stopped, and never answer.
+        // Another process may listen by now where a registry was stopped, and never answer.
         let asking = async {
             let answer = self.http.request(request).await.with_context(|| format!("{method} {url}"))?;
             let (head, body) = answer.into_parts();

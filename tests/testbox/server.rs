@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-/// Shows this certificate and offers these protocols (ALPN), the best first; none: the client is told nothing.
+/// Shows this certificate and offers these protocols (ALPN), the best first; none: no ALPN.
 ///
 /// # Errors
 /// The certificate can't be read.

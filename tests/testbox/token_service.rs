@@ -60,7 +60,8 @@ impl std::fmt::Debug for TokenService {
 }
 
 impl TokenService {
-    /// Listens on a free loopback port; with a certificate it speaks HTTPS. `name` is the host of its realm. The user may pull, push and delete everywhere;
+    /// Listens on a free loopback port; with a certificate it speaks HTTPS. `name` is the host of its realm. The user may pull, push
+    /// and delete everywhere;
     /// with `anonymous_pull` requests without credentials get tokens that allow to pull, else 401.
     pub async fn start(
         user: &str,
@@ -103,7 +104,7 @@ impl TokenService {
         self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Starts counting anew.
+    /// Forgets all requests.
     pub fn forget_requests(&self) {
         self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

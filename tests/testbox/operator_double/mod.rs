@@ -4,7 +4,7 @@
 //! It plays three parts, each of which can be left to real controllers:
 //! - `pods`: ReplicaSet and kubelet of the operator's own Deployment,
 //! - `reconcile`: the operator: ImageSet selection and validation, TigeraStatus, `Installation.status`,
-//! - `workloads`: the DaemonSets and Deployments it renders, and their roll-out.
+//! - `workloads`: the DaemonSets and Deployments it renders, and their rollout.
 //!
 //! It polls, so a change is seen at most [`Options::poll`] (100 ms by default) late.
 // A poisoned lock is a test that has failed already.
@@ -27,8 +27,8 @@ use super::operator_images::OperatorImages;
 use super::patience::{SOON, until};
 pub use timeline::{DegradedSpan, Seen, Timeline, What};
 
-/// How long one look at the cluster may take.
-const LOOK_WITHIN: Duration = Duration::from_secs(60);
+/// How long one reconcile may take.
+const RECONCILE_WITHIN: Duration = Duration::from_secs(60);
 
 /// How the double plays its parts.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub struct Options {
     /// From the creation of an operator pod until it is Ready; zero: it is born Ready, and takes over at once.
     pub pod_start: Duration,
     /// New operator pods do not get Ready while this is set, whatever `pod_start` says: for what has to be seen or stored before
-    /// the new operator looks, however slow the machine is.
+    /// the new operator reconciles, however slow the machine is.
     pub hold_pods: bool,
     /// From a change of a workload's template until it is rolled out.
     pub roll_out: Duration,
@@ -56,7 +56,7 @@ pub struct Options {
     pub unpullable: BTreeSet<String>,
     /// How many nodes the DaemonSets have.
     pub nodes: i32,
-    /// Between two looks at the cluster.
+    /// Interval between two reconciles.
     pub poll: Duration,
 }
 
@@ -99,7 +99,7 @@ impl OperatorDouble {
         let task = tokio::spawn(async move {
             while !*stopped.borrow_and_update() {
                 let now = shared.lock().unwrap().clone();
-                stage.look(&now).await;
+                stage.run_once(&now).await;
                 let _ = tokio::time::timeout(now.poll, stopped.changed()).await;
             }
         });
@@ -165,7 +165,7 @@ impl OperatorDouble {
         }
     }
 
-    /// Ends after the look that is under way, so that nothing is written afterwards.
+    /// Stops after the reconcile that is under way, so that nothing is written afterwards.
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
         if let Some(task) = self.task.take() {
@@ -190,7 +190,7 @@ impl Drop for OperatorDouble {
     }
 }
 
-/// What the task keeps between two looks.
+/// What the task keeps between two reconciles.
 struct Stage {
     client: Client,
     timeline: Timeline,
@@ -210,12 +210,12 @@ impl Stage {
         }
     }
 
-    /// One look. An error (the API server is away, a CRD is missing) only ends this look; it is told once.
-    async fn look(&mut self, options: &Options) {
-        // The client retries on its own for minutes; a look must not. On a slow machine it takes seconds.
-        let outcome = match tokio::time::timeout(LOOK_WITHIN, self.act(options)).await {
+    /// One reconcile. An error (the API server is away, a CRD is missing) ends only this one; it is recorded once.
+    async fn run_once(&mut self, options: &Options) {
+        // The client retries on its own for minutes; a reconcile must not. On a slow machine it takes seconds.
+        let outcome = match tokio::time::timeout(RECONCILE_WITHIN, self.act(options)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(anyhow::anyhow!("a look took longer than {} s", LOOK_WITHIN.as_secs())),
+            Err(_) => Err(anyhow::anyhow!("a reconcile took longer than {} s", RECONCILE_WITHIN.as_secs())),
         };
         let trouble = outcome.err().map(|error| format!("{error:#}"));
         self.timeline.trouble(trouble);

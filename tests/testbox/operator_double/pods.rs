@@ -96,7 +96,7 @@ impl Stage {
         match (&deployment, &wanted, new) {
             (Some(deployment), Some(image), None) => {
                 let new = self.create_pod(&api, options, deployment, image).await?;
-                // Without any delay it takes over in this very look.
+                // Without any delay it takes over in this very reconcile.
                 let starts = !options.hold_pods && !options.unpullable.contains(image);
                 if options.pod_start.is_zero() && starts {
                     self.set_pod_status(&api, options, &new, true).await?;
@@ -248,7 +248,7 @@ async fn set_deployment_status(
     let total = pods.len() as i32;
     let updated = pods.iter().filter(|pod| Some(pod.image.as_str()) == wanted).count() as i32;
     let ready = pods.iter().filter(|pod| pod.ready).count() as i32;
-    // The pods were counted before old ones were removed; the next look corrects it.
+    // The pods were counted before old ones were removed; the next reconcile corrects it.
     let status = deployment.status.clone().unwrap_or_default();
     let same = status.observed_generation == deployment.metadata.generation
         && status.replicas.unwrap_or_default() == total

@@ -18,7 +18,7 @@ use super::timeline::What;
 use super::workloads::{ImageSettings, Workload, workloads_of};
 use super::{Options, Stage};
 
-/// How often the objects that make images required are looked for; they change seldom.
+/// How often the objects that make images required are read; they change seldom.
 const FEATURES_EVERY: Duration = Duration::from_millis(300);
 
 /// The set that a component uses (`None`: tags), or why it is Degraded.
@@ -144,7 +144,7 @@ impl Stage {
         Ok(rules)
     }
 
-    /// The pod that led when this look began is still there, and Ready.
+    /// The pod that led when this reconcile began still exists, and is Ready.
     async fn still_leads(&self, options: &Options) -> Result<bool> {
         let pods = operator_pods(&self.client, options).await?;
         Ok(pods.iter().any(|pod| pod.ready && Some(&pod.name) == self.operator.running_pod.as_ref()))

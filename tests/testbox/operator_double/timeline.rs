@@ -36,11 +36,11 @@ pub enum What {
     OperatorPodReady { image: String },
     /// An old pod was removed.
     OperatorPodRemoved { image: String },
-    /// A build took over: it reads everything anew.
+    /// A build took over: it reads everything again.
     OperatorTookOver { image: String, version: String },
-    /// A pod runs an image that is no build the test has told of; nothing reconciles.
+    /// A pod runs an image of a build that the test has not declared; nothing reconciles.
     UnknownOperator { image: String },
-    /// The operator looked for its ImageSet; the entry's resourceVersion is the set's, `None` if it was not found.
+    /// The operator read its ImageSet; the entry's resourceVersion is the set's, `None` if it was not found.
     LookedFor { name: String, found: bool },
     /// Images go by tag: no ImageSet counts.
     UsesTags,
@@ -56,7 +56,7 @@ pub enum What {
     Selected { name: String },
     /// Selected, in every template, and rolled out.
     Adopted { name: String },
-    /// It could not look, or can again (empty).
+    /// It could not reconcile, or can again (empty).
     Trouble { text: String },
 }
 
@@ -141,7 +141,7 @@ impl Timeline {
         is_news
     }
 
-    /// A new build looks with new eyes: the next search is news again.
+    /// A new build: the next search is an event again.
     pub(super) fn forget_search(&self) {
         self.0.lock().unwrap().looked_for = None;
     }

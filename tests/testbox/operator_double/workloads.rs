@@ -1,4 +1,4 @@
-//! The workloads that the double renders, and their roll-out. Names and containers as in an upstream cluster; only what
+//! The workloads that the double renders, and their rollout. Names and containers as in an upstream cluster; only what
 //! an observer of images needs is in the templates.
 
 use std::collections::BTreeMap;
@@ -233,7 +233,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Moves roll-outs on, or reads how far the real controllers are.
+    /// Advances rollouts, or reads how far the real controllers are.
     pub(super) async fn roll_out(&mut self, options: &Options, workloads: &[Workload]) -> Result<()> {
         for workload in workloads {
             let Some(known) = self.workloads.known.get_mut(workload.name) else { continue };

@@ -79,13 +79,13 @@ pub struct Revision {
     pub watched: Watched,
     /// What happened.
     pub verb: Verb,
-    /// It existed before the recorder looked.
+    /// It existed before the recorder started.
     pub initial: bool,
     /// The object after it, or for a deletion its last state.
     pub object: DynamicObject,
     /// When the recorder saw it.
     pub at: Instant,
-    /// Who wrote it, as far as managed fields tell; nobody knows who deletes.
+    /// Who wrote it, according to managed fields; unknown for deletions.
     pub manager: Option<String>,
 }
 
@@ -128,7 +128,7 @@ pub struct Write {
     pub verb: Verb,
     /// The etcd revision.
     pub resource_version: u64,
-    /// Who, as far as managed fields tell.
+    /// The writer according to managed fields.
     pub manager: Option<String>,
 }
 

@@ -34,7 +34,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Judges all revisions, in order. The second list tells what could not be judged.
+/// Judges all revisions, in order. The second list is what could not be judged.
 pub fn judge(config: &Config, allowed: &Allowed, revisions: &[Revision]) -> (Vec<Violation>, Vec<String>) {
     let known_digests = config.known_digests.lock().unwrap().clone();
     let mut judge = Judge {
@@ -77,7 +77,7 @@ impl Judge<'_> {
         self.violations.push(Violation { rule, resource_version: revision.resource_version, kind, object, text });
     }
 
-    /// What was stored before the recorder looked is not judged, but stays pinned.
+    /// What was stored before the recorder started is not judged, but stays pinned.
     fn remember(&mut self, revision: &Revision) {
         let stored = stored_set(&revision.object);
         for (image, digest) in stored.set.entries.iter().filter(|_| stored.ours) {

@@ -206,7 +206,7 @@ impl InvariantRecorder {
         })
     }
 
-    /// As [`Self::finish`]; a violation is an error. (Gaps are not: look at the report where they matter.)
+    /// As [`Self::finish`]; a violation is an error. (Gaps are not: check the report where they matter.)
     ///
     /// # Errors
     /// A violation, or as [`Self::finish`].

@@ -1,5 +1,5 @@
 //! Lists and watches of the recorder. A watch goes on from the last resourceVersion after any break, so that no revision
-//! is missed; where the server has forgotten it (410 Gone), the gap is told.
+//! is missed; where the server has forgotten it (410 Gone), the gap is reported.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ pub struct History {
     living: BTreeMap<(Watched, String), DynamicObject>,
     /// Up to where each kind was read; absent: not listed yet.
     read_to: BTreeMap<Watched, String>,
-    /// Kinds that were looked at once, found or not.
+    /// Kinds that were listed once, found or not.
     tried: BTreeMap<Watched, bool>,
     /// Where revisions may be missing.
     pub gaps: Vec<String>,
@@ -69,7 +69,7 @@ impl History {
 
     /// The answer to a list: the beginning, or what is left of it after a gap.
     fn listed(&mut self, watched: Watched, items: Vec<DynamicObject>, version: String) {
-        // What appears after the first look was written while the recorder was at work (the CRD came late).
+        // What appears after the first list was written while the recorder was running (the CRD came late).
         let initial = !self.tried.contains_key(&watched);
         let gone: Vec<DynamicObject> = self
             .living
@@ -249,7 +249,7 @@ async fn follow(api: Api<DynamicObject>, watched: Watched, history: Arc<Mutex<Hi
                     }
                 }
             }
-            // The CRD was deleted: begin anew when it is back.
+            // The CRD was deleted: list again when it is back.
             Err(error) if is_absent(&error) => drop(history.lock().unwrap().read_to.remove(&watched)),
             Err(_) => {}
         }

@@ -34,7 +34,7 @@ pub struct World {
     leader: Option<String>,
     /// The build of the Ready operator pod, or of the last that was Ready.
     pub running: Option<Arc<OperatorRules>>,
-    /// A Ready pod leads whose build the test has not told of.
+    /// The leading Ready pod is of a build that the test has not declared.
     pub running_unknown: bool,
     /// The build that the Deployment's template names.
     pub target: Option<Arc<OperatorRules>>,

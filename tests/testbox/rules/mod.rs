@@ -6,7 +6,7 @@
 //! It may panic on a broken facts file: nothing can be tested without it.
 //!
 //! - `eras`: which text and which selection rule a release has,
-//! - `requirements`: which images the objects in the cluster make an operator insist on,
+//! - `requirements`: which images the objects in the cluster require,
 //! - `verdict`: selection and validation of ImageSets, and the stricter reading that the invariants need.
 
 #![allow(clippy::expect_used)]

@@ -1,4 +1,4 @@
-//! Which images an operator insists on, given the objects in the cluster (tables of `operator-behaviour.md`).
+//! Which images an operator requires, given the objects in the cluster (tables of `operator-behaviour.md`).
 
 use std::collections::BTreeSet;
 
@@ -95,7 +95,7 @@ impl Component {
         }
     }
 
-    /// True where the Tigera CA is made before images are looked at (seen for these two).
+    /// True where the Tigera CA is created before images are checked (seen for these two).
     pub fn makes_authority(self) -> bool {
         matches!(self, Self::Calico | Self::ApiServer)
     }

@@ -1,4 +1,4 @@
-//! The desk of whoever installs: a copy of `deploy/` and `crds/` as in a checkout, kubectl, helm and kustomize, and the kubeconfig of
+//! The shell of whoever installs: a copy of `deploy/` and `crds/` as in a checkout, kubectl, helm and kustomize, and the kubeconfig of
 //! the cluster's administrator. Commands run as they are typed.
 
 use std::fs;
@@ -12,12 +12,12 @@ use crate::testbox::process;
 use crate::world::World;
 
 /// A folder with all that; gone on drop.
-pub struct Desk {
+pub struct Shell {
     folder: tempfile::TempDir,
     kubeconfig: String,
 }
 
-impl Desk {
+impl Shell {
     pub async fn of(world: &World) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for part in ["deploy", "crds"] {
