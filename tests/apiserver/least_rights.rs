@@ -20,8 +20,6 @@ use crate::world::{CANARY, INSPECTION, INSPECTIONS, SOON, Scenery, USER, World, 
 
 /// Of all that is installed.
 const LABEL: &str = "app.kubernetes.io/name=imageset-controller";
-/// What the gate is called.
-
 /// A role of ours: none is a ClusterRole, or its namespace.
 type RoleId = (Option<String>, String);
 
