@@ -20,7 +20,7 @@ async fn requests(controller: &Controller) -> u64 {
 
 /// Reconciles so far.
 fn reconciles(controller: &Controller) -> usize {
-    controller.said("a pass is done").len()
+    controller.logged("a pass is done").len()
 }
 
 #[tokio::test(flavor = "multi_thread")]
