@@ -1,6 +1,6 @@
-//! imageset-controller: keeps a Calico cluster that is pinned by digest upgradable with no hands.
+//! imageset-controller keeps a Calico cluster whose images are pinned by digest upgradable without manual work.
 //!
-//! One way through the house: [`cluster`] observes, [`rules`] decide, [`cluster`] applies and reports.
+//! A reconcile reads a snapshot in [`cluster`], decides on it in [`rules`], then writes and reports in [`cluster`].
 //! `docs/architecture.md` is the map.
 
 pub mod api;

@@ -1,4 +1,4 @@
-//! The writes that a decision can ask for.
+//! The writes that a decision can request.
 
 use serde::Serialize;
 
@@ -9,33 +9,33 @@ use crate::model::inspection::{Inspected, object_name};
 use crate::model::record::Record;
 use crate::model::reference::Reference;
 
-/// One write.
+/// One write to the API server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
-    /// Create or replace the record (a ConfigMap in our namespace).
+    /// Create or replace a record (a ConfigMap in the controller's namespace).
     WriteRecord(Box<Record>),
-    /// Create or replace an ImageSet by one server-side apply.
+    /// Create an ImageSet, or replace it by one server-side apply.
     StoreImageSet(Box<StoreImageSet>),
-    /// Keep what an operator image said of itself (a ConfigMap in our namespace).
+    /// Store the output of an operator image (a ConfigMap in the controller's namespace).
     KeepInspection(Box<Inspected>),
-    /// Run an operator image and ask it for its version and images (a Job in the inspection namespace).
+    /// Run an operator image in a Job, which prints its version and its images (in the inspection namespace).
     StartInspection(Box<StartInspection>),
-    /// Delete a Job that has answered or failed.
+    /// Delete an inspection Job that has completed or failed.
     EndInspection {
-        /// Its name.
+        /// Name of the Job.
         name: String,
-        /// Its uid: no other Job of this name is deleted.
+        /// UID of the Job. No other Job of this name is deleted.
         uid: String,
     },
-    /// Delete a set of ours that is one too many.
+    /// Delete a managed set of a previous version that `spec.retain` no longer keeps.
     PruneImageSet(PruneImageSet),
-    /// Install or change the upgrade gate, or take it away.
+    /// Create or update the admission gate; `None` deletes it.
     SetGate(Option<Enforcement>),
 }
 
 impl Action {
-    /// The apply of an ImageSet, if it is one.
+    /// Returns the write of an ImageSet; `None` for every other action.
     #[must_use]
     pub fn image_set(&self) -> Option<&StoreImageSet> {
         match self {
@@ -50,73 +50,74 @@ impl Action {
     }
 }
 
-/// The Job that asks one operator image.
+/// An inspection Job for one operator image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StartInspection {
-    /// The image as it is written where it was found.
+    /// The image, as written where it was found.
     pub image: Reference,
-    /// Its digest, which is run.
+    /// Digest of the image. The Job runs the image by this digest.
     pub digest: Digest,
-    /// Its version label.
+    /// Version label of the image.
     pub label: Option<String>,
-    /// The how-manieth attempt it is, from 1.
+    /// Attempt number, starting at 1.
     pub attempt: u32,
-    /// Why the attempt before did not bring an answer.
+    /// Why the previous attempt failed.
     pub failed_before: Option<String>,
 }
 
 impl StartInspection {
-    /// Name of the Job.
+    /// Returns the name of the Job.
     #[must_use]
     pub fn name(&self) -> String {
         object_name(&self.digest)
     }
 }
 
-/// A set of a previous version that is given up.
+/// A managed set of a previous version that is deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PruneImageSet {
-    /// Its name.
+    /// Name of the ImageSet.
     pub image_set: String,
-    /// It is deleted only if it still is as it was seen.
+    /// The observed `resourceVersion`: the set is deleted only if it is unchanged.
     pub resource_version: String,
 }
 
-/// The apply of one complete set.
+/// The write of one complete set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreImageSet {
-    /// What is stored.
+    /// The set to store.
     pub set: CompleteImageSet,
-    /// What the object was when it was observed; the write fails if it has changed since.
+    /// The observed state of the object. The write fails if the object has changed since.
     pub precondition: Precondition,
-    /// Why.
+    /// Why the set is stored.
     pub motive: Motive,
 }
 
-/// What has to be true of the object for a write to succeed.
+/// The state that an object must be in for a write to succeed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Precondition {
-    /// It does not exist.
+    /// The object does not exist.
     Absent,
-    /// It has this resourceVersion.
+    /// The object has this `resourceVersion`.
     Unchanged(String),
 }
 
 /// Why a set is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Motive {
-    /// There was none.
+    /// No set of this name exists.
     Create,
-    /// Ours, and other content is wanted now (another release of the same name, another registry, an override, a repin).
+    /// The managed set requires other content: another release of the same name, another registry, an override or a repin.
     Update,
-    /// Ours, and edited by somebody else: the recorded content is put back.
+    /// Somebody edited the managed set: the recorded content is restored.
     PutBack,
-    /// Somebody else's, and the policy allows to take it over.
+    /// The set is unmanaged, and the policy allows the controller to take ownership.
     TakeOver,
-    /// Ours, and refused by its operator: what that took before stands in until its image has told what it takes.
+    /// The operator rejects the managed set: the previously accepted content stands in until the operator image has been
+    /// inspected.
     StandIn,
 }

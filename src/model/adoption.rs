@@ -5,33 +5,33 @@ use serde::Serialize;
 use crate::model::object_ref::ObjectRef;
 use crate::model::workload::Workload;
 
-/// How far workloads are.
+/// Counts of workloads by how far they have adopted a set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Progress {
-    /// All with images of the set.
+    /// Workloads with images of the set.
     pub total: usize,
-    /// Whose template carries the pinned digests.
+    /// Workloads whose template carries the pinned digests.
     pub pinned: usize,
-    /// Pinned and rolled out.
+    /// Workloads that are pinned and rolled out.
     pub complete: usize,
-    /// Those that are not complete.
+    /// Workloads that are not complete.
     pub pending: Vec<PendingWorkload>,
 }
 
-/// A workload that does not run the set everywhere yet.
+/// A workload that does not yet run the set in all its pods.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PendingWorkload {
-    /// Which.
+    /// The workload.
     pub workload: ObjectRef,
-    /// Its template carries the pinned digests.
+    /// Whether its template carries the pinned digests.
     pub pinned: bool,
-    /// Pods of the current template, in percent of those that are wanted, in whole tens: a status that told each pod would
-    /// be written for each.
+    /// Pods of the current template, in percent of the desired pods, rounded down to tens: with the exact share, every new pod
+    /// would cause a write of the status.
     pub percent: u32,
 }
 
 impl PendingWorkload {
-    /// How far it is.
+    /// Returns the progress of `workload`. A workload that is not pinned counts as 0 %.
     #[must_use]
     pub fn new(workload: &Workload, pinned: bool) -> Self {
         let share = workload.updated.min(workload.desired).saturating_mul(10).checked_div(workload.desired);

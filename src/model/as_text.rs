@@ -1,6 +1,6 @@
-//! Values that the status, records and snapshot files keep as text.
+//! Serialization of values that the status, records and snapshot files keep as text.
 
-/// Converts types to text by `Display` and from text by `FromStr`, as `#[serde(try_from = "String", into = "String")]` wants it.
+/// Implements the conversions that `#[serde(try_from = "String", into = "String")]` requires by `Display` and `FromStr`.
 macro_rules! as_text {
     ($($type:ident),*) => {$(
         impl TryFrom<String> for $type {

@@ -1,36 +1,36 @@
-//! A condition of the policy: the answer to one question about the cluster.
+//! The conditions of the policy, as the rules compute them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::reason::{ConditionType, Reason};
 
-/// A condition without its time, which is the status writer's to keep.
+/// A condition without its transition time, which the status writer adds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Condition {
-    /// Which question it answers.
+    /// Type of the condition.
     pub r#type: ConditionType,
-    /// The answer.
+    /// Whether the condition is true.
     pub status: Status,
-    /// Why.
+    /// Why the condition has this status.
     pub reason: Reason,
-    /// In words.
+    /// Message for people.
     pub message: String,
 }
 
-/// `True`, `False` or `Unknown`.
+/// Status of a condition: `True`, `False` or `Unknown`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Status {
-    /// It is so.
+    /// The condition is true.
     True,
-    /// It is not so.
+    /// The condition is false.
     False,
-    /// It cannot be told.
+    /// The controller could not determine it.
     Unknown,
 }
 
 impl Status {
-    /// The word.
+    /// Returns the status as the API spells it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,5 +1,5 @@
-//! What was decided: the actions in their order, what is still to be asked, and the knowledge that a report needs.
-//! A value; carrying it out is `cluster::apply`'s job.
+//! The result of a decision: actions in their order, outstanding lookups, and the state that a report requires. A value;
+//! `cluster` carries it out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,50 +19,50 @@ use crate::model::release::{ImageSetName, ProductVersion, Release};
 use crate::model::retained::Retained;
 use crate::model::settings::PrepareVersion;
 
-/// The outcome of one look at a snapshot.
+/// The result of deciding on one snapshot.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
-    /// Still to be asked of registries; the snapshot with the answers is then decided upon again.
+    /// Lookups in registries that the decision still requires. With their results in the snapshot, the rules decide again.
     pub questions: Questions,
-    /// What is known of the operator.
+    /// The operator versions that the snapshot shows.
     pub operator: OperatorKnowledge,
-    /// The sets that are wanted, the running version's first, then the target's, then those to stage.
+    /// The required sets: the running version's first, then the target's, then those to stage.
     pub goals: Vec<Goal>,
-    /// What is to be written, in this order; the first failure ends it. Empty in mode Observe and while suspended.
+    /// Writes in this order; the first failure ends them. Empty in mode Observe and while suspended.
     pub actions: Vec<Action>,
-    /// What would be written in mode Apply: the same list, also where `actions` is empty.
+    /// Writes that mode Apply would make: the same list, also where `actions` is empty.
     pub plan: Vec<Action>,
-    /// Versions of `prepare.versions` for which no set can ever be made, and why.
+    /// Versions of `prepare.versions` for which no set can be made, and why.
     pub unmakeable: Vec<(PrepareVersion, Finding)>,
-    /// Versions of `prepare.versions` whose list is not known, and why.
+    /// Versions of `prepare.versions` whose image list is unknown, and why.
     pub unknown: Vec<(PrepareVersion, Finding)>,
-    /// What the entries of `prepare.versions` are, as far as that is known.
+    /// Releases of the entries of `prepare.versions`, as far as they are known.
     pub releases: Vec<(PrepareVersion, Release)>,
     /// Workloads whose pods the operator would roll because of the plan.
     pub rollouts: Vec<ObjectRef>,
-    /// How far the workloads are that run images of the target's stored set.
+    /// How far workloads with images of the target's stored set have adopted it.
     pub adoption: Progress,
-    /// Everything that a person should know, the worst first.
+    /// Findings, the worst first.
     pub findings: Vec<Finding>,
-    /// Answers that no set can be made of as they are: only a change in the registry helps, so they are asked for again.
+    /// References whose lookup result cannot be part of a set. Only a change in the registry helps, so they are looked up again.
     pub unsuitable: BTreeSet<Reference>,
-    /// A read failed without which nothing can be told of versions and sets: what was known before still holds.
+    /// A read failed that versions and sets depend on: the previously reported state still holds.
     pub blind: bool,
-    /// All digests of the target's set were compared with the registry in this pass.
+    /// Whether this reconcile compared all digests of the target's set with the registry.
     pub verified: bool,
-    /// When something is due that nothing in the cluster tells.
+    /// When something is due that no watch event announces.
     pub look_again: Option<Timestamp>,
-    /// Sets of previous versions, the one used last in front.
+    /// Kept sets of previous versions, the most recently used first.
     pub retained: Vec<Retained>,
-    /// What is known of newer releases.
+    /// Newer releases that the last discovery found.
     pub discovery: Option<Discovery>,
-    /// Newer releases that are staged, as far as they are known to the catalogue.
+    /// Newer releases that are staged, as far as the catalogue knows them.
     pub discovered: Vec<Release>,
 }
 
 impl Decision {
-    /// The release that an entry of `prepare.versions` is.
+    /// Returns the release of an entry of `prepare.versions`, if it is known.
     #[must_use]
     pub fn release_of(&self, version: &PrepareVersion) -> Option<Release> {
         self.releases.iter().find(|(one, _)| one == version).map(|(_, release)| *release)
@@ -73,13 +73,14 @@ impl Decision {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OperatorKnowledge {
-    /// The operator that is Ready, or was last.
+    /// The operator that is Ready, or was Ready last.
     pub running: Option<KnownOperator>,
-    /// The operator that the Deployment asks for, or a first install will.
+    /// The operator that the Deployment names, or that a first install will run.
     pub target: Option<KnownOperator>,
-    /// The new operator has taken over: no pod of another version is left, or none of them is Ready while a new one is.
+    /// Whether the rollout of the target operator is complete: no pod of another version is left, or none of them is Ready while
+    /// a new one is.
     pub taken_over: bool,
-    /// No operator was ever seen; the target is the one entry of `prepare.versions`.
+    /// Whether no operator was ever observed. The target is then the one entry of `prepare.versions`.
     pub first_install: bool,
 }
 
@@ -87,57 +88,57 @@ pub struct OperatorKnowledge {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KnownOperator {
-    /// The image as it is written in the template or pod; absent for a first install.
+    /// Image, as written in the template or the pod; `None` for a first install.
     pub image: Option<String>,
-    /// Digest of that image, where it was asked for or written.
+    /// Digest of that image, if it was looked up or written.
     pub digest: Option<Digest>,
-    /// Its version.
+    /// Version of the operator.
     pub release: Release,
-    /// The product version that it deploys; absent for a version that the catalogue does not know.
+    /// Product version that the operator deploys; `None` for a version that the catalogue does not know.
     pub product: Option<ProductVersion>,
 }
 
-/// A set that is wanted, and how far it is.
+/// A required set and how far it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Goal {
-    /// What it is wanted for.
+    /// What the set is required for.
     pub purpose: Purpose,
-    /// The operator version.
+    /// Version of the operator.
     pub release: Release,
-    /// The name that this version looks for.
+    /// Name of the set that this version looks up.
     pub name: ImageSetName,
-    /// How many images it lists, or would list.
+    /// Number of images that the set lists, or would list.
     pub images: usize,
-    /// What is stored under its name, or will be, as far as that is known.
+    /// Entries that are stored under its name, or will be, as far as they are known.
     #[serde(skip)]
     pub content: Option<BTreeMap<ImageName, Digest>>,
-    /// Names that were left out.
+    /// Names that the set leaves out.
     pub omitted: Vec<ImageName>,
-    /// How far it is.
+    /// How far the set is.
     pub state: GoalState,
-    /// When its digests were asked for.
+    /// When its digests were looked up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Timestamp>,
-    /// What is to be said of it.
+    /// Findings about the set.
     pub findings: Vec<Finding>,
 }
 
-/// What a set is wanted for.
+/// What a set is required for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Purpose {
     /// The running operator, while the target is another one.
     Running,
-    /// The operator that the Deployment asks for.
+    /// The operator that the Deployment names.
     Target,
     /// An entry of `prepare.versions`.
     Prepared(PrepareVersion),
-    /// A newer version that was found in the operator image's repository.
+    /// A newer version that the controller found in the repository of the operator image.
     Discovered(Release),
 }
 
 impl Purpose {
-    /// It is for an operator that runs or is to run, not for one that may come.
+    /// Whether the set is for the running or the target operator, not for a version that is only staged.
     #[must_use]
     pub const fn is_wanted_now(&self) -> bool {
         matches!(self, Self::Running | Self::Target)
@@ -155,19 +156,20 @@ impl std::fmt::Display for Purpose {
     }
 }
 
-/// How far a wanted set is.
+/// How far a required set is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum GoalState {
     /// Stored with the right content.
     Stored,
     /// Ready to be stored; `plan` has the action.
     Ready,
-    /// Its name is in use with content that the running operator needs; it is swapped in after the take-over.
+    /// The running operator requires other content under the same name. The content is swapped when the rollout of the new
+    /// operator completes.
     Waiting,
-    /// As waiting, and the new operator refuses the content that is in use: it reconciles nothing until the swap.
+    /// As `Waiting`, and the new operator rejects the content in use: it reconciles nothing until the swap.
     Conflict,
-    /// Registries have not answered yet.
+    /// Lookups are still pending.
     Resolving,
-    /// Something is in the way; a finding says what.
+    /// Held by a finding.
     Held,
 }

@@ -1,5 +1,5 @@
-//! What bytes an image is: a SHA-256 content address. A [`Digest`] can only be one of 64 lower-case hexadecimal digits,
-//! because the operator itself accepts anything that starts with `sha256:` and renders it into pods.
+//! The SHA-256 content address of an image. The operator itself accepts anything that starts with `sha256:` and renders it into
+//! pods, so a [`Digest`] holds exactly 64 lower-case hexadecimal digits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,25 +15,25 @@ use crate::model::foreign_text::cut;
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
-/// The text is not `sha256:` followed by 64 lower-case hexadecimal digits.
+/// The error for a text that is not `sha256:` followed by 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a digest of the form sha256:<64 lower-case hexadecimal digits>")]
 pub struct InvalidDigest(String);
 
 impl Digest {
-    /// The digest of these bytes. This is how every digest that we pin comes into being.
+    /// Returns the digest of `bytes`. Every pinned digest is computed this way.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The digest of bytes that were fed to `hasher` piece by piece.
+    /// Returns the digest of the bytes that were fed to `hasher`.
     #[must_use]
     pub fn of_stream(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
     }
 
-    /// `sha256:` and the first 12 digits: enough to tell two apart in a table or a message.
+    /// Returns `sha256:` and the first 12 digits: enough to distinguish digests in a table or a message.
     #[must_use]
     pub const fn short(&self) -> ShortDigest {
         let [a, b, c, d, e, f, ..] = self.0;
@@ -41,7 +41,7 @@ impl Digest {
     }
 }
 
-/// The beginning of a digest, `sha256:` and 12 digits: as people see it, and enough to find the digest again among those of a set.
+/// The beginning of a digest, `sha256:` and 12 digits: for display, and enough to find the digest again among those of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShortDigest([u8; 6]);
 
@@ -52,7 +52,7 @@ impl fmt::Display for ShortDigest {
 }
 
 impl ShortDigest {
-    /// Reads it back from its text.
+    /// Parses the text of a short digest; `None` if it is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         parsed(text).map(Self)
@@ -64,7 +64,7 @@ fn written(bytes: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
 }
 
-/// Exactly as many bytes, in lower-case hexadecimal digits.
+/// Parses exactly `LENGTH` bytes of lower-case hexadecimal digits after `sha256:`.
 fn parsed<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
     let hexadecimal = text.strip_prefix("sha256:")?;
     if hexadecimal.len() != 2 * LENGTH || !hexadecimal.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {

@@ -1,4 +1,4 @@
-//! What the last lookup of newer operator releases found.
+//! Newer operator releases in the registry.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::release::Release;
 
-/// What the last look at the tags found. Kept in the status, so that a restart asks nobody.
+/// The result of the last discovery of newer releases. The status keeps it, so that a restart repeats no lookup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Discovery {
-    /// When the registry gave the list.
+    /// When the registry returned the list of tags.
     pub asked_at: Timestamp,
-    /// The version that was the target then.
+    /// The target version at that time.
     pub operator: Release,
-    /// Newer releases of the channel, as seen from that version.
+    /// Releases of the channel that are newer than that version.
     pub releases: BTreeSet<Release>,
 }

@@ -1,22 +1,22 @@
-//! A Kubernetes event to emit.
+//! Kubernetes events to emit.
 
 use serde::Serialize;
 
 use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 
-/// Something that happened.
+/// An event about the policy and related objects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// `true`: type Warning; `false`: type Normal.
+    /// Type of the event: `true` is Warning, `false` is Normal.
     pub warning: bool,
-    /// Why.
+    /// Reason of the event.
     pub reason: Reason,
-    /// What was done. Kubernetes counts events of one action, reason and object as one, and keeps the first note.
+    /// What the controller did. Kubernetes counts events of one action, reason and object as one and keeps the first note.
     pub action: &'static str,
-    /// In words.
+    /// Message for people.
     pub note: String,
-    /// The objects that it is about beside the policy, each with what is told there.
+    /// Further objects that the event is about, each with the note for it.
     pub about: Vec<(ObjectRef, String)>,
 }

@@ -33,7 +33,7 @@ impl Feature {
         Self::WindowsHns,
     ];
 
-    /// The object, or setting, as people know it.
+    /// Returns the object or setting in the operator's terms, for messages.
     #[must_use]
     pub const fn told(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl Feature {
         }
     }
 
-    /// One word for it.
+    /// Returns the feature as one word without spaces.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl Feature {
         }
     }
 
-    /// The names that this feature, and nothing else, makes an operator of the observed releases insist on.
+    /// Returns the images that operators of the known releases require because of this feature only.
     #[must_use]
     pub const fn images(self) -> &'static [&'static str] {
         match self {
@@ -68,7 +68,7 @@ impl Feature {
                 &["calico/istio-pilot", "calico/istio-install-cni", "calico/istio-ztunnel", "calico/istio-proxyv2"]
             }
             Self::ManagementClusterConnection => &["calico/guardian"],
-            // `calico/windows-upgrade` (v1.23 to v1.31) is not here: those releases insist on it without Windows, too.
+            // Not `calico/windows-upgrade` (v1.23 to v1.31): those releases also require it without Windows.
             Self::WindowsHns => &["calico/node-windows", "calico/cni-windows"],
         }
     }

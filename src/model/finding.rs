@@ -1,4 +1,4 @@
-//! A finding: one thing that a person should know, about one object, with the next step.
+//! Findings: each is one fact about one object that a person should know, with the next step.
 
 use std::fmt;
 
@@ -9,36 +9,36 @@ use crate::model::foreign_text::line;
 use crate::model::reason::{Reason, Severity};
 use crate::model::subject::Subject;
 
-/// One thing that a person should know.
+/// One fact that a person should know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Finding {
-    /// Why.
+    /// Why, from the closed list.
     pub reason: Reason,
-    /// What it is about.
+    /// What the finding is about.
     #[serde(rename = "object")]
     pub subject: Subject,
-    /// What happened, in words, without the subject's name in front. Nothing is decided by it.
+    /// What happened, without the subject's name in front. For display only: no rule reads it.
     pub message: String,
-    /// What is there and what should be, where that can be put side by side.
+    /// Observed and expected values, where they can be compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
 }
 
-/// What was observed, and what is expected in its place. Digests are cut, as the status has room for.
+/// Observed and expected values. Digests are shortened to fit into the status.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "SideBySide", into = "SideBySide")]
 pub enum Evidence {
-    /// A digest in the place of another.
+    /// A digest that differs from the pinned one.
     Digest {
-        /// What is there.
+        /// Observed digest.
         observed: ShortDigest,
-        /// What is pinned.
+        /// Pinned digest.
         expected: ShortDigest,
     },
-    /// Pinned digests with nothing in their place: the tag or the digest itself is gone.
+    /// Pinned images whose tag, or whose digest itself, is gone from the registry.
     Gone {
-        /// What is pinned.
+        /// Pinned digests.
         expected: Vec<ShortDigest>,
     },
     /// A set that pins the images of the wrong FIPS mode.
@@ -48,56 +48,56 @@ pub enum Evidence {
         /// Pinned digests that are known to be of the other mode.
         observed: Vec<ShortDigest>,
     },
-    /// Two texts for people. Nothing is decided by them.
+    /// Two texts for display only.
     Words {
-        /// What is there.
+        /// Observed value.
         observed: String,
-        /// What should be.
+        /// Expected value.
         expected: String,
     },
 }
 
-/// Evidence as two texts: in the status and in snapshot files.
+/// Evidence as two texts, the form of the status and of snapshot files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SideBySide {
-    /// What is there.
+    /// Observed value.
     pub have: String,
-    /// What should be.
+    /// Expected value.
     pub want: String,
 }
 
-/// What stands in the place of digests that are gone.
+/// Observed text for images that are gone from the registry.
 const NOTHING: &str = "nothing";
 
-/// The images of clusters with and without FIPS mode.
+/// Names of the images for clusters with and without FIPS mode.
 const FIPS_IMAGES: &str = "FIPS images";
 
 const NORMAL_IMAGES: &str = "normal images";
 
-/// Most digests that evidence lists.
+/// Maximum number of digests that evidence lists.
 const MOST_DIGESTS: usize = 16;
 
 impl Evidence {
-    /// A digest in the place of another.
+    /// Returns evidence of a digest that differs from the pinned one.
     #[must_use]
     pub const fn digest(observed: &Digest, expected: &Digest) -> Self {
         Self::Digest { observed: observed.short(), expected: expected.short() }
     }
 
-    /// Pinned digests with nothing in their place.
+    /// Returns evidence of pinned images whose tag or digest is gone.
     #[must_use]
     pub fn gone<'a>(expected: impl IntoIterator<Item = &'a Digest>) -> Self {
         Self::Gone { expected: expected.into_iter().take(MOST_DIGESTS).map(Digest::short).collect() }
     }
 
-    /// Pinned digests of the mode that is not the `expected` one.
+    /// Returns evidence of pinned digests of the mode that is not `expected`.
     #[must_use]
     pub fn fips_mode<'a>(expected: bool, observed: impl IntoIterator<Item = &'a Digest>) -> Self {
         Self::FipsMode { expected, observed: observed.into_iter().take(MOST_DIGESTS).map(Digest::short).collect() }
     }
 
-    /// Two texts, made safe and cut. Those that mean one of the other kinds become that.
+    /// Returns evidence of two texts, escaped and cut. Texts in the form of another variant become that variant.
     #[must_use]
     pub fn words(observed: impl Into<String>, expected: impl Into<String>) -> Self {
         SideBySide { have: observed.into(), want: expected.into() }.into()
@@ -145,40 +145,40 @@ impl From<SideBySide> for Evidence {
     }
 }
 
-/// Longest message of a finding, in bytes.
+/// Maximum length of the message of a finding, in bytes.
 pub const LONGEST_MESSAGE: usize = 2048;
 
-/// Longest text of evidence, in bytes.
+/// Maximum length of a text of evidence, in bytes.
 const LONGEST_EVIDENCE: usize = 512;
 
 impl Finding {
-    /// A finding about `subject`. The message is made safe and cut: parts of it are foreign.
+    /// Returns a finding about `subject`. The message is escaped and cut, because parts of it are foreign text.
     #[must_use]
     pub fn new(reason: Reason, subject: impl Into<Subject>, message: impl Into<String>) -> Self {
         Self { reason, subject: subject.into(), message: line(&message.into(), LONGEST_MESSAGE), evidence: None }
     }
 
-    /// With what is there and what should be.
+    /// Returns the finding with evidence.
     #[must_use]
     pub fn with_evidence(self, evidence: Evidence) -> Self {
         Self { evidence: Some(evidence), ..self }
     }
 
-    /// Whether both tell of one and the same thing, if perhaps in other words.
+    /// Whether both findings report the same fact, possibly with different messages.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let same = self.reason == other.reason && self.subject == other.subject;
-        // The one reason of which a set has one finding per image.
+        // TagMoved is the one reason for which a set has a finding per image.
         same && (self.reason != Reason::TagMoved || self.evidence == other.evidence)
     }
 
-    /// Whether it holds up what the policy asks for.
+    /// Whether the finding holds up what the policy requires.
     #[must_use]
     pub fn blocks(&self) -> bool {
         self.reason.severity() >= Severity::Blocking
     }
 
-    /// One sentence for a condition or an event: subject, what happened, what to do.
+    /// Returns one sentence for a condition or an event: subject, what happened, next step.
     #[must_use]
     pub fn sentence(&self) -> String {
         let next = self.reason.next_step();

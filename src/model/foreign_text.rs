@@ -1,5 +1,6 @@
-//! Text that others write: nodes, kubelets, registries, operators, other controllers, the API server's errors. The one place
-//! that escapes and cuts it: when it is decoded, when it becomes part of a message, and before a terminal or a log shows it.
+//! Text from outside: nodes, kubelets, registries, operators, other controllers, and errors of the API server. This module is the
+//! one place that escapes and cuts it: when it is decoded, when it becomes part of a message, and before a terminal or a log
+//! shows it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,28 +8,28 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-/// Longest quote of somebody's message inside a message of our own, in bytes.
+/// Maximum length of a quoted foreign message inside another message, in bytes.
 pub const LONGEST_QUOTE: usize = 240;
 
-/// Longest name, image reference or other single value that is kept, in bytes. Every valid image reference is shorter.
+/// Maximum length of a name, image reference or other single value, in bytes. Every valid image reference is shorter.
 pub const LONGEST_NAME: usize = 1024;
 
-/// Longest message that is kept for reading, in bytes.
+/// Maximum length of a decoded message, in bytes.
 pub const LONGEST_MESSAGE: usize = 4096;
 
-/// Longest list that is kept, such as the entries of an ImageSet or the containers of a pod.
+/// Maximum number of items of a decoded list, such as the entries of an ImageSet or the containers of a pod.
 pub const LONGEST_LIST: usize = 512;
 
-/// Shows that a text was cut.
+/// Marks a text that was cut.
 const CUT: &str = "...";
 
-/// Shows that a name was cut, and makes it invalid: no image reference, image name, digest or version has a space in it.
+/// Marks a name that was cut, and makes it invalid: no image reference, image name, digest or version contains a space.
 const NAME_CUT: &str = " ...";
 
-/// What CI systems read as a command to themselves wherever it stands in a line (GitHub Actions and Azure Pipelines).
+/// Commands that CI systems recognise anywhere in a line (GitHub Actions and Azure Pipelines), each with its harmless form.
 const COMMANDS: [(&str, &str); 2] = [("##[", "## ["), ("##vso[", "## vso[")];
 
-/// Colours and styles that our own output and the log use, as parameters of the escape sequence `ESC [ … m`.
+/// Colours and styles that the CLI and the log use, as parameters of the escape sequence `ESC [ … m`.
 const STYLES: [&str; 9] = ["0", "1", "2", "3", "31", "32", "33", "34", "35"];
 
 /// Returns a quote for logs, conditions and terminals: printable ASCII on one line, everything else escaped, cut to
@@ -70,8 +71,8 @@ pub fn line(text: &str, most: usize) -> String {
     safe(&no_command(text, most), most, |character| !is_unsafe(character), CUT)
 }
 
-/// Returns a text of several lines as a terminal or a CI log may show it: line ends, tabs and, with `colours`, our own
-/// styles are kept; every other control character becomes a question mark, which is valid in text, JSON and YAML.
+/// Returns a text of several lines as a terminal or a CI log may show it. Line ends, tabs and, with `colours`, the styles of the
+/// CLI are kept. Every other control character becomes a question mark, which is valid in text, JSON and YAML.
 #[must_use]
 pub fn for_terminal(text: &str, colours: bool) -> Cow<'_, str> {
     let shown = without_controls(text, colours);
@@ -84,7 +85,7 @@ pub fn for_terminal(text: &str, colours: bool) -> Cow<'_, str> {
     Cow::Owned(lines.collect())
 }
 
-/// Returns the same with commands to a CI system left in: for an answer that is made of them.
+/// Returns the same, but keeps commands to a CI system: for output that consists of them.
 #[must_use]
 pub fn without_controls(text: &str, colours: bool) -> Cow<'_, str> {
     let is_plain = |character: char| matches!(character, '\n' | '\t') || !is_unsafe(character);
@@ -106,7 +107,7 @@ pub fn without_controls(text: &str, colours: bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// One of our own styles at the beginning of a text.
+/// Returns the CLI's own style at the beginning of `text`, if there is one.
 fn style(text: &str) -> Option<&str> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let length =
@@ -114,8 +115,8 @@ fn style(text: &str) -> Option<&str> {
     text.get(.."\u{1b}[".len() + length.len() + "m".len())
 }
 
-/// Characters that change how a line is shown instead of being shown: control characters, line and paragraph separators,
-/// directions of writing, and what has no width.
+/// Whether a character changes how a line is shown: control characters, line and paragraph separators, directions of writing, and
+/// characters without width.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -125,7 +126,7 @@ fn is_unsafe(character: char) -> bool {
 
 fn safe(text: &str, most: usize, is_shown: impl Fn(char) -> bool, cut: &str) -> String {
     let mut safe = String::new();
-    // Up to where there is room for the mark: what was cut once is not cut again.
+    // The length up to which the mark fits, so that a text that was cut once is not cut again.
     let mut fits = 0;
     for character in text.chars() {
         if safe.len() + cut.len() <= most {
@@ -145,12 +146,12 @@ fn safe(text: &str, most: usize, is_shown: impl Fn(char) -> bool, cut: &str) -> 
     safe
 }
 
-/// As much of a text as can be shown in `most` bytes, and a bit, that no CI system takes for a command.
+/// Returns the beginning of a text, a little more than `most` bytes can show, without commands to a CI system.
 fn no_command(text: &str, most: usize) -> String {
     without_commands(cut(text, most + 1))
 }
 
-/// A line that no CI system takes for a command.
+/// Returns the line with every command to a CI system made harmless.
 fn without_commands(line: String) -> String {
     let mut line = line;
     for (command, shown) in COMMANDS {
@@ -165,7 +166,7 @@ fn without_commands(line: String) -> String {
     line
 }
 
-/// A text of which no more is kept than [`name`] or [`message`] does, while it is decoded.
+/// A text that is bounded by [`name`] or [`message`] while it is decoded.
 struct Bounded<const IS_NAME: bool>(String);
 
 impl<'de, const IS_NAME: bool> Deserialize<'de> for Bounded<IS_NAME> {
@@ -186,39 +187,39 @@ impl<'de, const IS_NAME: bool> Deserialize<'de> for Bounded<IS_NAME> {
     }
 }
 
-/// For `deserialize_with`: a text by [`name`]; null is an empty one.
+/// Decodes a text by [`name`], for `deserialize_with`; null is an empty text.
 ///
 /// # Errors
-/// It is no text.
+/// The value is not a text.
 pub fn decode_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(decode_optional_name(deserializer)?.unwrap_or_default())
 }
 
-/// For `deserialize_with`: an optional text by [`name`].
+/// Decodes an optional text by [`name`], for `deserialize_with`.
 ///
 /// # Errors
-/// It is no text.
+/// The value is not a text.
 pub fn decode_optional_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<Bounded<true>>::deserialize(deserializer)?.map(|name| name.0))
 }
 
-/// For `deserialize_with`: a text by [`message`]; null is an empty one.
+/// Decodes a text by [`message`], for `deserialize_with`; null is an empty text.
 ///
 /// # Errors
-/// It is no text.
+/// The value is not a text.
 pub fn decode_message<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(decode_optional_message(deserializer)?.unwrap_or_default())
 }
 
-/// For `deserialize_with`: an optional text by [`message`].
+/// Decodes an optional text by [`message`], for `deserialize_with`.
 ///
 /// # Errors
-/// It is no text.
+/// The value is not a text.
 pub fn decode_optional_message<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<Bounded<false>>::deserialize(deserializer)?.map(|message| message.0))
 }
 
-/// The first [`LONGEST_LIST`] items of a list; the others are not kept.
+/// The first [`LONGEST_LIST`] items of a list. The others are dropped.
 struct First<T>(Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
@@ -247,15 +248,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
     }
 }
 
-/// For `deserialize_with`: the first [`LONGEST_LIST`] items of a list; null is an empty one.
+/// Decodes the first [`LONGEST_LIST`] items of a list, for `deserialize_with`; null is an empty list.
 ///
 /// # Errors
-/// It is no list, or one of the items that are kept can't be read.
+/// The value is not a list, or an item that is kept cannot be decoded.
 pub fn decode_list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     Ok(decode_optional_list(deserializer)?.unwrap_or_default())
 }
 
-/// For `deserialize_with`: the same of an optional list.
+/// Decodes an optional list in the same way, for `deserialize_with`.
 ///
 /// # Errors
 /// As [`decode_list`].

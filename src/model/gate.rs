@@ -1,30 +1,30 @@
-//! The admission gate: what it should do, and how it stands in the cluster.
+//! The admission gate: its enforcement, and its state in the cluster.
 
 use serde::{Deserialize, Serialize};
 
-/// What an image that no set is ready for meets.
+/// How the gate treats an operator image for which no set is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Enforcement {
-    /// A warning at whoever changes the Deployment.
+    /// Admits it with a warning to whoever changes the Deployment.
     Warn,
-    /// A refusal.
+    /// Rejects it.
     Deny,
 }
 
-/// What stands in the cluster.
+/// State of the gate in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SeenGate {
-    /// Nothing.
+    /// No object of the gate exists.
     #[default]
     Absent,
-    /// All of it, as we would write it to warn.
+    /// All objects are as the controller writes them to warn.
     Warns,
-    /// All of it, as we would write it to refuse.
+    /// All objects are as the controller writes them to reject.
     Denies,
-    /// Something of it, or something else.
+    /// Objects are missing or differ.
     Differs,
-    /// An object of its name that the controller did not create.
+    /// An object of the gate's name exists that the controller did not create.
     NotManaged,
 }
 

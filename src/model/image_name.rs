@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use crate::model::as_text::as_text;
 use crate::model::foreign_text::cut;
 
-/// An ImageSet key such as `calico/node`: two path segments, whatever registry and path the image is pulled from
-/// (operator: `gcr.io/some/path/calico/node:…` is `calico/node`).
+/// An ImageSet key such as `calico/node`: two path segments, whatever registry and path the image is pulled from (operator:
+/// `gcr.io/some/path/calico/node:…` is `calico/node`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImageName(String);
 
-/// The text is not two path segments of a repository.
+/// The error for a text that is not two path segments of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an image name of the form organisation/image, such as calico/node")]
 pub struct InvalidImageName(String);
 
 impl ImageName {
-    /// The key of a repository path: its last two segments.
+    /// Returns the key of a repository path: its last two segments.
     ///
     /// # Errors
     /// The path has fewer than two segments, or a segment that no repository can have.
@@ -32,26 +32,27 @@ impl ImageName {
         format!("{organisation}/{image}").parse()
     }
 
-    /// The whole key.
+    /// Returns the whole key.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The last segment, which `imagePrefix` goes in front of.
+    /// Returns the last segment, which `imagePrefix` is prepended to.
     #[must_use]
     pub fn image(&self) -> &str {
         self.0.split_once('/').map_or(self.0.as_str(), |(_, image)| image)
     }
 
-    /// Images for Windows nodes, by the names that the operator gives them.
+    /// Whether the image is for Windows nodes, by the names that the operator uses.
     #[must_use]
     pub fn is_windows(&self) -> bool {
         self.0.ends_with("-windows") || self.image() == "windows-upgrade"
     }
 }
 
-/// A path segment as the OCI distribution specification has it: lower-case letters and digits, separated by `.`, `_` or `-`.
+/// Whether the text is a path segment of the OCI distribution specification: lower-case letters and digits, separated by `.`, `_`
+/// or `-`.
 fn is_segment(segment: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = segment.as_bytes();

@@ -1,4 +1,4 @@
-//! The ImageSet that we write: complete by construction. What this type cannot hold cannot be applied.
+//! The ImageSet that the controller writes: complete by construction, so that an incomplete set cannot be applied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,21 +13,21 @@ use crate::model::release::{ImageSetName, Release};
 /// Annotation of an ImageSet: the operator version that it was made for.
 pub const OPERATOR_ANNOTATION: &str = "imageset-controller.io/operator-version";
 
-/// For what a set was made, kept in annotations of the ImageSet, so that a later look can tell an edit by hand from a
-/// change of our own inputs.
+/// What a set was made from. Annotations of the ImageSet keep it, so that a later reconcile can distinguish a manual edit from a
+/// change of the controller's own inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Origin {
-    /// The operator version whose list it holds.
+    /// The operator version whose images the set lists.
     pub operator: Release,
     /// Name of the record that its digests come from.
     pub record: String,
-    /// [`content_digest`] of the entries as we wrote them.
+    /// [`content_digest`] of the entries as the controller wrote them.
     pub content: Digest,
 }
 
-/// A set that may be stored: it has the one right name, exactly one well-formed digest per name, no name that the
-/// operator version rejects and every name that it requires.
+/// A set that may be stored: it has the one right name, exactly one well-formed digest per name, no name that the operator
+/// version rejects and every name that it requires.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CompleteImageSet {
@@ -39,13 +39,13 @@ pub struct CompleteImageSet {
 /// Why entries do not make a complete set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Incomplete {
-    /// The operator insists on these.
+    /// The operator requires these names.
     #[error("the operator insists on {}", names(.0))]
     Missing(BTreeSet<ImageName>),
-    /// The operator's validator does not know these.
+    /// The operator's validator does not know these names.
     #[error("the operator rejects {}", names(.0))]
     Rejected(BTreeSet<ImageName>),
-    /// A set without entries is never right.
+    /// A set without entries is never valid.
     #[error("it has no entries")]
     Empty,
 }
@@ -55,7 +55,7 @@ fn names(names: &BTreeSet<ImageName>) -> String {
 }
 
 impl CompleteImageSet {
-    /// Makes a set for an operator version.
+    /// Creates a set for an operator version.
     ///
     /// # Errors
     /// The entries are not what that version accepts and requires.
@@ -84,19 +84,19 @@ impl CompleteImageSet {
         Ok(Self { name, origin, entries })
     }
 
-    /// The one name under which its operator version looks for it.
+    /// Returns the one name under which its operator version looks it up.
     #[must_use]
     pub const fn name(&self) -> &ImageSetName {
         &self.name
     }
 
-    /// For what it was made.
+    /// Returns what the set was made from.
     #[must_use]
     pub const fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Its entries, sorted by name.
+    /// Returns the entries, sorted by name.
     #[must_use]
     pub const fn entries(&self) -> &BTreeMap<ImageName, Digest> {
         &self.entries
@@ -109,7 +109,7 @@ impl fmt::Display for CompleteImageSet {
     }
 }
 
-/// One value for a whole set's content: the SHA-256 of its sorted `image digest` lines.
+/// Returns one value for the content of a whole set: the SHA-256 of its sorted `image digest` lines.
 pub fn content_digest(entries: impl Iterator<Item = (String, String)>) -> Digest {
     let mut lines: Vec<String> = entries.map(|(image, digest)| format!("{image} {digest}\n")).collect();
     lines.sort();

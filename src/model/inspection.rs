@@ -1,4 +1,4 @@
-//! What an operator image printed of itself, and the Jobs that run one for it.
+//! Inspections of operator images: the output of an image, and the Jobs that run one.
 
 use std::collections::BTreeSet;
 
@@ -12,47 +12,48 @@ use crate::model::read::Read;
 use crate::model::reference::Reference;
 use crate::model::release::Release;
 
-/// The longest such pause. A Job is kept longer than that, so that it tells when the next one is due, also after a restart.
+/// Maximum pause between two attempts. A Job is kept longer than that, so that it shows when the next attempt is due, also after
+/// a restart.
 pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(30);
 
-/// The answer of one operator image, kept for good by its digest: an image never changes what it says.
+/// The output of one operator image. It is stored permanently by digest, because an image never changes its output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Inspected {
-    /// The image as it was written where it was found.
+    /// The image, as written where it was found.
     pub image: Reference,
-    /// Its digest, which was run.
+    /// Digest of the image that the Job ran.
     pub digest: Digest,
     /// `LABEL version` of its configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// When it answered.
+    /// When the Job completed.
     pub answered_at: Timestamp,
-    /// What it printed.
+    /// Image lists that the image printed.
     pub images: OperatorImages,
-    /// Names that it printed and then refused in a set of ours.
+    /// Names that the image printed, and that its operator then rejected in a managed set.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub refused: BTreeSet<ImageName>,
 }
 
 impl Inspected {
-    /// Its list as that of the version that it counts as.
+    /// Returns the image list under the version that the image counts as.
     #[must_use]
     pub fn list(&self, release: Release) -> OperatorImages {
         self.images.clone().of_release(release).rejecting(&self.refused)
     }
 
-    /// Name of the ConfigMap.
+    /// Returns the name of the ConfigMap.
     #[must_use]
     pub fn name(&self) -> String {
         object_name(&self.digest)
     }
 
-    /// The version that it counts as. A vendor's rebuild often prints the version of its base: then the number of the
-    /// rebuild is in the label, or in the tag.
+    /// Returns the version that the image counts as. A vendor's rebuild often prints the version of its base: the number of the
+    /// rebuild is then in the label or in the tag.
     ///
     /// # Errors
-    /// Label or tag and output are of different versions; in words, as nothing may be done on a guess.
+    /// Label or tag, and the output, are of different versions. The message says which; the controller acts on no guess.
     pub fn release(&self) -> Result<Release, String> {
         let printed = self.images.release();
         let labelled = self.label.as_deref().and_then(|label| label.parse::<Release>().ok());
@@ -68,73 +69,73 @@ impl Inspected {
     }
 }
 
-/// Name of the Job and of the record for an image.
+/// Returns the name of the Job and of the ConfigMap for an image.
 #[must_use]
 pub fn object_name(digest: &Digest) -> String {
     let hexadecimal: String = digest.to_string().chars().skip("sha256:".len()).take(40).collect();
     format!("inspection-{hexadecimal}")
 }
 
-/// What was seen of inspections.
+/// Stored inspections and inspection Jobs of the cluster.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Inspections {
-    /// The answers that are kept.
+    /// Stored inspections.
     pub kept: Vec<Inspected>,
-    /// Jobs of ours.
+    /// Inspection Jobs that the controller created.
     pub jobs: Read<Vec<InspectionJob>>,
 }
 
-/// A Job of ours that asks one image.
+/// An inspection Job for one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InspectionJob {
-    /// `metadata.uid`, which a deletion of ours carries.
+    /// `metadata.uid`, which a delete request carries.
     pub uid: String,
     /// As in [`Inspected`].
     pub image: Reference,
-    /// The digest that is run.
+    /// Digest of the image that the Job runs.
     pub digest: Digest,
     /// As in [`Inspected`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// The how-manieth attempt it is, from 1.
+    /// Attempt number, starting at 1.
     pub attempt: u32,
-    /// Why the attempt before did not bring an answer.
+    /// Why the previous attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_before: Option<String>,
-    /// How far it is.
+    /// State of the Job.
     pub state: JobState,
 }
 
-/// How far a Job is.
+/// State of an inspection Job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum JobState {
-    /// Not ended, or being deleted.
+    /// The Job has not ended, or is being deleted.
     Running {
-        /// What keeps its pod from starting.
+        /// Why its pod does not start.
         trouble: Option<String>,
     },
-    /// Ended well, and what it printed can be used.
+    /// The Job completed, and its output is valid.
     Answered {
-        /// When it ended.
+        /// When the Job ended.
         at: Timestamp,
-        /// What it printed.
+        /// Image lists that the image printed.
         images: Box<OperatorImages>,
     },
-    /// Ended well, and what it printed cannot be used.
+    /// The Job completed, and its output is invalid.
     Unusable {
-        /// When it ended.
+        /// When the Job ended.
         at: Timestamp,
-        /// What is wrong, escaped and cut.
+        /// Cause, escaped and cut.
         why: String,
     },
-    /// Ended badly, or its output cannot be read.
+    /// The Job failed, or its output cannot be read.
     Failed {
-        /// When it ended.
+        /// When the Job ended.
         at: Timestamp,
-        /// What is wrong, escaped and cut.
+        /// Cause, escaped and cut.
         why: String,
     },
 }

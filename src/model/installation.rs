@@ -8,9 +8,9 @@ use crate::model::settings::InstallationSettings;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Installation {
-    /// What decides the references.
+    /// Settings that determine which references are pulled.
     pub settings: InstallationSettings,
-    /// `status.imageSet`: which set the operator selected at the end of its last good reconcile.
+    /// `status.imageSet`: the set that the operator selected at the end of its last successful reconcile.
     pub selected_image_set: Option<String>,
     /// `status.calicoVersion`.
     pub calico_version: Option<String>,

@@ -1,9 +1,9 @@
-//! Lists in messages: the first few items, then how many more there are.
+//! Lists in messages: the first few items, then the number of the others.
 
-/// How many references a grouped message names.
+/// Maximum number of references in a message about several.
 pub(crate) const NAMED: usize = 5;
 
-/// The first few of them, and how many more there are.
+/// Returns the first `most` items, separated by commas, and the number of the others.
 pub(crate) fn listed<T: ToString>(all: &[T], most: usize) -> String {
     let mut text = all.iter().take(most).map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if let Some(more) = all.len().checked_sub(most).filter(|more| *more > 0) {

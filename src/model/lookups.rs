@@ -1,4 +1,4 @@
-//! What decisions ask of registries, and what registries answered. Asking is the edge's job.
+//! Lookups in registries that decisions require, and their results. `cluster` and the CLI carry them out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,71 +11,71 @@ use crate::model::registry_failure::RegistryFailure;
 use crate::model::release::Release;
 use crate::model::resolved_image::ResolvedImage;
 
-/// What a decision still needs to know.
+/// Lookups that a decision requires.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Questions {
-    /// Images whose digest and platforms are wanted.
+    /// Images whose digest and platforms are required.
     pub images: BTreeSet<Reference>,
-    /// Operator images whose `version` label is wanted.
+    /// Operator images whose `version` label is required.
     pub operators: BTreeSet<Reference>,
-    /// Operator images whose repository's releases are wanted. Nothing waits for these.
+    /// Operator images whose repository's releases are listed. Nothing waits for these.
     pub releases: BTreeSet<Reference>,
-    /// Operator images whose digest is wanted; answered with [`Answers::operators`]. Nothing waits for these.
+    /// Operator images whose digest is looked up; the results are in [`Answers::operators`]. Nothing waits for these.
     pub digests: BTreeSet<Reference>,
-    /// What makes the answers cheaper or better; no question by itself.
+    /// What makes lookups cheaper or more precise. Hints alone cause no lookup.
     pub hints: Hints,
 }
 
-/// What those who ask registries should know beside the references.
+/// Known facts that lookups use.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Hints {
-    /// What some references resolved to before: where the registry still names that digest, nothing is fetched again.
+    /// Earlier results by reference. If the registry still names that digest, nothing is fetched again.
     pub known: BTreeMap<Reference, ResolvedImage>,
-    /// The nodes' platforms: of an index, the manifests for these have to be there.
+    /// The platforms of the nodes. For an index, the lookup checks that the manifests for these exist.
     pub platforms: BTreeSet<Platform>,
 }
 
 impl Questions {
-    /// Nothing is asked.
+    /// Whether no lookup is required.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.holds_nothing() && self.releases.is_empty() && self.digests.is_empty()
     }
 
-    /// Nothing is asked that a write would have to wait for.
+    /// Whether no lookup is required that a write has to wait for.
     #[must_use]
     pub fn holds_nothing(&self) -> bool {
         self.images.is_empty() && self.operators.is_empty()
     }
 }
 
-/// What registries answered so far. Whoever asked gets an answer, if only that it is not there yet.
+/// Results of lookups. Each reference that was looked up has an entry, also while the lookup is pending.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Answers {
-    /// By the reference that was asked for.
+    /// Images, by the reference that was looked up.
     pub images: BTreeMap<Reference, Answer<ResolvedImage>>,
-    /// By the operator reference that was asked for.
+    /// Operator images, by the reference that was looked up.
     pub operators: BTreeMap<Reference, Answer<OperatorImage>>,
-    /// By the operator reference whose repository was asked.
+    /// Releases, by the operator reference whose repository was listed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub releases: BTreeMap<Reference, Answer<BTreeSet<Release>>>,
 }
 
-/// The answer to one question.
+/// The result of one lookup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Answer<T> {
-    /// Asked, and not answered yet.
+    /// The lookup is still pending.
     Pending,
-    /// The registry's bytes, verified.
+    /// The verified response of the registry.
     Known(T),
-    /// It failed; it will be tried again by itself when its retry class says so.
+    /// The lookup failed. Its retry class says when it is retried.
     Failed(RegistryFailure),
 }
 
 impl<T> Answer<T> {
-    /// What was told, if it was.
+    /// Returns the response; `None` while the lookup is pending and after a failure.
     pub const fn known(&self) -> Option<&T> {
         match self {
             Self::Known(value) => Some(value),
@@ -84,11 +84,11 @@ impl<T> Answer<T> {
     }
 }
 
-/// What an operator image says of itself.
+/// An operator image, as its registry serves it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OperatorImage {
-    /// Digest that its reference resolves to.
+    /// Digest that the reference resolves to.
     pub digest: Digest,
     /// `LABEL version` of its configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]

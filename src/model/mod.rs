@@ -1,4 +1,4 @@
-//! Values: what was observed, what is wanted, what was decided, what is reported. No rule is here, and nothing does I/O.
+//! Values: what was observed, required, decided and reported. This room holds no rule and does no I/O.
 
 pub mod action;
 pub mod adoption;

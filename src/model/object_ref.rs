@@ -1,4 +1,4 @@
-//! Objects of the cluster by kind, namespace and name. The kinds and their API versions are written down here and nowhere else.
+//! References to objects of the cluster by kind, namespace and name. This is the one list of the kinds and their API versions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::as_text::as_text;
 use crate::model::foreign_text::{cut, escaped_to};
 
-/// Longest kind, namespace or name that is kept, in bytes. Kubernetes allows 253, but doesn't check the names of owners.
+/// Maximum length of a kind, namespace or name, in bytes. Kubernetes allows 253, but does not validate the names of owners.
 const LONGEST: usize = 512;
 
 macro_rules! kinds {
@@ -18,18 +18,18 @@ macro_rules! kinds {
         #[serde(try_from = "String", into = "String")]
         pub enum Kind {
             $(#[doc = $api_version] $kind,)*
-            /// Another kind, as a pod's owner may be of any. Never one of the above: parsing makes it.
+            /// Another kind, such as that of a pod's owner. Parsing never uses it for one of the kinds above.
             Other(Box<str>),
         }
 
         impl Kind {
-            /// The kind as manifests name it, such as `DaemonSet`.
+            /// Returns the kind as manifests name it, such as `DaemonSet`.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 match self { $(Self::$kind => stringify!($kind),)* Self::Other(kind) => kind }
             }
 
-            /// The API version, such as `apps/v1`; `None` for a kind that the controller neither reads nor writes.
+            /// Returns the API version, such as `apps/v1`; `None` for a kind that the controller neither reads nor writes.
             #[must_use]
             pub const fn api_version(&self) -> Option<&'static str> {
                 match self { $(Self::$kind => Some($api_version),)* Self::Other(_) => None }
@@ -77,7 +77,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A reference to an object, such as `DaemonSet calico-system/calico-node`. Two references are equal if they name the same object.
+/// A reference to an object, such as `DaemonSet calico-system/calico-node`. Two references are equal if they name the same
+/// object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ObjectRef {
@@ -86,73 +87,73 @@ pub struct ObjectRef {
     name: String,
 }
 
-/// The text is no reference to an object.
+/// The error for a text that is not a reference to an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an object: Kind name, or Kind namespace/name")]
 pub struct InvalidObjectRef(String);
 
 impl ObjectRef {
-    /// An ImageSet.
+    /// Returns a reference to an ImageSet.
     #[must_use]
     pub fn image_set(name: &str) -> Self {
         Self::new(Kind::ImageSet, None, name)
     }
 
-    /// The one ImageSetPolicy.
+    /// Returns a reference to the one ImageSetPolicy.
     #[must_use]
     pub fn policy() -> Self {
         Self::new(Kind::ImageSetPolicy, None, "default")
     }
 
-    /// The operator's Installation.
+    /// Returns a reference to the operator's Installation.
     #[must_use]
     pub fn installation() -> Self {
         Self::new(Kind::Installation, None, "default")
     }
 
-    /// The status of one component of the operator.
+    /// Returns a reference to the status of one component of the operator.
     #[must_use]
     pub fn tigera_status(name: &str) -> Self {
         Self::new(Kind::TigeraStatus, None, name)
     }
 
-    /// A node.
+    /// Returns a reference to a node.
     #[must_use]
     pub fn node(name: &str) -> Self {
         Self::new(Kind::Node, None, name)
     }
 
-    /// The upgrade gate.
+    /// Returns a reference to the admission gate.
     #[must_use]
     pub fn gate() -> Self {
         Self::new(Kind::ValidatingAdmissionPolicy, None, "imageset-controller-gate")
     }
 
-    /// An object of a kind that lives in namespaces.
+    /// Returns a reference to an object of a namespaced kind.
     #[must_use]
     pub fn namespaced(kind: Kind, namespace: &str, name: &str) -> Self {
         Self::new(kind, Some(namespace), name)
     }
 
-    /// Namespaces and names are made safe and cut: nobody checks those that pods give their owners.
+    /// Creates a reference. Namespace and name are escaped and cut, because nobody validates the names of a pod's owners.
     fn new(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
         let safe = |text: &str| escaped_to(text, LONGEST);
         Self { kind, namespace: namespace.map(safe), name: safe(name) }
     }
 
-    /// Its kind.
+    /// Returns the kind.
     #[must_use]
     pub const fn kind(&self) -> &Kind {
         &self.kind
     }
 
-    /// Its namespace; `None` for an object of the whole cluster.
+    /// Returns the namespace; `None` for a cluster-scoped object.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
     }
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

@@ -5,35 +5,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::digest::Digest;
 
-/// The operator Deployment's template.
+/// The template of the operator's Deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OperatorDeployment {
-    /// The container's image as written; `None` if the template has no container of the configured name.
+    /// Image of the container, as written; `None` if the template has no container of the configured name.
     pub image: Option<String>,
     /// `TIGERA_OPERATOR_INIT_IMAGE_VERSION`, a hint that never decides alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_image_version: Option<String>,
-    /// The annotation that breaks the gate's glass; its value is the image that it admits.
+    /// Value of the break-glass annotation: the image that the gate admits without a set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<String>,
 }
 
-/// An operator pod.
+/// A pod of the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OperatorPod {
-    /// Its name.
+    /// Name of the pod.
     pub name: String,
-    /// The container's image as the pod's spec has it.
+    /// Image of the container in the pod's spec.
     pub image: String,
-    /// Digest of what really runs, where the runtime tells a repository digest.
+    /// Digest of the running image, if the runtime reports a repository digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_digest: Option<Digest>,
-    /// Condition Ready is True, whether the pod is being deleted or not.
+    /// Whether condition Ready is True, also while the pod is being deleted.
     #[serde(default)]
     pub ready: bool,
-    /// Since when condition Ready is as it is, in whole seconds.
+    /// Last transition of condition Ready, in whole seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_since: Option<Timestamp>,
 }

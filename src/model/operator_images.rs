@@ -1,5 +1,5 @@
-//! What one operator build knows of its images: which it prints, which go into an ImageSet, which it refuses there.
-//! Pure values; where they come from (the catalogue, an inspection) makes no difference here.
+//! The image lists of one operator build: the images that it prints, the entries of its ImageSet, and the names that it rejects
+//! there. The lists come from the catalogue or from an inspection; the values are the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,40 +9,40 @@ use crate::model::image_name::{ImageName, InvalidImageName};
 use crate::model::reference::Reference;
 use crate::model::release::{ImageSetName, ProductVersion, Release, Variant};
 
-/// What the tag of an image for FIPS mode has behind the tag of its normal twin (operator v1.28 to v1.42).
+/// Suffix of the tag of an image for FIPS mode; without it, the tag is that of the normal image (operator v1.28 to v1.42).
 const FIPS_SUFFIX: &str = "-fips";
 
-/// The most images that one operator build may name. The longest known list has 85, and each is asked for.
+/// Maximum number of images of one operator build. The longest known list has 85, and each image is looked up.
 pub const MOST_IMAGES: usize = 256;
 
-/// The most registries that one operator build may name. Known lists have up to three; each has connections and buffers of its
-/// own while it is asked.
+/// Maximum number of registries of one operator build. Known lists have up to three; each takes connections and buffers of its
+/// own while it is queried.
 pub const MOST_REGISTRIES: usize = 8;
 
-/// The printed output of one operator build, taken apart: what `--version` and `--print-images=list` say.
+/// The parsed output of one operator build: `--version` and `--print-images=list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PrintedImages {
-    /// After `Operator:`.
+    /// Version after `Operator:`.
     pub release: Release,
-    /// After `Calico:`.
+    /// Version after `Calico:`.
     pub calico: ProductVersion,
-    /// After `Enterprise:`.
+    /// Version after `Enterprise:`.
     pub enterprise: ProductVersion,
-    /// The Calico component list without the operator's own image; `-fips` twins included.
+    /// Calico component list without the operator's own image, FIPS images included.
     pub calico_images: BTreeSet<Reference>,
-    /// The Enterprise component list; up to v1.27.17 some names have two tags.
+    /// Enterprise component list. Up to v1.27.17 some names have two tags.
     pub enterprise_images: BTreeSet<Reference>,
-    /// What both variants need (`tigera/key-cert-provisioner`, v1.15 to v1.33).
+    /// Images of both variants (`tigera/key-cert-provisioner`, v1.15 to v1.33).
     pub common_images: BTreeSet<Reference>,
-    /// The operator's own image. Up to v1.35 the operator has it in its Calico list and takes it in an ImageSet.
+    /// The operator's own image. Up to v1.35 the operator lists it as a Calico image and accepts it in an ImageSet.
     pub own_image: Reference,
-    /// Printed names that this build's validator refuses in an ImageSet (`tigera/operator` from v1.36 on).
+    /// Printed names that this build's validator rejects in an ImageSet (`tigera/operator` from v1.36 on).
     pub rejected: BTreeSet<ImageName>,
 }
 
-/// The image lists of one operator build, checked: every reference has a tag and a key, and of several tags for one
-/// key exactly one is that of the release.
+/// The checked image lists of one operator build: every reference has a tag and a key, and of several tags for one key exactly
+/// one is that of the release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "PrintedImages", into = "PrintedImages")]
 pub struct OperatorImages(PrintedImages);
@@ -61,45 +61,45 @@ impl From<OperatorImages> for PrintedImages {
     }
 }
 
-/// The lists contradict themselves, so that no ImageSet could be made from them.
+/// Why no ImageSet can be made from the lists.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOperatorImages {
-    /// A reference has no tag, or a digest beside it: the lists of an operator are by tag.
+    /// A reference has no tag, or also a digest. The lists of an operator are by tag.
     #[error("{0} is not a reference by tag alone")]
     NotByTag(Reference),
-    /// More images than are asked for.
+    /// The lists name more than [`MOST_IMAGES`] images.
     #[error("it names {0} images; no operator needs more than {MOST_IMAGES}")]
     TooManyImages(usize),
-    /// Images of more registries than are asked.
+    /// The lists name images of more than [`MOST_REGISTRIES`] registries.
     #[error("it names images of {0} registries; no operator needs more than {MOST_REGISTRIES}")]
     TooManyRegistries(usize),
-    /// A reference has no two path segments for a key.
+    /// A reference does not have the two path segments of a key.
     #[error(transparent)]
     NoKey(#[from] InvalidImageName),
-    /// Several references for one key, and not exactly one of them has the tag of the release.
+    /// Several references have the same key, and not exactly one of them has the tag of the release.
     #[error("{variant} {version} has several images for {name}, and no rule says which one is pulled")]
     Ambiguous {
         /// Key with several references.
         name: ImageName,
-        /// The variant whose list it is.
+        /// Variant whose list it is.
         variant: Variant,
-        /// The release of that variant.
+        /// Release of that variant.
         version: ProductVersion,
     },
 }
 
-/// This build was cut before the product release that it deploys, so it looks for a set that nobody makes.
+/// The error for a build that was cut before the product release that it deploys, so that no set exists for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "operator {release} carries the pre-release marker {marker} instead of a {variant} version, so there is no \
      ImageSet for it"
 )]
 pub struct PreReleaseMarker {
-    /// The operator release.
+    /// Version of the operator.
     pub release: Release,
-    /// The variant whose version is a marker.
+    /// Variant whose version is a marker.
     pub variant: Variant,
-    /// The marker, such as `master` or `release-calient-v3.20`.
+    /// Marker, such as `master` or `release-calient-v3.20`.
     pub marker: ProductVersion,
 }
 
@@ -143,26 +143,26 @@ impl OperatorImages {
         Ok(images)
     }
 
-    /// The operator's version.
+    /// Returns the version of the operator.
     #[must_use]
     pub const fn release(&self) -> Release {
         self.0.release
     }
 
-    /// The same lists under another version of the operator, for a rebuild that prints the version of its base.
+    /// Returns the same lists under another version of the operator, for a rebuild that prints the version of its base.
     #[must_use]
     pub fn of_release(self, release: Release) -> Self {
         Self(PrintedImages { release, ..self.0 })
     }
 
-    /// The same lists with more names that this build refuses in an ImageSet.
+    /// Returns the same lists with further names that this build rejects in an ImageSet.
     #[must_use]
     pub fn rejecting(mut self, names: &BTreeSet<ImageName>) -> Self {
         self.0.rejected.extend(names.iter().cloned());
         self
     }
 
-    /// The Calico or Enterprise version that this build deploys; it may be a pre-release marker.
+    /// Returns the Calico or Enterprise version that this build deploys; it may be a pre-release marker.
     #[must_use]
     pub const fn product_version(&self, variant: Variant) -> &ProductVersion {
         match variant {
@@ -171,22 +171,22 @@ impl OperatorImages {
         }
     }
 
-    /// The operator's own default image, such as `quay.io/tigera/operator:v1.42.4`.
+    /// Returns the operator's own default image, such as `quay.io/tigera/operator:v1.42.4`.
     #[must_use]
     pub const fn own_image(&self) -> &Reference {
         &self.0.own_image
     }
 
-    /// The lists as they were printed.
+    /// Returns the lists as they were printed.
     #[must_use]
     pub const fn as_printed(&self) -> &PrintedImages {
         &self.0
     }
 
-    /// The one name under which this build looks for its ImageSet.
+    /// Returns the one name under which this build looks up its ImageSet.
     ///
     /// # Errors
-    /// The build has a pre-release marker where the version should be.
+    /// The build has a pre-release marker in place of the version.
     pub fn image_set_name(&self, variant: Variant) -> Result<ImageSetName, PreReleaseMarker> {
         let version = self.product_version(variant);
         ImageSetName::new(variant, version).ok_or_else(|| PreReleaseMarker {
@@ -196,9 +196,9 @@ impl OperatorImages {
         })
     }
 
-    /// The default references to mirror for one variant: its list, the common images and the operator's own, sorted
-    /// as text, less the FIPS twins, or with `fips` less their normal twins. Of two tags for one Enterprise name both
-    /// are here, because the operator prints both.
+    /// Returns the default references to mirror for one variant, sorted as text: its list, the common images and the operator's
+    /// own. With `fips`, FIPS images replace their normal counterparts; otherwise FIPS images are left out. Both tags of an
+    /// Enterprise name are included, because the operator prints both.
     #[must_use]
     pub fn printed(&self, variant: Variant, fips: bool) -> Vec<Reference> {
         let tags: BTreeSet<(ImageName, &str)> =
@@ -219,8 +219,8 @@ impl OperatorImages {
         printed
     }
 
-    /// The entries of this build's ImageSet with the default reference of each: one per name, of two Enterprise tags
-    /// the Enterprise release's, without the names that the validator refuses.
+    /// Returns the entries of this build's ImageSet with the default reference of each. There is one per name; of two Enterprise
+    /// tags it is that of the Enterprise release. Names that the validator rejects are left out.
     #[must_use]
     pub fn set_images(&self, variant: Variant, fips: bool) -> BTreeMap<ImageName, Reference> {
         let version = self.product_version(variant).as_str();
@@ -236,14 +236,14 @@ impl OperatorImages {
         images
     }
 
-    /// Whether the validator of this build takes an entry of this name; any other makes it refuse the whole set
-    /// (`unexpected images: …`). It knows the names of both variants, whichever is installed.
+    /// Whether the validator of this build accepts an entry of this name. Any other name makes it reject the whole set
+    /// (`unexpected images: …`). The validator knows the names of both variants, whichever is installed.
     #[must_use]
     pub fn accepts(&self, name: &ImageName) -> bool {
         self.known_names().contains(name)
     }
 
-    /// All names that [`Self::accepts`] is true for.
+    /// Returns all names that [`Self::accepts`] is true for.
     #[must_use]
     pub fn known_names(&self) -> BTreeSet<ImageName> {
         [Variant::Calico, Variant::Enterprise]
@@ -253,7 +253,7 @@ impl OperatorImages {
             .collect()
     }
 
-    /// Everything that is printed for one variant, in no useful order.
+    /// Returns all printed references of one variant, in no particular order.
     fn list(&self, variant: Variant) -> impl Iterator<Item = &Reference> {
         let images = match variant {
             Variant::Calico => &self.0.calico_images,
@@ -263,7 +263,7 @@ impl OperatorImages {
     }
 }
 
-/// The references with their keys. [`OperatorImages::new`] has seen to it that every one has a key.
+/// Returns the references with their keys. [`OperatorImages::new`] guarantees that each has one.
 fn named<'a>(references: impl IntoIterator<Item = &'a Reference>) -> impl Iterator<Item = (ImageName, &'a Reference)> {
     references.into_iter().filter_map(|reference| Some((reference.image_name().ok()?, reference)))
 }
@@ -301,7 +301,7 @@ mod tests {
                 .collect(),
             ..printed()
         };
-        // Quay.io is among the others.
+        // The other registry is Quay.io.
         assert!(OperatorImages::new(of_hosts(MOST_REGISTRIES - 1, MOST_IMAGES - 4)).is_ok());
         let refused = OperatorImages::new(of_hosts(60, 60)).unwrap_err();
         assert_eq!(refused, InvalidOperatorImages::TooManyRegistries(61));

@@ -1,29 +1,29 @@
-//! What became of the writes of a reconcile.
+//! Outcome of the writes of a reconcile.
 
 use jiff::Timestamp;
 
 use crate::model::object_ref::ObjectRef;
 
-/// What became of the actions.
+/// How many actions were carried out, and what failed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// How many of the decision's actions are behind us, in order. A gate that could not be set is among them.
+    /// Number of the decision's actions that are done, in order. A gate that could not be written counts as done.
     pub done: usize,
-    /// When the last of them was.
+    /// When the last of them was done.
     pub at: Option<Timestamp>,
-    /// What ended it before the last one, or kept the gate from being set.
+    /// The failure that ended the writes, or that of the gate.
     pub failure: Option<ActionFailure>,
 }
 
 /// A write that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionFailure {
-    /// Somebody else wrote the object at the same moment (409): look again.
+    /// Whether somebody else wrote the object at the same time (409). A fresh read solves it.
     pub conflict: bool,
-    /// An object of this name exists, and the controller did not create it.
+    /// Whether an object of this name exists that the controller did not create.
     pub not_managed: bool,
-    /// The object that was to be written.
+    /// The object to be written.
     pub object: ObjectRef,
-    /// What the apiserver answered, escaped and cut.
+    /// Response of the API server, escaped and cut.
     pub message: String,
 }

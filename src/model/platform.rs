@@ -1,4 +1,4 @@
-//! For which machines an image was built, and which machines a cluster has.
+//! Platforms of images and nodes.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::as_text::as_text;
 use crate::model::foreign_text::{cut, escaped_to};
 
-/// An OCI image index platform, and likewise what a Node says of itself. Written `linux/amd64`, or
-/// `windows/amd64/10.0.20348` where the Windows build matters.
+/// A platform of an OCI image index, and in the same form that of a node. Written `linux/amd64`, or `windows/amd64/10.0.20348`
+/// where the Windows build matters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Platform {
@@ -16,38 +16,38 @@ pub struct Platform {
     pub os: String,
     /// `amd64`, `arm64`, … (GOARCH).
     pub architecture: String,
-    /// Windows build such as `10.0.20348.2340`; empty for Linux.
+    /// Windows build such as `10.0.20348.2340`; `None` for Linux.
     pub os_version: Option<String>,
-    /// CPU variant of an image such as `v8`; Nodes do not tell theirs.
+    /// CPU variant of an image, such as `v8`. Nodes do not report theirs.
     pub variant: Option<String>,
 }
 
-/// The text is not `os/architecture` or `os/architecture/version`.
+/// The error for a text that is not `os/architecture` or `os/architecture/version`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a platform such as linux/amd64 or windows/amd64/10.0.20348")]
 pub struct InvalidPlatform(String);
 
 impl Platform {
-    /// A platform without Windows build or CPU variant.
+    /// Returns a platform without Windows build or CPU variant.
     #[must_use]
     pub fn new(os: &str, architecture: &str) -> Self {
         Self { os: os.to_owned(), architecture: architecture.to_owned(), os_version: None, variant: None }
     }
 
-    /// Is this a Windows platform?
+    /// Whether this is a Windows platform.
     #[must_use]
     pub fn is_windows(&self) -> bool {
         self.os == "windows"
     }
 
-    /// Attestation manifests are listed as `unknown/unknown` (BuildKit); nothing runs on that.
+    /// Whether this is `unknown/unknown`, under which BuildKit lists attestation manifests. Nothing runs on it.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" && self.architecture == "unknown"
     }
 
-    /// Whether a node of platform `node` can run an image of this platform. Windows requires the same
-    /// `major.minor.build` (process isolation); a missing version on either side is no objection.
+    /// Whether a node of platform `node` can run an image of this platform. Windows requires the same `major.minor.build`
+    /// (process isolation); a version that is missing on either side matches any.
     #[must_use]
     pub fn runs_on(&self, node: &Self) -> bool {
         let build = |version: &str| version.split('.').take(3).collect::<Vec<_>>().join(".");
@@ -60,7 +60,7 @@ impl Platform {
     }
 }
 
-/// The platforms for which Kubernetes releases nodes. No image of an operator is for any other.
+/// Platforms for which Kubernetes releases nodes. Operators have images for no others.
 const NODE_PLATFORMS: [(&str, &str); 6] = [
     ("linux", "amd64"),
     ("linux", "arm"),
@@ -70,24 +70,24 @@ const NODE_PLATFORMS: [(&str, &str); 6] = [
     ("windows", "amd64"),
 ];
 
-/// Longest quote of what a node reports, in bytes.
+/// Maximum length of the quoted report of a node, in bytes.
 const LONGEST_REPORT: usize = 64;
 
-/// The platform of a node, from what its kubelet reports. That is foreign text: a virtual kubelet, a new architecture or a
+/// The platform of a node, from the report of its kubelet. The report is foreign text: a virtual kubelet, a new architecture or a
 /// hostile node can report anything.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NodePlatform {
     /// The kubelet has not reported yet.
     Unreported,
-    /// One of the platforms that nodes have.
+    /// One of the platforms for which Kubernetes releases nodes.
     Known(Platform),
-    /// Anything else, escaped and cut.
+    /// Any other report, escaped and cut.
     Unknown(String),
 }
 
 impl NodePlatform {
-    /// Returns the platform for three values of `status.nodeInfo`. On Windows the kernel's version is the build that images
-    /// must match; one that is not a build is left out, and images are then compared by system and architecture.
+    /// Returns the platform for three values of `status.nodeInfo`. On Windows, images must match the kernel version. A kernel
+    /// version that is not a Windows build is left out, and images are then compared by system and architecture.
     #[must_use]
     pub fn of(operating_system: &str, architecture: &str, kernel_version: &str) -> Self {
         if operating_system.is_empty() || architecture.is_empty() {
@@ -104,19 +104,19 @@ impl NodePlatform {
     }
 }
 
-/// Up to four numbers with dots between them, such as `10.0.20348.2340`.
+/// Whether the text is up to four numbers separated by dots, such as `10.0.20348.2340`.
 fn is_windows_build(version: &str) -> bool {
     let is_number = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
     version.split('.').count() <= 4 && version.split('.').all(is_number)
 }
 
-/// A node whose platform is none for which images are built.
+/// A node on a platform for which no images are built.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnknownNode {
-    /// Its name.
+    /// Name of the node.
     pub node: String,
-    /// What it reports, escaped and cut.
+    /// Reported platform, escaped and cut.
     pub platform: String,
 }
 

@@ -1,89 +1,89 @@
-//! What the pods of the operator's workloads pull and run, folded: one entry per workload, image and answer, however many
-//! pods say the same. Pure values, and the one place that understands what kubelets and container runtimes say of a pull.
+//! Aggregated state of the pods of the operator's workloads: which images they pull and run. There is one entry per workload,
+//! image and state, however many pods share it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::digest::Digest;
 use crate::model::object_ref::ObjectRef;
 
-/// All of it. Nothing in here grows with the number of pods.
+/// Aggregated state of all pods. Its size does not depend on the number of pods.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct SeenPods {
-    /// What runs, of images that a template names by digest.
+    /// Running images, of those that a template names by digest.
     pub running: Vec<RunningImage>,
-    /// What cannot be pulled or started.
+    /// Images that pods cannot pull or start.
     pub failing: Vec<FailingImage>,
 }
 
-/// A container image that runs.
+/// A running container image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunningImage {
-    /// The workload that owns the pods, such as `DaemonSet calico-system/calico-node`.
+    /// Workload that owns the pods, such as `DaemonSet calico-system/calico-node`.
     pub workload: ObjectRef,
-    /// The image as the pods' spec has it.
+    /// Image in the pods' spec.
     pub image: String,
-    /// Digest of what runs, where the runtime tells a repository digest (`repository@sha256:…`).
+    /// Digest of the running image, if the runtime reports a repository digest (`repository@sha256:…`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// How many pods.
+    /// Number of pods.
     pub pods: u32,
 }
 
-/// A container image that cannot be pulled, or not be started.
+/// A container image that pods cannot pull or start.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FailingImage {
-    /// The workload that owns the pods.
+    /// Workload that owns the pods.
     pub workload: ObjectRef,
-    /// The image as the pods' spec has it.
+    /// Image in the pods' spec.
     pub image: String,
-    /// Why.
+    /// Cause.
     pub kind: PullFailureKind,
-    /// How many pods.
+    /// Number of pods.
     pub pods: u32,
-    /// What the first of them said, escaped and cut.
+    /// Message of the first of them, escaped and cut.
     pub message: String,
 }
 
-/// Why an image cannot be pulled or started. Closed.
+/// Why an image cannot be pulled or started: a closed list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PullFailureKind {
-    /// The registry does not have it.
+    /// The registry does not have the image.
     NotFound,
-    /// The registry refuses the node.
+    /// The registry rejects the node's credentials.
     Unauthorized,
-    /// It has nothing for the node's platform.
+    /// The image has no manifest for the node's platform.
     PlatformMissing,
-    /// The registry asks the node to come later.
+    /// The registry limits the node's rate.
     RateLimited,
-    /// No answer in time, or no way to the registry.
+    /// The registry did not respond in time, or is unreachable.
     Timeout,
-    /// Pulled, and of another platform.
+    /// The image was pulled, but is for another platform.
     ExecFormat,
-    /// Something else.
+    /// Any other cause.
     Other,
 }
 
-/// What one pod says of its images.
+/// The images of one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenPod {
-    /// The workload that owns it.
+    /// Workload that owns the pod.
     pub workload: ObjectRef,
-    /// Images by digest, each with the digest of what runs where that is told.
+    /// Images by digest, each with the digest of the running image if the runtime reports it.
     pub running: Vec<(String, Option<Digest>)>,
-    /// What cannot be pulled or started.
+    /// Images that the pod cannot pull or start.
     pub failing: Vec<Failing>,
 }
 
-/// An image that a pod cannot get or start.
+/// An image that a pod cannot pull or start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failing {
-    /// As the pod's spec has it.
+    /// Image in the pod's spec.
     pub image: String,
-    /// Why; nothing where the kubelet only says that it waits before it tries again.
+    /// Cause; `None` if the kubelet only reports a back-off.
     pub kind: Option<PullFailureKind>,
-    /// In the kubelet's words.
+    /// Message of the kubelet.
     pub message: String,
 }

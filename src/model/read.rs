@@ -1,14 +1,14 @@
-//! The result of one read from the cluster.
+//! Results of reads from the cluster.
 
 use serde::{Deserialize, Serialize};
 
-/// The result of one read from the cluster. A failure is a value: it takes away only what needs it.
+/// The result of one read from the cluster. A failure is a value, so that it affects only rules that require the read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Read<T> {
-    /// The answer.
+    /// The objects that were read.
     Known(T),
-    /// The kind is not installed in the cluster (yet).
+    /// The cluster does not have the kind.
     KindMissing,
     /// The read failed.
     Failed(ReadFailure),
@@ -21,7 +21,7 @@ impl<T: Default> Default for Read<T> {
 }
 
 impl<T> Read<T> {
-    /// The answer, if there is one.
+    /// Returns the value; `None` if the kind is missing or the read failed.
     pub const fn known(&self) -> Option<&T> {
         match self {
             Self::Known(value) => Some(value),
@@ -29,7 +29,7 @@ impl<T> Read<T> {
         }
     }
 
-    /// The failure, if there is one.
+    /// Returns the failure, if the read failed.
     pub const fn failure(&self) -> Option<&ReadFailure> {
         match self {
             Self::Failed(failure) => Some(failure),
@@ -44,8 +44,8 @@ impl<T> Read<T> {
 pub struct ReadFailure {
     /// What was read, such as `list tigerastatuses.operator.tigera.io`.
     pub what: String,
-    /// The apiserver denied it: a right is missing.
+    /// Whether the API server denied the read.
     pub forbidden: bool,
-    /// What the apiserver answered, escaped and cut.
+    /// Response of the API server, escaped and cut.
     pub message: String,
 }

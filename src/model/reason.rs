@@ -1,5 +1,5 @@
-//! The closed list of reasons, shared by conditions, events, metrics, exit codes and docs, and the conditions that they belong to.
-//! `docs/reference/reasons.md` is made from this list.
+//! The closed list of reasons, shared by conditions, events, metrics, exit codes and docs, and the conditions that they belong
+//! to. `docs/reference/reasons.md` is generated from this list.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::registry_failure::RegistryFailureKind;
 
-/// Makes an enum each of whose variants is explained by one text, in its documentation and on the reference pages.
+/// Defines an enum whose variants each have one text, for the docs of the variant and for the reference pages.
 macro_rules! explained {
     ($(#[doc = $about:literal])* $name:ident, $(#[doc = $told:literal])* $text:ident: $($variant:ident $meaning:literal,)*) => {
         $(#[doc = $about])*
@@ -17,10 +17,10 @@ macro_rules! explained {
         }
 
         impl $name {
-            /// All of them, in the order in which they are shown.
+            /// Every variant, in display order.
             pub const ALL: [Self; [$(stringify!($variant)),*].len()] = [$(Self::$variant),*];
 
-            /// The word, as conditions, metric labels and pages carry it.
+            /// Returns the name, as conditions, metric labels and reference pages show it.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)* }
@@ -42,9 +42,9 @@ macro_rules! explained {
 }
 
 explained! {
-    /// A question about the cluster that a condition of the policy answers.
+    /// The type of a condition of the policy. Each condition answers one question about the cluster.
     ConditionType,
-    /// The question that it answers with True or False.
+    /// Returns the question that the condition answers with True or False.
     question:
     Ready "Is everything done that this generation of the policy asks for, as far as it can be?",
     Reconciling "Is something under way?",
@@ -60,7 +60,7 @@ explained! {
 }
 
 impl ConditionType {
-    /// Whether True is the answer that calls for attention.
+    /// Whether the status True calls for attention.
     #[must_use]
     pub const fn is_abnormal_true(self) -> bool {
         matches!(
@@ -69,13 +69,13 @@ impl ConditionType {
         )
     }
 
-    /// Whether it is about what is seen in the cluster and its registry, whatever the policy asks for.
+    /// Whether the condition is about the observed cluster and its registry only, whatever the policy requires.
     #[must_use]
     pub const fn is_of_cluster(self) -> bool {
         matches!(self, Self::Drifted | Self::OperatorDegraded | Self::ImagePullFailing)
     }
 
-    /// Whether kstatus gives it its meaning, for GitOps tools that know nothing of this kind.
+    /// Whether kstatus defines the condition, for GitOps tools that do not know this kind.
     #[must_use]
     pub const fn is_kstatus(self) -> bool {
         matches!(self, Self::Ready | Self::Reconciling | Self::Stalled)
@@ -85,7 +85,7 @@ impl ConditionType {
 explained! {
     /// How much a finding matters.
     Severity,
-    /// What it tells a person.
+    /// Returns what the severity means to a person.
     meaning:
     Normal "As it should be; said because somebody may ask.",
     Note "Worth knowing; nothing is wrong and nothing is to be done now.",
@@ -97,7 +97,7 @@ explained! {
 
 macro_rules! reasons {
     ($($name:ident, $condition:ident, $severity:ident, $meaning:literal, $next:literal;)*) => {
-        /// Why something is as it is. Closed: a new reason is a line in this table.
+        /// Why something is as it is. The list is closed: a new reason is a line in this table.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Reason {
             $(#[doc = $meaning] $name,)*
@@ -107,38 +107,38 @@ macro_rules! reasons {
             /// Every reason, in the order of the reference page.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The word, as conditions and metric labels carry it.
+            /// Returns the name, as conditions and metric labels show it.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
             }
 
-            /// The condition that it explains.
+            /// Returns the condition that the reason belongs to.
             #[must_use]
             pub const fn condition(self) -> ConditionType {
                 match self { $(Self::$name => ConditionType::$condition,)* }
             }
 
-            /// How much it matters.
+            /// Returns how much the reason matters.
             #[must_use]
             pub const fn severity(self) -> Severity {
                 match self { $(Self::$name => Severity::$severity,)* }
             }
 
-            /// What it means, for the reference page.
+            /// Returns what the reason means, for the reference page.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$name => $meaning,)* }
             }
 
-            /// What a person does about it; empty where there is nothing to do.
+            /// Returns what a person does about it; empty if nothing is to be done.
             #[must_use]
             pub const fn next_step(self) -> &'static str {
                 match self { $(Self::$name => $next,)* }
             }
         }
 
-        /// The text is no reason that this version knows. Another version may have written it.
+        /// The error for a text that is not a reason of this version. Another version may have written it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
         #[error("it is not a known reason")]
         pub struct UnknownReason;
@@ -287,7 +287,7 @@ reasons! {
 }
 
 impl Reason {
-    /// Whether it is about an operator image that only running it can tell of.
+    /// Whether the reason is about an operator image that only an inspection can identify.
     #[must_use]
     pub const fn is_of_inspection(self) -> bool {
         matches!(
@@ -302,7 +302,7 @@ impl Reason {
 }
 
 impl Reason {
-    /// Whether it makes the operator stop because of an ImageSet.
+    /// Whether the reason is an ImageSet that makes the operator stop.
     #[must_use]
     pub const fn is_fault_of_a_set(self) -> bool {
         matches!(
@@ -315,13 +315,13 @@ impl Reason {
         )
     }
 
-    /// Whether it is about a read from the API server that failed.
+    /// Whether the reason is a failed read from the API server.
     #[must_use]
     pub const fn is_of_a_read(self) -> bool {
         matches!(self, Self::ReadForbidden | Self::ReadFailed | Self::ViewForbidden | Self::ViewFailed)
     }
 
-    /// Whether it is about a stored set that is no longer so once the wanted content is written.
+    /// Whether the reason is about the content of a stored set, so that writing the required content resolves it.
     #[must_use]
     pub const fn ends_with_the_write(self) -> bool {
         matches!(

@@ -1,5 +1,6 @@
-//! What was resolved, kept: a rollback, a swap of a same-name set, a restart or an edited set is served from here and
-//! no registry is asked. One record per operator release (or operator image digest), variant, FIPS and registry layout.
+//! Records of resolved images. A rollback, the swap of a set that two versions share, a restart and the restoration of an edited
+//! set use a record in place of a lookup. There is one record per operator release (or digest of the operator image), variant,
+//! FIPS mode and registry layout.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,32 +15,32 @@ use crate::model::release::{Release, Variant};
 use crate::model::resolved_image::ResolvedImage;
 use crate::model::settings::InstallationSettings;
 
-/// Which set a record is for.
+/// Identifies the set that a record is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RecordKey {
-    /// The operator version.
+    /// Version of the operator.
     pub operator: Release,
     /// Calico or Enterprise.
     pub variant: Variant,
-    /// FIPS images or normal ones.
+    /// Whether the set has FIPS images.
     pub fips: bool,
-    /// Where they are pulled from.
+    /// Registry, path and prefix that the images are pulled from.
     pub layout: RegistryLayout,
-    /// Digest of the operator image, where the list is its own word and not the catalogue's.
+    /// Digest of the operator image, if the list comes from an inspection and not from the catalogue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Digest>,
 }
 
 impl RecordKey {
-    /// The record for this operator version in a cluster with these settings.
+    /// Returns the key for an operator version in a cluster with these settings.
     #[must_use]
     pub fn new(operator: Release, installation: &InstallationSettings) -> Self {
         let layout = installation.layout.clone();
         Self { operator, variant: installation.variant, fips: installation.fips, layout, build: None }
     }
 
-    /// Name of the ConfigMap: readable, and different for every key.
+    /// Returns the name of the ConfigMap: readable, and unique per key.
     #[must_use]
     pub fn name(&self) -> String {
         let build = self.build.map(|digest| digest.to_string()).unwrap_or_default();
@@ -53,39 +54,39 @@ impl RecordKey {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Record {
-    /// Which set it is for.
+    /// The set that the record is for.
     pub key: RecordKey,
-    /// When the newest of its answers was given.
+    /// When the newest of its images was looked up.
     pub resolved_at: Timestamp,
-    /// What each reference resolved to.
+    /// Resolved image by reference.
     pub images: BTreeMap<Reference, ResolvedImage>,
-    /// References that the registry did not have, of images that nothing needed.
+    /// References of unneeded images that the registry does not have.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub missing: BTreeSet<Reference>,
-    /// What the operator took under the set's name before this content stood there.
+    /// Entries that the operator accepted under the set's name before this content was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<BTreeMap<ImageName, Digest>>,
-    /// An operator build refused this content. It is not written for that build again.
+    /// Rejection of this content by an operator build. The content is not written for that build again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
 }
 
-/// What an operator said against a content that is right for its version.
+/// Content that an operator build rejected although it is right for its version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Refused {
-    /// The operator's image, as it was written.
+    /// The operator's image, as written.
     pub image: String,
-    /// Names that it does not take.
+    /// Names that the operator does not accept.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unexpected: BTreeSet<ImageName>,
-    /// Names that it wants and that are in no list of ours.
+    /// Names that the operator requires and that no known list has.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub missing: BTreeSet<ImageName>,
 }
 
 impl Refused {
-    /// Whether a content has nothing of what was refused, and all that was missed.
+    /// Whether `entries` has none of the unexpected names and all of the missing ones.
     #[must_use]
     pub fn takes(&self, entries: &BTreeMap<ImageName, Digest>) -> bool {
         self.unexpected.iter().all(|name| !entries.contains_key(name))

@@ -1,6 +1,6 @@
-//! Where an image is pulled from: registry, repository and a tag, a digest or both. The grammar is that of Docker and of
-//! the OCI library (`oci-distribution`), which parses by a regular expression that alone takes 10 MiB of memory; ours is
-//! tested against it (docs/adr/0010).
+//! Image references: registry, repository and a tag, a digest or both. The grammar is that of Docker and of the OCI library
+//! (`oci-distribution`). The library parses by a regular expression that alone takes 10 MiB of memory, so this parser is written
+//! by hand and tested against the library (docs/adr/0010).
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use crate::model::digest::Digest;
 use crate::model::foreign_text::cut;
 use crate::model::image_name::ImageName;
 
-/// A parsed image reference. `docker.io` is the registry of a reference that names none, as for the kubelet.
+/// A parsed image reference. A reference without a registry is one of `docker.io`, as for the kubelet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Reference {
@@ -22,7 +22,7 @@ pub struct Reference {
     digest: Option<Digest>,
 }
 
-/// The text is not an image reference that a node could pull.
+/// The error for a text that is not an image reference that a node could pull.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not an image reference: {cause}")]
 pub struct InvalidReference {
@@ -31,31 +31,31 @@ pub struct InvalidReference {
 }
 
 impl Reference {
-    /// Host and port, such as `quay.io` or `registry.example.com:5000`.
+    /// Returns host and port, such as `quay.io` or `registry.example.com:5000`.
     #[must_use]
     pub fn registry(&self) -> &str {
         &self.registry
     }
 
-    /// Path on the registry, such as `calico/node`.
+    /// Returns the path on the registry, such as `calico/node`.
     #[must_use]
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// The tag, if one was given.
+    /// Returns the tag, if the reference has one.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The digest, if one was given. It decides; a tag beside it is decoration.
+    /// Returns the digest, if the reference has one. It takes precedence over the tag.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
 
-    /// The key of this image in an ImageSet.
+    /// Returns the key of this image in an ImageSet.
     ///
     /// # Errors
     /// The repository has a single segment, which no image of the operator has.
@@ -63,29 +63,29 @@ impl Reference {
         ImageName::of_repository(&self.repository)
     }
 
-    /// The same repository with this tag and no digest.
+    /// Returns the same repository with this tag and no digest.
     #[must_use]
     pub fn with_tag(&self, tag: &str) -> Self {
         Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() }
     }
 
-    /// The same repository by digest alone.
+    /// Returns the same repository by digest alone.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
-    /// The same tag and digest under another `registry/repository`.
+    /// Returns the same tag and digest under another `registry/repository`.
     ///
     /// # Errors
-    /// The text is no such name, for instance because it brings a tag of its own.
+    /// `name` is not a registry and repository; for instance, it has a tag of its own.
     pub fn renamed(&self, name: &str) -> Result<Self, InvalidReference> {
         let (registry, repository) =
             parse_name(name).map_err(|cause| InvalidReference { text: cut(name, 300), cause })?;
         Ok(Self { registry, repository, ..self.clone() })
     }
 
-    /// The text with its digest cut, for messages.
+    /// Returns the text with a shortened digest, for messages.
     #[must_use]
     pub fn short(&self) -> String {
         let Some(digest) = self.digest() else { return self.to_string() };
@@ -93,7 +93,7 @@ impl Reference {
         format!("{}{tag}@{}", self.name(), digest.short())
     }
 
-    /// `registry/repository`, without tag and digest.
+    /// Returns `registry/repository`, without tag and digest.
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
@@ -128,16 +128,16 @@ const DOCKER_HUB: &str = "docker.io";
 /// Docker Hub's name in old configurations.
 const LEGACY_DOCKER_HUB: &str = "index.docker.io";
 
-/// Where Docker Hub keeps images whose name has one segment.
+/// Path of Docker Hub's images whose name has one segment.
 const OFFICIAL_IMAGES: &str = "library";
 
-/// What no tag and no digest mean.
+/// Tag of a reference without tag and digest.
 const DEFAULT_TAG: &str = "latest";
 
-/// The longest repository, in characters (`distribution/reference`: NameTotalLengthMax).
+/// Maximum length of a repository, in characters (`distribution/reference`: NameTotalLengthMax).
 const LONGEST_REPOSITORY: usize = 255;
 
-/// Registry and repository of a text without tag and digest, or what is wrong with it.
+/// Parses registry and repository of a text without tag and digest. The error is the cause.
 fn parse_name(name: &str) -> Result<(String, String), String> {
     let (registry, repository) = split_registry(name);
     if !is_host(registry) {
@@ -153,8 +153,8 @@ fn parse_name(name: &str) -> Result<(String, String), String> {
     Ok((registry.to_owned(), repository))
 }
 
-/// The first segment is a registry if it looks like a host: with a dot, a port or as `localhost`; else it is Docker Hub's
-/// (`distribution/reference`: `splitDockerDomain`).
+/// Splits off the registry. The first segment is a registry if it looks like a host: with a dot, with a port or `localhost`;
+/// otherwise the registry is Docker Hub (`distribution/reference`: `splitDockerDomain`).
 fn split_registry(name: &str) -> (&str, &str) {
     match name.split_once('/') {
         Some((LEGACY_DOCKER_HUB, repository)) => (DOCKER_HUB, repository),
@@ -163,7 +163,7 @@ fn split_registry(name: &str) -> (&str, &str) {
     }
 }
 
-/// A DNS name or an IPv4 address, or an IPv6 address in brackets, with an optional port.
+/// Whether the text is a DNS name, an IPv4 address, or an IPv6 address in brackets, with an optional port.
 fn is_host(text: &str) -> bool {
     let is_digits = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let is_port = |port: &str| port.is_empty() || port.strip_prefix(':').is_some_and(is_digits);
@@ -184,7 +184,7 @@ fn is_host(text: &str) -> bool {
     }
 }
 
-/// Lower-case letters and digits, separated by `.`, `_`, `__` or any number of `-`.
+/// Whether the text is lower-case letters and digits, separated by `.`, `_`, `__` or any number of `-`.
 fn is_segment(segment: &str) -> bool {
     let is_word = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
     let mut separators = segment.split(is_word).filter(|separator| !separator.is_empty());
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!("calico/node:v1".parse::<Reference>().unwrap().to_string(), "docker.io/calico/node:v1");
     }
 
-    /// What the library makes of it, where it is a reference at all.
+    /// Returns the parts that the library parses; `None` if it rejects the text.
     fn by_the_library(text: &str) -> Option<(String, String, Option<String>, Option<String>)> {
         let reference: oci_distribution::Reference = text.parse().ok()?;
         let owned = |part: Option<&str>| part.map(str::to_owned);
@@ -308,8 +308,8 @@ mod tests {
 
     #[test]
     fn where_the_library_differs() {
-        // It knows no IPv6 hosts, and takes letters of any script in tags, upper case in the first segment of a path, and hosts
-        // that no DNS has.
+        // The library does not parse IPv6 hosts. It accepts letters of any script in tags, upper case in the first segment of a
+        // path, and hosts that cannot be in DNS.
         for host in ["[::1]:5000", "[2001:DB8::1]", "[2001:db8::1]:443"] {
             let reference: Reference = format!("{host}/calico/node:v1").parse().unwrap();
             assert_eq!((reference.registry(), reference.repository()), (host, "calico/node"));

@@ -1,4 +1,4 @@
-//! Why a registry did not serve what it was asked for, and when it may be asked again.
+//! Failures of lookups in registries, and when a lookup is retried.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,52 +8,52 @@ use serde::{Deserialize, Serialize};
 use crate::model::foreign_text::escaped;
 use crate::model::reference::Reference;
 
-/// The longest wait that a registry may ask of us with `Retry-After`, in seconds. Longer ones are cut to it.
+/// Maximum of a `Retry-After`, in seconds. Longer values are reduced to it.
 pub const LONGEST_RETRY_AFTER_SECONDS: u64 = 3600;
 
-/// Why a reference was not resolved. Closed, so that findings and metrics can carry it.
+/// Why a reference was not resolved. The list is closed, so that findings and metrics can carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 pub enum RegistryFailureKind {
     /// The registry does not have the image.
     NotFound,
-    /// The registry does not take the credentials that it got.
+    /// The registry rejects the credentials.
     Unauthorized,
-    /// The registry wants credentials, and nothing that we were given names it.
+    /// The registry requires credentials, and none of the configured ones are for it.
     CredentialsMissing,
-    /// The registry knows us and refuses.
+    /// The registry authenticates the controller and denies access.
     Forbidden,
-    /// The registry asks to be asked later.
+    /// The registry limits the rate.
     RateLimited {
-        /// How long it wants to be left alone, in seconds, cut to [`LONGEST_RETRY_AFTER_SECONDS`]; `None` if it did not say.
+        /// `Retry-After` in seconds, at most [`LONGEST_RETRY_AFTER_SECONDS`]; `None` if the registry sent none.
         retry_after_seconds: Option<u64>,
     },
-    /// No connection: refused, no such host, connection lost.
+    /// No connection: refused, host not found, or connection lost.
     Unreachable,
-    /// The connection is not trusted: unknown authority, wrong name, expired certificate, no TLS spoken.
+    /// The connection is not trusted: unknown authority, wrong name, expired certificate, or no TLS.
     Tls,
     /// The registry or its token service failed (5xx).
     ServerError,
-    /// No whole answer within the deadline.
+    /// The response was not complete before the deadline.
     Timeout,
-    /// The answer is longer than anything that we read.
+    /// The response exceeds the size limit.
     TooLarge,
-    /// The answer contradicts itself or the protocol; nothing in it is believed.
+    /// The response contradicts itself or the protocol, so nothing in it is used.
     InvalidAnswer,
-    /// A valid answer that no node could run: schema 1, an artifact, only attestations.
+    /// The response is valid, but no node could run the content: schema 1, an artifact, only attestations.
     UnsupportedContent,
-    /// Our side: a pull secret or CA bundle cannot be used as it is.
+    /// A configured pull secret or CA bundle cannot be used.
     CredentialsInvalid,
-    /// The registry sends us, with credentials, to a token service of somebody else.
+    /// The registry redirects credentials to a token service outside its own domain.
     ForeignTokenService,
-    /// The registry sends us to an address, host or scheme that it has no business with.
+    /// The registry redirects to an address, host or scheme that is not allowed.
     RefusedTarget,
 }
 
-/// When it makes sense to ask again.
+/// When a failed lookup is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Only after something was changed by a person (or at the next regular check).
+    /// Only after a person changed something, or at the next regular check.
     WhenChanged,
     /// Soon, with growing pauses.
     Backoff,
@@ -62,7 +62,7 @@ pub enum Retry {
 }
 
 impl RegistryFailureKind {
-    /// When it makes sense to ask again.
+    /// Returns when the lookup is retried.
     #[must_use]
     pub const fn retry(self) -> Retry {
         match self {
@@ -85,7 +85,7 @@ impl RegistryFailureKind {
         }
     }
 
-    /// Whether every other image of the same registry must meet the same failure, so that asking on is pointless.
+    /// Whether every other image of the same registry must fail in the same way, so that further lookups are pointless.
     #[must_use]
     pub const fn concerns_whole_registry(self) -> bool {
         matches!(
@@ -94,7 +94,7 @@ impl RegistryFailureKind {
         )
     }
 
-    /// A constant word for metrics and reasons.
+    /// Returns a constant name for metrics and reasons.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -116,7 +116,7 @@ impl RegistryFailureKind {
         }
     }
 
-    /// What a person can do about it.
+    /// Returns what a person can do about it.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
@@ -150,37 +150,37 @@ impl RegistryFailureKind {
     }
 }
 
-/// A reference that was not resolved, in words for the person on call. Carries no byte of any credential.
+/// A reference that was not resolved, described for the person on call. Contains no credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "camelCase")]
 pub struct RegistryFailure {
-    /// What went wrong.
+    /// Kind of failure.
     pub kind: RegistryFailureKind,
-    /// The reference that was asked for; `None` where the whole registry is concerned.
+    /// The reference that was looked up; `None` if the failure concerns the whole registry.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reference: Option<Reference>,
-    /// Host and port that was asked; differs from the reference's where a mirror is set.
+    /// Host and port of the registry that responded; differs from the reference's where a mirror is configured.
     pub registry: String,
-    /// What it answered, escaped and cut.
+    /// Response of the registry, escaped and cut.
     pub answer: String,
     /// What to do.
     pub advice: String,
 }
 
 impl RegistryFailure {
-    /// A failure with the kind's own advice. `answer` is escaped and cut here.
+    /// Returns a failure with the advice of its kind. `answer` is escaped and cut here.
     #[must_use]
     pub fn new(kind: RegistryFailureKind, reference: Option<Reference>, registry: &str, answer: &str) -> Self {
         Self { kind, reference, registry: escaped(registry), answer: escaped(answer), advice: kind.advice().to_owned() }
     }
 
-    /// What happened, without the advice: for findings, whose reason has a next step of its own.
+    /// Returns what happened, without the advice: for findings, whose reason has a next step of its own.
     #[must_use]
     pub fn summary(&self) -> String {
         Summary(self).to_string()
     }
 
-    /// When it makes sense to ask again.
+    /// Returns when the lookup is retried.
     #[must_use]
     pub const fn retry(&self) -> Retry {
         self.kind.retry()

@@ -1,25 +1,25 @@
-//! Where a cluster pulls the operator's images from: the Installation's `registry`, `imagePath` and `imagePrefix`
+//! The places that a cluster pulls the operator's images from: the Installation's `registry`, `imagePath` and `imagePrefix`
 //! applied to an image's default reference, as the operator does it (`pkg/components/references.go`).
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::reference::{InvalidReference, Reference};
 
-/// The text with which an Installation asks for the default (operator: `UseDefault`).
+/// The value with which an Installation selects the default (operator: `UseDefault`).
 const USE_DEFAULT: &str = "UseDefault";
 
-/// The three settings of an Installation that move images to another place. Empty and `UseDefault` mean the default of
-/// the operator version, which differs per release and per image; the printed list has it.
+/// The three settings of an Installation that move images to another place. Empty and `UseDefault` mean the default of the
+/// operator version. The default differs per release and per image; the printed list has it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct RegistryLayout {
-    /// Host with optional port and path; a missing trailing slash is added.
+    /// Host with optional port and path. A missing trailing slash is added.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub registry: String,
-    /// Replaces everything before the last segment's organisation: `calico/node` → `<imagePath>/node`.
+    /// Replaces everything before the last segment: `calico/node` → `<imagePath>/node`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub image_path: String,
-    /// Goes in front of the last segment.
+    /// Prefix of the last segment.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub image_prefix: String,
 }
@@ -31,10 +31,10 @@ impl RegistryLayout {
         [&self.registry, &self.image_path, &self.image_prefix].iter().all(|setting| is_default(setting))
     }
 
-    /// The same layout in its one spelling: defaults empty, no slashes at the ends.
+    /// Returns the same layout in a canonical form: defaults empty, no slashes at the ends.
     #[must_use]
     pub fn normalised(&self) -> Self {
-        // What is only nothing or the default without its slashes is wrong, and stays so.
+        // A setting that is empty or the default only without its slashes is invalid, and stays so.
         let setting = |text: &str| match text.trim_matches('/') {
             _ if is_default(text) => String::new(),
             "" | USE_DEFAULT => "/".to_owned(),
@@ -47,15 +47,15 @@ impl RegistryLayout {
         }
     }
 
-    /// The reference that nodes pull instead of `default`: `<registry><imagePath>/<imagePrefix><name>:<tag>`.
+    /// Returns the reference that nodes pull instead of `default`: `<registry><imagePath>/<imagePrefix><name>:<tag>`.
     ///
     /// # Errors
-    /// The settings do not make a reference, for instance a `registry` with a scheme or an upper-case path.
+    /// The settings do not make a reference: for instance, `registry` has a scheme, or the path has upper case.
     pub fn place(&self, default: &Reference) -> Result<Reference, InvalidReference> {
         if self.is_default() {
             return Ok(default.clone());
         }
-        // The operator keeps `<organisation>/<image>` as the name; all before it counts as the default registry.
+        // The operator keeps `<organisation>/<image>` as the name. Everything before it is the default registry.
         let whole = default.name();
         let (rest, image) = whole.rsplit_once('/').unwrap_or(("", &whole));
         let (default_registry, organisation) = match rest.rsplit_once('/') {
@@ -65,7 +65,7 @@ impl RegistryLayout {
         let registry = if is_default(&self.registry) { default_registry } else { self.registry.trim_matches('/') };
         let path = if is_default(&self.image_path) { organisation } else { Some(self.image_path.trim_matches('/')) };
         let prefix = if is_default(&self.image_prefix) { "" } else { self.image_prefix.as_str() };
-        // Tag and digest are not written into the text: no setting can bring one of its own.
+        // Tag and digest are not part of this text, so that no setting can bring one of its own.
         default.renamed(&match path {
             Some(path) => format!("{registry}/{path}/{prefix}{image}"),
             None => format!("{registry}/{prefix}{image}"),

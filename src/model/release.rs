@@ -1,5 +1,5 @@
-//! Versions: of the operator, and of the Calico or Enterprise release that it deploys. The mapping between the two is
-//! compiled into each operator and cannot be computed; the catalogue holds it.
+//! Versions of the operator, and of the Calico or Enterprise release that it deploys. The mapping between the two is compiled
+//! into each operator and cannot be computed; the catalogue holds it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::as_text::as_text;
 use crate::model::foreign_text::cut;
 
-/// A released operator version such as `v1.42.4`, or a vendor's rebuild of it such as `v1.38.2-1`, which is ordered
-/// after its base. Alpha, beta and rc versions are not releases.
+/// A released operator version such as `v1.42.4`, or a vendor's rebuild of it such as `v1.38.2-1`, which is ordered after its
+/// base. Alpha, beta and rc versions are not releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Release {
@@ -20,31 +20,31 @@ pub struct Release {
     rebuild: Option<u16>,
 }
 
-/// The text is not a released operator version.
+/// The error for a text that is not a released operator version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a released operator version such as v1.42.4")]
 pub struct InvalidRelease(String);
 
 impl Release {
-    /// A release without rebuild number.
+    /// Returns a release without rebuild number.
     #[must_use]
     pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
         Self { major, minor, patch, rebuild: None }
     }
 
-    /// Major version.
+    /// Returns the major version.
     #[must_use]
     pub const fn major(&self) -> u16 {
         self.major
     }
 
-    /// `(major, minor)`: patch channel neighbours share it.
+    /// Returns `(major, minor)`, which the releases of one patch channel share.
     #[must_use]
     pub const fn series(&self) -> (u16, u16) {
         (self.major, self.minor)
     }
 
-    /// The upstream release that a rebuild was made from; itself for an upstream release.
+    /// Returns the upstream release that a rebuild was made from; an upstream release returns itself.
     #[must_use]
     pub const fn base(&self) -> Self {
         Self { rebuild: None, ..*self }
@@ -84,8 +84,8 @@ impl fmt::Display for Release {
     }
 }
 
-/// Which product the operator deploys. `Installation.spec.variant` spells Enterprise `TigeraSecureEnterprise` or,
-/// in newer releases, `CalicoEnterprise`.
+/// The product that the operator deploys. `Installation.spec.variant` spells Enterprise `TigeraSecureEnterprise` or, in newer
+/// releases, `CalicoEnterprise`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Variant {
     /// Open-source Calico.
@@ -96,7 +96,7 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// What `spec.variant` of an Installation means; absent is Calico.
+    /// Returns the variant for `spec.variant` of an Installation; absent is Calico.
     #[must_use]
     pub fn of_installation(text: Option<&str>) -> Self {
         match text {
@@ -105,7 +105,7 @@ impl Variant {
         }
     }
 
-    /// The prefix of the ImageSet's name that the operator looks for.
+    /// Returns the prefix of the name of the ImageSet that the operator looks up.
     #[must_use]
     pub const fn image_set_prefix(self) -> &'static str {
         match self {
@@ -124,8 +124,8 @@ impl fmt::Display for Variant {
     }
 }
 
-/// What `operator --version` prints after `Calico:` or `Enterprise:`: a release such as `v3.32.1`, or the marker of a
-/// build that was cut before its product release (`master`, `release-calient-v3.20`), whose images are not releases.
+/// The version that `operator --version` prints after `Calico:` or `Enterprise:`. It is a release such as `v3.32.1`, or the
+/// marker of a build that was cut before its product release (`master`, `release-calient-v3.20`), whose images are not releases.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct ProductVersion(String);
@@ -137,7 +137,7 @@ impl ProductVersion {
         !(self.0.starts_with('v') && self.0[1..].starts_with(|first: char| first.is_ascii_digit()))
     }
 
-    /// Whether the text can be what an operator prints: part of a tag and of an object's name, at most 63 characters.
+    /// Whether an operator can print this text: it is part of a tag and of an object's name, at most 63 characters.
     #[must_use]
     pub fn is_printable(text: &str) -> bool {
         let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
@@ -146,7 +146,7 @@ impl ProductVersion {
             && text.starts_with(|first: char| first.is_ascii_alphanumeric())
     }
 
-    /// The text as the operator prints it.
+    /// Returns the text as the operator prints it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -171,18 +171,18 @@ impl fmt::Display for ProductVersion {
     }
 }
 
-/// The one name under which an operator looks for its ImageSet: `calico-v3.32.1` or `enterprise-v3.23.1`.
+/// The one name under which an operator looks up its ImageSet: `calico-v3.32.1` or `enterprise-v3.23.1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ImageSetName(String);
 
 impl ImageSetName {
-    /// The name for a released product version; `None` for a pre-release marker, which no ImageSet is made for.
+    /// Returns the name for a released product version; `None` for a pre-release marker, for which no ImageSet is made.
     #[must_use]
     pub fn new(variant: Variant, version: &ProductVersion) -> Option<Self> {
         (!version.is_pre_release_marker()).then(|| Self(format!("{}-{version}", variant.image_set_prefix())))
     }
 
-    /// The whole name.
+    /// Returns the whole name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! What the status of the policy remembers of earlier reconciles.
+//! Facts that the status of the policy keeps from earlier reconciles.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use crate::model::release::Release;
 use crate::model::retained::Retained;
 use crate::model::swap::Swap;
 
-/// What survives a pass, from the policy's status: facts about the past that nothing else in the cluster tells.
+/// The previous status of the policy: facts about the past that no other object of the cluster holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Remembered {
@@ -17,44 +17,45 @@ pub struct Remembered {
     pub running_image: Option<String>,
     /// Version of the operator pod that was Ready last.
     pub running_version: Option<String>,
-    /// Image that the Deployment's template had last.
+    /// Last image of the Deployment's template.
     pub target_image: Option<String>,
-    /// Version that the Deployment's template, or a first install, aimed at last.
+    /// Last version of the Deployment's template, or of a first install.
     pub target_version: Option<String>,
-    /// ImageSet that was reported as current.
+    /// Name of the ImageSet that was reported as current.
     pub current_image_set: Option<String>,
     /// When all digests of the current set were last compared with the registry.
     pub last_verified: Option<Timestamp>,
-    /// Operator images by tag and digest, as the status told them.
+    /// Reported operator images, by tag and digest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pinned_operators: Vec<String>,
-    /// What the gate admits; `None` where there is none.
+    /// Images that the gate admits; `None` without a gate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admitted_images: Option<Vec<String>>,
-    /// Sets of previous versions, the one used last in front.
+    /// Kept sets of previous versions, the most recently used first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retained: Vec<Retained>,
-    /// What the last look for newer releases found.
+    /// Result of the last discovery of newer releases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,
-    /// What was told last: what a check against the registry found holds until the next one, and what is told again is no news.
+    /// Reported findings. The results of a check against the registry hold until the next check, and a known finding is not
+    /// emitted as an event again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
-    /// The value of the refresh annotation that was acted upon last.
+    /// Value of the refresh annotation that was handled last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_refresh: Option<String>,
-    /// The last swap of a content for another under one name.
+    /// Last swap of a set's content for that of another operator version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_swap: Option<Swap>,
-    /// Since when every workload has run the current set, if they did at the last look.
+    /// Since when every workload has run the current set, if every one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adopted_since: Option<Timestamp>,
-    /// The conditions as they stand, for telling what is new.
+    /// Reported conditions, to determine which are new.
     pub conditions: Vec<crate::model::condition::Condition>,
 }
 
 impl Remembered {
-    /// The version of this image, if it ran or was to run.
+    /// Returns the version of this image, if it was the running or the target one.
     #[must_use]
     pub fn version_of(&self, image: &str) -> Option<Release> {
         let pairs = [(&self.running_image, &self.running_version), (&self.target_image, &self.target_version)];

@@ -1,4 +1,4 @@
-//! What is reported of a reconcile: the status of the policy, its events and the metrics are made from this value.
+//! The report of a reconcile. The status of the policy, its events and the metrics are made from this value.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,64 +16,64 @@ use crate::model::retained::Retained;
 use crate::model::settings::PrepareVersion;
 use crate::model::swap::Swap;
 
-/// The most findings that a status holds, and the most components and pending workloads.
+/// Maximum number of findings, of components and of pending workloads in a status.
 pub const MOST_FINDINGS: usize = 64;
 
-/// Everything that is told.
+/// Everything that a reconcile reports.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Generation of the policy that this is about.
+    /// Generation of the policy that the report is about.
     pub generation: i64,
-    /// A read failed without which nothing can be told of versions and sets: what was told before is left as it is.
+    /// A read failed that versions and sets depend on: the previously reported state is kept.
     pub blind: bool,
-    /// What is known of the operator.
+    /// The operator versions.
     pub operator: OperatorReport,
     /// The target version's set.
     pub current: Option<CurrentReport>,
-    /// One entry per version of `prepare.versions`, then those that an annotation asks for, then those that were discovered.
+    /// One entry per version of `prepare.versions`, then those that an annotation requests, then the discovered ones.
     pub prepared: Vec<PreparedReport>,
     /// Operator images that the gate admits; `None` without a gate.
     pub admitted_images: Option<Vec<String>>,
-    /// Sets of previous versions that are kept, the one used last in front.
+    /// Kept sets of previous versions, the most recently used first.
     pub retained: Vec<Retained>,
-    /// What is known of newer releases.
+    /// Result of the last discovery of newer releases.
     pub discovery: Option<Discovery>,
-    /// The value of the refresh annotation that this pass has acted upon.
+    /// Value of the refresh annotation that this reconcile handled.
     pub handled_refresh: Option<String>,
-    /// The last swap of a content for another under one name.
+    /// Last swap of a set's content for that of another operator version.
     pub last_swap: Option<Swap>,
-    /// What each TigeraStatus says; `None` where they could not be read.
+    /// State of each TigeraStatus; `None` if they could not be read.
     pub components: Option<Vec<ComponentReport>>,
-    /// What would be done, or waits to be done.
+    /// Outstanding writes and what they wait for.
     pub plan: PlanReport,
-    /// What a person should know, the worst first; normal news are left out.
+    /// Findings, the worst first, without those of severity Normal.
     pub findings: Vec<Finding>,
-    /// One per [`ConditionType`], in its order.
+    /// One condition per [`ConditionType`], in its order.
     pub conditions: Vec<Condition>,
-    /// What is new since the last pass.
+    /// Events about what is new since the previous reconcile.
     pub events: Vec<Event>,
 }
 
-/// What is known of the operator, as text.
+/// The operator versions, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OperatorReport {
-    /// Image that the Deployment asks for.
+    /// Image that the Deployment names.
     pub image: Option<String>,
-    /// Its digest, where known.
+    /// Digest of that image, if known.
     pub digest: Option<Digest>,
-    /// That image by tag and digest, for a Deployment that names it by tag only.
+    /// That image by tag and digest, if the Deployment names it by tag only.
     pub pin: Option<String>,
-    /// Image of the operator that runs.
+    /// Image of the running operator.
     pub running_image: Option<String>,
-    /// Version that runs.
+    /// Version of the running operator.
     pub version: Option<String>,
-    /// Version that the Deployment, or a first install, asks for.
+    /// Version that the Deployment names, or that a first install will run.
     pub target: Option<String>,
     /// Product version that the target deploys.
     pub product_version: Option<String>,
-    /// The Deployment names its image by digest.
+    /// Whether the Deployment names its image by digest.
     pub pinned: bool,
 }
 
@@ -81,27 +81,27 @@ pub struct OperatorReport {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CurrentReport {
-    /// Its name.
+    /// Name of the set.
     pub image_set: String,
-    /// It is stored and right.
+    /// Whether it is stored with the right content.
     pub stored: bool,
-    /// How many images it lists.
+    /// Number of images that it lists.
     pub images: usize,
-    /// Names that were left out.
+    /// Names that it leaves out.
     pub omitted: Vec<String>,
-    /// Selected by the operator, carried by every workload, all roll-outs complete.
+    /// Whether the operator selected the set, every workload carries it, and all rollouts are complete.
     pub adopted: bool,
     /// Workloads with images of this set.
     pub workloads: Progress,
-    /// When all its digests were last compared with the registry, or asked for in the first place.
+    /// When all its digests were last compared with the registry, or were first resolved.
     pub last_verified: Option<Timestamp>,
 }
 
-/// One TigeraStatus, mirrored.
+/// The state of one TigeraStatus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentReport {
-    /// Its name, such as `calico`.
+    /// Name of the component, such as `calico`.
     pub name: String,
     /// Condition Available is True.
     pub available: bool,
@@ -111,29 +111,29 @@ pub struct ComponentReport {
     pub degraded: bool,
 }
 
-/// One version of `prepare.versions`.
+/// A version that is staged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PreparedReport {
-    /// As the policy names it.
+    /// The version, as the policy names it.
     pub version: PrepareVersion,
-    /// Its set's name, where known.
+    /// Name of its set, if known.
     pub image_set: Option<String>,
-    /// How many images it lists.
+    /// Number of images that the set lists.
     pub images: usize,
-    /// How far it is; `None` for a version that is not known.
+    /// How far the set is; `None` for an unknown version.
     pub state: Option<GoalState>,
-    /// Why it is not stored.
+    /// Why the set is not stored.
     pub message: Option<String>,
-    /// It was found in the operator image's repository; the policy does not name it.
+    /// Whether the version was discovered in the repository of the operator image, and the policy does not name it.
     pub discovered: bool,
-    /// Until when an annotation asks for it.
+    /// Until when an annotation requests the version.
     pub requested_until: Option<Timestamp>,
-    /// Its operator image by tag and digest, or by digest; where that is known.
+    /// Operator image by tag and digest, or by digest, if known.
     pub operator_image: Option<String>,
 }
 
-/// What would be done, or waits to be done.
+/// Outstanding writes and what they wait for.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanReport {
@@ -141,6 +141,6 @@ pub struct PlanReport {
     pub changes: Vec<Action>,
     /// Workloads that would roll.
     pub rollouts: Vec<ObjectRef>,
-    /// Sentences about what is in the way.
+    /// Sentences about what holds up further writes.
     pub waits_for: Vec<String>,
 }

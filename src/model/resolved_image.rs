@@ -1,5 +1,4 @@
-//! What a registry said of an image: which bytes a reference stands for, or why that could not be found out. Pure values
-//! with words for the person on call; how they are obtained is the `registry` module's business.
+//! Resolved images: the manifest or index that a registry serves for a reference, and the platforms that it covers.
 
 use std::collections::BTreeSet;
 
@@ -10,34 +9,34 @@ use crate::model::image_name::ImageName;
 use crate::model::platform::Platform;
 use crate::model::reference::Reference;
 
-/// A reference and the bytes that the registry served for it.
+/// A reference and the digest of the bytes that the registry served for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedImage {
-    /// The reference as it was asked for.
+    /// The reference that was looked up.
     pub reference: Reference,
-    /// The SHA-256 of the bytes that were received, never a header's word.
+    /// SHA-256 of the received bytes, never the value of a header.
     pub digest: Digest,
     /// Media type of those bytes.
     pub media_type: String,
-    /// What these bytes describe.
+    /// What the bytes describe.
     pub content: Content,
-    /// Their length in bytes.
+    /// Length in bytes.
     pub size: u64,
 }
 
-/// What the bytes of a manifest describe.
+/// The kind of manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Content {
     /// An index (or Docker manifest list): one image per platform. Attestations are left out.
     Index {
-        /// The images for platforms, in order of platform.
+        /// Images for platforms, in order of platform.
         children: Vec<Child>,
     },
     /// A single image.
     Manifest {
-        /// The one platform that it runs on, as its configuration says.
+        /// The one platform that it runs on, from its configuration.
         platform: Platform,
     },
 }
@@ -46,42 +45,42 @@ pub enum Content {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Child {
-    /// What it runs on.
+    /// Platform that it runs on.
     pub platform: Platform,
-    /// The digest of its manifest, which a node of that platform pulls.
+    /// Digest of its manifest, which a node of that platform pulls.
     pub digest: Digest,
     /// Whether the registry has that manifest.
     #[serde(default, skip_serializing_if = "Presence::is_unasked")]
     pub presence: Presence,
 }
 
-/// Whether a registry has what its index lists. Sparse mirrors and pull-through caches often do not.
+/// Whether a registry has a manifest that its index lists. Sparse mirrors and pull-through caches often do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Presence {
-    /// Nobody asked: no node needed it.
+    /// Not checked, because no node requires it.
     #[default]
     Unasked,
-    /// It is there.
+    /// The registry has the manifest.
     Present,
-    /// It is not there.
+    /// The registry does not have the manifest.
     Absent,
 }
 
 impl Presence {
-    // serde hands over a reference.
+    // serde passes a reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_unasked(&self) -> bool {
         *self == Self::Unasked
     }
 }
 
-/// How an image serves a node.
+/// How an image covers a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coverage {
-    /// The node can run it, and its manifest is there.
+    /// The node can run the image, and the registry has its manifest.
     Covered,
-    /// The node could run it; whether its manifest is there was not asked.
+    /// The node could run the image; its manifest was not checked.
     Unasked,
     /// The index lists an image for the node that the registry does not have.
     Absent,
@@ -90,7 +89,7 @@ pub enum Coverage {
 }
 
 impl ResolvedImage {
-    /// The platforms that have an image, each once.
+    /// Returns the platforms that the image has, each once.
     #[must_use]
     pub fn platforms(&self) -> BTreeSet<&Platform> {
         match &self.content {
@@ -99,8 +98,8 @@ impl ResolvedImage {
         }
     }
 
-    /// How the image serves a node of this platform. Where several entries would do, as with CPU variants, one that is
-    /// there is enough.
+    /// Returns how the image covers a node of this platform. Where several entries match, as with CPU variants, one that is
+    /// present is enough.
     #[must_use]
     pub fn coverage(&self, node: &Platform) -> Coverage {
         let children = match &self.content {
@@ -120,14 +119,14 @@ impl ResolvedImage {
         best
     }
 
-    /// The nodes' platforms that an image of this name should run on and cannot: Windows images are for Windows nodes, all others
-    /// for the rest.
+    /// Returns the nodes' platforms that an image of this name should cover and does not: Windows images are for Windows nodes,
+    /// all others for the rest.
     pub fn uncovered<'a>(&self, name: &ImageName, nodes: impl IntoIterator<Item = &'a Platform>) -> Vec<&'a Platform> {
         let lacks = |node: &&Platform| matches!(self.coverage(node), Coverage::None | Coverage::Absent);
         nodes.into_iter().filter(|node| node.is_windows() == name.is_windows()).filter(lacks).collect()
     }
 
-    /// What it lacks for these platforms, in words.
+    /// Returns messages about the platforms that the image does not cover.
     pub fn lacks(&self, reference: &Reference, platforms: &[&Platform]) -> Vec<String> {
         let texts = |platforms: &[&Platform]| platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let (absent, none): (Vec<&Platform>, Vec<&Platform>) =
@@ -143,7 +142,7 @@ impl ResolvedImage {
         told
     }
 
-    /// Whether the digest names an index, which lets every node pick its own image.
+    /// Whether the digest names an index, which lets every node select its own image.
     #[must_use]
     pub const fn is_index(&self) -> bool {
         matches!(self.content, Content::Index { .. })

@@ -1,4 +1,4 @@
-//! What the policy asks for, parsed: no text is left that could still turn out to be wrong.
+//! The parsed settings of the policy. Every value is valid.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -15,57 +15,58 @@ use crate::model::reference::{InvalidReference, Reference};
 use crate::model::registry_layout::RegistryLayout;
 use crate::model::release::{InvalidRelease, Release, Variant};
 
-/// A version that is staged as if the policy named it, until its time is over.
+/// A request to stage a version, until a given time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Requested {
-    /// What is asked for.
+    /// Version to stage.
     pub version: PrepareVersion,
-    /// From then on nobody asks for it.
+    /// When the request ends.
     pub until: Timestamp,
 }
 
-/// The parsed `spec` of an ImageSetPolicy, as far as decisions need it. How registries are reached (credentials,
-/// certificates, mirrors) is the registry edge's matter and not here.
+/// The parsed `spec` of an ImageSetPolicy, as far as decisions require it. Access to registries (credentials, certificates,
+/// mirrors) is not part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Settings {
-    /// Whether we write ImageSets at all.
+    /// Whether the controller writes ImageSets at all.
     pub mode: Mode,
-    /// Nothing is written but status while this is true.
+    /// Whether nothing but the status is written.
     pub suspend: bool,
     /// The Deployment to watch.
     pub operator: OperatorLocation,
-    /// Used until an Installation exists.
+    /// Settings that are used until an Installation exists.
     pub installation: InstallationSettings,
     /// Operator versions to stage ahead.
     pub prepare: Vec<PrepareVersion>,
-    /// Versions that an annotation asks for; which of them still count is a question of time.
+    /// Versions that an annotation requests, also expired ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requested: Vec<Requested>,
-    /// The search for newer versions to stage.
+    /// Discovery of newer versions to stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discover: Option<Discover>,
-    /// What an operator image meets that no set is ready for.
+    /// How the gate treats an operator image for which no set is stored.
     pub gate: Gate,
-    /// What a missing, unneeded image does to its set.
+    /// What happens to a set if an image that nothing requires is missing.
     pub on_missing: OnMissing,
-    /// Names to leave out; ignored where a release does not know them, refused where it requires them.
+    /// Names to leave out. A name that a release does not know is ignored; one that it requires is rejected.
     pub exclude: BTreeSet<ImageName>,
-    /// Entries to replace (a hardened rebuild). Each is verified in the registry like any other.
+    /// Digests that replace those of the registry's tags, for instance of a hardened rebuild. Each is verified in the registry
+    /// like any other.
     pub digests: BTreeMap<ImageName, Digest>,
-    /// What a tag that resolves to another digest than the pinned one leads to.
+    /// What happens if a tag resolves to another digest than the pinned one.
     pub tag_moved: TagMoved,
-    /// May an ImageSet that somebody else made be taken over?
+    /// Whether the controller may take ownership of an unmanaged ImageSet.
     pub take_ownership: bool,
-    /// Previous sets that are kept for a rollback.
+    /// Number of previous sets that are kept for a rollback.
     pub retain: u32,
-    /// How often the registry is asked whether pinned digests still stand. Jitter is added by the edge.
+    /// How often pinned digests are compared with the registry, without jitter.
     #[serde(with = "seconds")]
     pub recheck_interval: Duration,
-    /// May an unknown operator image be run to ask it for its list?
+    /// Whether an unknown operator image may be run to print its list.
     pub inspection_enabled: bool,
-    /// Where it is run.
+    /// Namespace of inspection Jobs.
     pub inspection_namespace: String,
 }
 
@@ -93,30 +94,30 @@ impl Default for Settings {
     }
 }
 
-/// Observe shows the plan; Apply carries it out.
+/// Whether the controller shows the plan (Observe) or carries it out (Apply).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Mode {
-    /// Status only.
+    /// Only the status is written.
     #[default]
     Observe,
     /// Sets and records are written.
     Apply,
 }
 
-/// The search for newer operator releases.
+/// Settings for the discovery of newer operator releases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Discover {
-    /// Which newer versions are meant.
+    /// Range of newer versions.
     pub channel: Channel,
-    /// How many of the newest are staged.
+    /// Number of the newest versions that are staged.
     pub limit: usize,
-    /// How often the tags are listed. Jitter is added by the edge.
+    /// How often the tags are listed, without jitter.
     #[serde(with = "seconds")]
     pub interval: Duration,
 }
 
-/// Which newer versions are meant.
+/// The range of newer versions to discover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Channel {
     /// Of the same minor version.
@@ -125,29 +126,29 @@ pub enum Channel {
     Minor,
 }
 
-/// What an operator image meets that no set is ready for.
+/// How the gate treats an operator image for which no set is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Gate {
-    /// Nothing.
+    /// There is no gate.
     #[default]
     Disabled,
-    /// A warning.
+    /// Admits it with a warning.
     Warn,
-    /// A refusal; a warning while the policy only observes.
+    /// Rejects it. In mode Observe, admits it with a warning.
     Deny,
 }
 
-/// What an image that the registry lacks does to its set.
+/// What happens to a set if the registry lacks one of its images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum OnMissing {
     /// The whole set waits.
     #[default]
     Hold,
-    /// An image that nothing in the cluster needs is left out; a needed one still holds the set.
+    /// An image that nothing in the cluster requires is left out; a required one still holds the set.
     OmitUnneeded,
 }
 
-/// What a moved tag leads to.
+/// What happens if a tag moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum TagMoved {
     /// The stored digest stays; the difference is a finding.
@@ -157,11 +158,11 @@ pub enum TagMoved {
     Repin,
 }
 
-/// Where the operator runs.
+/// Location of the operator's Deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct OperatorLocation {
-    /// Namespace of the Deployment; the Installation's pull secrets live there too.
+    /// Namespace of the Deployment and of the Installation's pull secrets.
     pub namespace: String,
     /// Name of the Deployment.
     pub deployment: String,
@@ -177,14 +178,14 @@ impl Default for OperatorLocation {
 }
 
 impl OperatorLocation {
-    /// The Deployment.
+    /// Returns a reference to the Deployment.
     #[must_use]
     pub fn object(&self) -> ObjectRef {
         ObjectRef::namespaced(Kind::Deployment, &self.namespace, &self.deployment)
     }
 }
 
-/// What decides which references are pulled: an Installation's effective spec, or the policy's stand-in for it.
+/// The settings that determine which references are pulled: of the effective Installation, or of the policy until one exists.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct InstallationSettings {
@@ -192,24 +193,24 @@ pub struct InstallationSettings {
     pub variant: Variant,
     /// `registry`, `imagePath`, `imagePrefix`.
     pub layout: RegistryLayout,
-    /// FIPS images instead of the normal ones.
+    /// Whether FIPS images replace the normal ones.
     pub fips: bool,
     /// Names of pull secrets in the operator's namespace, in the order in which they are tried.
     pub image_pull_secrets: Vec<String>,
 }
 
-/// One entry of `prepare.versions`.
+/// An entry of `prepare.versions`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum PrepareVersion {
-    /// An upstream release, pulled from where the running operator is pulled from.
+    /// An upstream release, pulled from the repository of the running operator.
     Release(Release),
     /// A full operator reference, for forks and private builds.
     Operator(Reference),
 }
 
 impl PrepareVersion {
-    /// The release that is meant, where that is written; beside a digest a tag says nothing.
+    /// Returns the release that the entry names, if it names one. A tag next to a digest does not count.
     #[must_use]
     pub fn release(&self) -> Option<Release> {
         match self {
@@ -220,13 +221,13 @@ impl PrepareVersion {
     }
 }
 
-/// The text is neither a release nor a full reference.
+/// The error for a text that is neither a release nor a full reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub enum InvalidPrepareVersion {
-    /// It has no slash, and is no release.
+    /// The text has no slash, and is not a release.
     Release(#[from] InvalidRelease),
-    /// It has one, and is no reference.
+    /// The text has a slash, and is not a reference.
     Reference(#[from] InvalidReference),
 }
 

@@ -1,5 +1,5 @@
-//! Everything that was observed, failures included: the one input of a decision. A snapshot can be written to a file
-//! and read back, so that a bug report is a test scenario.
+//! The snapshot of a reconcile: everything that was observed, failures included. It is the one input of a decision. A snapshot
+//! can be written to a file and read back, so that a bug report is a test scenario.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,61 +24,61 @@ use crate::model::stored_image_set::StoredImageSet;
 use crate::model::tigera_status::ComponentStatus;
 use crate::model::workload::Workload;
 
-/// One look at the cluster.
+/// The observed state of the cluster and of its registries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Snapshot {
-    /// When it was taken.
+    /// When the snapshot was taken.
     pub observed_at: Timestamp,
     /// `metadata.generation` of the policy.
     pub generation: i64,
-    /// What the policy asks for.
+    /// Parsed settings of the policy.
     pub settings: Settings,
-    /// What could not be parsed or is not supported in the policy, or was wrong with what it points to (a pull secret
-    /// that is missing or malformed, a CA bundle that is not there).
+    /// Findings about the policy: fields that are invalid or unsupported, and objects that it names and that cannot be used (a
+    /// missing or malformed pull secret, a missing CA bundle).
     pub objections: Vec<Finding>,
-    /// Value of the annotation that asks to check everything now.
+    /// Value of the annotation that requests a check of all digests now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh: Option<String>,
-    /// What the policy's own status said before this pass.
+    /// Status of the policy before this reconcile.
     pub remembered: Remembered,
-    /// The operator Deployment; absent is a normal state.
+    /// The operator's Deployment; that it does not exist is a normal state.
     pub operator: Read<Option<OperatorDeployment>>,
-    /// Its pods.
+    /// Pods of the Deployment.
     pub operator_pods: Read<Vec<OperatorPod>>,
-    /// The effective Installation; absent is a normal state.
+    /// The effective Installation; that it does not exist is a normal state.
     pub installation: Read<Option<Installation>>,
     /// All ImageSets of the cluster.
     pub image_sets: Read<Vec<StoredImageSet>>,
     /// All TigeraStatus objects.
     pub component_statuses: Read<Vec<ComponentStatus>>,
-    /// Objects that make the operator insist on further images. A kind that does not exist has no objects.
+    /// Objects that make the operator require further images. A kind that the cluster does not have has no objects.
     pub features: Read<BTreeSet<Feature>>,
-    /// Platforms of the cluster's nodes with the number of nodes.
+    /// Number of nodes by platform.
     pub nodes: Read<BTreeMap<Platform, u32>>,
-    /// Nodes of a platform for which no images are built: each is a warning and holds nothing up.
+    /// Nodes on a platform for which no images are built: each is a warning and holds up nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unknown_nodes: Vec<UnknownNode>,
     /// DaemonSets and Deployments that the operator manages.
     pub workloads: Read<Vec<Workload>>,
-    /// What pods in these namespaces pull and run.
+    /// Images that the pods in the operator's namespaces pull and run.
     pub pods: Read<SeenPods>,
-    /// The upgrade gate as it stands.
+    /// State of the admission gate.
     pub gate: Read<SeenGate>,
-    /// What was resolved before, and kept.
+    /// Records of resolved images.
     pub records: Read<Vec<Record>>,
     /// Names of records that exist and are not used: damaged, or written by somebody else.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub unusable_records: BTreeSet<String>,
-    /// What operator images said of themselves, and who is being asked.
+    /// Stored inspections and inspection Jobs.
     pub inspections: Inspections,
-    /// What the registries answered.
+    /// Results of lookups in registries.
     pub answers: Answers,
-    /// Whether the pinned digests are to be compared with the registry in this pass.
+    /// Whether this reconcile compares the pinned digests with the registry.
     pub recheck_due: bool,
-    /// Whether newer releases are to be looked for in this pass.
+    /// Whether this reconcile looks for newer releases.
     pub discovery_due: bool,
-    /// How often sets of ours were put back in the last ten minutes, by name.
+    /// How often managed sets were restored in the last ten minutes, by name.
     pub put_back: BTreeMap<String, u32>,
 }
 
@@ -114,7 +114,7 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
-    /// The failed read without which a question about the cluster has no answer.
+    /// Returns the failed read that a condition of this type depends on.
     pub(crate) fn unread(&self, concern: ConditionType) -> Option<&ReadFailure> {
         match concern {
             ConditionType::Drifted => self.image_sets.failure().or(self.installation.failure()),

@@ -1,25 +1,25 @@
-//! An ImageSet as it is stored in the cluster.
+//! ImageSets as the cluster stores them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// An ImageSet in the cluster, whoever made it.
+/// An ImageSet of the cluster, managed or unmanaged.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct StoredImageSet {
     /// `metadata.name`.
     pub name: String,
-    /// `metadata.resourceVersion`, which every write of ours carries.
+    /// `metadata.resourceVersion`, which every write of the controller carries.
     pub resource_version: String,
-    /// It has our label.
+    /// Whether the set has the controller's label.
     pub ours: bool,
-    /// From what we made it (annotations), where it is ours.
+    /// What the set was made from (annotations), if it is managed.
     pub origin: Option<crate::model::image_set::Origin>,
-    /// The entries as they are stored, unparsed: a foreign set may hold anything.
+    /// The entries as stored, unparsed: an unmanaged set may hold anything.
     pub images: Vec<StoredImage>,
-    /// Field manager that wrote it last, for telling who owns it.
+    /// Field manager of the last write, to show who owns the set.
     pub manager: Option<String>,
-    /// When that was.
+    /// When that write was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Timestamp>,
 }
@@ -27,8 +27,8 @@ pub struct StoredImageSet {
 /// An entry of a stored ImageSet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StoredImage {
-    /// The key.
+    /// Name of the image.
     pub image: String,
-    /// What is pinned.
+    /// Pinned digest.
     pub digest: String,
 }

@@ -1,17 +1,17 @@
-//! Times that were stored: in a status, a record, a Lease or any object of the cluster. Another clock may have written them, a backup
-//! may have brought them back, and anybody with the right can change them. Pure.
+//! Times from a status, a record, a Lease or any other object of the cluster. Another clock may have written them, a backup may
+//! have restored them, and anybody with the right can change them.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// How far the clocks of two machines in one cluster may differ.
+/// Maximum difference between the clocks of two machines in one cluster.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// How long ago a stored time was.
+/// Returns how long ago a stored time was.
 ///
-/// `None` for a time further in the future than [`CLOCK_SKEW`]. Nothing follows from such a time: what waits for it is due now. A
-/// time in the future within that counts as now.
+/// Returns `None` for a time further in the future than [`CLOCK_SKEW`]. Nothing follows from such a time: whatever waits for it
+/// is due now. A time in the future within that counts as now.
 #[must_use]
 pub fn elapsed(since: Timestamp, now: Timestamp) -> Option<Duration> {
     match Duration::try_from(now.duration_since(since)) {

@@ -1,4 +1,4 @@
-//! What a finding is about: an object of the cluster, or one of the few things that are none.
+//! Subjects of findings: objects of the cluster, registries, versions and reads.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,53 +10,53 @@ use crate::model::foreign_text::{cut, line};
 use crate::model::object_ref::ObjectRef;
 use crate::model::settings::PrepareVersion;
 
-/// Longest name of a subject that is no object, in bytes.
+/// Maximum length of the name of a subject that is not an object, in bytes.
 const LONGEST: usize = 512;
 
-/// The subject of [`Subject::OperatorKinds`] as text.
+/// The text of [`Subject::OperatorKinds`].
 const OPERATOR_KINDS: &str = "CustomResourceDefinition";
 
-/// The subject of a finding.
+/// What a finding is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Subject {
     /// An object of the cluster.
     Object(ObjectRef),
-    /// A registry, by host and port. [`Subject::registry`] makes it.
+    /// A registry, by host and port. Created by [`Subject::registry`].
     Registry(String),
-    /// An operator version that is to be prepared.
+    /// An operator version to prepare.
     Operator(PrepareVersion),
-    /// A read from the API server, such as `list nodes`. [`Subject::read`] makes it.
+    /// A read from the API server, such as `list nodes`. Created by [`Subject::read`].
     Read {
         /// `list` or `get`.
         verb: String,
         /// What was read.
         resource: String,
     },
-    /// The definitions of the operator's kinds.
+    /// The custom resource definitions of the operator.
     OperatorKinds,
 }
 
-/// The text is no subject of a finding.
+/// The error for a text that is not the subject of a finding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not something that a finding is about")]
 pub struct InvalidSubject(String);
 
 impl Subject {
-    /// A registry, by host and port.
+    /// Returns a registry, by host and port.
     #[must_use]
     pub fn registry(host: &str) -> Self {
         Self::Registry(line(host, LONGEST))
     }
 
-    /// A read, as a failure names it: verb and resource.
+    /// Parses a read in the form of [`ReadFailure::what`](crate::model::read::ReadFailure): verb and resource.
     #[must_use]
     pub fn read(what: &str) -> Self {
         let (verb, resource) = what.split_once(' ').unwrap_or(("get", what));
         Self::Read { verb: line(verb, LONGEST), resource: line(resource, LONGEST) }
     }
 
-    /// The object, if it is one.
+    /// Returns the object, if the subject is one.
     #[must_use]
     pub const fn object(&self) -> Option<&ObjectRef> {
         match self {

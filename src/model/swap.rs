@@ -1,22 +1,22 @@
-//! The swap of one set's content for that of another operator version.
+//! Swaps of a set's content between two operator versions that use the same name.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::release::Release;
 
-/// One set's content was swapped for that of another operator version, which had taken over.
+/// The swap of a set's content for that of another operator version, whose rollout had completed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Swap {
-    /// The set.
+    /// Name of the set.
     pub image_set: String,
-    /// The operator version whose content stood there.
+    /// Operator version of the previous content.
     pub from: Release,
-    /// The operator version whose content stands there now.
+    /// Operator version of the new content.
     pub operator: Release,
-    /// When it was written.
+    /// When the content was written.
     pub at: Timestamp,
-    /// The most that the operator can have been Ready without its content, in whole seconds.
+    /// Upper bound of the time that the operator was Ready without its content, in whole seconds.
     pub gap_seconds: i64,
 }

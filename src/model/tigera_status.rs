@@ -1,27 +1,27 @@
-//! A TigeraStatus.
+//! TigeraStatus objects, the operator's status of its components.
 
 use serde::{Deserialize, Serialize};
 
-/// A TigeraStatus.
+/// The status of one component of the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct ComponentStatus {
-    /// `calico`, `apiserver`, `ippools`, …
+    /// Name of the component: `calico`, `apiserver`, `ippools`, …
     pub name: String,
     /// Condition Available is True.
     pub available: bool,
     /// Condition Progressing is True.
     pub progressing: bool,
-    /// Condition Degraded is True: its reason and message. Releases up to v1.25 put the text into the reason.
+    /// Reason and message of condition Degraded, if it is True. Releases up to v1.25 write the message into the reason.
     pub degraded: Option<Degraded>,
 }
 
-/// What a degraded component says.
+/// Why a component is degraded.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Degraded {
-    /// `reason` as it is.
+    /// `reason`, unchanged.
     pub reason: String,
-    /// `message` as it is, cut.
+    /// `message`, cut.
     pub message: String,
 }

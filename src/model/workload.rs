@@ -1,4 +1,4 @@
-//! A DaemonSet or Deployment that the operator manages.
+//! DaemonSets and Deployments that the operator manages.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,25 +10,25 @@ use crate::model::object_ref::{Kind, ObjectRef};
 pub struct Workload {
     /// `DaemonSet` or `Deployment`.
     pub kind: Kind,
-    /// Its namespace.
+    /// Namespace of the workload.
     pub namespace: String,
-    /// Its name.
+    /// Name of the workload.
     pub name: String,
     /// Images of all containers and init containers of its template.
     pub images: Vec<String>,
-    /// Its controller has seen this template and all pods are of it and available.
+    /// Whether its controller has observed this template, and all pods have it and are available.
     #[serde(default)]
     pub rolled_out: bool,
-    /// Pods of the current template.
+    /// Number of pods of the current template.
     #[serde(default)]
     pub updated: u32,
-    /// Pods wanted.
+    /// Number of desired pods.
     #[serde(default)]
     pub desired: u32,
 }
 
 impl Workload {
-    /// The object.
+    /// Returns a reference to the workload.
     #[must_use]
     pub fn object(&self) -> ObjectRef {
         ObjectRef::namespaced(self.kind.clone(), &self.namespace, &self.name)
