@@ -1,5 +1,5 @@
-//! Our own kind, `ImageSetPolicy`: what a platform team wants of the controller. Doc comments are the descriptions
-//! that `kubectl explain` shows. Types, defaults and validation rules only.
+//! The controller's own kind, `ImageSetPolicy`. Doc comments are the descriptions that `kubectl explain` shows. This file holds
+//! types, defaults and validation rules only.
 
 use std::collections::BTreeMap;
 
@@ -38,8 +38,8 @@ use super::schema_text;
     printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].message")
 )]
 #[serde(rename_all = "camelCase")]
-// `namespace` is a reserved word of CEL: without the underscores the apiserver cannot tell how long the text may be, and
-// refuses the whole definition as too costly.
+// `namespace` is a reserved word of CEL. Without the underscores the API server does not know the maximum length of the text, and
+// rejects the whole definition as too costly.
 #[x_kube(validation = Rule::new("self.inspection.__namespace__ != self.operator.__namespace__")
     .message("give inspection a namespace of its own: its Jobs run under an account without any rights, away from the operator's secrets")
     .field_path(".inspection.namespace"))]
@@ -269,7 +269,7 @@ impl Default for Discover {
     }
 }
 
-/// A CEL rule for an interval's bounds; silent where another rule has found that it is no interval at all.
+/// Returns a CEL rule for the bounds of an interval. It passes if another rule has found that the text is not an interval.
 fn interval_within(least: &str, most: &str) -> String {
     format!(
         "!self.matches(r'^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') || self == '' \

@@ -1,4 +1,4 @@
-//! A span of time as our API writes it: `6h`, `1h30m`, `90s`. Parsing and printing only.
+//! A duration in the notation of the API: `6h`, `1h30m`, `90s`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::foreign_text::cut;
 
-/// Whole hours, minutes and seconds in this order, each at most once; the subset of Go's durations that people write.
+/// A duration of whole hours, minutes and seconds in this order, each at most once: a subset of Go's durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Interval(Duration);
 
-/// The text is not an interval.
+/// The error for a text that is not an interval.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an interval: write hours, minutes and seconds, such as 6h, 1h30m or 90s")]
 pub struct InvalidInterval(String);
 
 impl Interval {
-    /// An interval of whole hours.
+    /// Returns an interval of whole hours.
     #[must_use]
     pub const fn from_hours(hours: u32) -> Self {
         Self(Duration::from_secs(hours as u64 * 3600))
     }
 
-    /// The interval as the standard library has it.
+    /// Returns the interval as a [`Duration`].
     #[must_use]
     pub const fn duration(self) -> Duration {
         self.0

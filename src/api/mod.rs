@@ -1,5 +1,5 @@
-//! The Kubernetes objects that the product reads and writes: our own [`ImageSetPolicy`] and hand-kept subsets of the
-//! operator's kinds. Types, schemas and their texts only: nothing here reaches a cluster or decides anything.
+//! The Kubernetes objects that the product reads and writes: its own kind [`ImageSetPolicy`] and hand-written subsets of the
+//! operator's kinds. Types, schemas and their texts only: nothing here accesses a cluster or decides anything.
 
 pub mod image_set_policy;
 pub mod interval;
@@ -23,16 +23,16 @@ pub use policy_status::{
     SwapStatus, WorkloadProgress,
 };
 
-/// API group of our kinds and prefix of our labels and annotations.
+/// The API group of the project's kinds, and the prefix of its labels and annotations.
 pub const GROUP: &str = "imageset-controller.io";
 
 /// The only name that a policy may have: a cluster has one operator.
 pub const POLICY_NAME: &str = "default";
 
-/// Label of every object that is ours; its value is the policy's name. An ImageSet without it belongs to somebody else.
+/// The label of every object that the controller manages, with the policy's name as value. An ImageSet without it is unmanaged.
 pub const POLICY_LABEL: &str = "imageset-controller.io/policy";
 
-/// Field manager of everything that we apply.
+/// The field manager of everything that the controller applies.
 pub const FIELD_MANAGER: &str = "imageset-controller";
 
 const GENERATED: &str = "# Generated from src/api by `imageset-controller crds`; don't edit.\n";

@@ -1,6 +1,6 @@
-//! Hand-kept subsets of the tigera-operator's kinds (group `operator.tigera.io/v1`, all cluster-scoped): only the
-//! fields that the product reads, all of them optional, so that the objects of any release can be read. Only
-//! [`ImageSet`] is ever written, and its whole spec is known here.
+//! Hand-written subsets of the tigera-operator's kinds (group `operator.tigera.io/v1`, all cluster-scoped). They have only the
+//! fields that the product reads, all of them optional, so that the objects of any release can be decoded. Only [`ImageSet`] is
+//! ever written; its whole spec is known here.
 
 use std::borrow::Cow;
 
@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::foreign_text;
 
-/// API group of the operator.
+/// The API group of the operator.
 pub const GROUP: &str = "operator.tigera.io";
 /// The one version of all its kinds.
 pub const VERSION: &str = "v1";
-/// Group and version as they stand in objects.
+/// Group and version, as objects carry them.
 pub const API_VERSION: &str = "operator.tigera.io/v1";
-/// Name of the Installation that counts.
+/// The name of the Installation that the operator reads.
 pub const INSTALLATION_NAME: &str = "default";
-/// Name of the Installation whose fields are laid over it.
+/// The name of the Installation whose fields are merged over it.
 pub const INSTALLATION_OVERLAY_NAME: &str = "overlay";
 
-/// Makes a type a kind of the operator. kube's own derive wants a `spec` in every object; the operator's CRDs do not.
+/// Makes a type a kind of the operator. kube's own derive requires a `spec` in every object; the operator's CRDs do not.
 macro_rules! operator_kind {
     ($type:ident, $plural:literal) => {
         impl Resource for $type {
@@ -58,16 +58,16 @@ operator_kind!(TigeraStatus, "tigerastatuses");
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageSet {
-    /// Always [`API_VERSION`]; server-side apply wants it in the object.
+    /// Always [`API_VERSION`]; server-side apply requires it in the object.
     #[serde(default = "image_set_api_version")]
     pub api_version: String,
     /// Always `ImageSet`.
     #[serde(default = "image_set_kind")]
     pub kind: String,
-    /// Name, labels, owners.
+    /// Name, labels and owners.
     #[serde(default)]
     pub metadata: ObjectMeta,
-    /// The images.
+    /// Images of the set.
     #[serde(default)]
     pub spec: ImageSetSpec,
 }
@@ -81,7 +81,7 @@ fn image_set_kind() -> String {
 }
 
 impl ImageSet {
-    /// An ImageSet to be applied, with nothing but a name and its images.
+    /// Returns an ImageSet to apply, with a name and its images only.
     #[must_use]
     pub fn new(name: &str, images: Vec<ImageEntry>) -> Self {
         Self {
@@ -96,37 +96,37 @@ impl ImageSet {
 /// The images of a set. The list is atomic under server-side apply: whoever applies it owns all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ImageSetSpec {
-    /// One entry per image name; of several entries with one name the operator takes the first.
+    /// One entry per image name. If a name has several entries, the operator uses the first.
     #[serde(default, deserialize_with = "foreign_text::decode_list")]
     pub images: Vec<ImageEntry>,
 }
 
-/// One image of a set, as it is stored: what somebody else wrote need not be valid.
+/// One entry of a stored set. An entry that somebody else wrote may be invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ImageEntry {
     /// Image name without registry and tag, such as `calico/node`.
     #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub image: String,
-    /// Digest; the operator only asks for the prefix `sha256:`.
+    /// Digest. The operator only checks the prefix `sha256:`.
     #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub digest: String,
 }
 
-/// What is installed and from where.
+/// The variant that is installed, and where its images are pulled from.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Installation {
-    /// `default` or `overlay`.
+    /// Metadata; the name is `default` or `overlay`.
     #[serde(default)]
     pub metadata: ObjectMeta,
-    /// As somebody wrote it.
+    /// Desired state.
     #[serde(default)]
     pub spec: InstallationSpec,
-    /// As the operator reports it.
+    /// Observed state, as the operator reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<InstallationStatus>,
 }
 
-/// The fields of an Installation that decide which images are pulled and which are required.
+/// The fields of an Installation that determine which images are pulled and which are required.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InstallationSpec {
@@ -136,13 +136,13 @@ pub struct InstallationSpec {
     /// Registry of all images; absent, empty or `UseDefault` means the default of the operator's version.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub registry: Option<String>,
-    /// Replaces the organisation of all images.
+    /// Path that replaces the organisation of all images.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub image_path: Option<String>,
-    /// Goes in front of the names of all images.
+    /// Prefix of the names of all images.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub image_prefix: Option<String>,
-    /// Secrets in the operator's namespace.
+    /// Pull secrets in the operator's namespace.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "foreign_text::decode_list")]
     pub image_pull_secrets: Vec<SecretName>,
     /// `Enabled` or `Disabled`; absent means Disabled.
@@ -168,7 +168,7 @@ pub struct SecretName {
     pub name: String,
 }
 
-/// The data planes, which decide whether the Windows images are required.
+/// The data planes, which determine whether the Windows images are required.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CalicoNetwork {
@@ -180,39 +180,39 @@ pub struct CalicoNetwork {
     pub windows_dataplane: Option<String>,
 }
 
-/// What the operator says about the Installation.
+/// The status that the operator writes to the Installation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InstallationStatus {
-    /// The variant that is installed.
+    /// Installed variant.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub variant: Option<String>,
     /// Name of the ImageSet in use. It proves selection, not that the pods run it.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub image_set: Option<String>,
-    /// Version of Calico that is installed.
+    /// Installed version of Calico.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
     pub calico_version: Option<String>,
-    /// The spec that counts: defaults filled in, overlay laid over.
+    /// Effective spec: defaults filled in, overlay merged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub computed: Option<InstallationSpec>,
-    /// Newer releases only.
+    /// Conditions, in newer releases only.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "foreign_text::decode_list")]
     pub conditions: Vec<OperatorCondition>,
 }
 
-/// How one component of the operator is; the object's name is the component's (`calico`, `apiserver`, …).
+/// The status of one component of the operator. The name of the object is that of the component (`calico`, `apiserver`, …).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TigeraStatus {
-    /// The component's name.
+    /// Metadata; the name is that of the component.
     #[serde(default)]
     pub metadata: ObjectMeta,
-    /// Absent until the operator has something to say.
+    /// Status; absent until the operator writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<TigeraStatusStatus>,
 }
 
-/// The operator's words about one component.
+/// The conditions of one component.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TigeraStatusStatus {
     /// `Available`, `Progressing` and `Degraded`.
@@ -220,40 +220,40 @@ pub struct TigeraStatusStatus {
     pub conditions: Vec<OperatorCondition>,
 }
 
-/// A condition as the operator writes it; old releases leave out what newer ones fill in.
+/// A condition that the operator writes. Old releases leave out fields that newer ones set.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OperatorCondition {
-    /// `Available`, `Progressing`, `Degraded`, or of an Installation also others.
+    /// `Available`, `Progressing` or `Degraded`; an Installation has others as well.
     #[serde(deserialize_with = "foreign_text::decode_name")]
     pub r#type: String,
     /// `True`, `False` or `Unknown`.
     #[serde(deserialize_with = "foreign_text::decode_name")]
     pub status: String,
-    /// Up to v1.25 the text may be here.
+    /// Reason. Up to v1.25 the message may be here.
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "foreign_text::decode_message")]
     pub reason: String,
-    /// The text.
+    /// Message.
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "foreign_text::decode_message")]
     pub message: String,
-    /// Since when.
+    /// Last transition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<Time>,
-    /// Generation that it is about.
+    /// Generation that the condition is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
 
-/// A kind whose objects make the operator insist on more images; only their existence counts.
+/// A kind whose objects make the operator require more images. Only their existence counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeatureKind {
-    /// Kind as it stands in objects.
+    /// Kind, as objects carry it.
     pub kind: &'static str,
-    /// Plural as it stands in paths, rights and the CRD's name.
+    /// Plural, as paths, rights and the name of the CRD have it.
     pub plural: &'static str,
 }
 
-/// All kinds whose objects make images required. A release that lacks one of these CRDs lacks the feature.
+/// All kinds whose objects make images required. A release without one of these CRDs does not have the feature.
 pub const FEATURE_KINDS: [FeatureKind; 6] = [
     FeatureKind { kind: "APIServer", plural: "apiservers" },
     FeatureKind { kind: "Goldmane", plural: "goldmanes" },
@@ -264,13 +264,13 @@ pub const FEATURE_KINDS: [FeatureKind; 6] = [
 ];
 
 impl FeatureKind {
-    /// What kube's dynamic and metadata APIs need to know of the kind.
+    /// Returns the description of the kind for kube's dynamic and metadata APIs.
     #[must_use]
     pub fn api_resource(&self) -> ApiResource {
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, self.kind), self.plural)
     }
 
-    /// Name of the CRD.
+    /// Returns the name of the CRD.
     #[must_use]
     pub fn crd_name(&self) -> String {
         format!("{}.{GROUP}", self.plural)

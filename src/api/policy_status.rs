@@ -1,13 +1,13 @@
-//! The status of an `ImageSetPolicy`: what a person, a pipeline or the gate needs to know now. Types only; what goes
-//! in is computed elsewhere, once per pass.
+//! The status of an `ImageSetPolicy`: what a person, a pipeline or the gate needs to know now. Types only; each reconcile
+//! computes the content once.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The generation that the API server fills in until the controller has written a status. To kstatus, and so to Flux, a policy
-/// without any status would be done as soon as it is applied.
+/// The `observedGeneration` that the API server sets until the controller has written a status. Without it, kstatus, and so Flux,
+/// would treat a new policy as done.
 pub const NOT_LOOKED_AT: i64 = -1;
 
 /// What the controller found and did. All but `conditions` is of the generation in `observedGeneration`.
@@ -64,7 +64,7 @@ pub struct ImageSetPolicyStatus {
 }
 
 impl ImageSetPolicyStatus {
-    /// Whether the controller has written it.
+    /// Whether the controller has written the status.
     #[must_use]
     pub fn is_written(&self) -> bool {
         self.observed_generation != Some(NOT_LOOKED_AT)

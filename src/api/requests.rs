@@ -1,26 +1,26 @@
-//! The annotations with which people and pipelines ask the controller for something without touching the spec, which belongs
+//! The annotations by which people and pipelines request something of the controller without a change of the spec, which belongs
 //! to Git. Names and notation only.
 //!
-//! `imageset-controller.io/prepare` holds `VERSION=TIME`, several with commas between them: no version and no reference of an
-//! image can contain `=` or `,`.
+//! `imageset-controller.io/prepare` holds `VERSION=TIME`, several separated by commas: no version and no image reference can
+//! contain `=` or `,`.
 
 use jiff::Timestamp;
 
-/// On a policy: any new text has everything checked now, once.
+/// Annotation of a policy: any new value requests one check of everything.
 pub const REFRESH_ANNOTATION: &str = "imageset-controller.io/refresh";
-/// On a policy: operator versions to stage, each until a time.
+/// Annotation of a policy: operator versions to stage, each until a time.
 pub const PREPARE_ANNOTATION: &str = "imageset-controller.io/prepare";
-/// The most versions that may be asked for, as many as the spec can name.
+/// Maximum number of versions that may be requested, as many as the spec can name.
 pub const MOST_REQUESTED: usize = 16;
-/// The longest text of a refresh that counts, in characters.
+/// Maximum length of the value of a refresh, in characters.
 pub const LONGEST_REFRESH: usize = 128;
 
-/// The parts of a prepare annotation.
+/// Splits a prepare annotation into its entries.
 pub fn entries(annotation: &str) -> impl Iterator<Item = &str> {
     annotation.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
-/// The version and the time of one part, if that is what it is.
+/// Parses an entry into version and time; `None` if it is malformed.
 #[must_use]
 pub fn version_and_time(entry: &str) -> Option<(&str, Timestamp)> {
     let (version, until) = entry.split_once('=')?;

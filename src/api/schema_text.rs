@@ -1,5 +1,5 @@
-//! Schemas of the texts in our API: length, pattern and a CEL rule whose message tells the fix. The pattern is for
-//! checkers that know no CEL (editors, pipelines); the apiserver checks both. No types and no parsing here.
+//! Schemas of the texts in the API: length, pattern and a CEL rule whose message says how to correct the value. The pattern is
+//! for checkers without CEL (editors, pipelines); the API server checks both.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -9,12 +9,13 @@ const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SEGMENT: &str = "[a-z0-9]+([._-]+[a-z0-9]+)*";
 /// Host and port of a registry, IPv6 addresses in brackets.
 const HOST: &str = r"([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?";
-/// The same, but not to be mistaken for the first segment of a path: with a dot, a port or brackets.
+/// The same, but distinct from the first segment of a path: with a dot, a port or brackets.
 const CLEAR_HOST: &str = r"([a-zA-Z0-9][-a-zA-Z0-9]*(\.[-a-zA-Z0-9]+)+(:[0-9]{1,5})?|[a-zA-Z0-9][-a-zA-Z0-9]*:[0-9]{1,5}|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?)";
 const TAG: &str = "[A-Za-z0-9_][A-Za-z0-9._-]{0,127}";
 const DIGEST: &str = "sha256:[a-f0-9]{64}";
 
-/// A text of at most `max_length` characters that matches the whole of `pattern`, or a message that tells the `fix`.
+/// Returns the schema of a text of at most `max_length` characters that matches the whole of `pattern`. `fix` is the message if
+/// it does not.
 fn text(pattern: &str, max_length: u32, fix: &str) -> Schema {
     let pattern = format!("^({pattern})$");
     json_schema!({
@@ -78,7 +79,7 @@ pub(super) fn interval(_: &mut SchemaGenerator) -> Schema {
     )
 }
 
-/// Operator versions and full references of operator images.
+/// Returns the schema of a list of operator versions and full references of operator images.
 pub(super) fn operator_versions(_: &mut SchemaGenerator) -> Schema {
     let version = r"v[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(-[0-9]{1,4})?";
     let reference = format!("{CLEAR_HOST}(/{SEGMENT})+(:{TAG}|(:{TAG})?@{DIGEST})");
@@ -91,12 +92,12 @@ pub(super) fn operator_versions(_: &mut SchemaGenerator) -> Schema {
     list(&item, 16, "set")
 }
 
-/// Image names as an ImageSet has them.
+/// Returns the schema of a list of image names of an ImageSet.
 pub(super) fn image_names(_: &mut SchemaGenerator) -> Schema {
     list(&text(&format!("{SEGMENT}/{SEGMENT}"), 256, IMAGE_NAME_FIX), 64, "set")
 }
 
-/// Image names and the digests to use for them.
+/// Returns the schema of a map from image names to the digests to use for them.
 pub(super) fn digests(_: &mut SchemaGenerator) -> Schema {
     let digest = text(DIGEST, 71, "write the digest as sha256: and 64 lower-case hexadecimal digits");
     let rule = format!("self.all(name, size(name) <= 256 && name.matches(r'^{SEGMENT}/{SEGMENT}$'))");

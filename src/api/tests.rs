@@ -1,4 +1,4 @@
-//! The committed CRD is what the types say, and says nothing that YAML readers misread.
+//! The committed CRD is the one that the types generate, and has no value that YAML readers misread.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Hand-kept subsets of Kubernetes' own workload kinds: only the fields that we read. The full types are some hundred structs,
-//! which cost 0.4 MB of the binary and, for every pod that is read, memory that nothing looks at.
+//! Hand-written subsets of Kubernetes' own workload kinds, with the fields that the product reads. The full types are some
+//! hundred structs. They cost 0.4 MB of the binary and, for every pod that is read, memory for unused fields.
 
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::batch::v1 as batch;
@@ -14,12 +14,12 @@ use crate::model::foreign_text;
 #[derive(Resource, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[resource(inherit = core::Pod)]
 pub struct Pod {
-    /// Its metadata.
+    /// Metadata of the object.
     #[serde(default)]
     pub metadata: ObjectMeta,
-    /// What runs.
+    /// Desired state.
     pub spec: Option<PodSpec>,
-    /// How it runs.
+    /// Observed state.
     pub status: Option<PodStatus>,
 }
 
@@ -27,24 +27,24 @@ pub struct Pod {
 #[derive(Resource, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[resource(inherit = apps::Deployment)]
 pub struct Deployment {
-    /// Its metadata.
+    /// Metadata of the object.
     #[serde(default)]
     pub metadata: ObjectMeta,
-    /// What is to run.
+    /// Desired state.
     pub spec: Option<DeploymentSpec>,
-    /// How far it is.
+    /// Observed state.
     pub status: Option<DeploymentStatus>,
 }
 
 /// What a Deployment wants.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DeploymentSpec {
-    /// How many pods.
+    /// Number of desired pods.
     pub replicas: Option<i32>,
-    /// Which pods are its own.
+    /// Selector of its pods.
     #[serde(default)]
     pub selector: LabelSelector,
-    /// What they run.
+    /// Template of its pods.
     #[serde(default)]
     pub template: PodTemplate,
 }
@@ -53,12 +53,12 @@ pub struct DeploymentSpec {
 #[derive(Resource, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[resource(inherit = apps::DaemonSet)]
 pub struct DaemonSet {
-    /// Its metadata.
+    /// Metadata of the object.
     #[serde(default)]
     pub metadata: ObjectMeta,
-    /// What is to run.
+    /// Desired state.
     pub spec: Option<TemplateSpec>,
-    /// How far it is.
+    /// Observed state.
     pub status: Option<DaemonSetStatus>,
 }
 
@@ -66,19 +66,19 @@ pub struct DaemonSet {
 #[derive(Resource, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[resource(inherit = batch::Job)]
 pub struct Job {
-    /// Its metadata.
+    /// Metadata of the object.
     #[serde(default)]
     pub metadata: ObjectMeta,
-    /// What is to run.
+    /// Desired state.
     pub spec: Option<TemplateSpec>,
-    /// How it went.
+    /// Observed state.
     pub status: Option<JobStatus>,
 }
 
 /// A spec of which only the template matters.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TemplateSpec {
-    /// What its pods run.
+    /// Template of its pods.
     #[serde(default)]
     pub template: PodTemplate,
 }
@@ -86,7 +86,7 @@ pub struct TemplateSpec {
 /// The template of pods.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PodTemplate {
-    /// What runs.
+    /// Desired state of the pods.
     pub spec: Option<PodSpec>,
 }
 
@@ -94,10 +94,10 @@ pub struct PodTemplate {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec {
-    /// Side by side.
+    /// Containers.
     #[serde(default, deserialize_with = "foreign_text::decode_list")]
     pub containers: Vec<Container>,
-    /// Before them.
+    /// Init containers.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_list")]
     pub init_containers: Option<Vec<Container>>,
 }
@@ -105,17 +105,17 @@ pub struct PodSpec {
 /// A container.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Container {
-    /// Its name.
+    /// Name of the container.
     #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub name: String,
-    /// Its image.
+    /// Image of the container.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub image: Option<String>,
-    /// What is run, in the place of the image's entrypoint.
+    /// Command that replaces the entrypoint of the image.
     pub command: Option<Vec<String>>,
-    /// With these arguments.
+    /// Arguments.
     pub args: Option<Vec<String>>,
-    /// And these variables.
+    /// Environment variables.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_list")]
     pub env: Option<Vec<EnvVar>>,
 }
@@ -123,10 +123,10 @@ pub struct Container {
 /// A variable of a container.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct EnvVar {
-    /// Its name.
+    /// Name of the variable.
     #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub name: String,
-    /// Its value, where it is written down.
+    /// Value, if it is written in the spec.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub value: Option<String>,
 }
@@ -135,19 +135,19 @@ pub struct EnvVar {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadCondition {
-    /// Which question it answers.
+    /// Type of the condition.
     #[serde(default, rename = "type", deserialize_with = "foreign_text::decode_name")]
     pub type_: String,
     /// `True`, `False` or `Unknown`.
     #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub status: String,
-    /// Why, in a word.
+    /// Reason.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub reason: Option<String>,
-    /// Why, in words.
+    /// Message.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_message")]
     pub message: Option<String>,
-    /// Since when.
+    /// Last transition.
     pub last_transition_time: Option<Time>,
 }
 
@@ -158,16 +158,16 @@ pub struct PodStatus {
     /// `Pending`, `Running`, `Succeeded` or `Failed`.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub phase: Option<String>,
-    /// Why it is so, in a word.
+    /// Reason of the phase.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub reason: Option<String>,
-    /// Why, in words.
+    /// Message of the phase.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_message")]
     pub message: Option<String>,
-    /// Its conditions.
+    /// Conditions of the pod.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_list")]
     pub conditions: Option<Vec<WorkloadCondition>>,
-    /// How its containers are.
+    /// Observed state of its containers.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_list")]
     pub container_statuses: Option<Vec<ContainerStatus>>,
 }
@@ -176,32 +176,32 @@ pub struct PodStatus {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerStatus {
-    /// Its name.
+    /// Name of the container.
     #[serde(default, deserialize_with = "foreign_text::decode_name")]
     pub name: String,
-    /// The image that runs, as the runtime names it.
+    /// Running image, as the runtime names it.
     #[serde(default, rename = "imageID", deserialize_with = "foreign_text::decode_name")]
     pub image_id: String,
-    /// What it does.
+    /// State of the container.
     pub state: Option<ContainerState>,
 }
 
 /// What a container does; neither, while it runs.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ContainerState {
-    /// It has not started.
+    /// Set if the container has not started.
     pub waiting: Option<Waiting>,
-    /// It has ended.
+    /// Set if the container has ended.
     pub terminated: Option<Terminated>,
 }
 
 /// Why a container has not started.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Waiting {
-    /// In a word.
+    /// Reason.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub reason: Option<String>,
-    /// In words.
+    /// Message.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_message")]
     pub message: Option<String>,
 }
@@ -210,13 +210,13 @@ pub struct Waiting {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Terminated {
-    /// Its exit code.
+    /// Exit code.
     #[serde(default)]
     pub exit_code: i32,
-    /// Why, in a word.
+    /// Reason.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_name")]
     pub reason: Option<String>,
-    /// Its last words.
+    /// Message.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_message")]
     pub message: Option<String>,
 }
@@ -225,13 +225,13 @@ pub struct Terminated {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentStatus {
-    /// The generation that this is about.
+    /// Generation that the status is about.
     pub observed_generation: Option<i64>,
-    /// All its pods.
+    /// Number of pods.
     pub replicas: Option<i32>,
-    /// Those of the current template.
+    /// Number of pods of the current template.
     pub updated_replicas: Option<i32>,
-    /// Those that are available.
+    /// Number of available pods.
     pub available_replicas: Option<i32>,
 }
 
@@ -239,23 +239,23 @@ pub struct DeploymentStatus {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DaemonSetStatus {
-    /// The generation that this is about.
+    /// Generation that the status is about.
     pub observed_generation: Option<i64>,
-    /// Nodes that should run it.
+    /// Number of nodes that should run it.
     #[serde(default)]
     pub desired_number_scheduled: i32,
-    /// Those that run the current template.
+    /// Number of nodes that run the current template.
     pub updated_number_scheduled: Option<i32>,
-    /// Those on which it is available.
+    /// Number of nodes on which it is available.
     pub number_available: Option<i32>,
 }
 
 /// How a Job went.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct JobStatus {
-    /// Its conditions.
+    /// Conditions of the Job.
     #[serde(default, deserialize_with = "foreign_text::decode_optional_list")]
     pub conditions: Option<Vec<WorkloadCondition>>,
-    /// Pods that failed.
+    /// Number of failed pods.
     pub failed: Option<i32>,
 }

@@ -1,9 +1,9 @@
-//! The catalogue: the image lists of every operator release that knows ImageSets. The mapping from an operator version
-//! to its Calico version and images is compiled into each operator and cannot be computed, so it is data
+//! The catalogue: the image lists of every operator release that supports ImageSets. The mapping from an operator version to its
+//! Calico version and images is compiled into each operator and cannot be computed. It is therefore data
 //! (`data/operator-releases.txt`, see [`text`] for its format), generated from the operators' own printed output.
 //!
-//! The catalogue knows exact releases only. A vendor's rebuild `v1.38.2-1` is another build than `v1.38.2` and may
-//! have other images, so it is unknown until it is inspected or added.
+//! The catalogue knows exact releases only. A vendor's rebuild `v1.38.2-1` is another build than `v1.38.2` and may have other
+//! images, so it is unknown until it is inspected or added.
 
 pub mod required;
 pub mod text;
@@ -17,20 +17,20 @@ use crate::model::operator_images::{InvalidOperatorImages, OperatorImages, Print
 use crate::model::reference::{InvalidReference, Reference};
 use crate::model::release::{ProductVersion, Release};
 
-/// The name of the data file in the folder `data/` of a checkout.
+/// The name of the data file in the directory `data/` of a checkout.
 pub const FILE_NAME: &str = "operator-releases.txt";
 
 /// The compiled-in data file.
 const EMBEDDED: &str = include_str!("../../data/operator-releases.txt");
 
-/// The image lists of many operator releases, kept small: lists that neighbours have in common are shared, entries
-/// borrow from the text, and [`Catalogue::get`] spells the references out.
+/// The image lists of many operator releases, in little memory: releases share common lists, entries borrow from the text, and
+/// [`Catalogue::get`] expands the references.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalogue<'text> {
     releases: BTreeMap<Release, Build<'text>>,
 }
 
-/// One release as the data file has it.
+/// One release, in the form of the data file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Build<'text> {
     calico: Product<'text>,
@@ -38,14 +38,14 @@ struct Build<'text> {
     lists: [Arc<BTreeSet<Cow<'text, str>>>; Part::ALL.len()],
 }
 
-/// A product's version, and the registry (with path) that most of its images are on.
+/// The version of a product, and the registry (with path) of most of its images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Product<'text> {
     version: ProductVersion,
     registry: Cow<'text, str>,
 }
 
-/// To which of an operator's lists an entry belongs.
+/// The list of an operator that an entry belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Calico,
@@ -69,26 +69,26 @@ impl Part {
     }
 }
 
-/// What [`Catalogue::add`] did.
+/// The result of [`Catalogue::add`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addition {
     /// The release is new.
     Added,
-    /// The release was there already, with the same content.
+    /// The catalogue has the release with the same content.
     AlreadyKnown,
 }
 
-/// The catalogue has this release with other content, which a release never changes.
+/// The error for a release that the catalogue has with other content. The content of a release never changes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("operator {release} is in the catalogue already, with other content: {}", differences.join("; "))]
 pub struct OtherContent {
-    /// The release.
+    /// Release that was to be added.
     pub release: Release,
-    /// In the words of the data file, what is in the catalogue only (`-`) and in the addition only (`+`).
+    /// Entries that only the catalogue has (`-`) and that only the addition has (`+`), in the format of the data file.
     pub differences: Vec<String>,
 }
 
-/// An entry of the data file does not make the reference that it should.
+/// Why an entry of the data file does not make a reference.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
     #[error(transparent)]
@@ -102,8 +102,8 @@ enum Unusable {
 }
 
 impl Catalogue<'static> {
-    /// The catalogue that was compiled in, parsed once. Tests prove that it parses; if it did not, it would be empty,
-    /// so that every version is unknown and nothing is decided from half a catalogue.
+    /// Returns the compiled-in catalogue, which is parsed once. Tests prove that it parses. If it did not, it would be empty, so
+    /// that every version is unknown and nothing is decided on half a catalogue.
     #[must_use]
     pub fn embedded() -> &'static Self {
         static CATALOGUE: OnceLock<Catalogue<'static>> = OnceLock::new();
@@ -112,24 +112,24 @@ impl Catalogue<'static> {
 }
 
 impl Catalogue<'_> {
-    /// The images of exactly this release.
+    /// Returns the image lists of exactly this release.
     #[must_use]
     pub fn get(&self, release: &Release) -> Option<OperatorImages> {
-        // Parsing has tried each entry, so that spelling them out again cannot fail.
+        // Parsing has checked each entry, so expanding them cannot fail.
         self.releases.get(release)?.spell_out(*release).ok()
     }
 
-    /// All known releases, oldest first.
+    /// Returns all known releases, oldest first.
     pub fn releases(&self) -> impl DoubleEndedIterator<Item = Release> + ExactSizeIterator {
         self.releases.keys().copied()
     }
 
-    /// Calico and Enterprise version of every known release, oldest first.
+    /// Returns the Calico and Enterprise version of every known release, oldest first.
     pub fn versions(&self) -> impl DoubleEndedIterator<Item = (Release, &ProductVersion, &ProductVersion)> {
         self.releases.iter().map(|(release, build)| (*release, &build.calico.version, &build.enterprise.version))
     }
 
-    /// The newest known release: what to tell somebody who asks for a newer one.
+    /// Returns the newest known release, for messages about unknown ones.
     #[must_use]
     pub fn newest(&self) -> Option<Release> {
         self.releases().next_back()
@@ -138,7 +138,7 @@ impl Catalogue<'_> {
     /// Adds a release.
     ///
     /// # Errors
-    /// The release is known with other content.
+    /// The catalogue has the release with other content.
     pub fn add(&mut self, images: &OperatorImages) -> Result<Addition, OtherContent> {
         let build = Build::of(images);
         match self.releases.get(&images.release()) {
@@ -151,7 +151,7 @@ impl Catalogue<'_> {
         }
     }
 
-    /// The same catalogue without one release.
+    /// Returns the same catalogue without one release.
     #[must_use]
     pub fn without(mut self, release: &Release) -> Self {
         self.releases.remove(release);
@@ -213,7 +213,7 @@ impl Build<'_> {
         })?)
     }
 
-    /// What `other` has and this one has not, and the reverse, in the words of the data file.
+    /// Returns the differences between this release and `other`, in the format of the data file.
     fn differences(&self, other: &Self) -> Vec<String> {
         let mut differences = Vec::new();
         let products = |build: &Self| text::products(&build.calico, &build.enterprise);
@@ -226,14 +226,14 @@ impl Build<'_> {
     }
 }
 
-/// Registry and path before the last two segments, which are the key.
+/// Splits a reference into its key, which is the last two segments, and the registry and path before it.
 fn registry_and_key(reference: &Reference) -> (String, String) {
     let whole = reference.name();
     let key_start = whole.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
     (whole[..key_start].trim_end_matches('/').to_owned(), whole[key_start..].to_owned())
 }
 
-/// Where most of the images are; the first by name where several are as good.
+/// Returns the registry of most of the images; the first by name if several have equally many.
 fn most_frequent_registry(references: &BTreeSet<Reference>) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for reference in references {
@@ -246,7 +246,7 @@ fn most_frequent_registry(references: &BTreeSet<Reference>) -> String {
         .map_or_else(|| "none".to_owned(), |(registry, _)| registry)
 }
 
-/// A reference as the data file writes it. `""` as version: the tag is always written.
+/// Returns a reference in the form of the data file. With `""` as version, the tag is always written.
 fn shorten(reference: &Reference, registry: &str, version: &str) -> String {
     let (own_registry, key) = registry_and_key(reference);
     let tag = reference.tag().unwrap_or_default();
@@ -258,7 +258,7 @@ fn shorten(reference: &Reference, registry: &str, version: &str) -> String {
     if own_registry == registry { format!("{key}{tag}") } else { format!("{own_registry}/{key}{tag}") }
 }
 
-/// The reverse of [`shorten`].
+/// Expands an entry of the data file: the reverse of [`shorten`].
 fn lengthen(entry: &str, registry: &str, version: &str) -> String {
     // A colon before the last slash belongs to a port.
     let (name, tag) = match entry.rsplit_once(':') {

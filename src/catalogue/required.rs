@@ -1,9 +1,9 @@
-//! Which images an operator build insists on, judged from the objects in the cluster. An entry that is missing from
-//! the set and insisted on makes the operator refuse the whole set (`ImageSet did not contain image …`).
+//! The images that an operator build requires for the objects in the cluster. If a set lacks a required entry, the operator
+//! rejects the whole set (`ImageSet did not contain image …`).
 //!
-//! The tables were found by growing a set on real operators until no message asked for more, on v1.25.7, v1.30.4,
-//! v1.34.5, v1.42.4 and v1.43.0; the rows of Istio, ManagementClusterConnection and Windows are from the operator's
-//! source. Where nothing was observed the answer errs to "required": that holds a set back, and breaks nothing.
+//! The tables were found by extending a set on real operators until no message named a further image, on v1.25.7, v1.30.4,
+//! v1.34.5, v1.42.4 and v1.43.0. The rows of Istio, ManagementClusterConnection and Windows are from the operator's source.
+//! Images that were not observed count as required: that holds a set back, and breaks nothing.
 
 use std::collections::BTreeSet;
 
@@ -12,24 +12,24 @@ use crate::model::image_name::ImageName;
 use crate::model::operator_images::OperatorImages;
 use crate::model::release::{Release, Variant};
 
-/// The series between the first and the last observed release; outside of it nothing is known to be optional.
+/// The series between the first and the last observed release. Outside of it no image is known to be optional.
 const OBSERVED: std::ops::RangeInclusive<(u16, u16)> = (1, 25)..=(1, 43);
 
-/// Names that no feature asks for and that the observed releases of these series did not insist on either.
+/// Names that no feature requires and that the observed releases of these series did not require either.
 const NEVER_ASKED_FOR: [(&str, std::ops::RangeInclusive<(u16, u16)>); 3] = [
-    // v1.25.7 and v1.30.4 want it for certificate management only; v1.31 to v1.33 were not tried.
+    // v1.25.7 and v1.30.4 require it for certificate management only; v1.31 to v1.33 were not observed.
     ("tigera/key-cert-provisioner", (1, 25)..=(1, 30)),
     // v1.42.4 and v1.43.0.
     ("calico/webhooks", (1, 42)..=(1, 43)),
-    // v1.25.7, v1.30.4 and v1.34.5 take it without asking for it; later releases refuse it.
+    // v1.25.7, v1.30.4 and v1.34.5 accept it without requiring it; later releases reject it.
     ("tigera/operator", (1, 25)..=(1, 35)),
 ];
 
 impl OperatorImages {
-    /// The names that this build insists on for an Installation of `variant` with these features.
+    /// Returns the names that this build requires for an Installation of `variant` with these features.
     ///
-    /// For Enterprise, and for releases outside the observed ones, every name of the variant is required: too little
-    /// is known to leave one out. The same goes for a name that no table has, such as that of a new component.
+    /// For Enterprise, and for releases outside the observed ones, every name of the variant is required: too little is known to
+    /// leave one out. The same applies to a name that no table has, such as that of a new component.
     #[must_use]
     pub fn requires(&self, variant: Variant, features: &BTreeSet<Feature>) -> BTreeSet<ImageName> {
         let all = self.set_images(variant, false).into_keys();
@@ -40,7 +40,7 @@ impl OperatorImages {
     }
 }
 
-/// Whether an operator of this release insists on a name of its Calico list.
+/// Whether an operator of this release requires a name of its Calico list.
 fn is_required(release: Release, name: &str, features: &BTreeSet<Feature>) -> bool {
     let series = release.series();
     if !OBSERVED.contains(&series) {

@@ -1,5 +1,5 @@
-//! The data file of the catalogue: line by line, each release as what differs from the release before it in version
-//! order, so that a new release is a change of a few lines.
+//! The data file of the catalogue. Each release is written as its differences from the previous release in version order, so
+//! that a new release is a change of a few lines.
 //!
 //! ```text
 //! v1.42.4: calico v3.32.1 quay.io, enterprise v3.23.1 quay.io
@@ -7,14 +7,15 @@
 //!   + calico calico/new-image
 //! ```
 //!
-//! A line with a release gives the Calico and the Enterprise version that it deploys, and the registry (with path) that
-//! most images of each are on. The lines below it take entries away from (`-`) or add them to (`+`) one of its lists:
-//! `calico`, `enterprise`, `common` (needed by both variants), `own` (the operator itself) and `rejected` (keys that
-//! its validator refuses). An image is written `[registry/]organisation/image[:tag]`: without registry it is on that of
-//! its product, without tag it has the version of its product (`own`: of the operator), and `*` in a tag stands for
-//! that version (`:*-fips`). Lines that are empty or begin with `#` are comments.
+//! A line with a release gives the Calico and the Enterprise version that it deploys, and the registry (with path) of most
+//! images of each. The lines below it remove entries from (`-`) or add entries to (`+`) one of its lists: `calico`,
+//! `enterprise`, `common` (for both variants), `own` (the operator itself) and `rejected` (keys that its validator rejects).
 //!
-//! There is one way to write a catalogue: [`Catalogue::to_text`] of a parsed file gives the same file.
+//! An image is written `[registry/]organisation/image[:tag]`. Without registry it is on that of its product. Without tag it has
+//! the version of its product (`own`: of the operator), and `*` in a tag is that version (`:*-fips`). Empty lines and lines that
+//! begin with `#` are comments.
+//!
+//! Each catalogue has one text: [`Catalogue::to_text`] of a parsed file returns the same file.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -27,7 +28,7 @@ use crate::model::image_name::ImageName;
 use crate::model::reference::Reference;
 use crate::model::release::{ProductVersion, Release};
 
-/// What every data file begins with.
+/// The beginning of every data file.
 const HEADER: &str = "\
 # The images of every tigera-operator release that knows ImageSets, each as what differs from the release above it.
 # Written by `imageset-controller catalogue add` from the operator's own printed output; the format is in README.md.
@@ -35,47 +36,47 @@ const HEADER: &str = "\
 
 type Lists<'text> = [Arc<BTreeSet<Cow<'text, str>>>; Part::ALL.len()];
 
-/// The data file cannot be read, at one line.
+/// An error in the data file, at one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {cause}")]
 pub struct CatalogueError {
-    /// Counted from 1.
+    /// Line number, starting at 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// What is wrong with the line.
     pub cause: LineError,
 }
 
-/// What can be wrong with a line of the data file.
+/// What is wrong with a line of the data file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// Neither a release nor a change.
+    /// The line is neither a release nor a change.
     #[error("neither `vX.Y.Z: calico VERSION REGISTRY, enterprise VERSION REGISTRY` nor `  + LIST ENTRY`")]
     Form,
-    /// The release is not above the one before it.
+    /// The release is not newer than the one before it.
     #[error("{0} is not newer than the release above it")]
     Order(Release),
-    /// A change before the first release.
+    /// A change precedes the first release.
     #[error("a change without a release above it")]
     NoRelease,
-    /// The list's name.
+    /// The list does not exist.
     #[error("{0:?} is not a list: calico, enterprise, common, own or rejected")]
     UnknownList(String),
-    /// `+` of what is there, or `-` of what is not.
+    /// `+` of an existing entry, or `-` of a missing one.
     #[error("{0} is already so in the release above")]
     NoChange(String),
     /// The entry is neither an image nor a key.
     #[error("{0}")]
     Entry(String),
-    /// The lists of a release (this line is its first) cannot be used together.
+    /// The lists of a release (this line is its first) are invalid together.
     #[error("{0}")]
     Release(String),
 }
 
 impl<'text> Catalogue<'text> {
-    /// Reads a data file.
+    /// Parses a data file.
     ///
     /// # Errors
-    /// The first line that does not follow the format, or the first line of a release that makes no sense as a whole.
+    /// The first line that does not follow the format, or the first line of a release whose lists are invalid together.
     pub fn parse(text: &'text str) -> Result<Self, CatalogueError> {
         let mut catalogue = Self::default();
         let mut current: Option<(usize, Release, Build<'text>)> = None;
@@ -107,8 +108,8 @@ impl<'text> Catalogue<'text> {
         Ok(catalogue)
     }
 
-    /// Takes in a release whose lines have all been read. Only what holds for any list is checked here; spelling out
-    /// 20,000 references at every start would cost more than all else that a start does.
+    /// Adds a release whose lines have all been read. Only what holds for any list is checked here: expanding 20,000 references
+    /// at every start would cost more than the rest of the start.
     fn finish(&mut self, line: usize, release: Release, build: Build<'text>) -> Result<(), CatalogueError> {
         if build.list(Part::Own).len() != 1 {
             let cause = LineError::Release(format!("{release} has not exactly one image of its own"));
@@ -118,10 +119,10 @@ impl<'text> Catalogue<'text> {
         Ok(())
     }
 
-    /// Spells out every release, which [`Self::parse`] leaves to [`Self::get`].
+    /// Expands and checks every release, which [`Self::parse`] leaves to [`Self::get`].
     ///
     /// # Errors
-    /// The first release whose lists cannot be used together, or are not written as [`Self::to_text`] writes them.
+    /// The first release whose lists are invalid together, or are not written as [`Self::to_text`] writes them.
     pub fn check(&self) -> Result<(), LineError> {
         self.releases.iter().try_for_each(|(release, build)| match build.spell_out(*release) {
             Ok(images) if Build::of(&images) == *build => Ok(()),
@@ -130,7 +131,7 @@ impl<'text> Catalogue<'text> {
         })
     }
 
-    /// The data file of this catalogue.
+    /// Returns the data file of this catalogue.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = HEADER.to_owned();
@@ -147,12 +148,12 @@ impl<'text> Catalogue<'text> {
     }
 }
 
-/// The part of a release's line after the release.
+/// Returns the part of a release's line after the release.
 pub(super) fn products(calico: &Product<'_>, enterprise: &Product<'_>) -> String {
     format!("calico {} {}, enterprise {} {}", calico.version, calico.registry, enterprise.version, enterprise.registry)
 }
 
-/// The lines that lead from one release's lists to another's.
+/// Returns the lines that lead from one release's lists to another's.
 pub(super) fn changes(from: Option<&Lists<'_>>, to: &Lists<'_>) -> Vec<String> {
     let nothing = Lists::default();
     let from = from.unwrap_or(&nothing);
@@ -196,7 +197,7 @@ fn apply<'text>(lists: &mut Lists<'text>, change: &'text str) -> Result<(), Line
     if changed { Ok(()) } else { Err(LineError::NoChange(change.to_owned())) }
 }
 
-/// Whether the entry makes an image, whatever the version.
+/// Checks that the entry makes an image, whatever the version.
 fn check_entry(part: Part, entry: &str) -> Result<(), LineError> {
     let wrong = |error: &dyn std::fmt::Display| LineError::Entry(error.to_string());
     if part == Part::Rejected {

@@ -1,5 +1,5 @@
-//! Whether the cluster runs what a set pins: read from the templates of DaemonSets and Deployments, because
-//! `status.imageSet` proves selection only (facts: it can name a set whose roll-out has just begun).
+//! Whether the cluster runs the digests that a set pins. This is read from the templates of DaemonSets and Deployments, because
+//! `status.imageSet` proves selection only (facts: it can name a set whose rollout has just begun).
 
 use std::collections::BTreeMap;
 
@@ -13,19 +13,19 @@ use crate::model::reference::Reference;
 use crate::model::settings::InstallationSettings;
 use crate::model::workload::Workload;
 
-/// A set's entries by the repository that nodes pull them from.
+/// The entries of a set, by the repository that nodes pull them from.
 pub(crate) struct PinnedImages(BTreeMap<String, Digest>);
 
-/// An image of a workload's template that is not by the pinned digest.
+/// An image in the template of a workload that differs from the pinned digest.
 pub(crate) struct Unpinned {
-    /// As the template has it.
+    /// Image, as the template names it.
     pub image: Reference,
-    /// What the set pins.
+    /// Digest that the set pins.
     pub pinned: Digest,
 }
 
 impl Unpinned {
-    /// What is there in the place of the pinned digest.
+    /// Returns the observed image and the pinned digest.
     pub fn evidence(&self) -> Evidence {
         match self.image.digest() {
             Some(digest) => Evidence::digest(digest, &self.pinned),
@@ -34,14 +34,14 @@ impl Unpinned {
     }
 }
 
-/// How a workload stands to a set.
+/// How the template of a workload relates to a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// None of its images is in the set.
     Unrelated,
-    /// At least one image of the set is not by the pinned digest.
+    /// At least one image of the set differs from the pinned digest.
     Other,
-    /// All images of the set are by the pinned digest.
+    /// All images of the set have the pinned digest.
     Pinned,
 }
 
@@ -67,7 +67,7 @@ impl PinnedImages {
         if workload.images.iter().any(listed) { Standing::Pinned } else { Standing::Unrelated }
     }
 
-    /// The first image of the set that this template does not name by the pinned digest.
+    /// Returns the first image of the set that the template does not name by the pinned digest.
     pub fn unpinned(&self, workload: &Workload) -> Option<Unpinned> {
         workload.images.iter().find_map(|image| {
             let image: Reference = image.parse().ok()?;
@@ -76,7 +76,7 @@ impl PinnedImages {
         })
     }
 
-    /// How far the workloads are that run images of the set.
+    /// Returns how far the workloads with images of the set have adopted it.
     pub fn progress(&self, workloads: &[Workload]) -> Progress {
         let mut progress = Progress::default();
         for workload in workloads {
@@ -96,7 +96,7 @@ impl PinnedImages {
         progress
     }
 
-    /// The workloads whose pods the operator would roll for this set.
+    /// Returns the workloads whose pods the operator would roll for this set.
     pub fn rollouts(&self, workloads: &[Workload]) -> Vec<ObjectRef> {
         let rolling = workloads.iter().filter(|workload| self.standing(workload) == Standing::Other);
         rolling.map(Workload::object).collect()

@@ -1,4 +1,4 @@
-//! Findings for reads that failed.
+//! Findings for failed reads.
 
 use crate::model::finding::Finding;
 use crate::model::read::ReadFailure;
@@ -7,7 +7,7 @@ use crate::model::snapshot::Snapshot;
 use crate::model::subject::Subject;
 use crate::rules::gate;
 
-/// One finding per failed read that something here needs.
+/// Returns one finding per failed read that a rule depends on.
 pub(crate) fn failed_reads(snapshot: &Snapshot) -> Vec<Finding> {
     let gate = snapshot.gate.failure().filter(|_| gate::is_wanted(&snapshot.settings));
     let failures = [
@@ -25,13 +25,13 @@ pub(crate) fn failed_reads(snapshot: &Snapshot) -> Vec<Finding> {
     failures.into_iter().flatten().map(read_finding).chain(views).collect()
 }
 
-/// The finding for a failed read of what is only looked at: nothing is decided by it.
+/// Returns the finding for a failed read that only affects what is reported: no decision depends on it.
 pub(crate) fn view_finding(failure: &ReadFailure) -> Finding {
     let reason = if failure.forbidden { Reason::ViewForbidden } else { Reason::ViewFailed };
     Finding { reason, ..read_finding(failure) }
 }
 
-/// The finding for a failed read.
+/// Returns the finding for a failed read.
 pub(crate) fn read_finding(failure: &ReadFailure) -> Finding {
     let reason = if failure.forbidden { Reason::ReadForbidden } else { Reason::ReadFailed };
     Finding::new(reason, Subject::read(&failure.what), failure.message.clone())

@@ -1,5 +1,5 @@
-//! The upgrade gate: which operator images may get into the operator's Deployment, and how an unprepared one is met. Pure. The
-//! answer itself is the API server's, from the list in the policy's status.
+//! The admission gate: which operator images the operator's Deployment may have, and whether an unprepared one is admitted with a
+//! warning or rejected. The API server evaluates the gate, from the list in the policy's status.
 
 use std::collections::BTreeSet;
 
@@ -14,19 +14,19 @@ use crate::model::settings::{Gate, Mode, Settings};
 use crate::model::snapshot::Snapshot;
 use crate::rules::version::operator_digests::{OperatorDigests, ready};
 
-/// What is to be done about it in this pass.
+/// The write and the findings about the gate in this reconcile.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub action: Option<Action>,
     pub findings: Vec<Finding>,
 }
 
-/// Whether there should be one.
+/// Whether the policy requires a gate.
 pub(crate) fn is_wanted(settings: &Settings) -> bool {
     wanted(settings.gate, settings.mode).is_some()
 }
 
-/// How the policy wants an unprepared image to be met. While it only observes, nobody is refused anything.
+/// Returns how the gate treats an unprepared image. In mode Observe it rejects nothing.
 const fn wanted(gate: Gate, mode: Mode) -> Option<Enforcement> {
     match (gate, mode) {
         (Gate::Disabled, _) => None,
@@ -35,7 +35,7 @@ const fn wanted(gate: Gate, mode: Mode) -> Option<Enforcement> {
     }
 }
 
-/// Installs, changes or removes the gate.
+/// Plans to create, update or delete the gate.
 pub(crate) fn plan(snapshot: &Snapshot) -> Plan {
     let settings = &snapshot.settings;
     let mut plan = Plan::default();
@@ -69,13 +69,13 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Plan {
     plan
 }
 
-/// The operator image that the annotation of its Deployment names.
+/// Returns the operator image, if the break-glass annotation of the Deployment names it.
 fn passed_by_annotation(snapshot: &Snapshot) -> Option<&str> {
     let deployment = snapshot.operator.known()?.as_ref()?;
     deployment.image.as_deref().filter(|image| deployment.break_glass.as_deref() == Some(*image))
 }
 
-/// The operator image that has got in since the last pass by annotation alone: a happening, told once.
+/// Returns the operator image that was admitted since the previous reconcile by the annotation alone, for one event.
 pub(crate) fn glass_broken(snapshot: &Snapshot) -> Option<&str> {
     let (remembered, admitted) = (&snapshot.remembered, snapshot.remembered.admitted_images.as_ref());
     let before = remembered.target_image.as_deref().filter(|_| is_wanted(&snapshot.settings))?;
@@ -83,7 +83,8 @@ pub(crate) fn glass_broken(snapshot: &Snapshot) -> Option<&str> {
     (!admitted?.iter().any(|admitted| admitted == image)).then_some(image)
 }
 
-/// The images that the gate admits after the writes, each by tag, by tag and digest, and by digest; `None` without a gate.
+/// Returns the images that the gate admits after the writes, each by tag, by tag and digest, and by digest; `None` without a
+/// gate.
 pub(crate) fn admitted(
     snapshot: &Snapshot,
     decision: &Decision,
@@ -94,12 +95,12 @@ pub(crate) fn admitted(
     wanted(settings.gate, settings.mode)?;
     let before = &snapshot.remembered.admitted_images;
     let unknown = decision.blind || decision.operator.target.is_none();
-    // Without a list of before there is none now: a gate that knows too little stays open.
+    // Without a previous list there is no list: a gate that knows too little admits everything.
     if unknown || (settings.suspend && before.is_some()) {
         return before.clone();
     }
     let mut admitted = BTreeSet::new();
-    // What runs and what is asked for already, however it is written.
+    // The images that run or that the Deployment names are admitted, however they are written.
     let deployed = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
     let pods = snapshot.operator_pods.known().into_iter().flatten().map(|pod| pod.image.clone());
     admitted.extend(deployed.into_iter().chain(pods));

@@ -1,5 +1,5 @@
-//! The rules of the product: pure values and decisions. Nothing here does I/O, reads a clock, draws a random number
-//! or knows how a cluster or a registry is reached.
+//! The rules of the product: pure functions from values to values. They do no I/O, read no clock, use no random numbers, and do
+//! not know how a cluster or a registry is reached.
 
 mod adoption;
 pub mod checks;

@@ -1,5 +1,5 @@
-//! What was asked for beside the spec, by annotations: to stage a version until some time, and to check everything now. Pure.
-//! The spec belongs to Git; a pipeline and a person on call ask like this.
+//! Requests by annotation: to stage a version until a given time, and to check everything now. The spec belongs to Git, so
+//! pipelines and people on call use annotations.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::model::settings::{PrepareVersion, Requested};
 use crate::model::snapshot::Snapshot;
 
 impl Snapshot {
-    /// All versions to stage: those of the policy, then those that are asked for and whose time is not over.
+    /// Returns all versions to stage: those of the policy, then those with an active request.
     #[must_use]
     pub fn to_prepare(&self) -> Vec<PrepareVersion> {
         let mut versions = self.settings.prepare.clone();
@@ -21,13 +21,13 @@ impl Snapshot {
         versions
     }
 
-    /// Until when this version is asked for.
+    /// Returns until when an annotation requests this version.
     #[must_use]
     pub fn requested_until(&self, version: &PrepareVersion) -> Option<Timestamp> {
         self.standing().filter(|requested| requested.version == *version).map(|requested| requested.until).max()
     }
 
-    /// Whether everything is to be checked once more, because a new value of the annotation asks for it.
+    /// Whether everything is to be checked again, because the annotation has a new value.
     #[must_use]
     pub fn refresh_due(&self) -> bool {
         self.refresh.is_some() && self.refresh != self.remembered.handled_refresh
@@ -37,13 +37,13 @@ impl Snapshot {
         self.settings.requested.iter().filter(|requested| requested.until > self.observed_at)
     }
 
-    /// When the next request is over, which nothing in the cluster tells.
+    /// Returns when the next request ends, which no watch event announces.
     pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
         self.standing().map(|requested| requested.until).min()
     }
 }
 
-/// The refresh that this pass has handled: everything was looked at, and every registry that was asked has answered.
+/// Returns the refresh that this reconcile has handled: everything was checked, and no lookup is pending.
 pub(crate) fn handled_refresh(snapshot: &Snapshot, decision: &Decision) -> Option<String> {
     let answers = &snapshot.answers;
     let pending = answers.images.values().any(|answer| matches!(answer, Answer::Pending))
@@ -57,7 +57,7 @@ pub(crate) fn handled_refresh(snapshot: &Snapshot, decision: &Decision) -> Optio
 mod tests {
     use super::*;
 
-    /// A registry that answers late is part of the check: it is handled when the answer is there.
+    /// A late response of a registry is part of the check: the refresh is handled when the response has arrived.
     #[test]
     fn a_refresh_is_handled_when_nobody_is_waited_for() {
         let image: crate::model::reference::Reference = "reg.example/calico/node:v3.31.7".parse().unwrap();

@@ -1,5 +1,5 @@
-//! Whether the entries of an ImageSet are right for an operator build, and still what the registry has: what `verify` tells of a file
-//! or a cluster. Pure; asking registries is for the caller.
+//! Verification of the entries of an ImageSet: whether they are valid for an operator build, and whether they match the registry.
+//! The verb `verify` reports it for a file or a cluster; the caller does the lookups.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,20 +13,20 @@ use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
 use crate::model::resolved_image::{Content, Coverage, ResolvedImage};
 use crate::model::stored_image_set::StoredImage;
 
-/// Something that is not as it should be.
+/// An entry, or a set, that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Of the closed list.
+    /// Reason from the closed list.
     pub reason: Reason,
-    /// The position of the entry; `None` where one is missing, or the whole set is meant.
+    /// Position of the entry; `None` if one is missing, or if the whole set is meant.
     pub entry: Option<usize>,
-    /// The image, where one is meant.
+    /// Name of the image, if one is meant.
     pub image: Option<String>,
-    /// In words.
+    /// Message for people.
     pub message: String,
-    /// What could be done.
+    /// What a person can do.
     pub next_step: &'static str,
-    /// It is known to be wrong; else it could not be told.
+    /// Whether it is known to be wrong; `false` if it could not be determined.
     pub known: bool,
 }
 
@@ -37,8 +37,8 @@ impl Mismatch {
     }
 }
 
-/// What can be told without a registry: names, form and number of the entries. The second value has what can be asked about: by
-/// name, the position and the digest.
+/// Checks names, form and completeness of the entries, without a registry. The second value holds the entries to compare with the
+/// registry: position and digest by name.
 #[must_use]
 pub fn by_rules(
     entries: &[StoredImage],
@@ -79,26 +79,26 @@ pub fn by_rules(
     (wrong, pinned)
 }
 
-/// What a registry said of one pinned image.
+/// The lookup results about one pinned image.
 #[derive(Debug, Clone)]
 pub struct Asked<'a> {
-    /// Its key, with the position of the entry.
+    /// Name of the entry.
     pub name: &'a ImageName,
     /// Position of the entry.
     pub entry: usize,
-    /// What is pinned.
+    /// Pinned digest.
     pub pinned: Digest,
-    /// By which reference nodes would pull it by tag.
+    /// Reference by which nodes would pull the image by tag.
     pub reference: &'a Reference,
-    /// What that tag is.
+    /// Result for that tag.
     pub by_tag: &'a Result<ResolvedImage, RegistryFailure>,
-    /// What the pinned digest is; asked where the tag is something else.
+    /// Result for the pinned digest; looked up if the tag resolves to another digest.
     pub by_digest: Option<&'a Result<ResolvedImage, RegistryFailure>>,
-    /// What the tag of the other mode (FIPS or not) is, where there is one and the tag is something else.
+    /// Result for the tag of the other FIPS mode, if it exists and the tag resolves to another digest.
     pub twin: Option<&'a Result<ResolvedImage, RegistryFailure>>,
 }
 
-/// Compares a pinned digest with what the registry has.
+/// Compares a pinned digest with the registry.
 #[must_use]
 pub fn by_registry(asked: &Asked<'_>, platforms: &BTreeSet<Platform>) -> Option<Mismatch> {
     let Asked { name, pinned, reference, .. } = asked;
@@ -118,7 +118,7 @@ pub fn by_registry(asked: &Asked<'_>, platforms: &BTreeSet<Platform>) -> Option<
             let message = format!("the registry has neither {reference} nor {}", pinned.short());
             return mismatch(Reason::DigestGone, message);
         }
-        // The tag is gone, and what is pinned is there: nodes pull by digest.
+        // The tag is gone, and the pinned digest is still served: nodes pull by digest.
         (Err(failure), Some(Ok(image))) if is_gone(failure) => image,
         (_, Some(Err(failure))) | (Err(failure), _) => return unknown(failure),
         (Ok(image), Some(Ok(_)) | None) => {
@@ -138,7 +138,8 @@ pub fn by_registry(asked: &Asked<'_>, platforms: &BTreeSet<Platform>) -> Option<
     if lacks.is_empty() { None } else { mismatch(Reason::PlatformMissing, lacks.join("; ")) }
 }
 
-/// Whether the operator's own image is there as a whole. There is no digest to compare it with: no set lists it.
+/// Checks whether the registry has the operator's own image for all platforms. No set lists this image, so it has no digest to
+/// compare.
 #[must_use]
 pub fn of_operator(
     reference: &Reference,
@@ -166,7 +167,7 @@ pub fn of_operator(
     if lacks.is_empty() { None } else { mismatch(Reason::PlatformMissing, lacks.join("; ")) }
 }
 
-/// A copy of one platform, and how it comes to be.
+/// Returns a message about a copy of one platform, with the usual causes.
 fn one_platform(platform: &Platform) -> String {
     format!(
         "; it holds {platform} only, as docker pull, tag and push, crane copy --platform and skopeo copy without --all leave it: \
@@ -174,7 +175,7 @@ fn one_platform(platform: &Platform) -> String {
     )
 }
 
-/// A registry that has something else under the tag and not what is pinned: the usual ways to get there.
+/// Returns a message about a registry that lacks the pinned digest and has another image under the tag, with the usual causes.
 fn not_the_same(reference: &Reference, image: &ResolvedImage, pinned: Digest) -> String {
     let why = match &image.content {
         Content::Manifest { platform } => one_platform(platform),

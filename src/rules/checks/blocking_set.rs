@@ -1,4 +1,4 @@
-//! Sets that make an operator stop because its own is not there: now, or when the operator that is to run takes over.
+//! Check for sets that make an operator stop because its own set is missing: the running operator, or the target once it runs.
 
 use crate::model::decision::{GoalState, Purpose};
 use crate::model::finding::{Evidence, Finding};
@@ -23,7 +23,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     now.chain(will_block(view)).collect()
 }
 
-/// The operator that is to run would find sets, and not its own.
+/// Returns a finding if the target operator would find sets, but not its own.
 fn will_block(view: &View<'_>) -> Option<Finding> {
     let (first, target) =
         (view.checked_sets.first()?, view.checked_sets.iter().find(|look| look.purpose == Purpose::Target)?);
@@ -50,7 +50,7 @@ fn in_the_way<'a>(view: &'a View<'_>, look: &CheckedSet) -> Vec<&'a StoredImageS
     view.sets().iter().filter(|set| stops_at(&set.name, look.release(), view.installation.variant)).collect()
 }
 
-/// Whether an operator of this release stops at a set of this name, where it does not find its own.
+/// Whether an operator of this release stops at a set of this name if its own set is missing.
 pub(super) fn stops_at(name: &str, release: Release, variant: Variant) -> bool {
     release < ONLY_SAME_PREFIX_BLOCKS_FROM || name.starts_with(variant.image_set_prefix())
 }

@@ -1,4 +1,4 @@
-//! Pinned digests that the registry no longer serves: a node that does not have the image cannot pull it.
+//! Check for pinned digests that the registry no longer serves. A node that does not have the image cannot pull it.
 
 use crate::model::finding::Finding;
 use crate::model::reason::Reason;

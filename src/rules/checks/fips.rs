@@ -1,5 +1,5 @@
-//! FIPS clusters that are pinned to the normal images, and the other way round: the operator says nothing, and the wrong images
-//! run (facts). Told by what a set was made for, and by what the tags of both modes resolve to.
+//! Check for FIPS clusters that are pinned to the normal images, and the reverse: the operator reports nothing, and silently runs
+//! the wrong images (facts). The check compares what a set was made for, and what the tags of both modes resolve to.
 
 use crate::model::digest::Digest;
 use crate::model::finding::{Evidence, Finding};
@@ -19,7 +19,7 @@ fn of_set(view: &View<'_>, look: &CheckedSet) -> Vec<Finding> {
     made_for_other.chain(pinned_other(view, look)).chain(remembered(view, look, &[Reason::FipsMismatch])).collect()
 }
 
-/// Our set under this name was made while `fipsMode` was the other one.
+/// Returns a finding if the managed set of this name was made while `fipsMode` had the other value.
 pub(super) fn made_for_other(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
     let origin = view.stored(&look.name).filter(|set| set.ours)?.origin.as_ref()?;
     let other = InstallationSettings { fips: !view.installation.fips, ..view.installation.clone() };
@@ -30,7 +30,7 @@ pub(super) fn made_for_other(view: &View<'_>, look: &CheckedSet) -> Option<Findi
     Some(finding(view, look, "it was made for the other mode", &[]))
 }
 
-/// What is pinned is what the tag of the other mode resolves to.
+/// Returns a finding if pinned digests are those that the tags of the other mode resolve to.
 fn pinned_other(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
     let checked = checked(view, look);
     let other = checked.iter().filter(|one| matches!(one.standing, Standing::OtherFipsMode));

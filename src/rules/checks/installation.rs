@@ -1,4 +1,4 @@
-//! The Installation against what the first set was made from.
+//! Check for an Installation that differs from the settings that the first set was made from.
 
 use crate::model::finding::{Evidence, Finding};
 use crate::model::object_ref::ObjectRef;

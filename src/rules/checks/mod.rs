@@ -1,5 +1,5 @@
-//! The phase of the checks: what differs from what is pinned, or will. Each check is a file of its own, looks at one thing, is pure
-//! and returns what it found; nothing that it finds changes what is written. A new check is a file here and a line in [`CHECKS`].
+//! The phase of the checks: each reports what differs from what is pinned, or will. A check is a pure function in a file of its
+//! own, and its findings do not change what is written. To add a check, add a file here and a line in [`CHECKS`].
 
 pub(crate) mod blocking_set;
 pub(crate) mod digest_gone;
@@ -25,7 +25,7 @@ use crate::model::finding::Finding;
 use crate::model::reference::Reference;
 use crate::rules::checks::view::View;
 
-/// The checks in the order in which their findings are reported.
+/// The checks, in the order in which their findings are reported.
 const CHECKS: [fn(&View<'_>) -> Vec<Finding>; 13] = [
     installation::check,
     blocking_set::check,
@@ -42,12 +42,12 @@ const CHECKS: [fn(&View<'_>) -> Vec<Finding>; 13] = [
     pull_failures::check,
 ];
 
-/// The output of all checks.
+/// The results of all checks.
 pub(crate) struct Checked {
     pub findings: Vec<Finding>,
-    /// Images that registries have to be asked for, where a comparison is due.
+    /// Images to look up, if a comparison with the registry is due.
     pub lookups: BTreeSet<Reference>,
-    /// Every digest of the target's set was compared with the registry.
+    /// Whether every digest of the target's set was compared with the registry.
     pub verified: bool,
     /// When a check has something to report that no change in the cluster announces.
     pub due: Option<Timestamp>,

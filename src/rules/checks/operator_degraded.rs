@@ -1,5 +1,5 @@
-//! Each TigeraStatus that says Degraded as a finding with its cause, in the words of the person who has to act: what the operator
-//! said, what of it the cluster explains, and never the set's fault where it is not. Pure.
+//! Check for components whose TigeraStatus has condition Degraded. Each becomes a finding with the cause, as far as the message
+//! and the cluster explain it. The finding blames an ImageSet only if one is the cause.
 
 use crate::model::decision::OperatorKnowledge;
 use crate::model::feature::Feature;
@@ -16,7 +16,7 @@ use crate::model::tigera_status::ComponentStatus;
 use crate::rules::checks::view::View;
 use crate::rules::explain::operator_messages::OperatorMessage;
 
-/// The names that the documented script keeps of a list, whatever the version.
+/// Names that the documented script keeps of a list, whatever the version.
 const DOCUMENTED_SCRIPT: [&str; 9] = [
     "calico/node",
     "calico/cni",
@@ -29,7 +29,7 @@ const DOCUMENTED_SCRIPT: [&str; 9] = [
     "tigera/operator",
 ];
 
-/// One finding per Degraded component, what concerns images first.
+/// Returns one finding per degraded component, those about images first.
 pub(crate) fn check(view: &View<'_>) -> Vec<Finding> {
     let around = ClusterView {
         sets: view.sets(),
@@ -39,7 +39,7 @@ pub(crate) fn check(view: &View<'_>) -> Vec<Finding> {
     };
     let degraded = view.snapshot.component_statuses.known().into_iter().flatten();
     let mut findings: Vec<Finding> = degraded.filter_map(|status| around.explained(status)).collect();
-    // A finding of its own reports a build that rejects the set of its version.
+    // A build that rejects the set of its version has a finding of its own.
     let reported =
         |reason: Reason| view.refused && matches!(reason, Reason::UnexpectedImages | Reason::ImagesNotListed);
     findings.retain(|finding| !reported(finding.reason));
@@ -47,12 +47,12 @@ pub(crate) fn check(view: &View<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What in the cluster explains what was said.
+/// The state of the cluster that explains an operator's message.
 struct ClusterView<'a> {
     sets: &'a [StoredImageSet],
     operator: &'a OperatorKnowledge,
     variant: Variant,
-    /// What pods say; nothing where that is not known.
+    /// Pods of the operator's workloads; `None` if they could not be read.
     pods: Option<&'a SeenPods>,
 }
 
@@ -109,12 +109,12 @@ impl ClusterView<'_> {
         })
     }
 
-    /// Whether nothing points to images: no word of what was said, and no pod.
+    /// Whether nothing points to images: neither the message nor a pod.
     fn images_are_well(&self, said: &str) -> bool {
         !said.contains("container") && self.pods.is_some_and(|pods| pods.failing.is_empty())
     }
 
-    /// How it may have come to that.
+    /// Returns a probable reason why the set is missing.
     fn why_missing(&self) -> String {
         let running = self.operator.running.as_ref().map(|running| running.release);
         let target = self.operator.target.as_ref().map(|target| target.release);
@@ -133,7 +133,7 @@ impl ClusterView<'_> {
         format!(": {why}")
     }
 
-    /// What the missing names are for.
+    /// Returns what the missing images are required for.
     fn needed_for(&self, names: &[&ImageName]) -> String {
         let asks = |feature: &&Feature| names.iter().any(|name| feature.images().contains(&name.as_str()));
         let features: Vec<&str> = Feature::ALL.iter().filter(asks).map(|feature| feature.told()).collect();
@@ -146,7 +146,7 @@ impl ClusterView<'_> {
     }
 }
 
-/// What is known of names that operators refuse.
+/// Returns what is known about names that operators reject.
 fn why(names: &[&ImageName]) -> String {
     const FROM: [(&str, Release, &str); 2] = [
         ("tigera/operator", Release::new(1, 36, 0), "drop it"),

@@ -1,5 +1,6 @@
-//! Pods that run another digest than the one that their template pins. Only repository digests are compared; the pinned index or
-//! any manifest that it lists will do. What a runtime tells otherwise (preloaded images, CRI-O) is unknown, and never drift.
+//! Check for pods that run another digest than their template pins. Only repository digests are compared; the pinned index and
+//! every manifest that it lists match. Other values that a runtime reports (preloaded images, CRI-O) count as unknown, never as
+//! drift.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     let mut unknown = BTreeSet::new();
     for one in &pods.running {
         let Ok(template) = one.image.parse::<Reference>() else { continue };
-        // Of an older template, or none of ours.
+        // The image belongs to an older template, or is not in the set.
         let Some(pinned) = template.digest().copied().filter(|digest| pinned.contains(digest)) else { continue };
         match (one.digest, children(view, pinned)) {
             (Some(runs), _) if runs == pinned => {}
@@ -29,7 +30,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
                 let finding = Finding::new(Reason::PodsRunOther, one.workload.clone(), message);
                 findings.push(finding.with_evidence(Evidence::digest(&runs, &pinned)));
             }
-            // A runtime may name the manifest for its platform, and nobody knows which the index lists.
+            // A runtime may report the manifest for its platform, and the manifests of this index are unknown.
             (_, None) | (None, _) => {
                 unknown.insert(&one.workload);
             }
@@ -43,8 +44,8 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The manifests that a pinned digest stands for, where a record tells. What a registry answers in some passes and not in others
-/// would be told in some passes and not in others.
+/// Returns the manifests that a pinned digest covers, from a record. Results of lookups are not used: they are available in some
+/// reconciles only, and the finding would come and go with them.
 fn children(view: &View<'_>, pinned: Digest) -> Option<BTreeSet<Digest>> {
     let mut recorded = view.snapshot.records.known().into_iter().flatten().flat_map(|record| record.images.values());
     let image = recorded.find(|image| image.digest == pinned)?;

@@ -1,5 +1,5 @@
-//! Images that nodes cannot pull or start, tied to the entry of the ImageSet that names them, with what the registry answered. It
-//! looks at what pods say, and never at how many say it more closely than a person needs. Pure.
+//! Check for images that nodes cannot pull or start. Each finding names the entry of the ImageSet and the response of the
+//! registry. The number of pods is reported roughly, so that the finding seldom changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,8 @@ use crate::model::reference::Reference;
 use crate::model::stored_image_set::StoredImageSet;
 use crate::rules::checks::view::View;
 
-/// What pods cannot pull or start, beside the stored sets; the set that the operator uses is looked at first.
+/// Returns findings for images that pods cannot pull or start. Sets are searched for the entry, the one in use by the operator
+/// first.
 pub(crate) fn check(view: &View<'_>) -> Vec<Finding> {
     let (snapshot, checked_sets) = (view.snapshot, view.checked_sets);
     let (Some(pods), Some(sets)) = (snapshot.pods.known(), snapshot.image_sets.known()) else { return Vec::new() };
@@ -29,10 +30,10 @@ pub(crate) fn check(view: &View<'_>) -> Vec<Finding> {
     findings(pods, selected.or(wanted), sets, entry_of)
 }
 
-/// One finding per workload and cause.
+/// Returns one finding per workload and cause.
 ///
-/// `entry_of` says which entry an image is that nodes pull from this repository (`registry/path`); `first` names the set of the
-/// operator that runs.
+/// `entry_of` returns the entry whose image nodes pull from a repository (`registry/path`). `first` names the set of the running
+/// operator.
 fn findings(
     pods: &SeenPods,
     first: Option<&str>,
@@ -72,7 +73,7 @@ fn findings(
     told.collect()
 }
 
-/// An image in the words of the sets, with what it has and what the wanted set pins, where these are two digests.
+/// Returns a description of an image by its entry, and the observed and the pinned digest if these differ.
 fn name(
     image: &str,
     sets: &[&StoredImageSet],
@@ -110,7 +111,7 @@ fn name(
     }
 }
 
-/// How many pods, in words that seldom change: each other word is written into the status.
+/// Returns a rough number of pods, because each change of the text is a write of the status.
 fn about(pods: u32) -> String {
     match pods {
         0 | 1 => "one pod".to_owned(),
@@ -134,7 +135,7 @@ const fn reason(kind: PullFailureKind) -> Reason {
     }
 }
 
-/// Nothing where only the runtime's own words tell.
+/// Returns the cause; `None` if only the runtime's message shows it.
 const fn cause(kind: PullFailureKind) -> Option<&'static str> {
     let cause = match kind {
         PullFailureKind::NotFound => "the registry does not have it",

@@ -1,5 +1,5 @@
-//! What registries say today of what is pinned: the answers that the checks of this folder share, and the questions for them.
-//! A tag that has moved or gone says nothing of the pinned digest, so that is asked for then.
+//! Comparison of pinned digests with the registry: the results that the checks of this folder share, and the lookups for them. A
+//! tag that moved or is gone proves nothing about the pinned digest, so the digest is then looked up as well.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::model::registry_failure::RegistryFailure;
 use crate::model::settings::TagMoved;
 use crate::rules::checks::view::{CheckedSet, View};
 
-/// Where the other mode would pull this image from, where that is another place.
+/// Returns the reference that the other FIPS mode pulls this image by, if that is a different one.
 pub(super) fn counterpart(view: &View<'_>, look: &CheckedSet, name: &ImageName) -> Option<Reference> {
     let own = look.references.get(name).filter(|own| own.digest().is_none())?;
     let other = look.images.set_images(view.installation.variant, !view.installation.fips).remove(name)?;
@@ -22,35 +22,35 @@ pub(super) fn counterpart(view: &View<'_>, look: &CheckedSet, name: &ImageName) 
     (other != *own).then_some(other)
 }
 
-/// How one pinned image stands.
+/// The state of one pinned image in the registry.
 pub(super) enum Standing<'a> {
-    /// Its tag is what is pinned.
+    /// The tag resolves to the pinned digest.
     Same,
-    /// Its tag is something else now.
+    /// The tag resolves to another digest.
     Moved { now: Digest, served: Served<'a> },
-    /// Its tag, or the digest without one, is gone.
+    /// The registry does not have the tag, or the digest of a reference without one.
     Gone { served: Served<'a> },
-    /// It is the image that the other FIPS mode pulls.
+    /// The pinned digest is that of the other FIPS mode.
     OtherFipsMode,
-    /// The registry could not be asked.
+    /// The lookup failed.
     Failed(&'a RegistryFailure),
-    /// It is still to be asked.
+    /// This reference has to be looked up first.
     Unasked(Reference),
-    /// It is being asked.
+    /// The lookup is still pending.
     Pending,
 }
 
-/// Whether a pinned digest is served, of which a tag says nothing any more.
+/// Whether the registry serves a pinned digest that its tag no longer names.
 #[derive(Clone, Copy)]
 pub(super) enum Served<'a> {
     Yes,
     No,
-    /// That could not be asked.
+    /// The lookup of the digest failed.
     Unknown(&'a RegistryFailure),
 }
 
 impl<'a> Standing<'a> {
-    /// Why it is not known how it stands.
+    /// Returns the failure that leaves the state unknown.
     pub fn failure(&self) -> Option<&'a RegistryFailure> {
         match self {
             Self::Failed(failure)
@@ -61,14 +61,14 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// A pinned image of a comparable set, with how it stands.
+/// A pinned image of a set, with its state in the registry.
 pub(super) struct Checked<'a> {
     pub reference: &'a Reference,
     pub pinned: Digest,
     pub standing: Standing<'a>,
 }
 
-/// Every pinned image of this set, where a check is due.
+/// Returns every pinned image of this set, if a check is due.
 pub(super) fn checked<'a>(view: &'a View<'_>, look: &'a CheckedSet) -> Vec<Checked<'a>> {
     if !view.snapshot.recheck_due || !look.comparable {
         return Vec::new();
@@ -102,7 +102,7 @@ fn standing<'a>(
             None => return Standing::Unasked(other),
             Some(Answer::Pending) => return Standing::Pending,
             Some(Answer::Known(image)) if image.digest == pinned => return Standing::OtherFipsMode,
-            // Whatever it is, it is not that one.
+            // Any other result shows that the pinned digest is not of the other mode.
             Some(Answer::Known(_) | Answer::Failed(_)) => {}
         }
     }
@@ -127,7 +127,7 @@ fn is_missing(failure: &RegistryFailure) -> bool {
     Reason::from(failure.kind) == Reason::ImageMissing
 }
 
-/// Everything that is to be asked.
+/// Returns all references to look up.
 pub(super) fn questions(view: &View<'_>) -> BTreeSet<Reference> {
     let checked = view.checked_sets.iter().flat_map(|look| checked(view, look));
     let unasked = checked.filter_map(|one| match one.standing {
@@ -137,7 +137,7 @@ pub(super) fn questions(view: &View<'_>) -> BTreeSet<Reference> {
     unasked.collect()
 }
 
-/// Whether all of it was answered.
+/// Whether every lookup has a result.
 pub(super) fn compared(view: &View<'_>, look: &CheckedSet) -> bool {
     let unanswered = |one: &Checked<'_>| {
         matches!(one.standing, Standing::Unasked(_) | Standing::Pending) || one.standing.failure().is_some()
@@ -145,7 +145,7 @@ pub(super) fn compared(view: &View<'_>, look: &CheckedSet) -> bool {
     view.snapshot.recheck_due && look.comparable && !checked(view, look).iter().any(unanswered)
 }
 
-/// One finding per set for all images that stand like this, or what the last check found.
+/// Returns one finding per set for all images in such a state, or the finding of the last check.
 pub(super) fn gathered(
     view: &View<'_>,
     such: impl Fn(&Standing<'_>) -> bool,
@@ -166,7 +166,8 @@ pub(super) fn gathered(
     view.checked_sets.iter().copied().flat_map(of_set).collect()
 }
 
-/// What the last check found of this set, as far as it is about what is pinned now: it holds until the next check.
+/// Returns the findings of the last check about this set, as far as they are about the digests pinned now. They hold until the
+/// next check.
 pub(super) fn remembered(view: &View<'_>, look: &CheckedSet, reasons: &[Reason]) -> Vec<Finding> {
     if view.snapshot.recheck_due || !look.comparable {
         return Vec::new();
@@ -183,7 +184,7 @@ pub(super) fn remembered(view: &View<'_>, look: &CheckedSet, reasons: &[Reason])
     };
     let holds = |finding: &&Finding| {
         let of_set = || finding.subject == object && finding.evidence.as_ref().is_some_and(still);
-        // A registry that could not be asked is not of one set.
+        // A registry that could not be reached is not the matter of one set.
         reasons.contains(&finding.reason) && (finding.reason == Reason::RecheckFailed || of_set())
     };
     view.snapshot.remembered.findings.iter().filter(holds).cloned().collect()

@@ -1,4 +1,4 @@
-//! Images that a stored set lacks: those that the operator insists on now, and those that enabling a feature would need.
+//! Check for images that a stored set lacks: those that the operator requires now, and those that a feature would require.
 
 use std::collections::BTreeSet;
 
@@ -18,8 +18,8 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     now.chain(view.target().and_then(|look| for_features(view, look))).collect()
 }
 
-/// A set of ours that stands, and that its operator refuses or will: a new object needs more. What is edited, or made for
-/// another version, is told as that.
+/// Returns a finding if the operator rejects the managed set, or will, because a new object requires further images. Other checks
+/// report sets that were edited or made for another version.
 fn missing_now(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
     let stored = view.stored(&look.name).filter(|set| set.ours && !edited(set))?;
     let made_for_it = stored.origin.as_ref().is_some_and(|origin| origin.operator == look.release());
@@ -50,7 +50,7 @@ fn because_of(missing: &[&ImageName]) -> String {
     if features.is_empty() { String::new() } else { format!(" for {}", features.join(" and ")) }
 }
 
-/// What the set that stands leaves out and a feature would need.
+/// Returns a finding about images that the stored set leaves out and that a feature would require.
 fn for_features(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
     let enabled = view.snapshot.features.known()?;
     let variant = view.installation.variant;

@@ -1,5 +1,5 @@
-//! Sets of ours that hold the content of another operator version, registry or choice of images than is wanted now, and are not
-//! changed: because the policy observes or is suspended, or because something holds the new content.
+//! Check for managed sets that have the content of another operator version, registry or choice of images, and that are not
+//! updated: because the policy is in mode Observe or suspended, or because something holds the new content.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
 fn of_set(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
     let stored = view.stored(&look.name).filter(|set| set.ours && !edited(set))?;
     let origin = stored.origin.as_ref()?;
-    // That is told in its own words.
+    // The check for the FIPS mode reports that case.
     let fips = crate::rules::checks::fips::made_for_other(view, look).is_some();
     if fips || !matches!(look.state, GoalState::Ready | GoalState::Held) {
         return None;
@@ -40,7 +40,7 @@ fn of_set(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
     Some(if look.content.is_empty() { finding } else { finding.with_evidence(Evidence::words(have, want)) })
 }
 
-/// Names that are in one of them only, or with another digest, as a diff has them.
+/// Returns the names that are in one of them only, or with another digest, in the form of a diff.
 fn differing(have: &BTreeMap<ImageName, Digest>, want: &BTreeMap<ImageName, Digest>) -> Vec<String> {
     let gone = have.keys().filter(|name| !want.contains_key(*name)).map(|name| format!("-{name}"));
     let new = want.keys().filter(|name| !have.contains_key(*name)).map(|name| format!("+{name}"));

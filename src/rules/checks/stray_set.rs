@@ -1,5 +1,5 @@
-//! Sets whose name no operator version looks for: a typo, another variant, another tool's idea of a name. Not in the way as
-//! long as the exact set stands, which `blocking_set` watches.
+//! Check for sets whose name no operator version looks up: a typo, another variant, or another tool's naming. They do no harm
+//! while the exact set is stored; `blocking_set` reports the other case.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     let catalogue = view.builds.catalogue();
     let stands = view.stored(&first.name).is_some();
     let strange = |name: &str| !view.checked_sets.iter().any(|look| look.name.as_str() == name);
-    // One that is in the way now is told as that.
+    // A set that blocks an operator now is reported by `blocking_set`.
     let unnoticed = |name: &str| stands || !stops_at(name, first.release(), variant);
     let candidates: Vec<&str> =
         view.sets().iter().map(|set| set.name.as_str()).filter(|name| strange(name) && unnoticed(name)).collect();
@@ -27,7 +27,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
         .versions()
         .filter_map(|(release, _, _)| Some(catalogue.get(&release)?.image_set_name(variant).ok()?.to_string()));
     let looked_for: BTreeSet<String> = names.collect();
-    // A version that is newer than all that are known here has an operator that is not known here either.
+    // A version that is newer than all known ones belongs to an operator that is not known either.
     let newest = looked_for.iter().filter_map(|name| version_in(name)).max();
     let may_be_next = |name: &str| version_in(name).is_some_and(|version| newest.is_none_or(|newest| version > newest));
     let stray = candidates.into_iter().filter(|name| !looked_for.contains(*name) && !may_be_next(name));
@@ -43,7 +43,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     told.collect()
 }
 
-/// The version in a well-formed name such as `calico-v3.32.1`.
+/// Parses the version of a well-formed name such as `calico-v3.32.1`.
 fn version_in(name: &str) -> Option<Release> {
     name.split_once('-')?.1.parse().ok()
 }

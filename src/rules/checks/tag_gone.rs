@@ -1,4 +1,4 @@
-//! Pinned images whose tag is gone from the registry, while the digest is still served: nothing breaks, yet.
+//! Check for pinned images whose tag is gone from the registry while the digest is still served: nothing breaks now.
 
 use crate::model::finding::Finding;
 use crate::model::reason::Reason;

@@ -1,4 +1,4 @@
-//! Tags that resolve to something else than what is pinned, and registries that could not be asked whether they do.
+//! Check for tags that resolve to another digest than the pinned one, and for registries that could not be compared with.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ fn of_set(view: &View<'_>, look: &CheckedSet) -> Vec<Finding> {
     moved.chain(failed(&checked)).chain(remembered).collect()
 }
 
-/// One finding per registry, however many images could not be asked for.
+/// Returns one finding per registry, however many lookups failed.
 fn failed(checked: &[Checked<'_>]) -> Vec<Finding> {
     let mut failures: BTreeMap<&str, String> = BTreeMap::new();
     for one in checked {

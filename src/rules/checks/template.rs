@@ -1,5 +1,5 @@
-//! Workloads whose template does not name the pinned digests although the operator has selected the set. Read from templates,
-//! never from pods: a roll-out that is under way is adoption's business.
+//! Check for workloads whose template does not name the pinned digests although the operator has selected the set. It reads
+//! templates only; pods that are still rolling are part of adoption.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,8 +10,8 @@ use crate::model::workload::Workload;
 use crate::rules::adoption::PinnedImages;
 use crate::rules::checks::view::View;
 
-/// How long after a change of the set a template may still be an old one: the controllers of GatewayAPI and Istio do not watch
-/// ImageSets and notice at their resync, which is every five minutes (domain rules, "When it shows").
+/// How long a template may be outdated after a change of the set: the controllers of GatewayAPI and Istio do not watch ImageSets
+/// and act at their resync, which is every five minutes (domain rules, "When it shows").
 const SETTLES_WITHIN: SignedDuration = SignedDuration::from_mins(6);
 
 pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
@@ -26,38 +26,38 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     told.collect()
 }
 
-/// When templates that are old now count as drift.
+/// Returns when templates that are outdated now count as drift.
 pub(super) fn look_again(view: &View<'_>) -> Option<Timestamp> {
     let settles_at = settles_at(view)?;
     let (pulled, workloads) = selected(view)?;
     workloads.iter().any(|workload| pulled.unpinned(workload).is_some()).then_some(settles_at)
 }
 
-/// Until when the set is too new to judge by; not at all, once every workload has run it as it is.
+/// Returns until when outdated templates are expected; `None` once every workload has run the set.
 fn settles_at(view: &View<'_>) -> Option<Timestamp> {
     let remembered = &view.snapshot.remembered;
     let name = &view.target()?.name;
     let changed = view.stored(name)?.changed_at?;
-    // A set that was prepared long ago is new to the templates when its operator takes over.
+    // A set that was prepared long ago is new to the templates when the rollout of its operator completes.
     let pods = view.snapshot.operator_pods.known().into_iter().flatten();
     let taken_over = pods.filter(|pod| pod.ready).filter_map(|pod| pod.ready_since).max();
     let since = changed.max(taken_over.unwrap_or(changed));
     let settles = since.checked_add(SETTLES_WITHIN).ok()?;
-    // Both are whole seconds: the same one proves nothing.
+    // Both are in whole seconds: an equal time proves nothing.
     let of_this_set = remembered.current_image_set.as_deref().is_none_or(|set| set == name.as_str());
     let adopted = of_this_set && remembered.adopted_since.is_some_and(|since| since > changed);
     let elapsed = elapsed(since, view.snapshot.observed_at)?;
     (!adopted && elapsed < SETTLES_WITHIN.unsigned_abs()).then_some(settles)
 }
 
-/// What was drift a moment ago still is.
+/// Whether the previous reconcile reported this workload. Drift that was reported stays drift.
 fn was_told(view: &View<'_>, workload: &Workload) -> bool {
     let object = workload.object();
     let told = |finding: &Finding| finding.reason == Reason::WorkloadNotPinned && finding.subject == object;
     view.snapshot.remembered.findings.iter().any(told)
 }
 
-/// The workloads, where the operator has taken over and said that it uses the target's set.
+/// Returns the workloads, if the rollout of the target operator is complete and it has selected the target's set.
 fn selected<'a>(view: &'a View<'_>) -> Option<(PinnedImages, &'a [Workload])> {
     let look = view.target().filter(|_| view.operator.taken_over)?;
     let installation = view.snapshot.installation.known()?.as_ref()?;

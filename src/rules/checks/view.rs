@@ -1,4 +1,4 @@
-//! What the checks look at.
+//! The input of the checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,34 +15,34 @@ use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 
-/// What the checks look at.
+/// The input of the checks.
 pub(crate) struct View<'a> {
     pub snapshot: &'a Snapshot,
     pub installation: &'a InstallationSettings,
     pub builds: &'a EffectiveCatalogue<'a>,
     pub operator: &'a OperatorKnowledge,
-    /// The sets that are wanted, in the order of the goals.
+    /// The required sets, in the order of the goals.
     pub checked_sets: &'a [&'a CheckedSet],
-    /// It cannot be told what runs: a set that seems to be in the way may be the one that is needed.
+    /// Whether it is unknown which operator runs: a set that seems to block may be the required one.
     pub frozen: bool,
-    /// The running operator rejects the set of its version; a finding of its own says so.
+    /// Whether the running operator rejects the set of its version, which has a finding of its own.
     pub refused: bool,
 }
 
-/// A set that is wanted, beside what stands under its name.
+/// A required set and the content under its name.
 pub(crate) struct CheckedSet {
     pub purpose: Purpose,
     pub name: ImageSetName,
     pub images: OperatorImages,
     pub key: RecordKey,
     pub state: GoalState,
-    /// What is stored for it, or will be.
+    /// Entries that are stored, or will be.
     pub content: BTreeMap<ImageName, Digest>,
-    /// Where nodes pull from; nothing where the settings make no reference.
+    /// References that nodes pull, by name; empty if the settings do not make a reference.
     pub references: BTreeMap<ImageName, Reference>,
-    /// What its operator insists on with the objects that are in the cluster.
+    /// Images that its operator requires with the objects of the cluster.
     pub required_now: BTreeSet<ImageName>,
-    /// It is stored, for this version first, and what it pins can be compared with the registry.
+    /// Whether the set is stored for this version first, and its digests can be compared with the registry.
     pub comparable: bool,
 }
 
@@ -65,7 +65,7 @@ impl View<'_> {
         self.sets().iter().find(|set| set.name == name.as_str())
     }
 
-    /// The set of the operator that the Deployment asks for, while that is the one that stands.
+    /// Returns the set of the operator that the Deployment names, if that set is stored.
     pub(crate) fn target(&self) -> Option<&CheckedSet> {
         self.checked_sets
             .iter()

@@ -34,7 +34,7 @@ pub(super) struct Phases<'a> {
     pub inspections: InspectionPlan,
 }
 
-/// The decision while an input is unreadable: what was known before still holds, and nothing is written.
+/// Returns the decision while an input is unreadable: the previous state still holds, and nothing is written.
 pub(super) fn without_inputs(snapshot: &Snapshot, findings: Vec<Finding>, versions: Option<Versions<'_>>) -> Decision {
     let mut decision = match versions {
         None => Decision { findings, ..Decision::default() },
@@ -53,7 +53,7 @@ pub(super) fn without_inputs(snapshot: &Snapshot, findings: Vec<Finding>, versio
     released(snapshot, decision)
 }
 
-/// The decision from the outputs of all phases.
+/// Returns the decision from the outputs of all phases.
 pub(super) fn finish(snapshot: &Snapshot, phases: Phases<'_>) -> Decision {
     let Phases { findings, versions, unmakeable, checked, gone, held, retained, gate, inspections } = phases;
     let unknown: Vec<_> = versions.unknown.into_iter().chain(inspections.unknown).collect();
@@ -66,8 +66,8 @@ pub(super) fn finish(snapshot: &Snapshot, phases: Phases<'_>) -> Decision {
     all.extend(inspections.findings);
     all.extend(unknown.iter().map(|(_, finding)| finding.clone()));
 
-    // The gate waits for nothing, and in mode Observe it is all that is written. What images said of themselves is kept before
-    // anything that is made of it. Jobs come last: one that cannot be created is in nobody's way.
+    // The order of writes. The gate depends on nothing, and in mode Observe it is all that is written. Inspections are stored
+    // before anything that is made from them. Jobs come last, so that one that cannot be created holds up nothing.
     let mut plan: Vec<Action> = gate.action.into_iter().chain(inspections.first).collect();
     plan.extend(held.sets.iter().flat_map(|set| set.actions.clone()));
     plan.extend(retained.pruned.into_iter().map(Action::PruneImageSet));
@@ -97,12 +97,12 @@ pub(super) fn finish(snapshot: &Snapshot, phases: Phases<'_>) -> Decision {
     released(snapshot, decision)
 }
 
-/// The decision with its findings in order, and with the actions that the policy allows.
+/// Returns the decision with its findings in order, and with the actions that the policy allows.
 fn released(snapshot: &Snapshot, mut decision: Decision) -> Decision {
     decision.questions.hints = hints(snapshot, &decision.questions.images);
     decision.look_again = [decision.look_again, snapshot.next_expiry()].into_iter().flatten().min();
     decision.findings.extend(decision.goals.iter().flat_map(|goal| goal.findings.clone()));
-    // What cannot be read is as it was, as far as anybody knows.
+    // Findings about what cannot be read stay as they were.
     let unread = |finding: &&Finding| snapshot.unread(finding.reason.condition()).is_some();
     decision.findings.extend(snapshot.remembered.findings.iter().filter(unread).cloned());
     decision.findings.sort_by_key(|finding| Reverse(finding.reason.severity()));
@@ -112,7 +112,7 @@ fn released(snapshot: &Snapshot, mut decision: Decision) -> Decision {
     decision
 }
 
-/// The actions of the plan that the policy allows now.
+/// Returns the actions of the plan that the policy allows now.
 fn allowed(snapshot: &Snapshot, decision: &Decision) -> Vec<Action> {
     let settings = &snapshot.settings;
     if settings.suspend {
@@ -127,7 +127,7 @@ fn allowed(snapshot: &Snapshot, decision: &Decision) -> Vec<Action> {
     }
 }
 
-/// Hints for the lookups: what the references resolved to before, and the platforms of the nodes.
+/// Returns hints for the lookups: earlier results of the references, and the platforms of the nodes.
 fn hints(snapshot: &Snapshot, questions: &BTreeSet<Reference>) -> Hints {
     if questions.is_empty() {
         return Hints::default();

@@ -1,4 +1,4 @@
-//! The phases that hold sets back: where something basic is unclear, nothing is changed and no registry is asked.
+//! The phases that hold sets back: if a precondition is unknown, nothing is changed and nothing is looked up.
 
 use std::collections::BTreeSet;
 
@@ -19,15 +19,15 @@ use crate::rules::image_set::plan::PlannedSet;
 use crate::rules::version::Versions;
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 
-/// The sets and lookups of a decision, after the question whether anything may be changed at all.
+/// The sets and lookups of a decision, after the rule on whether anything may change.
 pub(super) struct Held {
     pub sets: Vec<PlannedSet>,
     pub lookups: Questions,
 }
 
-/// Takes back what would be changed, where it is unclear which operator runs, or where the Installation is gone.
+/// Removes all changes if it is unknown which operator runs, or if the Installation is gone.
 ///
-/// After the checks, because they report what is stored whether or not anything may be changed.
+/// After the checks, because they report stored sets whether or not anything may change.
 pub(super) fn hold(versions: &Versions<'_>, sets: Vec<PlannedSet>, checked: &Checked, gone: bool) -> Held {
     match may_change(versions, gone) {
         Phase::GoOn(()) => {
@@ -55,7 +55,7 @@ fn may_change(versions: &Versions<'_>, gone: bool) -> Phase<()> {
     }
 }
 
-/// The set without anything that would change it: if it is ready, or waits for a registry, it is held.
+/// Returns the set without its changes. A set that is ready or waits for a registry is then held.
 fn taken_back(mut set: PlannedSet) -> PlannedSet {
     if matches!(set.goal.state, GoalState::Ready | GoalState::Resolving) {
         set.goal.state = GoalState::Held;
@@ -63,9 +63,9 @@ fn taken_back(mut set: PlannedSet) -> PlannedSet {
     PlannedSet { actions: Vec::new(), rollouts: Vec::new(), ..set }
 }
 
-/// Whether the running version can have a set, where another version is to run.
+/// Returns whether the running version can have a set, if the target is another version.
 ///
-/// Waits while no set can be made for it: any set but its own would stop it, and which one is its own cannot be told.
+/// Waits while no set can be made for the running version. Any set but its own would stop it, and its own is unknown.
 pub(super) fn running_set(operator: &OperatorKnowledge, catalogue: &Catalogue<'_>, variant: Variant) -> Phase<()> {
     let (Some(running), Some(target)) = (operator.running.as_ref(), operator.target.as_ref()) else {
         return Phase::GoOn(());
@@ -84,8 +84,8 @@ pub(super) fn running_set(operator: &OperatorKnowledge, catalogue: &Catalogue<'_
     )))
 }
 
-/// Our sets that were made from an Installation which is no longer there. The policy's stand-in is for the time before
-/// the first one: to follow it now would swap the set under a running operator.
+/// Returns findings for managed sets that were made from an Installation that no longer exists. The policy's settings are for the
+/// time before the first Installation: following them now would swap the set of a running operator.
 pub(super) fn installation_gone(
     snapshot: &Snapshot,
     installation: &InstallationSettings,

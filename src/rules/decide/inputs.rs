@@ -1,4 +1,4 @@
-//! The first phase: what was observed, as far as a decision needs it. A read that failed takes away only what needs it.
+//! The first phase: the inputs of a decision. A failed read affects only what depends on it.
 
 use crate::model::finding::Finding;
 use crate::model::listed::NAMED;
@@ -13,7 +13,7 @@ use crate::model::subject::Subject;
 use crate::rules::decide::phase::{Because, Phase};
 use crate::rules::failed_reads::failed_reads;
 
-/// Findings about the inputs themselves: invalid settings, failed reads, and nodes of unknown platforms.
+/// Returns findings about the inputs themselves: invalid settings, failed reads, and nodes of unknown platforms.
 pub(super) fn findings(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = snapshot.objections.clone();
     findings.extend(failed_reads(snapshot));
@@ -21,7 +21,7 @@ pub(super) fn findings(snapshot: &Snapshot) -> Vec<Finding> {
     findings
 }
 
-/// The Installation's settings, or those that the policy names for the time before there is one.
+/// Returns the settings of the Installation, or those of the policy until one exists.
 ///
 /// Waits while the Installation cannot be read: every reference, and so every digest, follows from it.
 pub(super) fn effective_installation(snapshot: &Snapshot) -> Phase<InstallationSettings> {
@@ -32,9 +32,9 @@ pub(super) fn effective_installation(snapshot: &Snapshot) -> Phase<InstallationS
     }
 }
 
-/// The stored ImageSets.
+/// Returns the stored ImageSets.
 ///
-/// Waits while they cannot be read: a set that exists must not be taken for one that is missing.
+/// Waits while they cannot be read: an existing set must not be treated as missing.
 pub(super) fn stored_sets(snapshot: &Snapshot) -> Phase<&[StoredImageSet]> {
     match &snapshot.image_sets {
         Read::Known(sets) => Phase::GoOn(sets),
@@ -43,14 +43,14 @@ pub(super) fn stored_sets(snapshot: &Snapshot) -> Phase<&[StoredImageSet]> {
     }
 }
 
-/// The finding for a cluster without the operator's definitions.
+/// Returns a finding if the cluster does not have the operator's custom resource definitions.
 pub(super) fn kinds_missing(snapshot: &Snapshot) -> Option<Finding> {
     let message = "imagesets.operator.tigera.io is not installed";
     let missing = matches!(snapshot.image_sets, Read::KindMissing);
     missing.then(|| Finding::new(Reason::OperatorKindsMissing, Subject::OperatorKinds, message))
 }
 
-/// One finding per node of an unknown platform. The last one counts those that are not named.
+/// Returns one finding per node of an unknown platform. The last one counts the nodes that are not named.
 fn unknown_nodes(snapshot: &Snapshot) -> Vec<Finding> {
     let (named, others) = snapshot.unknown_nodes.split_at(snapshot.unknown_nodes.len().min(NAMED));
     let finding = |(position, node): (usize, &UnknownNode)| {

@@ -1,6 +1,7 @@
-//! From what was observed to what is to be done. Pure: the same snapshot always leads to the same decision.
+//! The decision: from a snapshot to actions, findings and lookups. It is pure: the same snapshot always leads to the same
+//! decision.
 //!
-//! [`decide`] is a list of phases. Each is a function from values to values, and says where it is defined why it comes where it
+//! [`decide`] is a list of phases. Each is a function from values to values, and its documentation says why it comes where it
 //! does. A phase that cannot conclude anything waits, and says [why](phase::Because).
 
 mod finish;
@@ -19,9 +20,9 @@ use crate::rules::image_set::plan::Context;
 use crate::rules::version::inspection;
 use crate::rules::{checks, gate, image_set, version};
 
-/// Decides what is to be written, looked up and reported for this snapshot.
+/// Decides what is written, looked up and reported for this snapshot.
 ///
-/// `embedded` is the catalogue that was compiled in.
+/// `embedded` is the compiled-in catalogue.
 #[must_use]
 pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     let findings = inputs::findings(snapshot);

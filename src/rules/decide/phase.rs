@@ -1,27 +1,27 @@
 //! How a phase of a decision ends.
 
-/// The end of a phase: the next phases go on with its output, or wait.
+/// The end of a phase: the following phases go on with its output, or wait.
 pub(crate) enum Phase<T> {
     /// The output, for the phases that follow.
     GoOn(T),
-    /// What depends on this phase waits.
+    /// Whatever depends on this phase waits.
     Wait(Because),
 }
 
 /// Why a phase waits.
 pub(crate) enum Because {
-    /// A read failed without which nothing can be concluded about versions and sets.
+    /// A read failed that versions and sets depend on.
     InputsUnreadable,
-    /// Which operator runs cannot be told; a finding says why.
+    /// It is unknown which operator runs; a finding says why.
     OperatorUnclear,
     /// Stored sets were made from an Installation that is gone.
     InstallationGone,
-    /// No set can be made for the running version, and without it any other set stops the operator. The text says what is waited for.
+    /// No set can be made for the running version, and without it any other set stops the operator. The text is the message.
     RunningSetFirst(String),
 }
 
 impl<T> Phase<T> {
-    /// What the sets of other versions wait for.
+    /// Returns the message of what the sets of other versions wait for.
     pub fn waits_for(self) -> Option<String> {
         match self {
             Self::Wait(Because::RunningSetFirst(message)) => Some(message),

@@ -1,4 +1,4 @@
-//! The phase of previous sets: which of them stay for a rollback, and which are deleted.
+//! The phase of previous sets: which of them are kept for a rollback, and which are deleted.
 
 use crate::model::action::PruneImageSet;
 use crate::model::decision::Goal;
@@ -12,15 +12,15 @@ use crate::rules::version::Versions;
 
 /// Previous sets.
 pub(super) struct RetainedSets {
-    /// Those that are there, the one used last in front.
+    /// Existing ones, the most recently used first.
     pub retained: Vec<Retained>,
-    /// Those that are deleted.
+    /// Those to delete.
     pub pruned: Vec<PruneImageSet>,
 }
 
 /// Keeps the policy's number of previous sets, and deletes the others when no upgrade is under way.
 ///
-/// After the hold, because a set is only deleted when nothing else is to be changed or looked up.
+/// After the hold, because a set is deleted only if nothing else is to be changed or looked up.
 pub(super) fn plan(snapshot: &Snapshot, versions: &Versions<'_>, held: &Held, variant: Variant) -> RetainedSets {
     if versions.frozen {
         return RetainedSets { retained: snapshot.remembered.retained.clone(), pruned: Vec::new() };
@@ -34,9 +34,9 @@ pub(super) fn plan(snapshot: &Snapshot, versions: &Versions<'_>, held: &Held, va
     RetainedSets { retained, pruned }
 }
 
-/// Whether the new operator has taken over, and nothing is unknown, to be written or to be looked up.
+/// Whether the rollout of the target operator is complete, and nothing is unknown, to be written or to be looked up.
 fn is_quiet(snapshot: &Snapshot, versions: &Versions<'_>, held: &Held) -> bool {
-    // An unknown version may need any of the sets.
+    // An unknown version may require any of the sets.
     let is_known = |version: &PrepareVersion| versions.release_of(version).is_some();
     // Until newer releases were looked up, a set that was staged for one of them looks like a previous one.
     let has_discovered = snapshot.settings.discover.is_none() || versions.discovery.is_some();

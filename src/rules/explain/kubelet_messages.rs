@@ -1,13 +1,13 @@
-//! What kubelets say of images that they cannot pull or run.
+//! Parser of the reasons and messages of kubelets and container runtimes about images that they cannot pull or run.
 
 use crate::model::digest::Digest;
 use crate::model::foreign_text::escaped_to;
 use crate::model::pods::PullFailureKind;
 
-/// Longest message of a failure that is kept, in bytes.
+/// Maximum length of the message of a failure, in bytes.
 pub(crate) const LONGEST_MESSAGE: usize = 240;
 
-/// Reasons of the kubelet for a container whose image is not there.
+/// Reasons of the kubelet for a container whose image cannot be pulled.
 pub(crate) const PULL_REASONS: [&str; 7] = [
     "ErrImagePull",
     "ImagePullBackOff",
@@ -18,8 +18,8 @@ pub(crate) const PULL_REASONS: [&str; 7] = [
     "SignatureValidationFailed",
 ];
 
-/// OperatorMessage by which runtimes say why, in lower case. The first that is found counts. The order matters: containerd ends what it
-/// says of a missing platform with `not found`; what a registry answers tells more than that another mirror was out of reach.
+/// Phrases of container runtimes by cause, in lower case. The first match counts, so the order matters: containerd ends its
+/// message about a missing platform with `not found`, and the response of a registry is more specific than an unreachable mirror.
 pub(crate) const WORDS: [(PullFailureKind, &[&str]); 5] = [
     (
         PullFailureKind::PlatformMissing,
@@ -99,28 +99,29 @@ pub(crate) const WORDS: [(PullFailureKind, &[&str]); 5] = [
     ),
 ];
 
-/// Why a container waits or has ended, if that is for its image: from what the kubelet gives as reason and message.
+/// Returns the cause if a container waits or has ended because of its image, from the kubelet's reason and message.
 #[must_use]
 pub fn classify(reason: &str, message: &str) -> Option<PullFailureKind> {
     let words = message.to_ascii_lowercase();
     if !PULL_REASONS.contains(&reason) {
         return words.contains("exec format error").then_some(PullFailureKind::ExecFormat);
     }
-    // A tool of the node's that is missing is no answer of a registry.
+    // A missing tool on the node is not a response of a registry.
     let words = without_quoted(&words).replace("executable file not found", "");
     let found = WORDS.iter().find(|(_, all)| all.iter().any(|one| words.contains(one))).map(|(kind, _)| *kind);
     let unavailable = (reason == "RegistryUnavailable").then_some(PullFailureKind::Timeout);
     Some(found.or(unavailable).unwrap_or(PullFailureKind::Other))
 }
 
-/// Whether a kubelet tells why. Before 1.32 it alternates between an ErrImagePull that does and an ImagePullBackOff that does not.
+/// Whether a kubelet reports the cause. Before 1.32 it alternates between an ErrImagePull that does and an ImagePullBackOff that
+/// does not.
 #[must_use]
 pub fn says_why(reason: &str, message: &str) -> bool {
     reason != "ImagePullBackOff"
         || !without_quoted(message).trim_end().ends_with("Back-off pulling image") && !message.is_empty()
 }
 
-/// Names of images and addresses stand in quotation marks, and may read like anything.
+/// Removes quoted parts. They hold names of images and addresses, which may contain any phrase.
 pub(crate) fn without_quoted(text: &str) -> String {
     let parts: Vec<&str> = text.split('"').collect();
     if parts.len().is_multiple_of(2) {
@@ -129,16 +130,16 @@ pub(crate) fn without_quoted(text: &str) -> String {
     parts.into_iter().step_by(2).collect()
 }
 
-/// The digest of what runs: only a repository digest is one that a registry serves. A bare `sha256:…` or an id is the runtime's
-/// own (preloaded images, CRI-O) and says nothing.
+/// Returns the digest of a running image. Only a repository digest is one that a registry serves. A bare `sha256:…` or an id is
+/// the runtime's own (preloaded images, CRI-O) and proves nothing.
 #[must_use]
 pub fn repository_digest(image_id: &str) -> Option<Digest> {
     let (repository, digest) = image_id.rsplit_once('@')?;
     digest.parse().ok().filter(|_| !repository.is_empty())
 }
 
-/// What a runtime says, made the same for every pod, node and attempt as far as that goes: without what comes before the registry's
-/// answer and without the ports and container ids in it; escaped and cut.
+/// Normalizes a message of a runtime, so that it is the same for every pod, node and attempt as far as possible. Prefixes before
+/// the registry's response, ports and container ids are removed; the rest is escaped and cut.
 #[must_use]
 pub fn gist(message: &str) -> String {
     let mut rest = message.trim();
@@ -153,7 +154,7 @@ pub fn gist(message: &str) -> String {
     escaped_to(&words.join(" "), LONGEST_MESSAGE)
 }
 
-/// How what is said before the answer begins and ends.
+/// Prefixes before the registry's response, each by its start and its end.
 pub(crate) const BEFORE_THE_ANSWER: [(&str, &str); 5] = [
     ("Back-off pulling image \"", "\": "),
     ("ErrImagePull", ": "),
@@ -162,7 +163,7 @@ pub(crate) const BEFORE_THE_ANSWER: [(&str, &str); 5] = [
     ("failed to resolve reference \"", "\": "),
 ];
 
-/// A word without the near end of a connection, with digests cut, and without other long numbers.
+/// Normalizes a word: removes the local end of a connection, shortens digests and removes other long numbers.
 pub(crate) fn same_for_all(word: &str) -> String {
     let word = word.rsplit_once("->").map_or(word, |(_, far)| far);
     let mut same = String::new();
@@ -186,7 +187,7 @@ pub(crate) fn same_for_all(word: &str) -> String {
 mod tests {
     use super::*;
 
-    /// As they stand in pods, by containerd, CRI-O (containers/image) and docker (cri-dockerd).
+    /// Messages as pods show them, from containerd, CRI-O (containers/image) and docker (cri-dockerd).
     const SAID: &[(PullFailureKind, &str)] = &[
         (
             PullFailureKind::NotFound,

@@ -1,22 +1,22 @@
-//! The explain table: what a person sees, why, and what to do.
+//! The explain table: symptoms, causes and fixes; and the parsers of the messages of operators and kubelets.
 
 pub mod kubelet_messages;
 pub mod operator_messages;
 
 use crate::model::reason::Reason;
 
-/// A row of the table that people know: what they see, why, and what they do.
+/// A row of the explain table.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    /// The reason under which it is told.
+    /// Reason of the findings about this symptom.
     pub reason: Reason,
-    /// The entry that it is about, where it is about one.
+    /// Entry of the ImageSet that the row is about, if it is about one.
     pub entry: Option<&'static str>,
-    /// What is seen, and where.
+    /// Symptom, and where it shows.
     pub seen: &'static str,
-    /// Why.
+    /// Cause.
     pub cause: &'static str,
-    /// What helps.
+    /// Fix.
     pub fix: &'static str,
 }
 

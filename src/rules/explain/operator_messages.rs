@@ -1,59 +1,59 @@
-//! What the operator says in a TigeraStatus, taken apart.
+//! Parser of the operator's messages in a TigeraStatus.
 
 use std::collections::BTreeSet;
 
 use crate::model::image_name::ImageName;
 use crate::model::reason::Reason;
 
-/// Names follow, with commas between them.
+/// Followed by names, separated by commas.
 pub(crate) const UNEXPECTED: &str = "unexpected images:";
 
-/// One name follows; the text comes again for the next one.
+/// Followed by one name; the marker is repeated for the next one.
 pub(crate) const MISSING: &str = "did not contain image ";
 
-/// Entries follow, with commas between them.
+/// Followed by entries, separated by commas.
 pub(crate) const BAD_DIGESTS: &str = "bad digest images:";
 
-/// The name that is wanted follows.
+/// Followed by the name of the required set.
 pub(crate) const EXACT_MISSING: &str = "none with the expected name ";
 
-/// The containers follow; the pod stands in front.
+/// Followed by the containers; the pod is in front.
 pub(crate) const CANNOT_PULL: &str = "failed to pull container image for:";
 
-/// The most names and entries that are taken from one text.
+/// Maximum number of names and entries that are parsed from one text.
 pub(crate) const MOST: usize = 64;
 
-/// The longest word that is taken from a text, in bytes.
+/// Maximum length of a parsed word, in bytes.
 pub(crate) const LONGEST: usize = 128;
 
-/// What was understood of a text.
+/// The parsed messages of one condition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OperatorMessage {
-    /// Sets are there, and none has this name.
+    /// Name of the set that the operator requires, if sets exist and none has this name.
     pub wanted: Option<String>,
     /// Names in a set that the operator does not know.
     pub unexpected: BTreeSet<ImageName>,
-    /// Names that a set lacks; the text can hide more.
+    /// Names that a set lacks. The operator's message can hide more.
     pub missing: BTreeSet<ImageName>,
-    /// Entries whose digest is none, as they are written.
+    /// Entries whose digest is malformed, as written.
     pub bad_digests: Vec<String>,
     /// A pod that cannot pull.
     pub pull: Option<Pull>,
-    /// Images or sets are named in a way that is not known here.
+    /// Whether the message mentions images or sets in a way that this parser does not know.
     pub names_images: bool,
 }
 
 /// A pod that cannot pull its images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pull {
-    /// Namespace and name of the pod, without the part that each pod has of its own.
+    /// Namespace and name of the pod, without the unique suffix.
     pub pods: String,
-    /// The containers, as they are written.
+    /// Containers, as written.
     pub containers: String,
 }
 
 impl OperatorMessage {
-    /// Understands what a condition says.
+    /// Parses the reason and message of a condition.
     #[must_use]
     pub fn of(reason: &str, message: &str) -> Self {
         let mut words = Self::default();
@@ -70,7 +70,7 @@ impl OperatorMessage {
         words
     }
 
-    /// The cause. An ImageSet is to blame for all of them but the last two.
+    /// Returns the cause. An ImageSet is to blame for all of them but the last two.
     #[must_use]
     pub fn cause(&self) -> Reason {
         match self {
@@ -85,24 +85,24 @@ impl OperatorMessage {
     }
 }
 
-/// What follows each occurrence of a text.
+/// Returns the text after each occurrence of a marker.
 pub(crate) fn after<'a>(text: &'a str, marker: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(marker).skip(1).take(MOST)
 }
 
-/// Image names with commas between them, up to the first word that is none.
+/// Parses image names separated by commas, up to the first word that is not one.
 pub(crate) fn names(rest: &str) -> impl Iterator<Item = ImageName> {
     let words = rest.split([',', ' ', ';']).filter(|word| !word.is_empty());
     words.map_while(|word| word.trim_end_matches('.').parse().ok()).take(MOST)
 }
 
-/// Entries such as `calico/csi@md5:53`, with commas between them, up to the first word that is none.
+/// Parses entries such as `calico/csi@md5:53`, separated by commas, up to the first word that is not one.
 pub(crate) fn entries(rest: &str) -> impl Iterator<Item = String> {
     let words = rest.split([',', ' ', ';']).filter(|word| !word.is_empty());
     words.take_while(|word| word.contains('/') && is_word(word)).map(str::to_owned).take(MOST)
 }
 
-/// `Pod calico-system/calico-node-7dv74 failed to pull container image for: flexvol-driver`
+/// Parses a message such as `Pod calico-system/calico-node-7dv74 failed to pull container image for: flexvol-driver`.
 pub(crate) fn pull(text: &str) -> Option<Pull> {
     let (before, rest) = text.split_once(CANNOT_PULL)?;
     let pod = before.split_whitespace().next_back().filter(|pod| pod.contains('/') && is_word(pod))?;
@@ -111,7 +111,7 @@ pub(crate) fn pull(text: &str) -> Option<Pull> {
     Some(Pull { pods, containers })
 }
 
-/// Something that can be shown as it is.
+/// Whether a word can be shown as it is.
 pub(crate) fn is_word(word: &str) -> bool {
     !word.is_empty() && word.len() <= LONGEST && word.bytes().all(|byte| byte.is_ascii_graphic())
 }

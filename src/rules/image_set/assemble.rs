@@ -1,6 +1,6 @@
-//! From the list of an operator version to a complete set: each image's digest from the record or the registry's
-//! answer, checked against the cluster's nodes, left out only where that is allowed, or a finding that says what is in
-//! the way. A set that is not complete does not leave this module.
+//! Assembles the complete set of an operator version. Each image has its digest from the record or from a lookup, and is checked
+//! against the nodes of the cluster. An image is left out only where that is allowed; anything else in the way is a finding. Only
+//! a complete set leaves this module.
 
 use std::collections::BTreeSet;
 
@@ -21,21 +21,20 @@ use crate::rules::image_set::pin::ImageState;
 use crate::rules::image_set::spec::SetSpec;
 use crate::rules::image_set::tag_moved;
 
-/// A set that could be built, with what it was built from.
+/// An assembled set, with what it was made from.
 #[derive(Debug)]
 pub(crate) struct Assembled {
     pub set: CompleteImageSet,
-    /// The record as it should be; `None` where the stored one is right already.
+    /// The record to write; `None` if the stored one is up to date.
     pub record: Option<Record>,
     pub omitted: Vec<ImageName>,
-    /// What is not in the way, but should be known.
+    /// Findings that do not hold the set.
     pub warnings: Vec<Finding>,
-    /// What should be asked for beside, of a set that is stored already.
+    /// Lookups to refresh in the background for an already stored set.
     pub ask: BTreeSet<Reference>,
-    /// The record has another digest than the stored set or the registry.
+    /// Digests of the record that differ from the stored set or the registry.
     pub contradicted: Vec<Contradiction>,
-    /// When its digests were asked for; for a set from the stored record that may be long ago. Not known where no
-    /// record tells.
+    /// When the digests were looked up, which may be long ago for a set from a stored record; `None` without a record.
     pub resolved_at: Option<Timestamp>,
 }
 
@@ -44,22 +43,22 @@ pub(crate) struct Assembled {
 pub(crate) struct Contradiction {
     pub reference: Reference,
     pub recorded: Digest,
-    /// What the stored set pins, or the registry serves where the set was edited.
+    /// The digest of the stored set, or that of the registry if the set was edited.
     pub used: Digest,
 }
 
-/// Why there is no set (yet).
+/// Why a set cannot be assembled now.
 #[derive(Debug)]
 pub(crate) enum Obstacle {
-    /// These have to be asked for first.
+    /// These references have to be looked up first.
     Ask(BTreeSet<Reference>),
-    /// Asked, not answered yet.
+    /// Lookups are still pending.
     Pending,
-    /// Something has to change.
+    /// Findings that hold the set.
     Held(Vec<Finding>),
 }
 
-/// An image of the set, and how it stands.
+/// An image of the set, with its state.
 struct Image<'a> {
     name: ImageName,
     reference: Reference,
@@ -100,7 +99,7 @@ impl SetSpec<'_> {
         })
     }
 
-    /// What is in the way of the set: lookups first, then what a person has to change, then registries that have not answered.
+    /// Returns what is in the way of the set: lookups first, then findings, then pending lookups.
     fn obstacle(&self, images: &[Image<'_>]) -> Result<(), Obstacle> {
         let unasked: BTreeSet<Reference> = images
             .iter()
@@ -140,15 +139,15 @@ impl SetSpec<'_> {
         blockers
     }
 
-    /// The record as it should be, if it is to be written, and when the digests were resolved, as far as a record says so.
+    /// Returns the record to write, if there is one, and when the digests were resolved, if a record says so.
     fn record_of(&self, images: &[Image<'_>]) -> (Option<Record>, Option<Timestamp>) {
         let own = self.own_record();
         let mut record = self.record();
         for Image { reference, state, .. } in images {
             match state {
-                // What the record should hold, the registry has to say.
+                // The registry has to confirm the content of the record.
                 ImageState::Stored(_) => drop(record.images.remove(reference)),
-                // Recorded like one that is not there, so that no restart asks for it again.
+                // Recorded as missing, so that a restart repeats no lookup.
                 ImageState::Omitted => {
                     record.images.remove(reference);
                     record.missing.insert(reference.clone());
@@ -172,7 +171,7 @@ impl SetSpec<'_> {
         (Some(record), Some(self.snapshot.observed_at))
     }
 
-    /// Digests of the own record that are not used.
+    /// Returns the digests of the set's own record that are not used.
     fn contradicted(&self, images: &[Image<'_>]) -> Vec<Contradiction> {
         let contradiction = |image: &Image<'_>| {
             let used = match &image.state {
@@ -190,7 +189,7 @@ impl SetSpec<'_> {
         images.iter().filter_map(contradiction).collect()
     }
 
-    /// What is to be looked up meanwhile, of an image that is stored already.
+    /// Returns the background lookup for an image that is already stored.
     fn refresh(&self, image: &Image<'_>) -> Option<Reference> {
         match &image.state {
             ImageState::Resolved { refresh, .. } => refresh.clone(),
@@ -204,7 +203,7 @@ impl SetSpec<'_> {
         }
     }
 
-    /// What is not in the way, but should be known.
+    /// Returns the findings that do not hold the set.
     fn warnings(&self, images: &[Image<'_>], contradicted: &[Contradiction]) -> Vec<Finding> {
         let single =
             |image: &Image<'_>| matches!(&image.state, ImageState::Resolved { image, .. } if !image.is_index());
@@ -225,7 +224,7 @@ impl SetSpec<'_> {
         (!single.is_empty()).then(|| Finding::new(Reason::SinglePlatformImage, self.object(), message))
     }
 
-    /// The registry was asked for what the stored set pins, and has another digest under the tag.
+    /// Returns a finding if the lookup of a pinned image shows another digest under the tag.
     fn moved(&self, reference: &Reference, pinned: Digest) -> Option<Finding> {
         let now = self.snapshot.answers.images.get(reference).and_then(Answer::known)?.digest;
         let is_moved = reference.digest().is_none() && now != pinned;
@@ -243,7 +242,7 @@ impl SetSpec<'_> {
 }
 
 impl Image<'_> {
-    /// The digest that the set pins.
+    /// Returns the digest that the set pins.
     const fn digest(&self) -> Option<Digest> {
         match &self.state {
             ImageState::Stored(digest) => Some(*digest),

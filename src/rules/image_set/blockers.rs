@@ -12,7 +12,7 @@ use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
 use crate::model::resolved_image::ResolvedImage;
 use crate::model::subject::Subject;
 
-/// What went wrong, gathered so that many images on one broken registry make one finding.
+/// What keeps a set from being complete, grouped by registry and reason.
 #[derive(Default)]
 pub(super) struct Blockers {
     /// The Installation names no pull secret.
@@ -25,14 +25,14 @@ pub(super) struct Blockers {
 }
 
 impl Blockers {
-    /// No trouble yet. `no_secrets`: the Installation names no pull secret.
+    /// Returns an empty group. `no_secrets`: the Installation names no pull secret.
     pub(super) fn new(no_secrets: bool) -> Self {
         Self { no_secrets, ..Self::default() }
     }
 
     pub(super) fn failed(&mut self, failure: &RegistryFailure) {
         let reason = match failure.kind {
-            // Nodes pull with a credential provider then, or the cluster could not run.
+            // The nodes then have a credential provider, or the cluster could not run.
             RegistryFailureKind::CredentialsMissing if self.no_secrets => Reason::NodeCredentialsOnly,
             kind => kind.into(),
         };
@@ -65,7 +65,7 @@ impl Blockers {
             };
             findings.push(Finding::new(reason, Subject::registry(&registry), message));
         }
-        // What the operator insists on comes first.
+        // Images that the operator requires come first.
         for (required, references) in self.missing.into_iter().rev() {
             let need = if required { "the operator insists on" } else { "nothing in the cluster needs" };
             let at = if self.missing_at.is_empty() { String::new() } else { format!(" {}", self.missing_at) };

@@ -1,8 +1,9 @@
-//! Two operator versions that look for one name, each for its own content. The content of the one that runs stays until the
-//! other has taken over; it serves the other meanwhile, or it does not, and then there is a gap, which is told. Pure.
+//! Two operator versions that look up the same name, each for its own content. The content of the running version stays until the
+//! rollout of the other one completes. Meanwhile that content either serves the other version as well, or the other version is
+//! without its set for a while, which is reported.
 //!
-//! The content of the running version is never cut down to what both accept, although that would please both more often: a
-//! name can be needed by what nothing in the cluster's objects tells (docs/adr/0014).
+//! The content of the running version is never reduced to what both versions accept, although that would serve both more often:
+//! an image can be required by something that no object of the cluster shows (docs/adr/0014).
 
 use std::collections::BTreeMap;
 
@@ -21,21 +22,21 @@ use crate::rules::image_set::outcome::SetOutcome;
 use crate::rules::image_set::spec::SetSpec;
 use crate::rules::image_set::stored_sets::refused;
 
-/// How many names a message lists.
+/// Maximum number of names in a message.
 const NAMED: usize = 3;
 
-/// A name in use by an earlier goal.
+/// The claim of an earlier goal to a name.
 pub(crate) struct NameClaim {
     pub release: Release,
-    /// It runs or is to run; else it may only come, too.
+    /// Whether its operator runs or is the target, and is not only staged.
     pub runs: bool,
-    /// What stands there, or will.
+    /// Content that is stored under the name, or will be.
     pub content: Option<BTreeMap<ImageName, Digest>>,
     pub state: GoalState,
 }
 
 impl NameClaim {
-    /// Whose content it is: what that operator runs with, or what is stored for it.
+    /// Returns whose content it is: that of an operator in use, or content that is stored ahead.
     fn told(&self, runs_with: &str, stored: &str) -> String {
         match self.runs {
             true => format!("operator {} runs with{runs_with}", self.release),
@@ -44,7 +45,7 @@ impl NameClaim {
     }
 }
 
-/// The second set under one name: content that already stands there serves both, or its own waits for its operator.
+/// Plans the second set of one name: the stored content serves both versions, or the second content waits for its operator.
 pub(crate) fn share(assembled: Assembled, claim: &NameClaim, spec: &SetSpec<'_>) -> SetOutcome {
     let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
     let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
@@ -98,7 +99,7 @@ fn told(mut worked: SetOutcome, reason: Reason, set: &CompleteImageSet, message:
     worked
 }
 
-/// Names that are in one of them only, or with another digest.
+/// Returns the names that are in one of them only, or with another digest.
 fn differing<'a>(content: &'a BTreeMap<ImageName, Digest>, set: &'a CompleteImageSet) -> Vec<&'a ImageName> {
     let own = set.entries();
     let mut names: Vec<&ImageName> = content.keys().chain(own.keys()).collect();
@@ -108,7 +109,7 @@ fn differing<'a>(content: &'a BTreeMap<ImageName, Digest>, set: &'a CompleteImag
     names
 }
 
-/// How long the new operator is without its content, as far as that is known from the last swap.
+/// Returns how long the new operator is without its content, estimated from the last swap.
 fn gap_told(spec: &SetSpec<'_>) -> String {
     match &spec.snapshot.remembered.last_swap {
         Some(swap) => format!("at most {} s the last time, for {}", swap.gap_seconds, swap.image_set),

@@ -14,25 +14,25 @@ use crate::model::reference::Reference;
 /// The outcome of planning one set.
 pub(crate) struct SetOutcome {
     pub state: GoalState,
-    /// Content that is stored or will be.
+    /// Entries that are stored, or will be.
     pub entries: Option<BTreeMap<ImageName, Digest>>,
     pub omitted: Vec<ImageName>,
     pub resolved_at: Option<Timestamp>,
     pub actions: Vec<Action>,
     pub findings: Vec<Finding>,
-    /// Images that registries have to be asked for.
+    /// Images to look up.
     pub lookups: BTreeSet<Reference>,
-    /// Registry responses that no set can be made of as they are.
+    /// References whose lookup result cannot be part of a set.
     pub unsuitable: BTreeSet<Reference>,
 }
 
 impl SetOutcome {
-    /// A set that findings hold back.
+    /// Returns a set that findings hold.
     pub fn held(findings: Vec<Finding>) -> Self {
         Self { findings, ..Self::in_state(GoalState::Held, None) }
     }
 
-    /// A set in this state, with nothing to do.
+    /// Returns a set in this state, with nothing to do.
     pub fn in_state(state: GoalState, entries: Option<BTreeMap<ImageName, Digest>>) -> Self {
         Self {
             state,

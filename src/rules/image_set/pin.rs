@@ -1,4 +1,4 @@
-//! The digest of one image: from the stored set, from a record or from the registry, and whether it suits the nodes.
+//! The digest of one image: from the stored set, a record or a lookup, and whether it covers the platforms of the nodes.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::model::settings::{OnMissing, TagMoved};
 use crate::model::stored_image_set::StoredImageSet;
 use crate::rules::image_set::spec::SetSpec;
 
-/// Whether the manifests for the nodes are known to be there.
+/// Whether the registry is known to have the manifests for the nodes.
 enum Known<'a> {
     Yes,
     Failed(&'a RegistryFailure),
@@ -22,12 +22,12 @@ enum Known<'a> {
     Unasked(Reference),
 }
 
-/// What is known of one reference.
+/// Where the digest of one reference comes from.
 enum Pin<'a> {
     Resolved(&'a ResolvedImage),
-    /// By our stored set; the record that would tell more is lost.
+    /// The managed set pins it; the record with the details is lost.
     Stored(Digest),
-    /// Recorded for other platforms than the nodes have now; the tag has moved to this, which would suit them.
+    /// The record has it, but it does not cover the nodes. The tag has moved to the second image, which does.
     Moved(&'a ResolvedImage, &'a ResolvedImage),
     Missing(Option<&'a RegistryFailure>),
     Failed(&'a RegistryFailure),
@@ -35,28 +35,29 @@ enum Pin<'a> {
     Unasked,
 }
 
-/// How one image of a set stands.
+/// The state of one image of a set.
 pub(super) enum ImageState<'a> {
     /// This reference has to be looked up first.
     Unasked(Reference),
-    /// Looked up, and not answered yet.
+    /// The lookup is still pending.
     Pending,
-    /// It is left out: nothing in the cluster requires it.
+    /// The image is left out: nothing in the cluster requires it.
     Omitted,
-    /// The registry did not answer the lookup.
+    /// The lookup failed.
     Failed(&'a RegistryFailure),
-    /// The registry does not have it.
+    /// The registry does not have the image.
     Missing { failure: Option<&'a RegistryFailure>, required: bool },
-    /// It does not run on these nodes. The tag may have moved to an image that does.
+    /// The image does not cover these nodes. The tag may have moved to one that does.
     Uncovered { image: ResolvedImage, platforms: Vec<Platform>, moved_to: Option<Digest> },
-    /// The stored set pins it; the record that would say more is lost.
+    /// The stored set pins it; the record with the details is lost.
     Stored(Digest),
-    /// Resolved. `refresh` is to be looked up meanwhile: whether the registry has it for nodes that joined since.
+    /// The image is resolved. `refresh` is a background lookup: whether the registry has its manifest for nodes that joined
+    /// since.
     Resolved { image: ResolvedImage, refresh: Option<Reference> },
 }
 
 impl SetSpec<'_> {
-    /// How the image of this name stands, whose digest comes from the stored set, a record or the registry.
+    /// Returns the state of the image of this name, with its digest from the stored set, a record or a lookup.
     pub(super) fn state(&self, name: &ImageName, reference: &Reference, required: bool) -> ImageState<'_> {
         let may_omit = !required && self.snapshot.settings.on_missing == OnMissing::OmitUnneeded;
         match self.pin(name, reference, may_omit) {
@@ -75,7 +76,7 @@ impl SetSpec<'_> {
         }
     }
 
-    /// The state of an image whose manifest is known, for the nodes that are in the cluster.
+    /// Returns the state of an image whose manifest is known, for the nodes of the cluster.
     fn resolved(
         &self,
         name: &ImageName,
@@ -91,7 +92,7 @@ impl SetSpec<'_> {
                 false => ImageState::Uncovered { image, platforms, moved_to: None },
             };
         }
-        // A stored image stays stored while it is looked up for nodes that joined since.
+        // A stored image stays stored while the lookup for nodes that joined since is pending.
         let is_pinned = self.is_pinned(name, &image);
         match self.presence(name, reference, &image) {
             Known::Failed(failure) => ImageState::Failed(failure),
@@ -102,12 +103,13 @@ impl SetSpec<'_> {
         }
     }
 
-    /// What is pinned counts before what the registry says now: a stored digest never changes silently. The stored set counts before
-    /// the own record, and this before the records of other releases that pull the same reference.
+    /// Returns where the digest comes from. A pinned digest takes precedence over the registry: a stored digest never changes
+    /// silently. The stored set takes precedence over its own record, and this over the records of other releases that pull the
+    /// same reference.
     ///
-    /// A record is a cache of what a registry said and anybody with the right can edit it. By itself it makes a set where there is
-    /// none, swaps one for another version's and puts an edited one back. It never changes what a set has that stands as the
-    /// controller wrote it: there the registry has to say the same.
+    /// A record is a cache of registry responses that anybody with the right can edit. Alone, it can create a set that does not
+    /// exist, swap one for that of another version, and restore an edited one. It never changes the content of a set that is as
+    /// the controller wrote it: the registry has to confirm that.
     fn pin(&self, name: &ImageName, reference: &Reference, may_omit: bool) -> Pin<'_> {
         let answer = self.snapshot.answers.images.get(reference);
         let repin = self.snapshot.settings.tag_moved == TagMoved::Repin && reference.digest().is_none();
@@ -126,7 +128,7 @@ impl SetSpec<'_> {
         let unsuited = recorded.filter(|image| lacks(image));
         match (recorded, answer) {
             (Some(_), Some(Answer::Known(image))) if repin => Pin::Resolved(image),
-            // Nodes of a further platform came: the registry may have more by now.
+            // Nodes of a further platform joined: the registry may have a new image.
             (_, None) if unsuited.is_some() => self.unasked(reference, may_omit),
             (_, Some(Answer::Pending)) if unsuited.is_some() => Pin::Pending,
             (Some(image), Some(Answer::Known(now))) if unsuited.is_some() && now.digest != image.digest => {
@@ -144,10 +146,10 @@ impl SetSpec<'_> {
         }
     }
 
-    /// Whether a recorded digest may be used without another word of the registry.
+    /// Whether a recorded digest may be used without a lookup.
     fn counts(&self, name: &ImageName, reference: &Reference, recorded: &ResolvedImage) -> bool {
         let stands = !self.pinned.is_empty() && !self.is_pinned(name, recorded);
-        // The policy names that very digest: a person asked.
+        // The policy names this very digest: a person requested it.
         let asked_for = reference.digest() == Some(&recorded.digest);
         let answer = self.snapshot.answers.images.get(reference).and_then(Answer::known);
         !(stands || self.record_in_doubt) || asked_for || answer.is_some_and(|now| now.digest == recorded.digest)
@@ -158,8 +160,8 @@ impl SetSpec<'_> {
         if may_omit && missing { Pin::Missing(None) } else { Pin::Unasked }
     }
 
-    /// The digest that our stored set has for a reference. One that the policy put there by `digests` says nothing of
-    /// the tag.
+    /// Returns the digest that the managed set has for a reference. A digest from the policy's `digests` does not count for the
+    /// tag.
     fn stored_pin(&self, name: &ImageName, reference: &Reference) -> Option<Digest> {
         let digest = *self.pinned.get(name)?;
         let replaced = || self.own_record().is_some_and(|own| own.images.contains_key(&reference.with_digest(digest)));
@@ -169,8 +171,7 @@ impl SetSpec<'_> {
         }
     }
 
-    /// Whether the registry was asked for an entry that this stored set has with another digest: no record tells which
-    /// of the two is right.
+    /// Whether a lookup shows another digest than an entry of this stored set, and no record shows which of the two is right.
     pub fn asked_anew(&self, stored: &StoredImageSet) -> bool {
         let recorded = |reference: &Reference| {
             self.snapshot.records.known().into_iter().flatten().any(|record| record.images.contains_key(reference))
@@ -187,15 +188,15 @@ impl SetSpec<'_> {
         })
     }
 
-    /// The nodes' platforms that this image should run on and cannot.
+    /// Returns the platforms of nodes that this image should cover and does not.
     fn uncovered(&self, name: &ImageName, image: &ResolvedImage) -> Vec<Platform> {
         image.uncovered(name, self.nodes(name)).into_iter().cloned().collect()
     }
 
-    /// The image with what the registry said since of the manifests that its index lists.
+    /// Returns the image with what later lookups show about the manifests of its index.
     fn with_presence(&self, reference: &Reference, image: &ResolvedImage) -> ResolvedImage {
         let mut image = image.clone();
-        // Asked by tag and by digest: what was found in either way is there.
+        // Looked up by tag and by digest: a manifest found either way is present.
         let mut said: Vec<(Digest, Presence)> = Vec::new();
         for asked in [reference.clone(), reference.with_digest(image.digest)] {
             if let Some(Answer::Known(now)) = self.snapshot.answers.images.get(&asked)
@@ -222,8 +223,8 @@ impl SetSpec<'_> {
         image
     }
 
-    /// Whether it is known that the registry has the manifests that the nodes will pull. An image whose nodes joined after it
-    /// was resolved is asked for again, by the digest that is pinned.
+    /// Returns whether the registry has the manifests that the nodes pull. An image is looked up again by its pinned digest if
+    /// nodes joined after it was resolved.
     fn presence(&self, name: &ImageName, reference: &Reference, image: &ResolvedImage) -> Known<'_> {
         if !self.nodes(name).any(|node| image.coverage(node) == Coverage::Unasked) {
             return Known::Yes;
@@ -232,12 +233,12 @@ impl SetSpec<'_> {
         match self.snapshot.answers.images.get(&pinned) {
             None => Known::Unasked(pinned),
             Some(Answer::Failed(failure)) => Known::Failed(failure),
-            // An answer that was asked for with fewer nodes in mind is asked for again by those who keep answers.
+            // The cache of lookups repeats a lookup that was made for fewer platforms.
             Some(Answer::Pending | Answer::Known(_)) => Known::Pending,
         }
     }
 
-    /// References, by tag and by digest, whose answer lacks a platform of the nodes, as does what is recorded, if anything is.
+    /// Returns references, by tag and by digest, whose lookup result and record both lack a platform of the nodes.
     pub fn unsuitable(&self) -> BTreeSet<Reference> {
         let suited = |name: &ImageName, reference: &Reference| {
             let records = self.snapshot.records.known().into_iter().flatten();

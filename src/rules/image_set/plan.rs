@@ -1,7 +1,7 @@
-//! The phase of the sets: which sets are wanted, in the order in which they may be written, and what becomes of each.
+//! The phase of the sets: which sets are required, in the order in which they may be written, and the plan for each.
 //!
-//! The running version's set comes first, because the operator stops at any other set without it. Then come the target's, and those
-//! to stage. Each set is planned with the sets before it in view, and changes none of them.
+//! The running version's set comes first, because the operator stops at any other set without it. Then come the target's, and
+//! those to stage. Planning a set reads the plans before it and changes none of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ use crate::rules::image_set::spec::SetSpec;
 use crate::rules::image_set::{name_conflict, stored_sets};
 use crate::rules::version::Versions;
 
-/// What all sets of a decision are planned from.
+/// The input of planning all sets of a decision.
 pub(crate) struct Context<'a> {
     pub snapshot: &'a Snapshot,
     pub installation: &'a InstallationSettings,
@@ -43,30 +43,30 @@ pub(crate) struct Context<'a> {
     pub installation_gone: bool,
 }
 
-/// One set, planned.
+/// The plan for one set.
 pub(crate) struct PlannedSet {
     pub goal: Goal,
-    /// What the checks look at.
+    /// Input of the checks.
     pub look: CheckedSet,
     pub actions: Vec<Action>,
-    /// Images that registries have to be asked for.
+    /// Images to look up.
     pub lookups: BTreeSet<Reference>,
-    /// Registry responses that no set can be made of as they are.
+    /// References whose lookup result cannot be part of a set.
     pub unsuitable: BTreeSet<Reference>,
     /// Workloads whose pods the operator would roll for this set.
     pub rollouts: Vec<ObjectRef>,
-    /// How far its workloads are; `None` for a set that says nothing about them.
+    /// How far workloads have adopted it; `None` for a set that is only staged.
     pub adoption: Option<Progress>,
 }
 
-/// A set that is wanted.
+/// A required set.
 struct WantedSet {
     purpose: Purpose,
     images: OperatorImages,
     name: ImageSetName,
 }
 
-/// Plans every wanted set, in the order in which they may be written.
+/// Plans every required set, in the order in which they may be written.
 pub(crate) fn plan(context: &Context<'_>) -> Vec<PlannedSet> {
     wanted_sets(context).into_iter().fold(Vec::new(), |mut planned, wanted| {
         planned.push(context.plan(wanted, &planned));
@@ -74,11 +74,11 @@ pub(crate) fn plan(context: &Context<'_>) -> Vec<PlannedSet> {
     })
 }
 
-/// The sets that are wanted, in the order in which they may be written.
+/// Returns the required sets, in the order in which they may be written.
 fn wanted_sets(context: &Context<'_>) -> Vec<WantedSet> {
     let versions = context.versions;
     let mut wanted = wanted_now(context);
-    // While the version is unknown nothing is planned. Without a first set that may exist alone, nothing may be staged either.
+    // Nothing is planned while the version is unknown, and nothing is staged without a first set that may exist alone.
     if versions.pending || wanted.is_empty() {
         return Vec::new();
     }
@@ -95,7 +95,7 @@ fn wanted_sets(context: &Context<'_>) -> Vec<WantedSet> {
     wanted
 }
 
-/// The sets of the running and of the target version.
+/// Returns the sets of the running and of the target version.
 fn wanted_now(context: &Context<'_>) -> Vec<WantedSet> {
     let operator = &context.versions.operator;
     let now = match (&operator.running, &operator.target) {
@@ -107,14 +107,16 @@ fn wanted_now(context: &Context<'_>) -> Vec<WantedSet> {
         (None, None) => [None, None],
     };
     let mut wanted: Vec<WantedSet> = now.into_iter().flatten().collect();
-    // A swap within one name waits until the new operator has taken over; then the old content is no longer wanted.
+    // A swap of one name's content waits until the rollout of the new operator completes; the old content is then no longer
+    // required.
     if operator.taken_over && wanted.len() == 2 && wanted[0].name == wanted[1].name {
         wanted.remove(0);
     }
     wanted
 }
 
-/// Of several sets that want one name, the one whose content is stored comes first: nothing is swapped for what only may come.
+/// Orders sets of the same name so that the one whose content is stored comes first: content that is only staged replaces
+/// nothing.
 fn stored_first(mut wanted: Vec<WantedSet>, stored: &[StoredImageSet]) -> Vec<WantedSet> {
     let is_stored = |one: &WantedSet| {
         let made_for = |set: &StoredImageSet| set.origin.as_ref().map(|origin| origin.operator);
@@ -146,7 +148,7 @@ impl<'a> Context<'a> {
             outcome.entries.as_ref().map(|entries| PinnedImages::new(&wanted.images, self.installation, entries));
         let adoption = match &pulled {
             Some(pulled) => wanted.purpose.is_wanted_now().then(|| pulled.progress(workloads)),
-            // Not the running version's progress.
+            // The running version's progress does not count for the target.
             None => (wanted.purpose == Purpose::Target).then(Progress::default),
         };
         let is_first_and_ready = before.is_empty() && outcome.state == GoalState::Ready;
@@ -173,7 +175,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Holds a set that is ready as long as the first one is neither stored nor ready, or can never be made.
+    /// Holds a set that is ready while the first one is neither stored nor ready, or can never be made.
     fn hold_until_running_set(&self, wanted: &WantedSet, before: &[PlannedSet], outcome: &mut SetOutcome) {
         let first = before.first().map(|planned| planned.goal.state);
         let may_follow =
@@ -199,7 +201,7 @@ impl<'a> Context<'a> {
         let claim = claim(before, &wanted.name);
         let mut outcome = match existing {
             Some(set) if claim.is_none() && self.installation_gone && set.ours => stored_sets::kept(set, &spec),
-            // Also where it serves another version already: nothing is ever swapped in for it.
+            // Also if the set already serves another version: the controller never replaces its content.
             Some(set) if !set.ours && !self.snapshot.settings.take_ownership => stored_sets::foreign(set, &spec),
             _ => match (self.refused(wanted), claim) {
                 (Some(refused), None) => stored_sets::restore_accepted(existing, refused, &spec),
@@ -212,7 +214,7 @@ impl<'a> Context<'a> {
         outcome
     }
 
-    /// The set from its images, compared with the stored one or with the set that uses its name.
+    /// Assembles the set, and compares it with the stored one or with the set that uses its name.
     fn assembled(
         &self,
         mut spec: SetSpec<'_>,
@@ -260,7 +262,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// What the checks look at.
+    /// Returns the input of the checks for one set.
     fn look(&self, wanted: &WantedSet, before: &[PlannedSet], outcome: &SetOutcome) -> CheckedSet {
         let key = self.versions.builds.record_key(wanted.images.release(), self.installation);
         let spec = self.spec(wanted, &key);
@@ -279,7 +281,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// What the running operator rejects of the set of its version.
+    /// Returns the content that the running operator rejects in the set of its version.
     fn refused(&self, wanted: &WantedSet) -> Option<&Refused> {
         let doubt = self.versions.in_doubt.as_ref()?;
         let is_concerned = wanted.purpose.is_wanted_now() && doubt.release == wanted.images.release();
@@ -287,14 +289,14 @@ impl<'a> Context<'a> {
     }
 }
 
-/// The earlier set that uses this name.
+/// Returns the claim of an earlier set to this name.
 fn claim(before: &[PlannedSet], name: &ImageSetName) -> Option<NameClaim> {
     let goal = &before.iter().find(|planned| planned.goal.name == *name)?.goal;
     let (runs, content) = (goal.purpose.is_wanted_now(), goal.content.clone());
     Some(NameClaim { release: goal.release, runs, content, state: goal.state })
 }
 
-/// Assembles the set. Where an edited set would be restored from a record that it was not made from, the registry decides.
+/// Assembles the set. If an edited set would be restored from a record that it was not made from, the registry decides.
 fn assemble(spec: &mut SetSpec<'_>, existing: Option<&StoredImageSet>) -> Result<Assembled, Obstacle> {
     let assembled = spec.assemble()?;
     if existing.is_none_or(|set| !stored_sets::puts_record_in_doubt(set, &assembled, spec)) {
@@ -307,14 +309,15 @@ fn assemble(spec: &mut SetSpec<'_>, existing: Option<&StoredImageSet>) -> Result
 /// The entries of a stored set, and when they were resolved.
 type Standing = (BTreeMap<ImageName, Digest>, Option<Timestamp>);
 
-/// The stored set, if it is as the controller wrote it and its operator accepts it.
+/// Returns the stored set, if it is as the controller wrote it and its operator accepts it.
 fn standing(existing: Option<&StoredImageSet>, spec: &SetSpec<'_>) -> Option<Standing> {
     let set = existing.filter(|set| stored_sets::is_unchanged_for(set, spec.key))?;
     let entries = stored_sets::valid_for(set, spec).ok()?;
     Some((entries, spec.own_record().map(|record| record.resolved_at)))
 }
 
-/// What holds a new content back does not hold a set that is stored as the controller wrote it and that its operator accepts.
+/// Returns the outcome while findings hold new content: a set that is stored as the controller wrote it, and that its operator
+/// accepts, still counts as stored.
 fn standing_while_held(standing: Option<Standing>, spec: &SetSpec<'_>, findings: Vec<Finding>) -> SetOutcome {
     let Some((entries, resolved_at)) = standing else { return SetOutcome::held(findings) };
     let names = spec.images.set_images(spec.installation.variant, spec.installation.fips).into_keys();
@@ -323,7 +326,7 @@ fn standing_while_held(standing: Option<Standing>, spec: &SetSpec<'_>, findings:
     SetOutcome { omitted, resolved_at, findings, ..SetOutcome::in_state(GoalState::Stored, Some(entries)) }
 }
 
-/// Findings for entries of `spec.images.digests` that name no image of this release.
+/// Returns findings for entries of `spec.images.digests` whose name this release does not know.
 fn unknown_digests(snapshot: &Snapshot, images: &OperatorImages) -> Vec<Finding> {
     let names = snapshot.settings.digests.keys().filter(|name| !images.accepts(name));
     let findings = names.map(|name| {

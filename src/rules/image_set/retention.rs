@@ -1,5 +1,5 @@
-//! The way back: which sets of previous versions are kept, by recency of use, and which are one too many. Pure. Only sets of
-//! ours that nobody edited are ever given up, and never one that a version needs that runs, is to run or may come next.
+//! Retention of previous sets for a rollback: which are kept, by recency of use, and which are deleted. Only managed sets that
+//! nobody edited are deleted, and never one that a running, target or staged version requires.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
 use crate::rules::image_set::stored_sets::edited;
 
-/// The sets of no goal, the one that was used last in front: first that of the operator that ran until now (`left`), then one
-/// that was asked for until now, then those that were kept before in their order, then those that were never used.
+/// Returns the managed sets of no goal, the most recently used first: that of the operator that ran until now (`left`), then the
+/// current one until now, then those that were kept before in their order, then those that were never used.
 pub(crate) fn retained(snapshot: &Snapshot, goals: &[Goal], left: Option<&ImageSetName>) -> Vec<Retained> {
     let needed: BTreeSet<&str> = goals.iter().map(|goal| goal.name.as_str()).collect();
     let sets = snapshot.image_sets.known().into_iter().flatten();
@@ -26,14 +26,14 @@ pub(crate) fn retained(snapshot: &Snapshot, goals: &[Goal], left: Option<&ImageS
     let remembered = &snapshot.remembered;
     let current = remembered.current_image_set.as_deref();
     let before = remembered.retained.iter().map(|retained| retained.image_set.as_str());
-    // While a roll-out goes on the current set is that of the target already.
+    // During a rollout the current set is that of the target already.
     let used: Vec<&str> = left.map(ImageSetName::as_str).into_iter().chain(current).chain(before).collect();
     let rank = |retained: &Retained| used.iter().position(|name| *name == retained.image_set).unwrap_or(used.len());
     previous.sort_by_key(|retained| (rank(retained), std::cmp::Reverse(retained.operator)));
     previous
 }
 
-/// The sets beyond the number that the policy keeps; none while anything is under way that one of them may be needed for.
+/// Returns the sets beyond the number that the policy keeps; none while anything is under way that may require one of them.
 pub(crate) fn to_prune(
     snapshot: &Snapshot,
     goals: &[Goal],

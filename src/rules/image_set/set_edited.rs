@@ -1,4 +1,5 @@
-//! Sets of ours that somebody else has changed. `stored` asks, because it decides whether they are put back.
+//! The finding for a managed set that somebody else changed. `stored_sets` uses it, because it decides whether to restore the
+//! set.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::stored_image_set::StoredImageSet;
 
-/// Who changed what of it.
+/// Returns the finding, with who changed which entries.
 pub(in crate::rules) fn finding(stored: &StoredImageSet, set: &CompleteImageSet) -> Finding {
     let have: BTreeMap<&str, &str> =
         stored.images.iter().map(|entry| (entry.image.as_str(), entry.digest.as_str())).collect();

@@ -1,4 +1,4 @@
-//! What one set is assembled from: the release, the effective Installation, the policy and what is recorded.
+//! The input of assembling one set: the release, the effective Installation, the policy and the records.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,24 +17,24 @@ use crate::model::resolved_image::ResolvedImage;
 use crate::model::settings::InstallationSettings;
 use crate::model::snapshot::Snapshot;
 
-/// What a set is assembled for.
+/// The input of assembling one set.
 pub(crate) struct SetSpec<'a> {
     pub snapshot: &'a Snapshot,
     pub installation: &'a InstallationSettings,
     pub images: &'a OperatorImages,
     pub name: &'a ImageSetName,
     pub key: &'a RecordKey,
-    /// What our own stored set pins, where it is as we wrote it from this very record.
+    /// Digests of the managed set, if it is as the controller wrote it from this very record.
     pub pinned: BTreeMap<ImageName, Digest>,
-    /// Every image counts as required: nothing in the cluster says otherwise yet.
+    /// Whether every image counts as required, because the cluster does not show otherwise.
     pub everything_required: bool,
-    /// What is recorded counts only where the registry says the same now: the set was edited, and its record is not what it was made
-    /// from.
+    /// Whether a recorded digest counts only if the registry confirms it: the set was edited, and its record is not the one that
+    /// it was made from.
     pub record_in_doubt: bool,
 }
 
 impl SetSpec<'_> {
-    /// The references of the set as the cluster pulls them, with excluded names left out and replaced entries by their
+    /// Returns the references of the set as the cluster pulls them, without excluded names, and with replaced entries by their
     /// digest.
     pub fn references(&self) -> Result<BTreeMap<ImageName, Reference>, Vec<Finding>> {
         let settings = &self.snapshot.settings;
@@ -68,15 +68,15 @@ impl SetSpec<'_> {
         if findings.is_empty() { Ok(references) } else { Err(findings) }
     }
 
-    /// The names that the operator insists on with the objects that are in the cluster; while these cannot be read, with
-    /// all that there could be.
+    /// Returns the names that the operator requires with the objects of the cluster. While these cannot be read, every feature
+    /// counts as enabled.
     pub fn required_now(&self) -> BTreeSet<ImageName> {
         let all = || BTreeSet::from(Feature::ALL);
         let features = self.snapshot.features.known().cloned().unwrap_or_else(all);
         self.images.requires(self.installation.variant, &features)
     }
 
-    /// The names that no set of this spec may lack.
+    /// Returns the names that no set of this spec may lack.
     pub fn required(&self) -> BTreeSet<ImageName> {
         if self.everything_required || self.snapshot.features.known().is_none() {
             let all = self.images.set_images(self.installation.variant, self.installation.fips).into_keys();
@@ -85,17 +85,17 @@ impl SetSpec<'_> {
         self.required_now()
     }
 
-    /// This spec's record, if it is kept already.
+    /// Returns this spec's record, if it is stored.
     pub fn own_record(&self) -> Option<&Record> {
         self.snapshot.records.known().into_iter().flatten().find(|record| record.key == *self.key)
     }
 
-    /// This spec's record, or one that has nothing yet.
+    /// Returns this spec's record, or an empty one.
     pub fn record(&self) -> Record {
         self.own_record().cloned().unwrap_or_else(|| self.empty_record())
     }
 
-    /// A record of this name exists, and is not used.
+    /// Whether a record of this name exists that is not used.
     pub(super) fn record_is_unusable(&self) -> bool {
         self.snapshot.unusable_records.contains(&self.key.name())
     }
@@ -111,7 +111,8 @@ impl SetSpec<'_> {
         }
     }
 
-    /// The platforms of the nodes that an image of this name is for: Windows images for Windows nodes, all others for the rest.
+    /// Returns the platforms of the nodes that an image of this name is for: Windows images for Windows nodes, all others for the
+    /// rest.
     pub(super) fn nodes(&self, name: &ImageName) -> impl Iterator<Item = &Platform> {
         let nodes = self.snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform);
         let windows = name.is_windows();

@@ -1,5 +1,5 @@
-//! Stored sets, judged: whose they are, whether their operator takes them, whether they are as we wrote them, and what is to be
-//! done where one is not what it should be. Pure.
+//! Rules on stored sets: whether they are managed, whether their operator accepts them, whether they are as the controller wrote
+//! them, and what to do about one that is not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,10 +21,10 @@ use crate::rules::image_set::outcome::SetOutcome;
 use crate::rules::image_set::spec::SetSpec;
 use crate::rules::image_set::{set_edited, set_owner};
 
-/// A set of ours that was put back this often within ten minutes is contested, and left.
+/// A managed set that was restored this often within ten minutes is contested, and left as it is.
 pub const CONTESTED_AFTER: u32 = 3;
 
-/// The stored set against the assembled one: what is to be written, or why nothing is.
+/// Compares the stored set with the assembled one, and returns the write, or why there is none.
 pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, spec: &SetSpec<'_>) -> SetOutcome {
     let mut findings = Vec::new();
     let motive = match existing {
@@ -56,7 +56,7 @@ pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, s
     SetOutcome { omitted, resolved_at, actions, findings: warnings, ..SetOutcome::in_state(GoalState::Ready, entries) }
 }
 
-/// The set is stored as it should be; at most its record is to be written.
+/// Returns the outcome for a set that is stored with the right content. At most its record is written.
 fn unchanged(assembled: Assembled) -> SetOutcome {
     let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
     let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
@@ -64,7 +64,7 @@ fn unchanged(assembled: Assembled) -> SetOutcome {
     SetOutcome { omitted, resolved_at, actions, findings: warnings, ..stored }
 }
 
-/// The set is not written, for this reason.
+/// Returns the outcome for a set that is not written because of this finding.
 fn not_written(assembled: Assembled, finding: Finding) -> SetOutcome {
     let Assembled { set, omitted, mut warnings, resolved_at, .. } = assembled;
     warnings.push(finding);
@@ -72,7 +72,7 @@ fn not_written(assembled: Assembled, finding: Finding) -> SetOutcome {
     SetOutcome { omitted, resolved_at, findings: warnings, ..held }
 }
 
-/// Why a set that was edited is not restored: it is contested, or nothing proves which digests are right.
+/// Returns why an edited set is not restored: it is contested, or nothing proves which digests are right.
 fn not_restored(stored: &StoredImageSet, assembled: &Assembled, spec: &SetSpec<'_>) -> Option<Finding> {
     let (snapshot, set) = (spec.snapshot, &assembled.set);
     let object = ObjectRef::image_set(set.name().as_str());
@@ -84,7 +84,7 @@ fn not_restored(stored: &StoredImageSet, assembled: &Assembled, spec: &SetSpec<'
         );
         return Some(Finding::new(Reason::ContestedOwnership, object, message));
     }
-    // Without its annotations nothing but its entries says what it was.
+    // Without its annotations only its entries show what the set was.
     let follows = stored.origin.as_ref().map(|origin| origin.content == set.origin().content);
     let is_lost = follows == Some(false) && spec.own_record().is_none();
     let disagree = !assembled.contradicted.is_empty();
@@ -97,8 +97,8 @@ fn not_restored(stored: &StoredImageSet, assembled: &Assembled, spec: &SetSpec<'
     (is_unproven && !repins).then(|| Finding::new(Reason::TagMoved, object, message))
 }
 
-/// Whether the record that a set would be put back from is not the one that it was made from: the content that follows from it is
-/// not the one that the set's annotation tells of. The registry decides then.
+/// Whether the record that a set would be restored from is not the one that it was made from: its content is not the one of the
+/// set's annotation. The registry decides then.
 pub(crate) fn puts_record_in_doubt(stored: &StoredImageSet, assembled: &Assembled, spec: &SetSpec<'_>) -> bool {
     let set = &assembled.set;
     let follows = match &stored.origin {
@@ -108,20 +108,20 @@ pub(crate) fn puts_record_in_doubt(stored: &StoredImageSet, assembled: &Assemble
     stored.ours && edited(stored) && !made_for_other(stored, set) && !follows && spec.own_record().is_some()
 }
 
-/// Made for another version or another place: whether it was edited since says nothing of what this one pins.
+/// Whether the set was made for another version or another layout. An edit of it then does not matter.
 fn made_for_other(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
     let own = set.origin();
     stored.origin.as_ref().is_some_and(|origin| origin.operator != own.operator || origin.record != own.record)
 }
 
-/// The operator says that it uses the set of this name, and says nothing against anything.
+/// Whether the operator uses the set of this name, and no component is degraded.
 pub(crate) fn is_used(snapshot: &Snapshot, name: &str) -> bool {
     let seen = snapshot.installation.known().and_then(Option::as_ref);
     seen.is_some_and(|seen| seen.selected_image_set.as_deref() == Some(name))
         && snapshot.component_statuses.known().is_some_and(|all| all.iter().all(|one| one.degraded.is_none()))
 }
 
-/// With the new content goes the one that it replaces: the way back from one that is refused.
+/// Stores the replaced content in the record of the new one, to go back to it if the operator rejects the new one.
 fn keep_accepted(set: &StoredImageSet, spec: &SetSpec<'_>, actions: &mut Vec<Action>) {
     let accepted = parsed_entries(set);
     match actions.first_mut() {
@@ -130,8 +130,9 @@ fn keep_accepted(set: &StoredImageSet, spec: &SetSpec<'_>, actions: &mut Vec<Act
     }
 }
 
-/// In the place of a content that its operator refuses: what that took before, where that is kept and has nothing of what was
-/// refused. The refused content is not written again, and nothing else is until the image has told what it takes.
+/// Plans to restore the content that the operator accepted before, in place of one that it rejects. It is used if it is recorded
+/// and has none of the rejected entries. The rejected content is not written again, and nothing else is until the operator image
+/// has been inspected.
 pub(crate) fn restore_accepted(existing: Option<&StoredImageSet>, refused: &Refused, spec: &SetSpec<'_>) -> SetOutcome {
     let mut record = spec.record();
     let mut actions = Vec::new();
@@ -142,7 +143,7 @@ pub(crate) fn restore_accepted(existing: Option<&StoredImageSet>, refused: &Refu
     let resolved_at = Some(record.resolved_at);
     let accepted = record.accepted.filter(|accepted| refused.takes(accepted));
     let set = accepted.and_then(|accepted| {
-        // Its own word is not known: what it took is all that is.
+        // The operator's own list is unknown: the accepted content is all that is known.
         let (name, release) = (spec.name.clone(), spec.images.release());
         CompleteImageSet::new(name, release, spec.key, accepted, &BTreeSet::new(), |_| true).ok()
     });
@@ -161,7 +162,7 @@ pub(crate) fn restore_accepted(existing: Option<&StoredImageSet>, refused: &Refu
     SetOutcome { actions, resolved_at, ..SetOutcome::in_state(GoalState::Ready, entries) }
 }
 
-/// Somebody else's set: judged by the operator's own rules, and left as it is.
+/// Plans for an unmanaged set: it is validated by the operator's own rules and left as it is.
 pub(crate) fn foreign(set: &StoredImageSet, spec: &SetSpec<'_>) -> SetOutcome {
     match valid_for(set, spec) {
         Ok(entries) => {
@@ -172,15 +173,15 @@ pub(crate) fn foreign(set: &StoredImageSet, spec: &SetSpec<'_>) -> SetOutcome {
     }
 }
 
-/// A set of ours that is not to be changed now, whatever it should hold.
+/// Plans for a managed set that must not change now, whatever it should hold.
 pub(crate) fn kept(set: &StoredImageSet, spec: &SetSpec<'_>) -> SetOutcome {
     let made_for_it = set.origin.as_ref().is_some_and(|origin| origin.operator == spec.images.release());
     let valid = !edited(set) && made_for_it && valid_for(set, spec).is_ok();
     SetOutcome::in_state(if valid { GoalState::Stored } else { GoalState::Held }, parsed_entries(set))
 }
 
-/// A set by the operator's rules (`ValidateImageSet`, and the resolving of rendered components), and by ours where the
-/// operator is careless (garbage digests, duplicates).
+/// Validates a set by the operator's rules (`ValidateImageSet`, and the resolving of rendered components), and by stricter ones
+/// where the operator is lenient (malformed digests, duplicates).
 pub(crate) fn valid_for(set: &StoredImageSet, spec: &SetSpec<'_>) -> Result<BTreeMap<ImageName, Digest>, String> {
     let mut entries = BTreeMap::new();
     for entry in &set.images {
@@ -196,7 +197,7 @@ pub(crate) fn valid_for(set: &StoredImageSet, spec: &SetSpec<'_>) -> Result<BTre
     }
 }
 
-/// Why the operator of this spec refuses such a content.
+/// Returns why the operator of this spec rejects such entries.
 pub(crate) fn refused(entries: &BTreeMap<ImageName, Digest>, spec: &SetSpec<'_>) -> Option<String> {
     let release = spec.images.release();
     if let Some(rejected) = entries.keys().find(|name| !spec.images.accepts(name)) {
@@ -207,7 +208,8 @@ pub(crate) fn refused(entries: &BTreeMap<ImageName, Digest>, spec: &SetSpec<'_>)
     Some(format!("operator {release} {may} {missing}, which is not listed"))
 }
 
-/// A set of ours that is as we wrote it, for this very purpose: what it pins stays pinned, with a record or without.
+/// Whether a managed set is as the controller wrote it from this record. Its digests then stay pinned, with or without the
+/// record.
 pub(crate) fn is_unchanged_for(set: &StoredImageSet, key: &RecordKey) -> bool {
     let made_for_this =
         set.origin.as_ref().is_some_and(|origin| origin.operator == key.operator && origin.record == key.name());
@@ -218,7 +220,7 @@ pub(crate) fn parsed_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName,
     set.images.iter().map(|entry| Some((entry.image.parse().ok()?, entry.digest.parse().ok()?))).collect()
 }
 
-/// The entries are not those that we wrote.
+/// Whether the entries differ from those that the controller wrote.
 pub(crate) fn edited(set: &StoredImageSet) -> bool {
     let content = content_digest(set.images.iter().map(|entry| (entry.image.clone(), entry.digest.clone())));
     set.origin.as_ref().is_none_or(|origin| origin.content != content)

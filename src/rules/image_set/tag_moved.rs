@@ -6,7 +6,7 @@ use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 
-/// A tag that resolves to something else now.
+/// Returns the finding for a tag that resolves to another digest than the pinned one.
 pub(in crate::rules) fn finding(set: ObjectRef, reference: &Reference, pinned: Digest, now: Digest) -> Finding {
     let message = format!("{reference} is {} now, pinned is {}", now.short(), pinned.short());
     Finding::new(Reason::TagMoved, set, message).with_evidence(Evidence::digest(&now, &pinned))

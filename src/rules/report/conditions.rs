@@ -1,5 +1,5 @@
-//! The conditions of a pass: one question each, answered from the same facts, with kstatus' meaning of `Ready`,
-//! `Reconciling` and `Stalled`. Times are not known here.
+//! The conditions of a reconcile, all computed from the same input. `Ready`, `Reconciling` and `Stalled` have the meaning that
+//! kstatus defines. The status writer adds the times.
 
 use crate::model::condition::{Condition, Status};
 use crate::model::decision::{Decision, Goal, GoalState, Purpose};
@@ -13,14 +13,14 @@ use crate::model::report::{CurrentReport, PreparedReport};
 use crate::model::settings::Mode;
 use crate::model::snapshot::Snapshot;
 
-/// What the conditions are answered from.
+/// The input of the conditions.
 pub(crate) struct Facts<'a> {
     pub snapshot: &'a Snapshot,
     pub decision: &'a Decision,
     pub outcome: &'a Outcome,
     /// The goals after the writes.
     pub goals: &'a [Goal],
-    /// All findings but normal news, the worst first.
+    /// All findings but those of severity Normal, the worst first.
     pub findings: &'a [Finding],
     pub current: Option<&'a CurrentReport>,
     pub prepared: &'a [PreparedReport],
@@ -28,7 +28,7 @@ pub(crate) struct Facts<'a> {
 
 type Answer = (Status, Reason, String);
 
-/// All conditions, in the order of [`ConditionType::ALL`].
+/// Returns all conditions, in the order of [`ConditionType::ALL`].
 pub(crate) fn all(facts: &Facts<'_>) -> Vec<Condition> {
     let answers = [
         (ConditionType::Ready, facts.ready()),
@@ -101,8 +101,8 @@ impl Facts<'_> {
         (Status::False, Reason::Progressing, format!("ImageSet {name} is being stored"))
     }
 
-    /// Whether a finding keeps Ready from being True: drift, adoption, Degraded and discovered versions never do, so that GitOps health
-    /// waits for exactly what it should.
+    /// Whether a finding keeps Ready from being True. Drift, adoption, Degraded and discovered versions never do, so that GitOps
+    /// health waits for exactly what the spec requires.
     fn holds_ready(&self, finding: &Finding) -> bool {
         let concern = finding.reason.condition();
         finding.blocks()
@@ -315,7 +315,8 @@ impl Facts<'_> {
         }
     }
 
-    /// What keeps the operator from it: it selects a set at the end of a reconcile that leaves `calico` available.
+    /// Returns what keeps the operator from selecting the set: it selects one at the end of a reconcile that leaves `calico`
+    /// available.
     fn why_not_selected(&self) -> &'static str {
         let calico = self.snapshot.component_statuses.known().into_iter().flatten().find(|one| one.name == "calico");
         match calico {
@@ -333,7 +334,7 @@ impl Facts<'_> {
         }
     }
 
-    /// No exact set is stored; there may be others.
+    /// Returns why nothing can be adopted: the exact set is not stored, whether or not others are.
     fn nothing_to_adopt(&self) -> String {
         let meaning = Reason::NothingToAdopt.meaning();
         let wanted = self.wanted().last().map(|goal| goal.name.to_string());
@@ -348,7 +349,8 @@ impl Facts<'_> {
         }
     }
 
-    /// An abnormal-true condition: True with the worst finding that concerns it; unknown while it cannot be looked.
+    /// Returns an abnormal-true condition: True with the worst finding that concerns it, Unknown while a read that it depends on
+    /// fails.
     fn worst(&self, concern: ConditionType, fine: Reason) -> Answer {
         if let Some(failure) = self.snapshot.unread(concern) {
             let finding = match concern {
@@ -372,17 +374,18 @@ impl Facts<'_> {
         self.findings.iter().filter(move |finding| finding.reason.condition() == concern)
     }
 
-    /// The sets of the running and the target version.
+    /// Returns the sets of the running and the target version.
     fn wanted(&self) -> impl Iterator<Item = &Goal> {
         self.goals.iter().filter(|goal| goal.purpose.is_wanted_now())
     }
 
-    /// The sets that the policy's spec asks for.
+    /// Returns the sets that the policy's spec requires.
     fn asked_for(&self) -> impl Iterator<Item = &Goal> {
         self.goals.iter().filter(|goal| self.is_of_spec(&goal.purpose))
     }
 
-    /// Neither discovered nor only asked for by an annotation: Ready speaks of a generation, which is the spec's.
+    /// Whether the spec requires the version. Discovered versions and those that only an annotation requests do not count,
+    /// because Ready is about a generation of the spec.
     fn is_of_spec(&self, purpose: &Purpose) -> bool {
         match purpose {
             Purpose::Running | Purpose::Target => true,
@@ -391,30 +394,30 @@ impl Facts<'_> {
         }
     }
 
-    /// The same of what is told.
+    /// Whether the spec names the reported version.
     fn is_named(&self, prepared: &PreparedReport) -> bool {
         self.snapshot.settings.prepare.contains(&prepared.version)
     }
 
-    /// Whether a finding is about the image of a version that only an annotation asks for.
+    /// Whether a finding is about the image of a version that only an annotation requests.
     fn of_request(&self, finding: &Finding) -> bool {
         let mut about = self.decision.unknown.iter().filter(|(_, one)| one == finding).peekable();
         about.peek().is_some() && about.all(|(version, _)| !self.snapshot.settings.prepare.contains(version))
     }
 
-    /// Whether a finding concerns versions that are only prepared or discovered.
+    /// Whether a finding concerns only versions that are prepared or discovered.
     fn only_ahead(&self, finding: &Finding) -> bool {
         let unknown = self.decision.unknown.iter().any(|(_, one)| one == finding);
         unknown || self.concerns_only(finding, |purpose| !purpose.is_wanted_now())
     }
 
-    /// Whether a finding belongs to sets of such purposes and to no other.
+    /// Whether a finding belongs to sets of such purposes only.
     fn concerns_only(&self, finding: &Finding, such: impl Fn(&Purpose) -> bool) -> bool {
         let mut concerned = self.goals.iter().filter(|goal| goal.findings.contains(finding)).peekable();
         concerned.peek().is_some() && concerned.all(|goal| such(&goal.purpose))
     }
 
-    /// Operator images that are being asked.
+    /// Returns findings about operator images whose inspection is under way.
     fn inspecting(&self) -> impl Iterator<Item = &Finding> {
         let running = self.findings.iter().filter(|finding| finding.reason == Reason::InspectionRunning);
         running.filter(|finding| !self.of_request(finding))
@@ -432,7 +435,7 @@ impl Facts<'_> {
     }
 }
 
-/// What is said of a set that is ready and whose name is in use.
+/// Returns why a set that is ready waits: its name is in use.
 fn waits_for_takeover(goal: &Goal) -> Option<&Finding> {
     let such = |finding: &&Finding| matches!(finding.reason, Reason::WaitingForTakeover | Reason::SameNameConflict);
     let waits = matches!(goal.state, GoalState::Waiting | GoalState::Conflict);

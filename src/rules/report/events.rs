@@ -1,5 +1,5 @@
-//! What has happened, as events: writes that were made, answers of conditions that changed, and findings that are new. What was
-//! told before is not told again; that is why this looks at what the status said last. Pure.
+//! The events of a reconcile: writes that were made, conditions that changed, and findings that are new. Each finding is reported
+//! once, by comparison with the previous status.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +17,11 @@ use crate::model::swap::Swap;
 use crate::rules::gate;
 use crate::rules::report::written::{pruned_by, stored_by};
 
-/// The most objects on which one event is told.
+/// Maximum number of objects that one event is emitted on.
 const MOST_OBJECTS: usize = 5;
 
-/// What is new: writes that were made, and conditions whose answer or reason changed for the worse or back.
+/// Returns the events since the previous reconcile: writes, and conditions whose status or reason changed for the worse or
+/// recovered.
 pub(crate) fn since_last_reconcile(
     snapshot: &Snapshot,
     decision: &Decision,
@@ -40,7 +41,7 @@ pub(crate) fn since_last_reconcile(
         ),
         about: Vec::new(),
     }));
-    // A blind look leaves what is remembered as it is, and would tell the same again.
+    // If the inputs are unreadable, the previous status stays as it is, and the next reconcile would emit the same event again.
     events.extend(gate::glass_broken(snapshot).filter(|_| !decision.blind).map(|image| Event {
         warning: true,
         reason: Reason::GlassBroken,
@@ -56,9 +57,9 @@ pub(crate) fn since_last_reconcile(
             continue;
         }
         let reason = condition.reason;
-        // Ready, Reconciling and Stalled repeat what the others say.
+        // Ready, Reconciling and Stalled repeat what the other conditions report.
         let own = reason.condition() == condition.r#type;
-        // Of what is seen in the cluster each finding is told by itself.
+        // Findings about the observed cluster have events of their own.
         let warning = reason.severity() >= Severity::Warning && !condition.r#type.is_of_cluster();
         let was_warning = was.is_some_and(|was| was.reason.severity() >= Severity::Warning);
         let healed = was_warning && reason.severity() == Severity::Normal;
@@ -70,13 +71,13 @@ pub(crate) fn since_last_reconcile(
     events
 }
 
-/// One event per reason for what was not told before, on the policy and on the first few of the objects concerned.
+/// Returns one event per reason for findings that were not reported before, on the policy and on the first few objects concerned.
 fn new_findings(snapshot: &Snapshot, findings: &[Finding]) -> Vec<Event> {
     let told = |finding: &&Finding| !snapshot.remembered.findings.iter().any(|before| before.is_same(finding));
     let of_cluster = |finding: &&Finding| {
         finding.reason.condition().is_of_cluster() && finding.reason.severity() >= Severity::Warning
     };
-    // What a status does not hold would be new for ever.
+    // A finding that the status does not hold would be new in every reconcile.
     let new: Vec<&Finding> = findings.iter().take(MOST_FINDINGS).filter(of_cluster).filter(told).collect();
     let reasons: BTreeSet<Reason> = new.iter().map(|finding| finding.reason).collect();
     let event = |reason: Reason| {

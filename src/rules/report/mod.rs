@@ -1,5 +1,5 @@
-//! What is said about a pass: computed once, from what was seen, decided and done. The status of the policy, its events
-//! and the metrics are made from this value and from nothing else.
+//! The report of a reconcile: computed once, from the snapshot, the decision and the outcome of the writes. The status of the
+//! policy, its events and the metrics are made from this value only.
 
 pub(crate) mod conditions;
 pub(crate) mod events;
@@ -31,14 +31,14 @@ use crate::rules::version::operator_digests::{OperatorDigests, image_of};
 use crate::rules::{gate, requests};
 
 impl Report {
-    /// The report of a pass.
+    /// Returns the report of a reconcile.
     #[must_use]
     pub fn new(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Self {
         let goals = after(decision, outcome);
         let mut findings = decision.findings.clone();
         findings.extend(write_finding(outcome));
         findings.retain(|finding| finding.reason.severity() > Severity::Normal);
-        // An edit that was put back is history; its event tells it.
+        // A finding that the write resolved is history; an event reports it.
         let stored: BTreeSet<ObjectRef> =
             stored_by(decision, outcome).map(|store| ObjectRef::image_set(store.set.name().as_str())).collect();
         let is_stored = |finding: &Finding| finding.subject.object().is_some_and(|object| stored.contains(object));
@@ -84,14 +84,14 @@ impl Report {
         }
     }
 
-    /// The condition of this type.
+    /// Returns the condition of this type.
     #[must_use]
     pub fn condition(&self, wanted: ConditionType) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.r#type == wanted)
     }
 }
 
-/// The goals as they are after the writes.
+/// Returns the goals as they are after the writes.
 fn after(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
     let written: BTreeSet<&str> = stored_by(decision, outcome).map(|store| store.set.name().as_str()).collect();
     let mut goals = decision.goals.clone();
@@ -117,7 +117,8 @@ pub(crate) fn components(snapshot: &Snapshot) -> Option<Vec<ComponentReport>> {
     }
 }
 
-/// The content of the set that the running operator looks for was swapped for its own, and how long it was without.
+/// Returns the swap, if the set of the running operator was replaced by the operator's own content, and how long the operator was
+/// without it.
 fn swapped(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Option<Swap> {
     let at = outcome.at?;
     let image = snapshot.operator.known()?.as_ref()?.image.as_deref()?;
@@ -135,13 +136,13 @@ fn swapped(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Optio
             from: origin.operator,
             operator: target,
             at,
-            // A pod tells whole seconds: it was Ready for less than one more.
+            // A pod reports whole seconds: it may have been Ready for up to one second more.
             gap_seconds: (at.as_second() - ready_since.as_second()).max(0) + 1,
         })
     })
 }
 
-/// The previous sets that are still there after the writes.
+/// Returns the previous sets that still exist after the writes.
 fn kept(decision: &Decision, outcome: &Outcome, digests: &OperatorDigests<'_>) -> Vec<Retained> {
     let pruned: BTreeSet<&str> = pruned_by(decision, outcome).map(|prune| prune.image_set.as_str()).collect();
     let there = |retained: &&Retained| !pruned.contains(retained.image_set.as_str());
@@ -176,7 +177,7 @@ pub(crate) fn operator(snapshot: &Snapshot, decision: &Decision, digests: &Opera
     let asked = reference.as_ref().and_then(|reference| digests.of(reference));
     let remembered = &snapshot.remembered;
     let text = |release: Release| release.to_string();
-    // What ran last is known until another runs; what is to run, until another image is asked for.
+    // The last running version is known until another one runs, and the target until another image is named.
     let (running_image, version) = match &knowledge.running {
         Some(running) => (running.image.clone(), Some(text(running.release))),
         None => (remembered.running_image.clone(), remembered.running_version.clone()),
@@ -198,14 +199,14 @@ pub(crate) fn operator(snapshot: &Snapshot, decision: &Decision, digests: &Opera
     }
 }
 
-/// Whether this pass could not read what the sets depend on: what was known before is all that there is to tell.
+/// Whether this reconcile could not read what the sets depend on, so that the previously reported state is all that is known.
 fn unread(snapshot: &Snapshot) -> bool {
     let no_container = snapshot.operator.known().and_then(Option::as_ref).is_some_and(|seen| seen.image.is_none());
     let failures = [snapshot.operator.failure(), snapshot.installation.failure(), snapshot.image_sets.failure()];
     no_container || failures.iter().any(Option::is_some)
 }
 
-/// The target's set; while the target is not known, the running version's.
+/// Returns the target's set; while the target is unknown, the running version's.
 fn current_goal(goals: &[Goal]) -> Option<&Goal> {
     let by = |purpose: &Purpose| goals.iter().find(|goal| goal.purpose == *purpose);
     by(&Purpose::Target).or_else(|| by(&Purpose::Running))
@@ -229,8 +230,8 @@ pub(crate) fn current(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) 
     })
 }
 
-/// A set from a record, such as after a rollback, was verified when the record was made: the next check is due an
-/// interval after that, and not because the set became the current one.
+/// Returns when the digests were last compared with the registry. A set from a record, such as after a rollback, was verified
+/// when the record was made: the next check is due an interval after that, not after the set became current.
 pub(crate) fn last_verified(snapshot: &Snapshot, decision: &Decision, goal: &Goal) -> Option<Timestamp> {
     if decision.verified {
         return Some(snapshot.observed_at);
@@ -249,7 +250,7 @@ pub(crate) fn prepared(
     let one = |version: &PrepareVersion, found: Option<&Goal>| {
         let own = Purpose::Prepared(version.clone());
         let goal = found.or_else(|| goals.iter().find(|goal| goal.purpose == own)).or_else(|| {
-            // A version that runs or is the target is prepared by that.
+            // A version that runs or is the target counts as prepared.
             goals.iter().find(|goal| decision.release_of(version) == Some(goal.release))
         });
         let message = goal.and_then(|goal| goal.findings.first().map(Finding::sentence));
@@ -264,7 +265,7 @@ pub(crate) fn prepared(
                 None if unmakeable.is_some() => unmakeable,
                 None if goals.is_empty() => Some("no operator version is known that could be prepared from".to_owned()),
                 None => Some("the version label of its image is being asked for".to_owned()),
-                // That the content of another version serves it, too, is worth knowing.
+                // That the content of another version serves it as well is worth reporting.
                 Some(goal) if goal.state == GoalState::Stored => {
                     message.filter(|_| goal.findings.iter().any(|one| one.reason == Reason::WaitingForTakeover))
                 }
@@ -285,7 +286,7 @@ pub(crate) fn prepared(
         let purpose = Purpose::Discovered(version.release()?);
         let goal = goals.iter().find(|goal| goal.purpose == purpose);
         let report = PreparedReport { discovered: true, ..one(&version, goal) };
-        // Nobody runs an image that was only discovered.
+        // The controller does not run an image that was only discovered.
         let needs = goal.is_none().then(|| Reason::NeedsInspection.meaning().to_owned());
         Some(PreparedReport { message: needs.or(report.message.clone()), ..report })
     });

@@ -1,4 +1,4 @@
-//! Which sets a reconcile stored and deleted.
+//! The sets that a reconcile stored and deleted.
 
 use crate::model::action::{Action, PruneImageSet, StoreImageSet};
 use crate::model::decision::Decision;

@@ -1,5 +1,5 @@
-//! Which newer operator versions are worth preparing: the tags of the operator image's own repository, within the policy's
-//! channel. Pure. Nothing of this ever changes what the running or the target version gets.
+//! Discovery of newer operator versions to prepare: from the tags of the operator image's own repository, within the policy's
+//! channel. Discovery never affects the sets of the running and the target version.
 
 use std::collections::BTreeSet;
 
@@ -14,29 +14,29 @@ use crate::model::settings::Channel;
 use crate::model::snapshot::Snapshot;
 use crate::model::subject::Subject;
 
-/// The most releases that a status remembers; the newest count.
+/// Maximum number of releases in the status; the newest are kept.
 const MOST_REMEMBERED: usize = 16;
 
-/// What a pass makes of it.
+/// The result of discovery in one reconcile.
 #[derive(Debug, Default)]
 pub(crate) struct DiscoveryOutcome {
-    /// The image whose repository's tags are to be asked for.
+    /// Image whose repository's tags have to be listed.
     pub question: Option<Reference>,
     /// Why there is no new list.
     pub finding: Option<Finding>,
-    /// What is known now.
+    /// The latest known list.
     pub known: Option<Discovery>,
-    /// The versions to prepare, the oldest first.
+    /// Versions to prepare, the oldest first.
     pub candidates: Vec<Release>,
 }
 
-/// Looks for newer versions, as far as the policy wants it.
+/// Discovers newer versions, if the policy enables that.
 pub(crate) fn look(snapshot: &Snapshot, operator: &OperatorKnowledge) -> DiscoveryOutcome {
     let mut look = DiscoveryOutcome { known: snapshot.remembered.discovery.clone(), ..DiscoveryOutcome::default() };
     let Some(discover) = &snapshot.settings.discover else { return DiscoveryOutcome::default() };
     let Some(base) = operator.target.as_ref().or(operator.running.as_ref()) else { return look };
     let reference: Option<Reference> = base.image.as_deref().and_then(|image| image.parse().ok());
-    // Another operator version has other newer ones.
+    // Another operator version has another list of newer ones.
     let moved = look.known.as_ref().is_some_and(|known| known.operator != base.release);
     if let Some(reference) = reference.filter(|_| snapshot.discovery_due || moved) {
         match snapshot.answers.releases.get(&reference) {
@@ -61,7 +61,7 @@ pub(crate) fn look(snapshot: &Snapshot, operator: &OperatorKnowledge) -> Discove
     look
 }
 
-/// The newest releases after this one that its channel offers, the oldest of them first.
+/// Returns the newest releases after `base` that the channel includes, the oldest of them first.
 fn newest(releases: &BTreeSet<Release>, channel: Channel, base: Release, limit: usize) -> Vec<Release> {
     let offered = |release: &&Release| match channel {
         Channel::Patch => release.series() == base.series(),

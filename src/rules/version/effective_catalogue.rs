@@ -1,6 +1,5 @@
-//! Which list holds for which operator version in this cluster: the catalogue's, or what an image said of itself when
-//! it was inspected. An image's own word counts for this image alone; another one of the same version keeps the
-//! catalogue's.
+//! The effective catalogue: which image list applies to which operator version in this cluster, that of the catalogue or that of
+//! an inspection. An inspection counts for its own image only; another image of the same version keeps the catalogue's list.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,32 +17,32 @@ use crate::model::settings::{InstallationSettings, PrepareVersion};
 use crate::model::snapshot::Snapshot;
 use crate::rules::version::inspection::fresh_answers;
 
-/// The lists as they hold in a cluster: the catalogue's, and of images that were inspected there what they said of themselves.
+/// Returns the catalogue that applies in a cluster, with the lists of inspected images.
 #[must_use]
 pub fn lists_of<'a>(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>) -> Catalogue<'a> {
     let builds = EffectiveCatalogue::new(snapshot, embedded);
     builds.effective.unwrap_or_else(|| embedded.clone())
 }
 
-/// The catalogue as it holds in one cluster.
+/// The catalogue that applies in one cluster.
 pub(crate) struct EffectiveCatalogue<'a> {
     snapshot: &'a Snapshot,
     embedded: &'a Catalogue<'a>,
-    /// Where it differs from the catalogue.
+    /// The catalogue with inspections, if it differs from the embedded one.
     effective: Option<Catalogue<'a>>,
     inspected: Vec<Cow<'a, Inspected>>,
-    /// Digests of the images whose own word counts, by the version that they are.
+    /// Digests of the images whose inspection counts, by version.
     own: BTreeMap<Release, Digest>,
 }
 
 impl<'a> EffectiveCatalogue<'a> {
-    /// Of several images of one version the one that runs wins, then the one that is to run.
+    /// Creates the effective catalogue. If a version has several images, the running one takes precedence, then the target.
     pub fn new(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>) -> Self {
         let kept = snapshot.inspections.kept.iter().map(Cow::Borrowed);
         Self::of(snapshot, embedded, kept.chain(fresh_answers(snapshot).into_iter().map(Cow::Owned)).collect())
     }
 
-    /// The same with an answer of which more is known now.
+    /// Creates it with an updated inspection.
     pub fn with(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>, learned: Inspected) -> Self {
         let mut inspected = Self::new(snapshot, embedded).inspected;
         inspected.retain(|one| one.digest != learned.digest);
@@ -58,7 +57,7 @@ impl<'a> EffectiveCatalogue<'a> {
             let images = inspected.list(release);
             let digest = inspected.digest;
             if embedded.get(&release).as_ref() == Some(&images) {
-                // The catalogue has learned it since: sets that were made from the record of this image stay with it.
+                // The catalogue has learned this release since: sets that were made from the record of this image keep it.
                 if builds.has_record(release, digest) {
                     builds.own.insert(release, digest);
                 }
@@ -66,37 +65,37 @@ impl<'a> EffectiveCatalogue<'a> {
             }
             builds.own.insert(release, digest);
             let mut catalogue = builds.catalogue().clone().without(&release);
-            // Nothing is there that it could contradict.
+            // The release was removed, so nothing contradicts it.
             let _ = catalogue.add(&images);
             builds.effective = Some(catalogue);
         }
         builds
     }
 
-    /// The lists as they hold here.
+    /// Returns the catalogue that applies.
     pub fn catalogue(&self) -> &Catalogue<'a> {
         self.effective.as_ref().unwrap_or(self.embedded)
     }
 
-    /// Whether the catalogue that was compiled in knows it: its tag and its label are believed.
+    /// Whether the embedded catalogue has the release: its tag and its label are then trusted.
     pub fn is_released(&self, release: &Release) -> bool {
         self.embedded.get(release).is_some()
     }
 
-    /// The lists of the other releases that look for this name.
+    /// Returns the lists of the other releases that look up this name.
     pub fn of_name(&self, name: &ImageSetName, variant: Variant, but: Release) -> Vec<OperatorImages> {
         let others = self.embedded.versions().map(|(release, ..)| release).filter(|release| *release != but);
         let lists = others.filter_map(|release| self.embedded.get(&release));
         lists.filter(|images| images.image_set_name(variant).is_ok_and(|other| other == *name)).collect()
     }
 
-    /// The newest release that was compiled in.
+    /// Returns the newest release of the embedded catalogue.
     pub fn newest(&self) -> Option<Release> {
         self.embedded.newest()
     }
 
-    /// The operator image of a release: where the cluster's operator is pulled from, or, before there is one, where
-    /// operators come from by default. A registry of one's own may keep it under any name.
+    /// Returns the operator image of a release: from the repository of the cluster's operator, or from the default one before
+    /// there is an operator. A private registry may keep it under any name.
     pub fn reference_of(&self, release: Release) -> Option<Reference> {
         let snapshot = self.snapshot;
         let template = snapshot.operator.known().and_then(Option::as_ref).and_then(|one| one.image.as_deref());
@@ -114,22 +113,23 @@ impl<'a> EffectiveCatalogue<'a> {
         image.or_else(by_default).map(|image| image.with_tag(&release.to_string()))
     }
 
-    /// What this image said: the very digest, or, while nobody asked which that is, the last image that went by its tag.
+    /// Returns the inspection of this image: of the very digest, or, until the digest is looked up, of the latest image with its
+    /// tag.
     pub fn of_image(&self, reference: &Reference) -> Option<&Inspected> {
         self.position(reference).and_then(|position| self.inspected.get(position)).map(AsRef::as_ref)
     }
 
-    /// What the image with this digest said.
+    /// Returns the inspection of the image with this digest.
     pub fn inspected(&self, digest: &Digest) -> Option<&Inspected> {
         self.inspected.iter().find(|one| one.digest == *digest).map(AsRef::as_ref)
     }
 
-    /// The record of a version's set.
+    /// Returns the key of the record of a version's set.
     pub fn record_key(&self, release: Release, installation: &InstallationSettings) -> RecordKey {
         RecordKey { build: self.own.get(&release).copied(), ..RecordKey::new(release, installation) }
     }
 
-    /// Names of the records that sets of this version may have been made from.
+    /// Returns the names of the records that sets of this version may have been made from.
     pub fn record_names(&self, release: Release, installation: &InstallationSettings) -> Vec<String> {
         let key = RecordKey::new(release, installation);
         let builds = self.inspected.iter().map(|one| Some(one.digest));
@@ -149,7 +149,7 @@ impl<'a> EffectiveCatalogue<'a> {
         let same = |one: &Inspected| {
             one.image.digest().is_none() && one.image.name() == reference.name() && one.image.tag() == reference.tag()
         };
-        // A tag that is no version moves all the time.
+        // A tag that is not a version moves all the time.
         let is_release = reference.tag().is_some_and(|tag| tag.parse::<Release>().is_ok());
         let found = all().filter(|(_, one)| is_release && same(one)).max_by_key(|(_, one)| one.answered_at);
         found.map(|(position, _)| position)
@@ -163,7 +163,7 @@ impl<'a> EffectiveCatalogue<'a> {
         reference.digest().copied().or_else(asked)
     }
 
-    /// For each version that is in use or was inspected the inspection that holds, or `None` for the catalogue.
+    /// Returns for each version that is in use or was inspected the position of its inspection; `None` for the catalogue.
     fn claims(&self) -> BTreeMap<Release, Option<usize>> {
         let mut claims = BTreeMap::new();
         for (image, reference) in self.in_use() {
@@ -176,7 +176,7 @@ impl<'a> EffectiveCatalogue<'a> {
                 claims.entry(release).or_insert(position);
             }
         }
-        // What is not in use now may have been, or may be again.
+        // An image that is not in use may have been, or may be again.
         let mut all: Vec<(usize, &Cow<'_, Inspected>)> = self.inspected.iter().enumerate().collect();
         all.sort_by_key(|(_, one)| std::cmp::Reverse(one.answered_at));
         for (position, inspected) in all {
@@ -189,7 +189,7 @@ impl<'a> EffectiveCatalogue<'a> {
         claims
     }
 
-    /// The version of an image that was not inspected, where the catalogue has it.
+    /// Returns the version of an image that was not inspected, if the catalogue has it.
     fn catalogued(&self, image: &str, reference: &Reference) -> Option<Release> {
         let labelled = match self.snapshot.answers.operators.get(reference) {
             Some(Answer::Known(answer)) => answer.version.as_deref().and_then(|label| label.parse().ok()),
@@ -200,7 +200,7 @@ impl<'a> EffectiveCatalogue<'a> {
         known.filter(|release| self.embedded.get(release).is_some())
     }
 
-    /// Operator images, the leading one first.
+    /// Returns the operator images in use, the leading one first.
     fn in_use(&self) -> Vec<(String, Reference)> {
         let snapshot = self.snapshot;
         let template = snapshot.operator.known().and_then(Option::as_ref).and_then(|one| one.image.as_deref());

@@ -1,6 +1,6 @@
-//! What operator images said of themselves when they were run, and when to run one: only an image that runs, is the
-//! target or is listed in `prepare.versions`, that no list is known of, and never one that was only discovered. Pure;
-//! [`crate::inspection`] builds the Job and reads its output, `cluster` makes and watches it.
+//! Inspections of operator images: the output that counts, and when to run an image. Only a running or target image, or one that
+//! `prepare.versions` lists, is run, and only if its list is unknown; never one that was only discovered. [`crate::inspection`]
+//! builds the Job and parses its output; `cluster` creates and watches it.
 
 use std::collections::BTreeSet;
 
@@ -20,10 +20,10 @@ use crate::model::snapshot::Snapshot;
 use crate::model::stored_time::elapsed;
 use crate::model::subject::Subject;
 
-/// The pause before an image is run again that did not answer at first.
+/// Pause after the first failed attempt.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
-/// An image whose list is needed and not known.
+/// An image whose list is required and unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NeededInspection {
     /// As in [`Inspected`].
@@ -32,30 +32,30 @@ pub(crate) struct NeededInspection {
     pub digest: Digest,
     /// As in [`Inspected`].
     pub label: Option<String>,
-    /// What findings are about.
+    /// Subject of the findings.
     pub subject: Subject,
-    /// Why it is not known otherwise.
+    /// Why the list is unknown.
     pub why: String,
-    /// The entry of `prepare.versions` that asks for it; `None` for an operator that runs or is to run.
+    /// Entry of `prepare.versions` that requires it; `None` for a running or target operator.
     pub prepared: Option<PrepareVersion>,
 }
 
-/// What is to be done and said of inspections.
+/// Actions and findings about inspections.
 #[derive(Debug, Default)]
 pub(crate) struct InspectionPlan {
-    /// Keeping answers comes before all that is made of them.
+    /// Storing inspections comes before everything that is made from them.
     pub first: Vec<Action>,
-    /// Jobs come last: one that cannot be made is in nobody's way.
+    /// Jobs come last: one that cannot be created holds up nothing.
     pub last: Vec<Action>,
-    /// Why versions that run or are to run are not known.
+    /// Why running or target versions are unknown.
     pub findings: Vec<Finding>,
     /// The same for versions to prepare.
     pub unknown: Vec<(PrepareVersion, Finding)>,
-    /// When a Job is due that is not due yet.
+    /// When the next attempt is due.
     pub again: Option<Timestamp>,
 }
 
-/// The answers of Jobs that are not kept yet; they count like those that are.
+/// Returns the inspections of completed Jobs that are not stored yet. They count like stored ones.
 pub(crate) fn fresh_answers(snapshot: &Snapshot) -> Vec<Inspected> {
     let kept: BTreeSet<Digest> = snapshot.inspections.kept.iter().map(|one| one.digest).collect();
     let jobs = snapshot.inspections.jobs.known().into_iter().flatten().filter(|job| !kept.contains(&job.digest));
@@ -73,9 +73,9 @@ pub(crate) fn fresh_answers(snapshot: &Snapshot) -> Vec<Inspected> {
     answers.collect()
 }
 
-/// Keeps what was answered and `learned`, ends Jobs that are of no more use, and starts those that are wanted.
+/// Plans to store completed inspections and `learned`, to delete Jobs that are no longer required, and to start those that are.
 ///
-/// Whatever else is held: an answer is always kept, and without one nothing would ever go on.
+/// This does not depend on what holds the sets: without an inspection nothing would ever go on.
 pub(crate) fn plan(snapshot: &Snapshot, wanted: &[NeededInspection], learned: Option<&Inspected>) -> InspectionPlan {
     let mut plan = InspectionPlan::default();
     let is_learned = |answer: &Inspected| learned.is_some_and(|learned| learned.digest == answer.digest);
@@ -109,7 +109,7 @@ fn end(job: &InspectionJob) -> Action {
     Action::EndInspection { name: object_name(&job.digest), uid: job.uid.clone() }
 }
 
-/// What is said of one image, what is done, and when more is.
+/// Returns the finding about one image, the actions, and when the next attempt is due.
 fn step(snapshot: &Snapshot, wanted: &NeededInspection) -> (Finding, Vec<Action>, Option<Timestamp>) {
     let settings = &snapshot.settings;
     let told =
@@ -150,10 +150,10 @@ fn step(snapshot: &Snapshot, wanted: &NeededInspection) -> (Finding, Vec<Action>
         JobState::Running { trouble: Some(trouble) } => return (failed(trouble), Vec::new(), None),
         JobState::Running { trouble: None } => {
             let running = || told(Reason::InspectionRunning, format!("{image} is asked by {name}"));
-            // As long as no attempt is better than the one before, the same is said.
+            // While no attempt is better than the one before, the finding stays the same.
             return (job.failed_before.as_deref().map_or_else(running, failed), Vec::new(), None);
         }
-        // Its list counts from now on, so that nobody wants it.
+        // Its list counts from now on, so that it is no longer required.
         JobState::Answered { .. } => return (planned(), Vec::new(), None),
         JobState::Unusable { at, why } => {
             (told(Reason::InspectionOutputInvalid, format!("what {image} prints cannot be used: {why}")), at, why)
@@ -169,7 +169,7 @@ fn step(snapshot: &Snapshot, wanted: &NeededInspection) -> (Finding, Vec<Action>
     }
 }
 
-/// The pause after an attempt, doubling from one to the next.
+/// Returns the pause after an attempt, which doubles from one to the next.
 fn pause(attempt: u32) -> SignedDuration {
     let factor = 1 << attempt.saturating_sub(1).min(10);
     FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)

@@ -1,4 +1,5 @@
-//! The phase of the versions: which operator versions run, are to run and may come, and which images each of them deploys.
+//! The phase of the versions: the running and the target operator version, those to stage, and the images that each of them
+//! deploys.
 
 pub(crate) mod discovery;
 pub mod effective_catalogue;
@@ -23,46 +24,46 @@ use crate::rules::version::inspection::NeededInspection;
 use crate::rules::version::operator::{PreparedVersions, operator_versions, prepared_versions};
 use crate::rules::version::rejected_set::RejectedSet;
 
-/// What is known about operator versions.
+/// The operator versions, as far as they are known.
 pub(crate) struct Versions<'a> {
-    /// The version that runs and the one that is to run.
+    /// The running and the target version.
     pub operator: OperatorKnowledge,
-    /// The image lists that hold in this cluster.
+    /// The image lists that apply in this cluster.
     pub builds: EffectiveCatalogue<'a>,
-    /// The releases of the entries of `prepare.versions`, as far as they are known.
+    /// Releases of the entries of `prepare.versions`, as far as they are known.
     pub prepared: Vec<(PrepareVersion, Release)>,
-    /// The entries of `prepare.versions` whose images are unknown, and why.
+    /// Entries of `prepare.versions` whose images are unknown, and why.
     pub unknown: Vec<(PrepareVersion, Finding)>,
     pub discovery: Option<Discovery>,
-    /// Newer releases that are worth staging, the oldest first.
+    /// Newer releases to stage, the oldest first.
     pub discovered: Vec<Release>,
-    /// What the running operator rejects of the set of its version.
+    /// The content that the running operator rejects in the set of its version.
     pub in_doubt: Option<RejectedSet>,
-    /// Operator images that only running them can tell about.
+    /// Operator images that have to be run to learn their version and images.
     pub inspections: Vec<NeededInspection>,
-    /// An inspection about which more is known now.
+    /// An inspection to update.
     pub learned: Option<Inspected>,
-    /// What registries have to be asked for.
+    /// Lookups for the versions.
     pub lookups: Questions,
     pub findings: Vec<Finding>,
-    /// A registry has not answered yet which version an operator image is.
+    /// Whether the lookup of the version of an operator image is still pending.
     pub pending: bool,
-    /// Which operator runs cannot be told: nothing is changed.
+    /// Whether it is unknown which operator runs: nothing is changed then.
     pub frozen: bool,
 }
 
 impl Versions<'_> {
-    /// The release of an entry of `prepare.versions`.
+    /// Returns the release of an entry of `prepare.versions`.
     pub fn release_of(&self, version: &PrepareVersion) -> Option<Release> {
         self.prepared.iter().find(|(one, _)| one == version).map(|(_, release)| *release)
     }
 
-    /// The running operator rejects the set of its version.
+    /// Whether the running operator rejects the set of its version.
     pub fn has_refusal(&self) -> bool {
         self.findings.iter().any(|finding| finding.reason == Reason::ImageSetRefused)
     }
 
-    /// Entries of `prepare.versions` that deploy no Calico release: no set will ever be made for them.
+    /// Returns the entries of `prepare.versions` that deploy no Calico release: no set can be made for them.
     pub fn unmakeable(&self, variant: Variant) -> Vec<(PrepareVersion, Finding)> {
         let marker = |(version, release): &(PrepareVersion, Release)| {
             let images = self.builds.catalogue().get(release)?;
@@ -75,8 +76,8 @@ impl Versions<'_> {
     }
 }
 
-/// Determines the versions: first what runs and is to run, then what the running operator rejected, because that can change which
-/// list holds, then what is to be prepared and what may come.
+/// Determines the versions: first the running and the target one, then what the running operator rejected, because that can
+/// change which list applies, then those to prepare and those to discover.
 pub(crate) fn determine<'a>(
     snapshot: &'a Snapshot,
     embedded: &'a Catalogue<'a>,
@@ -92,7 +93,7 @@ pub(crate) fn determine<'a>(
     };
     let prepared = prepared_versions(snapshot, &builds, variant);
     let prepared = match known.knowledge.first_install {
-        // Before the first install the one entry is the target, which asks for itself.
+        // Before the first install the one entry is the target, whose own lookups suffice.
         true => PreparedVersions { releases: prepared.releases, ..PreparedVersions::default() },
         false => prepared,
     };

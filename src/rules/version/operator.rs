@@ -1,5 +1,5 @@
-//! Which operator version runs, and which one is to run (`domain.md`, "Knowing the version" and "Which version is the
-//! right one?"). Never a guess: what cannot be told is a finding, and nothing is written on it.
+//! Determines the running and the target operator version (`domain.md`, "Knowing the version" and "Which version is the right
+//! one?"). The controller never guesses: an unknown version is a finding, and nothing is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,31 +20,31 @@ use crate::model::subject::Subject;
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 use crate::rules::version::inspection::NeededInspection;
 
-/// What was found out, and what has to be asked to find out more.
+/// The operator versions, and the lookups that determine the others.
 #[derive(Debug, Default)]
 pub(crate) struct OperatorVersions {
     pub knowledge: OperatorKnowledge,
     /// Operator images whose version label decides.
     pub questions: BTreeSet<Reference>,
-    /// Operator images that only running them can tell of.
+    /// Operator images that have to be inspected.
     pub wanted: Vec<NeededInspection>,
-    /// Answers are outstanding.
+    /// Whether lookups are pending.
     pub pending: bool,
     pub findings: Vec<Finding>,
-    /// The Deployment is gone: nothing is changed until it is back.
+    /// Whether the Deployment is gone or unclear: nothing is changed until it is back.
     pub frozen: bool,
 }
 
 /// The version of one image.
 enum ImageVersion {
     Known(Box<KnownOperator>),
-    /// Its list is not known, and maybe not even its version.
+    /// The image list is unknown, and possibly the version.
     Unlisted(Option<Box<KnownOperator>>, Box<NeededInspection>),
     Pending,
     Unknown(Finding),
 }
 
-/// Finds out what can be found out.
+/// Determines the running and the target version.
 pub(crate) fn operator_versions(
     snapshot: &Snapshot,
     builds: &EffectiveCatalogue<'_>,
@@ -57,7 +57,7 @@ pub(crate) fn operator_versions(
         Read::Known(Some(deployment)) => look.with_deployment(&mut versions, deployment, &subject),
         Read::Known(None) | Read::KindMissing => look.without_deployment(&mut versions, &subject),
         Read::Failed(_) => {
-            // The failure itself is reported with all failed reads.
+            // The findings about failed reads include this one.
             versions.frozen = true;
             versions.knowledge.running = look.remembered_running();
             versions.knowledge.target = look.remembered_target();
@@ -66,7 +66,7 @@ pub(crate) fn operator_versions(
     versions
 }
 
-/// What the entries of `prepare.versions` are.
+/// The versions of the entries of `prepare.versions`.
 #[derive(Debug, Default)]
 pub(crate) struct PreparedVersions {
     pub releases: Vec<(PrepareVersion, Release)>,
@@ -75,7 +75,7 @@ pub(crate) struct PreparedVersions {
     pub unknown: Vec<(PrepareVersion, Finding)>,
 }
 
-/// Finds out which versions are to be prepared.
+/// Determines the versions to prepare.
 pub(crate) fn prepared_versions(
     snapshot: &Snapshot,
     builds: &EffectiveCatalogue<'_>,
@@ -97,7 +97,7 @@ pub(crate) fn prepared_versions(
     versions
 }
 
-/// One Ready pod per image, where there are several images.
+/// Returns one Ready pod per image, if Ready pods have several images.
 fn several_lead<'a>(old: &[&'a OperatorPod]) -> Option<Vec<&'a OperatorPod>> {
     let by_image: BTreeMap<&str, &OperatorPod> =
         old.iter().filter(|pod| pod.ready).map(|pod| (pod.image.as_str(), *pod)).collect();
@@ -128,14 +128,14 @@ impl VersionFinder<'_> {
         };
         versions.knowledge.target = self.note(versions, image, subject);
         let Some(pods) = self.snapshot.operator_pods.known() else {
-            // Without knowing what runs, the order of writes cannot be kept.
+            // The order of writes depends on the running version.
             versions.frozen = true;
             versions.knowledge.running = self.remembered_running();
             return;
         };
         let (new, old): (Vec<&OperatorPod>, Vec<&OperatorPod>) = pods.iter().partition(|pod| pod.image == *image);
         let new_is_ready = new.iter().any(|pod| pod.ready);
-        // While a roll-out goes on the old pod still leads, so an old Ready pod outranks a new one.
+        // During a rollout the old pod still leads, so an old Ready pod outranks a new one.
         let leading_old = old.iter().find(|pod| pod.ready);
         versions.knowledge.taken_over = old.is_empty() || (new_is_ready && leading_old.is_none());
         if let Some(several) = several_lead(&old) {
@@ -149,18 +149,18 @@ impl VersionFinder<'_> {
         };
     }
 
-    /// The version of an old pod. Without it nothing is known of which set must exist first, so none is written.
+    /// Returns the version of an old pod. If it is unknown, so is the set that must exist first, and none is written.
     pub(crate) fn note_pod(&self, versions: &mut OperatorVersions, pod: &OperatorPod) -> Option<KnownOperator> {
         let namespace = &self.snapshot.settings.operator.namespace;
         let subject = ObjectRef::namespaced(Kind::Pod, namespace, &pod.name).into();
         let known = self.note(versions, &pod.image, &subject);
-        // What is still asked for must go on being asked for: pending alone keeps everything as it is.
+        // While a lookup is pending, nothing changes anyway; freezing would drop the lookup.
         versions.frozen |= known.is_none() && !versions.pending;
         known
     }
 
-    /// Old pods of several images are Ready, and any of them may lead. Only where the sets of all are stored does it not
-    /// matter which; the name of what is counted as running is the first one's.
+    /// Returns the running version if Ready old pods have several images, any of which may lead. It does not matter which only if
+    /// the sets of all are stored; the first one then counts as running.
     pub(crate) fn one_of(
         &self,
         versions: &mut OperatorVersions,
@@ -192,7 +192,8 @@ impl VersionFinder<'_> {
         })
     }
 
-    /// Nothing is Ready, and nothing tells what was: an old pod may be back at any moment and lead again.
+    /// Returns the version of an old pod if no pod is Ready and no earlier version is known: an old pod may become Ready at any
+    /// time and lead again.
     pub(crate) fn may_be_back(
         &self,
         versions: &mut OperatorVersions,
@@ -240,8 +241,8 @@ impl VersionFinder<'_> {
         }
     }
 
-    /// Whether an operator ever ran here: our status says so, or the Installation's. A set of ours tells only where no
-    /// status was written yet: it may have been stored for a first install whose version was changed since.
+    /// Whether an operator ever ran here, by the policy's status or the Installation's. A managed set counts only until a status
+    /// was written: it may have been stored for a first install whose version was changed since.
     pub(crate) fn operator_was_seen(&self) -> bool {
         let snapshot = self.snapshot;
         let selected = snapshot.installation.known().and_then(Option::as_ref);
@@ -255,14 +256,14 @@ impl VersionFinder<'_> {
             .into_iter()
             .flatten()
             .any(|set| set.ours && !set.origin.as_ref().is_some_and(|origin| asked_for(&origin.operator)));
-        // A status that was written, and names no operator that ran, knows better than a set.
+        // A written status that names no running operator is more reliable than a set.
         let status_tells = !snapshot.remembered.conditions.is_empty();
         snapshot.remembered.running_version.is_some()
             || selected.is_some_and(|installation| installation.selected_image_set.is_some())
             || (set_of_ours && !status_tells)
     }
 
-    /// The version of `image`; questions and findings go to `versions`.
+    /// Returns the version of `image`; lookups and findings go to `versions`.
     pub(crate) fn note(
         &self,
         versions: &mut OperatorVersions,
@@ -301,8 +302,8 @@ impl VersionFinder<'_> {
         }
     }
 
-    /// By its own word where the image was inspected; by tag where the catalogue knows it; everything else by the label
-    /// of the bytes that run.
+    /// Determines the version: of an inspected image by its output, of a released tag by the catalogue, of any other by the label
+    /// of the image.
     pub(crate) fn version_of(
         &self,
         image: &str,
@@ -327,7 +328,7 @@ impl VersionFinder<'_> {
         if let Some(release) = tagged.filter(|release| self.builds.is_released(release)) {
             return self.known(image, release, None);
         }
-        // The label of a digest, once known, is known for good: the status remembers it. A tag can move.
+        // The label of a digest never changes, so the status keeps it. A tag can move.
         if let Some(digest) = reference.digest()
             && let Some(release) = self.snapshot.remembered.version_of(image)
             && self.builds.is_released(&release)
@@ -348,7 +349,7 @@ impl VersionFinder<'_> {
         }
     }
 
-    /// The version by the label of the bytes that run. A tag that says otherwise makes it ambiguous.
+    /// Determines the version by the label of the image. A tag that contradicts it makes the version ambiguous.
     fn by_label(&self, image: &str, subject: &Subject, reference: &Reference, answer: &OperatorImage) -> ImageVersion {
         let tag = reference.tag().filter(|_| reference.digest().is_none()).unwrap_or_default();
         let tagged: Option<Release> = tag.parse().ok();
@@ -378,7 +379,7 @@ impl VersionFinder<'_> {
         }
     }
 
-    /// The version of an image that was inspected.
+    /// Determines the version of an image that was inspected.
     pub(crate) fn own_word(
         &self,
         image: &str,
@@ -407,7 +408,7 @@ impl VersionFinder<'_> {
         self.builds.catalogue().get(&release).map(|images| images.product_version(self.variant).clone())
     }
 
-    /// What an entry of `prepare.versions` is: a release is pulled from where the operator is pulled from.
+    /// Determines the version of an entry of `prepare.versions`. A release is pulled from the repository of the operator.
     pub(crate) fn prepared_version(
         &self,
         version: &PrepareVersion,
@@ -438,7 +439,7 @@ impl VersionFinder<'_> {
         format!("operator version {release} is not in the catalogue{newest}")
     }
 
-    /// What stands against making a set for a version that is known.
+    /// Returns a finding if no set can be made for a known version.
     pub(crate) fn objection(&self, operator: &KnownOperator, subject: &Subject) -> Option<Finding> {
         let release = operator.release;
         match &operator.product {

@@ -1,5 +1,5 @@
-//! The digests of operator images: of the one that is asked for, and of those that may come next, so that people can pin them
-//! and the gate can admit them by digest. Nothing waits for these. Pure.
+//! The digests of operator images: of the one in the Deployment, and of those that may come next, so that people can pin them and
+//! the gate can admit them by digest. Nothing waits for these lookups.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::model::release::Release;
 use crate::model::settings::PrepareVersion;
 use crate::model::snapshot::Snapshot;
 
-/// One reference for each version that runs, is to run, or is ready to. The gate admits these and no others.
+/// Returns one reference for each version that runs, is the target, or is ready. The gate admits these only.
 pub(crate) fn ready(decision: &Decision, goals: &[Goal]) -> BTreeSet<Reference> {
     let ready = |goal: &&Goal| match goal.state {
         GoalState::Stored | GoalState::Waiting | GoalState::Conflict => true,
@@ -30,7 +30,7 @@ pub(crate) fn ready(decision: &Decision, goals: &[Goal]) -> BTreeSet<Reference> 
     references
 }
 
-/// The operator image of a version that is prepared.
+/// Returns the operator image of a version that is prepared.
 pub(crate) fn image_of(decision: &Decision, version: &PrepareVersion) -> Option<Reference> {
     match version {
         PrepareVersion::Operator(reference) => Some(reference.clone()),
@@ -38,27 +38,27 @@ pub(crate) fn image_of(decision: &Decision, version: &PrepareVersion) -> Option<
     }
 }
 
-/// Upstream releases are pulled from where the operator is pulled from now.
+/// Returns the operator image of an upstream release, in the repository of the cluster's operator.
 fn upstream(decision: &Decision, release: Release) -> Option<Reference> {
     deployed(decision).first().map(|place| place.with_tag(&release.to_string()))
 }
 
-/// The target's image, then the running one's.
+/// Returns the target's image, then the running one's.
 fn deployed(decision: &Decision) -> Vec<Reference> {
     let operators = [&decision.operator.target, &decision.operator.running].into_iter().flatten();
     operators.filter_map(|operator| operator.image.as_deref()?.parse().ok()).collect()
 }
 
-/// What is known of the digests of operator images. Made once for a pass.
+/// The known digests of operator images, computed once per reconcile.
 pub(crate) struct OperatorDigests<'a> {
     snapshot: &'a Snapshot,
-    /// What the status says already, so that a restart asks nobody.
+    /// Digests in the previous status, so that a restart repeats no lookup.
     remembered: BTreeMap<Reference, Digest>,
 }
 
 impl<'a> OperatorDigests<'a> {
-    /// A digest that somebody wrote beside a tag says little of the tag: it counts where nothing else is known, until the next
-    /// check.
+    /// Collects the known digests. One that somebody wrote next to a tag proves little about the tag: it counts only if nothing
+    /// else is known, until the next check.
     pub fn new(snapshot: &'a Snapshot) -> Self {
         let remembered = &snapshot.remembered;
         let deployment =
@@ -78,7 +78,7 @@ impl<'a> OperatorDigests<'a> {
         Self { snapshot, remembered: written.into_iter().chain(asked).filter_map(pair).collect() }
     }
 
-    /// The digest of an operator image, as far as it was written, asked for, or is remembered.
+    /// Returns the digest of an operator image, if it is written, looked up or in the previous status.
     pub fn of(&self, reference: &Reference) -> Option<Digest> {
         let answered = match self.snapshot.answers.operators.get(reference) {
             Some(Answer::Known(image)) => Some(image.digest),
@@ -87,15 +87,15 @@ impl<'a> OperatorDigests<'a> {
         reference.digest().copied().or(answered)
     }
 
-    /// By tag and by digest, as a Deployment would pin it.
+    /// Returns the image by tag and digest, as a Deployment would pin it.
     pub fn pinned(&self, reference: &Reference) -> Option<String> {
         let digest = self.of(reference)?;
         Some(if reference.digest().is_some() { reference.to_string() } else { format!("{reference}@{digest}") })
     }
 
-    /// What is still to be asked, or is due to be asked again.
+    /// Returns the references to look up now, for the first time or again.
     pub fn questions(&self, decision: &Decision) -> BTreeSet<Reference> {
-        // Also of sets that are about to be stored.
+        // Sets that are about to be stored count as stored.
         let mut goals = decision.goals.clone();
         goals.iter_mut().filter(|goal| goal.state == GoalState::Ready).for_each(|goal| goal.state = GoalState::Stored);
         let answers = &self.snapshot.answers.operators;

@@ -1,6 +1,7 @@
-//! An operator that refuses a set which is right for its version is another build than its version says: vendors ship
-//! forks under upstream tags. Its image is asked, and what it refused is remembered with its answer, so that it is never
-//! written for it again. OperatorMessage of an operator count only against the set that is stored now; older ones are stale.
+//! Operators that reject a set that is right for their version. Such an operator is another build than its version suggests:
+//! vendors ship forks under upstream tags. Its image is inspected, and the names that it rejected are stored with the inspection,
+//! so that the set is not written for it again. Messages of an operator count only for the set that is stored now; older ones are
+//! stale.
 
 use std::collections::BTreeSet;
 
@@ -23,28 +24,28 @@ use crate::rules::image_set::stored_sets::{edited, is_unchanged_for, is_used, pa
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 use crate::rules::version::inspection::NeededInspection;
 
-/// What follows from a refusal.
+/// What follows from a rejection.
 #[derive(Debug, Default)]
 pub(crate) struct Rejection {
     pub finding: Option<Finding>,
-    /// The image whose digest is to be asked for.
+    /// Image whose digest has to be looked up.
     pub question: Option<Reference>,
-    /// The image that is to be run.
+    /// Image that has to be inspected.
     pub wanted: Option<NeededInspection>,
-    /// An answer with what was learned now.
+    /// Inspection with the names that were rejected now.
     pub learned: Option<Inspected>,
-    /// What is known to be refused, as long as the image has not told what it takes instead.
+    /// Content that is known to be rejected, until the operator image has been inspected.
     pub in_doubt: Option<RejectedSet>,
 }
 
-/// The content for a version that its operator refuses.
+/// The content for a version that its operator rejects.
 #[derive(Debug)]
 pub(crate) struct RejectedSet {
     pub release: Release,
     pub refused: Refused,
 }
 
-/// Looks whether the operator that runs refuses our set.
+/// Determines whether the running operator rejects the managed set.
 pub(crate) fn rejection(
     snapshot: &Snapshot,
     builds: &EffectiveCatalogue<'_>,
@@ -77,7 +78,8 @@ pub(crate) fn rejection(
     follows
 }
 
-/// What the image itself says: its inspection where there is one, else the lookup of its digest or its inspection is wanted.
+/// Adds the inspection of the image, or, if there is none, what is missing for it: the lookup of its digest, or the inspection
+/// itself.
 fn ask_image(
     follows: &mut Rejection,
     snapshot: &Snapshot,
@@ -88,7 +90,7 @@ fn ask_image(
     let answer = snapshot.answers.operators.get(&image);
     let digest = match (image.digest(), answer) {
         (Some(digest), _) => *digest,
-        // A tag may have moved since the image was asked.
+        // A tag may have moved since the lookup.
         (None, Some(Answer::Known(answer))) => answer.digest,
         (None, Some(Answer::Pending | Answer::Failed(_))) => return,
         (None, None) => {
@@ -97,7 +99,7 @@ fn ask_image(
         }
     };
     match builds.inspected(&digest) {
-        // What it misses and does not print, nobody can tell where to pull from.
+        // No list shows where to pull an image that the operator requires and does not print.
         Some(_) if refused.unexpected.is_empty() => {}
         Some(inspected) => {
             let all: BTreeSet<ImageName> = inspected.refused.union(&refused.unexpected).cloned().collect();
@@ -114,7 +116,7 @@ fn ask_image(
     }
 }
 
-/// What was told of this very image before, and kept with the content that it refused.
+/// Returns the earlier rejection of this very image, from the record of the rejected content.
 fn told_before<'a>(
     snapshot: &'a Snapshot,
     installation: &InstallationSettings,
@@ -126,8 +128,8 @@ fn told_before<'a>(
     (!is_taken(snapshot, refused, &key)).then_some(refused)
 }
 
-/// The operator uses a set that has what it is said to have refused, and nothing is said against it: words of another version
-/// were taken for its own.
+/// Whether the operator uses a set with the entries that it is recorded to reject, and no component is degraded: messages of
+/// another version were then attributed to it.
 fn is_taken(snapshot: &Snapshot, refused: &Refused, key: &RecordKey) -> bool {
     let available = snapshot.component_statuses.known().is_some_and(|all| all.iter().any(|status| status.available));
     let has_it = |set: &StoredImageSet| parsed_entries(set).is_some_and(|entries| !refused.takes(&entries));
@@ -135,7 +137,7 @@ fn is_taken(snapshot: &Snapshot, refused: &Refused, key: &RecordKey) -> bool {
     available && sets.any(|set| is_used(snapshot, &set.name) && is_unchanged_for(set, key) && has_it(set))
 }
 
-/// What the operator that runs says against our set now, and the set's name.
+/// Returns the name of the managed set that the running operator rejects now, and what it rejects.
 fn said_now(
     snapshot: &Snapshot,
     builds: &EffectiveCatalogue<'_>,
@@ -160,7 +162,7 @@ fn said_now(
         let unknown = |name: &ImageName| !listed.contains_key(name) && !stored.contains(name);
         missing.extend(words.missing.into_iter().filter(unknown));
     }
-    // After a roll-back they may still stand there, said by the other version of this name of what this one wants.
+    // After a rollback, messages of the other version of this name may still be present.
     let others: Vec<OperatorImages> = match unexpected.is_empty() {
         true => Vec::new(),
         false => builds.of_name(&name, installation.variant, running.release),
