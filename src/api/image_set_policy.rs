@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::interval::Interval;
 use super::policy_status::ImageSetPolicyStatus;
+use super::registry_access::RegistryAccess;
 use super::schema_text;
 
 /// What the controller may do in this cluster, and how.
@@ -411,88 +412,4 @@ impl Default for Inspection {
             tolerations: Vec::new(),
         }
     }
-}
-
-/// How to reach one registry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!(self.plainHttp && has(self.caBundle))")
-    .message("remove caBundle or set plainHttp to false: plain HTTP uses no certificates")
-    .field_path(".plainHttp"))]
-pub struct RegistryAccess {
-    /// Host, with its port if it has one, as it stands in references.
-    #[schemars(schema_with = "schema_text::host")]
-    pub host: String,
-    /// Where to ask instead, as the nodes' container runtime is configured to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema_text::mirror")]
-    pub mirror: Option<String>,
-    /// Credentials, where the Installation names no secret because the nodes have a credential provider.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credentials: Option<Credentials>,
-    /// Host of the token service, where it isn't on the registry's own domain. Credentials go to no other host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema_text::host")]
-    pub token_service: Option<String>,
-    /// Certificate authorities to trust for this registry, besides the system's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_bundle: Option<CaBundle>,
-    /// Talks to the registry without TLS. Digests are still verified; credentials travel readable.
-    #[serde(default)]
-    pub plain_http: bool,
-}
-
-/// Where credentials are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Credentials {
-    /// Secret of type kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg. The controller needs the right to get
-    /// it by name.
-    pub secret_ref: SecretKey,
-}
-
-/// A Secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretKey {
-    /// Namespace of the Secret.
-    #[schemars(schema_with = "schema_text::namespace")]
-    pub namespace: String,
-    /// Name of the Secret.
-    #[schemars(schema_with = "schema_text::object_name")]
-    pub name: String,
-}
-
-/// Where certificate authorities are kept: in a ConfigMap or in a Secret.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.configMapRef) != has(self.secretRef)")
-    .message("name one place of the certificates: either configMapRef or secretRef"))]
-pub struct CaBundle {
-    /// ConfigMap with certificates in PEM form.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config_map_ref: Option<ObjectKey>,
-    /// Secret with certificates in PEM form.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<ObjectKey>,
-}
-
-/// One key of a ConfigMap or Secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectKey {
-    /// Namespace of the object.
-    #[schemars(schema_with = "schema_text::namespace")]
-    pub namespace: String,
-    /// Name of the object.
-    #[schemars(schema_with = "schema_text::object_name")]
-    pub name: String,
-    /// Key in its data.
-    #[serde(default = "ca_key")]
-    #[schemars(schema_with = "schema_text::data_key")]
-    pub key: String,
-}
-
-fn ca_key() -> String {
-    "ca.crt".to_owned()
 }

@@ -5,6 +5,7 @@ pub mod image_set_policy;
 pub mod interval;
 pub mod operator;
 pub mod policy_status;
+pub mod registry_access;
 pub mod requests;
 mod schema_text;
 pub mod workload;
@@ -12,9 +13,9 @@ pub mod workload;
 use kube::CustomResourceExt;
 
 pub use image_set_policy::{
-    CaBundle, Channel, Credentials, Discover, FipsMode, Gate, ImageRules, ImageSetPolicy, ImageSetPolicySpec,
-    Inspection, InstallationDefaults, InstallationVariant, Mode, ObjectKey, ObjectName, OnMissing, OperatorDeployment,
-    Prepare, Recheck, RegistryAccess, SecretKey, TagMoved,
+    Channel, Discover, FipsMode, Gate, ImageRules, ImageSetPolicy, ImageSetPolicySpec, Inspection,
+    InstallationDefaults, InstallationVariant, Mode, ObjectName, OnMissing, OperatorDeployment, Prepare, Recheck,
+    TagMoved,
 };
 pub use interval::Interval;
 pub use policy_status::{
@@ -22,6 +23,7 @@ pub use policy_status::{
     OperatorStatus, PendingWorkload, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet,
     SwapStatus, WorkloadProgress,
 };
+pub use registry_access::{CaBundle, Credentials, ObjectKey, RegistryAccess, SecretKey};
 
 /// The API group of the project's kinds, and the prefix of its labels and annotations.
 pub const GROUP: &str = "imageset-controller.io";

@@ -116,7 +116,7 @@ impl Catalogue<'_> {
     #[must_use]
     pub fn get(&self, release: &Release) -> Option<OperatorImages> {
         // Parsing has checked each entry, so expanding them cannot fail.
-        self.releases.get(release)?.spell_out(*release).ok()
+        self.releases.get(release)?.expand(*release).ok()
     }
 
     /// Returns all known releases, oldest first.
@@ -169,7 +169,9 @@ impl Build<'_> {
         let calico = product(&printed.calico, &printed.calico_images);
         let enterprise = product(&printed.enterprise, &printed.enterprise_images);
         let list = |references: &BTreeSet<Reference>, registry: &str, version: &str| {
-            Arc::new(references.iter().map(|reference| Cow::Owned(shorten(reference, registry, version))).collect())
+            Arc::new(
+                references.iter().map(|reference| Cow::Owned(shorten_entry(reference, registry, version))).collect(),
+            )
         };
         let own = BTreeSet::from([printed.own_image.clone()]);
         let lists = [
@@ -186,10 +188,10 @@ impl Build<'_> {
         &self.lists[part as usize]
     }
 
-    fn spell_out(&self, release: Release) -> Result<OperatorImages, Unusable> {
+    fn expand(&self, release: Release) -> Result<OperatorImages, Unusable> {
         let references = |part, registry: &str, version: &str| {
-            let spell_out = |entry: &Cow<'_, str>| lengthen(entry, registry, version).parse();
-            self.list(part).iter().map(spell_out).collect::<Result<BTreeSet<Reference>, _>>()
+            let expand = |entry: &Cow<'_, str>| expand_entry(entry, registry, version).parse();
+            self.list(part).iter().map(expand).collect::<Result<BTreeSet<Reference>, _>>()
         };
         let mut own = references(Part::Own, "", &release.to_string())?;
         let (Some(own_image), true) = (own.pop_first(), own.is_empty()) else {
@@ -247,7 +249,7 @@ fn most_frequent_registry(references: &BTreeSet<Reference>) -> String {
 }
 
 /// Returns a reference in the form of the data file. With `""` as version, the tag is always written.
-fn shorten(reference: &Reference, registry: &str, version: &str) -> String {
+fn shorten_entry(reference: &Reference, registry: &str, version: &str) -> String {
     let (own_registry, key) = registry_and_key(reference);
     let tag = reference.tag().unwrap_or_default();
     let tag = match tag.strip_prefix(version) {
@@ -258,8 +260,8 @@ fn shorten(reference: &Reference, registry: &str, version: &str) -> String {
     if own_registry == registry { format!("{key}{tag}") } else { format!("{own_registry}/{key}{tag}") }
 }
 
-/// Expands an entry of the data file: the reverse of [`shorten`].
-fn lengthen(entry: &str, registry: &str, version: &str) -> String {
+/// Expands an entry of the data file: the reverse of [`shorten_entry`].
+fn expand_entry(entry: &str, registry: &str, version: &str) -> String {
     // A colon before the last slash belongs to a port.
     let (name, tag) = match entry.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, tag),

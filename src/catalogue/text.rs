@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::catalogue::{Build, Catalogue, Part, Product, lengthen};
+use crate::catalogue::{Build, Catalogue, Part, Product, expand_entry};
 use crate::model::foreign_text::cut;
 use crate::model::image_name::ImageName;
 use crate::model::reference::Reference;
@@ -124,7 +124,7 @@ impl<'text> Catalogue<'text> {
     /// # Errors
     /// The first release whose lists are invalid together, or are not written as [`Self::to_text`] writes them.
     pub fn check(&self) -> Result<(), LineError> {
-        self.releases.iter().try_for_each(|(release, build)| match build.spell_out(*release) {
+        self.releases.iter().try_for_each(|(release, build)| match build.expand(*release) {
             Ok(images) if Build::of(&images) == *build => Ok(()),
             Ok(_) => Err(LineError::Release(format!("{release} is not written the one way: a default is spelled out"))),
             Err(unusable) => Err(LineError::Release(format!("{release}: {unusable}"))),
@@ -204,7 +204,8 @@ fn check_entry(part: Part, entry: &str) -> Result<(), LineError> {
         return entry.parse::<ImageName>().map(|_| ()).map_err(|error| wrong(&error));
     }
     let version = if part == Part::Common { "" } else { "v1.2.3" };
-    let reference: Reference = lengthen(entry, "registry.example", version).parse().map_err(|error| wrong(&error))?;
+    let reference: Reference =
+        expand_entry(entry, "registry.example", version).parse().map_err(|error| wrong(&error))?;
     reference.image_name().map(|_| ()).map_err(|error| wrong(&error))
 }
 

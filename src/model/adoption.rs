@@ -34,8 +34,8 @@ impl PendingWorkload {
     /// Returns the progress of `workload`. A workload that is not pinned counts as 0 %.
     #[must_use]
     pub fn new(workload: &Workload, pinned: bool) -> Self {
-        let share = workload.updated.min(workload.desired).saturating_mul(10).checked_div(workload.desired);
-        Self { workload: workload.object(), pinned, percent: if pinned { share.unwrap_or_default() * 10 } else { 0 } }
+        let tenths = workload.updated.min(workload.desired).saturating_mul(10).checked_div(workload.desired);
+        Self { workload: workload.object(), pinned, percent: if pinned { tenths.unwrap_or_default() * 10 } else { 0 } }
     }
 }
 

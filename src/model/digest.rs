@@ -47,7 +47,7 @@ pub struct ShortDigest([u8; 6]);
 
 impl fmt::Display for ShortDigest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        written(&self.0, formatter)
+        write_hex(&self.0, formatter)
     }
 }
 
@@ -55,17 +55,17 @@ impl ShortDigest {
     /// Parses the text of a short digest; `None` if it is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        parsed(text).map(Self)
+        parse_hex(text).map(Self)
     }
 }
 
-fn written(bytes: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn write_hex(bytes: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
     formatter.write_str("sha256:")?;
     bytes.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
 }
 
 /// Parses exactly `LENGTH` bytes of lower-case hexadecimal digits after `sha256:`.
-fn parsed<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
+fn parse_hex<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
     let hexadecimal = text.strip_prefix("sha256:")?;
     if hexadecimal.len() != 2 * LENGTH || !hexadecimal.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
@@ -79,7 +79,7 @@ fn parsed<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
 
 impl fmt::Display for Digest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        written(&self.0, formatter)
+        write_hex(&self.0, formatter)
     }
 }
 
@@ -93,7 +93,7 @@ impl FromStr for Digest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parsed(text).map(Self).ok_or_else(|| InvalidDigest(cut(text, 100)))
+        parse_hex(text).map(Self).ok_or_else(|| InvalidDigest(cut(text, 100)))
     }
 }
 

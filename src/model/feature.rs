@@ -35,7 +35,7 @@ impl Feature {
 
     /// Returns the object or setting in the operator's terms, for messages.
     #[must_use]
-    pub const fn told(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::ApiServer => "APIServer",
             Self::Goldmane => "Goldmane",
@@ -52,7 +52,7 @@ impl Feature {
     pub const fn kind(self) -> &'static str {
         match self {
             Self::WindowsHns => "WindowsHNS",
-            other => other.told(),
+            other => other.label(),
         }
     }
 

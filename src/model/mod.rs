@@ -16,7 +16,7 @@ pub mod image_name;
 pub mod image_set;
 pub mod inspection;
 pub mod installation;
-pub mod listed;
+pub mod lists;
 pub mod lookups;
 pub mod object_ref;
 pub mod operator_deployment;

@@ -9,7 +9,7 @@ use crate::model::registry_failure::RegistryFailureKind;
 
 /// Defines an enum whose variants each have one text, for the docs of the variant and for the reference pages.
 macro_rules! explained {
-    ($(#[doc = $about:literal])* $name:ident, $(#[doc = $told:literal])* $text:ident: $($variant:ident $meaning:literal,)*) => {
+    ($(#[doc = $about:literal])* $name:ident, $(#[doc = $about_text:literal])* $text:ident: $($variant:ident $meaning:literal,)*) => {
         $(#[doc = $about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum $name {
@@ -26,7 +26,7 @@ macro_rules! explained {
                 match self { $(Self::$variant => stringify!($variant),)* }
             }
 
-            $(#[doc = $told])*
+            $(#[doc = $about_text])*
             #[must_use]
             pub const fn $text(self) -> &'static str {
                 match self { $(Self::$variant => $meaning,)* }

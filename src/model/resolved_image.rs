@@ -131,15 +131,16 @@ impl ResolvedImage {
         let texts = |platforms: &[&Platform]| platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let (absent, none): (Vec<&Platform>, Vec<&Platform>) =
             platforms.iter().partition(|node| self.coverage(node) == Coverage::Absent);
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         if !absent.is_empty() {
-            told.push(format!("{reference} lists {}, but the registry does not have that manifest", texts(&absent)));
+            messages
+                .push(format!("{reference} lists {}, but the registry does not have that manifest", texts(&absent)));
         }
         if !none.is_empty() {
             let has: Vec<&Platform> = self.platforms().into_iter().collect();
-            told.push(format!("{reference} has no manifest for {} (it has {})", texts(&none), texts(&has)));
+            messages.push(format!("{reference} has no manifest for {} (it has {})", texts(&none), texts(&has)));
         }
-        told
+        messages
     }
 
     /// Whether the digest names an index, which lets every node select its own image.

@@ -115,7 +115,7 @@ impl Default for Snapshot {
 
 impl Snapshot {
     /// Returns the failed read that a condition of this type depends on.
-    pub(crate) fn unread(&self, concern: ConditionType) -> Option<&ReadFailure> {
+    pub(crate) fn failed_read_for(&self, concern: ConditionType) -> Option<&ReadFailure> {
         match concern {
             ConditionType::Drifted => self.image_sets.failure().or(self.installation.failure()),
             ConditionType::OperatorDegraded => self.component_statuses.failure(),

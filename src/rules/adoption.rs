@@ -36,11 +36,11 @@ impl Unpinned {
 
 /// How the template of a workload relates to a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Pinning {
     /// None of its images is in the set.
     Unrelated,
     /// At least one image of the set differs from the pinned digest.
-    Other,
+    Differs,
     /// All images of the set have the pinned digest.
     Pinned,
 }
@@ -59,12 +59,12 @@ impl PinnedImages {
         Self(placed.collect())
     }
 
-    pub fn standing(&self, workload: &Workload) -> Standing {
+    pub fn pinning(&self, workload: &Workload) -> Pinning {
         if self.unpinned(workload).is_some() {
-            return Standing::Other;
+            return Pinning::Differs;
         }
         let listed = |image: &String| image.parse::<Reference>().is_ok_and(|image| self.0.contains_key(&image.name()));
-        if workload.images.iter().any(listed) { Standing::Pinned } else { Standing::Unrelated }
+        if workload.images.iter().any(listed) { Pinning::Pinned } else { Pinning::Unrelated }
     }
 
     /// Returns the first image of the set that the template does not name by the pinned digest.
@@ -80,10 +80,10 @@ impl PinnedImages {
     pub fn progress(&self, workloads: &[Workload]) -> Progress {
         let mut progress = Progress::default();
         for workload in workloads {
-            let pinned = match self.standing(workload) {
-                Standing::Unrelated => continue,
-                Standing::Other => false,
-                Standing::Pinned => true,
+            let pinned = match self.pinning(workload) {
+                Pinning::Unrelated => continue,
+                Pinning::Differs => false,
+                Pinning::Pinned => true,
             };
             progress.total += 1;
             progress.pinned += usize::from(pinned);
@@ -98,7 +98,7 @@ impl PinnedImages {
 
     /// Returns the workloads whose pods the operator would roll for this set.
     pub fn rollouts(&self, workloads: &[Workload]) -> Vec<ObjectRef> {
-        let rolling = workloads.iter().filter(|workload| self.standing(workload) == Standing::Other);
+        let rolling = workloads.iter().filter(|workload| self.pinning(workload) == Pinning::Differs);
         rolling.map(Workload::object).collect()
     }
 }

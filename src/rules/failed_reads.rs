@@ -9,7 +9,7 @@ use crate::rules::gate;
 
 /// Returns one finding per failed read that a rule depends on.
 pub(crate) fn failed_reads(snapshot: &Snapshot) -> Vec<Finding> {
-    let gate = snapshot.gate.failure().filter(|_| gate::is_wanted(&snapshot.settings));
+    let gate = snapshot.gate.failure().filter(|_| gate::is_enabled(&snapshot.settings));
     let failures = [
         snapshot.operator.failure(),
         snapshot.operator_pods.failure(),

@@ -16,18 +16,18 @@ use crate::rules::version::operator_digests::{OperatorDigests, ready};
 
 /// The write and the findings about the gate in this reconcile.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
+pub(crate) struct GatePlan {
     pub action: Option<Action>,
     pub findings: Vec<Finding>,
 }
 
 /// Whether the policy requires a gate.
-pub(crate) fn is_wanted(settings: &Settings) -> bool {
-    wanted(settings.gate, settings.mode).is_some()
+pub(crate) fn is_enabled(settings: &Settings) -> bool {
+    enforcement(settings.gate, settings.mode).is_some()
 }
 
 /// Returns how the gate treats an unprepared image. In mode Observe it rejects nothing.
-const fn wanted(gate: Gate, mode: Mode) -> Option<Enforcement> {
+const fn enforcement(gate: Gate, mode: Mode) -> Option<Enforcement> {
     match (gate, mode) {
         (Gate::Disabled, _) => None,
         (Gate::Warn, _) | (Gate::Deny, Mode::Observe) => Some(Enforcement::Warn),
@@ -36,30 +36,30 @@ const fn wanted(gate: Gate, mode: Mode) -> Option<Enforcement> {
 }
 
 /// Plans to create, update or delete the gate.
-pub(crate) fn plan(snapshot: &Snapshot) -> Plan {
+pub(crate) fn plan(snapshot: &Snapshot) -> GatePlan {
     let settings = &snapshot.settings;
-    let mut plan = Plan::default();
-    let wanted = wanted(settings.gate, settings.mode);
+    let mut plan = GatePlan::default();
+    let enforcement = enforcement(settings.gate, settings.mode);
     match &snapshot.gate {
         Read::Known(SeenGate::NotManaged) => {
-            if wanted.is_some() {
+            if enforcement.is_some() {
                 let message = "the controller did not create it, and leaves it as it is";
                 plan.findings.push(Finding::new(Reason::GateNotManaged, ObjectRef::gate(), message));
             }
         }
         Read::Known(seen) => {
-            if *seen != SeenGate::from(wanted) {
-                plan.action = Some(Action::SetGate(wanted));
+            if *seen != SeenGate::from(enforcement) {
+                plan.action = Some(Action::SetGate(enforcement));
             }
         }
-        Read::KindMissing if wanted.is_some() => {
+        Read::KindMissing if enforcement.is_some() => {
             let message =
                 "this Kubernetes has no ValidatingAdmissionPolicy (admissionregistration.k8s.io/v1, from 1.30 on)";
             plan.findings.push(Finding::new(Reason::GateUnsupported, ObjectRef::policy(), message));
         }
         Read::KindMissing | Read::Failed(_) => {}
     }
-    if wanted.is_none() {
+    if enforcement.is_none() {
         return plan;
     }
     if let Some(image) = passed_by_annotation(snapshot) {
@@ -76,23 +76,23 @@ fn passed_by_annotation(snapshot: &Snapshot) -> Option<&str> {
 }
 
 /// Returns the operator image that was admitted since the previous reconcile by the annotation alone, for one event.
-pub(crate) fn glass_broken(snapshot: &Snapshot) -> Option<&str> {
+pub(crate) fn admitted_by_annotation(snapshot: &Snapshot) -> Option<&str> {
     let (remembered, admitted) = (&snapshot.remembered, snapshot.remembered.admitted_images.as_ref());
-    let before = remembered.target_image.as_deref().filter(|_| is_wanted(&snapshot.settings))?;
+    let before = remembered.target_image.as_deref().filter(|_| is_enabled(&snapshot.settings))?;
     let image = passed_by_annotation(snapshot).filter(|image| *image != before)?;
     (!admitted?.iter().any(|admitted| admitted == image)).then_some(image)
 }
 
 /// Returns the images that the gate admits after the writes, each by tag, by tag and digest, and by digest; `None` without a
 /// gate.
-pub(crate) fn admitted(
+pub(crate) fn admitted_images(
     snapshot: &Snapshot,
     decision: &Decision,
     goals: &[Goal],
     digests: &OperatorDigests<'_>,
 ) -> Option<Vec<String>> {
     let settings = &snapshot.settings;
-    wanted(settings.gate, settings.mode)?;
+    enforcement(settings.gate, settings.mode)?;
     let before = &snapshot.remembered.admitted_images;
     let unknown = decision.blind || decision.operator.target.is_none();
     // Without a previous list there is no list: a gate that knows too little admits everything.

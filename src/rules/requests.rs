@@ -13,7 +13,7 @@ impl Snapshot {
     #[must_use]
     pub fn to_prepare(&self) -> Vec<PrepareVersion> {
         let mut versions = self.settings.prepare.clone();
-        for requested in self.standing() {
+        for requested in self.active_requests() {
             if !versions.contains(&requested.version) {
                 versions.push(requested.version.clone());
             }
@@ -24,7 +24,7 @@ impl Snapshot {
     /// Returns until when an annotation requests this version.
     #[must_use]
     pub fn requested_until(&self, version: &PrepareVersion) -> Option<Timestamp> {
-        self.standing().filter(|requested| requested.version == *version).map(|requested| requested.until).max()
+        self.active_requests().filter(|requested| requested.version == *version).map(|requested| requested.until).max()
     }
 
     /// Whether everything is to be checked again, because the annotation has a new value.
@@ -33,13 +33,13 @@ impl Snapshot {
         self.refresh.is_some() && self.refresh != self.remembered.handled_refresh
     }
 
-    fn standing(&self) -> impl Iterator<Item = &Requested> {
+    fn active_requests(&self) -> impl Iterator<Item = &Requested> {
         self.settings.requested.iter().filter(|requested| requested.until > self.observed_at)
     }
 
     /// Returns when the next request ends, which no watch event announces.
     pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
-        self.standing().map(|requested| requested.until).min()
+        self.active_requests().map(|requested| requested.until).min()
     }
 }
 

@@ -2,12 +2,12 @@
 
 use crate::model::finding::Finding;
 use crate::model::reason::Reason;
-use crate::rules::checks::recheck::{Served, Standing, gathered};
-use crate::rules::checks::view::View;
+use crate::rules::checks::input::CheckInput;
+use crate::rules::checks::recheck::{PinState, Served, findings_per_set};
 
-pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    let not_served = |standing: &Standing<'_>| {
-        matches!(standing, Standing::Moved { served: Served::No, .. } | Standing::Gone { served: Served::No })
+pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
+    let not_served = |state: &PinState<'_>| {
+        matches!(state, PinState::Moved { served: Served::No, .. } | PinState::Gone { served: Served::No })
     };
-    gathered(view, not_served, Reason::DigestGone, "no longer in the registry by the digest that is pinned")
+    findings_per_set(input, not_served, Reason::DigestGone, "no longer in the registry by the digest that is pinned")
 }

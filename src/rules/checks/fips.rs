@@ -3,48 +3,57 @@
 
 use crate::model::digest::Digest;
 use crate::model::finding::{Evidence, Finding};
-use crate::model::listed::{NAMED, listed};
+use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::settings::InstallationSettings;
-use crate::rules::checks::recheck::{Standing, checked, remembered};
-use crate::rules::checks::view::{CheckedSet, View};
+use crate::rules::checks::input::{CheckInput, CheckedSet};
+use crate::rules::checks::recheck::{PinState, checked_images, previous_findings};
 
-pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    view.checked_sets.iter().filter(|look| look.purpose.is_wanted_now()).flat_map(|look| of_set(view, look)).collect()
+pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
+    input
+        .checked_sets
+        .iter()
+        .filter(|checked_set| checked_set.purpose.is_wanted_now())
+        .flat_map(|checked_set| of_set(input, checked_set))
+        .collect()
 }
 
-fn of_set(view: &View<'_>, look: &CheckedSet) -> Vec<Finding> {
-    let made_for_other = made_for_other(view, look).into_iter();
-    made_for_other.chain(pinned_other(view, look)).chain(remembered(view, look, &[Reason::FipsMismatch])).collect()
+fn of_set(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Vec<Finding> {
+    let made_for_other = made_for_other(input, checked_set).into_iter();
+    made_for_other
+        .chain(pinned_for_other(input, checked_set))
+        .chain(previous_findings(input, checked_set, &[Reason::FipsMismatch]))
+        .collect()
 }
 
 /// Returns a finding if the managed set of this name was made while `fipsMode` had the other value.
-pub(super) fn made_for_other(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
-    let origin = view.stored(&look.name).filter(|set| set.ours)?.origin.as_ref()?;
-    let other = InstallationSettings { fips: !view.installation.fips, ..view.installation.clone() };
-    let differ = look.images.set_images(other.variant, true) != look.images.set_images(other.variant, false);
-    if !differ || !view.builds.record_names(origin.operator, &other).contains(&origin.record) {
+pub(super) fn made_for_other(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Finding> {
+    let origin = input.stored(&checked_set.name).filter(|set| set.ours)?.origin.as_ref()?;
+    let other = InstallationSettings { fips: !input.installation.fips, ..input.installation.clone() };
+    let differ =
+        checked_set.images.set_images(other.variant, true) != checked_set.images.set_images(other.variant, false);
+    if !differ || !input.effective.record_names(origin.operator, &other).contains(&origin.record) {
         return None;
     }
-    Some(finding(view, look, "it was made for the other mode", &[]))
+    Some(finding(input, checked_set, "it was made for the other mode", &[]))
 }
 
 /// Returns a finding if pinned digests are those that the tags of the other mode resolve to.
-fn pinned_other(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
-    let checked = checked(view, look);
-    let other = checked.iter().filter(|one| matches!(one.standing, Standing::OtherFipsMode));
+fn pinned_for_other(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Finding> {
+    let checked = checked_images(input, checked_set);
+    let other = checked.iter().filter(|one| matches!(one.state, PinState::OtherFipsMode));
     let (references, digests): (Vec<&Reference>, Vec<Digest>) = other.map(|one| (one.reference, one.pinned)).unzip();
     if references.is_empty() {
         return None;
     }
-    Some(finding(view, look, &format!("it does not pin {}", listed(&references, NAMED)), &digests))
+    Some(finding(input, checked_set, &format!("it does not pin {}", list_first(&references, MOST_NAMED)), &digests))
 }
 
-fn finding(view: &View<'_>, look: &CheckedSet, message: &str, digests: &[Digest]) -> Finding {
+fn finding(input: &CheckInput<'_>, checked_set: &CheckedSet, message: &str, digests: &[Digest]) -> Finding {
     let images = |fips: bool| if fips { "FIPS images" } else { "normal images" };
-    let fips = view.installation.fips;
+    let fips = input.installation.fips;
     let mode = if fips { "Enabled" } else { "Disabled" };
     let message = format!("fipsMode is {mode} and the set pins the {}: {message}", images(!fips));
-    Finding::new(Reason::FipsMismatch, look.object(), message).with_evidence(Evidence::fips_mode(fips, digests))
+    Finding::new(Reason::FipsMismatch, checked_set.object(), message).with_evidence(Evidence::fips_mode(fips, digests))
 }

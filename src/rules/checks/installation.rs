@@ -4,11 +4,12 @@ use crate::model::finding::{Evidence, Finding};
 use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::settings::InstallationSettings;
-use crate::rules::checks::view::View;
+use crate::rules::checks::input::CheckInput;
 
-pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    let seen = view.snapshot.installation.known().and_then(Option::as_ref);
-    let differs = seen.and_then(|seen| differs(&view.snapshot.settings.installation, &seen.settings));
+pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
+    let installation = input.snapshot.installation.known().and_then(Option::as_ref);
+    let differs =
+        installation.and_then(|installation| differs(&input.snapshot.settings.installation, &installation.settings));
     differs.into_iter().collect()
 }
 
@@ -18,14 +19,14 @@ fn differs(policy: &InstallationSettings, installation: &InstallationSettings) -
             || policy.fips != installation.fips
             || policy.layout.normalised() != installation.layout.normalised());
     differs.then(|| {
-        let (have, want) = (told(installation), told(policy));
+        let (have, want) = (describe(installation), describe(policy));
         let message = format!("it says {have}; spec.installation says {want}");
         Finding::new(Reason::InstallationDiffers, ObjectRef::installation(), message)
             .with_evidence(Evidence::words(have, want))
     })
 }
 
-fn told(settings: &InstallationSettings) -> String {
+fn describe(settings: &InstallationSettings) -> String {
     let layout = settings.layout.normalised();
     let fips = if settings.fips { ", FIPS" } else { "" };
     let parts = [layout.registry, layout.image_path, layout.image_prefix];

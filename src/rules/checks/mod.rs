@@ -4,6 +4,7 @@
 pub(crate) mod blocking_set;
 pub(crate) mod digest_gone;
 pub(crate) mod fips;
+pub(crate) mod input;
 pub(crate) mod installation;
 pub(crate) mod operator_degraded;
 pub(crate) mod pods;
@@ -15,7 +16,6 @@ pub(crate) mod stray_set;
 pub(crate) mod tag_gone;
 pub(crate) mod tag_moved;
 pub(crate) mod template;
-pub(crate) mod view;
 
 use std::collections::BTreeSet;
 
@@ -23,10 +23,10 @@ use jiff::Timestamp;
 
 use crate::model::finding::Finding;
 use crate::model::reference::Reference;
-use crate::rules::checks::view::View;
+use crate::rules::checks::input::CheckInput;
 
 /// The checks, in the order in which their findings are reported.
-const CHECKS: [fn(&View<'_>) -> Vec<Finding>; 13] = [
+const CHECKS: [fn(&CheckInput<'_>) -> Vec<Finding>; 13] = [
     installation::check,
     blocking_set::check,
     fips::check,
@@ -43,7 +43,7 @@ const CHECKS: [fn(&View<'_>) -> Vec<Finding>; 13] = [
 ];
 
 /// The results of all checks.
-pub(crate) struct Checked {
+pub(crate) struct CheckResults {
     pub findings: Vec<Finding>,
     /// Images to look up, if a comparison with the registry is due.
     pub lookups: BTreeSet<Reference>,
@@ -56,11 +56,11 @@ pub(crate) struct Checked {
 /// Runs all checks.
 ///
 /// After the sets are planned, because a check compares what is pinned now, or will be.
-pub(crate) fn run(view: &View<'_>) -> Checked {
-    Checked {
-        findings: CHECKS.iter().flat_map(|check| check(view)).collect(),
-        lookups: recheck::questions(view),
-        verified: view.target().is_some_and(|look| recheck::compared(view, look)),
-        due: template::look_again(view),
+pub(crate) fn run(input: &CheckInput<'_>) -> CheckResults {
+    CheckResults {
+        findings: CHECKS.iter().flat_map(|check| check(input)).collect(),
+        lookups: recheck::lookups(input),
+        verified: input.target().is_some_and(|checked_set| recheck::is_compared(input, checked_set)),
+        due: template::due_at(input),
     }
 }

@@ -6,23 +6,23 @@ use std::collections::BTreeSet;
 
 use crate::model::digest::Digest;
 use crate::model::finding::{Evidence, Finding};
-use crate::model::listed::{NAMED, listed};
+use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::resolved_image::Content;
-use crate::rules::checks::view::View;
+use crate::rules::checks::input::CheckInput;
 
-pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    let (Some(look), Some(pods)) = (view.target(), view.snapshot.pods.known()) else { return Vec::new() };
-    let pinned: BTreeSet<Digest> = look.content.values().copied().collect();
+pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
+    let (Some(checked_set), Some(pods)) = (input.target(), input.snapshot.pods.known()) else { return Vec::new() };
+    let pinned: BTreeSet<Digest> = checked_set.content.values().copied().collect();
     let mut findings = Vec::new();
     let mut unknown = BTreeSet::new();
     for one in &pods.running {
         let Ok(template) = one.image.parse::<Reference>() else { continue };
         // The image belongs to an older template, or is not in the set.
         let Some(pinned) = template.digest().copied().filter(|digest| pinned.contains(digest)) else { continue };
-        match (one.digest, children(view, pinned)) {
+        match (one.digest, children(input, pinned)) {
             (Some(runs), _) if runs == pinned => {}
             (Some(runs), Some(children)) if children.contains(&runs) => {}
             (Some(runs), Some(_)) => {
@@ -38,16 +38,16 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     }
     let unknown: Vec<&ObjectRef> = unknown.into_iter().collect();
     findings.extend((!unknown.is_empty()).then(|| {
-        let message = format!("what runs cannot be compared in {}", listed(&unknown, NAMED));
-        Finding::new(Reason::PodDigestsUnknown, look.object(), message)
+        let message = format!("what runs cannot be compared in {}", list_first(&unknown, MOST_NAMED));
+        Finding::new(Reason::PodDigestsUnknown, checked_set.object(), message)
     }));
     findings
 }
 
 /// Returns the manifests that a pinned digest covers, from a record. Results of lookups are not used: they are available in some
 /// reconciles only, and the finding would come and go with them.
-fn children(view: &View<'_>, pinned: Digest) -> Option<BTreeSet<Digest>> {
-    let mut recorded = view.snapshot.records.known().into_iter().flatten().flat_map(|record| record.images.values());
+fn children(input: &CheckInput<'_>, pinned: Digest) -> Option<BTreeSet<Digest>> {
+    let mut recorded = input.snapshot.records.known().into_iter().flatten().flat_map(|record| record.images.values());
     let image = recorded.find(|image| image.digest == pinned)?;
     Some(match &image.content {
         Content::Index { children } => children.iter().map(|child| child.digest).collect(),

@@ -7,24 +7,27 @@ use crate::model::digest::Digest;
 use crate::model::finding::{Evidence, Finding};
 use crate::model::foreign_text::escaped;
 use crate::model::image_name::ImageName;
-use crate::model::listed::{NAMED, listed};
+use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::object_ref::ObjectRef;
 use crate::model::pods::{FailingImage, PullFailureKind, SeenPods};
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::stored_image_set::StoredImageSet;
-use crate::rules::checks::view::View;
+use crate::rules::checks::input::CheckInput;
 
 /// Returns findings for images that pods cannot pull or start. Sets are searched for the entry, the one in use by the operator
 /// first.
-pub(crate) fn check(view: &View<'_>) -> Vec<Finding> {
-    let (snapshot, checked_sets) = (view.snapshot, view.checked_sets);
+pub(crate) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
+    let (snapshot, checked_sets) = (input.snapshot, input.checked_sets);
     let (Some(pods), Some(sets)) = (snapshot.pods.known(), snapshot.image_sets.known()) else { return Vec::new() };
     let selected =
         snapshot.installation.known().and_then(Option::as_ref).and_then(|one| one.selected_image_set.as_deref());
-    let wanted = checked_sets.iter().find(|look| look.purpose.is_wanted_now()).map(|look| look.name.as_str());
+    let wanted = checked_sets
+        .iter()
+        .find(|checked_set| checked_set.purpose.is_wanted_now())
+        .map(|checked_set| checked_set.name.as_str());
     let entry_of = |place: &str| {
-        let mut references = checked_sets.iter().flat_map(|look| &look.references);
+        let mut references = checked_sets.iter().flat_map(|checked_set| &checked_set.references);
         references.find(|(_, reference)| reference.name() == place).map(|(name, _)| name.clone())
     };
     findings(pods, selected.or(wanted), sets, entry_of)
@@ -46,7 +49,7 @@ fn findings(
     }
     let mut ordered: Vec<&StoredImageSet> = sets.iter().collect();
     ordered.sort_by_key(|set| (first != Some(set.name.as_str()), set.name.as_str()));
-    let told = causes.into_iter().map(|((workload, kind), images)| {
+    let findings = causes.into_iter().map(|((workload, kind), images)| {
         let mut evidence = None;
         let mut named = BTreeSet::new();
         for one in &images {
@@ -63,14 +66,14 @@ fn findings(
             (None, Some(said)) => said.to_owned(),
             (cause, None) => cause.unwrap_or("the kubelet does not say why").to_owned(),
         };
-        let message = format!("{pods} cannot {verb} {}: {why}", listed(&named, NAMED));
+        let message = format!("{pods} cannot {verb} {}: {why}", list_first(&named, MOST_NAMED));
         let finding = Finding::new(reason(kind), workload.clone(), message);
         match evidence {
             Some((have, want)) => finding.with_evidence(Evidence::digest(&have, &want)),
             None => finding,
         }
     });
-    told.collect()
+    findings.collect()
 }
 
 /// Returns a description of an image by its entry, and the observed and the pinned digest if these differ.

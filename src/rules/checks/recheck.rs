@@ -6,24 +6,28 @@ use std::collections::BTreeSet;
 use crate::model::digest::{Digest, ShortDigest};
 use crate::model::finding::{Evidence, Finding};
 use crate::model::image_name::ImageName;
-use crate::model::listed::{NAMED, listed};
+use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::lookups::Answer;
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::registry_failure::RegistryFailure;
 use crate::model::settings::TagMoved;
-use crate::rules::checks::view::{CheckedSet, View};
+use crate::rules::checks::input::{CheckInput, CheckedSet};
 
 /// Returns the reference that the other FIPS mode pulls this image by, if that is a different one.
-pub(super) fn counterpart(view: &View<'_>, look: &CheckedSet, name: &ImageName) -> Option<Reference> {
-    let own = look.references.get(name).filter(|own| own.digest().is_none())?;
-    let other = look.images.set_images(view.installation.variant, !view.installation.fips).remove(name)?;
-    let other = view.installation.layout.place(&other).ok()?;
+pub(super) fn other_mode_reference(
+    input: &CheckInput<'_>,
+    checked_set: &CheckedSet,
+    name: &ImageName,
+) -> Option<Reference> {
+    let own = checked_set.references.get(name).filter(|own| own.digest().is_none())?;
+    let other = checked_set.images.set_images(input.installation.variant, !input.installation.fips).remove(name)?;
+    let other = input.installation.layout.place(&other).ok()?;
     (other != *own).then_some(other)
 }
 
 /// The state of one pinned image in the registry.
-pub(super) enum Standing<'a> {
+pub(super) enum PinState<'a> {
     /// The tag resolves to the pinned digest.
     Same,
     /// The tag resolves to another digest.
@@ -35,7 +39,7 @@ pub(super) enum Standing<'a> {
     /// The lookup failed.
     Failed(&'a RegistryFailure),
     /// This reference has to be looked up first.
-    Unasked(Reference),
+    NeedsLookup(Reference),
     /// The lookup is still pending.
     Pending,
 }
@@ -49,7 +53,7 @@ pub(super) enum Served<'a> {
     Unknown(&'a RegistryFailure),
 }
 
-impl<'a> Standing<'a> {
+impl<'a> PinState<'a> {
     /// Returns the failure that leaves the state unknown.
     pub fn failure(&self) -> Option<&'a RegistryFailure> {
         match self {
@@ -62,64 +66,67 @@ impl<'a> Standing<'a> {
 }
 
 /// A pinned image of a set, with its state in the registry.
-pub(super) struct Checked<'a> {
+pub(super) struct CheckedImage<'a> {
     pub reference: &'a Reference,
     pub pinned: Digest,
-    pub standing: Standing<'a>,
+    pub state: PinState<'a>,
 }
 
 /// Returns every pinned image of this set, if a check is due.
-pub(super) fn checked<'a>(view: &'a View<'_>, look: &'a CheckedSet) -> Vec<Checked<'a>> {
-    if !view.snapshot.recheck_due || !look.comparable {
+pub(super) fn checked_images<'a>(input: &'a CheckInput<'_>, checked_set: &'a CheckedSet) -> Vec<CheckedImage<'a>> {
+    if !input.snapshot.recheck_due || !checked_set.comparable {
         return Vec::new();
     }
-    let pinned = look.content.iter().filter_map(|(name, digest)| Some((name, *digest, look.references.get(name)?)));
+    let pinned = checked_set
+        .content
+        .iter()
+        .filter_map(|(name, digest)| Some((name, *digest, checked_set.references.get(name)?)));
     let checked = pinned.map(|(name, pinned, reference)| {
-        let standing = standing(view, look, name, reference, pinned);
-        Checked { reference, pinned, standing }
+        let state = state(input, checked_set, name, reference, pinned);
+        CheckedImage { reference, pinned, state }
     });
     checked.collect()
 }
 
-fn standing<'a>(
-    view: &'a View<'_>,
-    look: &CheckedSet,
+fn state<'a>(
+    input: &'a CheckInput<'_>,
+    checked_set: &CheckedSet,
     name: &ImageName,
     reference: &Reference,
     pinned: Digest,
-) -> Standing<'a> {
-    let answers = &view.snapshot.answers.images;
+) -> PinState<'a> {
+    let answers = &input.snapshot.answers.images;
     let by_tag = match answers.get(reference) {
-        None => return Standing::Unasked(reference.clone()),
-        Some(Answer::Pending) => return Standing::Pending,
-        Some(Answer::Known(image)) if image.digest == pinned => return Standing::Same,
+        None => return PinState::NeedsLookup(reference.clone()),
+        Some(Answer::Pending) => return PinState::Pending,
+        Some(Answer::Known(image)) if image.digest == pinned => return PinState::Same,
         Some(Answer::Known(image)) => Some(image.digest),
         Some(Answer::Failed(failure)) if is_missing(failure) => None,
-        Some(Answer::Failed(failure)) => return Standing::Failed(failure),
+        Some(Answer::Failed(failure)) => return PinState::Failed(failure),
     };
-    if let (Some(_), Some(other)) = (by_tag, counterpart(view, look, name)) {
+    if let (Some(_), Some(other)) = (by_tag, other_mode_reference(input, checked_set, name)) {
         match answers.get(&other) {
-            None => return Standing::Unasked(other),
-            Some(Answer::Pending) => return Standing::Pending,
-            Some(Answer::Known(image)) if image.digest == pinned => return Standing::OtherFipsMode,
+            None => return PinState::NeedsLookup(other),
+            Some(Answer::Pending) => return PinState::Pending,
+            Some(Answer::Known(image)) if image.digest == pinned => return PinState::OtherFipsMode,
             // Any other result shows that the pinned digest is not of the other mode.
             Some(Answer::Known(_) | Answer::Failed(_)) => {}
         }
     }
-    let told = |served: Served<'a>| match by_tag {
-        Some(now) => Standing::Moved { now, served },
-        None => Standing::Gone { served },
+    let moved_or_gone = |served: Served<'a>| match by_tag {
+        Some(now) => PinState::Moved { now, served },
+        None => PinState::Gone { served },
     };
     if reference.digest() == Some(&pinned) {
-        return told(Served::No);
+        return moved_or_gone(Served::No);
     }
     let by_digest = reference.with_digest(pinned);
     match answers.get(&by_digest) {
-        None => Standing::Unasked(by_digest),
-        Some(Answer::Pending) => Standing::Pending,
-        Some(Answer::Known(_)) => told(Served::Yes),
-        Some(Answer::Failed(failure)) if is_missing(failure) => told(Served::No),
-        Some(Answer::Failed(failure)) => told(Served::Unknown(failure)),
+        None => PinState::NeedsLookup(by_digest),
+        Some(Answer::Pending) => PinState::Pending,
+        Some(Answer::Known(_)) => moved_or_gone(Served::Yes),
+        Some(Answer::Failed(failure)) if is_missing(failure) => moved_or_gone(Served::No),
+        Some(Answer::Failed(failure)) => moved_or_gone(Served::Unknown(failure)),
     }
 }
 
@@ -128,57 +135,57 @@ fn is_missing(failure: &RegistryFailure) -> bool {
 }
 
 /// Returns all references to look up.
-pub(super) fn questions(view: &View<'_>) -> BTreeSet<Reference> {
-    let checked = view.checked_sets.iter().flat_map(|look| checked(view, look));
-    let unasked = checked.filter_map(|one| match one.standing {
-        Standing::Unasked(reference) => Some(reference),
+pub(super) fn lookups(input: &CheckInput<'_>) -> BTreeSet<Reference> {
+    let checked = input.checked_sets.iter().flat_map(|checked_set| checked_images(input, checked_set));
+    let needs_lookup = checked.filter_map(|one| match one.state {
+        PinState::NeedsLookup(reference) => Some(reference),
         _ => None,
     });
-    unasked.collect()
+    needs_lookup.collect()
 }
 
 /// Whether every lookup has a result.
-pub(super) fn compared(view: &View<'_>, look: &CheckedSet) -> bool {
-    let unanswered = |one: &Checked<'_>| {
-        matches!(one.standing, Standing::Unasked(_) | Standing::Pending) || one.standing.failure().is_some()
+pub(super) fn is_compared(input: &CheckInput<'_>, checked_set: &CheckedSet) -> bool {
+    let is_unknown = |one: &CheckedImage<'_>| {
+        matches!(one.state, PinState::NeedsLookup(_) | PinState::Pending) || one.state.failure().is_some()
     };
-    view.snapshot.recheck_due && look.comparable && !checked(view, look).iter().any(unanswered)
+    input.snapshot.recheck_due && checked_set.comparable && !checked_images(input, checked_set).iter().any(is_unknown)
 }
 
 /// Returns one finding per set for all images in such a state, or the finding of the last check.
-pub(super) fn gathered(
-    view: &View<'_>,
-    such: impl Fn(&Standing<'_>) -> bool,
+pub(super) fn findings_per_set(
+    input: &CheckInput<'_>,
+    such: impl Fn(&PinState<'_>) -> bool,
     reason: Reason,
     what: &str,
 ) -> Vec<Finding> {
-    let of_set = |look: &CheckedSet| {
-        let checked = checked(view, look);
-        let such: Vec<&Checked<'_>> = checked.iter().filter(|one| such(&one.standing)).collect();
+    let of_set = |checked_set: &CheckedSet| {
+        let checked = checked_images(input, checked_set);
+        let such: Vec<&CheckedImage<'_>> = checked.iter().filter(|one| such(&one.state)).collect();
         let references: Vec<&Reference> = such.iter().map(|one| one.reference).collect();
         let found = (!such.is_empty()).then(|| {
             let are = if references.len() == 1 { "is" } else { "are" };
-            Finding::new(reason, look.object(), format!("{} {are} {what}", listed(&references, NAMED)))
+            Finding::new(reason, checked_set.object(), format!("{} {are} {what}", list_first(&references, MOST_NAMED)))
                 .with_evidence(Evidence::gone(such.iter().map(|one| &one.pinned)))
         });
-        found.into_iter().chain(remembered(view, look, &[reason])).collect::<Vec<_>>()
+        found.into_iter().chain(previous_findings(input, checked_set, &[reason])).collect::<Vec<_>>()
     };
-    view.checked_sets.iter().copied().flat_map(of_set).collect()
+    input.checked_sets.iter().copied().flat_map(of_set).collect()
 }
 
 /// Returns the findings of the last check about this set, as far as they are about the digests pinned now. They hold until the
 /// next check.
-pub(super) fn remembered(view: &View<'_>, look: &CheckedSet, reasons: &[Reason]) -> Vec<Finding> {
-    if view.snapshot.recheck_due || !look.comparable {
+pub(super) fn previous_findings(input: &CheckInput<'_>, checked_set: &CheckedSet, reasons: &[Reason]) -> Vec<Finding> {
+    if input.snapshot.recheck_due || !checked_set.comparable {
         return Vec::new();
     }
-    let pinned: BTreeSet<ShortDigest> = look.content.values().map(Digest::short).collect();
-    let (object, settings) = (look.object(), &view.snapshot.settings);
+    let pinned: BTreeSet<ShortDigest> = checked_set.content.values().map(Digest::short).collect();
+    let (object, settings) = (checked_set.object(), &input.snapshot.settings);
     let still = |evidence: &Evidence| match evidence {
         Evidence::Digest { expected, .. } => settings.tag_moved == TagMoved::Hold && pinned.contains(expected),
         Evidence::Gone { expected } => expected.iter().any(|digest| pinned.contains(digest)),
         Evidence::FipsMode { expected, observed } => {
-            *expected == view.installation.fips && observed.iter().any(|digest| pinned.contains(digest))
+            *expected == input.installation.fips && observed.iter().any(|digest| pinned.contains(digest))
         }
         Evidence::Words { .. } => false,
     };
@@ -187,5 +194,5 @@ pub(super) fn remembered(view: &View<'_>, look: &CheckedSet, reasons: &[Reason])
         // A registry that could not be reached is not the matter of one set.
         reasons.contains(&finding.reason) && (finding.reason == Reason::RecheckFailed || of_set())
     };
-    view.snapshot.remembered.findings.iter().filter(holds).cloned().collect()
+    input.snapshot.remembered.findings.iter().filter(holds).cloned().collect()
 }

@@ -7,37 +7,46 @@ use crate::model::decision::GoalState;
 use crate::model::digest::Digest;
 use crate::model::finding::{Evidence, Finding};
 use crate::model::image_name::ImageName;
-use crate::model::listed::{NAMED, listed};
+use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::reason::Reason;
-use crate::rules::checks::view::{CheckedSet, View};
-use crate::rules::image_set::stored_sets::{edited, parsed_entries};
+use crate::rules::checks::input::{CheckInput, CheckedSet};
+use crate::rules::image_set::stored_sets::{is_edited, parse_entries};
 
-pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    view.checked_sets.iter().filter(|look| look.purpose.is_wanted_now()).filter_map(|look| of_set(view, look)).collect()
+pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
+    input
+        .checked_sets
+        .iter()
+        .filter(|checked_set| checked_set.purpose.is_wanted_now())
+        .filter_map(|checked_set| of_set(input, checked_set))
+        .collect()
 }
 
-fn of_set(view: &View<'_>, look: &CheckedSet) -> Option<Finding> {
-    let stored = view.stored(&look.name).filter(|set| set.ours && !edited(set))?;
+fn of_set(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Finding> {
+    let stored = input.stored(&checked_set.name).filter(|set| set.ours && !is_edited(set))?;
     let origin = stored.origin.as_ref()?;
     // The check for the FIPS mode reports that case.
-    let fips = crate::rules::checks::fips::made_for_other(view, look).is_some();
-    if fips || !matches!(look.state, GoalState::Ready | GoalState::Held) {
+    let fips = crate::rules::checks::fips::made_for_other(input, checked_set).is_some();
+    if fips || !matches!(checked_set.state, GoalState::Ready | GoalState::Held) {
         return None;
     }
     let have = format!("{} images for operator {}", stored.images.len(), origin.operator);
-    let want = format!("{} images for operator {}", look.content.len(), look.release());
-    let entries = parsed_entries(stored)?;
-    let message = if origin.operator != look.release() {
-        format!("it holds the content of operator {}; operator {} wants its own", origin.operator, look.release())
-    } else if origin.record != look.key.name() {
+    let want = format!("{} images for operator {}", checked_set.content.len(), checked_set.release());
+    let entries = parse_entries(stored)?;
+    let message = if origin.operator != checked_set.release() {
+        format!(
+            "it holds the content of operator {}; operator {} wants its own",
+            origin.operator,
+            checked_set.release()
+        )
+    } else if origin.record != checked_set.key.name() {
         "it was made from another registry, imagePath or imagePrefix than the Installation names now".to_owned()
-    } else if look.content.is_empty() || look.content == entries {
+    } else if checked_set.content.is_empty() || checked_set.content == entries {
         return None;
     } else {
-        format!("other entries are wanted: {}", listed(&differing(&entries, &look.content), NAMED))
+        format!("other entries are wanted: {}", list_first(&differing(&entries, &checked_set.content), MOST_NAMED))
     };
-    let finding = Finding::new(Reason::ImageSetOutdated, look.object(), message);
-    Some(if look.content.is_empty() { finding } else { finding.with_evidence(Evidence::words(have, want)) })
+    let finding = Finding::new(Reason::ImageSetOutdated, checked_set.object(), message);
+    Some(if checked_set.content.is_empty() { finding } else { finding.with_evidence(Evidence::words(have, want)) })
 }
 
 /// Returns the names that are in one of them only, or with another digest, in the form of a diff.

@@ -8,18 +8,18 @@ use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::release::Release;
 use crate::rules::checks::blocking_set::stops_at;
-use crate::rules::checks::view::View;
+use crate::rules::checks::input::CheckInput;
 
-pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    let Some(first) = view.checked_sets.first().filter(|_| !view.frozen) else { return Vec::new() };
-    let variant = view.installation.variant;
-    let catalogue = view.builds.catalogue();
-    let stands = view.stored(&first.name).is_some();
-    let strange = |name: &str| !view.checked_sets.iter().any(|look| look.name.as_str() == name);
+pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
+    let Some(first) = input.checked_sets.first().filter(|_| !input.frozen) else { return Vec::new() };
+    let variant = input.installation.variant;
+    let catalogue = input.effective.catalogue();
+    let is_stored = input.stored(&first.name).is_some();
+    let is_unknown = |name: &str| !input.checked_sets.iter().any(|checked_set| checked_set.name.as_str() == name);
     // A set that blocks an operator now is reported by `blocking_set`.
-    let unnoticed = |name: &str| stands || !stops_at(name, first.release(), variant);
+    let is_harmless = |name: &str| is_stored || !stops_at(name, first.release(), variant);
     let candidates: Vec<&str> =
-        view.sets().iter().map(|set| set.name.as_str()).filter(|name| strange(name) && unnoticed(name)).collect();
+        input.sets().iter().map(|set| set.name.as_str()).filter(|name| is_unknown(name) && is_harmless(name)).collect();
     if candidates.is_empty() {
         return Vec::new();
     }
@@ -31,7 +31,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
     let newest = looked_for.iter().filter_map(|name| version_in(name)).max();
     let may_be_next = |name: &str| version_in(name).is_some_and(|version| newest.is_none_or(|newest| version > newest));
     let stray = candidates.into_iter().filter(|name| !looked_for.contains(*name) && !may_be_next(name));
-    let told = stray.map(|name| {
+    let findings = stray.map(|name| {
         let message = format!(
             "no operator of variant {variant} looks for this name; operator {} uses {}",
             first.release(),
@@ -40,7 +40,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
         Finding::new(Reason::StrayImageSet, ObjectRef::image_set(name), message)
             .with_evidence(Evidence::words(name, first.name.to_string()))
     });
-    told.collect()
+    findings.collect()
 }
 
 /// Parses the version of a well-formed name such as `calico-v3.32.1`.

@@ -2,11 +2,10 @@
 
 use crate::model::finding::Finding;
 use crate::model::reason::Reason;
-use crate::rules::checks::recheck::{Served, Standing, gathered};
-use crate::rules::checks::view::View;
+use crate::rules::checks::input::CheckInput;
+use crate::rules::checks::recheck::{PinState, Served, findings_per_set};
 
-pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    let tag_only =
-        |standing: &Standing<'_>| matches!(standing, Standing::Gone { served: Served::Yes | Served::Unknown(_) });
-    gathered(view, tag_only, Reason::TagGone, "no longer in the registry by tag")
+pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
+    let tag_only = |state: &PinState<'_>| matches!(state, PinState::Gone { served: Served::Yes | Served::Unknown(_) });
+    findings_per_set(input, tag_only, Reason::TagGone, "no longer in the registry by tag")
 }

@@ -5,32 +5,32 @@ use std::collections::BTreeMap;
 use crate::model::finding::Finding;
 use crate::model::reason::Reason;
 use crate::model::subject::Subject;
-use crate::rules::checks::recheck::{Checked, Standing, checked, remembered};
-use crate::rules::checks::view::{CheckedSet, View};
+use crate::rules::checks::input::{CheckInput, CheckedSet};
+use crate::rules::checks::recheck::{CheckedImage, PinState, checked_images, previous_findings};
 use crate::rules::image_set::tag_moved::finding;
 
-pub(super) fn check(view: &View<'_>) -> Vec<Finding> {
-    view.checked_sets.iter().flat_map(|look| of_set(view, look)).collect()
+pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
+    input.checked_sets.iter().flat_map(|checked_set| of_set(input, checked_set)).collect()
 }
 
-fn of_set(view: &View<'_>, look: &CheckedSet) -> Vec<Finding> {
-    let checked = checked(view, look);
-    let moved = checked.iter().filter_map(|one| match one.standing {
-        Standing::Moved { now, .. } => Some(finding(look.object(), one.reference, one.pinned, now)),
+fn of_set(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Vec<Finding> {
+    let checked = checked_images(input, checked_set);
+    let moved = checked.iter().filter_map(|one| match one.state {
+        PinState::Moved { now, .. } => Some(finding(checked_set.object(), one.reference, one.pinned, now)),
         _ => None,
     });
-    let remembered = remembered(view, look, &[Reason::TagMoved, Reason::RecheckFailed]);
+    let remembered = previous_findings(input, checked_set, &[Reason::TagMoved, Reason::RecheckFailed]);
     moved.chain(failed(&checked)).chain(remembered).collect()
 }
 
 /// Returns one finding per registry, however many lookups failed.
-fn failed(checked: &[Checked<'_>]) -> Vec<Finding> {
+fn failed(checked: &[CheckedImage<'_>]) -> Vec<Finding> {
     let mut failures: BTreeMap<&str, String> = BTreeMap::new();
     for one in checked {
-        if let Some(failure) = one.standing.failure() {
+        if let Some(failure) = one.state.failure() {
             failures.entry(&failure.registry).or_insert_with(|| failure.summary());
         }
     }
-    let told = failures.into_iter();
-    told.map(|(registry, words)| Finding::new(Reason::RecheckFailed, Subject::registry(registry), words)).collect()
+    let findings = failures.into_iter();
+    findings.map(|(registry, words)| Finding::new(Reason::RecheckFailed, Subject::registry(registry), words)).collect()
 }

@@ -12,7 +12,7 @@ use crate::model::reference::Reference;
 use crate::model::resolved_image::ResolvedImage;
 use crate::model::settings::{Mode, PrepareVersion};
 use crate::model::snapshot::Snapshot;
-use crate::rules::checks::Checked;
+use crate::rules::checks::CheckResults;
 use crate::rules::decide::hold::Held;
 use crate::rules::decide::inputs;
 use crate::rules::decide::retain::RetainedSets;
@@ -26,11 +26,11 @@ pub(super) struct Phases<'a> {
     pub findings: Vec<Finding>,
     pub versions: Versions<'a>,
     pub unmakeable: Vec<(PrepareVersion, Finding)>,
-    pub checked: Checked,
+    pub checked: CheckResults,
     pub gone: Vec<Finding>,
     pub held: Held,
     pub retained: RetainedSets,
-    pub gate: gate::Plan,
+    pub gate: gate::GatePlan,
     pub inspections: InspectionPlan,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn without_inputs(snapshot: &Snapshot, findings: Vec<Finding>, versio
         },
     };
     decision.blind = true;
-    released(snapshot, decision)
+    complete(snapshot, decision)
 }
 
 /// Returns the decision from the outputs of all phases.
@@ -93,17 +93,17 @@ pub(super) fn finish(snapshot: &Snapshot, phases: Phases<'_>) -> Decision {
         blind: false,
         actions: Vec::new(),
     };
-    decision.questions.digests = OperatorDigests::new(snapshot).questions(&decision);
-    released(snapshot, decision)
+    decision.questions.digests = OperatorDigests::new(snapshot).lookups(&decision);
+    complete(snapshot, decision)
 }
 
 /// Returns the decision with its findings in order, and with the actions that the policy allows.
-fn released(snapshot: &Snapshot, mut decision: Decision) -> Decision {
+fn complete(snapshot: &Snapshot, mut decision: Decision) -> Decision {
     decision.questions.hints = hints(snapshot, &decision.questions.images);
     decision.look_again = [decision.look_again, snapshot.next_expiry()].into_iter().flatten().min();
     decision.findings.extend(decision.goals.iter().flat_map(|goal| goal.findings.clone()));
     // Findings about what cannot be read stay as they were.
-    let unread = |finding: &&Finding| snapshot.unread(finding.reason.condition()).is_some();
+    let unread = |finding: &&Finding| snapshot.failed_read_for(finding.reason.condition()).is_some();
     decision.findings.extend(snapshot.remembered.findings.iter().filter(unread).cloned());
     decision.findings.sort_by_key(|finding| Reverse(finding.reason.severity()));
     let mut seen = BTreeSet::new();

@@ -13,7 +13,7 @@ use crate::model::reason::Reason;
 use crate::model::release::Variant;
 use crate::model::settings::InstallationSettings;
 use crate::model::snapshot::Snapshot;
-use crate::rules::checks::Checked;
+use crate::rules::checks::CheckResults;
 use crate::rules::decide::phase::{Because, Phase};
 use crate::rules::image_set::plan::PlannedSet;
 use crate::rules::version::Versions;
@@ -28,7 +28,7 @@ pub(super) struct Held {
 /// Removes all changes if it is unknown which operator runs, or if the Installation is gone.
 ///
 /// After the checks, because they report stored sets whether or not anything may change.
-pub(super) fn hold(versions: &Versions<'_>, sets: Vec<PlannedSet>, checked: &Checked, gone: bool) -> Held {
+pub(super) fn hold(versions: &Versions<'_>, sets: Vec<PlannedSet>, checked: &CheckResults, gone: bool) -> Held {
     match may_change(versions, gone) {
         Phase::GoOn(()) => {
             let of_sets = sets.iter().flat_map(|set| &set.lookups).cloned();
@@ -41,7 +41,7 @@ pub(super) fn hold(versions: &Versions<'_>, sets: Vec<PlannedSet>, checked: &Che
                 Because::InstallationGone => versions.lookups.operators.clone(),
                 _ => BTreeSet::new(),
             };
-            let sets = sets.into_iter().map(taken_back).collect();
+            let sets = sets.into_iter().map(without_changes).collect();
             Held { lookups: Questions { operators, ..Questions::default() }, sets }
         }
     }
@@ -56,7 +56,7 @@ fn may_change(versions: &Versions<'_>, gone: bool) -> Phase<()> {
 }
 
 /// Returns the set without its changes. A set that is ready or waits for a registry is then held.
-fn taken_back(mut set: PlannedSet) -> PlannedSet {
+fn without_changes(mut set: PlannedSet) -> PlannedSet {
     if matches!(set.goal.state, GoalState::Ready | GoalState::Resolving) {
         set.goal.state = GoalState::Held;
     }
@@ -90,19 +90,20 @@ pub(super) fn installation_gone(
     snapshot: &Snapshot,
     installation: &InstallationSettings,
     operator: &OperatorKnowledge,
-    builds: &EffectiveCatalogue<'_>,
+    effective: &EffectiveCatalogue<'_>,
 ) -> Vec<Finding> {
     if matches!(snapshot.installation, Read::Known(Some(_)) | Read::Failed(_)) || operator.running.is_none() {
         return Vec::new();
     }
     let sets = snapshot.image_sets.known().into_iter().flatten().filter(|set| set.ours);
     let other = sets.filter(|set| {
-        let made_from = |origin: &Origin| builds.record_names(origin.operator, installation).contains(&origin.record);
+        let made_from =
+            |origin: &Origin| effective.record_names(origin.operator, installation).contains(&origin.record);
         set.origin.as_ref().is_some_and(|origin| !made_from(origin))
     });
-    let told = other.map(|set| {
+    let findings = other.map(|set| {
         let message = "it was made from an Installation that is gone; it stays as it is, and nothing else is stored";
         Finding::new(Reason::InstallationGone, ObjectRef::image_set(&set.name), message)
     });
-    told.collect()
+    findings.collect()
 }

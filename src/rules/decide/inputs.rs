@@ -1,7 +1,7 @@
 //! The first phase: the inputs of a decision. A failed read affects only what depends on it.
 
 use crate::model::finding::Finding;
-use crate::model::listed::NAMED;
+use crate::model::lists::MOST_NAMED;
 use crate::model::object_ref::ObjectRef;
 use crate::model::platform::UnknownNode;
 use crate::model::read::Read;
@@ -52,7 +52,7 @@ pub(super) fn kinds_missing(snapshot: &Snapshot) -> Option<Finding> {
 
 /// Returns one finding per node of an unknown platform. The last one counts the nodes that are not named.
 fn unknown_nodes(snapshot: &Snapshot) -> Vec<Finding> {
-    let (named, others) = snapshot.unknown_nodes.split_at(snapshot.unknown_nodes.len().min(NAMED));
+    let (named, others) = snapshot.unknown_nodes.split_at(snapshot.unknown_nodes.len().min(MOST_NAMED));
     let finding = |(position, node): (usize, &UnknownNode)| {
         let more = match others.len() {
             more if more > 0 && position + 1 == named.len() => format!(" (and {more} more nodes)"),

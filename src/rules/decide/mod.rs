@@ -13,7 +13,7 @@ mod retain;
 use crate::catalogue::Catalogue;
 use crate::model::decision::Decision;
 use crate::model::snapshot::Snapshot;
-use crate::rules::checks::view::{CheckedSet, View};
+use crate::rules::checks::input::{CheckInput, CheckedSet};
 use crate::rules::decide::finish::Phases;
 use crate::rules::decide::phase::Phase;
 use crate::rules::image_set::plan::Context;
@@ -35,8 +35,8 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
         Phase::GoOn(stored) => stored,
         Phase::Wait(_) => return finish::without_inputs(snapshot, findings, Some(versions)),
     };
-    let gone = hold::installation_gone(snapshot, &installation, &versions.operator, &versions.builds);
-    let running_set = hold::running_set(&versions.operator, versions.builds.catalogue(), installation.variant);
+    let gone = hold::installation_gone(snapshot, &installation, &versions.operator, &versions.effective);
+    let running_set = hold::running_set(&versions.operator, versions.effective.catalogue(), installation.variant);
     let context = Context {
         snapshot,
         installation: &installation,
@@ -46,15 +46,15 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
         installation_gone: !gone.is_empty(),
     };
     let sets = image_set::plan::plan(&context);
-    let checked_sets: Vec<&CheckedSet> = sets.iter().map(|set| &set.look).collect();
-    let checked = checks::run(&View {
+    let checked_sets: Vec<&CheckedSet> = sets.iter().map(|set| &set.checked_set).collect();
+    let checked = checks::run(&CheckInput {
         snapshot,
         installation: &installation,
-        builds: &versions.builds,
+        effective: &versions.effective,
         operator: &versions.operator,
         checked_sets: &checked_sets,
         frozen: versions.frozen,
-        refused: versions.has_refusal(),
+        refused: versions.has_rejection(),
     });
     let held = hold::hold(&versions, sets, &checked, !gone.is_empty());
     let retained = retain::plan(snapshot, &versions, &held, installation.variant);

@@ -27,7 +27,7 @@ pub(super) fn plan(snapshot: &Snapshot, versions: &Versions<'_>, held: &Held, va
     }
     let goals: Vec<Goal> = held.sets.iter().map(|set| set.goal.clone()).collect();
     let ran = snapshot.remembered.running_version.as_deref().and_then(|version| version.parse::<Release>().ok());
-    let ran = ran.and_then(|release| versions.builds.catalogue().get(&release));
+    let ran = ran.and_then(|release| versions.effective.catalogue().get(&release));
     let left = ran.and_then(|images| images.image_set_name(variant).ok());
     let retained = retention::retained(snapshot, &goals, left.as_ref());
     let pruned = retention::to_prune(snapshot, &goals, &retained, is_quiet(snapshot, versions, held));

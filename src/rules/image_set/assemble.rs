@@ -10,7 +10,7 @@ use crate::model::digest::Digest;
 use crate::model::finding::{Evidence, Finding};
 use crate::model::image_name::ImageName;
 use crate::model::image_set::CompleteImageSet;
-use crate::model::listed::{NAMED, listed};
+use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::lookups::Answer;
 use crate::model::reason::Reason;
 use crate::model::record::Record;
@@ -31,9 +31,9 @@ pub(crate) struct Assembled {
     /// Findings that do not hold the set.
     pub warnings: Vec<Finding>,
     /// Lookups to refresh in the background for an already stored set.
-    pub ask: BTreeSet<Reference>,
+    pub background_lookups: BTreeSet<Reference>,
     /// Digests of the record that differ from the stored set or the registry.
-    pub contradicted: Vec<Contradiction>,
+    pub contradictions: Vec<Contradiction>,
     /// When the digests were looked up, which may be long ago for a set from a stored record; `None` without a record.
     pub resolved_at: Option<Timestamp>,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Contradiction {
 #[derive(Debug)]
 pub(crate) enum Obstacle {
     /// These references have to be looked up first.
-    Ask(BTreeSet<Reference>),
+    Lookups(BTreeSet<Reference>),
     /// Lookups are still pending.
     Pending,
     /// Findings that hold the set.
@@ -87,29 +87,29 @@ impl SetSpec<'_> {
                     Obstacle::Held(vec![Finding::new(Reason::ImageMissing, self.object(), error.to_string())])
                 })?;
         let (record, resolved_at) = self.record_of(&images);
-        let contradicted = self.contradicted(&images);
+        let contradictions = self.contradictions(&images);
         Ok(Assembled {
             set,
             record,
             omitted: images.iter().filter(|image| image.is_omitted()).map(|image| image.name.clone()).collect(),
-            warnings: self.warnings(&images, &contradicted),
-            ask: images.iter().filter_map(|image| self.refresh(image)).collect(),
-            contradicted,
+            warnings: self.warnings(&images, &contradictions),
+            background_lookups: images.iter().filter_map(|image| self.background_lookup(image)).collect(),
+            contradictions,
             resolved_at,
         })
     }
 
     /// Returns what is in the way of the set: lookups first, then findings, then pending lookups.
     fn obstacle(&self, images: &[Image<'_>]) -> Result<(), Obstacle> {
-        let unasked: BTreeSet<Reference> = images
+        let unknown: BTreeSet<Reference> = images
             .iter()
             .filter_map(|image| match &image.state {
-                ImageState::Unasked(reference) => Some(reference.clone()),
+                ImageState::NeedsLookup(reference) => Some(reference.clone()),
                 _ => None,
             })
             .collect();
-        if !unasked.is_empty() {
-            return Err(Obstacle::Ask(unasked));
+        if !unknown.is_empty() {
+            return Err(Obstacle::Lookups(unknown));
         }
         let findings = self.blockers(images).into_findings(&self.object());
         if !findings.is_empty() {
@@ -125,10 +125,10 @@ impl SetSpec<'_> {
         let mut blockers = Blockers::new(self.installation.image_pull_secrets.is_empty());
         for Image { reference, state, .. } in images {
             match state {
-                ImageState::Failed(failure) => blockers.failed(failure),
-                ImageState::Missing { failure, required } => blockers.missing(reference, *required, *failure),
+                ImageState::Failed(failure) => blockers.add_failure(failure),
+                ImageState::Missing { failure, required } => blockers.add_missing(reference, *required, *failure),
                 ImageState::Uncovered { image, platforms, moved_to } => {
-                    blockers.uncovered(reference, image, platforms);
+                    blockers.add_uncovered(reference, image, platforms);
                     let moved = moved_to.map(|now| tag_moved::finding(self.object(), reference, image.digest, now));
                     blockers.other.extend(moved);
                 }
@@ -172,7 +172,7 @@ impl SetSpec<'_> {
     }
 
     /// Returns the digests of the set's own record that are not used.
-    fn contradicted(&self, images: &[Image<'_>]) -> Vec<Contradiction> {
+    fn contradictions(&self, images: &[Image<'_>]) -> Vec<Contradiction> {
         let contradiction = |image: &Image<'_>| {
             let used = match &image.state {
                 ImageState::Stored(digest) => *digest,
@@ -190,7 +190,7 @@ impl SetSpec<'_> {
     }
 
     /// Returns the background lookup for an image that is already stored.
-    fn refresh(&self, image: &Image<'_>) -> Option<Reference> {
+    fn background_lookup(&self, image: &Image<'_>) -> Option<Reference> {
         match &image.state {
             ImageState::Resolved { refresh, .. } => refresh.clone(),
             ImageState::Stored(_) => {
@@ -204,7 +204,7 @@ impl SetSpec<'_> {
     }
 
     /// Returns the findings that do not hold the set.
-    fn warnings(&self, images: &[Image<'_>], contradicted: &[Contradiction]) -> Vec<Finding> {
+    fn warnings(&self, images: &[Image<'_>], contradictions: &[Contradiction]) -> Vec<Finding> {
         let single =
             |image: &Image<'_>| matches!(&image.state, ImageState::Resolved { image, .. } if !image.is_index());
         let single: Vec<&Reference> =
@@ -214,13 +214,13 @@ impl SetSpec<'_> {
             _ => None,
         });
         let mut warnings: Vec<Finding> = self.single_platform(&single).into_iter().collect();
-        warnings.extend(self.record_edited(contradicted));
+        warnings.extend(self.record_edited(contradictions));
         warnings.extend(moved);
         warnings
     }
 
     fn single_platform(&self, single: &[&Reference]) -> Option<Finding> {
-        let message = format!("a single manifest, not an index: {}", listed(single, NAMED));
+        let message = format!("a single manifest, not an index: {}", list_first(single, MOST_NAMED));
         (!single.is_empty()).then(|| Finding::new(Reason::SinglePlatformImage, self.object(), message))
     }
 
@@ -231,11 +231,12 @@ impl SetSpec<'_> {
         is_moved.then(|| tag_moved::finding(self.object(), reference, pinned, now))
     }
 
-    fn record_edited(&self, contradicted: &[Contradiction]) -> Option<Finding> {
-        let first = contradicted.first()?;
-        let references: Vec<&Reference> = contradicted.iter().map(|one| &one.reference).collect();
+    fn record_edited(&self, contradictions: &[Contradiction]) -> Option<Finding> {
+        let first = contradictions.first()?;
+        let references: Vec<&Reference> = contradictions.iter().map(|one| &one.reference).collect();
         let by = if self.record_in_doubt { "the registry serves" } else { "the set pins" };
-        let message = format!("{} has other digests than {by}: {}", self.key.name(), listed(&references, NAMED));
+        let message =
+            format!("{} has other digests than {by}: {}", self.key.name(), list_first(&references, MOST_NAMED));
         let finding = Finding::new(Reason::RecordEdited, self.object(), message);
         Some(finding.with_evidence(Evidence::digest(&first.recorded, &first.used)))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::finding::Finding;
-use crate::model::listed::{NAMED, listed};
+use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::object_ref::ObjectRef;
 use crate::model::platform::Platform;
 use crate::model::reason::Reason;
@@ -30,7 +30,7 @@ impl Blockers {
         Self { no_secrets, ..Self::default() }
     }
 
-    pub(super) fn failed(&mut self, failure: &RegistryFailure) {
+    pub(super) fn add_failure(&mut self, failure: &RegistryFailure) {
         let reason = match failure.kind {
             // The nodes then have a credential provider, or the cluster could not run.
             RegistryFailureKind::CredentialsMissing if self.no_secrets => Reason::NodeCredentialsOnly,
@@ -44,24 +44,24 @@ impl Blockers {
         }
     }
 
-    pub(super) fn missing(&mut self, reference: &Reference, required: bool, failure: Option<&RegistryFailure>) {
+    pub(super) fn add_missing(&mut self, reference: &Reference, required: bool, failure: Option<&RegistryFailure>) {
         if let Some(failure) = failure {
             self.missing_at.clone_from(&failure.registry);
         }
         self.missing.entry(required).or_default().push(reference.clone());
     }
 
-    pub(super) fn uncovered(&mut self, reference: &Reference, image: &ResolvedImage, platforms: &[Platform]) {
+    pub(super) fn add_uncovered(&mut self, reference: &Reference, image: &ResolvedImage, platforms: &[Platform]) {
         self.uncovered.extend(image.lacks(reference, &platforms.iter().collect::<Vec<_>>()));
     }
 
     pub(super) fn into_findings(self, object: &ObjectRef) -> Vec<Finding> {
         let mut findings = self.other;
         for ((reason, registry), failures) in self.failures {
-            let Some(words) = failures.first() else { continue };
+            let Some(summary) = failures.first() else { continue };
             let message = match failures.len() {
-                1 => words.clone(),
-                count => format!("{count} images cannot be resolved; {words}"),
+                1 => summary.clone(),
+                count => format!("{count} images cannot be resolved; {summary}"),
             };
             findings.push(Finding::new(reason, Subject::registry(&registry), message));
         }
@@ -69,12 +69,13 @@ impl Blockers {
         for (required, references) in self.missing.into_iter().rev() {
             let need = if required { "the operator insists on" } else { "nothing in the cluster needs" };
             let at = if self.missing_at.is_empty() { String::new() } else { format!(" {}", self.missing_at) };
-            let message = format!("the registry{at} does not have {}, which {need}", listed(&references, NAMED));
+            let message =
+                format!("the registry{at} does not have {}, which {need}", list_first(&references, MOST_NAMED));
             findings.push(Finding::new(Reason::ImageMissing, object.clone(), message));
         }
         if !self.uncovered.is_empty() {
-            let more = self.uncovered.len().saturating_sub(NAMED);
-            let mut message = self.uncovered.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+            let more = self.uncovered.len().saturating_sub(MOST_NAMED);
+            let mut message = self.uncovered.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join("; ");
             if more > 0 {
                 message.push_str(&format!("; and {more} more"));
             }

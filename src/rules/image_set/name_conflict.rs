@@ -13,17 +13,17 @@ use crate::model::digest::Digest;
 use crate::model::finding::Finding;
 use crate::model::image_name::ImageName;
 use crate::model::image_set::CompleteImageSet;
-use crate::model::listed::listed;
+use crate::model::lists::list_first;
 use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::release::Release;
 use crate::rules::image_set::assemble::Assembled;
 use crate::rules::image_set::outcome::SetOutcome;
 use crate::rules::image_set::spec::SetSpec;
-use crate::rules::image_set::stored_sets::refused;
+use crate::rules::image_set::stored_sets::why_rejected;
 
 /// Maximum number of names in a message.
-const NAMED: usize = 3;
+const MOST_NAMED: usize = 3;
 
 /// The claim of an earlier goal to a name.
 pub(crate) struct NameClaim {
@@ -37,7 +37,7 @@ pub(crate) struct NameClaim {
 
 impl NameClaim {
     /// Returns whose content it is: that of an operator in use, or content that is stored ahead.
-    fn told(&self, runs_with: &str, stored: &str) -> String {
+    fn describe(&self, runs_with: &str, stored: &str) -> String {
         match self.runs {
             true => format!("operator {} runs with{runs_with}", self.release),
             false => format!("{stored} stored for operator {}", self.release),
@@ -46,10 +46,10 @@ impl NameClaim {
 }
 
 /// Plans the second set of one name: the stored content serves both versions, or the second content waits for its operator.
-pub(crate) fn share(assembled: Assembled, claim: &NameClaim, spec: &SetSpec<'_>) -> SetOutcome {
+pub(crate) fn plan_second(assembled: Assembled, claim: &NameClaim, spec: &SetSpec<'_>) -> SetOutcome {
     let Assembled { set, record, omitted, warnings, resolved_at, .. } = assembled;
     let actions = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
-    let worked = |state: GoalState, entries: &BTreeMap<ImageName, Digest>| SetOutcome {
+    let outcome = |state: GoalState, entries: &BTreeMap<ImageName, Digest>| SetOutcome {
         actions,
         omitted,
         resolved_at,
@@ -57,22 +57,22 @@ pub(crate) fn share(assembled: Assembled, claim: &NameClaim, spec: &SetSpec<'_>)
         ..SetOutcome::in_state(state, Some(entries.clone()))
     };
     let Some(content) = &claim.content else {
-        let message = format!("it waits for what {}", claim.told("", "is"));
-        return told(worked(GoalState::Waiting, set.entries()), Reason::WaitingForTakeover, &set, message);
+        let message = format!("it waits for what {}", claim.describe("", "is"));
+        return with_finding(outcome(GoalState::Waiting, set.entries()), Reason::WaitingForTakeover, &set, message);
     };
     if content == set.entries() {
-        return worked(claim.state, content);
+        return outcome(claim.state, content);
     }
     let release = set.origin().operator;
     let other = differing(content, &set);
-    if let Some(why) = refused(content, spec) {
+    if let Some(why) = why_rejected(content, spec) {
         let message = format!(
             "{why}, and {}; the content of {release} is ready and swapped in by one write after the take-over, without which \
              it reconciles nothing ({})",
-            claim.told(" it", "it is"),
-            gap_told(spec)
+            claim.describe(" it", "it is"),
+            describe_gap(spec)
         );
-        return told(worked(GoalState::Conflict, set.entries()), Reason::SameNameConflict, &set, message);
+        return with_finding(outcome(GoalState::Conflict, set.entries()), Reason::SameNameConflict, &set, message);
     }
     let required_now = spec.required_now();
     let pulled: Vec<&ImageName> = other.iter().copied().filter(|name| required_now.contains(name)).collect();
@@ -81,22 +81,22 @@ pub(crate) fn share(assembled: Assembled, claim: &NameClaim, spec: &SetSpec<'_>)
         let message = format!(
             "operator {release} takes the content of {}, which has all that it insists on; its own ({}) is {swap}",
             claim.release,
-            listed(&other, NAMED)
+            list_first(&other, MOST_NAMED)
         );
-        return told(worked(claim.state, content), Reason::WaitingForTakeover, &set, message);
+        return with_finding(outcome(claim.state, content), Reason::WaitingForTakeover, &set, message);
     }
     let message = format!(
         "{} under this name ({}); those of {release} are {swap} ({})",
-        claim.told(" other digests", "other digests are"),
-        listed(&pulled, NAMED),
-        gap_told(spec)
+        claim.describe(" other digests", "other digests are"),
+        list_first(&pulled, MOST_NAMED),
+        describe_gap(spec)
     );
-    told(worked(GoalState::Waiting, set.entries()), Reason::WaitingForTakeover, &set, message)
+    with_finding(outcome(GoalState::Waiting, set.entries()), Reason::WaitingForTakeover, &set, message)
 }
 
-fn told(mut worked: SetOutcome, reason: Reason, set: &CompleteImageSet, message: String) -> SetOutcome {
-    worked.findings.push(Finding::new(reason, ObjectRef::image_set(set.name().as_str()), message));
-    worked
+fn with_finding(mut outcome: SetOutcome, reason: Reason, set: &CompleteImageSet, message: String) -> SetOutcome {
+    outcome.findings.push(Finding::new(reason, ObjectRef::image_set(set.name().as_str()), message));
+    outcome
 }
 
 /// Returns the names that are in one of them only, or with another digest.
@@ -110,7 +110,7 @@ fn differing<'a>(content: &'a BTreeMap<ImageName, Digest>, set: &'a CompleteImag
 }
 
 /// Returns how long the new operator is without its content, estimated from the last swap.
-fn gap_told(spec: &SetSpec<'_>) -> String {
+fn describe_gap(spec: &SetSpec<'_>) -> String {
     match &spec.snapshot.remembered.last_swap {
         Some(swap) => format!("at most {} s the last time, for {}", swap.gap_seconds, swap.image_set),
         None => "a second or two; status.lastSwap will tell".to_owned(),

@@ -15,11 +15,11 @@ use crate::model::stored_image_set::StoredImageSet;
 use crate::rules::image_set::spec::SetSpec;
 
 /// Whether the registry is known to have the manifests for the nodes.
-enum Known<'a> {
+enum ManifestPresence<'a> {
     Yes,
     Failed(&'a RegistryFailure),
     Pending,
-    Unasked(Reference),
+    NeedsLookup(Reference),
 }
 
 /// Where the digest of one reference comes from.
@@ -32,13 +32,13 @@ enum Pin<'a> {
     Missing(Option<&'a RegistryFailure>),
     Failed(&'a RegistryFailure),
     Pending,
-    Unasked,
+    NeedsLookup,
 }
 
 /// The state of one image of a set.
 pub(super) enum ImageState<'a> {
     /// This reference has to be looked up first.
-    Unasked(Reference),
+    NeedsLookup(Reference),
     /// The lookup is still pending.
     Pending,
     /// The image is left out: nothing in the cluster requires it.
@@ -61,7 +61,7 @@ impl SetSpec<'_> {
     pub(super) fn state(&self, name: &ImageName, reference: &Reference, required: bool) -> ImageState<'_> {
         let may_omit = !required && self.snapshot.settings.on_missing == OnMissing::OmitUnneeded;
         match self.pin(name, reference, may_omit) {
-            Pin::Unasked => ImageState::Unasked(reference.clone()),
+            Pin::NeedsLookup => ImageState::NeedsLookup(reference.clone()),
             Pin::Pending => ImageState::Pending,
             Pin::Stored(digest) => ImageState::Stored(digest),
             Pin::Failed(failure) => ImageState::Failed(failure),
@@ -95,11 +95,13 @@ impl SetSpec<'_> {
         // A stored image stays stored while the lookup for nodes that joined since is pending.
         let is_pinned = self.is_pinned(name, &image);
         match self.presence(name, reference, &image) {
-            Known::Failed(failure) => ImageState::Failed(failure),
-            Known::Unasked(by_digest) if is_pinned => ImageState::Resolved { image, refresh: Some(by_digest) },
-            Known::Unasked(by_digest) => ImageState::Unasked(by_digest),
-            Known::Pending if !is_pinned => ImageState::Pending,
-            Known::Yes | Known::Pending => ImageState::Resolved { image, refresh: None },
+            ManifestPresence::Failed(failure) => ImageState::Failed(failure),
+            ManifestPresence::NeedsLookup(by_digest) if is_pinned => {
+                ImageState::Resolved { image, refresh: Some(by_digest) }
+            }
+            ManifestPresence::NeedsLookup(by_digest) => ImageState::NeedsLookup(by_digest),
+            ManifestPresence::Pending if !is_pinned => ImageState::Pending,
+            ManifestPresence::Yes | ManifestPresence::Pending => ImageState::Resolved { image, refresh: None },
         }
     }
 
@@ -123,13 +125,13 @@ impl SetSpec<'_> {
         }
         let others = self.snapshot.records.known().into_iter().flatten();
         let recorded = own.or_else(|| others.into_iter().find_map(|record| record.images.get(reference)));
-        let recorded = recorded.filter(|image| self.counts(name, reference, image));
+        let recorded = recorded.filter(|image| self.may_use_record(name, reference, image));
         let lacks = |image: &ResolvedImage| !self.uncovered(name, &self.with_presence(reference, image)).is_empty();
         let unsuited = recorded.filter(|image| lacks(image));
         match (recorded, answer) {
             (Some(_), Some(Answer::Known(image))) if repin => Pin::Resolved(image),
             // Nodes of a further platform joined: the registry may have a new image.
-            (_, None) if unsuited.is_some() => self.unasked(reference, may_omit),
+            (_, None) if unsuited.is_some() => self.without_lookup(reference, may_omit),
             (_, Some(Answer::Pending)) if unsuited.is_some() => Pin::Pending,
             (Some(image), Some(Answer::Known(now))) if unsuited.is_some() && now.digest != image.digest => {
                 let suits = !may_omit && self.uncovered(name, now).is_empty();
@@ -142,12 +144,12 @@ impl SetSpec<'_> {
                 Pin::Missing(Some(failure))
             }
             (None, Some(Answer::Failed(failure))) => Pin::Failed(failure),
-            (None, None) => self.unasked(reference, may_omit),
+            (None, None) => self.without_lookup(reference, may_omit),
         }
     }
 
     /// Whether a recorded digest may be used without a lookup.
-    fn counts(&self, name: &ImageName, reference: &Reference, recorded: &ResolvedImage) -> bool {
+    fn may_use_record(&self, name: &ImageName, reference: &Reference, recorded: &ResolvedImage) -> bool {
         let stands = !self.pinned.is_empty() && !self.is_pinned(name, recorded);
         // The policy names this very digest: a person requested it.
         let asked_for = reference.digest() == Some(&recorded.digest);
@@ -155,9 +157,9 @@ impl SetSpec<'_> {
         !(stands || self.record_in_doubt) || asked_for || answer.is_some_and(|now| now.digest == recorded.digest)
     }
 
-    fn unasked(&self, reference: &Reference, may_omit: bool) -> Pin<'_> {
+    fn without_lookup(&self, reference: &Reference, may_omit: bool) -> Pin<'_> {
         let missing = self.own_record().is_some_and(|own| own.missing.contains(reference));
-        if may_omit && missing { Pin::Missing(None) } else { Pin::Unasked }
+        if may_omit && missing { Pin::Missing(None) } else { Pin::NeedsLookup }
     }
 
     /// Returns the digest that the managed set has for a reference. A digest from the policy's `digests` does not count for the
@@ -172,7 +174,7 @@ impl SetSpec<'_> {
     }
 
     /// Whether a lookup shows another digest than an entry of this stored set, and no record shows which of the two is right.
-    pub fn asked_anew(&self, stored: &StoredImageSet) -> bool {
+    pub fn contradicts_lookup(&self, stored: &StoredImageSet) -> bool {
         let recorded = |reference: &Reference| {
             self.snapshot.records.known().into_iter().flatten().any(|record| record.images.contains_key(reference))
         };
@@ -225,16 +227,16 @@ impl SetSpec<'_> {
 
     /// Returns whether the registry has the manifests that the nodes pull. An image is looked up again by its pinned digest if
     /// nodes joined after it was resolved.
-    fn presence(&self, name: &ImageName, reference: &Reference, image: &ResolvedImage) -> Known<'_> {
+    fn presence(&self, name: &ImageName, reference: &Reference, image: &ResolvedImage) -> ManifestPresence<'_> {
         if !self.nodes(name).any(|node| image.coverage(node) == Coverage::Unasked) {
-            return Known::Yes;
+            return ManifestPresence::Yes;
         }
         let pinned = reference.with_digest(image.digest);
         match self.snapshot.answers.images.get(&pinned) {
-            None => Known::Unasked(pinned),
-            Some(Answer::Failed(failure)) => Known::Failed(failure),
+            None => ManifestPresence::NeedsLookup(pinned),
+            Some(Answer::Failed(failure)) => ManifestPresence::Failed(failure),
             // The cache of lookups repeats a lookup that was made for fewer platforms.
-            Some(Answer::Pending | Answer::Known(_)) => Known::Pending,
+            Some(Answer::Pending | Answer::Known(_)) => ManifestPresence::Pending,
         }
     }
 

@@ -23,7 +23,7 @@ use crate::model::settings::InstallationSettings;
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
 use crate::rules::adoption::PinnedImages;
-use crate::rules::checks::view::CheckedSet;
+use crate::rules::checks::input::CheckedSet;
 use crate::rules::image_set::assemble::{Assembled, Obstacle};
 use crate::rules::image_set::name_conflict::NameClaim;
 use crate::rules::image_set::outcome::SetOutcome;
@@ -47,7 +47,7 @@ pub(crate) struct Context<'a> {
 pub(crate) struct PlannedSet {
     pub goal: Goal,
     /// Input of the checks.
-    pub look: CheckedSet,
+    pub checked_set: CheckedSet,
     pub actions: Vec<Action>,
     /// Images to look up.
     pub lookups: BTreeSet<Reference>,
@@ -60,7 +60,7 @@ pub(crate) struct PlannedSet {
 }
 
 /// A required set.
-struct WantedSet {
+struct RequiredSet {
     purpose: Purpose,
     images: OperatorImages,
     name: ImageSetName,
@@ -68,18 +68,18 @@ struct WantedSet {
 
 /// Plans every required set, in the order in which they may be written.
 pub(crate) fn plan(context: &Context<'_>) -> Vec<PlannedSet> {
-    wanted_sets(context).into_iter().fold(Vec::new(), |mut planned, wanted| {
-        planned.push(context.plan(wanted, &planned));
+    required_sets(context).into_iter().fold(Vec::new(), |mut planned, required| {
+        planned.push(context.plan(required, &planned));
         planned
     })
 }
 
 /// Returns the required sets, in the order in which they may be written.
-fn wanted_sets(context: &Context<'_>) -> Vec<WantedSet> {
+fn required_sets(context: &Context<'_>) -> Vec<RequiredSet> {
     let versions = context.versions;
-    let mut wanted = wanted_now(context);
+    let mut required = current_sets(context);
     // Nothing is planned while the version is unknown, and nothing is staged without a first set that may exist alone.
-    if versions.pending || wanted.is_empty() {
+    if versions.pending || required.is_empty() {
         return Vec::new();
     }
     let operators = [&versions.operator.running, &versions.operator.target].into_iter().flatten();
@@ -87,78 +87,81 @@ fn wanted_sets(context: &Context<'_>) -> Vec<WantedSet> {
     let prepare = context.snapshot.to_prepare();
     let listed = prepare.iter().filter_map(|version| Some((version, versions.release_of(version)?)));
     let listed = listed.filter(|(_, release)| !used.contains(release));
-    let listed = listed.filter_map(|(version, release)| context.wanted(Purpose::Prepared(version.clone()), release));
-    wanted.extend(stored_first(listed.collect(), context.stored));
+    let listed =
+        listed.filter_map(|(version, release)| context.required_set(Purpose::Prepared(version.clone()), release));
+    required.extend(stored_first(listed.collect(), context.stored));
     let discovered = versions.discovered.iter().filter(|release| !used.contains(release));
     let unlisted = discovered.filter(|release| !prepare.iter().any(|version| version.release() == Some(**release)));
-    wanted.extend(unlisted.filter_map(|release| context.wanted(Purpose::Discovered(*release), *release)));
-    wanted
+    required.extend(unlisted.filter_map(|release| context.required_set(Purpose::Discovered(*release), *release)));
+    required
 }
 
 /// Returns the sets of the running and of the target version.
-fn wanted_now(context: &Context<'_>) -> Vec<WantedSet> {
+fn current_sets(context: &Context<'_>) -> Vec<RequiredSet> {
     let operator = &context.versions.operator;
     let now = match (&operator.running, &operator.target) {
-        (Some(running), Some(target)) if running.release != target.release => {
-            [context.wanted(Purpose::Running, running.release), context.wanted(Purpose::Target, target.release)]
-        }
-        (Some(only), None) => [context.wanted(Purpose::Running, only.release), None],
-        (_, Some(target)) => [context.wanted(Purpose::Target, target.release), None],
+        (Some(running), Some(target)) if running.release != target.release => [
+            context.required_set(Purpose::Running, running.release),
+            context.required_set(Purpose::Target, target.release),
+        ],
+        (Some(only), None) => [context.required_set(Purpose::Running, only.release), None],
+        (_, Some(target)) => [context.required_set(Purpose::Target, target.release), None],
         (None, None) => [None, None],
     };
-    let mut wanted: Vec<WantedSet> = now.into_iter().flatten().collect();
+    let mut required: Vec<RequiredSet> = now.into_iter().flatten().collect();
     // A swap of one name's content waits until the rollout of the new operator completes; the old content is then no longer
     // required.
-    if operator.taken_over && wanted.len() == 2 && wanted[0].name == wanted[1].name {
-        wanted.remove(0);
+    if operator.taken_over && required.len() == 2 && required[0].name == required[1].name {
+        required.remove(0);
     }
-    wanted
+    required
 }
 
 /// Orders sets of the same name so that the one whose content is stored comes first: content that is only staged replaces
 /// nothing.
-fn stored_first(mut wanted: Vec<WantedSet>, stored: &[StoredImageSet]) -> Vec<WantedSet> {
-    let is_stored = |one: &WantedSet| {
+fn stored_first(mut required: Vec<RequiredSet>, stored: &[StoredImageSet]) -> Vec<RequiredSet> {
+    let is_stored = |one: &RequiredSet| {
         let made_for = |set: &StoredImageSet| set.origin.as_ref().map(|origin| origin.operator);
         let mut sets = stored.iter().filter(|set| set.name == one.name.as_str());
         sets.any(|set| made_for(set) == Some(one.images.release()))
     };
-    for at in 0..wanted.len() {
-        let others = &mut wanted[at..];
+    for at in 0..required.len() {
+        let others = &mut required[at..];
         let found = others.iter().position(|other| other.name == others[0].name && is_stored(other));
         others.swap(0, found.unwrap_or_default());
     }
-    wanted
+    required
 }
 
 impl<'a> Context<'a> {
-    fn wanted(&self, purpose: Purpose, release: Release) -> Option<WantedSet> {
-        let images = self.versions.builds.catalogue().get(&release)?;
+    fn required_set(&self, purpose: Purpose, release: Release) -> Option<RequiredSet> {
+        let images = self.versions.effective.catalogue().get(&release)?;
         let name = images.image_set_name(self.installation.variant).ok()?;
-        Some(WantedSet { purpose, images, name })
+        Some(RequiredSet { purpose, images, name })
     }
 
     /// Plans one set, after those that were planned before it.
-    fn plan(&self, wanted: WantedSet, before: &[PlannedSet]) -> PlannedSet {
-        let mut outcome = self.outcome(&wanted, before);
-        self.hold_until_running_set(&wanted, before, &mut outcome);
-        let look = self.look(&wanted, before, &outcome);
+    fn plan(&self, required: RequiredSet, before: &[PlannedSet]) -> PlannedSet {
+        let mut outcome = self.outcome(&required, before);
+        self.hold_until_running_set(&required, before, &mut outcome);
+        let checked_set = self.checked_set(&required, before, &outcome);
         let workloads = self.snapshot.workloads.known().map_or(&[][..], Vec::as_slice);
-        let pulled =
-            outcome.entries.as_ref().map(|entries| PinnedImages::new(&wanted.images, self.installation, entries));
-        let adoption = match &pulled {
-            Some(pulled) => wanted.purpose.is_wanted_now().then(|| pulled.progress(workloads)),
+        let pinned_images =
+            outcome.entries.as_ref().map(|entries| PinnedImages::new(&required.images, self.installation, entries));
+        let adoption = match &pinned_images {
+            Some(pinned_images) => required.purpose.is_wanted_now().then(|| pinned_images.progress(workloads)),
             // The running version's progress does not count for the target.
-            None => (wanted.purpose == Purpose::Target).then(Progress::default),
+            None => (required.purpose == Purpose::Target).then(Progress::default),
         };
         let is_first_and_ready = before.is_empty() && outcome.state == GoalState::Ready;
-        let rollouts = pulled.filter(|_| is_first_and_ready).map(|pulled| pulled.rollouts(workloads));
+        let rollouts =
+            pinned_images.filter(|_| is_first_and_ready).map(|pinned_images| pinned_images.rollouts(workloads));
         let goal = Goal {
             images: outcome.entries.as_ref().map_or(0, BTreeMap::len),
             content: outcome.entries,
-            purpose: wanted.purpose,
-            release: wanted.images.release(),
-            name: wanted.name,
+            purpose: required.purpose,
+            release: required.images.release(),
+            name: required.name,
             omitted: outcome.omitted,
             resolved_at: outcome.resolved_at,
             state: outcome.state,
@@ -166,7 +169,7 @@ impl<'a> Context<'a> {
         };
         PlannedSet {
             goal,
-            look,
+            checked_set,
             actions: outcome.actions,
             lookups: outcome.lookups,
             unsuitable: outcome.unsuitable,
@@ -176,7 +179,7 @@ impl<'a> Context<'a> {
     }
 
     /// Holds a set that is ready while the first one is neither stored nor ready, or can never be made.
-    fn hold_until_running_set(&self, wanted: &WantedSet, before: &[PlannedSet], outcome: &mut SetOutcome) {
+    fn hold_until_running_set(&self, required: &RequiredSet, before: &[PlannedSet], outcome: &mut SetOutcome) {
         let first = before.first().map(|planned| planned.goal.state);
         let may_follow =
             matches!(first, None | Some(GoalState::Stored | GoalState::Ready)) && self.unmakeable.is_none();
@@ -189,27 +192,31 @@ impl<'a> Context<'a> {
         outcome.state = GoalState::Held;
         outcome.findings.push(Finding::new(
             Reason::RunningSetFirst,
-            ObjectRef::image_set(wanted.name.as_str()),
+            ObjectRef::image_set(required.name.as_str()),
             message,
         ));
     }
 
-    fn outcome(&self, wanted: &WantedSet, before: &[PlannedSet]) -> SetOutcome {
-        let key = self.versions.builds.record_key(wanted.images.release(), self.installation);
-        let existing = self.existing(wanted);
-        let spec = self.spec(wanted, &key);
-        let claim = claim(before, &wanted.name);
+    fn outcome(&self, required: &RequiredSet, before: &[PlannedSet]) -> SetOutcome {
+        let key = self.versions.effective.record_key(required.images.release(), self.installation);
+        let existing = self.existing(required);
+        let spec = self.spec(required, &key);
+        let claim = claim(before, &required.name);
         let mut outcome = match existing {
-            Some(set) if claim.is_none() && self.installation_gone && set.ours => stored_sets::kept(set, &spec),
+            Some(set) if claim.is_none() && self.installation_gone && set.ours => {
+                stored_sets::leave_unchanged(set, &spec)
+            }
             // Also if the set already serves another version: the controller never replaces its content.
-            Some(set) if !set.ours && !self.snapshot.settings.take_ownership => stored_sets::foreign(set, &spec),
-            _ => match (self.refused(wanted), claim) {
+            Some(set) if !set.ours && !self.snapshot.settings.take_ownership => {
+                stored_sets::judge_unmanaged(set, &spec)
+            }
+            _ => match (self.rejected(required), claim) {
                 (Some(refused), None) => stored_sets::restore_accepted(existing, refused, &spec),
                 (_, claim) => self.assembled(spec, existing, claim),
             },
         };
-        if wanted.purpose.is_wanted_now() {
-            outcome.findings.extend(unknown_digests(self.snapshot, &wanted.images));
+        if required.purpose.is_wanted_now() {
+            outcome.findings.extend(unknown_digests(self.snapshot, &required.images));
         }
         outcome
     }
@@ -222,21 +229,21 @@ impl<'a> Context<'a> {
         claim: Option<NameClaim>,
     ) -> SetOutcome {
         let own = existing.filter(|_| claim.is_none());
-        let standing = standing(own, &spec);
+        let unchanged_set = unchanged_set(own, &spec);
         let resolving = |lookups: BTreeSet<Reference>| SetOutcome {
             lookups,
-            ..SetOutcome::in_state(GoalState::Resolving, standing.as_ref().map(|(entries, _)| entries.clone()))
+            ..SetOutcome::in_state(GoalState::Resolving, unchanged_set.as_ref().map(|(entries, _)| entries.clone()))
         };
         match assemble(&mut spec, own) {
-            Err(Obstacle::Ask(references)) => resolving(references),
+            Err(Obstacle::Lookups(references)) => resolving(references),
             Err(Obstacle::Pending) => resolving(BTreeSet::new()),
             Err(Obstacle::Held(findings)) => {
-                SetOutcome { unsuitable: spec.unsuitable(), ..standing_while_held(standing, &spec, findings) }
+                SetOutcome { unsuitable: spec.unsuitable(), ..unchanged_while_held(unchanged_set, &spec, findings) }
             }
             Ok(mut assembled) => {
-                let lookups = std::mem::take(&mut assembled.ask);
+                let lookups = std::mem::take(&mut assembled.background_lookups);
                 let outcome = match claim {
-                    Some(claim) => name_conflict::share(assembled, &claim, &spec),
+                    Some(claim) => name_conflict::plan_second(assembled, &claim, &spec),
                     None => stored_sets::compare(existing, assembled, &spec),
                 };
                 SetOutcome { lookups, ..outcome }
@@ -244,18 +251,18 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn existing(&self, wanted: &WantedSet) -> Option<&'a StoredImageSet> {
-        self.stored.iter().find(|set| set.name == wanted.name.as_str())
+    fn existing(&self, required: &RequiredSet) -> Option<&'a StoredImageSet> {
+        self.stored.iter().find(|set| set.name == required.name.as_str())
     }
 
-    fn spec<'b>(&'b self, wanted: &'b WantedSet, key: &'b RecordKey) -> SetSpec<'b> {
-        let own = self.existing(wanted).filter(|set| stored_sets::is_unchanged_for(set, key));
+    fn spec<'b>(&'b self, required: &'b RequiredSet, key: &'b RecordKey) -> SetSpec<'b> {
+        let own = self.existing(required).filter(|set| stored_sets::is_unchanged_for(set, key));
         SetSpec {
             snapshot: self.snapshot,
-            pinned: own.and_then(stored_sets::parsed_entries).unwrap_or_default(),
+            pinned: own.and_then(stored_sets::parse_entries).unwrap_or_default(),
             installation: self.installation,
-            images: &wanted.images,
-            name: &wanted.name,
+            images: &required.images,
+            name: &required.name,
             key,
             everything_required: self.snapshot.installation.known().is_none_or(Option::is_none),
             record_in_doubt: false,
@@ -263,28 +270,28 @@ impl<'a> Context<'a> {
     }
 
     /// Returns the input of the checks for one set.
-    fn look(&self, wanted: &WantedSet, before: &[PlannedSet], outcome: &SetOutcome) -> CheckedSet {
-        let key = self.versions.builds.record_key(wanted.images.release(), self.installation);
-        let spec = self.spec(wanted, &key);
+    fn checked_set(&self, required: &RequiredSet, before: &[PlannedSet], outcome: &SetOutcome) -> CheckedSet {
+        let key = self.versions.effective.record_key(required.images.release(), self.installation);
+        let spec = self.spec(required, &key);
         let (references, required_now) = (spec.references().unwrap_or_default(), spec.required_now());
         let stored = outcome.state == GoalState::Stored && !self.installation_gone;
         CheckedSet {
-            purpose: wanted.purpose.clone(),
-            name: wanted.name.clone(),
-            images: wanted.images.clone(),
+            purpose: required.purpose.clone(),
+            name: required.name.clone(),
+            images: required.images.clone(),
             state: outcome.state,
             content: outcome.entries.clone().unwrap_or_default(),
             references,
             required_now,
-            comparable: stored && claim(before, &wanted.name).is_none(),
+            comparable: stored && claim(before, &required.name).is_none(),
             key,
         }
     }
 
     /// Returns the content that the running operator rejects in the set of its version.
-    fn refused(&self, wanted: &WantedSet) -> Option<&Refused> {
+    fn rejected(&self, required: &RequiredSet) -> Option<&Refused> {
         let doubt = self.versions.in_doubt.as_ref()?;
-        let is_concerned = wanted.purpose.is_wanted_now() && doubt.release == wanted.images.release();
+        let is_concerned = required.purpose.is_wanted_now() && doubt.release == required.images.release();
         is_concerned.then_some(&doubt.refused)
     }
 }
@@ -307,19 +314,19 @@ fn assemble(spec: &mut SetSpec<'_>, existing: Option<&StoredImageSet>) -> Result
 }
 
 /// The entries of a stored set, and when they were resolved.
-type Standing = (BTreeMap<ImageName, Digest>, Option<Timestamp>);
+type UnchangedSet = (BTreeMap<ImageName, Digest>, Option<Timestamp>);
 
 /// Returns the stored set, if it is as the controller wrote it and its operator accepts it.
-fn standing(existing: Option<&StoredImageSet>, spec: &SetSpec<'_>) -> Option<Standing> {
+fn unchanged_set(existing: Option<&StoredImageSet>, spec: &SetSpec<'_>) -> Option<UnchangedSet> {
     let set = existing.filter(|set| stored_sets::is_unchanged_for(set, spec.key))?;
-    let entries = stored_sets::valid_for(set, spec).ok()?;
+    let entries = stored_sets::validate(set, spec).ok()?;
     Some((entries, spec.own_record().map(|record| record.resolved_at)))
 }
 
 /// Returns the outcome while findings hold new content: a set that is stored as the controller wrote it, and that its operator
 /// accepts, still counts as stored.
-fn standing_while_held(standing: Option<Standing>, spec: &SetSpec<'_>, findings: Vec<Finding>) -> SetOutcome {
-    let Some((entries, resolved_at)) = standing else { return SetOutcome::held(findings) };
+fn unchanged_while_held(unchanged_set: Option<UnchangedSet>, spec: &SetSpec<'_>, findings: Vec<Finding>) -> SetOutcome {
+    let Some((entries, resolved_at)) = unchanged_set else { return SetOutcome::held(findings) };
     let names = spec.images.set_images(spec.installation.variant, spec.installation.fips).into_keys();
     let settings = &spec.snapshot.settings;
     let omitted = names.filter(|name| !entries.contains_key(name) && !settings.exclude.contains(name)).collect();

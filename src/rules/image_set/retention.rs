@@ -9,7 +9,7 @@ use crate::model::release::ImageSetName;
 use crate::model::retained::Retained;
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
-use crate::rules::image_set::stored_sets::edited;
+use crate::rules::image_set::stored_sets::is_edited;
 
 /// Returns the managed sets of no goal, the most recently used first: that of the operator that ran until now (`left`), then the
 /// current one until now, then those that were kept before in their order, then those that were never used.
@@ -53,5 +53,5 @@ pub(crate) fn to_prune(
         image_set: set.name.clone(),
         resource_version: set.resource_version.clone(),
     };
-    retained.iter().skip(kept).filter_map(found).filter(|set| !edited(set)).map(prune).collect()
+    retained.iter().skip(kept).filter_map(found).filter(|set| !is_edited(set)).map(prune).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::finding::{Evidence, Finding};
 use crate::model::image_set::CompleteImageSet;
-use crate::model::listed::{NAMED, listed};
+use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::stored_image_set::StoredImageSet;
@@ -23,7 +23,8 @@ pub(in crate::rules) fn finding(stored: &StoredImageSet, set: &CompleteImageSet)
         names.into_iter().filter(|name| have.get(name).copied() != full.get(name).map(String::as_str)).collect();
     let by = stored.manager.as_deref().unwrap_or("somebody else");
     let object = ObjectRef::image_set(set.name().as_str());
-    let what = if differing.is_empty() { "its annotations or order".to_owned() } else { listed(&differing, NAMED) };
+    let what =
+        if differing.is_empty() { "its annotations or order".to_owned() } else { list_first(&differing, MOST_NAMED) };
     let finding =
         Finding::new(Reason::ImageSetEdited, object, format!("{by} changed {what}: it is not what is recorded"));
     let Some(first) = differing.first() else { return finding };

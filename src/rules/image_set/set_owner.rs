@@ -12,11 +12,11 @@ pub(in crate::rules) fn accepted(set: &StoredImageSet, images: usize) -> Finding
 }
 
 /// Returns the finding for a set that the operator will reject.
-pub(in crate::rules) fn invalid(set: &StoredImageSet, trouble: &str) -> Finding {
+pub(in crate::rules) fn invalid(set: &StoredImageSet, cause: &str) -> Finding {
     Finding::new(
         Reason::ForeignImageSetInvalid,
         ObjectRef::image_set(&set.name),
-        format!("made by {}: {trouble}", owner(set)),
+        format!("made by {}: {cause}", owner(set)),
     )
 }
 

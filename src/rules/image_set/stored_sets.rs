@@ -30,8 +30,8 @@ pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, s
     let motive = match existing {
         None => Motive::Create,
         Some(stored) if !stored.ours => Motive::TakeOver,
-        Some(stored) if same_content(stored, &assembled.set) => return unchanged(assembled),
-        Some(stored) if edited(stored) && !made_for_other(stored, &assembled.set) => {
+        Some(stored) if has_same_content(stored, &assembled.set) => return unchanged(assembled),
+        Some(stored) if is_edited(stored) && !is_made_for_other(stored, &assembled.set) => {
             match not_restored(stored, &assembled, spec) {
                 Some(finding) => return not_written(assembled, finding),
                 None => findings.push(set_edited::finding(stored, &assembled.set)),
@@ -44,8 +44,8 @@ pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, s
     warnings.extend(findings);
     let mut actions: Vec<Action> = record.into_iter().map(|record| Action::WriteRecord(Box::new(record))).collect();
     let replaced = existing.filter(|_| motive == Motive::Update);
-    if let Some(stored) = replaced.filter(|stored| !edited(stored) && is_used(spec.snapshot, &stored.name)) {
-        keep_accepted(stored, spec, &mut actions);
+    if let Some(stored) = replaced.filter(|stored| !is_edited(stored) && is_used(spec.snapshot, &stored.name)) {
+        record_accepted(stored, spec, &mut actions);
     }
     let entries = Some(set.entries().clone());
     if !matches!(spec.snapshot.image_sets, Read::KindMissing) {
@@ -76,10 +76,10 @@ fn not_written(assembled: Assembled, finding: Finding) -> SetOutcome {
 fn not_restored(stored: &StoredImageSet, assembled: &Assembled, spec: &SetSpec<'_>) -> Option<Finding> {
     let (snapshot, set) = (spec.snapshot, &assembled.set);
     let object = ObjectRef::image_set(set.name().as_str());
-    let put_back = snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
-    if put_back >= CONTESTED_AFTER {
+    let restored = snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
+    if restored >= CONTESTED_AFTER {
         let message = format!(
-            "it was changed by {} and put back {put_back} times within ten minutes",
+            "it was changed by {} and put back {restored} times within ten minutes",
             stored.manager.as_deref().unwrap_or("somebody else")
         );
         return Some(Finding::new(Reason::ContestedOwnership, object, message));
@@ -87,8 +87,8 @@ fn not_restored(stored: &StoredImageSet, assembled: &Assembled, spec: &SetSpec<'
     // Without its annotations only its entries show what the set was.
     let follows = stored.origin.as_ref().map(|origin| origin.content == set.origin().content);
     let is_lost = follows == Some(false) && spec.own_record().is_none();
-    let disagree = !assembled.contradicted.is_empty();
-    let is_unproven = is_lost || (follows != Some(true) && (disagree || spec.asked_anew(stored)));
+    let disagree = !assembled.contradictions.is_empty();
+    let is_unproven = is_lost || (follows != Some(true) && (disagree || spec.contradicts_lookup(stored)));
     let message = match disagree {
         true => "it was edited, and its record and the registry have different digests",
         false => "it was edited, its record is lost, and the registry serves other digests now",
@@ -103,13 +103,13 @@ pub(crate) fn puts_record_in_doubt(stored: &StoredImageSet, assembled: &Assemble
     let set = &assembled.set;
     let follows = match &stored.origin {
         Some(origin) => origin.content == set.origin().content,
-        None => parsed_entries(stored).is_some_and(|entries| entries == *set.entries()),
+        None => parse_entries(stored).is_some_and(|entries| entries == *set.entries()),
     };
-    stored.ours && edited(stored) && !made_for_other(stored, set) && !follows && spec.own_record().is_some()
+    stored.ours && is_edited(stored) && !is_made_for_other(stored, set) && !follows && spec.own_record().is_some()
 }
 
 /// Whether the set was made for another version or another layout. An edit of it then does not matter.
-fn made_for_other(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
+fn is_made_for_other(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
     let own = set.origin();
     stored.origin.as_ref().is_some_and(|origin| origin.operator != own.operator || origin.record != own.record)
 }
@@ -122,8 +122,8 @@ pub(crate) fn is_used(snapshot: &Snapshot, name: &str) -> bool {
 }
 
 /// Stores the replaced content in the record of the new one, to go back to it if the operator rejects the new one.
-fn keep_accepted(set: &StoredImageSet, spec: &SetSpec<'_>, actions: &mut Vec<Action>) {
-    let accepted = parsed_entries(set);
+fn record_accepted(set: &StoredImageSet, spec: &SetSpec<'_>, actions: &mut Vec<Action>) {
+    let accepted = parse_entries(set);
     match actions.first_mut() {
         Some(Action::WriteRecord(record)) => record.accepted = accepted,
         _ => actions.push(Action::WriteRecord(Box::new(Record { accepted, ..spec.record() }))),
@@ -149,10 +149,10 @@ pub(crate) fn restore_accepted(existing: Option<&StoredImageSet>, refused: &Refu
     });
     let Some(set) = set else {
         let state = if existing.is_some() { GoalState::Stored } else { GoalState::Held };
-        return SetOutcome { actions, resolved_at, ..SetOutcome::in_state(state, existing.and_then(parsed_entries)) };
+        return SetOutcome { actions, resolved_at, ..SetOutcome::in_state(state, existing.and_then(parse_entries)) };
     };
     let entries = Some(set.entries().clone());
-    if existing.is_some_and(|stored| same_content(stored, &set)) {
+    if existing.is_some_and(|stored| has_same_content(stored, &set)) {
         return SetOutcome { actions, resolved_at, ..SetOutcome::in_state(GoalState::Stored, entries) };
     }
     let precondition =
@@ -163,26 +163,26 @@ pub(crate) fn restore_accepted(existing: Option<&StoredImageSet>, refused: &Refu
 }
 
 /// Plans for an unmanaged set: it is validated by the operator's own rules and left as it is.
-pub(crate) fn foreign(set: &StoredImageSet, spec: &SetSpec<'_>) -> SetOutcome {
-    match valid_for(set, spec) {
+pub(crate) fn judge_unmanaged(set: &StoredImageSet, spec: &SetSpec<'_>) -> SetOutcome {
+    match validate(set, spec) {
         Ok(entries) => {
             let findings = vec![set_owner::accepted(set, entries.len())];
             SetOutcome { findings, ..SetOutcome::in_state(GoalState::Stored, Some(entries)) }
         }
-        Err(trouble) => SetOutcome::held(vec![set_owner::invalid(set, &trouble)]),
+        Err(cause) => SetOutcome::held(vec![set_owner::invalid(set, &cause)]),
     }
 }
 
 /// Plans for a managed set that must not change now, whatever it should hold.
-pub(crate) fn kept(set: &StoredImageSet, spec: &SetSpec<'_>) -> SetOutcome {
+pub(crate) fn leave_unchanged(set: &StoredImageSet, spec: &SetSpec<'_>) -> SetOutcome {
     let made_for_it = set.origin.as_ref().is_some_and(|origin| origin.operator == spec.images.release());
-    let valid = !edited(set) && made_for_it && valid_for(set, spec).is_ok();
-    SetOutcome::in_state(if valid { GoalState::Stored } else { GoalState::Held }, parsed_entries(set))
+    let valid = !is_edited(set) && made_for_it && validate(set, spec).is_ok();
+    SetOutcome::in_state(if valid { GoalState::Stored } else { GoalState::Held }, parse_entries(set))
 }
 
 /// Validates a set by the operator's rules (`ValidateImageSet`, and the resolving of rendered components), and by stricter ones
 /// where the operator is lenient (malformed digests, duplicates).
-pub(crate) fn valid_for(set: &StoredImageSet, spec: &SetSpec<'_>) -> Result<BTreeMap<ImageName, Digest>, String> {
+pub(crate) fn validate(set: &StoredImageSet, spec: &SetSpec<'_>) -> Result<BTreeMap<ImageName, Digest>, String> {
     let mut entries = BTreeMap::new();
     for entry in &set.images {
         let name: ImageName = entry.image.parse().map_err(|error| format!("{error}"))?;
@@ -191,14 +191,14 @@ pub(crate) fn valid_for(set: &StoredImageSet, spec: &SetSpec<'_>) -> Result<BTre
             return Err(format!("{listed} is listed twice"));
         }
     }
-    match refused(&entries, spec) {
+    match why_rejected(&entries, spec) {
         Some(why) => Err(why),
         None => Ok(entries),
     }
 }
 
 /// Returns why the operator of this spec rejects such entries.
-pub(crate) fn refused(entries: &BTreeMap<ImageName, Digest>, spec: &SetSpec<'_>) -> Option<String> {
+pub(crate) fn why_rejected(entries: &BTreeMap<ImageName, Digest>, spec: &SetSpec<'_>) -> Option<String> {
     let release = spec.images.release();
     if let Some(rejected) = entries.keys().find(|name| !spec.images.accepts(name)) {
         return Some(format!("operator {release} rejects {rejected}"));
@@ -213,21 +213,21 @@ pub(crate) fn refused(entries: &BTreeMap<ImageName, Digest>, spec: &SetSpec<'_>)
 pub(crate) fn is_unchanged_for(set: &StoredImageSet, key: &RecordKey) -> bool {
     let made_for_this =
         set.origin.as_ref().is_some_and(|origin| origin.operator == key.operator && origin.record == key.name());
-    set.ours && made_for_this && !edited(set)
+    set.ours && made_for_this && !is_edited(set)
 }
 
-pub(crate) fn parsed_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {
+pub(crate) fn parse_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {
     set.images.iter().map(|entry| Some((entry.image.parse().ok()?, entry.digest.parse().ok()?))).collect()
 }
 
 /// Whether the entries differ from those that the controller wrote.
-pub(crate) fn edited(set: &StoredImageSet) -> bool {
+pub(crate) fn is_edited(set: &StoredImageSet) -> bool {
     let content = content_digest(set.images.iter().map(|entry| (entry.image.clone(), entry.digest.clone())));
     set.origin.as_ref().is_none_or(|origin| origin.content != content)
 }
 
-fn same_content(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
+fn has_same_content(stored: &StoredImageSet, set: &CompleteImageSet) -> bool {
     stored.images.len() == set.entries().len()
-        && parsed_entries(stored).is_some_and(|entries| entries == *set.entries())
+        && parse_entries(stored).is_some_and(|entries| entries == *set.entries())
         && stored.origin.as_ref() == Some(set.origin())
 }

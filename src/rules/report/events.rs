@@ -42,7 +42,7 @@ pub(crate) fn since_last_reconcile(
         about: Vec::new(),
     }));
     // If the inputs are unreadable, the previous status stays as it is, and the next reconcile would emit the same event again.
-    events.extend(gate::glass_broken(snapshot).filter(|_| !decision.blind).map(|image| Event {
+    events.extend(gate::admitted_by_annotation(snapshot).filter(|_| !decision.blind).map(|image| Event {
         warning: true,
         reason: Reason::GlassBroken,
         action: "Admit",
@@ -64,8 +64,8 @@ pub(crate) fn since_last_reconcile(
         let was_warning = was.is_some_and(|was| was.reason.severity() >= Severity::Warning);
         let healed = was_warning && reason.severity() == Severity::Normal;
         if own && (warning || healed) {
-            let told = if condition.message.is_empty() { reason.meaning() } else { condition.message.as_str() };
-            events.push(Event { warning, reason, action: "Reconcile", note: told.to_owned(), about: Vec::new() });
+            let note = if condition.message.is_empty() { reason.meaning() } else { condition.message.as_str() };
+            events.push(Event { warning, reason, action: "Reconcile", note: note.to_owned(), about: Vec::new() });
         }
     }
     events
@@ -73,12 +73,12 @@ pub(crate) fn since_last_reconcile(
 
 /// Returns one event per reason for findings that were not reported before, on the policy and on the first few objects concerned.
 fn new_findings(snapshot: &Snapshot, findings: &[Finding]) -> Vec<Event> {
-    let told = |finding: &&Finding| !snapshot.remembered.findings.iter().any(|before| before.is_same(finding));
+    let is_new = |finding: &&Finding| !snapshot.remembered.findings.iter().any(|before| before.is_same(finding));
     let of_cluster = |finding: &&Finding| {
         finding.reason.condition().is_of_cluster() && finding.reason.severity() >= Severity::Warning
     };
     // A finding that the status does not hold would be new in every reconcile.
-    let new: Vec<&Finding> = findings.iter().take(MOST_FINDINGS).filter(of_cluster).filter(told).collect();
+    let new: Vec<&Finding> = findings.iter().take(MOST_FINDINGS).filter(of_cluster).filter(is_new).collect();
     let reasons: BTreeSet<Reason> = new.iter().map(|finding| finding.reason).collect();
     let event = |reason: Reason| {
         let mut of_reason = new.iter().filter(|finding| finding.reason == reason);

@@ -25,7 +25,7 @@ use crate::model::settings::PrepareVersion;
 use crate::model::snapshot::Snapshot;
 use crate::model::swap::Swap;
 use crate::model::tigera_status::ComponentStatus;
-use crate::rules::report::conditions::Facts;
+use crate::rules::report::conditions::ConditionInput;
 use crate::rules::report::written::{pruned_by, stored_by};
 use crate::rules::version::operator_digests::{OperatorDigests, image_of};
 use crate::rules::{gate, requests};
@@ -34,7 +34,7 @@ impl Report {
     /// Returns the report of a reconcile.
     #[must_use]
     pub fn new(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Self {
-        let goals = after(decision, outcome);
+        let goals = goals_after_writes(decision, outcome);
         let mut findings = decision.findings.clone();
         findings.extend(write_finding(outcome));
         findings.retain(|finding| finding.reason.severity() > Severity::Normal);
@@ -44,16 +44,16 @@ impl Report {
         let is_stored = |finding: &Finding| finding.subject.object().is_some_and(|object| stored.contains(object));
         findings.retain(|finding| !(finding.reason.ends_with_the_write() && is_stored(finding)));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
-        let current = current(snapshot, decision, &goals);
+        let current = current_report(snapshot, decision, &goals);
         let digests = OperatorDigests::new(snapshot);
-        let prepared = prepared(snapshot, decision, &goals, &digests);
+        let prepared = prepared_reports(snapshot, decision, &goals, &digests);
         let pending = decision.plan.len() - outcome.done.min(decision.plan.len());
         let plan = PlanReport {
             changes: decision.plan[decision.plan.len() - pending..].to_vec(),
             rollouts: if pending > 0 { decision.rollouts.clone() } else { Vec::new() },
             waits_for: findings.iter().filter(|finding| finding.blocks()).map(Finding::sentence).collect(),
         };
-        let facts = Facts {
+        let input = ConditionInput {
             snapshot,
             decision,
             outcome,
@@ -62,21 +62,21 @@ impl Report {
             current: current.as_ref(),
             prepared: &prepared,
         };
-        let conditions = conditions::all(&facts);
-        let swap = swapped(snapshot, decision, outcome);
+        let conditions = conditions::all(&input);
+        let swap = find_swap(snapshot, decision, outcome);
         let events = events::since_last_reconcile(snapshot, decision, outcome, &conditions, &findings, swap.as_ref());
         Self {
             generation: snapshot.generation,
             blind: decision.blind,
-            operator: operator(snapshot, decision, &digests),
+            operator: operator_report(snapshot, decision, &digests),
             current,
             prepared,
-            admitted_images: gate::admitted(snapshot, decision, &goals, &digests),
-            retained: kept(decision, outcome, &digests),
+            admitted_images: gate::admitted_images(snapshot, decision, &goals, &digests),
+            retained: remaining_retained(decision, outcome, &digests),
             discovery: decision.discovery.clone(),
             handled_refresh: requests::handled_refresh(snapshot, decision),
             last_swap: swap.or_else(|| snapshot.remembered.last_swap.clone()),
-            components: components(snapshot),
+            components: component_reports(snapshot),
             plan,
             findings,
             conditions,
@@ -92,7 +92,7 @@ impl Report {
 }
 
 /// Returns the goals as they are after the writes.
-fn after(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
+fn goals_after_writes(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
     let written: BTreeSet<&str> = stored_by(decision, outcome).map(|store| store.set.name().as_str()).collect();
     let mut goals = decision.goals.clone();
     for goal in &mut goals {
@@ -103,7 +103,7 @@ fn after(decision: &Decision, outcome: &Outcome) -> Vec<Goal> {
     goals
 }
 
-pub(crate) fn components(snapshot: &Snapshot) -> Option<Vec<ComponentReport>> {
+pub(crate) fn component_reports(snapshot: &Snapshot) -> Option<Vec<ComponentReport>> {
     let report = |status: &ComponentStatus| ComponentReport {
         name: status.name.clone(),
         available: status.available,
@@ -119,7 +119,7 @@ pub(crate) fn components(snapshot: &Snapshot) -> Option<Vec<ComponentReport>> {
 
 /// Returns the swap, if the set of the running operator was replaced by the operator's own content, and how long the operator was
 /// without it.
-fn swapped(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Option<Swap> {
+fn find_swap(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Option<Swap> {
     let at = outcome.at?;
     let image = snapshot.operator.known()?.as_ref()?.image.as_deref()?;
     let pods = snapshot.operator_pods.known()?.iter().filter(|pod| pod.ready && pod.image == image);
@@ -143,7 +143,7 @@ fn swapped(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Optio
 }
 
 /// Returns the previous sets that still exist after the writes.
-fn kept(decision: &Decision, outcome: &Outcome, digests: &OperatorDigests<'_>) -> Vec<Retained> {
+fn remaining_retained(decision: &Decision, outcome: &Outcome, digests: &OperatorDigests<'_>) -> Vec<Retained> {
     let pruned: BTreeSet<&str> = pruned_by(decision, outcome).map(|prune| prune.image_set.as_str()).collect();
     let there = |retained: &&Retained| !pruned.contains(retained.image_set.as_str());
     let with_image = |retained: &Retained| Retained {
@@ -169,7 +169,11 @@ fn write_finding(outcome: &Outcome) -> Option<Finding> {
     Some(Finding::new(reason, failure.object.clone(), failure.message.clone()))
 }
 
-pub(crate) fn operator(snapshot: &Snapshot, decision: &Decision, digests: &OperatorDigests<'_>) -> OperatorReport {
+pub(crate) fn operator_report(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    digests: &OperatorDigests<'_>,
+) -> OperatorReport {
     let knowledge = &decision.operator;
     let deployed = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
     let reference = deployed.as_deref().and_then(|image| image.parse::<Reference>().ok());
@@ -185,7 +189,7 @@ pub(crate) fn operator(snapshot: &Snapshot, decision: &Decision, digests: &Opera
     let same = deployed.is_none() || deployed == remembered.target_image;
     let target = match &knowledge.target {
         Some(target) => Some(text(target.release)),
-        None => remembered.target_version.clone().filter(|_| same && unread(snapshot)),
+        None => remembered.target_version.clone().filter(|_| same && has_unread_inputs(snapshot)),
     };
     OperatorReport {
         pinned: written.is_some(),
@@ -200,7 +204,7 @@ pub(crate) fn operator(snapshot: &Snapshot, decision: &Decision, digests: &Opera
 }
 
 /// Whether this reconcile could not read what the sets depend on, so that the previously reported state is all that is known.
-fn unread(snapshot: &Snapshot) -> bool {
+fn has_unread_inputs(snapshot: &Snapshot) -> bool {
     let no_container = snapshot.operator.known().and_then(Option::as_ref).is_some_and(|seen| seen.image.is_none());
     let failures = [snapshot.operator.failure(), snapshot.installation.failure(), snapshot.image_sets.failure()];
     no_container || failures.iter().any(Option::is_some)
@@ -212,7 +216,7 @@ fn current_goal(goals: &[Goal]) -> Option<&Goal> {
     by(&Purpose::Target).or_else(|| by(&Purpose::Running))
 }
 
-pub(crate) fn current(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Option<CurrentReport> {
+pub(crate) fn current_report(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Option<CurrentReport> {
     let goal = current_goal(goals)?;
     let stored = goal.state == GoalState::Stored;
     let workloads = decision.adoption.clone();
@@ -232,7 +236,7 @@ pub(crate) fn current(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) 
 
 /// Returns when the digests were last compared with the registry. A set from a record, such as after a rollback, was verified
 /// when the record was made: the next check is due an interval after that, not after the set became current.
-pub(crate) fn last_verified(snapshot: &Snapshot, decision: &Decision, goal: &Goal) -> Option<Timestamp> {
+fn last_verified(snapshot: &Snapshot, decision: &Decision, goal: &Goal) -> Option<Timestamp> {
     if decision.verified {
         return Some(snapshot.observed_at);
     }
@@ -241,7 +245,7 @@ pub(crate) fn last_verified(snapshot: &Snapshot, decision: &Decision, goal: &Goa
     remembered.last_verified.filter(|_| is_same).or(goal.resolved_at)
 }
 
-pub(crate) fn prepared(
+fn prepared_reports(
     snapshot: &Snapshot,
     decision: &Decision,
     goals: &[Goal],

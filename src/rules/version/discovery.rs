@@ -21,7 +21,7 @@ const MOST_REMEMBERED: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct DiscoveryOutcome {
     /// Image whose repository's tags have to be listed.
-    pub question: Option<Reference>,
+    pub lookup: Option<Reference>,
     /// Why there is no new list.
     pub finding: Option<Finding>,
     /// The latest known list.
@@ -31,24 +31,24 @@ pub(crate) struct DiscoveryOutcome {
 }
 
 /// Discovers newer versions, if the policy enables that.
-pub(crate) fn look(snapshot: &Snapshot, operator: &OperatorKnowledge) -> DiscoveryOutcome {
-    let mut look = DiscoveryOutcome { known: snapshot.remembered.discovery.clone(), ..DiscoveryOutcome::default() };
+pub(crate) fn discover(snapshot: &Snapshot, operator: &OperatorKnowledge) -> DiscoveryOutcome {
+    let mut outcome = DiscoveryOutcome { known: snapshot.remembered.discovery.clone(), ..DiscoveryOutcome::default() };
     let Some(discover) = &snapshot.settings.discover else { return DiscoveryOutcome::default() };
-    let Some(base) = operator.target.as_ref().or(operator.running.as_ref()) else { return look };
+    let Some(base) = operator.target.as_ref().or(operator.running.as_ref()) else { return outcome };
     let reference: Option<Reference> = base.image.as_deref().and_then(|image| image.parse().ok());
     // Another operator version has another list of newer ones.
-    let moved = look.known.as_ref().is_some_and(|known| known.operator != base.release);
+    let moved = outcome.known.as_ref().is_some_and(|known| known.operator != base.release);
     if let Some(reference) = reference.filter(|_| snapshot.discovery_due || moved) {
         match snapshot.answers.releases.get(&reference) {
-            None => look.question = Some(reference),
+            None => outcome.lookup = Some(reference),
             Some(Answer::Pending) => {}
             Some(Answer::Failed(failure)) => {
                 let registry = Subject::registry(&failure.registry);
-                look.finding = Some(Finding::new(Reason::DiscoveryFailed, registry, failure.summary()));
+                outcome.finding = Some(Finding::new(Reason::DiscoveryFailed, registry, failure.summary()));
             }
             Some(Answer::Known(releases)) => {
                 let newer = newest(releases, discover.channel, base.release, MOST_REMEMBERED);
-                look.known = Some(Discovery {
+                outcome.known = Some(Discovery {
                     asked_at: snapshot.observed_at,
                     operator: base.release,
                     releases: newer.into_iter().collect(),
@@ -56,9 +56,9 @@ pub(crate) fn look(snapshot: &Snapshot, operator: &OperatorKnowledge) -> Discove
             }
         }
     }
-    let known = look.known.iter().flat_map(|known| known.releases.iter().copied()).collect();
-    look.candidates = newest(&known, discover.channel, base.release, discover.limit);
-    look
+    let known = outcome.known.iter().flat_map(|known| known.releases.iter().copied()).collect();
+    outcome.candidates = newest(&known, discover.channel, base.release, discover.limit);
+    outcome
 }
 
 /// Returns the newest releases after `base` that the channel includes, the oldest of them first.

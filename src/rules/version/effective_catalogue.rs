@@ -15,13 +15,13 @@ use crate::model::reference::Reference;
 use crate::model::release::{ImageSetName, Release, Variant};
 use crate::model::settings::{InstallationSettings, PrepareVersion};
 use crate::model::snapshot::Snapshot;
-use crate::rules::version::inspection::fresh_answers;
+use crate::rules::version::inspection::unstored_inspections;
 
 /// Returns the catalogue that applies in a cluster, with the lists of inspected images.
 #[must_use]
 pub fn lists_of<'a>(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>) -> Catalogue<'a> {
-    let builds = EffectiveCatalogue::new(snapshot, embedded);
-    builds.effective.unwrap_or_else(|| embedded.clone())
+    let effective = EffectiveCatalogue::new(snapshot, embedded);
+    effective.overlay.unwrap_or_else(|| embedded.clone())
 }
 
 /// The catalogue that applies in one cluster.
@@ -29,7 +29,7 @@ pub(crate) struct EffectiveCatalogue<'a> {
     snapshot: &'a Snapshot,
     embedded: &'a Catalogue<'a>,
     /// The catalogue with inspections, if it differs from the embedded one.
-    effective: Option<Catalogue<'a>>,
+    overlay: Option<Catalogue<'a>>,
     inspected: Vec<Cow<'a, Inspected>>,
     /// Digests of the images whose inspection counts, by version.
     own: BTreeMap<Release, Digest>,
@@ -39,7 +39,7 @@ impl<'a> EffectiveCatalogue<'a> {
     /// Creates the effective catalogue. If a version has several images, the running one takes precedence, then the target.
     pub fn new(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>) -> Self {
         let kept = snapshot.inspections.kept.iter().map(Cow::Borrowed);
-        Self::of(snapshot, embedded, kept.chain(fresh_answers(snapshot).into_iter().map(Cow::Owned)).collect())
+        Self::of(snapshot, embedded, kept.chain(unstored_inspections(snapshot).into_iter().map(Cow::Owned)).collect())
     }
 
     /// Creates it with an updated inspection.
@@ -51,30 +51,30 @@ impl<'a> EffectiveCatalogue<'a> {
     }
 
     fn of(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>, inspected: Vec<Cow<'a, Inspected>>) -> Self {
-        let mut builds = Self { snapshot, embedded, effective: None, inspected, own: BTreeMap::new() };
-        for (release, position) in builds.claims() {
-            let Some(inspected) = position.and_then(|position| builds.inspected.get(position)) else { continue };
+        let mut effective = Self { snapshot, embedded, overlay: None, inspected, own: BTreeMap::new() };
+        for (release, position) in effective.claims() {
+            let Some(inspected) = position.and_then(|position| effective.inspected.get(position)) else { continue };
             let images = inspected.list(release);
             let digest = inspected.digest;
             if embedded.get(&release).as_ref() == Some(&images) {
                 // The catalogue has learned this release since: sets that were made from the record of this image keep it.
-                if builds.has_record(release, digest) {
-                    builds.own.insert(release, digest);
+                if effective.has_record(release, digest) {
+                    effective.own.insert(release, digest);
                 }
                 continue;
             }
-            builds.own.insert(release, digest);
-            let mut catalogue = builds.catalogue().clone().without(&release);
+            effective.own.insert(release, digest);
+            let mut catalogue = effective.catalogue().clone().without(&release);
             // The release was removed, so nothing contradicts it.
             let _ = catalogue.add(&images);
-            builds.effective = Some(catalogue);
+            effective.overlay = Some(catalogue);
         }
-        builds
+        effective
     }
 
     /// Returns the catalogue that applies.
     pub fn catalogue(&self) -> &Catalogue<'a> {
-        self.effective.as_ref().unwrap_or(self.embedded)
+        self.overlay.as_ref().unwrap_or(self.embedded)
     }
 
     /// Whether the embedded catalogue has the release: its tag and its label are then trusted.
@@ -132,8 +132,8 @@ impl<'a> EffectiveCatalogue<'a> {
     /// Returns the names of the records that sets of this version may have been made from.
     pub fn record_names(&self, release: Release, installation: &InstallationSettings) -> Vec<String> {
         let key = RecordKey::new(release, installation);
-        let builds = self.inspected.iter().map(|one| Some(one.digest));
-        builds.chain([None]).map(|build| RecordKey { build, ..key.clone() }.name()).collect()
+        let effective = self.inspected.iter().map(|one| Some(one.digest));
+        effective.chain([None]).map(|build| RecordKey { build, ..key.clone() }.name()).collect()
     }
 
     fn has_record(&self, release: Release, digest: Digest) -> bool {

@@ -56,7 +56,7 @@ pub(crate) struct InspectionPlan {
 }
 
 /// Returns the inspections of completed Jobs that are not stored yet. They count like stored ones.
-pub(crate) fn fresh_answers(snapshot: &Snapshot) -> Vec<Inspected> {
+pub(crate) fn unstored_inspections(snapshot: &Snapshot) -> Vec<Inspected> {
     let kept: BTreeSet<Digest> = snapshot.inspections.kept.iter().map(|one| one.digest).collect();
     let jobs = snapshot.inspections.jobs.known().into_iter().flatten().filter(|job| !kept.contains(&job.digest));
     let answers = jobs.filter_map(|job| match &job.state {
@@ -76,10 +76,10 @@ pub(crate) fn fresh_answers(snapshot: &Snapshot) -> Vec<Inspected> {
 /// Plans to store completed inspections and `learned`, to delete Jobs that are no longer required, and to start those that are.
 ///
 /// This does not depend on what holds the sets: without an inspection nothing would ever go on.
-pub(crate) fn plan(snapshot: &Snapshot, wanted: &[NeededInspection], learned: Option<&Inspected>) -> InspectionPlan {
+pub(crate) fn plan(snapshot: &Snapshot, needed: &[NeededInspection], learned: Option<&Inspected>) -> InspectionPlan {
     let mut plan = InspectionPlan::default();
     let is_learned = |answer: &Inspected| learned.is_some_and(|learned| learned.digest == answer.digest);
-    let fresh = fresh_answers(snapshot).into_iter().filter(|answer| !is_learned(answer));
+    let fresh = unstored_inspections(snapshot).into_iter().filter(|answer| !is_learned(answer));
     let keep = |answer: Inspected| Action::KeepInspection(Box::new(answer));
     plan.first.extend(fresh.chain(learned.cloned()).map(keep));
     for job in snapshot.inspections.jobs.known().into_iter().flatten() {
@@ -90,7 +90,7 @@ pub(crate) fn plan(snapshot: &Snapshot, wanted: &[NeededInspection], learned: Op
         }
     }
     let mut started = BTreeSet::new();
-    for one in wanted {
+    for one in needed {
         let (finding, actions, due) = step(snapshot, one);
         if started.insert(one.digest) {
             plan.last.extend(actions);
@@ -110,53 +110,53 @@ fn end(job: &InspectionJob) -> Action {
 }
 
 /// Returns the finding about one image, the actions, and when the next attempt is due.
-fn step(snapshot: &Snapshot, wanted: &NeededInspection) -> (Finding, Vec<Action>, Option<Timestamp>) {
+fn step(snapshot: &Snapshot, needed: &NeededInspection) -> (Finding, Vec<Action>, Option<Timestamp>) {
     let settings = &snapshot.settings;
-    let told =
-        |reason: Reason, what: String| Finding::new(reason, wanted.subject.clone(), format!("{}; {what}", wanted.why));
-    let image = wanted.image.with_digest(wanted.digest);
+    let report =
+        |reason: Reason, what: String| Finding::new(reason, needed.subject.clone(), format!("{}; {what}", needed.why));
+    let image = needed.image.with_digest(needed.digest);
     if !settings.inspection_enabled {
-        return (told(Reason::InspectionDisabled, format!("{image} was not asked")), Vec::new(), None);
+        return (report(Reason::InspectionDisabled, format!("{image} was not asked")), Vec::new(), None);
     }
     let jobs = match &snapshot.inspections.jobs {
         Read::Known(jobs) => jobs.as_slice(),
         Read::KindMissing => &[],
         Read::Failed(failure) => {
             let what = format!("{image} cannot be asked: {}: {}", failure.what, failure.message);
-            return (told(Reason::InspectionFailed, what), Vec::new(), None);
+            return (report(Reason::InspectionFailed, what), Vec::new(), None);
         }
     };
     let may_run = settings.mode == Mode::Apply && !settings.suspend;
-    let planned = || told(Reason::InspectionPlanned, format!("{image} would be run and asked"));
-    let name = ObjectRef::namespaced(Kind::Job, &settings.inspection_namespace, &object_name(&wanted.digest));
+    let planned = || report(Reason::InspectionPlanned, format!("{image} would be run and asked"));
+    let name = ObjectRef::namespaced(Kind::Job, &settings.inspection_namespace, &object_name(&needed.digest));
     let start = |attempt: u32, failed_before: Option<String>| {
         Action::StartInspection(Box::new(StartInspection {
-            image: wanted.image.clone(),
-            digest: wanted.digest,
-            label: wanted.label.clone(),
+            image: needed.image.clone(),
+            digest: needed.digest,
+            label: needed.label.clone(),
             attempt,
             failed_before,
         }))
     };
-    let Some(job) = jobs.iter().find(|job| job.digest == wanted.digest) else {
+    let Some(job) = jobs.iter().find(|job| job.digest == needed.digest) else {
         let actions = vec![start(1, None)];
         return match may_run {
-            true => (told(Reason::InspectionRunning, format!("{image} is asked by {name}")), actions, None),
+            true => (report(Reason::InspectionRunning, format!("{image} is asked by {name}")), actions, None),
             false => (planned(), actions, None),
         };
     };
-    let failed = |why: &str| told(Reason::InspectionFailed, format!("{name} brought no answer: {why}"));
+    let failed = |why: &str| report(Reason::InspectionFailed, format!("{name} brought no answer: {why}"));
     let (finding, at, why) = match &job.state {
-        JobState::Running { trouble: Some(trouble) } => return (failed(trouble), Vec::new(), None),
+        JobState::Running { trouble: Some(cause) } => return (failed(cause), Vec::new(), None),
         JobState::Running { trouble: None } => {
-            let running = || told(Reason::InspectionRunning, format!("{image} is asked by {name}"));
+            let running = || report(Reason::InspectionRunning, format!("{image} is asked by {name}"));
             // While no attempt is better than the one before, the finding stays the same.
             return (job.failed_before.as_deref().map_or_else(running, failed), Vec::new(), None);
         }
         // Its list counts from now on, so that it is no longer required.
         JobState::Answered { .. } => return (planned(), Vec::new(), None),
         JobState::Unusable { at, why } => {
-            (told(Reason::InspectionOutputInvalid, format!("what {image} prints cannot be used: {why}")), at, why)
+            (report(Reason::InspectionOutputInvalid, format!("what {image} prints cannot be used: {why}")), at, why)
         }
         JobState::Failed { at, why } => (failed(why), at, why),
     };

@@ -3,6 +3,7 @@
 
 pub(crate) mod discovery;
 pub mod effective_catalogue;
+mod image_version;
 pub(crate) mod inspection;
 pub(crate) mod operator;
 pub(crate) mod operator_digests;
@@ -29,7 +30,7 @@ pub(crate) struct Versions<'a> {
     /// The running and the target version.
     pub operator: OperatorKnowledge,
     /// The image lists that apply in this cluster.
-    pub builds: EffectiveCatalogue<'a>,
+    pub effective: EffectiveCatalogue<'a>,
     /// Releases of the entries of `prepare.versions`, as far as they are known.
     pub prepared: Vec<(PrepareVersion, Release)>,
     /// Entries of `prepare.versions` whose images are unknown, and why.
@@ -59,14 +60,14 @@ impl Versions<'_> {
     }
 
     /// Whether the running operator rejects the set of its version.
-    pub fn has_refusal(&self) -> bool {
+    pub fn has_rejection(&self) -> bool {
         self.findings.iter().any(|finding| finding.reason == Reason::ImageSetRefused)
     }
 
     /// Returns the entries of `prepare.versions` that deploy no Calico release: no set can be made for them.
     pub fn unmakeable(&self, variant: Variant) -> Vec<(PrepareVersion, Finding)> {
         let marker = |(version, release): &(PrepareVersion, Release)| {
-            let images = self.builds.catalogue().get(release)?;
+            let images = self.effective.catalogue().get(release)?;
             let product = images.product_version(variant);
             let message = format!("it deploys {variant} {:?}", product.as_str());
             let finding = || Finding::new(Reason::PreReleaseMarker, Subject::Operator(version.clone()), message);
@@ -84,34 +85,34 @@ pub(crate) fn determine<'a>(
     installation: &InstallationSettings,
 ) -> Versions<'a> {
     let variant = installation.variant;
-    let builds = EffectiveCatalogue::new(snapshot, embedded);
-    let known = operator_versions(snapshot, &builds, variant);
-    let rejected = rejected_set::rejection(snapshot, &builds, installation, known.knowledge.running.as_ref());
-    let builds = match &rejected.learned {
+    let effective = EffectiveCatalogue::new(snapshot, embedded);
+    let known = operator_versions(snapshot, &effective, variant);
+    let rejected = rejected_set::determine(snapshot, &effective, installation, known.knowledge.running.as_ref());
+    let effective = match &rejected.learned {
         Some(learned) => EffectiveCatalogue::with(snapshot, embedded, learned.clone()),
-        None => builds,
+        None => effective,
     };
-    let prepared = prepared_versions(snapshot, &builds, variant);
+    let prepared = prepared_versions(snapshot, &effective, variant);
     let prepared = match known.knowledge.first_install {
         // Before the first install the one entry is the target, whose own lookups suffice.
         true => PreparedVersions { releases: prepared.releases, ..PreparedVersions::default() },
         false => prepared,
     };
-    let discovered = discovery::look(snapshot, &known.knowledge);
-    let operators = known.questions.into_iter().chain(rejected.question).chain(prepared.questions);
+    let discovered = discovery::discover(snapshot, &known.knowledge);
+    let operators = known.lookups.into_iter().chain(rejected.lookup).chain(prepared.lookups);
     Versions {
         operator: known.knowledge,
-        builds,
+        effective,
         prepared: prepared.releases,
         unknown: prepared.unknown,
         discovery: discovered.known,
         discovered: discovered.candidates,
         in_doubt: rejected.in_doubt,
-        inspections: known.wanted.into_iter().chain(rejected.wanted).chain(prepared.wanted).collect(),
+        inspections: known.needed.into_iter().chain(rejected.needed).chain(prepared.needed).collect(),
         learned: rejected.learned,
         lookups: Questions {
             operators: operators.collect(),
-            releases: discovered.question.into_iter().collect(),
+            releases: discovered.lookup.into_iter().collect(),
             ..Questions::default()
         },
         findings: known.findings.into_iter().chain(rejected.finding).chain(discovered.finding).collect(),

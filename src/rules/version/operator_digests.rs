@@ -73,18 +73,18 @@ impl<'a> OperatorDigests<'a> {
             reference.tag()?;
             Some((reference, digest.parse().ok()?))
         };
-        let told = remembered.admitted_images.iter().flatten().chain(&remembered.pinned_operators);
-        let (written, asked): (Vec<&String>, Vec<&String>) = told.partition(|text| written.contains(*text));
+        let reported = remembered.admitted_images.iter().flatten().chain(&remembered.pinned_operators);
+        let (written, asked): (Vec<&String>, Vec<&String>) = reported.partition(|text| written.contains(*text));
         Self { snapshot, remembered: written.into_iter().chain(asked).filter_map(pair).collect() }
     }
 
     /// Returns the digest of an operator image, if it is written, looked up or in the previous status.
     pub fn of(&self, reference: &Reference) -> Option<Digest> {
-        let answered = match self.snapshot.answers.operators.get(reference) {
+        let looked_up = match self.snapshot.answers.operators.get(reference) {
             Some(Answer::Known(image)) => Some(image.digest),
             _ => self.remembered.get(reference).copied(),
         };
-        reference.digest().copied().or(answered)
+        reference.digest().copied().or(looked_up)
     }
 
     /// Returns the image by tag and digest, as a Deployment would pin it.
@@ -94,13 +94,13 @@ impl<'a> OperatorDigests<'a> {
     }
 
     /// Returns the references to look up now, for the first time or again.
-    pub fn questions(&self, decision: &Decision) -> BTreeSet<Reference> {
+    pub fn lookups(&self, decision: &Decision) -> BTreeSet<Reference> {
         // Sets that are about to be stored count as stored.
         let mut goals = decision.goals.clone();
         goals.iter_mut().filter(|goal| goal.state == GoalState::Ready).for_each(|goal| goal.state = GoalState::Stored);
         let answers = &self.snapshot.answers.operators;
-        let unasked = |reference: &Reference| reference.digest().is_none() && !answers.contains_key(reference);
+        let needs_lookup = |reference: &Reference| reference.digest().is_none() && !answers.contains_key(reference);
         let due = |reference: &Reference| self.snapshot.recheck_due || !self.remembered.contains_key(reference);
-        ready(decision, &goals).into_iter().filter(unasked).filter(due).collect()
+        ready(decision, &goals).into_iter().filter(needs_lookup).filter(due).collect()
     }
 }

@@ -20,7 +20,7 @@ use crate::model::settings::InstallationSettings;
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
 use crate::rules::explain::operator_messages::OperatorMessage;
-use crate::rules::image_set::stored_sets::{edited, is_unchanged_for, is_used, parsed_entries};
+use crate::rules::image_set::stored_sets::{is_edited, is_unchanged_for, is_used, parse_entries};
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 use crate::rules::version::inspection::NeededInspection;
 
@@ -29,9 +29,9 @@ use crate::rules::version::inspection::NeededInspection;
 pub(crate) struct Rejection {
     pub finding: Option<Finding>,
     /// Image whose digest has to be looked up.
-    pub question: Option<Reference>,
+    pub lookup: Option<Reference>,
     /// Image that has to be inspected.
-    pub wanted: Option<NeededInspection>,
+    pub needed: Option<NeededInspection>,
     /// Inspection with the names that were rejected now.
     pub learned: Option<Inspected>,
     /// Content that is known to be rejected, until the operator image has been inspected.
@@ -46,44 +46,44 @@ pub(crate) struct RejectedSet {
 }
 
 /// Determines whether the running operator rejects the managed set.
-pub(crate) fn rejection(
+pub(crate) fn determine(
     snapshot: &Snapshot,
-    builds: &EffectiveCatalogue<'_>,
+    effective: &EffectiveCatalogue<'_>,
     installation: &InstallationSettings,
     running: Option<&KnownOperator>,
 ) -> Rejection {
-    let mut follows = Rejection::default();
+    let mut rejection = Rejection::default();
     let image = |running: &KnownOperator| running.image.as_deref().and_then(|image| image.parse::<Reference>().ok());
     let Some((running, reference)) = running.and_then(|running| Some((running, image(running)?))) else {
-        return follows;
+        return rejection;
     };
-    let told_before = told_before(snapshot, installation, running);
-    let (refused, why) = match (said_now(snapshot, builds, installation, running), told_before) {
+    let recorded_rejection = recorded_rejection(snapshot, installation, running);
+    let (refused, why) = match (current_rejection(snapshot, effective, installation, running), recorded_rejection) {
         (Some((set, mut refused)), before) => {
-            let why = told(running, &refused);
-            follows.finding = Some(Finding::new(Reason::ImageSetRefused, ObjectRef::image_set(&set), why.clone()));
+            let why = describe(running, &refused);
+            rejection.finding = Some(Finding::new(Reason::ImageSetRefused, ObjectRef::image_set(&set), why.clone()));
             if let Some(before) = before {
                 refused.unexpected.extend(before.unexpected.iter().cloned());
                 refused.missing.extend(before.missing.iter().cloned());
             }
             (refused, why)
         }
-        (None, Some(before)) => (before.clone(), told(running, before)),
-        (None, None) => return follows,
+        (None, Some(before)) => (before.clone(), describe(running, before)),
+        (None, None) => return rejection,
     };
-    if builds.record_key(running.release, installation).build.is_none() {
-        follows.in_doubt = Some(RejectedSet { release: running.release, refused: refused.clone() });
+    if effective.record_key(running.release, installation).build.is_none() {
+        rejection.in_doubt = Some(RejectedSet { release: running.release, refused: refused.clone() });
     }
-    ask_image(&mut follows, snapshot, builds, reference, (&refused, why));
-    follows
+    require_inspection(&mut rejection, snapshot, effective, reference, (&refused, why));
+    rejection
 }
 
 /// Adds the inspection of the image, or, if there is none, what is missing for it: the lookup of its digest, or the inspection
 /// itself.
-fn ask_image(
-    follows: &mut Rejection,
+fn require_inspection(
+    rejection: &mut Rejection,
     snapshot: &Snapshot,
-    builds: &EffectiveCatalogue<'_>,
+    effective: &EffectiveCatalogue<'_>,
     image: Reference,
     (refused, why): (&Refused, String),
 ) {
@@ -94,30 +94,30 @@ fn ask_image(
         (None, Some(Answer::Known(answer))) => answer.digest,
         (None, Some(Answer::Pending | Answer::Failed(_))) => return,
         (None, None) => {
-            follows.question = Some(image);
+            rejection.lookup = Some(image);
             return;
         }
     };
-    match builds.inspected(&digest) {
+    match effective.inspected(&digest) {
         // No list shows where to pull an image that the operator requires and does not print.
         Some(_) if refused.unexpected.is_empty() => {}
         Some(inspected) => {
             let all: BTreeSet<ImageName> = inspected.refused.union(&refused.unexpected).cloned().collect();
-            follows.in_doubt = None;
+            rejection.in_doubt = None;
             if all != inspected.refused {
-                follows.learned = Some(Inspected { refused: all, ..inspected.clone() });
+                rejection.learned = Some(Inspected { refused: all, ..inspected.clone() });
             }
         }
         None => {
             let label = answer.and_then(Answer::known).and_then(|answer| answer.version.clone());
             let subject = snapshot.settings.operator.object().into();
-            follows.wanted = Some(NeededInspection { image, digest, label, subject, why, prepared: None });
+            rejection.needed = Some(NeededInspection { image, digest, label, subject, why, prepared: None });
         }
     }
 }
 
 /// Returns the earlier rejection of this very image, from the record of the rejected content.
-fn told_before<'a>(
+fn recorded_rejection<'a>(
     snapshot: &'a Snapshot,
     installation: &InstallationSettings,
     running: &KnownOperator,
@@ -125,55 +125,55 @@ fn told_before<'a>(
     let key = RecordKey::new(running.release, installation);
     let record = snapshot.records.known()?.iter().find(|record| record.key == key)?;
     let refused = record.refused.as_ref().filter(|refused| Some(&refused.image) == running.image.as_ref())?;
-    (!is_taken(snapshot, refused, &key)).then_some(refused)
+    (!is_accepted(snapshot, refused, &key)).then_some(refused)
 }
 
 /// Whether the operator uses a set with the entries that it is recorded to reject, and no component is degraded: messages of
 /// another version were then attributed to it.
-fn is_taken(snapshot: &Snapshot, refused: &Refused, key: &RecordKey) -> bool {
+fn is_accepted(snapshot: &Snapshot, refused: &Refused, key: &RecordKey) -> bool {
     let available = snapshot.component_statuses.known().is_some_and(|all| all.iter().any(|status| status.available));
-    let has_it = |set: &StoredImageSet| parsed_entries(set).is_some_and(|entries| !refused.takes(&entries));
+    let has_it = |set: &StoredImageSet| parse_entries(set).is_some_and(|entries| !refused.takes(&entries));
     let mut sets = snapshot.image_sets.known().into_iter().flatten();
     available && sets.any(|set| is_used(snapshot, &set.name) && is_unchanged_for(set, key) && has_it(set))
 }
 
 /// Returns the name of the managed set that the running operator rejects now, and what it rejects.
-fn said_now(
+fn current_rejection(
     snapshot: &Snapshot,
-    builds: &EffectiveCatalogue<'_>,
+    effective: &EffectiveCatalogue<'_>,
     installation: &InstallationSettings,
     running: &KnownOperator,
 ) -> Option<(String, Refused)> {
-    let images = builds.catalogue().get(&running.release)?;
+    let images = effective.catalogue().get(&running.release)?;
     let name = images.image_set_name(installation.variant).ok()?;
-    let records = builds.record_names(running.release, installation);
+    let records = effective.record_names(running.release, installation);
     let made_for_it = |set: &StoredImageSet| {
         let origin = set.origin.as_ref();
         origin.is_some_and(|origin| origin.operator == running.release && records.contains(&origin.record))
     };
     let mut sets = snapshot.image_sets.known()?.iter();
-    let set = sets.find(|set| set.name == name.as_str() && set.ours && made_for_it(set) && !edited(set))?;
+    let set = sets.find(|set| set.name == name.as_str() && set.ours && made_for_it(set) && !is_edited(set))?;
     let stored: BTreeSet<ImageName> = set.images.iter().filter_map(|entry| entry.image.parse().ok()).collect();
     let listed = images.set_images(installation.variant, installation.fips);
     let (mut unexpected, mut missing) = (BTreeSet::new(), BTreeSet::new());
     for degraded in snapshot.component_statuses.known()?.iter().filter_map(|status| status.degraded.as_ref()) {
-        let words = OperatorMessage::of(&degraded.reason, &degraded.message);
-        unexpected.extend(words.unexpected.into_iter().filter(|name| stored.contains(name)));
+        let message = OperatorMessage::of(&degraded.reason, &degraded.message);
+        unexpected.extend(message.unexpected.into_iter().filter(|name| stored.contains(name)));
         let unknown = |name: &ImageName| !listed.contains_key(name) && !stored.contains(name);
-        missing.extend(words.missing.into_iter().filter(unknown));
+        missing.extend(message.missing.into_iter().filter(unknown));
     }
     // After a rollback, messages of the other version of this name may still be present.
     let others: Vec<OperatorImages> = match unexpected.is_empty() {
         true => Vec::new(),
-        false => builds.of_name(&name, installation.variant, running.release),
+        false => effective.of_name(&name, installation.variant, running.release),
     };
     unexpected.retain(|rejected| others.iter().all(|other| other.accepts(rejected)));
     let image = running.image.clone()?;
-    let says_no = !unexpected.is_empty() || !missing.is_empty();
-    says_no.then(|| (set.name.clone(), Refused { image, unexpected, missing }))
+    let is_rejected = !unexpected.is_empty() || !missing.is_empty();
+    is_rejected.then(|| (set.name.clone(), Refused { image, unexpected, missing }))
 }
 
-fn told(running: &KnownOperator, refused: &Refused) -> String {
+fn describe(running: &KnownOperator, refused: &Refused) -> String {
     let list = |names: &BTreeSet<ImageName>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut parts = Vec::new();
     if !refused.unexpected.is_empty() {

@@ -16,10 +16,10 @@ use crate::model::stored_image_set::StoredImageSet;
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 
 /// The input of the checks.
-pub(crate) struct View<'a> {
+pub(crate) struct CheckInput<'a> {
     pub snapshot: &'a Snapshot,
     pub installation: &'a InstallationSettings,
-    pub builds: &'a EffectiveCatalogue<'a>,
+    pub effective: &'a EffectiveCatalogue<'a>,
     pub operator: &'a OperatorKnowledge,
     /// The required sets, in the order of the goals.
     pub checked_sets: &'a [&'a CheckedSet],
@@ -56,7 +56,7 @@ impl CheckedSet {
     }
 }
 
-impl View<'_> {
+impl CheckInput<'_> {
     pub(crate) fn sets(&self) -> &[StoredImageSet] {
         self.snapshot.image_sets.known().map_or(&[], Vec::as_slice)
     }
@@ -70,6 +70,6 @@ impl View<'_> {
         self.checked_sets
             .iter()
             .copied()
-            .find(|look| look.purpose == Purpose::Target && look.state == GoalState::Stored)
+            .find(|checked_set| checked_set.purpose == Purpose::Target && checked_set.state == GoalState::Stored)
     }
 }
