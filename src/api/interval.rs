@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_prints() {
+    fn an_interval_parses_back_from_its_text() {
         for (text, seconds, printed) in [
             ("6h", 21600, "6h"),
             ("1h30m", 5400, "1h30m"),

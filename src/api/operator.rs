@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_of_any_release_are_read() {
+    fn objects_of_any_release_are_decoded() {
         let bare: ImageSet = serde_json::from_str(r#"{"metadata":{"name":"calico-v3.32.1"}}"#).unwrap();
         assert_eq!(bare, ImageSet::new("calico-v3.32.1", Vec::new()));
         let entry: ImageSet = serde_json::from_str(r#"{"spec":{"images":[{"image":"calico/node","new":1}]}}"#).unwrap();
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_applied_set_names_its_kind() {
+    fn an_applied_set_has_its_kind() {
         let set = ImageSet::new("calico-v3.32.1", vec![ImageEntry { image: "calico/node".into(), digest: "x".into() }]);
         let value = serde_json::to_value(set).unwrap();
         assert_eq!(value["apiVersion"], "operator.tigera.io/v1");

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_on_real_operators() {
+    fn required_images_match_the_observed_operators() {
         let oldest = ["node", "cni", "kube-controllers", "pod2daemon-flexvol", "typha", "windows-upgrade"];
         assert_eq!(requires("v1.25.7", &[]), calico(&oldest));
         let mut with_csi = oldest.to_vec();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_was_seen_everything_is_required() {
+    fn every_image_of_an_unobserved_release_is_required() {
         assert!(requires("v1.20.0", &[]).contains(&"calico/apiserver".to_owned()));
         assert!(requires("v1.33.0", &[]).contains(&"tigera/key-cert-provisioner".to_owned()));
         let images = Catalogue::embedded().get(&"v1.42.4".parse().unwrap()).unwrap();

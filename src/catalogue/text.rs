@@ -228,7 +228,7 @@ v1.41.1: calico v3.31.3 quay.io, enterprise v3.23.0-1.0 quay.io
 ";
 
     #[test]
-    fn a_release_is_what_differs_from_the_one_above() {
+    fn a_release_is_written_as_its_differences_from_the_previous_one() {
         let catalogue = Catalogue::parse(TWO).unwrap();
         catalogue.check().unwrap();
         let printed = |text: &str| catalogue.get(&text.parse().unwrap()).unwrap().as_printed().clone();
@@ -266,7 +266,7 @@ v1.41.1: calico v3.31.3 quay.io, enterprise v3.23.0-1.0 quay.io
     }
 
     #[test]
-    fn the_embedded_file_is_whole_and_written_the_one_way() {
+    fn the_embedded_file_is_complete_and_canonical() {
         let text = crate::catalogue::EMBEDDED;
         let catalogue = Catalogue::parse(text).unwrap();
         catalogue.check().unwrap();

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_the_hash_of_the_bytes_and_reads_back() {
+    fn a_digest_is_the_hash_of_the_bytes_and_parses_back() {
         let digest = Digest::of(b"");
         assert_eq!(digest.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(digest.to_string().parse(), Ok(digest));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_would_accept_but_no_node_can_pull_is_refused() {
+    fn digests_that_no_node_can_pull_are_rejected() {
         let upper = Digest::of(b"").to_string().to_uppercase().replace("SHA256", "sha256");
         for text in ["sha256:nonsense", "md5:d41d8cd98f00b204e9800998ecf8427e", "sha256:../../etc/passwd", "", &upper] {
             assert!(text.parse::<Digest>().is_err(), "{text}");

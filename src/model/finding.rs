@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn evidence_reads_back_from_its_texts() {
+    fn evidence_parses_back_from_its_texts() {
         let [one, other] = [Digest::of(b"one"), Digest::of(b"other")];
         let (first, second) = (one.short(), other.short());
         for (evidence, have, want) in [

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_changed_is_invalid() {
+    fn a_name_that_was_cut_is_invalid() {
         let digest = "5".repeat(64);
         let image = format!("quay.io/{}:v1@sha256:{digest}", "a/".repeat(600));
         assert!(name(&image).len() <= LONGEST_NAME);
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_gets_lines_tabs_and_our_own_styles_only() {
+    fn a_terminal_gets_lines_tabs_and_known_styles_only() {
         let plain = "a\tb → c\nok\n";
         assert!(matches!(for_terminal(plain, false), Cow::Borrowed(text) if text == plain));
         let text = "\u{1b}[33mwarn\u{1b}[0m \u{1b}[8mhidden\u{1b}]0;title\u{7}\r\u{202e}x\n::error::y\n\t::debug::z\n";
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_decoded_is_bounded_and_null_is_nothing() {
+    fn decoded_text_is_bounded_and_null_is_empty() {
         let json = serde_json::json!({ "name": "a\u{1b}b", "message": "é".repeat(5000), "list": vec![1; 2000] });
         let decoded: Decoded = serde_json::from_value(json).unwrap();
         assert_eq!((decoded.name.as_str(), decoded.list.len()), ("a\\u{1b}b", LONGEST_LIST));

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_is_the_last_two_segments() {
+    fn the_key_of_a_repository_is_its_last_two_segments() {
         assert_eq!(ImageName::of_repository("some/path/calico/node").map(String::from), Ok("calico/node".to_owned()));
         assert!(ImageName::of_repository("node").is_err());
         assert!("calico/Node".parse::<ImageName>().is_err());
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_images_are_known_by_name() {
+    fn windows_images_are_recognized_by_name() {
         for (name, windows) in [("calico/node-windows", true), ("calico/windows-upgrade", true), ("calico/node", false)]
         {
             assert_eq!(name.parse::<ImageName>().map(|name| name.is_windows()), Ok(windows));

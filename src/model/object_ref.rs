@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_reads_back_from_its_text() {
+    fn an_object_reference_parses_back_from_its_text() {
         let owner = |kind: &str, name: &str| ObjectRef::namespaced(kind.parse().unwrap(), "calico-system", name);
         for (object, text, api_version) in [
             (ObjectRef::image_set("calico-v3.31.7"), "ImageSet calico-v3.31.7", Some("operator.tigera.io/v1")),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn malformed_object_references_are_rejected() {
         for text in [
             "",
             "ImageSet",

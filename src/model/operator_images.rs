@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_bounded_and_known_ones_are_far_below() {
+    fn known_lists_are_far_below_the_limits() {
         let of_hosts = |hosts: usize, images: usize| PrintedImages {
             calico_images: (0..images)
                 .map(|number| format!("{}.example/calico/i{number}:v1", number % hosts).parse().unwrap())
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_has_one_reference_per_name_the_wanted_twin_and_nothing_that_is_refused() {
+    fn a_set_has_one_reference_per_name_of_the_right_fips_mode_and_no_rejected_name() {
         let images = OperatorImages::new(printed()).unwrap();
         assert_eq!(
             texts(images.set_images(Variant::Calico, true).values()),
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_has_no_set() {
+    fn a_pre_release_marker_has_no_set() {
         let images = OperatorImages::new(printed()).unwrap();
         assert_eq!(images.image_set_name(Variant::Calico).unwrap().as_str(), "calico-v3.26.1");
         let marker = images.image_set_name(Variant::Enterprise).unwrap_err();
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_leave_open_which_image_is_pulled_are_refused() {
+    fn ambiguous_lists_are_rejected() {
         let mut two = printed();
         two.enterprise = "v3.5.0".to_owned().into();
         assert!(matches!(OperatorImages::new(two), Err(InvalidOperatorImages::Ambiguous { .. })));

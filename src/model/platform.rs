@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_nodes_need_their_own_build() {
+    fn a_windows_node_requires_images_of_its_own_build() {
         let platform = |text: &str| text.parse::<Platform>().unwrap();
         let image = platform("windows/amd64/10.0.17763.5329");
         assert!(image.runs_on(&platform("windows/amd64/10.0.17763.2114")));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_back_what_it_writes() {
+    fn a_platform_parses_back_from_its_text() {
         for text in ["linux/amd64", "linux/arm64/v8", "windows/amd64/10.0.20348.2340"] {
             assert_eq!(text.parse::<Platform>().map(|platform| platform.to_string()), Ok(text.to_owned()));
         }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_of_a_platform_that_nodes_have_or_of_an_unknown_one() {
+    fn a_reported_platform_is_known_or_unknown() {
         let known = |text: &str| NodePlatform::Known(text.parse().unwrap());
         assert_eq!(NodePlatform::of("linux", "arm64", "6.1"), known("linux/arm64"));
         assert_eq!(NodePlatform::of("windows", "amd64", "10.0.20348.2340"), known("windows/amd64/10.0.20348.2340"));

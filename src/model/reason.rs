@@ -368,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_is_explained_and_what_needs_a_person_says_what_to_do() {
+    fn every_reason_has_a_meaning_and_blocking_ones_a_next_step() {
         for reason in Reason::ALL {
             assert!(reason.meaning().ends_with('.'), "{reason}");
             if reason.severity() >= Severity::Warning {

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_told_apart() {
+    fn a_reference_is_split_into_its_parts() {
         let digest = Digest::of(b"x");
         let reference: Reference = format!("registry.example.com:5000/a/calico/node:v1@{digest}").parse().unwrap();
         assert_eq!(reference.registry(), "registry.example.com:5000");
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oci_library_reads_the_same() {
+    fn references_parse_as_the_oci_library_parses_them() {
         let hosts = [
             "",
             "localhost/",
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_library_differs() {
+    fn known_differences_from_the_oci_library() {
         // The library does not parse IPv6 hosts. It accepts letters of any script in tags, upper case in the first segment of a
         // path, and hosts that cannot be in DNS.
         for host in ["[::1]:5000", "[2001:DB8::1]", "[2001:db8::1]:443"] {
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_node_can_pull_is_refused() {
+    fn references_that_no_node_can_pull_are_rejected() {
         for text in ["", "quay.io/tigera/operator:", "quay.io/Tigera/operator:v1", "x@sha256:nonsense", "a b"] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_real_clusters() {
+    fn references_are_placed_as_in_real_clusters() {
         let node = "quay.io/calico/node:v3.32.1";
         assert_eq!(place("", "UseDefault", "", node), node);
         assert_eq!(
@@ -107,13 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_with_a_scheme_is_refused() {
+    fn a_registry_with_a_scheme_is_rejected() {
         let layout = RegistryLayout { registry: "https://reg.example".into(), ..RegistryLayout::default() };
         assert!(layout.place(&"quay.io/calico/node:v1".parse().unwrap()).is_err());
     }
 
     #[test]
-    fn a_setting_that_would_make_another_image_is_refused() {
+    fn a_setting_with_a_tag_or_digest_of_its_own_is_rejected() {
         let digest = crate::model::digest::Digest::of(b"x");
         for (registry, image_path, image_prefix) in [
             ("//", "", ""),

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_release_is_refused() {
+    fn malformed_releases_are_rejected() {
         for text in
             ["1.42.4", "v1.42", "v1.42.4-rc1", "v1.42.4-0.dev", "v1.42.04", "master", "v1.42.4-amd64", "v1.42.99999"]
         {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_has_no_image_set() {
+    fn a_pre_release_marker_has_no_image_set_name() {
         let name = |variant, text: &str| ImageSetName::new(variant, &text.to_owned().into());
         assert_eq!(name(Variant::Calico, "v3.32.1").unwrap().as_str(), "calico-v3.32.1");
         assert_eq!(name(Variant::Enterprise, "v3.23.0-1.0").unwrap().as_str(), "enterprise-v3.23.0-1.0");

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn values_read_back() {
+    fn serialized_images_deserialize_to_the_same_value() {
         let resolved = image(Content::Manifest { platform: Platform::new("linux", "amd64") });
         let text = serde_json::to_string(&resolved).unwrap();
         assert_eq!(serde_json::from_str::<ResolvedImage>(&text).unwrap(), resolved);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_tells_reference_registry_answer_and_advice() {
+    fn a_failure_message_has_reference_registry_response_and_advice() {
         let reference = "docker.io/calico/node:v3.32.1".parse().unwrap();
         let failure = RegistryFailure::new(
             RegistryFailureKind::NotFound,
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_honoured() {
+    fn retry_after_determines_the_pause() {
         let kind = RegistryFailureKind::RateLimited { retry_after_seconds: Some(7) };
         assert_eq!(kind.retry(), Retry::After(Duration::from_secs(7)));
         assert_eq!(RegistryFailureKind::ServerError.retry(), Retry::Backoff);

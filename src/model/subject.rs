@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_reads_back_from_its_text() {
+    fn a_subject_parses_back_from_its_text() {
         let operator = |text: &str| Subject::Operator(text.parse().unwrap());
         for (subject, text) in [
             (Subject::from(ObjectRef::image_set("calico-v3.31.7")), "ImageSet calico-v3.31.7"),

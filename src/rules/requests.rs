@@ -59,7 +59,7 @@ mod tests {
 
     /// A late response of a registry is part of the check: the refresh is handled when the response has arrived.
     #[test]
-    fn a_refresh_is_handled_when_nobody_is_waited_for() {
+    fn a_refresh_is_handled_when_no_lookup_is_pending() {
         let image: crate::model::reference::Reference = "reg.example/calico/node:v3.31.7".parse().unwrap();
         let mut snapshot = Snapshot { refresh: Some("now".to_owned()), ..Snapshot::default() };
         let decision = Decision::default();

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_growing_number_of_pods_is_seldom_another_word() {
+    fn a_growing_number_of_pods_seldom_changes_the_message() {
         let words: BTreeSet<String> = (0..=20_000).map(about).collect();
         assert_eq!(words.len(), 6, "{words:?}");
         assert_eq!(

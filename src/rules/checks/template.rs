@@ -42,8 +42,8 @@ fn settles_at(input: &CheckInput<'_>) -> Option<Timestamp> {
     let changed = input.stored(name)?.changed_at?;
     // A set that was prepared long ago is new to the templates when the rollout of its operator completes.
     let pods = input.snapshot.operator_pods.known().into_iter().flatten();
-    let taken_over = pods.filter(|pod| pod.ready).filter_map(|pod| pod.ready_since).max();
-    let since = changed.max(taken_over.unwrap_or(changed));
+    let rollout_completed = pods.filter(|pod| pod.ready).filter_map(|pod| pod.ready_since).max();
+    let since = changed.max(rollout_completed.unwrap_or(changed));
     let settles = since.checked_add(SETTLES_WITHIN).ok()?;
     // Both are in whole seconds: an equal time proves nothing.
     let of_this_set = remembered.current_image_set.as_deref().is_none_or(|set| set == name.as_str());

@@ -128,8 +128,8 @@ fn allowed(snapshot: &Snapshot, decision: &Decision) -> Vec<Action> {
 }
 
 /// Returns hints for the lookups: earlier results of the references, and the platforms of the nodes.
-fn hints(snapshot: &Snapshot, questions: &BTreeSet<Reference>) -> Hints {
-    if questions.is_empty() {
+fn hints(snapshot: &Snapshot, references: &BTreeSet<Reference>) -> Hints {
+    if references.is_empty() {
         return Hints::default();
     }
     let recorded = |reference: &Reference| {
@@ -144,5 +144,5 @@ fn hints(snapshot: &Snapshot, questions: &BTreeSet<Reference>) -> Hints {
         Some((reference.clone(), image))
     };
     let platforms = snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform.clone());
-    Hints { known: questions.iter().filter_map(recorded).collect(), platforms: platforms.collect() }
+    Hints { known: references.iter().filter_map(recorded).collect(), platforms: platforms.collect() }
 }

@@ -295,7 +295,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_words_of_every_runtime_are_understood_whoever_passes_them_on() {
+    fn the_messages_of_every_runtime_are_classified() {
         for (kind, message) in SAID {
             assert_eq!(classify("ErrImagePull", message), Some(*kind), "{message}");
             let passed_on = format!("Back-off pulling image \"quay.io/a@sha256:01\": ErrImagePull: {message}");
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_another_platform_is_told_from_a_container_that_fails() {
+    fn an_image_of_another_platform_is_distinguished_from_a_failing_container() {
         for (reason, message) in [
             (
                 "StartError",
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gist_is_the_same_for_every_pod_and_bounded() {
+    fn a_normalized_message_is_the_same_for_every_pod_and_bounded() {
         let first = SAID[0].1;
         assert_eq!(gist(first), "registry.example/calico/node@sha256:e684c5ccef0e: not found");
         let near = |port: u16, id: &str| {

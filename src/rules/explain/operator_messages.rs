@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn several_names_stand_in_one_text_with_or_without_blanks() {
+    fn several_names_of_one_message_are_parsed() {
         let message = "Error resolving ImageSet for components: invalid ImageSet: ImageSet did not contain image \
                        calico/typha, ImageSet did not contain image calico/pod2daemon-flexvol,ImageSet did not contain image calico/cni";
         let words = OperatorMessage::of("ResourceValidationError", message);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_ends_where_the_operator_says_something_else() {
+    fn a_name_ends_at_the_next_word() {
         let message = "ImageSet calico-v3.32.1: unexpected images: tigera/operator, calico/x; bad digest images: \
                        calico/csi@md5:5371, calico/cni@x";
         let words = OperatorMessage::of("ResourceValidationError", message);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn up_to_v1_25_the_text_is_in_the_reason() {
+    fn up_to_v1_25_the_message_is_in_the_reason() {
         let words = OperatorMessage::of(
             "Error getting ImageSet",
             "ImageSets exist but none with the expected name calico-v3.22.2",
@@ -155,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_told_by_what_it_shares_with_others() {
+    fn a_pod_is_named_without_its_unique_suffix() {
         let message = "Pod calico-system/calico-node-7dv74 failed to pull container image for: flexvol-driver";
         let pull = OperatorMessage::of("PodFailure", message).pull.unwrap();
         assert_eq!((pull.pods.as_str(), pull.containers.as_str()), ("calico-system/calico-node", "flexvol-driver"));
     }
 
     #[test]
-    fn what_is_not_about_images_is_not_blamed_on_them() {
+    fn messages_about_other_matters_are_not_blamed_on_images() {
         assert_eq!(
             OperatorMessage::of("ResourceReadError", "Error querying IP pools").cause(),
             Reason::ComponentDegraded

@@ -38,12 +38,12 @@ pub(crate) fn to_prune(
     snapshot: &Snapshot,
     goals: &[Goal],
     retained: &[Retained],
-    taken_over: bool,
+    is_quiet: bool,
 ) -> Vec<PruneImageSet> {
-    let quiet = taken_over
+    let may_prune = is_quiet
         && goals.iter().any(|goal| goal.purpose.is_wanted_now())
         && goals.iter().filter(|goal| goal.purpose.is_wanted_now()).all(|goal| goal.state == GoalState::Stored);
-    if !quiet {
+    if !may_prune {
         return Vec::new();
     }
     let kept = usize::try_from(snapshot.settings.retain).unwrap_or(usize::MAX);

@@ -13,6 +13,7 @@ use crate::model::reason::{ConditionType, Reason, Severity};
 use crate::model::report::{CurrentReport, PreparedReport};
 use crate::model::settings::Mode;
 use crate::model::snapshot::Snapshot;
+use crate::rules::report::conditions::sets::waiting_finding;
 
 /// The input of the conditions.
 pub(crate) struct ConditionInput<'a> {

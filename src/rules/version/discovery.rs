@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channels_offer_what_is_newer() {
+    fn a_channel_includes_newer_releases_only() {
         let all = ["v1.38.5", "v1.38.6", "v1.38.6-1", "v1.38.10", "v1.39.0", "v1.42.4", "v2.0.0"];
         let all: BTreeSet<Release> = all.iter().map(|text| text.parse().unwrap()).collect();
         let offered = |channel, base: &str, limit| {
