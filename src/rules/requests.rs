@@ -45,10 +45,10 @@ impl Snapshot {
 
 /// Returns the refresh that this reconcile has handled: everything was checked, and no lookup is pending.
 pub(crate) fn handled_refresh(snapshot: &Snapshot, decision: &Decision) -> Option<String> {
-    let answers = &snapshot.answers;
-    let pending = answers.images.values().any(|answer| matches!(answer, Answer::Pending))
-        || answers.operators.values().any(|answer| matches!(answer, Answer::Pending))
-        || answers.releases.values().any(|answer| matches!(answer, Answer::Pending));
+    let results = &snapshot.answers;
+    let pending = results.images.values().any(|result| matches!(result, Answer::Pending))
+        || results.operators.values().any(|result| matches!(result, Answer::Pending))
+        || results.releases.values().any(|result| matches!(result, Answer::Pending));
     let done = snapshot.refresh_due() && !decision.blind && !pending && decision.questions.is_empty();
     snapshot.refresh.clone().filter(|_| done)
 }
@@ -67,9 +67,9 @@ mod tests {
         snapshot.answers.images.insert(image.clone(), Answer::Pending);
         assert_eq!(handled_refresh(&snapshot, &decision), None);
         snapshot.answers.images.clear();
-        let mut asking = Decision::default();
-        asking.questions.images.insert(image);
-        assert_eq!(handled_refresh(&snapshot, &asking), None);
+        let mut looking_up = Decision::default();
+        looking_up.questions.images.insert(image);
+        assert_eq!(handled_refresh(&snapshot, &looking_up), None);
         assert_eq!(handled_refresh(&snapshot, &Decision { blind: true, ..Decision::default() }), None);
         snapshot.remembered.handled_refresh = Some("now".to_owned());
         assert_eq!(handled_refresh(&snapshot, &decision), None);

@@ -14,7 +14,7 @@ const ONLY_SAME_PREFIX_BLOCKS_FROM: Release = Release::new(1, 34, 0);
 
 pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     let Some(first) = input.checked_sets.first().filter(|_| !input.frozen) else { return Vec::new() };
-    let now = in_the_way(input, first).into_iter().map(|set| {
+    let now = blocking_sets(input, first).into_iter().map(|set| {
         let message =
             format!("operator {} stops reconciling: it wants {} and finds this one only", first.release(), first.name);
         Finding::new(Reason::BlockingImageSet, ObjectRef::image_set(&set.name), message)
@@ -33,7 +33,7 @@ fn will_block(input: &CheckInput<'_>) -> Option<Finding> {
     if first.purpose != Purpose::Running || under_way {
         return None;
     }
-    let names: Vec<&str> = in_the_way(input, target).into_iter().map(|set| set.name.as_str()).collect();
+    let names: Vec<&str> = blocking_sets(input, target).into_iter().map(|set| set.name.as_str()).collect();
     if names.is_empty() {
         return None;
     }
@@ -45,7 +45,7 @@ fn will_block(input: &CheckInput<'_>) -> Option<Finding> {
     )
 }
 
-fn in_the_way<'a>(input: &'a CheckInput<'_>, checked_set: &CheckedSet) -> Vec<&'a StoredImageSet> {
+fn blocking_sets<'a>(input: &'a CheckInput<'_>, checked_set: &CheckedSet) -> Vec<&'a StoredImageSet> {
     if input.stored(&checked_set.name).is_some() {
         return Vec::new();
     }

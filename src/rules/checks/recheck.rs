@@ -95,8 +95,8 @@ fn state<'a>(
     reference: &Reference,
     pinned: Digest,
 ) -> PinState<'a> {
-    let answers = &input.snapshot.answers.images;
-    let by_tag = match answers.get(reference) {
+    let results = &input.snapshot.answers.images;
+    let by_tag = match results.get(reference) {
         None => return PinState::NeedsLookup(reference.clone()),
         Some(Answer::Pending) => return PinState::Pending,
         Some(Answer::Known(image)) if image.digest == pinned => return PinState::Same,
@@ -105,7 +105,7 @@ fn state<'a>(
         Some(Answer::Failed(failure)) => return PinState::Failed(failure),
     };
     if let (Some(_), Some(other)) = (by_tag, other_mode_reference(input, checked_set, name)) {
-        match answers.get(&other) {
+        match results.get(&other) {
             None => return PinState::NeedsLookup(other),
             Some(Answer::Pending) => return PinState::Pending,
             Some(Answer::Known(image)) if image.digest == pinned => return PinState::OtherFipsMode,
@@ -121,7 +121,7 @@ fn state<'a>(
         return moved_or_gone(Served::No);
     }
     let by_digest = reference.with_digest(pinned);
-    match answers.get(&by_digest) {
+    match results.get(&by_digest) {
         None => PinState::NeedsLookup(by_digest),
         Some(Answer::Pending) => PinState::Pending,
         Some(Answer::Known(_)) => moved_or_gone(Served::Yes),

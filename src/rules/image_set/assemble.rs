@@ -196,8 +196,8 @@ impl SetSpec<'_> {
             ImageState::Stored(_) => {
                 let recorded = self.own_record().is_some_and(|own| own.images.contains_key(&image.reference));
                 let is_lost = recorded || self.record_is_unusable();
-                let asked = self.snapshot.answers.images.contains_key(&image.reference);
-                (is_lost && !asked).then(|| image.reference.clone())
+                let is_looked_up = self.snapshot.answers.images.contains_key(&image.reference);
+                (is_lost && !is_looked_up).then(|| image.reference.clone())
             }
             _ => None,
         }

@@ -113,12 +113,12 @@ impl SetSpec<'_> {
     /// exist, swap one for that of another version, and restore an edited one. It never changes the content of a set that is as
     /// the controller wrote it: the registry has to confirm that.
     fn pin(&self, name: &ImageName, reference: &Reference, may_omit: bool) -> Pin<'_> {
-        let answer = self.snapshot.answers.images.get(reference);
+        let result = self.snapshot.answers.images.get(reference);
         let repin = self.snapshot.settings.tag_moved == TagMoved::Repin && reference.digest().is_none();
         let own = self.own_record().and_then(|record| record.images.get(reference));
         let stored = self.stored_pin(name, reference);
         if let Some(digest) = stored.filter(|digest| own.is_none_or(|image| image.digest != *digest)) {
-            return match answer {
+            return match result {
                 Some(Answer::Known(image)) if repin || image.digest == digest => Pin::Resolved(image),
                 _ => Pin::Stored(digest),
             };
@@ -127,15 +127,15 @@ impl SetSpec<'_> {
         let recorded = own.or_else(|| others.into_iter().find_map(|record| record.images.get(reference)));
         let recorded = recorded.filter(|image| self.may_use_record(name, reference, image));
         let lacks = |image: &ResolvedImage| !self.uncovered(name, &self.with_presence(reference, image)).is_empty();
-        let unsuited = recorded.filter(|image| lacks(image));
-        match (recorded, answer) {
+        let uncovered_record = recorded.filter(|image| lacks(image));
+        match (recorded, result) {
             (Some(_), Some(Answer::Known(image))) if repin => Pin::Resolved(image),
             // Nodes of a further platform joined: the registry may have a new image.
-            (_, None) if unsuited.is_some() => self.without_lookup(reference, may_omit),
-            (_, Some(Answer::Pending)) if unsuited.is_some() => Pin::Pending,
-            (Some(image), Some(Answer::Known(now))) if unsuited.is_some() && now.digest != image.digest => {
-                let suits = !may_omit && self.uncovered(name, now).is_empty();
-                if suits { Pin::Moved(image, now) } else { Pin::Resolved(image) }
+            (_, None) if uncovered_record.is_some() => self.without_lookup(reference, may_omit),
+            (_, Some(Answer::Pending)) if uncovered_record.is_some() => Pin::Pending,
+            (Some(image), Some(Answer::Known(now))) if uncovered_record.is_some() && now.digest != image.digest => {
+                let covers = !may_omit && self.uncovered(name, now).is_empty();
+                if covers { Pin::Moved(image, now) } else { Pin::Resolved(image) }
             }
             (Some(image), _) => Pin::Resolved(image),
             (None, Some(Answer::Known(image))) => Pin::Resolved(image),
@@ -153,8 +153,8 @@ impl SetSpec<'_> {
         let stands = !self.pinned.is_empty() && !self.is_pinned(name, recorded);
         // The policy names this very digest: a person requested it.
         let asked_for = reference.digest() == Some(&recorded.digest);
-        let answer = self.snapshot.answers.images.get(reference).and_then(Answer::known);
-        !(stands || self.record_in_doubt) || asked_for || answer.is_some_and(|now| now.digest == recorded.digest)
+        let result = self.snapshot.answers.images.get(reference).and_then(Answer::known);
+        !(stands || self.record_in_doubt) || asked_for || result.is_some_and(|now| now.digest == recorded.digest)
     }
 
     fn without_lookup(&self, reference: &Reference, may_omit: bool) -> Pin<'_> {
@@ -199,24 +199,25 @@ impl SetSpec<'_> {
     fn with_presence(&self, reference: &Reference, image: &ResolvedImage) -> ResolvedImage {
         let mut image = image.clone();
         // Looked up by tag and by digest: a manifest found either way is present.
-        let mut said: Vec<(Digest, Presence)> = Vec::new();
-        for asked in [reference.clone(), reference.with_digest(image.digest)] {
-            if let Some(Answer::Known(now)) = self.snapshot.answers.images.get(&asked)
+        let mut reported: Vec<(Digest, Presence)> = Vec::new();
+        for looked_up in [reference.clone(), reference.with_digest(image.digest)] {
+            if let Some(Answer::Known(now)) = self.snapshot.answers.images.get(&looked_up)
                 && now.digest == image.digest
                 && let (Content::Index { children }, Content::Index { children: seen }) = (&image.content, &now.content)
             {
                 for child in children {
                     let seen = seen.iter().find(|seen| seen.digest == child.digest);
-                    said.extend(seen.map(|seen| (child.digest, seen.presence)));
+                    reported.extend(seen.map(|seen| (child.digest, seen.presence)));
                 }
             }
         }
         if let Content::Index { children } = &mut image.content {
             for child in children {
-                let said = said.iter().filter(|(digest, _)| *digest == child.digest).map(|(_, presence)| *presence);
-                let said: Vec<Presence> = said.filter(|presence| *presence != Presence::Unasked).collect();
-                child.presence = match said.first() {
-                    Some(_) if said.contains(&Presence::Present) => Presence::Present,
+                let reported =
+                    reported.iter().filter(|(digest, _)| *digest == child.digest).map(|(_, presence)| *presence);
+                let reported: Vec<Presence> = reported.filter(|presence| *presence != Presence::Unasked).collect();
+                child.presence = match reported.first() {
+                    Some(_) if reported.contains(&Presence::Present) => Presence::Present,
                     Some(absent) => *absent,
                     None => child.presence,
                 };
@@ -247,7 +248,7 @@ impl SetSpec<'_> {
             let mut recorded = records.filter_map(|record| record.images.get(reference));
             recorded.any(|image| self.uncovered(name, &self.with_presence(reference, image)).is_empty())
         };
-        let lacks = |name: &ImageName, asked: &Reference| match self.snapshot.answers.images.get(asked) {
+        let lacks = |name: &ImageName, looked_up: &Reference| match self.snapshot.answers.images.get(looked_up) {
             Some(Answer::Known(image)) => !self.uncovered(name, image).is_empty(),
             _ => false,
         };
@@ -256,9 +257,9 @@ impl SetSpec<'_> {
             if suited(&name, &reference) {
                 continue;
             }
-            let same_repository = |asked: &&Reference| asked.name() == reference.name();
-            let asked = self.snapshot.answers.images.keys().filter(same_repository);
-            unsuitable.extend(asked.filter(|asked| lacks(&name, asked)).cloned());
+            let same_repository = |looked_up: &&Reference| looked_up.name() == reference.name();
+            let looked_up = self.snapshot.answers.images.keys().filter(same_repository);
+            unsuitable.extend(looked_up.filter(|looked_up| lacks(&name, looked_up)).cloned());
         }
         unsuitable
     }

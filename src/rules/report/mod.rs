@@ -145,13 +145,13 @@ fn find_swap(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Opt
 /// Returns the previous sets that still exist after the writes.
 fn remaining_retained(decision: &Decision, outcome: &Outcome, digests: &OperatorDigests<'_>) -> Vec<Retained> {
     let pruned: BTreeSet<&str> = pruned_by(decision, outcome).map(|prune| prune.image_set.as_str()).collect();
-    let there = |retained: &&Retained| !pruned.contains(retained.image_set.as_str());
+    let is_kept = |retained: &&Retained| !pruned.contains(retained.image_set.as_str());
     let with_image = |retained: &Retained| Retained {
         operator_image: image_of(decision, &PrepareVersion::Release(retained.operator))
             .and_then(|image| digests.pinned(&image)),
         ..retained.clone()
     };
-    decision.retained.iter().filter(there).map(with_image).collect()
+    decision.retained.iter().filter(is_kept).map(with_image).collect()
 }
 
 fn write_finding(outcome: &Outcome) -> Option<Finding> {
@@ -178,7 +178,7 @@ pub(crate) fn operator_report(
     let deployed = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
     let reference = deployed.as_deref().and_then(|image| image.parse::<Reference>().ok());
     let written = reference.as_ref().and_then(|reference| reference.digest().copied());
-    let asked = reference.as_ref().and_then(|reference| digests.of(reference));
+    let looked_up = reference.as_ref().and_then(|reference| digests.of(reference));
     let remembered = &snapshot.remembered;
     let text = |release: Release| release.to_string();
     // The last running version is known until another one runs, and the target until another image is named.
@@ -193,7 +193,7 @@ pub(crate) fn operator_report(
     };
     OperatorReport {
         pinned: written.is_some(),
-        digest: written.or(knowledge.target.as_ref().and_then(|target| target.digest)).or(asked),
+        digest: written.or(knowledge.target.as_ref().and_then(|target| target.digest)).or(looked_up),
         pin: reference.filter(|_| written.is_none()).and_then(|tagged| digests.pinned(&tagged)),
         image: deployed.or_else(|| remembered.target_image.clone()),
         running_image,

@@ -156,11 +156,11 @@ impl<'a> EffectiveCatalogue<'a> {
     }
 
     fn digest(&self, reference: &Reference) -> Option<Digest> {
-        let asked = || match self.snapshot.answers.operators.get(reference) {
-            Some(Answer::Known(answer)) => Some(answer.digest),
+        let looked_up = || match self.snapshot.answers.operators.get(reference) {
+            Some(Answer::Known(image)) => Some(image.digest),
             _ => None,
         };
-        reference.digest().copied().or_else(asked)
+        reference.digest().copied().or_else(looked_up)
     }
 
     /// Returns for each version that is in use or was inspected the position of its inspection; `None` for the catalogue.
@@ -192,7 +192,7 @@ impl<'a> EffectiveCatalogue<'a> {
     /// Returns the version of an image that was not inspected, if the catalogue has it.
     fn catalogued(&self, image: &str, reference: &Reference) -> Option<Release> {
         let labelled = match self.snapshot.answers.operators.get(reference) {
-            Some(Answer::Known(answer)) => answer.version.as_deref().and_then(|label| label.parse().ok()),
+            Some(Answer::Known(image)) => image.version.as_deref().and_then(|label| label.parse().ok()),
             _ => None,
         };
         let tagged = || reference.tag().filter(|_| reference.digest().is_none()).and_then(|tag| tag.parse().ok());

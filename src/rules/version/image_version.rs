@@ -71,7 +71,7 @@ impl VersionFinder<'_> {
                 let message = format!("the version label of its image cannot be read: {}", failure.summary());
                 ImageVersion::Unknown(Finding::new(Reason::OperatorVersionUnknown, subject.clone(), message))
             }
-            Some(Answer::Known(answer)) => self.version_by_label(image, subject, &reference, answer),
+            Some(Answer::Known(looked_up)) => self.version_by_label(image, subject, &reference, looked_up),
         }
     }
 
@@ -81,25 +81,25 @@ impl VersionFinder<'_> {
         image: &str,
         subject: &Subject,
         reference: &Reference,
-        answer: &OperatorImage,
+        looked_up: &OperatorImage,
     ) -> ImageVersion {
         let tag = reference.tag().filter(|_| reference.digest().is_none()).unwrap_or_default();
         let tagged: Option<Release> = tag.parse().ok();
         let needed = |why: String| {
-            let (image, label) = (reference.clone(), answer.version.clone());
+            let (image, label) = (reference.clone(), looked_up.version.clone());
             let subject = subject.clone();
-            Box::new(NeededInspection { image, digest: answer.digest, label, subject, why, prepared: None })
+            Box::new(NeededInspection { image, digest: looked_up.digest, label, subject, why, prepared: None })
         };
-        match answer.version.as_deref().map(str::parse::<Release>) {
+        match looked_up.version.as_deref().map(str::parse::<Release>) {
             Some(Ok(labelled)) if tagged.is_some_and(|tagged| tagged.base() != labelled.base()) => {
                 let message = format!("image {image} is tagged {tag} and labelled {labelled}");
                 ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message))
             }
             Some(Ok(labelled)) if self.effective.is_released(&labelled) => {
-                self.known_operator(image, labelled, Some(answer.digest))
+                self.known_operator(image, labelled, Some(looked_up.digest))
             }
             Some(Ok(labelled)) => {
-                let (image, digest) = (Some(image.to_owned()), Some(answer.digest));
+                let (image, digest) = (Some(image.to_owned()), Some(looked_up.digest));
                 let operator = KnownOperator { image, digest, release: labelled, product: None };
                 ImageVersion::Unlisted(Some(Box::new(operator)), needed(self.not_listed(labelled)))
             }

@@ -59,7 +59,7 @@ pub(crate) struct InspectionPlan {
 pub(crate) fn unstored_inspections(snapshot: &Snapshot) -> Vec<Inspected> {
     let kept: BTreeSet<Digest> = snapshot.inspections.kept.iter().map(|one| one.digest).collect();
     let jobs = snapshot.inspections.jobs.known().into_iter().flatten().filter(|job| !kept.contains(&job.digest));
-    let answers = jobs.filter_map(|job| match &job.state {
+    let inspections = jobs.filter_map(|job| match &job.state {
         JobState::Answered { at, images } => Some(Inspected {
             image: job.image.clone(),
             digest: job.digest,
@@ -70,7 +70,7 @@ pub(crate) fn unstored_inspections(snapshot: &Snapshot) -> Vec<Inspected> {
         }),
         _ => None,
     });
-    answers.collect()
+    inspections.collect()
 }
 
 /// Plans to store completed inspections and `learned`, to delete Jobs that are no longer required, and to start those that are.
@@ -78,9 +78,9 @@ pub(crate) fn unstored_inspections(snapshot: &Snapshot) -> Vec<Inspected> {
 /// This does not depend on what holds the sets: without an inspection nothing would ever go on.
 pub(crate) fn plan(snapshot: &Snapshot, needed: &[NeededInspection], learned: Option<&Inspected>) -> InspectionPlan {
     let mut plan = InspectionPlan::default();
-    let is_learned = |answer: &Inspected| learned.is_some_and(|learned| learned.digest == answer.digest);
-    let fresh = unstored_inspections(snapshot).into_iter().filter(|answer| !is_learned(answer));
-    let keep = |answer: Inspected| Action::KeepInspection(Box::new(answer));
+    let is_updated = |inspection: &Inspected| learned.is_some_and(|learned| learned.digest == inspection.digest);
+    let fresh = unstored_inspections(snapshot).into_iter().filter(|inspection| !is_updated(inspection));
+    let keep = |inspection: Inspected| Action::KeepInspection(Box::new(inspection));
     plan.first.extend(fresh.chain(learned.cloned()).map(keep));
     for job in snapshot.inspections.jobs.known().into_iter().flatten() {
         let is_kept = snapshot.inspections.kept.iter().any(|one| one.digest == job.digest);

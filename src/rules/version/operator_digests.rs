@@ -74,8 +74,8 @@ impl<'a> OperatorDigests<'a> {
             Some((reference, digest.parse().ok()?))
         };
         let reported = remembered.admitted_images.iter().flatten().chain(&remembered.pinned_operators);
-        let (written, asked): (Vec<&String>, Vec<&String>) = reported.partition(|text| written.contains(*text));
-        Self { snapshot, remembered: written.into_iter().chain(asked).filter_map(pair).collect() }
+        let (written, others): (Vec<&String>, Vec<&String>) = reported.partition(|text| written.contains(*text));
+        Self { snapshot, remembered: written.into_iter().chain(others).filter_map(pair).collect() }
     }
 
     /// Returns the digest of an operator image, if it is written, looked up or in the previous status.
@@ -98,8 +98,8 @@ impl<'a> OperatorDigests<'a> {
         // Sets that are about to be stored count as stored.
         let mut goals = decision.goals.clone();
         goals.iter_mut().filter(|goal| goal.state == GoalState::Ready).for_each(|goal| goal.state = GoalState::Stored);
-        let answers = &self.snapshot.answers.operators;
-        let needs_lookup = |reference: &Reference| reference.digest().is_none() && !answers.contains_key(reference);
+        let results = &self.snapshot.answers.operators;
+        let needs_lookup = |reference: &Reference| reference.digest().is_none() && !results.contains_key(reference);
         let due = |reference: &Reference| self.snapshot.recheck_due || !self.remembered.contains_key(reference);
         ready(decision, &goals).into_iter().filter(needs_lookup).filter(due).collect()
     }

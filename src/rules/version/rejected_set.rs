@@ -87,11 +87,11 @@ fn require_inspection(
     image: Reference,
     (refused, why): (&Refused, String),
 ) {
-    let answer = snapshot.answers.operators.get(&image);
-    let digest = match (image.digest(), answer) {
+    let result = snapshot.answers.operators.get(&image);
+    let digest = match (image.digest(), result) {
         (Some(digest), _) => *digest,
         // A tag may have moved since the lookup.
-        (None, Some(Answer::Known(answer))) => answer.digest,
+        (None, Some(Answer::Known(result))) => result.digest,
         (None, Some(Answer::Pending | Answer::Failed(_))) => return,
         (None, None) => {
             rejection.lookup = Some(image);
@@ -109,7 +109,7 @@ fn require_inspection(
             }
         }
         None => {
-            let label = answer.and_then(Answer::known).and_then(|answer| answer.version.clone());
+            let label = result.and_then(Answer::known).and_then(|result| result.version.clone());
             let subject = snapshot.settings.operator.object().into();
             rejection.needed = Some(NeededInspection { image, digest, label, subject, why, prepared: None });
         }
