@@ -42,7 +42,7 @@ const GENERATED: &str = "# Generated from src/api by `imageset-controller crds`;
 /// The CustomResourceDefinitions of this product as YAML, ready for `kubectl apply`.
 ///
 /// # Errors
-/// The schema can't be written as YAML, which is a mistake in the types of this module.
+/// The schema cannot be written as YAML, which is a bug in the types of this module.
 pub fn crds_yaml() -> Result<String, crate::yaml::WriteError> {
     Ok(format!("{GENERATED}{}", crate::yaml::to_string(&ImageSetPolicy::crd())?))
 }

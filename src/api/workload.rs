@@ -36,7 +36,7 @@ pub struct Deployment {
     pub status: Option<DeploymentStatus>,
 }
 
-/// What a Deployment wants.
+/// The desired state of a Deployment.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DeploymentSpec {
     /// Number of desired pods.
@@ -75,7 +75,7 @@ pub struct Job {
     pub status: Option<JobStatus>,
 }
 
-/// A spec of which only the template matters.
+/// A spec of which only the template is read.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TemplateSpec {
     /// Template of its pods.
@@ -83,14 +83,14 @@ pub struct TemplateSpec {
     pub template: PodTemplate,
 }
 
-/// The template of pods.
+/// A pod template.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PodTemplate {
     /// Desired state of the pods.
     pub spec: Option<PodSpec>,
 }
 
-/// What runs in a pod.
+/// The desired state of a pod.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec {
@@ -120,7 +120,7 @@ pub struct Container {
     pub env: Option<Vec<EnvVar>>,
 }
 
-/// A variable of a container.
+/// An environment variable of a container.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct EnvVar {
     /// Name of the variable.
@@ -151,7 +151,7 @@ pub struct WorkloadCondition {
     pub last_transition_time: Option<Time>,
 }
 
-/// How a pod runs.
+/// The observed state of a pod.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodStatus {
@@ -172,7 +172,7 @@ pub struct PodStatus {
     pub container_statuses: Option<Vec<ContainerStatus>>,
 }
 
-/// How a container is.
+/// The observed state of a container.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerStatus {
@@ -186,7 +186,7 @@ pub struct ContainerStatus {
     pub state: Option<ContainerState>,
 }
 
-/// What a container does; neither, while it runs.
+/// The state of a container. Both fields are absent while it runs.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ContainerState {
     /// Set if the container has not started.
@@ -221,7 +221,7 @@ pub struct Terminated {
     pub message: Option<String>,
 }
 
-/// How far a Deployment is.
+/// The observed state of a Deployment.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentStatus {
@@ -235,7 +235,7 @@ pub struct DeploymentStatus {
     pub available_replicas: Option<i32>,
 }
 
-/// How far a DaemonSet is.
+/// The observed state of a DaemonSet.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DaemonSetStatus {
@@ -250,7 +250,7 @@ pub struct DaemonSetStatus {
     pub number_available: Option<i32>,
 }
 
-/// How a Job went.
+/// The observed state of a Job.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct JobStatus {
     /// Conditions of the Job.

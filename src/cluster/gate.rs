@@ -7,7 +7,7 @@ use kube::{Client, ResourceExt};
 use serde_json::Value;
 
 use super::FIELD_MANAGER;
-use crate::model::gate::{Enforcement, SeenGate};
+use crate::model::gate::{Enforcement, GateState};
 
 /// Name of both objects.
 pub(super) const NAME: &str = "imageset-controller-gate";
@@ -71,12 +71,12 @@ impl GateObject {
 
 /// How the gate stands, by its objects in the order of [`KINDS`]. `owner` is the uid of the policy object: a gate of one that was
 /// there before would not go with it.
-pub(super) fn compared(found: &[Option<GateObject>], owner: Option<&str>) -> SeenGate {
+pub(super) fn compared(found: &[Option<GateObject>], owner: Option<&str>) -> GateState {
     if found.iter().all(Option::is_none) {
-        return SeenGate::Absent;
+        return GateState::Absent;
     }
     if found.iter().flatten().any(|object| !object.is_managed) {
-        return SeenGate::NotManaged;
+        return GateState::NotManaged;
     }
     let as_wanted = |enforcement: Enforcement| {
         let wanted = objects(enforcement);
@@ -86,7 +86,7 @@ pub(super) fn compared(found: &[Option<GateObject>], owner: Option<&str>) -> See
             })
     };
     let enforcement = [Enforcement::Warn, Enforcement::Deny].into_iter().find(|enforcement| as_wanted(*enforcement));
-    enforcement.map_or(SeenGate::Differs, |enforcement| Some(enforcement).into())
+    enforcement.map_or(GateState::Differs, |enforcement| Some(enforcement).into())
 }
 
 pub(super) fn is_managed(object: &DynamicObject) -> bool {
@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    fn compared(found: &[Option<DynamicObject>], owner: Option<&str>) -> SeenGate {
+    fn compared(found: &[Option<DynamicObject>], owner: Option<&str>) -> GateState {
         let found: Vec<_> = found.iter().map(|object| object.as_ref().map(GateObject::of)).collect();
         super::compared(&found, owner)
     }
@@ -131,42 +131,42 @@ mod tests {
         for enforcement in [Enforcement::Warn, Enforcement::Deny] {
             assert_eq!(compared(&found(enforcement), None), Some(enforcement).into());
         }
-        assert_eq!(compared(&[None, None], None), SeenGate::Absent);
+        assert_eq!(compared(&[None, None], None), GateState::Absent);
         let mut half = found(Enforcement::Deny);
         half[1] = None;
-        assert_eq!(compared(&half, None), SeenGate::Differs);
+        assert_eq!(compared(&half, None), GateState::Differs);
     }
 
     #[test]
     fn a_gate_of_another_policy_object_is_set_again() {
         let mut of_before = found(Enforcement::Deny);
-        assert_eq!(compared(&of_before, Some("now")), SeenGate::Differs, "nobody owns it");
+        assert_eq!(compared(&of_before, Some("now")), GateState::Differs, "nobody owns it");
         for (object, uid) in of_before.iter_mut().zip(["now", "before"]) {
             let reference = serde_json::from_value(serde_json::json!({
                 "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy", "name": "default", "uid": uid,
             }));
             object.as_mut().unwrap().metadata.owner_references = Some(vec![reference.unwrap()]);
         }
-        assert_eq!(compared(&of_before, Some("now")), SeenGate::Differs, "one of both is of the policy before");
+        assert_eq!(compared(&of_before, Some("now")), GateState::Differs, "one of both is of the policy before");
         of_before[1] = of_before[0].clone().map(|mut first| {
             first.data = found(Enforcement::Deny)[1].clone().unwrap().data;
             first
         });
-        assert_eq!(compared(&of_before, Some("now")), SeenGate::Denies);
+        assert_eq!(compared(&of_before, Some("now")), GateState::Denies);
     }
 
     #[test]
     fn what_somebody_else_created_is_not_managed() {
         let mut taken = found(Enforcement::Deny);
         taken[0].as_mut().unwrap().metadata.labels = None;
-        assert_eq!(compared(&taken, None), SeenGate::NotManaged);
+        assert_eq!(compared(&taken, None), GateState::NotManaged);
         taken[1] = None;
-        assert_eq!(compared(&taken, None), SeenGate::NotManaged);
+        assert_eq!(compared(&taken, None), GateState::NotManaged);
         let owner = json!([{ "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy", "name": "default", "uid": "a" }]);
         taken[0].as_mut().unwrap().metadata.owner_references = serde_json::from_value(owner).unwrap();
         assert_eq!(
             compared(&taken, None),
-            SeenGate::Differs,
+            GateState::Differs,
             "its label is gone, and it is the controller's all the same"
         );
     }
@@ -176,9 +176,9 @@ mod tests {
         let mut edited = found(Enforcement::Deny);
         let policy = edited[0].as_mut().unwrap();
         policy.data["spec"]["auditAnnotations"] = Value::Null;
-        assert_eq!(compared(&edited, None), SeenGate::Denies);
+        assert_eq!(compared(&edited, None), GateState::Denies);
         let policy = edited[0].as_mut().unwrap();
         policy.data["spec"]["validations"][0]["expression"] = Value::from("true");
-        assert_eq!(compared(&edited, None), SeenGate::Differs);
+        assert_eq!(compared(&edited, None), GateState::Differs);
     }
 }

@@ -16,7 +16,7 @@ use crate::model::foreign_text::{LONGEST_NAME, LONGEST_QUOTE, escaped};
 use crate::model::platform::{NodePlatform, Platform};
 use crate::model::pods::{FailingImage, PullFailureKind};
 use crate::model::reason::Reason;
-use crate::rules::explain::kubelet_messages::{classify, gist, says_why};
+use crate::rules::explain::kubelet_messages::{classify, normalize, reports_cause};
 
 /// A node is of a platform that nodes have, or it is a short text about one node; nothing else becomes of what it reports. The lines
 /// are `operatingSystem`, `architecture`, `kernelVersion` and the name, the rest the other fields.
@@ -67,8 +67,8 @@ pub fn kubelet_words(data: &[u8]) {
     let mut line = || lines.next().unwrap_or_default();
     let (reason, image, kind, owner, message) = (line(), line(), line(), line(), line());
     let kind_of_failure = classify(reason, message);
-    let _ = says_why(reason, message);
-    shown_safely(&gist(message), LONGEST_QUOTE);
+    let _ = reports_cause(reason, message);
+    shown_safely(&normalize(message), LONGEST_QUOTE);
     let pod = |name: &str, state: serde_json::Value| {
         let pod = json!({
             "metadata": {

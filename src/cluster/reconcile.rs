@@ -60,8 +60,8 @@ pub async fn preview(
     let decision = decide_with_lookups(&mut snapshot, Catalogue::embedded(), async |snapshot, decision| {
         let (access, findings) = access.of(&client, policy, &effective(snapshot)).await;
         add_new(&mut snapshot.objections, &findings);
-        let responses = registries.look_up(&decision.questions, access, LONG_PATIENCE).await;
-        lookup_loop::add(&mut snapshot.answers, responses);
+        let responses = registries.look_up(&decision.lookups, access, LONG_PATIENCE).await;
+        lookup_loop::add(&mut snapshot.lookup_results, responses);
         true
     })
     .await;
@@ -189,7 +189,7 @@ impl Reconciler {
                 decision: &decision,
                 pause,
                 has_written: outcome.done > 0 || has_new_facts,
-                retry: self.registries.next_retry(&observed.snapshot.answers),
+                retry: self.registries.next_retry(&observed.snapshot.lookup_results),
                 doubt: self.registries.doubt(&decision.unsuitable),
             },
             Timestamp::now(),
@@ -246,7 +246,7 @@ impl Reconciler {
         let snapshot = &mut observed.snapshot;
         snapshot.set_nodes(self.watches.nodes().read());
         snapshot.pods = self.watches.pods().read();
-        snapshot.put_back = self.writer.put_back_counts();
+        snapshot.restored = self.writer.put_back_counts();
     }
 
     /// Decides, with what registries say.
@@ -261,17 +261,17 @@ impl Reconciler {
         let decision =
             decide_with_lookups(&mut observed.snapshot, Catalogue::embedded(), async |snapshot, decision| {
                 // Once: secrets that are slow to read must not be read in each round.
-                if std::mem::take(&mut is_first) && registries.is_due(&decision.questions) {
+                if std::mem::take(&mut is_first) && registries.is_due(&decision.lookups) {
                     access.forget();
                 }
                 let (access, findings) = access.of(client, &policy, &effective(snapshot)).await;
                 add_new(&mut snapshot.objections, &findings);
                 objections = findings;
                 // Where something is to be written, only what that needs is waited for; the rest is looked up meanwhile.
-                let holds_nothing = decision.questions.holds_nothing() && !decision.actions.is_empty();
-                let patience = if holds_nothing { Duration::ZERO } else { PATIENCE };
-                let responses = registries.look_up(&decision.questions, access, patience).await;
-                lookup_loop::add(&mut snapshot.answers, responses);
+                let blocks_no_write = decision.lookups.blocks_no_write() && !decision.actions.is_empty();
+                let patience = if blocks_no_write { Duration::ZERO } else { PATIENCE };
+                let responses = registries.look_up(&decision.lookups, access, patience).await;
+                lookup_loop::add(&mut snapshot.lookup_results, responses);
                 true
             })
             .await;
@@ -294,7 +294,7 @@ impl Reconciler {
         let snapshot = &mut observed.snapshot;
         snapshot.remembered = policy.status.as_ref().map(status::remembered).unwrap_or_default();
         add_new(&mut snapshot.objections, &planned.objections);
-        snapshot.answers = planned.observed.snapshot.answers;
+        snapshot.lookup_results = planned.observed.snapshot.lookup_results;
         snapshot.recheck_due = planned.observed.snapshot.recheck_due;
         snapshot.discovery_due = planned.observed.snapshot.discovery_due;
         let decision = decide(snapshot, Catalogue::embedded());

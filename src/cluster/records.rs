@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::FIELD_MANAGER;
 use crate::model::finding::Finding;
 use crate::model::foreign_text::escaped;
-use crate::model::inspection::Inspected;
+use crate::model::inspection::Inspection;
 use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::read::Read;
 use crate::model::reason::Reason;
@@ -31,7 +31,7 @@ pub struct ReadRecords {
     /// Records of images that can be used.
     pub images: Read<Vec<Record>>,
     /// What operator images said of themselves.
-    pub inspected: Vec<Inspected>,
+    pub inspected: Vec<Inspection>,
     /// Names of records of images that exist and cannot be used.
     pub unusable: BTreeSet<String>,
     /// Why they cannot.
@@ -54,7 +54,7 @@ pub struct StoredRecord {
 #[derive(Debug, PartialEq)]
 pub(super) enum Kept {
     Images(Box<Record>),
-    Inspection(Box<Inspected>),
+    Inspection(Box<Inspection>),
 }
 
 /// Selects the records by their labels.
@@ -98,7 +98,7 @@ impl ReadRecords {
         for record in &stored {
             match &record.content {
                 Ok(Kept::Images(record)) => images.push(Record::clone(record)),
-                Ok(Kept::Inspection(one)) => read.inspected.push(Inspected::clone(one)),
+                Ok(Kept::Inspection(one)) => read.inspected.push(Inspection::clone(one)),
                 Err(unusable) => {
                     let object = ObjectRef::namespaced(Kind::ConfigMap, &record.namespace, &record.name);
                     let (reason, message) = match unusable {
@@ -164,8 +164,8 @@ pub(super) fn parsed(map: &ConfigMap, kind: &str) -> Result<Kept, String> {
     }
 }
 
-fn inspected(map: &ConfigMap, text: &str) -> Result<Inspected, String> {
-    let inspected: Inspected = crate::yaml::from_str(text).map_err(|error| error.to_string())?;
+fn inspected(map: &ConfigMap, text: &str) -> Result<Inspection, String> {
+    let inspected: Inspection = crate::yaml::from_str(text).map_err(|error| error.to_string())?;
     match inspected.name() {
         name if name == map.name_any() => Ok(inspected),
         name => Err(format!("it holds the record {name}")),

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::model::lookups::{Answer, Answers, OperatorImage, Questions};
+use crate::model::lookups::{LookupResult, LookupResults, Lookups, OperatorImage};
 use crate::model::platform::Platform;
 use crate::model::reference::Reference;
 use crate::model::registry_failure::RegistryFailure;
@@ -63,11 +63,11 @@ enum Entry<T> {
 }
 
 impl<T: Clone> Entry<T> {
-    fn answer(&self) -> Answer<T> {
+    fn answer(&self) -> LookupResult<T> {
         match self {
-            Self::Asked { .. } => Answer::Pending,
-            Self::Known { answer, .. } => Answer::Known(answer.clone()),
-            Self::Failed { failure, .. } => Answer::Failed(RegistryFailure::clone(failure)),
+            Self::Asked { .. } => LookupResult::Pending,
+            Self::Known { answer, .. } => LookupResult::Known(answer.clone()),
+            Self::Failed { failure, .. } => LookupResult::Failed(RegistryFailure::clone(failure)),
         }
     }
 
@@ -101,14 +101,14 @@ impl RegistryCache {
     }
 
     /// Answers from memory; asks what is not there, waiting at most `patience`. What has no answer by then is
-    /// [`Answer::Pending`], and `late` is notified when it has one. Each registry is asked on its own and its answers are kept
+    /// [`LookupResult::Pending`], and `late` is notified when it has one. Each registry is asked on its own and its answers are kept
     /// when it is done: one that is slow or silent delays no other.
-    pub async fn look_up(&self, questions: &Questions, access: Access, patience: Duration) -> Answers {
-        let Unanswered { images, operators, releases, generation } = self.unanswered(questions, &access);
+    pub async fn look_up(&self, lookups: &Lookups, access: Access, patience: Duration) -> LookupResults {
+        let Unanswered { images, operators, releases, generation } = self.unanswered(lookups, &access);
         let access = Arc::new(access);
         let mut answered = Vec::new();
         for images in access.by_registry(images) {
-            let (client, access, hints) = (self.client.clone(), access.clone(), questions.hints.clone());
+            let (client, access, hints) = (self.client.clone(), access.clone(), lookups.hints.clone());
             answered.push(self.spawn(generation, async move {
                 let resolved = client.resolve(&access, &images, &hints, |_| {}).await;
                 move |memory: &mut Memory| keep(&mut memory.images, images, resolved, &hints.platforms)
@@ -130,10 +130,10 @@ impl RegistryCache {
         }
         let _ = tokio::time::timeout(patience, futures::future::join_all(answered)).await;
         let memory = lock(&self.memory);
-        Answers {
-            images: answers(&memory.images, questions.images.iter()),
-            operators: answers(&memory.operators, questions.operators.union(&questions.digests)),
-            releases: answers(&memory.releases, questions.releases.iter()),
+        LookupResults {
+            images: answers(&memory.images, lookups.images.iter()),
+            operators: answers(&memory.operators, lookups.operators.union(&lookups.digests)),
+            releases: answers(&memory.releases, lookups.releases.iter()),
         }
     }
 
@@ -164,7 +164,7 @@ impl RegistryCache {
 
     /// When the first failure among these answers may be asked again. Failures that nobody asks for any more do not count.
     #[must_use]
-    pub fn next_retry(&self, asked: &Answers) -> Option<Duration> {
+    pub fn next_retry(&self, asked: &LookupResults) -> Option<Duration> {
         let memory = lock(&self.memory);
         let images = asked.images.keys().filter_map(|image| memory.images.get(image).and_then(retry_at));
         let operators = asked.operators.keys().filter_map(|image| memory.operators.get(image).and_then(retry_at));
@@ -175,19 +175,19 @@ impl RegistryCache {
 
     /// Whether something of this has never been looked up, or is due again.
     #[must_use]
-    pub fn is_due(&self, questions: &Questions) -> bool {
+    pub fn is_due(&self, lookups: &Lookups) -> bool {
         fn due<'a, T: Clone + 'a>(
             entries: &BTreeMap<Reference, Entry<T>>,
-            mut questions: impl Iterator<Item = &'a Reference>,
+            mut lookups: impl Iterator<Item = &'a Reference>,
             platforms: &BTreeSet<Platform>,
         ) -> bool {
             let now = Instant::now();
-            questions.any(|reference| entries.get(reference).is_none_or(|entry| entry.is_due(now, platforms)))
+            lookups.any(|reference| entries.get(reference).is_none_or(|entry| entry.is_due(now, platforms)))
         }
         let memory = lock(&self.memory);
-        due(&memory.images, questions.images.iter(), &questions.hints.platforms)
-            || due(&memory.operators, questions.operators.union(&questions.digests), &BTreeSet::new())
-            || due(&memory.releases, questions.releases.iter(), &BTreeSet::new())
+        due(&memory.images, lookups.images.iter(), &lookups.hints.platforms)
+            || due(&memory.operators, lookups.operators.union(&lookups.digests), &BTreeSet::new())
+            || due(&memory.releases, lookups.releases.iter(), &BTreeSet::new())
     }
 
     /// Forgets what is due to be looked up again.
@@ -250,7 +250,7 @@ impl RegistryCache {
     }
 
     /// What has to be asked now; it is marked as asked. Another access makes failures and open questions worthless.
-    fn unanswered(&self, questions: &Questions, access: &Access) -> Unanswered {
+    fn unanswered(&self, lookups: &Lookups, access: &Access) -> Unanswered {
         let now = Instant::now();
         let mut memory = lock(&self.memory);
         if memory.access != *access {
@@ -263,10 +263,9 @@ impl RegistryCache {
             memory.operators.retain(|_, entry| stays(matches!(entry, Entry::Known { .. })));
             memory.releases.retain(|_, entry| stays(matches!(entry, Entry::Known { .. })));
         }
-        let images = mark(&mut memory.images, questions.images.iter(), now, &questions.hints.platforms);
-        let operators =
-            mark(&mut memory.operators, questions.operators.union(&questions.digests), now, &BTreeSet::new());
-        let releases = mark(&mut memory.releases, questions.releases.iter(), now, &BTreeSet::new());
+        let images = mark(&mut memory.images, lookups.images.iter(), now, &lookups.hints.platforms);
+        let operators = mark(&mut memory.operators, lookups.operators.union(&lookups.digests), now, &BTreeSet::new());
+        let releases = mark(&mut memory.releases, lookups.releases.iter(), now, &BTreeSet::new());
         Unanswered { images, operators, releases, generation: memory.generation }
     }
 }
@@ -284,12 +283,12 @@ fn retry_at<T>(entry: &Entry<T>) -> Option<Instant> {
 
 fn mark<'a, T: Clone>(
     entries: &mut BTreeMap<Reference, Entry<T>>,
-    questions: impl Iterator<Item = &'a Reference>,
+    lookups: impl Iterator<Item = &'a Reference>,
     now: Instant,
     platforms: &BTreeSet<Platform>,
 ) -> Vec<Reference> {
     let mut ask = Vec::new();
-    for reference in questions {
+    for reference in lookups {
         let attempts = match entries.get(reference) {
             None => 0,
             Some(entry) if entry.is_due(now, platforms) => entry.attempts(),
@@ -332,8 +331,8 @@ fn pause(failure: &RegistryFailure, attempts: u32) -> Duration {
 
 fn answers<'a, T: Clone>(
     entries: &BTreeMap<Reference, Entry<T>>,
-    questions: impl Iterator<Item = &'a Reference>,
-) -> BTreeMap<Reference, Answer<T>> {
-    let answered = questions.filter_map(|reference| Some((reference.clone(), entries.get(reference)?.answer())));
+    lookups: impl Iterator<Item = &'a Reference>,
+) -> BTreeMap<Reference, LookupResult<T>> {
+    let answered = lookups.filter_map(|reference| Some((reference.clone(), entries.get(reference)?.answer())));
     answered.collect()
 }

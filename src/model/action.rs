@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::model::digest::Digest;
 use crate::model::gate::Enforcement;
 use crate::model::image_set::CompleteImageSet;
-use crate::model::inspection::{Inspected, object_name};
+use crate::model::inspection::{Inspection, object_name};
 use crate::model::record::Record;
 use crate::model::reference::Reference;
 
@@ -18,7 +18,7 @@ pub enum Action {
     /// Create an ImageSet, or replace it by one server-side apply.
     StoreImageSet(Box<StoreImageSet>),
     /// Store the output of an operator image (a ConfigMap in the controller's namespace).
-    KeepInspection(Box<Inspected>),
+    KeepInspection(Box<Inspection>),
     /// Run an operator image in a Job, which prints its version and its images (in the inspection namespace).
     StartInspection(Box<StartInspection>),
     /// Delete an inspection Job that has completed or failed.

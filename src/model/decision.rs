@@ -12,7 +12,7 @@ use crate::model::digest::Digest;
 use crate::model::discovery::Discovery;
 use crate::model::finding::Finding;
 use crate::model::image_name::ImageName;
-use crate::model::lookups::Questions;
+use crate::model::lookups::Lookups;
 use crate::model::object_ref::ObjectRef;
 use crate::model::reference::Reference;
 use crate::model::release::{ImageSetName, ProductVersion, Release};
@@ -24,7 +24,8 @@ use crate::model::settings::PrepareVersion;
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// Lookups in registries that the decision still requires. With their results in the snapshot, the rules decide again.
-    pub questions: Questions,
+    #[serde(rename = "questions")]
+    pub lookups: Lookups,
     /// The operator versions that the snapshot shows.
     pub operator: OperatorKnowledge,
     /// The required sets: the running version's first, then the target's, then those to stage.
@@ -48,11 +49,13 @@ pub struct Decision {
     /// References whose lookup result cannot be part of a set. Only a change in the registry helps, so they are looked up again.
     pub unsuitable: BTreeSet<Reference>,
     /// A read failed that versions and sets depend on: the previously reported state still holds.
-    pub blind: bool,
+    #[serde(rename = "blind")]
+    pub inputs_unreadable: bool,
     /// Whether this reconcile compared all digests of the target's set with the registry.
     pub verified: bool,
     /// When something is due that no watch event announces.
-    pub look_again: Option<Timestamp>,
+    #[serde(rename = "lookAgain")]
+    pub requeue_at: Option<Timestamp>,
     /// Kept sets of previous versions, the most recently used first.
     pub retained: Vec<Retained>,
     /// Newer releases that the last discovery found.
@@ -79,7 +82,8 @@ pub struct OperatorKnowledge {
     pub target: Option<KnownOperator>,
     /// Whether the rollout of the target operator is complete: no pod of another version is left, or none of them is Ready while
     /// a new one is.
-    pub taken_over: bool,
+    #[serde(rename = "takenOver")]
+    pub rollout_complete: bool,
     /// Whether no operator was ever observed. The target is then the one entry of `prepare.versions`.
     pub first_install: bool,
 }
@@ -140,7 +144,7 @@ pub enum Purpose {
 impl Purpose {
     /// Whether the set is for the running or the target operator, not for a version that is only staged.
     #[must_use]
-    pub const fn is_wanted_now(&self) -> bool {
+    pub const fn is_current(&self) -> bool {
         matches!(self, Self::Running | Self::Target)
     }
 }

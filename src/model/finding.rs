@@ -27,7 +27,7 @@ pub struct Finding {
 
 /// Observed and expected values. Digests are shortened to fit into the status.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "SideBySide", into = "SideBySide")]
+#[serde(from = "EvidenceText", into = "EvidenceText")]
 pub enum Evidence {
     /// A digest that differs from the pinned one.
     Digest {
@@ -49,7 +49,7 @@ pub enum Evidence {
         observed: Vec<ShortDigest>,
     },
     /// Two texts for display only.
-    Words {
+    Text {
         /// Observed value.
         observed: String,
         /// Expected value.
@@ -60,7 +60,7 @@ pub enum Evidence {
 /// Evidence as two texts, the form of the status and of snapshot files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SideBySide {
+pub struct EvidenceText {
     /// Observed value.
     pub have: String,
     /// Expected value.
@@ -99,12 +99,12 @@ impl Evidence {
 
     /// Returns evidence of two texts, escaped and cut. Texts in the form of another variant become that variant.
     #[must_use]
-    pub fn words(observed: impl Into<String>, expected: impl Into<String>) -> Self {
-        SideBySide { have: observed.into(), want: expected.into() }.into()
+    pub fn text(observed: impl Into<String>, expected: impl Into<String>) -> Self {
+        EvidenceText { have: observed.into(), want: expected.into() }.into()
     }
 }
 
-impl From<Evidence> for SideBySide {
+impl From<Evidence> for EvidenceText {
     fn from(evidence: Evidence) -> Self {
         let all = |digests: &[ShortDigest]| digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let images = |fips: bool| if fips { FIPS_IMAGES } else { NORMAL_IMAGES };
@@ -115,14 +115,14 @@ impl From<Evidence> for SideBySide {
                 let have = format!("{} {}", images(!expected), all(&observed));
                 (have.trim_end().to_owned(), images(expected).to_owned())
             }
-            Evidence::Words { observed, expected } => (observed, expected),
+            Evidence::Text { observed, expected } => (observed, expected),
         };
         Self { have, want }
     }
 }
 
-impl From<SideBySide> for Evidence {
-    fn from(SideBySide { have, want }: SideBySide) -> Self {
+impl From<EvidenceText> for Evidence {
+    fn from(EvidenceText { have, want }: EvidenceText) -> Self {
         let all = |text: &str| -> Option<Vec<ShortDigest>> { text.split(", ").map(ShortDigest::parse).collect() };
         let observed_images = |images: &str| match have.strip_prefix(images)? {
             "" => Some(Vec::new()),
@@ -140,7 +140,7 @@ impl From<SideBySide> for Evidence {
                 .zip(ShortDigest::parse(&want))
                 .map(|(observed, expected)| Self::Digest { observed, expected }),
         };
-        let words = || Self::Words { observed: line(&have, LONGEST_EVIDENCE), expected: line(&want, LONGEST_EVIDENCE) };
+        let words = || Self::Text { observed: line(&have, LONGEST_EVIDENCE), expected: line(&want, LONGEST_EVIDENCE) };
         known.unwrap_or_else(words)
     }
 }
@@ -211,11 +211,11 @@ mod tests {
                 format!("FIPS images {first}, {second}"),
                 "normal images".to_owned(),
             ),
-            (Evidence::words("no entry", "calico/csi"), "no entry".to_owned(), "calico/csi".to_owned()),
-            (Evidence::words("nothing", "a set"), "nothing".to_owned(), "a set".to_owned()),
+            (Evidence::text("no entry", "calico/csi"), "no entry".to_owned(), "calico/csi".to_owned()),
+            (Evidence::text("nothing", "a set"), "nothing".to_owned(), "a set".to_owned()),
         ] {
-            let texts = SideBySide { have, want };
-            assert_eq!(SideBySide::from(evidence.clone()), texts);
+            let texts = EvidenceText { have, want };
+            assert_eq!(EvidenceText::from(evidence.clone()), texts);
             assert_eq!(Evidence::from(texts), evidence);
         }
     }

@@ -14,7 +14,7 @@ pub enum Enforcement {
 /// State of the gate in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum SeenGate {
+pub enum GateState {
     /// No object of the gate exists.
     #[default]
     Absent,
@@ -28,7 +28,7 @@ pub enum SeenGate {
     NotManaged,
 }
 
-impl From<Option<Enforcement>> for SeenGate {
+impl From<Option<Enforcement>> for GateState {
     fn from(enforcement: Option<Enforcement>) -> Self {
         match enforcement {
             None => Self::Absent,

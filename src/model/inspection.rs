@@ -19,7 +19,7 @@ pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(30);
 /// The output of one operator image. It is stored permanently by digest, because an image never changes its output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Inspected {
+pub struct Inspection {
     /// The image, as written where it was found.
     pub image: Reference,
     /// Digest of the image that the Job ran.
@@ -36,7 +36,7 @@ pub struct Inspected {
     pub refused: BTreeSet<ImageName>,
 }
 
-impl Inspected {
+impl Inspection {
     /// Returns the image list under the version that the image counts as.
     #[must_use]
     pub fn list(&self, release: Release) -> OperatorImages {
@@ -81,7 +81,7 @@ pub fn object_name(digest: &Digest) -> String {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Inspections {
     /// Stored inspections.
-    pub kept: Vec<Inspected>,
+    pub kept: Vec<Inspection>,
     /// Inspection Jobs that the controller created.
     pub jobs: Read<Vec<InspectionJob>>,
 }
@@ -92,11 +92,11 @@ pub struct Inspections {
 pub struct InspectionJob {
     /// `metadata.uid`, which a delete request carries.
     pub uid: String,
-    /// As in [`Inspected`].
+    /// As in [`Inspection`].
     pub image: Reference,
     /// Digest of the image that the Job runs.
     pub digest: Digest,
-    /// As in [`Inspected`].
+    /// As in [`Inspection`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Attempt number, starting at 1.
@@ -118,7 +118,8 @@ pub enum JobState {
         trouble: Option<String>,
     },
     /// The Job completed, and its output is valid.
-    Answered {
+    #[serde(rename = "answered")]
+    Completed {
         /// When the Job ended.
         at: Timestamp,
         /// Image lists that the image printed.

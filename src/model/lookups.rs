@@ -13,14 +13,14 @@ use crate::model::resolved_image::ResolvedImage;
 
 /// Lookups that a decision requires.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Questions {
+pub struct Lookups {
     /// Images whose digest and platforms are required.
     pub images: BTreeSet<Reference>,
     /// Operator images whose `version` label is required.
     pub operators: BTreeSet<Reference>,
     /// Operator images whose repository's releases are listed. Nothing waits for these.
     pub releases: BTreeSet<Reference>,
-    /// Operator images whose digest is looked up; the results are in [`Answers::operators`]. Nothing waits for these.
+    /// Operator images whose digest is looked up; the results are in [`LookupResults::operators`]. Nothing waits for these.
     pub digests: BTreeSet<Reference>,
     /// What makes lookups cheaper or more precise. Hints alone cause no lookup.
     pub hints: Hints,
@@ -35,16 +35,16 @@ pub struct Hints {
     pub platforms: BTreeSet<Platform>,
 }
 
-impl Questions {
+impl Lookups {
     /// Whether no lookup is required.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.holds_nothing() && self.releases.is_empty() && self.digests.is_empty()
+        self.blocks_no_write() && self.releases.is_empty() && self.digests.is_empty()
     }
 
     /// Whether no lookup is required that a write has to wait for.
     #[must_use]
-    pub fn holds_nothing(&self) -> bool {
+    pub fn blocks_no_write(&self) -> bool {
         self.images.is_empty() && self.operators.is_empty()
     }
 }
@@ -52,20 +52,20 @@ impl Questions {
 /// Results of lookups. Each reference that was looked up has an entry, also while the lookup is pending.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Answers {
+pub struct LookupResults {
     /// Images, by the reference that was looked up.
-    pub images: BTreeMap<Reference, Answer<ResolvedImage>>,
+    pub images: BTreeMap<Reference, LookupResult<ResolvedImage>>,
     /// Operator images, by the reference that was looked up.
-    pub operators: BTreeMap<Reference, Answer<OperatorImage>>,
+    pub operators: BTreeMap<Reference, LookupResult<OperatorImage>>,
     /// Releases, by the operator reference whose repository was listed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub releases: BTreeMap<Reference, Answer<BTreeSet<Release>>>,
+    pub releases: BTreeMap<Reference, LookupResult<BTreeSet<Release>>>,
 }
 
 /// The result of one lookup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Answer<T> {
+pub enum LookupResult<T> {
     /// The lookup is still pending.
     Pending,
     /// The verified response of the registry.
@@ -74,7 +74,7 @@ pub enum Answer<T> {
     Failed(RegistryFailure),
 }
 
-impl<T> Answer<T> {
+impl<T> LookupResult<T> {
     /// Returns the response; `None` while the lookup is pending and after a failure.
     pub const fn known(&self) -> Option<&T> {
         match self {

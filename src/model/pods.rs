@@ -9,7 +9,7 @@ use crate::model::object_ref::ObjectRef;
 /// Aggregated state of all pods. Its size does not depend on the number of pods.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct SeenPods {
+pub struct PodSummary {
     /// Running images, of those that a template names by digest.
     pub running: Vec<RunningImage>,
     /// Images that pods cannot pull or start.
@@ -68,18 +68,18 @@ pub enum PullFailureKind {
 
 /// The images of one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenPod {
+pub struct PodImages {
     /// Workload that owns the pod.
     pub workload: ObjectRef,
     /// Images by digest, each with the digest of the running image if the runtime reports it.
     pub running: Vec<(String, Option<Digest>)>,
     /// Images that the pod cannot pull or start.
-    pub failing: Vec<Failing>,
+    pub failing: Vec<FailedImage>,
 }
 
 /// An image that a pod cannot pull or start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failing {
+pub struct FailedImage {
     /// Image in the pod's spec.
     pub image: String,
     /// Cause; `None` if the kubelet only reports a back-off.

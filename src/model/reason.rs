@@ -71,7 +71,7 @@ impl ConditionType {
 
     /// Whether the condition is about the observed cluster and its registry only, whatever the policy requires.
     #[must_use]
-    pub const fn is_of_cluster(self) -> bool {
+    pub const fn is_about_cluster(self) -> bool {
         matches!(self, Self::Drifted | Self::OperatorDegraded | Self::ImagePullFailing)
     }
 
@@ -289,7 +289,7 @@ reasons! {
 impl Reason {
     /// Whether the reason is about an operator image that only an inspection can identify.
     #[must_use]
-    pub const fn is_of_inspection(self) -> bool {
+    pub const fn is_about_inspection(self) -> bool {
         matches!(
             self,
             Self::InspectionRunning
@@ -304,7 +304,7 @@ impl Reason {
 impl Reason {
     /// Whether the reason is an ImageSet that makes the operator stop.
     #[must_use]
-    pub const fn is_fault_of_a_set(self) -> bool {
+    pub const fn is_image_set_fault(self) -> bool {
         matches!(
             self,
             Self::ExactImageSetMissing
@@ -317,13 +317,13 @@ impl Reason {
 
     /// Whether the reason is a failed read from the API server.
     #[must_use]
-    pub const fn is_of_a_read(self) -> bool {
+    pub const fn is_failed_read(self) -> bool {
         matches!(self, Self::ReadForbidden | Self::ReadFailed | Self::ViewForbidden | Self::ViewFailed)
     }
 
     /// Whether the reason is about the content of a stored set, so that writing the required content resolves it.
     #[must_use]
-    pub const fn ends_with_the_write(self) -> bool {
+    pub const fn is_resolved_by_write(self) -> bool {
         matches!(
             self,
             Self::ImageSetEdited

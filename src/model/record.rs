@@ -68,13 +68,13 @@ pub struct Record {
     pub accepted: Option<BTreeMap<ImageName, Digest>>,
     /// Rejection of this content by an operator build. The content is not written for that build again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<Refused>,
+    pub refused: Option<RejectedContent>,
 }
 
 /// Content that an operator build rejected although it is right for its version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Refused {
+pub struct RejectedContent {
     /// The operator's image, as written.
     pub image: String,
     /// Names that the operator does not accept.
@@ -85,7 +85,7 @@ pub struct Refused {
     pub missing: BTreeSet<ImageName>,
 }
 
-impl Refused {
+impl RejectedContent {
     /// Whether `entries` has none of the unexpected names and all of the missing ones.
     #[must_use]
     pub fn takes(&self, entries: &BTreeMap<ImageName, Digest>) -> bool {

@@ -12,7 +12,7 @@ use crate::model::swap::Swap;
 /// The previous status of the policy: facts about the past that no other object of the cluster holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Remembered {
+pub struct PreviousStatus {
     /// Image of the operator pod that was Ready last.
     pub running_image: Option<String>,
     /// Version of the operator pod that was Ready last.
@@ -54,7 +54,7 @@ pub struct Remembered {
     pub conditions: Vec<crate::model::condition::Condition>,
 }
 
-impl Remembered {
+impl PreviousStatus {
     /// Returns the version of this image, if it was the running or the target one.
     #[must_use]
     pub fn version_of(&self, image: &str) -> Option<Release> {

@@ -26,7 +26,8 @@ pub struct Report {
     /// Generation of the policy that the report is about.
     pub generation: i64,
     /// A read failed that versions and sets depend on: the previously reported state is kept.
-    pub blind: bool,
+    #[serde(rename = "blind")]
+    pub inputs_unreadable: bool,
     /// The operator versions.
     pub operator: OperatorReport,
     /// The target version's set.

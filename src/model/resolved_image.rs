@@ -50,7 +50,7 @@ pub struct Child {
     /// Digest of its manifest, which a node of that platform pulls.
     pub digest: Digest,
     /// Whether the registry has that manifest.
-    #[serde(default, skip_serializing_if = "Presence::is_unasked")]
+    #[serde(default, skip_serializing_if = "Presence::is_unchecked")]
     pub presence: Presence,
 }
 
@@ -60,7 +60,8 @@ pub struct Child {
 pub enum Presence {
     /// Not checked, because no node requires it.
     #[default]
-    Unasked,
+    #[serde(rename = "unasked")]
+    Unchecked,
     /// The registry has the manifest.
     Present,
     /// The registry does not have the manifest.
@@ -70,8 +71,8 @@ pub enum Presence {
 impl Presence {
     // serde passes a reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
-    fn is_unasked(&self) -> bool {
-        *self == Self::Unasked
+    fn is_unchecked(&self) -> bool {
+        *self == Self::Unchecked
     }
 }
 
@@ -81,7 +82,7 @@ pub enum Coverage {
     /// The node can run the image, and the registry has its manifest.
     Covered,
     /// The node could run the image; its manifest was not checked.
-    Unasked,
+    Unchecked,
     /// The index lists an image for the node that the registry does not have.
     Absent,
     /// There is no image for the node.
@@ -111,7 +112,7 @@ impl ResolvedImage {
         for child in children {
             match child.presence {
                 Presence::Present => return Coverage::Covered,
-                Presence::Unasked => best = Coverage::Unasked,
+                Presence::Unchecked => best = Coverage::Unchecked,
                 Presence::Absent if best == Coverage::None => best = Coverage::Absent,
                 Presence::Absent => {}
             }
@@ -127,7 +128,7 @@ impl ResolvedImage {
     }
 
     /// Returns messages about the platforms that the image does not cover.
-    pub fn lacks(&self, reference: &Reference, platforms: &[&Platform]) -> Vec<String> {
+    pub fn describe_gaps(&self, reference: &Reference, platforms: &[&Platform]) -> Vec<String> {
         let texts = |platforms: &[&Platform]| platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let (absent, none): (Vec<&Platform>, Vec<&Platform>) =
             platforms.iter().partition(|node| self.coverage(node) == Coverage::Absent);
@@ -172,7 +173,7 @@ mod tests {
         let child = |text: &str, presence| Child { platform: platform(text), digest: Digest::of(b"y"), presence };
         let index = image(Content::Index {
             children: vec![
-                child("linux/amd64", Presence::Unasked),
+                child("linux/amd64", Presence::Unchecked),
                 child("linux/arm/v6", Presence::Absent),
                 child("linux/arm/v7", Presence::Present),
                 child("linux/arm64", Presence::Absent),
@@ -180,7 +181,7 @@ mod tests {
         });
         let single = image(Content::Manifest { platform: platform("linux/amd64") });
         for (node, of_index, of_single) in [
-            ("linux/amd64", Coverage::Unasked, Coverage::Covered),
+            ("linux/amd64", Coverage::Unchecked, Coverage::Covered),
             ("linux/arm", Coverage::Covered, Coverage::None),
             ("linux/arm64", Coverage::Absent, Coverage::None),
             ("linux/s390x", Coverage::None, Coverage::None),

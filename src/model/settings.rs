@@ -18,7 +18,7 @@ use crate::model::release::{InvalidRelease, Release, Variant};
 /// A request to stage a version, until a given time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Requested {
+pub struct PrepareRequest {
     /// Version to stage.
     pub version: PrepareVersion,
     /// When the request ends.
@@ -42,7 +42,7 @@ pub struct Settings {
     pub prepare: Vec<PrepareVersion>,
     /// Versions that an annotation requests, also expired ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub requested: Vec<Requested>,
+    pub requested: Vec<PrepareRequest>,
     /// Discovery of newer versions to stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discover: Option<Discover>,

@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::feature::Feature;
 use crate::model::finding::Finding;
-use crate::model::gate::SeenGate;
+use crate::model::gate::GateState;
 use crate::model::inspection::Inspections;
 use crate::model::installation::Installation;
-use crate::model::lookups::Answers;
+use crate::model::lookups::LookupResults;
 use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
 use crate::model::platform::{Platform, UnknownNode};
-use crate::model::pods::SeenPods;
+use crate::model::pods::PodSummary;
 use crate::model::read::{Read, ReadFailure};
 use crate::model::reason::ConditionType;
 use crate::model::record::Record;
-use crate::model::remembered::Remembered;
+use crate::model::remembered::PreviousStatus;
 use crate::model::settings::Settings;
 use crate::model::stored_image_set::StoredImageSet;
 use crate::model::tigera_status::ComponentStatus;
@@ -41,7 +41,7 @@ pub struct Snapshot {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh: Option<String>,
     /// Status of the policy before this reconcile.
-    pub remembered: Remembered,
+    pub remembered: PreviousStatus,
     /// The operator's Deployment; that it does not exist is a normal state.
     pub operator: Read<Option<OperatorDeployment>>,
     /// Pods of the Deployment.
@@ -62,9 +62,9 @@ pub struct Snapshot {
     /// DaemonSets and Deployments that the operator manages.
     pub workloads: Read<Vec<Workload>>,
     /// Images that the pods in the operator's namespaces pull and run.
-    pub pods: Read<SeenPods>,
+    pub pods: Read<PodSummary>,
     /// State of the admission gate.
-    pub gate: Read<SeenGate>,
+    pub gate: Read<GateState>,
     /// Records of resolved images.
     pub records: Read<Vec<Record>>,
     /// Names of records that exist and are not used: damaged, or written by somebody else.
@@ -73,13 +73,15 @@ pub struct Snapshot {
     /// Stored inspections and inspection Jobs.
     pub inspections: Inspections,
     /// Results of lookups in registries.
-    pub answers: Answers,
+    #[serde(rename = "answers")]
+    pub lookup_results: LookupResults,
     /// Whether this reconcile compares the pinned digests with the registry.
     pub recheck_due: bool,
     /// Whether this reconcile looks for newer releases.
     pub discovery_due: bool,
     /// How often managed sets were restored in the last ten minutes, by name.
-    pub put_back: BTreeMap<String, u32>,
+    #[serde(rename = "putBack")]
+    pub restored: BTreeMap<String, u32>,
 }
 
 impl Default for Snapshot {
@@ -90,7 +92,7 @@ impl Default for Snapshot {
             settings: Settings::default(),
             objections: Vec::new(),
             refresh: None,
-            remembered: Remembered::default(),
+            remembered: PreviousStatus::default(),
             operator: Read::default(),
             operator_pods: Read::default(),
             installation: Read::default(),
@@ -105,10 +107,10 @@ impl Default for Snapshot {
             records: Read::default(),
             unusable_records: BTreeSet::new(),
             inspections: Inspections::default(),
-            answers: Answers::default(),
+            lookup_results: LookupResults::default(),
             recheck_due: false,
             discovery_due: false,
-            put_back: BTreeMap::new(),
+            restored: BTreeMap::new(),
         }
     }
 }

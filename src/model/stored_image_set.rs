@@ -12,7 +12,8 @@ pub struct StoredImageSet {
     /// `metadata.resourceVersion`, which every write of the controller carries.
     pub resource_version: String,
     /// Whether the set has the controller's label.
-    pub ours: bool,
+    #[serde(rename = "ours")]
+    pub managed: bool,
     /// What the set was made from (annotations), if it is managed.
     pub origin: Option<crate::model::image_set::Origin>,
     /// The entries as stored, unparsed: an unmanaged set may hold anything.

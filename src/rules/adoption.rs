@@ -29,7 +29,7 @@ impl Unpinned {
     pub fn evidence(&self) -> Evidence {
         match self.image.digest() {
             Some(digest) => Evidence::digest(digest, &self.pinned),
-            None => Evidence::words(self.image.to_string(), self.pinned.short().to_string()),
+            None => Evidence::text(self.image.to_string(), self.pinned.short().to_string()),
         }
     }
 }

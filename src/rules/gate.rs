@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::model::action::Action;
 use crate::model::decision::{Decision, Goal};
 use crate::model::finding::Finding;
-use crate::model::gate::{Enforcement, SeenGate};
+use crate::model::gate::{Enforcement, GateState};
 use crate::model::object_ref::ObjectRef;
 use crate::model::read::Read;
 use crate::model::reason::Reason;
@@ -41,14 +41,14 @@ pub(crate) fn plan(snapshot: &Snapshot) -> GatePlan {
     let mut plan = GatePlan::default();
     let enforcement = enforcement(settings.gate, settings.mode);
     match &snapshot.gate {
-        Read::Known(SeenGate::NotManaged) => {
+        Read::Known(GateState::NotManaged) => {
             if enforcement.is_some() {
                 let message = "the controller did not create it, and leaves it as it is";
                 plan.findings.push(Finding::new(Reason::GateNotManaged, ObjectRef::gate(), message));
             }
         }
         Read::Known(seen) => {
-            if *seen != SeenGate::from(enforcement) {
+            if *seen != GateState::from(enforcement) {
                 plan.action = Some(Action::SetGate(enforcement));
             }
         }
@@ -94,7 +94,7 @@ pub(crate) fn admitted_images(
     let settings = &snapshot.settings;
     enforcement(settings.gate, settings.mode)?;
     let before = &snapshot.remembered.admitted_images;
-    let unknown = decision.blind || decision.operator.target.is_none();
+    let unknown = decision.inputs_unreadable || decision.operator.target.is_none();
     // Without a previous list there is no list: a gate that knows too little admits everything.
     if unknown || (settings.suspend && before.is_some()) {
         return before.clone();

@@ -2,7 +2,7 @@
 
 use crate::catalogue::Catalogue;
 use crate::model::decision::Decision;
-use crate::model::lookups::Answers;
+use crate::model::lookups::LookupResults;
 use crate::model::snapshot::Snapshot;
 use crate::rules::decide::decide;
 
@@ -19,7 +19,7 @@ pub async fn decide_with_lookups(
 ) -> Decision {
     let mut decision = decide(snapshot, catalogue);
     for _ in 0..ROUNDS {
-        if decision.questions.is_empty() || !look_up(snapshot, &decision).await {
+        if decision.lookups.is_empty() || !look_up(snapshot, &decision).await {
             break;
         }
         decision = decide(snapshot, catalogue);
@@ -28,7 +28,7 @@ pub async fn decide_with_lookups(
 }
 
 /// Adds responses to those that are known.
-pub fn add(known: &mut Answers, more: Answers) {
+pub fn add(known: &mut LookupResults, more: LookupResults) {
     known.images.extend(more.images);
     known.operators.extend(more.operators);
     known.releases.extend(more.releases);

@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 
 use crate::model::decision::Decision;
-use crate::model::lookups::Answer;
-use crate::model::settings::{PrepareVersion, Requested};
+use crate::model::lookups::LookupResult;
+use crate::model::settings::{PrepareRequest, PrepareVersion};
 use crate::model::snapshot::Snapshot;
 
 impl Snapshot {
@@ -33,7 +33,7 @@ impl Snapshot {
         self.refresh.is_some() && self.refresh != self.remembered.handled_refresh
     }
 
-    fn active_requests(&self) -> impl Iterator<Item = &Requested> {
+    fn active_requests(&self) -> impl Iterator<Item = &PrepareRequest> {
         self.settings.requested.iter().filter(|requested| requested.until > self.observed_at)
     }
 
@@ -45,11 +45,11 @@ impl Snapshot {
 
 /// Returns the refresh that this reconcile has handled: everything was checked, and no lookup is pending.
 pub(crate) fn handled_refresh(snapshot: &Snapshot, decision: &Decision) -> Option<String> {
-    let results = &snapshot.answers;
-    let pending = results.images.values().any(|result| matches!(result, Answer::Pending))
-        || results.operators.values().any(|result| matches!(result, Answer::Pending))
-        || results.releases.values().any(|result| matches!(result, Answer::Pending));
-    let done = snapshot.refresh_due() && !decision.blind && !pending && decision.questions.is_empty();
+    let results = &snapshot.lookup_results;
+    let pending = results.images.values().any(|result| matches!(result, LookupResult::Pending))
+        || results.operators.values().any(|result| matches!(result, LookupResult::Pending))
+        || results.releases.values().any(|result| matches!(result, LookupResult::Pending));
+    let done = snapshot.refresh_due() && !decision.inputs_unreadable && !pending && decision.lookups.is_empty();
     snapshot.refresh.clone().filter(|_| done)
 }
 
@@ -64,13 +64,13 @@ mod tests {
         let mut snapshot = Snapshot { refresh: Some("now".to_owned()), ..Snapshot::default() };
         let decision = Decision::default();
         assert_eq!(handled_refresh(&snapshot, &decision).as_deref(), Some("now"));
-        snapshot.answers.images.insert(image.clone(), Answer::Pending);
+        snapshot.lookup_results.images.insert(image.clone(), LookupResult::Pending);
         assert_eq!(handled_refresh(&snapshot, &decision), None);
-        snapshot.answers.images.clear();
+        snapshot.lookup_results.images.clear();
         let mut looking_up = Decision::default();
-        looking_up.questions.images.insert(image);
+        looking_up.lookups.images.insert(image);
         assert_eq!(handled_refresh(&snapshot, &looking_up), None);
-        assert_eq!(handled_refresh(&snapshot, &Decision { blind: true, ..Decision::default() }), None);
+        assert_eq!(handled_refresh(&snapshot, &Decision { inputs_unreadable: true, ..Decision::default() }), None);
         snapshot.remembered.handled_refresh = Some("now".to_owned());
         assert_eq!(handled_refresh(&snapshot, &decision), None);
     }

@@ -228,7 +228,7 @@ impl Schedule {
     pub fn next(&mut self, ended: &Ended<'_>, now: Timestamp) -> Duration {
         let Ended { due, snapshot, decision, .. } = ended;
         self.failures = 0;
-        if decision.questions.is_empty() {
+        if decision.lookups.is_empty() {
             self.judged = unmanaged_sets(snapshot).or(self.judged.take());
         }
         let mut next = ended.pause.unwrap_or_else(|| due.next(ended.retry));
@@ -237,7 +237,7 @@ impl Schedule {
             next = next.min(MENDING);
         }
         // A right that was given back, or an API server that has recovered, wakes nobody.
-        if decision.findings.iter().any(|finding| finding.reason.is_of_a_read()) {
+        if decision.findings.iter().any(|finding| finding.reason.is_failed_read()) {
             next = next.min(READ_PAUSE.after(self.failed_reads));
             self.failed_reads = self.failed_reads.saturating_add(1);
         } else {
@@ -250,10 +250,10 @@ impl Schedule {
             next = next.min(wait.max(SOONEST));
         }
         // Nothing looks these up before the next reconcile.
-        if !decision.questions.is_empty() {
+        if !decision.lookups.is_empty() {
             next = next.min(SOONEST);
         }
-        if let Some(due) = decision.look_again {
+        if let Some(due) = decision.requeue_at {
             let left = Duration::try_from(due.duration_since(now)).unwrap_or_default();
             next = next.min(left.max(Duration::from_secs(1)));
         }
@@ -277,7 +277,7 @@ impl Due {
 }
 
 fn unmanaged_sets(snapshot: &Snapshot) -> Option<UnmanagedSets> {
-    let sets = snapshot.image_sets.known()?.iter().filter(|set| !set.ours);
+    let sets = snapshot.image_sets.known()?.iter().filter(|set| !set.managed);
     Some(sets.map(|set| (set.name.clone(), set.images.clone())).collect())
 }
 
@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(ends(&mut schedule, &none, |ended| ended.retry = Some(Duration::ZERO)), SOONEST);
         assert_eq!(ends(&mut schedule, &none, |ended| ended.doubt = Some(Duration::ZERO)), SOONEST);
         assert_eq!(ends(&mut schedule, &none, |ended| ended.has_written = true), AFTER_A_WRITE);
-        let later = Decision { look_again: Timestamp::from_second(9).ok(), ..Decision::default() };
+        let later = Decision { requeue_at: Timestamp::from_second(9).ok(), ..Decision::default() };
         assert_eq!(ends(&mut schedule, &later, |_| {}), 9 * SECOND);
         let finding =
             |reason| Decision { findings: vec![Finding::new(reason, ObjectRef::policy(), "")], ..Decision::default() };

@@ -40,7 +40,7 @@ impl Mismatch {
 /// Checks names, form and completeness of the entries, without a registry. The second value holds the entries to compare with the
 /// registry: position and digest by name.
 #[must_use]
-pub fn by_rules(
+pub fn check_entries(
     entries: &[StoredImage],
     images: &OperatorImages,
     required: &BTreeSet<ImageName>,
@@ -81,7 +81,7 @@ pub fn by_rules(
 
 /// The lookup results about one pinned image.
 #[derive(Debug, Clone)]
-pub struct Asked<'a> {
+pub struct PinLookup<'a> {
     /// Name of the entry.
     pub name: &'a ImageName,
     /// Position of the entry.
@@ -95,13 +95,13 @@ pub struct Asked<'a> {
     /// Result for the pinned digest; looked up if the tag resolves to another digest.
     pub by_digest: Option<&'a Result<ResolvedImage, RegistryFailure>>,
     /// Result for the tag of the other FIPS mode, if it exists and the tag resolves to another digest.
-    pub twin: Option<&'a Result<ResolvedImage, RegistryFailure>>,
+    pub other_mode: Option<&'a Result<ResolvedImage, RegistryFailure>>,
 }
 
 /// Compares a pinned digest with the registry.
 #[must_use]
-pub fn by_registry(asked: &Asked<'_>, platforms: &BTreeSet<Platform>) -> Option<Mismatch> {
-    let Asked { name, pinned, reference, .. } = asked;
+pub fn compare_with_registry(asked: &PinLookup<'_>, platforms: &BTreeSet<Platform>) -> Option<Mismatch> {
+    let PinLookup { name, pinned, reference, .. } = asked;
     let mismatch = |reason, message: String| Some(Mismatch::new(reason, Some(asked.entry), name.as_str(), message));
     let unknown = |failure: &RegistryFailure| {
         let mut one = Mismatch::new(Reason::from(failure.kind), Some(asked.entry), name.as_str(), failure.summary());
@@ -122,7 +122,9 @@ pub fn by_registry(asked: &Asked<'_>, platforms: &BTreeSet<Platform>) -> Option<
         (Err(failure), Some(Ok(image))) if is_gone(failure) => image,
         (_, Some(Err(failure))) | (Err(failure), _) => return unknown(failure),
         (Ok(image), Some(Ok(_)) | None) => {
-            let twins = asked.twin.is_some_and(|twin| twin.as_ref().is_ok_and(|twin| twin.digest == *pinned));
+            let twins = asked
+                .other_mode
+                .is_some_and(|other_mode| other_mode.as_ref().is_ok_and(|other_mode| other_mode.digest == *pinned));
             if twins {
                 let message = format!(
                     "the digest pinned is that of the other FIPS mode; {reference} is {}",
@@ -134,14 +136,14 @@ pub fn by_registry(asked: &Asked<'_>, platforms: &BTreeSet<Platform>) -> Option<
             return mismatch(Reason::TagMoved, message);
         }
     };
-    let lacks = served.lacks(reference, &served.uncovered(name, platforms));
+    let lacks = served.describe_gaps(reference, &served.uncovered(name, platforms));
     if lacks.is_empty() { None } else { mismatch(Reason::PlatformMissing, lacks.join("; ")) }
 }
 
 /// Checks whether the registry has the operator's own image for all platforms. No set lists this image, so it has no digest to
 /// compare.
 #[must_use]
-pub fn of_operator(
+pub fn check_operator_image(
     reference: &Reference,
     answer: &Result<ResolvedImage, RegistryFailure>,
     platforms: &BTreeSet<Platform>,
@@ -163,7 +165,7 @@ pub fn of_operator(
         .filter(|node| !node.is_windows())
         .filter(|node| matches!(image.coverage(node), Coverage::None | Coverage::Absent))
         .collect();
-    let lacks = image.lacks(reference, &uncovered);
+    let lacks = image.describe_gaps(reference, &uncovered);
     if lacks.is_empty() { None } else { mismatch(Reason::PlatformMissing, lacks.join("; ")) }
 }
 

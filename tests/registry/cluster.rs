@@ -17,7 +17,7 @@ use imageset_controller::model::decision::GoalState;
 use imageset_controller::model::digest::Digest;
 use imageset_controller::model::finding::Finding;
 use imageset_controller::model::installation::Installation;
-use imageset_controller::model::lookups::Answer;
+use imageset_controller::model::lookups::LookupResult;
 use imageset_controller::model::operator_deployment::{OperatorDeployment, OperatorPod};
 use imageset_controller::model::outcome::Outcome;
 use imageset_controller::model::read::Read;
@@ -123,7 +123,7 @@ impl Cluster {
         let mut snapshot = snapshot(registry);
         let pinned = store_first_set(&mut snapshot);
         snapshot.settings.prepare = vec![PrepareVersion::Release(PREPARED.parse().unwrap())];
-        let wanted = decide(&snapshot, Catalogue::embedded()).questions.images.into_iter().collect();
+        let wanted = decide(&snapshot, Catalogue::embedded()).lookups.images.into_iter().collect();
         snapshot.recheck_due = true;
         Self { snapshot, pinned, wanted }
     }
@@ -175,7 +175,7 @@ impl Cluster {
 
         // Time stands still: nothing is asked before it is due, whatever wakes a pass, and then no oftener than at first.
         tokio::time::pause();
-        let due = answers.next_retry(&pass.snapshot.answers).expect("a failure is asked again");
+        let due = answers.next_retry(&pass.snapshot.lookup_results).expect("a failure is asked again");
         // On a machine that was held up it may be due already.
         if let Some(before) = due.checked_sub(Duration::from_millis(1)) {
             tokio::time::advance(before).await;
@@ -195,11 +195,11 @@ impl Cluster {
         let log = Log::start();
         let mut snapshot = self.snapshot.clone();
         let mut decision = decide(&snapshot, Catalogue::embedded());
-        while !decision.questions.holds_nothing() {
+        while !decision.lookups.blocks_no_write() {
             // The operator's own image is in another registry, and nothing waits for its digest.
-            decision.questions.digests.clear();
-            let answered = answers.look_up(&decision.questions, access.clone(), patience).await;
-            snapshot.answers.images.extend(answered.images);
+            decision.lookups.digests.clear();
+            let answered = answers.look_up(&decision.lookups, access.clone(), patience).await;
+            snapshot.lookup_results.images.extend(answered.images);
             decision = decide(&snapshot, Catalogue::embedded());
         }
         let report = Report::new(&snapshot, &decision, &Outcome::default());
@@ -226,8 +226,8 @@ impl Cluster {
 
     fn one_finding_tells(&self, fault: &str, pass: &Pass, expected: Expected) {
         for reference in self.wanted.iter().chain(&self.pinned) {
-            let kind = match pass.snapshot.answers.images.get(reference) {
-                Some(Answer::Failed(failure)) => Some(failure.kind),
+            let kind = match pass.snapshot.lookup_results.images.get(reference) {
+                Some(LookupResult::Failed(failure)) => Some(failure.kind),
                 _ => None,
             };
             assert_eq!(kind, Some(expected.kind), "{fault}: {reference}");
@@ -288,9 +288,9 @@ fn snapshot(registry: &str) -> Snapshot {
 
 /// Stores what the product would store if all lookups succeeded. Returns the references.
 fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
-    let asked: Vec<Reference> = decide(snapshot, Catalogue::embedded()).questions.images.into_iter().collect();
-    let known = |reference: &Reference| (reference.clone(), Answer::Known(resolved(reference)));
-    snapshot.answers.images = asked.iter().map(known).collect();
+    let asked: Vec<Reference> = decide(snapshot, Catalogue::embedded()).lookups.images.into_iter().collect();
+    let known = |reference: &Reference| (reference.clone(), LookupResult::Known(resolved(reference)));
+    snapshot.lookup_results.images = asked.iter().map(known).collect();
     for action in decide(snapshot, Catalogue::embedded()).actions {
         match action {
             Action::WriteRecord(record) => snapshot.records = Read::Known(vec![*record]),
@@ -303,7 +303,7 @@ fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
                     changed_at: None,
                     name: store.set.name().to_string(),
                     resource_version: "7".to_owned(),
-                    ours: true,
+                    managed: true,
                     origin: Some(store.set.origin().clone()),
                     images: store.set.entries().iter().map(entry).collect(),
                     manager: Some("imageset-controller".to_owned()),
@@ -312,7 +312,7 @@ fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
             other => panic!("nothing is stored yet: {other:?}"),
         }
     }
-    snapshot.answers.images.clear();
+    snapshot.lookup_results.images.clear();
     asked
 }
 

@@ -30,10 +30,10 @@ async fn only_what_nodes_need_is_looked_up() {
     let server = Server::start().await;
     server.on_manifest("calico/node", good("node")).on(&child("amd64"), Reply::new(200, IMAGE, "{}"));
     let image = resolve(&server, &nodes(&["linux/amd64", "linux/s390x", "windows/amd64/10.0.17763"])).await.unwrap();
-    assert_eq!(coverage(&image), [Coverage::Covered, Coverage::Unasked, Coverage::None]);
+    assert_eq!(coverage(&image), [Coverage::Covered, Coverage::Unchecked, Coverage::None]);
     assert_eq!(server.asked()[1..], [format!("HEAD {}", child("amd64"))]);
     let image = resolve(&server, &Hints::default()).await.unwrap();
-    assert_eq!(coverage(&image), [Coverage::Unasked, Coverage::Unasked, Coverage::None]);
+    assert_eq!(coverage(&image), [Coverage::Unchecked, Coverage::Unchecked, Coverage::None]);
     assert_eq!(server.asked().len(), 3);
 }
 

@@ -5,7 +5,7 @@
 use imageset_controller::model::action::Action;
 use imageset_controller::model::decision::Decision;
 use imageset_controller::model::feature::Feature;
-use imageset_controller::model::lookups::Answer;
+use imageset_controller::model::lookups::LookupResult;
 use imageset_controller::model::operator_deployment::OperatorPod;
 use imageset_controller::model::read::Read;
 use imageset_controller::model::reference::Reference;
@@ -43,7 +43,7 @@ pub fn violations_with(snapshot: &Snapshot, decision: &Decision, builds: &[Unpub
     let first: Vec<OperatorRules> = operating.iter().flatten().filter_map(|version| rules_of(version)).collect();
     let wanted_by = |name: &str| first.iter().find(|rules| rules.expected_set_name(variant) == name);
     let mut armed = snapshot.image_sets.known().into_iter().flatten().any(|set| {
-        wanted_by(&set.name).is_some_and(|rules| set.ours || problems(snapshot, rules, &stored(set)).is_empty())
+        wanted_by(&set.name).is_some_and(|rules| set.managed || problems(snapshot, rules, &stored(set)).is_empty())
     });
     for action in &decision.plan {
         if let Action::PruneImageSet(prune) = action {
@@ -77,7 +77,7 @@ fn rules_of(version: &str, builds: &[Unpublished]) -> Option<OperatorRules> {
 
 /// Sets of others, of the operator that runs, and of versions that are to run are never deleted (S5).
 fn wrongly_pruned(snapshot: &Snapshot, name: &str, of_running: bool, builds: &[Unpublished]) -> Option<String> {
-    let ours = snapshot.image_sets.known().into_iter().flatten().any(|set| set.name == name && set.ours);
+    let ours = snapshot.image_sets.known().into_iter().flatten().any(|set| set.name == name && set.managed);
     let target = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
     let mut to_run: Vec<String> = target.iter().filter_map(|image| version_of(snapshot, image, builds)).collect();
     let requested = snapshot.settings.requested.iter().filter(|one| one.until > snapshot.observed_at);
@@ -173,8 +173,8 @@ fn version_of(snapshot: &Snapshot, image: &str, builds: &[Unpublished]) -> Optio
     }
     let released = reference.tag().is_some_and(|tag| OperatorRules::for_version(tag).is_ok());
     // A released tag says so itself; its label may have been asked for the digest's sake.
-    if let (Some(Answer::Known(operator)), false) =
-        (snapshot.answers.operators.get(&reference), released && reference.digest().is_none())
+    if let (Some(LookupResult::Known(operator)), false) =
+        (snapshot.lookup_results.operators.get(&reference), released && reference.digest().is_none())
     {
         return operator.version.clone();
     }
@@ -274,7 +274,7 @@ mod tests {
         stored.images.retain(|entry| entry.image != "calico/node");
         snapshot.image_sets = Read::Known(vec![stored.clone()]);
         found(&snapshot, &only_target, BEFORE);
-        stored.ours = true;
+        stored.managed = true;
         snapshot.image_sets = Read::Known(vec![stored.clone()]);
         none_found(&snapshot, &only_target);
         stored.name = "calico-v3.0.0".to_owned();
@@ -300,7 +300,7 @@ mod tests {
         none_found(&snapshot, &decision);
 
         let (mut snapshot, decision) = told("version-by-digest");
-        snapshot.answers.operators.clear();
+        snapshot.lookup_results.operators.clear();
         found(&snapshot, &decision, "nobody knows which");
     }
 

@@ -14,7 +14,7 @@ use imageset_controller::metrics::Metrics;
 use imageset_controller::model::action::Action;
 use imageset_controller::model::decision::{Decision, GoalState};
 use imageset_controller::model::image_name::ImageName;
-use imageset_controller::model::inspection::{Inspected, InspectionJob, JobState};
+use imageset_controller::model::inspection::{Inspection, InspectionJob, JobState};
 use imageset_controller::model::read::Read;
 use imageset_controller::model::record::Record;
 use imageset_controller::model::report::Report;
@@ -60,7 +60,7 @@ fn a_rollback_counts_as_verified_when_its_record_was_made() {
     let Read::Known(records) = &mut snapshot.records else { panic!("no records") };
     records.iter_mut().for_each(|record| record.resolved_at = at("10"));
     let decision = decide(&snapshot, Catalogue::embedded());
-    assert!(decision.questions.holds_nothing());
+    assert!(decision.lookups.blocks_no_write());
     let current = report(&snapshot, &decision).current.unwrap();
     assert_eq!((current.image_set.as_str(), current.last_verified), ("calico-v3.31.7", Some(at("10"))));
     // The roll-out that is to come is not the one of the set before.
@@ -137,7 +137,7 @@ fn golden(snapshot: &Snapshot, decision: &Decision, report: &Report, asked: usiz
         )
         .unwrap();
     }
-    if let Some(at) = decision.look_again {
+    if let Some(at) = decision.requeue_at {
         writeln!(text, "  to be looked at again at {at}").unwrap();
     }
     for one in report.prepared.iter().filter(|one| one.requested_until.is_some()) {
@@ -245,7 +245,7 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
             match action {
                 Action::KeepInspection(inspected) => {
                     snapshot.inspections.kept.retain(|one| one.digest != inspected.digest);
-                    snapshot.inspections.kept.push(Inspected::clone(inspected));
+                    snapshot.inspections.kept.push(Inspection::clone(inspected));
                 }
                 Action::StartInspection(start) => {
                     let Read::Known(jobs) = &mut snapshot.inspections.jobs else { continue };
@@ -278,7 +278,7 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
                         changed_at: Some(snapshot.observed_at),
                         name: store.set.name().to_string(),
                         resource_version: "8".to_owned(),
-                        ours: true,
+                        managed: true,
                         origin: Some(store.set.origin().clone()),
                         images: entries
                             .map(|(name, digest)| StoredImage { image: name.to_string(), digest: digest.to_string() })
@@ -288,7 +288,7 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
                 }
             }
         }
-        snapshot.answers.images.clear();
+        snapshot.lookup_results.images.clear();
         snapshot.recheck_due = false;
         let again = decide(&snapshot, Catalogue::embedded());
         let name = file.display();
@@ -296,7 +296,7 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
         let held = decision.goals.iter().any(|goal| goal.state == GoalState::Held);
         let in_the_way = held || decision.findings.iter().any(|finding| finding.blocks());
         let applied = snapshot.settings.mode == Mode::Apply && !in_the_way;
-        assert!(!applied || again.questions.images.is_empty(), "{name}: {:?}", again.questions.images);
+        assert!(!applied || again.lookups.images.is_empty(), "{name}: {:?}", again.lookups.images);
     }
 }
 

@@ -12,13 +12,13 @@ use imageset_controller::model::decision::Decision;
 use imageset_controller::model::digest::Digest;
 use imageset_controller::model::image_name::ImageName;
 use imageset_controller::model::image_set::{Origin, content_digest};
-use imageset_controller::model::inspection::{Inspected, InspectionJob, JobState};
-use imageset_controller::model::lookups::{Answer, Hints, OperatorImage};
+use imageset_controller::model::inspection::{Inspection, InspectionJob, JobState};
+use imageset_controller::model::lookups::{Hints, LookupResult, OperatorImage};
 use imageset_controller::model::operator_images::OperatorImages;
 use imageset_controller::model::outcome::Outcome;
 use imageset_controller::model::platform::Platform;
 use imageset_controller::model::read::Read;
-use imageset_controller::model::record::{Record, RecordKey, Refused};
+use imageset_controller::model::record::{Record, RecordKey, RejectedContent};
 use imageset_controller::model::reference::Reference;
 use imageset_controller::model::registry_failure::{RegistryFailure, RegistryFailureKind};
 use imageset_controller::model::release::Release;
@@ -56,7 +56,7 @@ pub(crate) struct Scenario {
     pub(crate) accepted_without: BTreeMap<Release, BTreeSet<ImageName>>,
     /// Releases whose content was refused.
     #[serde(default)]
-    pub(crate) refused: BTreeMap<Release, Refused>,
+    pub(crate) refused: BTreeMap<Release, RejectedContent>,
     /// References that were of one platform only when they were recorded.
     #[serde(default)]
     pub(crate) recorded_single: BTreeMap<Reference, Platform>,
@@ -194,9 +194,9 @@ pub(crate) struct MadeUpRegistry {
 }
 
 impl MadeUpRegistry {
-    fn image(&self, reference: &Reference, hints: &Hints) -> Answer<ResolvedImage> {
+    fn image(&self, reference: &Reference, hints: &Hints) -> LookupResult<ResolvedImage> {
         if let Some(failure) = self.failure(reference) {
-            return Answer::Failed(failure);
+            return LookupResult::Failed(failure);
         }
         let mut image = resolved(reference);
         if self.moved.contains(reference) {
@@ -214,13 +214,13 @@ impl MadeUpRegistry {
                 child.presence = if absent { Presence::Absent } else { Presence::Present };
             }
         }
-        Answer::Known(image)
+        LookupResult::Known(image)
     }
 
-    fn operator(&self, reference: &Reference) -> Answer<OperatorImage> {
+    fn operator(&self, reference: &Reference) -> LookupResult<OperatorImage> {
         match self.failure(reference) {
-            Some(failure) => Answer::Failed(failure),
-            None => Answer::Known(self.operator_image(reference)),
+            Some(failure) => LookupResult::Failed(failure),
+            None => LookupResult::Known(self.operator_image(reference)),
         }
     }
 
@@ -228,10 +228,10 @@ impl MadeUpRegistry {
         OperatorImage { digest: resolved(reference).digest, version: self.labels.get(reference).cloned().flatten() }
     }
 
-    fn releases(&self, reference: &Reference) -> Answer<BTreeSet<Release>> {
+    fn releases(&self, reference: &Reference) -> LookupResult<BTreeSet<Release>> {
         match (&self.tags, self.failure(reference)) {
-            (Some(tags), None) => Answer::Known(tags.iter().filter_map(|tag| tag.parse().ok()).collect()),
-            (_, failure) => Answer::Failed(failure.unwrap_or_else(|| {
+            (Some(tags), None) => LookupResult::Known(tags.iter().filter_map(|tag| tag.parse().ok()).collect()),
+            (_, failure) => LookupResult::Failed(failure.unwrap_or_else(|| {
                 let kind = RegistryFailureKind::Forbidden;
                 RegistryFailure::new(kind, Some(reference.clone()), reference.registry(), "")
             })),
@@ -268,7 +268,7 @@ pub(crate) fn resolved(reference: &Reference) -> ResolvedImage {
                 .map(|platform| Child {
                     platform: platform.parse().unwrap(),
                     digest: Digest::of(format!("{} for {platform}", reference.repository()).as_bytes()),
-                    presence: Presence::Unasked,
+                    presence: Presence::Unchecked,
                 })
                 .collect(),
         },
@@ -312,7 +312,7 @@ pub(crate) fn expand(scenario: &Scenario) -> Snapshot {
                 changed_at: short.changed_at,
                 name: short.name.clone(),
                 resource_version: "7".to_owned(),
-                ours: short.ours,
+                managed: short.ours,
                 origin: (short.ours && !short.bare).then(|| Origin {
                     operator: short.operator,
                     record: RecordKey::new(short.operator, &installation).name(),
@@ -349,7 +349,7 @@ pub(crate) fn expand(scenario: &Scenario) -> Snapshot {
         if build.kept {
             let (image, label, images) = (image.clone(), label.clone(), images.clone());
             let refused = build.refused.clone();
-            snapshot.inspections.kept.push(Inspected { image, digest, label, answered_at: at, images, refused });
+            snapshot.inspections.kept.push(Inspection { image, digest, label, answered_at: at, images, refused });
         }
         if let (Some(job), Read::Known(jobs)) = (&build.job, &mut snapshot.inspections.jobs) {
             jobs.push(InspectionJob {
@@ -360,7 +360,7 @@ pub(crate) fn expand(scenario: &Scenario) -> Snapshot {
                 attempt: job.attempt,
                 failed_before: job.failed_before.clone(),
                 state: match &job.state {
-                    StateInShort::Answered => JobState::Answered { at, images: Box::new(images) },
+                    StateInShort::Answered => JobState::Completed { at, images: Box::new(images) },
                     StateInShort::Running => JobState::Running { trouble: None },
                     StateInShort::Troubled(told) => JobState::Running { trouble: Some(told.clone()) },
                     StateInShort::Failed(why) => JobState::Failed { at, why: why.clone() },
@@ -411,14 +411,14 @@ pub(crate) fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
     let mut asked = 0;
     for _ in 0..4 {
         let decision = decide(&snapshot, Catalogue::embedded());
-        if decision.questions.is_empty() {
+        if decision.lookups.is_empty() {
             return (snapshot, decision, asked);
         }
-        let questions = &decision.questions;
+        let questions = &decision.lookups;
         if scenario.registry.silent {
             // Nothing waits for the digests of operator images.
             assert!(
-                questions.holds_nothing() && questions.releases.is_empty(),
+                questions.blocks_no_write() && questions.releases.is_empty(),
                 "the registry was asked: {questions:?}"
             );
             return (snapshot, decision, asked);
@@ -429,15 +429,15 @@ pub(crate) fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
             .images
             .iter()
             .map(|reference| (reference.clone(), scenario.registry.image(reference, &questions.hints)));
-        snapshot.answers.images.extend(images);
+        snapshot.lookup_results.images.extend(images);
         let operators = questions
             .operators
             .union(&questions.digests)
             .map(|reference| (reference.clone(), scenario.registry.operator(reference)));
-        snapshot.answers.operators.extend(operators);
+        snapshot.lookup_results.operators.extend(operators);
         let releases =
             questions.releases.iter().map(|reference| (reference.clone(), scenario.registry.releases(reference)));
-        snapshot.answers.releases.extend(releases);
+        snapshot.lookup_results.releases.extend(releases);
     }
     panic!("the questions never end");
 }

@@ -56,7 +56,7 @@ impl ClusterView {
         }
         let findings = &self.passed.report.findings;
         let why = findings.iter().find(|finding| finding.reason.condition() == ConditionType::VersionKnown);
-        let (reason, why) = match why.or_else(|| findings.iter().find(|finding| finding.reason.is_of_a_read())) {
+        let (reason, why) = match why.or_else(|| findings.iter().find(|finding| finding.reason.is_failed_read())) {
             Some(finding) => (finding.reason, finding.message.clone()),
             None => {
                 (Reason::OperatorVersionUnknown, "there is no Deployment tigera-operator/tigera-operator".to_owned())
@@ -80,10 +80,10 @@ pub(in crate::cli) async fn observe(cluster: &ClusterFlags, registries: &Registr
         registries.add_cluster_access(access);
     }
     passed.decision = decide_with_lookups(&mut passed.snapshot, Catalogue::embedded(), async |snapshot, decision| {
-        let operators = decision.questions.operators.clone();
+        let operators = decision.lookups.operators.clone();
         let any = !operators.is_empty();
         if any {
-            snapshot.answers.operators.extend(registries.operators(operators).await);
+            snapshot.lookup_results.operators.extend(registries.operators(operators).await);
         }
         any
     })

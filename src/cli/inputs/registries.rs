@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::registry_credentials::{self, Credentials};
 use crate::cli::flags::registry::RegistryFlags;
 use crate::cli::output::{Failure, Progress, note};
-use crate::model::lookups::{Answer, Hints, OperatorImage};
+use crate::model::lookups::{Hints, LookupResult, OperatorImage};
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::registry_failure::RegistryFailure;
@@ -70,12 +70,12 @@ impl Registries {
     }
 
     /// Looks up digest and version label of operator images.
-    pub async fn operators(&self, references: BTreeSet<Reference>) -> BTreeMap<Reference, Answer<OperatorImage>> {
+    pub async fn operators(&self, references: BTreeSet<Reference>) -> BTreeMap<Reference, LookupResult<OperatorImage>> {
         let mut lookups = BTreeMap::new();
         for reference in references {
             let access = self.access(std::slice::from_ref(&reference));
             let label = self.client.operator_version_label(&access, &reference).await;
-            lookups.insert(reference, label.map_or_else(Answer::Failed, Answer::Known));
+            lookups.insert(reference, label.map_or_else(LookupResult::Failed, LookupResult::Known));
         }
         lookups
     }

@@ -107,7 +107,7 @@ const PUNCTUATION: &[char] = &[':', ',', '.', ';', ')', '\'', '\\'];
 mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
-    use crate::model::lookups::Answer;
+    use crate::model::lookups::LookupResult;
     use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
     use crate::rules::decide::decide;
 
@@ -118,10 +118,10 @@ mod tests {
         )
         .unwrap();
         let said = "moved to https://robot:canary@a.example/v2/?sig=canary";
-        for reference in decide(&snapshot, Catalogue::embedded()).questions.images {
+        for reference in decide(&snapshot, Catalogue::embedded()).lookups.images {
             let kind = RegistryFailureKind::Unreachable;
             let failure = RegistryFailure::new(kind, Some(reference.clone()), "quay.io", said);
-            snapshot.answers.images.insert(reference, Answer::Failed(failure));
+            snapshot.lookup_results.images.insert(reference, LookupResult::Failed(failure));
         }
         let (read, text) = redacted(&snapshot).unwrap();
         assert!(!text.contains("canary") && text.contains("https://redacted@a.example/v2/?redacted"), "{text}");

@@ -240,7 +240,7 @@ fn block_of(finding: &Finding) -> Block {
     let Ok(reason) = finding.reason.parse::<Reason>() else { return Block::Problems };
     match reason.condition() {
         _ if reason.severity() == Severity::Note => Block::Notes,
-        concern if concern.is_of_cluster() => Block::Cluster(concern),
+        concern if concern.is_about_cluster() => Block::Cluster(concern),
         _ => Block::Problems,
     }
 }

@@ -22,7 +22,7 @@ use crate::cluster::read::{Reader, Source};
 use crate::cluster::write::{Basis, Writer};
 use crate::model::action::Action;
 use crate::model::action::PruneImageSet;
-use crate::model::gate::SeenGate;
+use crate::model::gate::GateState;
 use crate::model::object_ref::ObjectRef;
 use crate::model::read::Read;
 use crate::model::reason::Reason;
@@ -126,13 +126,13 @@ fn steps(mut snapshot: Snapshot) -> Result<Steps, Failure> {
         Read::KindMissing | Read::Failed(_) => Vec::new(),
     };
     let (mut managed, unmanaged): (Vec<StoredImageSet>, Vec<StoredImageSet>) =
-        sets.into_iter().partition(|set| set.ours);
-    let goal = decision.goals.iter().find(|goal| goal.purpose.is_wanted_now()).map(|goal| goal.name.to_string());
+        sets.into_iter().partition(|set| set.managed);
+    let goal = decision.goals.iter().find(|goal| goal.purpose.is_current()).map(|goal| goal.name.to_string());
     let installation = snapshot.installation.known().and_then(Option::as_ref);
     let used = goal.or_else(|| installation.and_then(|seen| seen.selected_image_set.clone()));
     if let (Some(running), Some(target), false) = (&known.running, &known.target, managed.is_empty())
         && running.release != target.release
-        && !known.taken_over
+        && !known.rollout_complete
     {
         let (running, target) = (running.release, target.release);
         return Err(Failure::new(format!("an upgrade is under way: operator {running} runs, {target} is to run"))
@@ -149,7 +149,7 @@ fn steps(mut snapshot: Snapshot) -> Result<Steps, Failure> {
     let stays = unmanaged.iter().any(|set| Some(&set.name) == used.as_ref());
     let rolls = workloads.filter(|workload| !stays && workload.images.iter().any(carries)).map(Workload::object);
     let (gate, rolls) = (
-        matches!(snapshot.gate, Read::Known(seen) if !matches!(seen, SeenGate::Absent | SeenGate::NotManaged)),
+        matches!(snapshot.gate, Read::Known(seen) if !matches!(seen, GateState::Absent | GateState::NotManaged)),
         rolls.collect(),
     );
     if !managed.is_empty() {

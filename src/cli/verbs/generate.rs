@@ -22,7 +22,7 @@ use crate::model::action::Action;
 use crate::model::decision::Decision;
 use crate::model::image_name::ImageName;
 use crate::model::image_set::CompleteImageSet;
-use crate::model::lookups::Answer;
+use crate::model::lookups::LookupResult;
 use crate::model::platform::Platform;
 use crate::model::reason::{Reason, Severity};
 use crate::model::reference::Reference;
@@ -154,11 +154,11 @@ fn one_per_name(sets: Vec<CompleteImageSet>) -> Result<Vec<CompleteImageSet>, Fa
 async fn complete(requested: &RequestedSet, registries: &Registries) -> Result<CompleteImageSet, Failure> {
     let mut snapshot = requested.snapshot();
     let decision = decide_with_lookups(&mut snapshot, requested.catalogue(), async |snapshot, decision| {
-        let references: Vec<Reference> = decision.questions.images.iter().cloned().collect();
+        let references: Vec<Reference> = decision.lookups.images.iter().cloned().collect();
         let title = format!("operator {}", requested.release);
-        let resolved = registries.resolve(&title, &references, &decision.questions.hints).await;
-        let lookups = resolved.into_iter().map(|image| image.map_or_else(Answer::Failed, Answer::Known));
-        snapshot.answers.images.extend(references.into_iter().zip(lookups));
+        let resolved = registries.resolve(&title, &references, &decision.lookups.hints).await;
+        let lookups = resolved.into_iter().map(|image| image.map_or_else(LookupResult::Failed, LookupResult::Known));
+        snapshot.lookup_results.images.extend(references.into_iter().zip(lookups));
         true
     })
     .await;

@@ -102,7 +102,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
     if let (Some(difference), Format::Json | Format::Yaml) = (&difference, arguments.output) {
         difference.lines.iter().for_each(|line| note(line));
     }
-    let lacks_lookups = !decision.questions.is_empty();
+    let lacks_lookups = !decision.lookups.is_empty();
     if lacks_lookups {
         note("note: this snapshot has no answers about these images; record one with the same flags and --record FILE");
     }

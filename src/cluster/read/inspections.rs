@@ -126,7 +126,7 @@ impl InspectionJobs {
             }
         };
         let state = match output::parse(&version, &images) {
-            Ok(images) => JobState::Answered { at, images: Box::new(images) },
+            Ok(images) => JobState::Completed { at, images: Box::new(images) },
             Err(error) => JobState::Unusable { at, why: escaped(&error.to_string()) },
         };
         self.seen.entry(uid.to_owned()).or_default().printed = Some(state.clone());

@@ -168,7 +168,7 @@ pub fn stored_image_set(set: &api::operator::ImageSet) -> StoredImageSet {
     StoredImageSet {
         name: set.name_any(),
         resource_version: set.resource_version().unwrap_or_default(),
-        ours: set.labels().contains_key(POLICY_LABEL),
+        managed: set.labels().contains_key(POLICY_LABEL),
         origin: origin(),
         images: set
             .spec

@@ -9,7 +9,7 @@ use crate::model::object_ref::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::registry_layout::RegistryLayout;
 use crate::model::release::Variant;
-use crate::model::settings::Requested;
+use crate::model::settings::PrepareRequest;
 use crate::model::settings::{
     Channel, Discover, Gate, InstallationSettings, InvalidPrepareVersion, Mode, OnMissing, OperatorLocation, Settings,
     TagMoved,
@@ -89,14 +89,16 @@ pub fn operator_location(spec: &ImageSetPolicySpec) -> OperatorLocation {
 
 /// What the prepare annotation asks for. A part that is not understood takes nothing away from the others.
 #[must_use]
-pub fn requested(annotation: &str) -> (Vec<Requested>, Vec<Finding>) {
+pub fn requested(annotation: &str) -> (Vec<PrepareRequest>, Vec<Finding>) {
     let (mut requested, mut wrong) = (Vec::new(), Vec::new());
     // More than that is no list that anybody wrote for us.
     for entry in entries(annotation).take(4 * MOST_REQUESTED) {
         let parsed = version_and_time(entry).ok_or_else(|| "it is not VERSION=TIME".to_owned());
         let version = |text: &str| text.parse().map_err(|error: InvalidPrepareVersion| error.to_string());
         match parsed.and_then(|(text, until)| Ok((version(text)?, until))) {
-            Ok((version, until)) if requested.len() < MOST_REQUESTED => requested.push(Requested { version, until }),
+            Ok((version, until)) if requested.len() < MOST_REQUESTED => {
+                requested.push(PrepareRequest { version, until })
+            }
             Ok(_) => wrong.push((entry, format!("only {MOST_REQUESTED} versions can be asked for"))),
             Err(error) => wrong.push((entry, error)),
         }

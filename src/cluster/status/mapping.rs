@@ -11,10 +11,10 @@ use crate::model::action::{Action, Motive};
 use crate::model::condition::Status;
 use crate::model::decision::GoalState;
 use crate::model::discovery::Discovery;
-use crate::model::finding::{Evidence, SideBySide};
+use crate::model::finding::{Evidence, EvidenceText};
 use crate::model::foreign_text;
 use crate::model::reason::{ConditionType, Reason};
-use crate::model::remembered::Remembered;
+use crate::model::remembered::PreviousStatus;
 use crate::model::report::{MOST_FINDINGS, Report};
 use crate::model::retained::Retained;
 use crate::model::subject::Subject;
@@ -28,7 +28,7 @@ const LONGEST_STATUS: usize = 256 * 1024;
 #[must_use]
 pub fn of_report(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> ImageSetPolicyStatus {
     let status = of_knowledge(before, report, now);
-    if !report.blind {
+    if !report.inputs_unreadable {
         return bounded(status, report.findings.len());
     }
     let before = before.clone();
@@ -235,7 +235,7 @@ fn finding(before: &ImageSetPolicyStatus, told_now: &finding::Finding, now: &Tim
     let told = |one: &&Finding| remembered_finding(one).is_some_and(|before| before.is_same(told_now));
     let same = before.findings.iter().find(told);
     let next_step = told_now.reason.next_step();
-    let (have, want) = told_now.evidence.clone().map(SideBySide::from).map(|both| (both.have, both.want)).unzip();
+    let (have, want) = told_now.evidence.clone().map(EvidenceText::from).map(|both| (both.have, both.want)).unzip();
     Finding {
         reason: told_now.reason.to_string(),
         object: object(&told_now.subject),
@@ -294,7 +294,7 @@ pub fn remembered_finding(finding: &Finding) -> Option<finding::Finding> {
     };
     let told = finding::Finding::new(reason, subject, finding.message.clone());
     Some(match (&finding.have, &finding.want) {
-        (Some(have), Some(want)) => told.with_evidence(Evidence::words(have, want)),
+        (Some(have), Some(want)) => told.with_evidence(Evidence::text(have, want)),
         _ => told,
     })
 }
@@ -315,10 +315,10 @@ fn remembered_condition(condition: &Condition) -> Option<condition::Condition> {
 
 /// What later reconciles go by.
 #[must_use]
-pub fn remembered(status: &ImageSetPolicyStatus) -> Remembered {
+pub fn remembered(status: &ImageSetPolicyStatus) -> PreviousStatus {
     let operator = status.operator.clone().unwrap_or_default();
     let current = status.current.clone();
-    Remembered {
+    PreviousStatus {
         running_image: operator.running_image,
         running_version: operator.version,
         target_image: operator.image,
@@ -373,8 +373,8 @@ pub fn remembered(status: &ImageSetPolicyStatus) -> Remembered {
 /// What later reconciles go by and nobody else can say: a status that would change it is confirmed by reading the API server. What
 /// only people read is not.
 #[must_use]
-pub fn facts(status: &ImageSetPolicyStatus) -> Remembered {
-    Remembered { findings: Vec::new(), conditions: Vec::new(), ..remembered(status) }
+pub fn facts(status: &ImageSetPolicyStatus) -> PreviousStatus {
+    PreviousStatus { findings: Vec::new(), conditions: Vec::new(), ..remembered(status) }
 }
 
 #[cfg(test)]
@@ -399,7 +399,7 @@ mod tests {
     fn what_is_reported_comes_back_as_what_is_remembered() {
         let text = |text: &str| Some(text.to_owned());
         let at: jiff::Timestamp = parsed("2026-11-28T10:00:00Z");
-        let remembered = Remembered {
+        let remembered = PreviousStatus {
             running_image: text("a.example/operator:v1.40.15"),
             running_version: text("v1.40.15"),
             target_image: text("a.example/operator:v1.42.4"),
@@ -420,7 +420,7 @@ mod tests {
             }),
             findings: vec![
                 finding::Finding::new(Reason::TagMoved, ObjectRef::image_set("calico-v3.32.1"), "moved")
-                    .with_evidence(finding::Evidence::words("a", "b")),
+                    .with_evidence(finding::Evidence::text("a", "b")),
             ],
             handled_refresh: text("now"),
             last_swap: Some(Swap {
@@ -486,7 +486,7 @@ mod tests {
         let operator = crate::model::report::OperatorReport { version: Some("v1.42.4".into()), ..Default::default() };
         let now = Time(jiff::Timestamp::UNIX_EPOCH);
         let first = of_report(&ImageSetPolicyStatus::default(), &Report { operator, ..Report::default() }, &now);
-        let blind = of_report(&first, &Report { blind: true, ..Report::default() }, &now);
+        let blind = of_report(&first, &Report { inputs_unreadable: true, ..Report::default() }, &now);
         assert_eq!(blind.operator.and_then(|operator| operator.version).as_deref(), Some("v1.42.4"));
         let seen = of_report(&first, &Report::default(), &now);
         assert_eq!(seen.operator.and_then(|operator| operator.version), None);
@@ -498,7 +498,7 @@ mod tests {
         let long = "x\u{1b}[31m\n".repeat(1000);
         let finding = |number: usize| {
             Found::new(Reason::DegradedUnexplained, ObjectRef::tigera_status(&format!("{number}-{long}")), long.clone())
-                .with_evidence(Evidence::words(long.clone(), long.clone()))
+                .with_evidence(Evidence::text(long.clone(), long.clone()))
         };
         let findings: Vec<Found> = (0..500).map(finding).collect();
         let waits_for = findings.iter().map(Found::sentence).collect();
@@ -550,7 +550,7 @@ mod tests {
             Some(Evidence::digest(&digests[0], &digests[1])),
             Some(Evidence::gone(&digests)),
             Some(Evidence::fips_mode(true, &digests)),
-            Some(Evidence::words("no entry", "calico/csi")),
+            Some(Evidence::text("no entry", "calico/csi")),
         ];
         let found = |(at, subject): (usize, &Subject)| Found {
             evidence: evidence[at % evidence.len()].clone(),

@@ -168,7 +168,7 @@ fn children(entries: &[Entry]) -> Result<Vec<Child>> {
                 } else if !is_built_for(&platform) {
                     unknown += 1;
                 } else {
-                    children.push(Child { platform, digest, presence: Presence::Unasked });
+                    children.push(Child { platform, digest, presence: Presence::Unchecked });
                 }
             }
         }

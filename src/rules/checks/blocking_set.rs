@@ -18,7 +18,7 @@ pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
         let message =
             format!("operator {} stops reconciling: it wants {} and finds this one only", first.release(), first.name);
         Finding::new(Reason::BlockingImageSet, ObjectRef::image_set(&set.name), message)
-            .with_evidence(Evidence::words(set.name.clone(), first.name.to_string()))
+            .with_evidence(Evidence::text(set.name.clone(), first.name.to_string()))
     });
     now.chain(will_block(input)).collect()
 }
@@ -41,7 +41,7 @@ fn will_block(input: &CheckInput<'_>) -> Option<Finding> {
     let message = format!("operator {} is to run and will stop: it wants this set and finds {names}", target.release());
     Some(
         Finding::new(Reason::ImageSetWillBlock, target.object(), message)
-            .with_evidence(Evidence::words(names, target.name.to_string())),
+            .with_evidence(Evidence::text(names, target.name.to_string())),
     )
 }
 

@@ -14,7 +14,7 @@ pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     input
         .checked_sets
         .iter()
-        .filter(|checked_set| checked_set.purpose.is_wanted_now())
+        .filter(|checked_set| checked_set.purpose.is_current())
         .flat_map(|checked_set| of_set(input, checked_set))
         .collect()
 }
@@ -29,7 +29,7 @@ fn of_set(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Vec<Finding> {
 
 /// Returns a finding if the managed set of this name was made while `fipsMode` had the other value.
 pub(super) fn made_for_other(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Finding> {
-    let origin = input.stored(&checked_set.name).filter(|set| set.ours)?.origin.as_ref()?;
+    let origin = input.stored(&checked_set.name).filter(|set| set.managed)?.origin.as_ref()?;
     let other = InstallationSettings { fips: !input.installation.fips, ..input.installation.clone() };
     let differ =
         checked_set.images.set_images(other.variant, true) != checked_set.images.set_images(other.variant, false);

@@ -22,7 +22,7 @@ fn differs(policy: &InstallationSettings, installation: &InstallationSettings) -
         let (have, want) = (describe(installation), describe(policy));
         let message = format!("it says {have}; spec.installation says {want}");
         Finding::new(Reason::InstallationDiffers, ObjectRef::installation(), message)
-            .with_evidence(Evidence::words(have, want))
+            .with_evidence(Evidence::text(have, want))
     })
 }
 

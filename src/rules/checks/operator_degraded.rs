@@ -8,7 +8,7 @@ use crate::model::foreign_text::escaped;
 use crate::model::image_name::ImageName;
 use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::object_ref::ObjectRef;
-use crate::model::pods::SeenPods;
+use crate::model::pods::PodSummary;
 use crate::model::reason::Reason;
 use crate::model::release::{Release, Variant};
 use crate::model::stored_image_set::StoredImageSet;
@@ -53,7 +53,7 @@ struct ClusterState<'a> {
     operator: &'a OperatorKnowledge,
     variant: Variant,
     /// Pods of the operator's workloads; `None` if they could not be read.
-    pods: Option<&'a SeenPods>,
+    pods: Option<&'a PodSummary>,
 }
 
 impl ClusterState<'_> {
@@ -73,7 +73,7 @@ impl ClusterState<'_> {
                 let present: Vec<&str> = self.sets.iter().map(|set| set.name.as_str()).collect();
                 let present = if present.is_empty() { "none now".to_owned() } else { list_first(&present, MOST_NAMED) };
                 let message = format!("the operator wants {wanted} and finds {present}{}", self.explain_missing_set());
-                finding(message).with_evidence(Evidence::words(present, wanted))
+                finding(message).with_evidence(Evidence::text(present, wanted))
             }
             Reason::UnexpectedImages => {
                 let names: Vec<&ImageName> = parsed.unexpected.iter().collect();
@@ -82,7 +82,7 @@ impl ClusterState<'_> {
                     list_first(&names, MOST_NAMED),
                     explain_unknown_names(&names)
                 );
-                finding(message).with_evidence(Evidence::words(list_first(&names, MOST_NAMED), "no such entry"))
+                finding(message).with_evidence(Evidence::text(list_first(&names, MOST_NAMED), "no such entry"))
             }
             Reason::ImagesNotListed => {
                 let names: Vec<&ImageName> = parsed.missing.iter().collect();
@@ -91,7 +91,7 @@ impl ClusterState<'_> {
                     list_first(&names, MOST_NAMED),
                     self.explain_missing_images(&names)
                 );
-                finding(message).with_evidence(Evidence::words("no entry", list_first(&names, MOST_NAMED)))
+                finding(message).with_evidence(Evidence::text("no entry", list_first(&names, MOST_NAMED)))
             }
             Reason::DigestsMalformed => {
                 let entries: Vec<String> = parsed.bad_digests.iter().map(|entry| escaped(entry)).collect();

@@ -9,7 +9,7 @@ use crate::model::foreign_text::escaped;
 use crate::model::image_name::ImageName;
 use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::object_ref::ObjectRef;
-use crate::model::pods::{FailingImage, PullFailureKind, SeenPods};
+use crate::model::pods::{FailingImage, PodSummary, PullFailureKind};
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::stored_image_set::StoredImageSet;
@@ -24,7 +24,7 @@ pub(crate) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
         snapshot.installation.known().and_then(Option::as_ref).and_then(|one| one.selected_image_set.as_deref());
     let wanted = checked_sets
         .iter()
-        .find(|checked_set| checked_set.purpose.is_wanted_now())
+        .find(|checked_set| checked_set.purpose.is_current())
         .map(|checked_set| checked_set.name.as_str());
     let entry_of = |place: &str| {
         let mut references = checked_sets.iter().flat_map(|checked_set| &checked_set.references);
@@ -38,7 +38,7 @@ pub(crate) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
 /// `entry_of` returns the entry whose image nodes pull from a repository (`registry/path`). `first` names the set of the running
 /// operator.
 fn findings(
-    pods: &SeenPods,
+    pods: &PodSummary,
     first: Option<&str>,
     sets: &[StoredImageSet],
     entry_of: impl Fn(&str) -> Option<ImageName>,

@@ -7,7 +7,7 @@ use crate::model::digest::{Digest, ShortDigest};
 use crate::model::finding::{Evidence, Finding};
 use crate::model::image_name::ImageName;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::lookups::Answer;
+use crate::model::lookups::LookupResult;
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::registry_failure::RegistryFailure;
@@ -95,22 +95,22 @@ fn state<'a>(
     reference: &Reference,
     pinned: Digest,
 ) -> PinState<'a> {
-    let results = &input.snapshot.answers.images;
+    let results = &input.snapshot.lookup_results.images;
     let by_tag = match results.get(reference) {
         None => return PinState::NeedsLookup(reference.clone()),
-        Some(Answer::Pending) => return PinState::Pending,
-        Some(Answer::Known(image)) if image.digest == pinned => return PinState::Same,
-        Some(Answer::Known(image)) => Some(image.digest),
-        Some(Answer::Failed(failure)) if is_missing(failure) => None,
-        Some(Answer::Failed(failure)) => return PinState::Failed(failure),
+        Some(LookupResult::Pending) => return PinState::Pending,
+        Some(LookupResult::Known(image)) if image.digest == pinned => return PinState::Same,
+        Some(LookupResult::Known(image)) => Some(image.digest),
+        Some(LookupResult::Failed(failure)) if is_missing(failure) => None,
+        Some(LookupResult::Failed(failure)) => return PinState::Failed(failure),
     };
     if let (Some(_), Some(other)) = (by_tag, other_mode_reference(input, checked_set, name)) {
         match results.get(&other) {
             None => return PinState::NeedsLookup(other),
-            Some(Answer::Pending) => return PinState::Pending,
-            Some(Answer::Known(image)) if image.digest == pinned => return PinState::OtherFipsMode,
+            Some(LookupResult::Pending) => return PinState::Pending,
+            Some(LookupResult::Known(image)) if image.digest == pinned => return PinState::OtherFipsMode,
             // Any other result shows that the pinned digest is not of the other mode.
-            Some(Answer::Known(_) | Answer::Failed(_)) => {}
+            Some(LookupResult::Known(_) | LookupResult::Failed(_)) => {}
         }
     }
     let moved_or_gone = |served: Served<'a>| match by_tag {
@@ -123,10 +123,10 @@ fn state<'a>(
     let by_digest = reference.with_digest(pinned);
     match results.get(&by_digest) {
         None => PinState::NeedsLookup(by_digest),
-        Some(Answer::Pending) => PinState::Pending,
-        Some(Answer::Known(_)) => moved_or_gone(Served::Yes),
-        Some(Answer::Failed(failure)) if is_missing(failure) => moved_or_gone(Served::No),
-        Some(Answer::Failed(failure)) => moved_or_gone(Served::Unknown(failure)),
+        Some(LookupResult::Pending) => PinState::Pending,
+        Some(LookupResult::Known(_)) => moved_or_gone(Served::Yes),
+        Some(LookupResult::Failed(failure)) if is_missing(failure) => moved_or_gone(Served::No),
+        Some(LookupResult::Failed(failure)) => moved_or_gone(Served::Unknown(failure)),
     }
 }
 
@@ -187,7 +187,7 @@ pub(super) fn previous_findings(input: &CheckInput<'_>, checked_set: &CheckedSet
         Evidence::FipsMode { expected, observed } => {
             *expected == input.installation.fips && observed.iter().any(|digest| pinned.contains(digest))
         }
-        Evidence::Words { .. } => false,
+        Evidence::Text { .. } => false,
     };
     let holds = |finding: &&Finding| {
         let of_set = || finding.subject == object && finding.evidence.as_ref().is_some_and(still);

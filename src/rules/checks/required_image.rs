@@ -16,7 +16,7 @@ pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     let now = input
         .checked_sets
         .iter()
-        .filter(|checked_set| checked_set.purpose.is_wanted_now())
+        .filter(|checked_set| checked_set.purpose.is_current())
         .filter_map(|checked_set| missing_now(input, checked_set));
     now.chain(input.target().and_then(|checked_set| for_features(input, checked_set))).collect()
 }
@@ -24,7 +24,7 @@ pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
 /// Returns a finding if the operator rejects the managed set, or will, because a new object requires further images. Other checks
 /// report sets that were edited or made for another version.
 fn missing_now(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Finding> {
-    let stored = input.stored(&checked_set.name).filter(|set| set.ours && !is_edited(set))?;
+    let stored = input.stored(&checked_set.name).filter(|set| set.managed && !is_edited(set))?;
     let made_for_it = stored.origin.as_ref().is_some_and(|origin| origin.operator == checked_set.release());
     if !made_for_it
         || !matches!(checked_set.state, GoalState::Held | GoalState::Ready)
@@ -46,7 +46,7 @@ fn missing_now(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Findi
     );
     Some(
         Finding::new(Reason::RequiredImageMissing, checked_set.object(), message)
-            .with_evidence(Evidence::words("no entry", names)),
+            .with_evidence(Evidence::text("no entry", names)),
     )
 }
 

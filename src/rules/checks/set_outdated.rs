@@ -16,13 +16,13 @@ pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     input
         .checked_sets
         .iter()
-        .filter(|checked_set| checked_set.purpose.is_wanted_now())
+        .filter(|checked_set| checked_set.purpose.is_current())
         .filter_map(|checked_set| of_set(input, checked_set))
         .collect()
 }
 
 fn of_set(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Finding> {
-    let stored = input.stored(&checked_set.name).filter(|set| set.ours && !is_edited(set))?;
+    let stored = input.stored(&checked_set.name).filter(|set| set.managed && !is_edited(set))?;
     let origin = stored.origin.as_ref()?;
     // The check for the FIPS mode reports that case.
     let fips = crate::rules::checks::fips::made_for_other(input, checked_set).is_some();
@@ -46,7 +46,7 @@ fn of_set(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Finding> {
         format!("other entries are wanted: {}", list_first(&differing(&entries, &checked_set.content), MOST_NAMED))
     };
     let finding = Finding::new(Reason::ImageSetOutdated, checked_set.object(), message);
-    Some(if checked_set.content.is_empty() { finding } else { finding.with_evidence(Evidence::words(have, want)) })
+    Some(if checked_set.content.is_empty() { finding } else { finding.with_evidence(Evidence::text(have, want)) })
 }
 
 /// Returns the names that are in one of them only, or with another digest, in the form of a diff.

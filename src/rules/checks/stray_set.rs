@@ -38,7 +38,7 @@ pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
             first.name
         );
         Finding::new(Reason::StrayImageSet, ObjectRef::image_set(name), message)
-            .with_evidence(Evidence::words(name, first.name.to_string()))
+            .with_evidence(Evidence::text(name, first.name.to_string()))
     });
     findings.collect()
 }

@@ -61,7 +61,7 @@ fn was_reported(input: &CheckInput<'_>, workload: &Workload) -> bool {
 
 /// Returns the workloads, if the rollout of the target operator is complete and it has selected the target's set.
 fn selected<'a>(input: &'a CheckInput<'_>) -> Option<(PinnedImages, &'a [Workload])> {
-    let checked_set = input.target().filter(|_| input.operator.taken_over)?;
+    let checked_set = input.target().filter(|_| input.operator.rollout_complete)?;
     let installation = input.snapshot.installation.known()?.as_ref()?;
     if installation.selected_image_set.as_deref() != Some(checked_set.name.as_str()) {
         return None;

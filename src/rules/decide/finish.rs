@@ -40,7 +40,7 @@ pub(super) fn without_inputs(snapshot: &Snapshot, findings: Vec<Finding>, versio
         None => Decision { findings, ..Decision::default() },
         Some(versions) => Decision {
             findings: findings.into_iter().chain(versions.findings).collect(),
-            questions: versions.lookups,
+            lookups: versions.lookups,
             operator: versions.operator,
             unknown: versions.unknown,
             releases: versions.prepared,
@@ -49,7 +49,7 @@ pub(super) fn without_inputs(snapshot: &Snapshot, findings: Vec<Finding>, versio
             ..Decision::default()
         },
     };
-    decision.blind = true;
+    decision.inputs_unreadable = true;
     complete(snapshot, decision)
 }
 
@@ -74,7 +74,7 @@ pub(super) fn finish(snapshot: &Snapshot, phases: Phases<'_>) -> Decision {
     plan.extend(inspections.last);
 
     let mut decision = Decision {
-        questions: held.lookups,
+        lookups: held.lookups,
         operator: versions.operator,
         plan,
         unmakeable,
@@ -86,21 +86,21 @@ pub(super) fn finish(snapshot: &Snapshot, phases: Phases<'_>) -> Decision {
         goals: held.sets.into_iter().map(|set| set.goal).collect(),
         findings: all,
         verified: checked.verified,
-        look_again: [checked.due, inspections.again].into_iter().flatten().min(),
+        requeue_at: [checked.due, inspections.again].into_iter().flatten().min(),
         retained: retained.retained,
         discovery: versions.discovery,
         discovered: versions.discovered,
-        blind: false,
+        inputs_unreadable: false,
         actions: Vec::new(),
     };
-    decision.questions.digests = OperatorDigests::new(snapshot).lookups(&decision);
+    decision.lookups.digests = OperatorDigests::new(snapshot).lookups(&decision);
     complete(snapshot, decision)
 }
 
 /// Returns the decision with its findings in order, and with the actions that the policy allows.
 fn complete(snapshot: &Snapshot, mut decision: Decision) -> Decision {
-    decision.questions.hints = hints(snapshot, &decision.questions.images);
-    decision.look_again = [decision.look_again, snapshot.next_expiry()].into_iter().flatten().min();
+    decision.lookups.hints = hints(snapshot, &decision.lookups.images);
+    decision.requeue_at = [decision.requeue_at, snapshot.next_expiry()].into_iter().flatten().min();
     decision.findings.extend(decision.goals.iter().flat_map(|goal| goal.findings.clone()));
     // Findings about what cannot be read stay as they were.
     let unread = |finding: &&Finding| snapshot.failed_read_for(finding.reason.condition()).is_some();
@@ -119,7 +119,7 @@ fn allowed(snapshot: &Snapshot, decision: &Decision) -> Vec<Action> {
         return Vec::new();
     }
     let may_write =
-        settings.mode == Mode::Apply && decision.questions.holds_nothing() && snapshot.records.known().is_some();
+        settings.mode == Mode::Apply && decision.lookups.blocks_no_write() && snapshot.records.known().is_some();
     let is_gate = |action: &&Action| matches!(action, Action::SetGate(_));
     match may_write {
         true => decision.plan.clone(),

@@ -6,7 +6,7 @@ use crate::catalogue::Catalogue;
 use crate::model::decision::{GoalState, OperatorKnowledge};
 use crate::model::finding::Finding;
 use crate::model::image_set::Origin;
-use crate::model::lookups::Questions;
+use crate::model::lookups::Lookups;
 use crate::model::object_ref::ObjectRef;
 use crate::model::read::Read;
 use crate::model::reason::Reason;
@@ -22,7 +22,7 @@ use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 /// The sets and lookups of a decision, after the rule on whether anything may change.
 pub(super) struct Held {
     pub sets: Vec<PlannedSet>,
-    pub lookups: Questions,
+    pub lookups: Lookups,
 }
 
 /// Removes all changes if it is unknown which operator runs, or if the Installation is gone.
@@ -33,7 +33,7 @@ pub(super) fn hold(versions: &Versions<'_>, sets: Vec<PlannedSet>, checked: &Che
         Phase::GoOn(()) => {
             let of_sets = sets.iter().flat_map(|set| &set.lookups).cloned();
             let images = of_sets.chain(checked.lookups.iter().cloned()).collect();
-            Held { lookups: Questions { images, ..versions.lookups.clone() }, sets }
+            Held { lookups: Lookups { images, ..versions.lookups.clone() }, sets }
         }
         Phase::Wait(because) => {
             // Without the Installation the versions are still looked up: they may be all that is missing.
@@ -42,7 +42,7 @@ pub(super) fn hold(versions: &Versions<'_>, sets: Vec<PlannedSet>, checked: &Che
                 _ => BTreeSet::new(),
             };
             let sets = sets.into_iter().map(without_changes).collect();
-            Held { lookups: Questions { operators, ..Questions::default() }, sets }
+            Held { lookups: Lookups { operators, ..Lookups::default() }, sets }
         }
     }
 }
@@ -95,7 +95,7 @@ pub(super) fn installation_gone(
     if matches!(snapshot.installation, Read::Known(Some(_)) | Read::Failed(_)) || operator.running.is_none() {
         return Vec::new();
     }
-    let sets = snapshot.image_sets.known().into_iter().flatten().filter(|set| set.ours);
+    let sets = snapshot.image_sets.known().into_iter().flatten().filter(|set| set.managed);
     let other = sets.filter(|set| {
         let made_from =
             |origin: &Origin| effective.record_names(origin.operator, installation).contains(&origin.record);

@@ -40,8 +40,8 @@ fn is_quiet(snapshot: &Snapshot, versions: &Versions<'_>, held: &Held) -> bool {
     let is_known = |version: &PrepareVersion| versions.release_of(version).is_some();
     // Until newer releases were looked up, a set that was staged for one of them looks like a previous one.
     let has_discovered = snapshot.settings.discover.is_none() || versions.discovery.is_some();
-    versions.operator.taken_over
-        && held.lookups.holds_nothing()
+    versions.operator.rollout_complete
+        && held.lookups.blocks_no_write()
         && held.sets.iter().all(|set| set.actions.is_empty())
         && has_discovered
         && versions.operator.target.is_some()

@@ -116,7 +116,7 @@ pub fn classify(reason: &str, message: &str) -> Option<PullFailureKind> {
 /// Whether a kubelet reports the cause. Before 1.32 it alternates between an ErrImagePull that does and an ImagePullBackOff that
 /// does not.
 #[must_use]
-pub fn says_why(reason: &str, message: &str) -> bool {
+pub fn reports_cause(reason: &str, message: &str) -> bool {
     reason != "ImagePullBackOff"
         || !without_quoted(message).trim_end().ends_with("Back-off pulling image") && !message.is_empty()
 }
@@ -141,7 +141,7 @@ pub fn repository_digest(image_id: &str) -> Option<Digest> {
 /// Normalizes a message of a runtime, so that it is the same for every pod, node and attempt as far as possible. Prefixes before
 /// the registry's response, ports and container ids are removed; the rest is escaped and cut.
 #[must_use]
-pub fn gist(message: &str) -> String {
+pub fn normalize(message: &str) -> String {
     let mut rest = message.trim();
     loop {
         let shorter = BEFORE_THE_ANSWER.iter().find_map(|(start, end)| rest.strip_prefix(start)?.split_once(end));
@@ -300,12 +300,12 @@ mod tests {
             assert_eq!(classify("ErrImagePull", message), Some(*kind), "{message}");
             let passed_on = format!("Back-off pulling image \"quay.io/a@sha256:01\": ErrImagePull: {message}");
             assert_eq!(classify("ImagePullBackOff", &passed_on), Some(*kind), "{passed_on}");
-            assert!(says_why("ImagePullBackOff", &passed_on));
-            assert_eq!(gist(&passed_on), gist(message));
+            assert!(reports_cause("ImagePullBackOff", &passed_on));
+            assert_eq!(normalize(&passed_on), normalize(message));
         }
         let silent = "Back-off pulling image \"quay.io/calico/node@sha256:01\"";
         assert_eq!(classify("ImagePullBackOff", silent), Some(PullFailureKind::Other));
-        assert!(!says_why("ImagePullBackOff", silent));
+        assert!(!reports_cause("ImagePullBackOff", silent));
         assert_eq!(classify("RegistryUnavailable", "Failed to check registry"), Some(PullFailureKind::Timeout));
         let never = "Container image \"a\" is not present with pull policy of Never";
         assert_eq!(classify("ErrImageNeverPull", never), Some(PullFailureKind::Other));
@@ -335,15 +335,15 @@ mod tests {
     #[test]
     fn a_normalized_message_is_the_same_for_every_pod_and_bounded() {
         let first = SAID[0].1;
-        assert_eq!(gist(first), "registry.example/calico/node@sha256:e684c5ccef0e: not found");
+        assert_eq!(normalize(first), "registry.example/calico/node@sha256:e684c5ccef0e: not found");
         let near = |port: u16, id: &str| {
             let id = id.repeat(16);
             format!("failed to start \"{id}\": read udp 10.244.0.9:{port}->10.96.0.10:53: i/o timeout")
         };
-        assert_eq!(gist(&near(41_000, "0a1b")), "failed to start \"...\": read udp 10.96.0.10:53: i/o timeout");
-        assert_eq!(gist(&near(41_000, "0a1b")), gist(&near(52_123, "ffff")));
-        assert_eq!(gist("a\u{1b}[31m\nb"), "a\\u{1b}[31m b");
-        assert_eq!(gist(&"long ".repeat(1000)).len(), LONGEST_MESSAGE);
-        assert_eq!(gist(""), "");
+        assert_eq!(normalize(&near(41_000, "0a1b")), "failed to start \"...\": read udp 10.96.0.10:53: i/o timeout");
+        assert_eq!(normalize(&near(41_000, "0a1b")), normalize(&near(52_123, "ffff")));
+        assert_eq!(normalize("a\u{1b}[31m\nb"), "a\\u{1b}[31m b");
+        assert_eq!(normalize(&"long ".repeat(1000)).len(), LONGEST_MESSAGE);
+        assert_eq!(normalize(""), "");
     }
 }

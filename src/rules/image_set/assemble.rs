@@ -11,7 +11,7 @@ use crate::model::finding::{Evidence, Finding};
 use crate::model::image_name::ImageName;
 use crate::model::image_set::CompleteImageSet;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::lookups::Answer;
+use crate::model::lookups::LookupResult;
 use crate::model::reason::Reason;
 use crate::model::record::Record;
 use crate::model::reference::Reference;
@@ -196,7 +196,7 @@ impl SetSpec<'_> {
             ImageState::Stored(_) => {
                 let recorded = self.own_record().is_some_and(|own| own.images.contains_key(&image.reference));
                 let is_lost = recorded || self.record_is_unusable();
-                let is_looked_up = self.snapshot.answers.images.contains_key(&image.reference);
+                let is_looked_up = self.snapshot.lookup_results.images.contains_key(&image.reference);
                 (is_lost && !is_looked_up).then(|| image.reference.clone())
             }
             _ => None,
@@ -226,7 +226,7 @@ impl SetSpec<'_> {
 
     /// Returns a finding if the lookup of a pinned image shows another digest under the tag.
     fn moved(&self, reference: &Reference, pinned: Digest) -> Option<Finding> {
-        let now = self.snapshot.answers.images.get(reference).and_then(Answer::known)?.digest;
+        let now = self.snapshot.lookup_results.images.get(reference).and_then(LookupResult::known)?.digest;
         let is_moved = reference.digest().is_none() && now != pinned;
         is_moved.then(|| tag_moved::finding(self.object(), reference, pinned, now))
     }

@@ -52,7 +52,7 @@ impl Blockers {
     }
 
     pub(super) fn add_uncovered(&mut self, reference: &Reference, image: &ResolvedImage, platforms: &[Platform]) {
-        self.uncovered.extend(image.lacks(reference, &platforms.iter().collect::<Vec<_>>()));
+        self.uncovered.extend(image.describe_gaps(reference, &platforms.iter().collect::<Vec<_>>()));
     }
 
     pub(super) fn into_findings(self, object: &ObjectRef) -> Vec<Finding> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::digest::Digest;
 use crate::model::image_name::ImageName;
-use crate::model::lookups::Answer;
+use crate::model::lookups::LookupResult;
 use crate::model::platform::Platform;
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
@@ -113,13 +113,13 @@ impl SetSpec<'_> {
     /// exist, swap one for that of another version, and restore an edited one. It never changes the content of a set that is as
     /// the controller wrote it: the registry has to confirm that.
     fn pin(&self, name: &ImageName, reference: &Reference, may_omit: bool) -> Pin<'_> {
-        let result = self.snapshot.answers.images.get(reference);
+        let result = self.snapshot.lookup_results.images.get(reference);
         let repin = self.snapshot.settings.tag_moved == TagMoved::Repin && reference.digest().is_none();
         let own = self.own_record().and_then(|record| record.images.get(reference));
         let stored = self.stored_pin(name, reference);
         if let Some(digest) = stored.filter(|digest| own.is_none_or(|image| image.digest != *digest)) {
             return match result {
-                Some(Answer::Known(image)) if repin || image.digest == digest => Pin::Resolved(image),
+                Some(LookupResult::Known(image)) if repin || image.digest == digest => Pin::Resolved(image),
                 _ => Pin::Stored(digest),
             };
         }
@@ -129,21 +129,23 @@ impl SetSpec<'_> {
         let lacks = |image: &ResolvedImage| !self.uncovered(name, &self.with_presence(reference, image)).is_empty();
         let uncovered_record = recorded.filter(|image| lacks(image));
         match (recorded, result) {
-            (Some(_), Some(Answer::Known(image))) if repin => Pin::Resolved(image),
+            (Some(_), Some(LookupResult::Known(image))) if repin => Pin::Resolved(image),
             // Nodes of a further platform joined: the registry may have a new image.
             (_, None) if uncovered_record.is_some() => self.without_lookup(reference, may_omit),
-            (_, Some(Answer::Pending)) if uncovered_record.is_some() => Pin::Pending,
-            (Some(image), Some(Answer::Known(now))) if uncovered_record.is_some() && now.digest != image.digest => {
+            (_, Some(LookupResult::Pending)) if uncovered_record.is_some() => Pin::Pending,
+            (Some(image), Some(LookupResult::Known(now)))
+                if uncovered_record.is_some() && now.digest != image.digest =>
+            {
                 let covers = !may_omit && self.uncovered(name, now).is_empty();
                 if covers { Pin::Moved(image, now) } else { Pin::Resolved(image) }
             }
             (Some(image), _) => Pin::Resolved(image),
-            (None, Some(Answer::Known(image))) => Pin::Resolved(image),
-            (None, Some(Answer::Pending)) => Pin::Pending,
-            (None, Some(Answer::Failed(failure))) if Reason::from(failure.kind) == Reason::ImageMissing => {
+            (None, Some(LookupResult::Known(image))) => Pin::Resolved(image),
+            (None, Some(LookupResult::Pending)) => Pin::Pending,
+            (None, Some(LookupResult::Failed(failure))) if Reason::from(failure.kind) == Reason::ImageMissing => {
                 Pin::Missing(Some(failure))
             }
-            (None, Some(Answer::Failed(failure))) => Pin::Failed(failure),
+            (None, Some(LookupResult::Failed(failure))) => Pin::Failed(failure),
             (None, None) => self.without_lookup(reference, may_omit),
         }
     }
@@ -153,7 +155,7 @@ impl SetSpec<'_> {
         let stands = !self.pinned.is_empty() && !self.is_pinned(name, recorded);
         // The policy names this very digest: a person requested it.
         let asked_for = reference.digest() == Some(&recorded.digest);
-        let result = self.snapshot.answers.images.get(reference).and_then(Answer::known);
+        let result = self.snapshot.lookup_results.images.get(reference).and_then(LookupResult::known);
         !(stands || self.record_in_doubt) || asked_for || result.is_some_and(|now| now.digest == recorded.digest)
     }
 
@@ -181,8 +183,8 @@ impl SetSpec<'_> {
         let references = self.references().unwrap_or_default();
         stored.images.iter().any(|entry| {
             let reference = references.iter().find(|(name, _)| name.as_str() == entry.image).map(|(_, found)| found);
-            reference.is_some_and(|reference| match self.snapshot.answers.images.get(reference) {
-                Some(Answer::Known(image)) => {
+            reference.is_some_and(|reference| match self.snapshot.lookup_results.images.get(reference) {
+                Some(LookupResult::Known(image)) => {
                     reference.digest().is_none() && !recorded(reference) && image.digest.to_string() != entry.digest
                 }
                 _ => false,
@@ -201,7 +203,7 @@ impl SetSpec<'_> {
         // Looked up by tag and by digest: a manifest found either way is present.
         let mut reported: Vec<(Digest, Presence)> = Vec::new();
         for looked_up in [reference.clone(), reference.with_digest(image.digest)] {
-            if let Some(Answer::Known(now)) = self.snapshot.answers.images.get(&looked_up)
+            if let Some(LookupResult::Known(now)) = self.snapshot.lookup_results.images.get(&looked_up)
                 && now.digest == image.digest
                 && let (Content::Index { children }, Content::Index { children: seen }) = (&image.content, &now.content)
             {
@@ -215,7 +217,7 @@ impl SetSpec<'_> {
             for child in children {
                 let reported =
                     reported.iter().filter(|(digest, _)| *digest == child.digest).map(|(_, presence)| *presence);
-                let reported: Vec<Presence> = reported.filter(|presence| *presence != Presence::Unasked).collect();
+                let reported: Vec<Presence> = reported.filter(|presence| *presence != Presence::Unchecked).collect();
                 child.presence = match reported.first() {
                     Some(_) if reported.contains(&Presence::Present) => Presence::Present,
                     Some(absent) => *absent,
@@ -229,15 +231,15 @@ impl SetSpec<'_> {
     /// Returns whether the registry has the manifests that the nodes pull. An image is looked up again by its pinned digest if
     /// nodes joined after it was resolved.
     fn presence(&self, name: &ImageName, reference: &Reference, image: &ResolvedImage) -> ManifestPresence<'_> {
-        if !self.nodes(name).any(|node| image.coverage(node) == Coverage::Unasked) {
+        if !self.nodes(name).any(|node| image.coverage(node) == Coverage::Unchecked) {
             return ManifestPresence::Yes;
         }
         let pinned = reference.with_digest(image.digest);
-        match self.snapshot.answers.images.get(&pinned) {
+        match self.snapshot.lookup_results.images.get(&pinned) {
             None => ManifestPresence::NeedsLookup(pinned),
-            Some(Answer::Failed(failure)) => ManifestPresence::Failed(failure),
+            Some(LookupResult::Failed(failure)) => ManifestPresence::Failed(failure),
             // The cache of lookups repeats a lookup that was made for fewer platforms.
-            Some(Answer::Pending | Answer::Known(_)) => ManifestPresence::Pending,
+            Some(LookupResult::Pending | LookupResult::Known(_)) => ManifestPresence::Pending,
         }
     }
 
@@ -248,8 +250,8 @@ impl SetSpec<'_> {
             let mut recorded = records.filter_map(|record| record.images.get(reference));
             recorded.any(|image| self.uncovered(name, &self.with_presence(reference, image)).is_empty())
         };
-        let lacks = |name: &ImageName, looked_up: &Reference| match self.snapshot.answers.images.get(looked_up) {
-            Some(Answer::Known(image)) => !self.uncovered(name, image).is_empty(),
+        let lacks = |name: &ImageName, looked_up: &Reference| match self.snapshot.lookup_results.images.get(looked_up) {
+            Some(LookupResult::Known(image)) => !self.uncovered(name, image).is_empty(),
             _ => false,
         };
         let mut unsuitable = BTreeSet::new();
@@ -258,7 +260,7 @@ impl SetSpec<'_> {
                 continue;
             }
             let same_repository = |looked_up: &&Reference| looked_up.name() == reference.name();
-            let looked_up = self.snapshot.answers.images.keys().filter(same_repository);
+            let looked_up = self.snapshot.lookup_results.images.keys().filter(same_repository);
             unsuitable.extend(looked_up.filter(|looked_up| lacks(&name, looked_up)).cloned());
         }
         unsuitable

@@ -16,7 +16,7 @@ use crate::model::image_name::ImageName;
 use crate::model::object_ref::ObjectRef;
 use crate::model::operator_images::OperatorImages;
 use crate::model::reason::Reason;
-use crate::model::record::{RecordKey, Refused};
+use crate::model::record::{RecordKey, RejectedContent};
 use crate::model::reference::Reference;
 use crate::model::release::{ImageSetName, Release};
 use crate::model::settings::InstallationSettings;
@@ -111,7 +111,7 @@ fn current_sets(context: &Context<'_>) -> Vec<RequiredSet> {
     let mut required: Vec<RequiredSet> = now.into_iter().flatten().collect();
     // A swap of one name's content waits until the rollout of the new operator completes; the old content is then no longer
     // required.
-    if operator.taken_over && required.len() == 2 && required[0].name == required[1].name {
+    if operator.rollout_complete && required.len() == 2 && required[0].name == required[1].name {
         required.remove(0);
     }
     required
@@ -149,7 +149,7 @@ impl<'a> Context<'a> {
         let pinned_images =
             outcome.entries.as_ref().map(|entries| PinnedImages::new(&required.images, self.installation, entries));
         let adoption = match &pinned_images {
-            Some(pinned_images) => required.purpose.is_wanted_now().then(|| pinned_images.progress(workloads)),
+            Some(pinned_images) => required.purpose.is_current().then(|| pinned_images.progress(workloads)),
             // The running version's progress does not count for the target.
             None => (required.purpose == Purpose::Target).then(Progress::default),
         };
@@ -203,11 +203,11 @@ impl<'a> Context<'a> {
         let spec = self.spec(required, &key);
         let claim = claim(before, &required.name);
         let mut outcome = match existing {
-            Some(set) if claim.is_none() && self.installation_gone && set.ours => {
+            Some(set) if claim.is_none() && self.installation_gone && set.managed => {
                 stored_sets::leave_unchanged(set, &spec)
             }
             // Also if the set already serves another version: the controller never replaces its content.
-            Some(set) if !set.ours && !self.snapshot.settings.take_ownership => {
+            Some(set) if !set.managed && !self.snapshot.settings.take_ownership => {
                 stored_sets::judge_unmanaged(set, &spec)
             }
             _ => match (self.rejected(required), claim) {
@@ -215,7 +215,7 @@ impl<'a> Context<'a> {
                 (_, claim) => self.assembled(spec, existing, claim),
             },
         };
-        if required.purpose.is_wanted_now() {
+        if required.purpose.is_current() {
             outcome.findings.extend(unknown_digests(self.snapshot, &required.images));
         }
         outcome
@@ -289,9 +289,9 @@ impl<'a> Context<'a> {
     }
 
     /// Returns the content that the running operator rejects in the set of its version.
-    fn rejected(&self, required: &RequiredSet) -> Option<&Refused> {
+    fn rejected(&self, required: &RequiredSet) -> Option<&RejectedContent> {
         let doubt = self.versions.in_doubt.as_ref()?;
-        let is_concerned = required.purpose.is_wanted_now() && doubt.release == required.images.release();
+        let is_concerned = required.purpose.is_current() && doubt.release == required.images.release();
         is_concerned.then_some(&doubt.refused)
     }
 }
@@ -299,7 +299,7 @@ impl<'a> Context<'a> {
 /// Returns the claim of an earlier set to this name.
 fn claim(before: &[PlannedSet], name: &ImageSetName) -> Option<NameClaim> {
     let goal = &before.iter().find(|planned| planned.goal.name == *name)?.goal;
-    let (runs, content) = (goal.purpose.is_wanted_now(), goal.content.clone());
+    let (runs, content) = (goal.purpose.is_current(), goal.content.clone());
     Some(NameClaim { release: goal.release, runs, content, state: goal.state })
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn retained(snapshot: &Snapshot, goals: &[Goal], left: Option<&ImageS
     let needed: BTreeSet<&str> = goals.iter().map(|goal| goal.name.as_str()).collect();
     let sets = snapshot.image_sets.known().into_iter().flatten();
     let mut previous: Vec<Retained> = sets
-        .filter(|set| set.ours && !needed.contains(set.name.as_str()))
+        .filter(|set| set.managed && !needed.contains(set.name.as_str()))
         .filter_map(|set| {
             let operator = set.origin.as_ref()?.operator;
             Some(Retained { image_set: set.name.clone(), operator, operator_image: None })
@@ -41,8 +41,8 @@ pub(crate) fn to_prune(
     is_quiet: bool,
 ) -> Vec<PruneImageSet> {
     let may_prune = is_quiet
-        && goals.iter().any(|goal| goal.purpose.is_wanted_now())
-        && goals.iter().filter(|goal| goal.purpose.is_wanted_now()).all(|goal| goal.state == GoalState::Stored);
+        && goals.iter().any(|goal| goal.purpose.is_current())
+        && goals.iter().filter(|goal| goal.purpose.is_current()).all(|goal| goal.state == GoalState::Stored);
     if !may_prune {
         return Vec::new();
     }

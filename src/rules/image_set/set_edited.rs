@@ -34,5 +34,5 @@ pub(in crate::rules) fn finding(stored: &StoredImageSet, set: &CompleteImageSet)
     };
     let have = have.get(first).map_or_else(|| "no entry".to_owned(), |digest| cut(digest));
     let want = wanted.get(first).cloned().unwrap_or_else(|| "no entry".to_owned());
-    finding.with_evidence(Evidence::words(format!("{first} {have}"), format!("{first} {want}")))
+    finding.with_evidence(Evidence::text(format!("{first} {have}"), format!("{first} {want}")))
 }

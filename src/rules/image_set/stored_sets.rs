@@ -12,7 +12,7 @@ use crate::model::image_set::{CompleteImageSet, content_digest};
 use crate::model::object_ref::ObjectRef;
 use crate::model::read::Read;
 use crate::model::reason::Reason;
-use crate::model::record::{Record, RecordKey, Refused};
+use crate::model::record::{Record, RecordKey, RejectedContent};
 use crate::model::settings::TagMoved;
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
@@ -29,7 +29,7 @@ pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, s
     let mut findings = Vec::new();
     let motive = match existing {
         None => Motive::Create,
-        Some(stored) if !stored.ours => Motive::TakeOver,
+        Some(stored) if !stored.managed => Motive::TakeOver,
         Some(stored) if has_same_content(stored, &assembled.set) => return unchanged(assembled),
         Some(stored) if is_edited(stored) && !is_made_for_other(stored, &assembled.set) => {
             match not_restored(stored, &assembled, spec) {
@@ -76,7 +76,7 @@ fn not_written(assembled: Assembled, finding: Finding) -> SetOutcome {
 fn not_restored(stored: &StoredImageSet, assembled: &Assembled, spec: &SetSpec<'_>) -> Option<Finding> {
     let (snapshot, set) = (spec.snapshot, &assembled.set);
     let object = ObjectRef::image_set(set.name().as_str());
-    let restored = snapshot.put_back.get(&stored.name).copied().unwrap_or_default();
+    let restored = snapshot.restored.get(&stored.name).copied().unwrap_or_default();
     if restored >= CONTESTED_AFTER {
         let message = format!(
             "it was changed by {} and put back {restored} times within ten minutes",
@@ -105,7 +105,7 @@ pub(crate) fn puts_record_in_doubt(stored: &StoredImageSet, assembled: &Assemble
         Some(origin) => origin.content == set.origin().content,
         None => parse_entries(stored).is_some_and(|entries| entries == *set.entries()),
     };
-    stored.ours && is_edited(stored) && !is_made_for_other(stored, set) && !follows && spec.own_record().is_some()
+    stored.managed && is_edited(stored) && !is_made_for_other(stored, set) && !follows && spec.own_record().is_some()
 }
 
 /// Whether the set was made for another version or another layout. An edit of it then does not matter.
@@ -133,7 +133,11 @@ fn record_accepted(set: &StoredImageSet, spec: &SetSpec<'_>, actions: &mut Vec<A
 /// Plans to restore the content that the operator accepted before, in place of one that it rejects. It is used if it is recorded
 /// and has none of the rejected entries. The rejected content is not written again, and nothing else is until the operator image
 /// has been inspected.
-pub(crate) fn restore_accepted(existing: Option<&StoredImageSet>, refused: &Refused, spec: &SetSpec<'_>) -> SetOutcome {
+pub(crate) fn restore_accepted(
+    existing: Option<&StoredImageSet>,
+    refused: &RejectedContent,
+    spec: &SetSpec<'_>,
+) -> SetOutcome {
     let mut record = spec.record();
     let mut actions = Vec::new();
     if record.refused.as_ref() != Some(refused) {
@@ -213,7 +217,7 @@ pub(crate) fn why_rejected(entries: &BTreeMap<ImageName, Digest>, spec: &SetSpec
 pub(crate) fn is_unchanged_for(set: &StoredImageSet, key: &RecordKey) -> bool {
     let made_for_this =
         set.origin.as_ref().is_some_and(|origin| origin.operator == key.operator && origin.record == key.name());
-    set.ours && made_for_this && !is_edited(set)
+    set.managed && made_for_this && !is_edited(set)
 }
 
 pub(crate) fn parse_entries(set: &StoredImageSet) -> Option<BTreeMap<ImageName, Digest>> {

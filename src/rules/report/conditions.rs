@@ -65,7 +65,7 @@ impl ConditionInput<'_> {
         };
         let prepared_waits = self.prepared.iter().any(waits);
         let resolving = self.spec_goals().any(|goal| goal.state == GoalState::Resolving)
-            || !self.decision.questions.holds_nothing();
+            || !self.decision.lookups.blocks_no_write();
         if let Some(finding) = self.running_inspections().next() {
             return (Status::False, finding.reason, finding.sentence());
         }
@@ -115,7 +115,7 @@ impl ConditionInput<'_> {
 
     fn reconciling(&self) -> Verdict {
         let resolving = self.spec_goals().any(|goal| goal.state == GoalState::Resolving)
-            || !self.decision.questions.holds_nothing();
+            || !self.decision.lookups.blocks_no_write();
         let conflict = self.outcome.failure.as_ref().is_some_and(|failure| failure.conflict);
         if resolving {
             (Status::True, Reason::Progressing, "registries are being asked".to_owned())
@@ -192,7 +192,7 @@ impl ConditionInput<'_> {
 
     /// Returns the sets of the running and the target version.
     fn current_goals(&self) -> impl Iterator<Item = &Goal> {
-        self.goals.iter().filter(|goal| goal.purpose.is_wanted_now())
+        self.goals.iter().filter(|goal| goal.purpose.is_current())
     }
 
     /// Returns the sets that the policy's spec requires.
@@ -224,7 +224,7 @@ impl ConditionInput<'_> {
     /// Whether a finding concerns only versions that are prepared or discovered.
     fn is_ahead_only(&self, finding: &Finding) -> bool {
         let unknown = self.decision.unknown.iter().any(|(_, one)| one == finding);
-        unknown || self.concerns_only(finding, |purpose| !purpose.is_wanted_now())
+        unknown || self.concerns_only(finding, |purpose| !purpose.is_current())
     }
 
     /// Whether a finding belongs to sets of such purposes only.

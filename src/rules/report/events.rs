@@ -42,7 +42,7 @@ pub(crate) fn since_last_reconcile(
         about: Vec::new(),
     }));
     // If the inputs are unreadable, the previous status stays as it is, and the next reconcile would emit the same event again.
-    events.extend(gate::admitted_by_annotation(snapshot).filter(|_| !decision.blind).map(|image| Event {
+    events.extend(gate::admitted_by_annotation(snapshot).filter(|_| !decision.inputs_unreadable).map(|image| Event {
         warning: true,
         reason: Reason::GlassBroken,
         action: "Admit",
@@ -60,7 +60,7 @@ pub(crate) fn since_last_reconcile(
         // Ready, Reconciling and Stalled repeat what the other conditions report.
         let own = reason.condition() == condition.r#type;
         // Findings about the observed cluster have events of their own.
-        let warning = reason.severity() >= Severity::Warning && !condition.r#type.is_of_cluster();
+        let warning = reason.severity() >= Severity::Warning && !condition.r#type.is_about_cluster();
         let was_warning = was.is_some_and(|was| was.reason.severity() >= Severity::Warning);
         let healed = was_warning && reason.severity() == Severity::Normal;
         if own && (warning || healed) {
@@ -75,7 +75,7 @@ pub(crate) fn since_last_reconcile(
 fn new_findings(snapshot: &Snapshot, findings: &[Finding]) -> Vec<Event> {
     let is_new = |finding: &&Finding| !snapshot.remembered.findings.iter().any(|before| before.is_same(finding));
     let of_cluster = |finding: &&Finding| {
-        finding.reason.condition().is_of_cluster() && finding.reason.severity() >= Severity::Warning
+        finding.reason.condition().is_about_cluster() && finding.reason.severity() >= Severity::Warning
     };
     // A finding that the status does not hold would be new in every reconcile.
     let new: Vec<&Finding> = findings.iter().take(MOST_FINDINGS).filter(of_cluster).filter(is_new).collect();

@@ -42,7 +42,7 @@ impl Report {
         let stored: BTreeSet<ObjectRef> =
             stored_by(decision, outcome).map(|store| ObjectRef::image_set(store.set.name().as_str())).collect();
         let is_stored = |finding: &Finding| finding.subject.object().is_some_and(|object| stored.contains(object));
-        findings.retain(|finding| !(finding.reason.ends_with_the_write() && is_stored(finding)));
+        findings.retain(|finding| !(finding.reason.is_resolved_by_write() && is_stored(finding)));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
         let current = current_report(snapshot, decision, &goals);
         let digests = OperatorDigests::new(snapshot);
@@ -67,7 +67,7 @@ impl Report {
         let events = events::since_last_reconcile(snapshot, decision, outcome, &conditions, &findings, swap.as_ref());
         Self {
             generation: snapshot.generation,
-            blind: decision.blind,
+            inputs_unreadable: decision.inputs_unreadable,
             operator: operator_report(snapshot, decision, &digests),
             current,
             prepared,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::model::decision::OperatorKnowledge;
 use crate::model::discovery::Discovery;
 use crate::model::finding::Finding;
-use crate::model::lookups::Answer;
+use crate::model::lookups::LookupResult;
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::release::Release;
@@ -39,14 +39,14 @@ pub(crate) fn discover(snapshot: &Snapshot, operator: &OperatorKnowledge) -> Dis
     // Another operator version has another list of newer ones.
     let moved = outcome.known.as_ref().is_some_and(|known| known.operator != base.release);
     if let Some(reference) = reference.filter(|_| snapshot.discovery_due || moved) {
-        match snapshot.answers.releases.get(&reference) {
+        match snapshot.lookup_results.releases.get(&reference) {
             None => outcome.lookup = Some(reference),
-            Some(Answer::Pending) => {}
-            Some(Answer::Failed(failure)) => {
+            Some(LookupResult::Pending) => {}
+            Some(LookupResult::Failed(failure)) => {
                 let registry = Subject::registry(&failure.registry);
                 outcome.finding = Some(Finding::new(Reason::DiscoveryFailed, registry, failure.summary()));
             }
-            Some(Answer::Known(releases)) => {
+            Some(LookupResult::Known(releases)) => {
                 let newer = newest(releases, discover.channel, base.release, MOST_REMEMBERED);
                 outcome.known = Some(Discovery {
                     asked_at: snapshot.observed_at,

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use crate::catalogue::Catalogue;
 use crate::model::digest::Digest;
-use crate::model::inspection::Inspected;
-use crate::model::lookups::Answer;
+use crate::model::inspection::Inspection;
+use crate::model::lookups::LookupResult;
 use crate::model::operator_images::OperatorImages;
 use crate::model::read::Read;
 use crate::model::record::RecordKey;
@@ -30,7 +30,7 @@ pub(crate) struct EffectiveCatalogue<'a> {
     embedded: &'a Catalogue<'a>,
     /// The catalogue with inspections, if it differs from the embedded one.
     overlay: Option<Catalogue<'a>>,
-    inspected: Vec<Cow<'a, Inspected>>,
+    inspected: Vec<Cow<'a, Inspection>>,
     /// Digests of the images whose inspection counts, by version.
     own: BTreeMap<Release, Digest>,
 }
@@ -43,14 +43,14 @@ impl<'a> EffectiveCatalogue<'a> {
     }
 
     /// Creates it with an updated inspection.
-    pub fn with(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>, learned: Inspected) -> Self {
+    pub fn with(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>, learned: Inspection) -> Self {
         let mut inspected = Self::new(snapshot, embedded).inspected;
         inspected.retain(|one| one.digest != learned.digest);
         inspected.push(Cow::Owned(learned));
         Self::of(snapshot, embedded, inspected)
     }
 
-    fn of(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>, inspected: Vec<Cow<'a, Inspected>>) -> Self {
+    fn of(snapshot: &'a Snapshot, embedded: &'a Catalogue<'a>, inspected: Vec<Cow<'a, Inspection>>) -> Self {
         let mut effective = Self { snapshot, embedded, overlay: None, inspected, own: BTreeMap::new() };
         for (release, position) in effective.claims() {
             let Some(inspected) = position.and_then(|position| effective.inspected.get(position)) else { continue };
@@ -115,12 +115,12 @@ impl<'a> EffectiveCatalogue<'a> {
 
     /// Returns the inspection of this image: of the very digest, or, until the digest is looked up, of the latest image with its
     /// tag.
-    pub fn of_image(&self, reference: &Reference) -> Option<&Inspected> {
+    pub fn of_image(&self, reference: &Reference) -> Option<&Inspection> {
         self.position(reference).and_then(|position| self.inspected.get(position)).map(AsRef::as_ref)
     }
 
     /// Returns the inspection of the image with this digest.
-    pub fn inspected(&self, digest: &Digest) -> Option<&Inspected> {
+    pub fn inspected(&self, digest: &Digest) -> Option<&Inspection> {
         self.inspected.iter().find(|one| one.digest == *digest).map(AsRef::as_ref)
     }
 
@@ -146,7 +146,7 @@ impl<'a> EffectiveCatalogue<'a> {
         if let Some(digest) = self.digest(reference) {
             return all().find(|(_, one)| one.digest == digest).map(|(position, _)| position);
         }
-        let same = |one: &Inspected| {
+        let same = |one: &Inspection| {
             one.image.digest().is_none() && one.image.name() == reference.name() && one.image.tag() == reference.tag()
         };
         // A tag that is not a version moves all the time.
@@ -156,8 +156,8 @@ impl<'a> EffectiveCatalogue<'a> {
     }
 
     fn digest(&self, reference: &Reference) -> Option<Digest> {
-        let looked_up = || match self.snapshot.answers.operators.get(reference) {
-            Some(Answer::Known(image)) => Some(image.digest),
+        let looked_up = || match self.snapshot.lookup_results.operators.get(reference) {
+            Some(LookupResult::Known(image)) => Some(image.digest),
             _ => None,
         };
         reference.digest().copied().or_else(looked_up)
@@ -177,7 +177,7 @@ impl<'a> EffectiveCatalogue<'a> {
             }
         }
         // An image that is not in use may have been, or may be again.
-        let mut all: Vec<(usize, &Cow<'_, Inspected>)> = self.inspected.iter().enumerate().collect();
+        let mut all: Vec<(usize, &Cow<'_, Inspection>)> = self.inspected.iter().enumerate().collect();
         all.sort_by_key(|(_, one)| std::cmp::Reverse(one.answered_at));
         for (position, inspected) in all {
             if let Ok(release) = inspected.release()
@@ -191,8 +191,8 @@ impl<'a> EffectiveCatalogue<'a> {
 
     /// Returns the version of an image that was not inspected, if the catalogue has it.
     fn catalogued(&self, image: &str, reference: &Reference) -> Option<Release> {
-        let labelled = match self.snapshot.answers.operators.get(reference) {
-            Some(Answer::Known(image)) => image.version.as_deref().and_then(|label| label.parse().ok()),
+        let labelled = match self.snapshot.lookup_results.operators.get(reference) {
+            Some(LookupResult::Known(image)) => image.version.as_deref().and_then(|label| label.parse().ok()),
             _ => None,
         };
         let tagged = || reference.tag().filter(|_| reference.digest().is_none()).and_then(|tag| tag.parse().ok());

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::model::decision::KnownOperator;
 use crate::model::digest::Digest;
 use crate::model::finding::Finding;
-use crate::model::inspection::Inspected;
-use crate::model::lookups::{Answer, OperatorImage};
+use crate::model::inspection::Inspection;
+use crate::model::lookups::{LookupResult, OperatorImage};
 use crate::model::reason::Reason;
 use crate::model::reference::Reference;
 use crate::model::release::{ProductVersion, Release, Variant};
@@ -61,17 +61,17 @@ impl VersionFinder<'_> {
         {
             return self.known_operator(image, release, Some(*digest));
         }
-        match self.snapshot.answers.operators.get(&reference) {
+        match self.snapshot.lookup_results.operators.get(&reference) {
             None => {
                 lookups.insert(reference);
                 ImageVersion::Pending
             }
-            Some(Answer::Pending) => ImageVersion::Pending,
-            Some(Answer::Failed(failure)) => {
+            Some(LookupResult::Pending) => ImageVersion::Pending,
+            Some(LookupResult::Failed(failure)) => {
                 let message = format!("the version label of its image cannot be read: {}", failure.summary());
                 ImageVersion::Unknown(Finding::new(Reason::OperatorVersionUnknown, subject.clone(), message))
             }
-            Some(Answer::Known(looked_up)) => self.version_by_label(image, subject, &reference, looked_up),
+            Some(LookupResult::Known(looked_up)) => self.version_by_label(image, subject, &reference, looked_up),
         }
     }
 
@@ -117,7 +117,7 @@ impl VersionFinder<'_> {
         image: &str,
         subject: &Subject,
         tagged: Option<Release>,
-        inspected: &Inspected,
+        inspected: &Inspection,
     ) -> ImageVersion {
         let ambiguous = |message: String| {
             ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message))

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::model::action::{Action, StartInspection};
 use crate::model::digest::Digest;
 use crate::model::finding::Finding;
-use crate::model::inspection::{Inspected, InspectionJob, JobState, LONGEST_PAUSE, object_name};
+use crate::model::inspection::{Inspection, InspectionJob, JobState, LONGEST_PAUSE, object_name};
 use crate::model::object_ref::{Kind, ObjectRef};
 use crate::model::operator_images::OperatorImages;
 use crate::model::read::Read;
@@ -26,11 +26,11 @@ const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 /// An image whose list is required and unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NeededInspection {
-    /// As in [`Inspected`].
+    /// As in [`Inspection`].
     pub image: Reference,
-    /// As in [`Inspected`].
+    /// As in [`Inspection`].
     pub digest: Digest,
-    /// As in [`Inspected`].
+    /// As in [`Inspection`].
     pub label: Option<String>,
     /// Subject of the findings.
     pub subject: Subject,
@@ -56,11 +56,11 @@ pub(crate) struct InspectionPlan {
 }
 
 /// Returns the inspections of completed Jobs that are not stored yet. They count like stored ones.
-pub(crate) fn unstored_inspections(snapshot: &Snapshot) -> Vec<Inspected> {
+pub(crate) fn unstored_inspections(snapshot: &Snapshot) -> Vec<Inspection> {
     let kept: BTreeSet<Digest> = snapshot.inspections.kept.iter().map(|one| one.digest).collect();
     let jobs = snapshot.inspections.jobs.known().into_iter().flatten().filter(|job| !kept.contains(&job.digest));
     let inspections = jobs.filter_map(|job| match &job.state {
-        JobState::Answered { at, images } => Some(Inspected {
+        JobState::Completed { at, images } => Some(Inspection {
             image: job.image.clone(),
             digest: job.digest,
             label: job.label.clone(),
@@ -76,16 +76,16 @@ pub(crate) fn unstored_inspections(snapshot: &Snapshot) -> Vec<Inspected> {
 /// Plans to store completed inspections and `learned`, to delete Jobs that are no longer required, and to start those that are.
 ///
 /// This does not depend on what holds the sets: without an inspection nothing would ever go on.
-pub(crate) fn plan(snapshot: &Snapshot, needed: &[NeededInspection], learned: Option<&Inspected>) -> InspectionPlan {
+pub(crate) fn plan(snapshot: &Snapshot, needed: &[NeededInspection], learned: Option<&Inspection>) -> InspectionPlan {
     let mut plan = InspectionPlan::default();
-    let is_updated = |inspection: &Inspected| learned.is_some_and(|learned| learned.digest == inspection.digest);
+    let is_updated = |inspection: &Inspection| learned.is_some_and(|learned| learned.digest == inspection.digest);
     let fresh = unstored_inspections(snapshot).into_iter().filter(|inspection| !is_updated(inspection));
-    let keep = |inspection: Inspected| Action::KeepInspection(Box::new(inspection));
+    let keep = |inspection: Inspection| Action::KeepInspection(Box::new(inspection));
     plan.first.extend(fresh.chain(learned.cloned()).map(keep));
     for job in snapshot.inspections.jobs.known().into_iter().flatten() {
         let is_kept = snapshot.inspections.kept.iter().any(|one| one.digest == job.digest);
         let has_ended = !matches!(job.state, JobState::Running { .. });
-        if matches!(job.state, JobState::Answered { .. }) || (is_kept && has_ended) {
+        if matches!(job.state, JobState::Completed { .. }) || (is_kept && has_ended) {
             plan.last.push(end(job));
         }
     }
@@ -154,7 +154,7 @@ fn step(snapshot: &Snapshot, needed: &NeededInspection) -> (Finding, Vec<Action>
             return (job.failed_before.as_deref().map_or_else(running, failed), Vec::new(), None);
         }
         // Its list counts from now on, so that it is no longer required.
-        JobState::Answered { .. } => return (planned(), Vec::new(), None),
+        JobState::Completed { .. } => return (planned(), Vec::new(), None),
         JobState::Unusable { at, why } => {
             (report(Reason::InspectionOutputInvalid, format!("what {image} prints cannot be used: {why}")), at, why)
         }
@@ -189,7 +189,7 @@ mod tests {
     fn a_rebuild_that_prints_its_base_counts_as_the_rebuild() {
         let images = crate::catalogue::Catalogue::embedded().get(&"v1.38.2".parse().unwrap()).unwrap();
         let release = |label: Option<&str>, image: &str| {
-            let inspected = Inspected {
+            let inspected = Inspection {
                 image: image.parse().unwrap(),
                 digest: Digest::of(b"x"),
                 label: label.map(str::to_owned),

@@ -13,8 +13,8 @@ use crate::catalogue::Catalogue;
 use crate::model::decision::OperatorKnowledge;
 use crate::model::discovery::Discovery;
 use crate::model::finding::Finding;
-use crate::model::inspection::Inspected;
-use crate::model::lookups::Questions;
+use crate::model::inspection::Inspection;
+use crate::model::lookups::Lookups;
 use crate::model::reason::Reason;
 use crate::model::release::{Release, Variant};
 use crate::model::settings::{InstallationSettings, PrepareVersion};
@@ -43,9 +43,9 @@ pub(crate) struct Versions<'a> {
     /// Operator images that have to be run to learn their version and images.
     pub inspections: Vec<NeededInspection>,
     /// An inspection to update.
-    pub learned: Option<Inspected>,
+    pub learned: Option<Inspection>,
     /// Lookups for the versions.
-    pub lookups: Questions,
+    pub lookups: Lookups,
     pub findings: Vec<Finding>,
     /// Whether the lookup of the version of an operator image is still pending.
     pub pending: bool,
@@ -110,10 +110,10 @@ pub(crate) fn determine<'a>(
         in_doubt: rejected.in_doubt,
         inspections: known.needed.into_iter().chain(rejected.needed).chain(prepared.needed).collect(),
         learned: rejected.learned,
-        lookups: Questions {
+        lookups: Lookups {
             operators: operators.collect(),
             releases: discovered.lookup.into_iter().collect(),
-            ..Questions::default()
+            ..Lookups::default()
         },
         findings: known.findings.into_iter().chain(rejected.finding).chain(discovered.finding).collect(),
         pending: known.pending,

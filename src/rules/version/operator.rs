@@ -120,7 +120,7 @@ impl VersionFinder<'_> {
         let new_is_ready = new.iter().any(|pod| pod.ready);
         // During a rollout the old pod still leads, so an old Ready pod outranks a new one.
         let leading_old = old.iter().find(|pod| pod.ready);
-        versions.knowledge.taken_over = old.is_empty() || (new_is_ready && leading_old.is_none());
+        versions.knowledge.rollout_complete = old.is_empty() || (new_is_ready && leading_old.is_none());
         if let Some(several) = ready_by_image(&old) {
             versions.knowledge.running = self.running_of_several(versions, &several, subject);
             return;
@@ -170,7 +170,7 @@ impl VersionFinder<'_> {
         name.is_some_and(|name| {
             sets.any(|set| {
                 let other = set.origin.as_ref().is_some_and(|origin| origin.operator != release);
-                set.name == name.as_str() && !(set.ours && other)
+                set.name == name.as_str() && !(set.managed && other)
             })
         })
     }
@@ -202,7 +202,7 @@ impl VersionFinder<'_> {
             versions.findings.push(Finding::new(Reason::OperatorGone, subject.clone(), message));
             return;
         }
-        versions.knowledge.taken_over = true;
+        versions.knowledge.rollout_complete = true;
         match self.snapshot.settings.prepare.as_slice() {
             [only] => {
                 versions.knowledge.first_install = true;
@@ -238,7 +238,7 @@ impl VersionFinder<'_> {
             .known()
             .into_iter()
             .flatten()
-            .any(|set| set.ours && !set.origin.as_ref().is_some_and(|origin| is_requested(&origin.operator)));
+            .any(|set| set.managed && !set.origin.as_ref().is_some_and(|origin| is_requested(&origin.operator)));
         // A written status that names no running operator is more reliable than a set.
         let is_status_written = !snapshot.remembered.conditions.is_empty();
         snapshot.remembered.running_version.is_some()

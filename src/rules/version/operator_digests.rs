@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::decision::{Decision, Goal, GoalState, Purpose};
 use crate::model::digest::Digest;
-use crate::model::lookups::Answer;
+use crate::model::lookups::LookupResult;
 use crate::model::reference::Reference;
 use crate::model::release::Release;
 use crate::model::settings::PrepareVersion;
@@ -15,7 +15,7 @@ use crate::model::snapshot::Snapshot;
 pub(crate) fn ready(decision: &Decision, goals: &[Goal]) -> BTreeSet<Reference> {
     let ready = |goal: &&Goal| match goal.state {
         GoalState::Stored | GoalState::Waiting | GoalState::Conflict => true,
-        GoalState::Ready | GoalState::Resolving | GoalState::Held => goal.purpose.is_wanted_now(),
+        GoalState::Ready | GoalState::Resolving | GoalState::Held => goal.purpose.is_current(),
     };
     let goals: Vec<&Goal> = goals.iter().filter(ready).collect();
     let mut references: BTreeSet<Reference> = deployed(decision).into_iter().collect();
@@ -80,8 +80,8 @@ impl<'a> OperatorDigests<'a> {
 
     /// Returns the digest of an operator image, if it is written, looked up or in the previous status.
     pub fn of(&self, reference: &Reference) -> Option<Digest> {
-        let looked_up = match self.snapshot.answers.operators.get(reference) {
-            Some(Answer::Known(image)) => Some(image.digest),
+        let looked_up = match self.snapshot.lookup_results.operators.get(reference) {
+            Some(LookupResult::Known(image)) => Some(image.digest),
             _ => self.remembered.get(reference).copied(),
         };
         reference.digest().copied().or(looked_up)
@@ -98,7 +98,7 @@ impl<'a> OperatorDigests<'a> {
         // Sets that are about to be stored count as stored.
         let mut goals = decision.goals.clone();
         goals.iter_mut().filter(|goal| goal.state == GoalState::Ready).for_each(|goal| goal.state = GoalState::Stored);
-        let results = &self.snapshot.answers.operators;
+        let results = &self.snapshot.lookup_results.operators;
         let needs_lookup = |reference: &Reference| reference.digest().is_none() && !results.contains_key(reference);
         let due = |reference: &Reference| self.snapshot.recheck_due || !self.remembered.contains_key(reference);
         ready(decision, &goals).into_iter().filter(needs_lookup).filter(due).collect()

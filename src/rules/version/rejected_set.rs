@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use crate::model::decision::KnownOperator;
 use crate::model::finding::Finding;
 use crate::model::image_name::ImageName;
-use crate::model::inspection::Inspected;
-use crate::model::lookups::Answer;
+use crate::model::inspection::Inspection;
+use crate::model::lookups::LookupResult;
 use crate::model::object_ref::ObjectRef;
 use crate::model::operator_images::OperatorImages;
 use crate::model::reason::Reason;
-use crate::model::record::{RecordKey, Refused};
+use crate::model::record::{RecordKey, RejectedContent};
 use crate::model::reference::Reference;
 use crate::model::release::Release;
 use crate::model::settings::InstallationSettings;
@@ -33,7 +33,7 @@ pub(crate) struct Rejection {
     /// Image that has to be inspected.
     pub needed: Option<NeededInspection>,
     /// Inspection with the names that were rejected now.
-    pub learned: Option<Inspected>,
+    pub learned: Option<Inspection>,
     /// Content that is known to be rejected, until the operator image has been inspected.
     pub in_doubt: Option<RejectedSet>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Rejection {
 #[derive(Debug)]
 pub(crate) struct RejectedSet {
     pub release: Release,
-    pub refused: Refused,
+    pub refused: RejectedContent,
 }
 
 /// Determines whether the running operator rejects the managed set.
@@ -85,14 +85,14 @@ fn require_inspection(
     snapshot: &Snapshot,
     effective: &EffectiveCatalogue<'_>,
     image: Reference,
-    (refused, why): (&Refused, String),
+    (refused, why): (&RejectedContent, String),
 ) {
-    let result = snapshot.answers.operators.get(&image);
+    let result = snapshot.lookup_results.operators.get(&image);
     let digest = match (image.digest(), result) {
         (Some(digest), _) => *digest,
         // A tag may have moved since the lookup.
-        (None, Some(Answer::Known(result))) => result.digest,
-        (None, Some(Answer::Pending | Answer::Failed(_))) => return,
+        (None, Some(LookupResult::Known(result))) => result.digest,
+        (None, Some(LookupResult::Pending | LookupResult::Failed(_))) => return,
         (None, None) => {
             rejection.lookup = Some(image);
             return;
@@ -105,11 +105,11 @@ fn require_inspection(
             let all: BTreeSet<ImageName> = inspected.refused.union(&refused.unexpected).cloned().collect();
             rejection.in_doubt = None;
             if all != inspected.refused {
-                rejection.learned = Some(Inspected { refused: all, ..inspected.clone() });
+                rejection.learned = Some(Inspection { refused: all, ..inspected.clone() });
             }
         }
         None => {
-            let label = result.and_then(Answer::known).and_then(|result| result.version.clone());
+            let label = result.and_then(LookupResult::known).and_then(|result| result.version.clone());
             let subject = snapshot.settings.operator.object().into();
             rejection.needed = Some(NeededInspection { image, digest, label, subject, why, prepared: None });
         }
@@ -121,7 +121,7 @@ fn recorded_rejection<'a>(
     snapshot: &'a Snapshot,
     installation: &InstallationSettings,
     running: &KnownOperator,
-) -> Option<&'a Refused> {
+) -> Option<&'a RejectedContent> {
     let key = RecordKey::new(running.release, installation);
     let record = snapshot.records.known()?.iter().find(|record| record.key == key)?;
     let refused = record.refused.as_ref().filter(|refused| Some(&refused.image) == running.image.as_ref())?;
@@ -130,7 +130,7 @@ fn recorded_rejection<'a>(
 
 /// Whether the operator uses a set with the entries that it is recorded to reject, and no component is degraded: messages of
 /// another version were then attributed to it.
-fn is_accepted(snapshot: &Snapshot, refused: &Refused, key: &RecordKey) -> bool {
+fn is_accepted(snapshot: &Snapshot, refused: &RejectedContent, key: &RecordKey) -> bool {
     let available = snapshot.component_statuses.known().is_some_and(|all| all.iter().any(|status| status.available));
     let has_it = |set: &StoredImageSet| parse_entries(set).is_some_and(|entries| !refused.takes(&entries));
     let mut sets = snapshot.image_sets.known().into_iter().flatten();
@@ -143,7 +143,7 @@ fn current_rejection(
     effective: &EffectiveCatalogue<'_>,
     installation: &InstallationSettings,
     running: &KnownOperator,
-) -> Option<(String, Refused)> {
+) -> Option<(String, RejectedContent)> {
     let images = effective.catalogue().get(&running.release)?;
     let name = images.image_set_name(installation.variant).ok()?;
     let records = effective.record_names(running.release, installation);
@@ -152,7 +152,7 @@ fn current_rejection(
         origin.is_some_and(|origin| origin.operator == running.release && records.contains(&origin.record))
     };
     let mut sets = snapshot.image_sets.known()?.iter();
-    let set = sets.find(|set| set.name == name.as_str() && set.ours && made_for_it(set) && !is_edited(set))?;
+    let set = sets.find(|set| set.name == name.as_str() && set.managed && made_for_it(set) && !is_edited(set))?;
     let stored: BTreeSet<ImageName> = set.images.iter().filter_map(|entry| entry.image.parse().ok()).collect();
     let listed = images.set_images(installation.variant, installation.fips);
     let (mut unexpected, mut missing) = (BTreeSet::new(), BTreeSet::new());
@@ -170,10 +170,10 @@ fn current_rejection(
     unexpected.retain(|rejected| others.iter().all(|other| other.accepts(rejected)));
     let image = running.image.clone()?;
     let is_rejected = !unexpected.is_empty() || !missing.is_empty();
-    is_rejected.then(|| (set.name.clone(), Refused { image, unexpected, missing }))
+    is_rejected.then(|| (set.name.clone(), RejectedContent { image, unexpected, missing }))
 }
 
-fn describe(running: &KnownOperator, refused: &Refused) -> String {
+fn describe(running: &KnownOperator, refused: &RejectedContent) -> String {
     let list = |names: &BTreeSet<ImageName>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut parts = Vec::new();
     if !refused.unexpected.is_empty() {

@@ -14,7 +14,7 @@ use crate::cli::output::{Failure, note, registry_failure};
 use crate::manifest::{self, OperatorImage, OperatorManifest};
 use crate::model::feature::Feature;
 use crate::model::image_name::ImageName;
-use crate::model::lookups::Answer;
+use crate::model::lookups::LookupResult;
 use crate::model::operator_images::OperatorImages;
 use crate::model::platform::Platform;
 use crate::model::read::Read;
@@ -226,8 +226,8 @@ async fn version_label(
     registries: &Registries,
 ) -> Result<Option<Release>, Failure> {
     let failed = match registries.operators([reference.clone()].into()).await.remove(reference) {
-        Some(Answer::Known(image)) => return Ok(image.version.and_then(|label| label.parse().ok())),
-        Some(Answer::Failed(failed)) => failed,
+        Some(LookupResult::Known(image)) => return Ok(image.version.and_then(|label| label.parse().ok())),
+        Some(LookupResult::Failed(failed)) => failed,
         _ => return Ok(None),
     };
     if reference.tag().is_none() {

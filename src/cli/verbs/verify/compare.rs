@@ -12,7 +12,7 @@ use crate::model::platform::Platform;
 use crate::model::reference::Reference;
 use crate::model::registry_failure::RegistryFailure;
 use crate::model::resolved_image::ResolvedImage;
-use crate::rules::verification::{Asked, Mismatch, by_registry, by_rules, of_operator};
+use crate::rules::verification::{Mismatch, PinLookup, check_entries, check_operator_image, compare_with_registry};
 
 type Lookups = BTreeMap<Reference, Result<ResolvedImage, RegistryFailure>>;
 /// The entries that count: the place in the list and the digest, by image name.
@@ -29,7 +29,8 @@ pub(super) async fn compare(
         return Ok(vec![absent]);
     }
     let (settings, images) = (&set.settings, &set.images);
-    let (mut mismatches, pinned) = by_rules(&set.entries, images, &images.requires(settings.variant, &set.features));
+    let (mut mismatches, pinned) =
+        check_entries(&set.entries, images, &images.requires(settings.variant, &set.features));
     mismatches.extend(set.misnamed());
     let lookup = Lookup { set, registries };
     let (tags, twins) = (set.places(&pinned, settings.fips)?, set.places(&pinned, !settings.fips)?);
@@ -37,24 +38,27 @@ pub(super) async fn compare(
     if operator_image {
         let reference = set.place(images.own_image())?;
         let image = lookup.resolve([reference.clone()].into(), &set.platforms).await.remove(&reference);
-        mismatches.extend(image.and_then(|image| of_operator(&reference, &image, &set.platforms)));
+        mismatches.extend(image.and_then(|image| check_operator_image(&reference, &image, &set.platforms)));
     }
     let further = lookup.further(&pinned, &tags, &twins, &by_tag).await;
     for (name, (entry, digest)) in &pinned {
         let Some(reference) = tags.get(name) else { continue };
         let Some(image) = by_tag.get(reference) else { continue };
-        let asked = Asked {
+        let asked = PinLookup {
             name,
             entry: *entry,
             pinned: *digest,
             reference,
             by_tag: image,
             by_digest: further.get(&reference.with_digest(*digest)),
-            twin: twins.get(name).filter(|twin| *twin != reference).and_then(|twin| further.get(twin)),
+            other_mode: twins
+                .get(name)
+                .filter(|other_mode| *other_mode != reference)
+                .and_then(|other_mode| further.get(other_mode)),
         };
         let listed = || image.as_ref().map(listed_platforms).unwrap_or_default();
         let platforms = if set.platforms.is_empty() { listed() } else { set.platforms.clone() };
-        mismatches.extend(by_registry(&asked, &platforms));
+        mismatches.extend(compare_with_registry(&asked, &platforms));
     }
     mismatches.sort_by_key(|one| (one.entry.unwrap_or(usize::MAX), one.reason));
     Ok(mismatches)
@@ -119,7 +123,7 @@ impl Lookup<'_> {
                 |image: &Result<ResolvedImage, _>| image.as_ref().map_or(true, |image| image.digest != *digest);
             if by_tag.get(reference).is_some_and(differs) {
                 further.insert(reference.with_digest(*digest));
-                further.extend(twins.get(name).filter(|twin| *twin != reference).cloned());
+                further.extend(twins.get(name).filter(|other_mode| *other_mode != reference).cloned());
             }
         }
         match further.is_empty() {

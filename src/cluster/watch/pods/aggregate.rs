@@ -11,9 +11,9 @@ use kube::runtime::watcher::Event;
 use super::partial_pod::PartialPod;
 use crate::model::digest::Digest;
 use crate::model::object_ref::ObjectRef;
-use crate::model::pods::{FailingImage, PullFailureKind, RunningImage, SeenPod, SeenPods};
+use crate::model::pods::{FailingImage, PodImages, PodSummary, PullFailureKind, RunningImage};
 use crate::model::read::{Read, ReadFailure};
-use crate::rules::explain::kubelet_messages::gist;
+use crate::rules::explain::kubelet_messages::normalize;
 
 /// What a pod says, without words.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,7 +100,7 @@ pub struct Aggregate {
     /// What the first pod of each failure said.
     messages: BTreeMap<Failure, String>,
     /// What was told last, without how many pods there are.
-    told: Read<SeenPods>,
+    told: Read<PodSummary>,
 }
 
 /// What reading the pods of a namespace is called in findings.
@@ -126,7 +126,7 @@ impl Aggregate {
     }
 
     /// What is known, with counts.
-    pub fn read(&self) -> Read<SeenPods> {
+    pub fn read(&self) -> Read<PodSummary> {
         self.seen(|pods| pods)
     }
 
@@ -191,7 +191,7 @@ impl Aggregate {
         is_news
     }
 
-    fn seen(&self, count: impl Fn(u32) -> u32) -> Read<SeenPods> {
+    fn seen(&self, count: impl Fn(u32) -> u32) -> Read<PodSummary> {
         // One is told: a right that is missing before what may only take its time.
         let failures = self.namespaces.values().filter_map(|one| one.state.failure());
         if let Some(failure) = failures.min_by_key(|failure| !failure.forbidden) {
@@ -213,7 +213,7 @@ impl Aggregate {
             digest,
             pods,
         });
-        Read::Known(SeenPods { running: running.collect(), failing: self.failing(failing) })
+        Read::Known(PodSummary { running: running.collect(), failing: self.failing(failing) })
     }
 
     /// Pods that only say that they wait are counted with those of the same image that say why, if there are any.
@@ -239,13 +239,13 @@ impl Aggregate {
 }
 
 /// The shape of a pod. What it does not say now it said before, if it did.
-fn shape(seen: SeenPod, before: Option<&Arc<Shape>>, messages: &mut BTreeMap<Failure, String>) -> Shape {
-    let SeenPod { workload, running, failing } = seen;
+fn shape(seen: PodImages, before: Option<&Arc<Shape>>, messages: &mut BTreeMap<Failure, String>) -> Shape {
+    let PodImages { workload, running, failing } = seen;
     let mut known: Vec<(String, Option<PullFailureKind>)> = Vec::new();
     for one in failing {
         let said = || before?.failing.iter().find(|(image, _)| *image == one.image)?.1;
         let kind = one.kind.or_else(said);
-        messages.entry((workload.clone(), one.image.clone(), kind)).or_insert_with(|| gist(&one.message));
+        messages.entry((workload.clone(), one.image.clone(), kind)).or_insert_with(|| normalize(&one.message));
         known.push((one.image, kind));
     }
     known.sort();
@@ -301,7 +301,7 @@ mod tests {
         aggregate
     }
 
-    fn seen(aggregate: &Aggregate) -> SeenPods {
+    fn seen(aggregate: &Aggregate) -> PodSummary {
         aggregate.read().known().unwrap().clone()
     }
 
@@ -407,6 +407,6 @@ mod tests {
         assert_eq!(aggregate.read().failure(), Some(&denied()));
         assert!(aggregate.event(NAMESPACE, Event::InitDone));
         assert!(!aggregate.failure(NAMESPACE, denied()));
-        assert_eq!(aggregate.read(), Read::Known(SeenPods::default()));
+        assert_eq!(aggregate.read(), Read::Known(PodSummary::default()));
     }
 }

@@ -21,7 +21,7 @@ pub(super) use self::partial_pod::partial_metadata;
 use crate::cluster::read::objects::MANAGED_NAMESPACES;
 use crate::cluster::read::request::read;
 use crate::model::foreign_text::escaped;
-use crate::model::pods::SeenPods;
+use crate::model::pods::PodSummary;
 use crate::model::read::{Read, ReadFailure};
 
 /// Pods per page for the command line, which is gone soon.
@@ -37,7 +37,7 @@ pub(in crate::cluster) mod properties {
 type Told = (&'static str, Result<Event<PartialPod>, watcher::Error>);
 
 /// One look at all of them, for the command line.
-pub async fn list_once(client: Client) -> Read<SeenPods> {
+pub async fn list_once(client: Client) -> Read<PodSummary> {
     let mut aggregate = Aggregate::new(&MANAGED_NAMESPACES);
     for namespace in MANAGED_NAMESPACES {
         let api: Api<PartialPod> = Api::namespaced(client.clone(), namespace);
@@ -80,7 +80,7 @@ impl Default for ManagedPods {
 impl ManagedPods {
     /// What the pods say, or why that is not known.
     #[must_use]
-    pub fn read(&self) -> Read<SeenPods> {
+    pub fn read(&self) -> Read<PodSummary> {
         self.aggregate().read()
     }
 

@@ -12,9 +12,9 @@ use crate::model::digest::Digest;
 use crate::model::foreign_text;
 use crate::model::foreign_text::escaped;
 use crate::model::object_ref::{Kind, ObjectRef};
-use crate::model::pods::{Failing, SeenPod};
+use crate::model::pods::{FailedImage, PodImages};
 use crate::model::reference::Reference;
-use crate::rules::explain::kubelet_messages::{classify, repository_digest, says_why};
+use crate::rules::explain::kubelet_messages::{classify, reports_cause, repository_digest};
 
 /// A Pod.
 #[derive(Resource, Debug, Clone, Deserialize)]
@@ -134,8 +134,8 @@ impl ContainerStatus {
 
 impl PartialPod {
     /// What it says of its images.
-    pub fn seen(&self) -> SeenPod {
-        let mut seen = SeenPod { workload: self.workload(), running: Vec::new(), failing: Vec::new() };
+    pub fn seen(&self) -> PodImages {
+        let mut seen = PodImages { workload: self.workload(), running: Vec::new(), failing: Vec::new() };
         // What has ended for good says nothing of what runs.
         if matches!(self.status.phase.as_str(), "Succeeded" | "Failed") {
             return seen;
@@ -148,8 +148,8 @@ impl PartialPod {
             let image = container.image.as_str();
             let trouble = status.troubles().find_map(|told| Some((told, classify(&told.reason, &told.message)?)));
             if let Some((told, kind)) = trouble {
-                let kind = says_why(&told.reason, &told.message).then_some(kind);
-                seen.failing.push(Failing { image: image.to_owned(), kind, message: told.message.clone() });
+                let kind = reports_cause(&told.reason, &told.message).then_some(kind);
+                seen.failing.push(FailedImage { image: image.to_owned(), kind, message: told.message.clone() });
             } else if !status.image_id.is_empty() && image.parse::<Reference>().is_ok_and(|one| one.digest().is_some())
             {
                 running.insert((image, repository_digest(&status.image_id)));
@@ -183,7 +183,7 @@ mod tests {
 
     const PINNED: &str = "quay.io/calico/node@sha256:e684c5ccef0e2de6e758e01576ae3eb2add65aa7b63e916c5e475c09c4db3c94";
 
-    fn pod(owner: Value, status: Value) -> SeenPod {
+    fn pod(owner: Value, status: Value) -> PodImages {
         let pod = json!({
             "metadata": {
                 "name": "calico-node-x", "namespace": "calico-system", "labels": { "a": "b" }, "ownerReferences": [owner],

@@ -9,7 +9,7 @@ use crate::rules::report::conditions::{ConditionInput, Verdict};
 
 impl ConditionInput<'_> {
     pub(super) fn adopted(&self) -> Verdict {
-        if self.decision.blind {
+        if self.decision.inputs_unreadable {
             let before = &self.snapshot.remembered.conditions;
             let before = before.iter().find(|condition| condition.r#type == ConditionType::Adopted);
             let known = |before: &Condition| (before.status, before.reason, before.message.clone());
@@ -63,7 +63,7 @@ impl ConditionInput<'_> {
     fn why_not_selected(&self) -> &'static str {
         let calico = self.snapshot.component_statuses.known().into_iter().flatten().find(|one| one.name == "calico");
         match calico {
-            _ if self.findings.iter().any(|finding| finding.reason.is_fault_of_a_set()) => {
+            _ if self.findings.iter().any(|finding| finding.reason.is_image_set_fault()) => {
                 ": it is stopped, see OperatorDegraded"
             }
             _ if self.findings.iter().any(|finding| finding.reason == Reason::PodsCannotPull) => {

@@ -18,7 +18,7 @@ impl ConditionInput<'_> {
             return (Status::False, finding.reason, finding.sentence());
         }
         let wanted: Vec<&Goal> = self.current_goals().collect();
-        if wanted.iter().any(|goal| goal.state == GoalState::Resolving) || !self.decision.questions.holds_nothing() {
+        if wanted.iter().any(|goal| goal.state == GoalState::Resolving) || !self.decision.lookups.blocks_no_write() {
             return (Status::Unknown, Reason::Resolving, "registries are being asked".to_owned());
         }
         match wanted.last() {
@@ -87,8 +87,11 @@ impl ConditionInput<'_> {
                 }
                 let mut unknown = self.decision.unknown.iter();
                 if let Some((_, finding)) = unknown.find(|(version, _)| *version == prepared.version) {
-                    let needs =
-                        if finding.reason.is_of_inspection() { Reason::NeedsInspection } else { Reason::NotPrepared };
+                    let needs = if finding.reason.is_about_inspection() {
+                        Reason::NeedsInspection
+                    } else {
+                        Reason::NotPrepared
+                    };
                     return (Status::False, needs, message.to_owned());
                 }
                 let reason = match prepared.state {
