@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::feature::Feature;
+use crate::model::cluster_feature::Feature;
 use crate::model::image_name::ImageName;
 use crate::model::operator_images::OperatorImages;
 use crate::model::release::{Release, Variant};

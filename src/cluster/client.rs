@@ -17,8 +17,8 @@ use kube::{Client, Config};
 use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
 
-use super::counted::Counted;
 use super::deadlines::{TimedConnector, TimedRequests};
+use super::request_counter::Counted;
 use crate::registry::{Connector, Proxies};
 use crate::request_metrics::RequestMetrics;
 

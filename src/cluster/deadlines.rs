@@ -10,7 +10,7 @@ use http::{Request, Response, Uri};
 use tower::{BoxError, Service};
 use tower_http::timeout::TimeoutBody;
 
-use super::counted::is_watch;
+use super::request_counter::is_watch;
 
 /// For a connection with all that it takes: TCP, a proxy's tunnel, TLS.
 const CONNECTION: Duration = Duration::from_secs(10);

@@ -14,7 +14,6 @@
 
 pub mod client;
 pub mod controller;
-mod counted;
 mod deadlines;
 mod gate;
 pub mod leader;
@@ -24,6 +23,7 @@ pub mod read;
 pub mod reconcile;
 mod records;
 pub mod registry_cache;
+mod request_counter;
 pub mod status;
 pub mod watch;
 pub mod write;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::tree::{Node, Place};
 use super::{ManifestError, tree};
-use crate::model::feature::Feature;
+use crate::model::cluster_feature::Feature;
 use crate::model::image_set::OPERATOR_ANNOTATION;
 use crate::model::registry_layout::RegistryLayout;
 use crate::model::release::Variant;

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::model::condition_type::ConditionType;
 use crate::model::finding::Finding;
-use crate::model::reason::ConditionType;
 use crate::model::report::{ComponentReport, PreparedReport};
 
 /// A report with every field set, and more entries than a cluster has.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::reason::{ConditionType, Reason};
+use crate::model::condition_type::ConditionType;
+use crate::model::reason::Reason;
 
 /// A condition without its transition time, which the status writer adds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

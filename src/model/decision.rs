@@ -16,7 +16,7 @@ use crate::model::lookups::Lookups;
 use crate::model::object_ref::ObjectRef;
 use crate::model::reference::Reference;
 use crate::model::release::{ImageSetName, ProductVersion, Release};
-use crate::model::retained::Retained;
+use crate::model::retained_set::Retained;
 use crate::model::settings::PrepareVersion;
 
 /// The result of deciding on one snapshot.

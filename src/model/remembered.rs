@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::discovery::Discovery;
 use crate::model::finding::Finding;
+use crate::model::image_set_swap::Swap;
 use crate::model::release::Release;
-use crate::model::retained::Retained;
-use crate::model::swap::Swap;
+use crate::model::retained_set::Retained;
 
 /// The previous status of the policy: facts about the past that no other object of the cluster holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -11,10 +11,10 @@ use crate::model::digest::Digest;
 use crate::model::discovery::Discovery;
 use crate::model::event::Event;
 use crate::model::finding::Finding;
+use crate::model::image_set_swap::Swap;
 use crate::model::object_ref::ObjectRef;
-use crate::model::retained::Retained;
+use crate::model::retained_set::Retained;
 use crate::model::settings::PrepareVersion;
-use crate::model::swap::Swap;
 
 /// Maximum number of findings, of components and of pending workloads in a status.
 pub const MOST_FINDINGS: usize = 64;

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::feature::Feature;
+use crate::model::cluster_feature::Feature;
+use crate::model::condition_type::ConditionType;
 use crate::model::finding::Finding;
 use crate::model::gate::GateState;
 use crate::model::inspection::Inspections;
@@ -16,7 +17,6 @@ use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
 use crate::model::platform::{Platform, UnknownNode};
 use crate::model::pods::PodSummary;
 use crate::model::read::{Read, ReadFailure};
-use crate::model::reason::ConditionType;
 use crate::model::record::Record;
 use crate::model::remembered::PreviousStatus;
 use crate::model::settings::Settings;

@@ -12,5 +12,5 @@ pub mod lookup_loop;
 pub mod report;
 pub mod requests;
 pub mod schedule;
-pub mod verification;
+pub mod set_verification;
 pub mod version;

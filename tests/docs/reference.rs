@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use imageset_controller::model::reason::{ConditionType, Reason, Severity};
+use imageset_controller::model::condition_type::ConditionType;
+use imageset_controller::model::reason::{Reason, Severity};
 
 use super::assert_current;
 

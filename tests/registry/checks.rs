@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use imageset_controller::cluster::registry_cache::RegistryCache;
+use imageset_controller::model::condition_type::ConditionType;
 use imageset_controller::model::decision::GoalState;
 use imageset_controller::model::digest::Digest;
-use imageset_controller::model::reason::ConditionType;
 use imageset_controller::model::reason::Reason;
 use imageset_controller::registry::RegistrySettings;
 use tokio::sync::watch;

@@ -3,8 +3,8 @@
 //! not the decision, to know who runs; the tests at the end prove that each rule can be broken.
 
 use imageset_controller::model::action::Action;
+use imageset_controller::model::cluster_feature::Feature;
 use imageset_controller::model::decision::Decision;
-use imageset_controller::model::feature::Feature;
 use imageset_controller::model::lookups::LookupResult;
 use imageset_controller::model::operator_deployment::OperatorPod;
 use imageset_controller::model::read::Read;

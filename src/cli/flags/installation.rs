@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
-use crate::model::feature::Feature;
+use crate::model::cluster_feature::Feature;
 use crate::model::release::Variant;
 
 /// The product that the operator installs.

@@ -9,7 +9,8 @@ use crate::api::{
     ComponentStatus, Finding, ImageSetPolicy, ImageSetPolicyStatus, Mode, PendingWorkload, PlanAction, PreparedSet,
     PreparedState, RetainedSet,
 };
-use crate::model::reason::{ConditionType, Reason, Severity};
+use crate::model::condition_type::ConditionType;
+use crate::model::reason::{Reason, Severity};
 use crate::model::stored_time::elapsed;
 use layout::{Line, View, bad, good, warn};
 

@@ -16,7 +16,7 @@ use crate::cli::output::{Failure, Output};
 use crate::cli::runtime::runtime;
 use crate::model::platform::Platform;
 use crate::model::release::Release;
-use crate::rules::verification::Mismatch;
+use crate::rules::set_verification::Mismatch;
 use sets::CheckedSet;
 
 /// Compare ImageSets with the rules of their operator version and with the registry.

@@ -20,7 +20,7 @@ use crate::api::workload::{DaemonSet, Deployment, Job, Pod};
 use crate::cluster::gate::{self, GateObject};
 use crate::cluster::records::{self, StoredRecord};
 use crate::inspection::job::LABEL;
-use crate::model::feature::Feature;
+use crate::model::cluster_feature::Feature;
 use crate::model::read::Read;
 use crate::model::settings::OperatorLocation;
 use crate::model::stored_image_set::StoredImageSet;

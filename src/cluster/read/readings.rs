@@ -7,7 +7,7 @@ use super::inspections::InspectionObjects;
 use crate::api;
 use crate::cluster::gate::GateObject;
 use crate::cluster::records::StoredRecord;
-use crate::model::feature::Feature;
+use crate::model::cluster_feature::Feature;
 use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
 use crate::model::read::Read;
 use crate::model::stored_image_set::StoredImageSet;

@@ -11,17 +11,12 @@ use crate::model::registry_layout::RegistryLayout;
 use crate::model::release::Variant;
 use crate::model::settings::PrepareRequest;
 use crate::model::settings::{
-    Channel, Discover, Gate, InstallationSettings, InvalidPrepareVersion, Mode, OnMissing, OperatorLocation, Settings,
-    TagMoved,
+    Channel, Discover, Gate, InstallationSettings, InvalidPrepareVersion, Mode, OnMissing, OperatorLocation,
+    PrepareVersion, Settings, TagMoved,
 };
 
-/// Parses a spec. Fields that were not understood are left at their default and told.
-#[must_use]
-pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
-    let mut findings = Vec::new();
-    let mut objections = |field: String, error: String| {
-        findings.push(Finding::new(Reason::PolicyInvalid, ObjectRef::policy(), format!("{field}: {error}")));
-    };
+/// Returns the entries of `spec.prepare.versions`, each once.
+fn prepared_versions(spec: &ImageSetPolicySpec, objections: &mut impl FnMut(String, String)) -> Vec<PrepareVersion> {
     let mut prepare = Vec::new();
     for (index, version) in spec.prepare.versions.iter().enumerate() {
         match version.parse() {
@@ -30,6 +25,17 @@ pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
             Err(error) => objections(format!("spec.prepare.versions[{index}]"), format!("{error}")),
         }
     }
+    prepare
+}
+
+/// Parses a spec. Fields that were not understood are left at their default and told.
+#[must_use]
+pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut objections = |field: String, error: String| {
+        findings.push(Finding::new(Reason::PolicyInvalid, ObjectRef::policy(), format!("{field}: {error}")));
+    };
+    let prepare = prepared_versions(spec, &mut objections);
     let mut settings = Settings {
         mode: match spec.mode {
             api::Mode::Observe => Mode::Observe,

@@ -9,16 +9,17 @@ use crate::api::{
 };
 use crate::model::action::{Action, Motive};
 use crate::model::condition::Status;
+use crate::model::condition_type::ConditionType;
 use crate::model::decision::GoalState;
 use crate::model::discovery::Discovery;
 use crate::model::finding::{Evidence, EvidenceText};
 use crate::model::foreign_text;
-use crate::model::reason::{ConditionType, Reason};
+use crate::model::image_set_swap::Swap;
+use crate::model::reason::Reason;
 use crate::model::remembered::PreviousStatus;
 use crate::model::report::{MOST_FINDINGS, Report};
-use crate::model::retained::Retained;
+use crate::model::retained_set::Retained;
 use crate::model::subject::Subject;
-use crate::model::swap::Swap;
 use crate::model::{adoption, condition, finding, report};
 
 /// Longest status, in bytes of JSON: well below what etcd takes (1.5 MiB), also with the other half of a write in it.
@@ -90,19 +91,9 @@ fn more_findings(more: usize) -> Finding {
 
 /// As [`of_report`], of what this report says alone.
 fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> ImageSetPolicyStatus {
-    let operator = &report.operator;
     ImageSetPolicyStatus {
         observed_generation: Some(report.generation),
-        operator: Some(OperatorStatus {
-            image: operator.image.clone(),
-            running_image: operator.running_image.clone(),
-            digest: operator.digest.map(|digest| digest.to_string()),
-            pin: operator.pin.clone(),
-            version: operator.version.clone(),
-            target: operator.target.clone(),
-            calico_version: operator.product_version.clone(),
-            pinned: operator.pinned,
-        }),
+        operator: Some(operator(report)),
         current: report.current.as_ref().map(|current| CurrentSet {
             image_set: current.image_set.clone(),
             stored: current.stored,
@@ -148,6 +139,20 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
         findings: report.findings.iter().take(MOST_FINDINGS).map(|one| finding(before, one, now)).collect(),
         last_handled_refresh: report.handled_refresh.clone().or_else(|| before.last_handled_refresh.clone()),
         conditions: report.conditions.iter().map(|one| condition(before, one, report.generation, now)).collect(),
+    }
+}
+
+fn operator(report: &Report) -> OperatorStatus {
+    let operator = &report.operator;
+    OperatorStatus {
+        image: operator.image.clone(),
+        running_image: operator.running_image.clone(),
+        digest: operator.digest.map(|digest| digest.to_string()),
+        pin: operator.pin.clone(),
+        version: operator.version.clone(),
+        target: operator.target.clone(),
+        calico_version: operator.product_version.clone(),
+        pinned: operator.pinned,
     }
 }
 
@@ -532,9 +537,9 @@ mod tests {
     #[test]
     fn what_a_report_says_is_what_the_next_one_remembers() {
         use crate::model::condition::{Condition, Status};
+        use crate::model::condition_type::ConditionType;
         use crate::model::digest::Digest;
         use crate::model::finding::Finding as Found;
-        use crate::model::reason::ConditionType;
         let subjects = [
             ObjectRef::image_set("calico-v3.31.7").into(),
             ObjectRef::namespaced(Kind::Secret, "tigera-operator", "pull").into(),

@@ -42,7 +42,7 @@ use crate::api::operator::{FEATURE_KINDS, GROUP};
 use crate::api::workload::{DaemonSet, Deployment, Job, Pod};
 use crate::cluster::POLICY_NAME;
 use crate::inspection::job::LABEL;
-use crate::model::feature::Feature;
+use crate::model::cluster_feature::Feature;
 use crate::model::read::Read;
 use crate::model::settings::OperatorLocation;
 use crate::model::stored_image_set::StoredImageSet;
@@ -134,11 +134,12 @@ impl Watches {
                 tasks.watch(deployments, all(), |one| Some(objects::deployment(&one)), soon),
             ]
         });
-        let (nodes, pods) = (NodePlatforms::default(), ManagedPods::default());
-        let (watched_nodes, watched_pods) = (nodes.clone(), pods.clone());
-        let (of_nodes, of_pods) = (client.clone(), client.clone());
-        tasks.aggregate(move || watched_nodes.watch(of_nodes.clone()));
-        tasks.aggregate(move || watched_pods.watch(&of_pods));
+        let features = FEATURE_KINDS.iter().map(|kind| {
+            let api: Api<Metadata> = Api::all_with(client.clone(), &kind.api_resource());
+            tasks.watch(api, all(), |_| Some(()), now)
+        });
+        let features = features.collect();
+        let (nodes, pods) = aggregates(&mut tasks, client);
         let in_own_namespace: Api<ConfigMap> = Api::namespaced(client.clone(), own_namespace);
         let this_policy = all().fields(&format!("metadata.name={POLICY_NAME}"));
         Self {
@@ -156,13 +157,7 @@ impl Watches {
                 |one| Some(objects::component_status(&one)),
                 soon,
             ),
-            features: FEATURE_KINDS
-                .iter()
-                .map(|kind| {
-                    let api: Api<Metadata> = Api::all_with(client.clone(), &kind.api_resource());
-                    tasks.watch(api, all(), |_| Some(()), now)
-                })
-                .collect(),
+            features,
             gate: gate::KINDS
                 .map(|kind| {
                     let this_one = all().fields(&format!("metadata.name={}", gate::NAME));
@@ -428,4 +423,14 @@ async fn follow_definitions(client: Client, definitions: watch::Sender<u64>) {
             Err(error) => tracing::debug!(%error, "the watch of definitions broke and is started again"),
         }
     }
+}
+
+/// Watches nodes and managed pods, of which only aggregates are kept.
+fn aggregates(tasks: &mut Tasks, client: &Client) -> (NodePlatforms, ManagedPods) {
+    let (nodes, pods) = (NodePlatforms::default(), ManagedPods::default());
+    let (watched_nodes, watched_pods) = (nodes.clone(), pods.clone());
+    let (of_nodes, of_pods) = (client.clone(), client.clone());
+    tasks.aggregate(move || watched_nodes.watch(of_nodes.clone()));
+    tasks.aggregate(move || watched_pods.watch(&of_pods));
+    (nodes, pods)
 }

@@ -15,7 +15,7 @@ pub(crate) mod set_outdated;
 pub(crate) mod stray_set;
 pub(crate) mod tag_gone;
 pub(crate) mod tag_moved;
-pub(crate) mod template;
+pub(crate) mod workload_template;
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ const CHECKS: [fn(&CheckInput<'_>) -> Vec<Finding>; 13] = [
     digest_gone::check,
     tag_moved::check,
     tag_gone::check,
-    template::check,
+    workload_template::check,
     pods::check,
     stray_set::check,
     operator_degraded::check,
@@ -61,6 +61,6 @@ pub(crate) fn run(input: &CheckInput<'_>) -> CheckResults {
         findings: CHECKS.iter().flat_map(|check| check(input)).collect(),
         lookups: recheck::lookups(input),
         verified: input.target().is_some_and(|checked_set| recheck::is_compared(input, checked_set)),
-        due: template::due_at(input),
+        due: workload_template::due_at(input),
     }
 }

@@ -1,8 +1,8 @@
 //! Check for components whose TigeraStatus has condition Degraded. Each becomes a finding with the cause, as far as the message
 //! and the cluster explain it. The finding blames an ImageSet only if one is the cause.
 
+use crate::model::cluster_feature::Feature;
 use crate::model::decision::OperatorKnowledge;
-use crate::model::feature::Feature;
 use crate::model::finding::{Evidence, Finding};
 use crate::model::foreign_text::escaped;
 use crate::model::image_name::ImageName;

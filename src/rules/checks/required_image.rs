@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::cluster_feature::Feature;
 use crate::model::decision::GoalState;
-use crate::model::feature::Feature;
 use crate::model::finding::{Evidence, Finding};
 use crate::model::image_name::ImageName;
 use crate::model::lists::{MOST_NAMED, list_first};

@@ -3,7 +3,7 @@
 use crate::model::action::PruneImageSet;
 use crate::model::decision::Goal;
 use crate::model::release::{Release, Variant};
-use crate::model::retained::Retained;
+use crate::model::retained_set::Retained;
 use crate::model::settings::PrepareVersion;
 use crate::model::snapshot::Snapshot;
 use crate::rules::decide::hold::Held;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::model::action::PruneImageSet;
 use crate::model::decision::{Goal, GoalState};
 use crate::model::release::ImageSetName;
-use crate::model::retained::Retained;
+use crate::model::retained_set::Retained;
 use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImageSet;
 use crate::rules::image_set::stored_sets::is_edited;

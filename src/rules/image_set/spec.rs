@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::cluster_feature::Feature;
 use crate::model::digest::Digest;
-use crate::model::feature::Feature;
 use crate::model::finding::Finding;
 use crate::model::image_name::ImageName;
 use crate::model::object_ref::ObjectRef;

@@ -5,11 +5,12 @@ mod adopted;
 mod sets;
 
 use crate::model::condition::{Condition, Status};
+use crate::model::condition_type::ConditionType;
 use crate::model::decision::{Decision, Goal, GoalState, Purpose};
 use crate::model::finding::Finding;
 use crate::model::foreign_text::{LONGEST_MESSAGE, line};
 use crate::model::outcome::Outcome;
-use crate::model::reason::{ConditionType, Reason, Severity};
+use crate::model::reason::{Reason, Severity};
 use crate::model::report::{CurrentReport, PreparedReport};
 use crate::model::settings::Mode;
 use crate::model::snapshot::Snapshot;

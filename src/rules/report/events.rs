@@ -8,12 +8,12 @@ use crate::model::condition::Condition;
 use crate::model::decision::Decision;
 use crate::model::event::Event;
 use crate::model::finding::Finding;
+use crate::model::image_set_swap::Swap;
 use crate::model::object_ref::ObjectRef;
 use crate::model::outcome::Outcome;
 use crate::model::reason::{Reason, Severity};
 use crate::model::report::MOST_FINDINGS;
 use crate::model::snapshot::Snapshot;
-use crate::model::swap::Swap;
 use crate::rules::gate;
 use crate::rules::report::written::{pruned_by, stored_by};
 

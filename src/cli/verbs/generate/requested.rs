@@ -12,7 +12,7 @@ use crate::cli::inputs::registries::Registries;
 use crate::cli::inputs::{files, operator_images};
 use crate::cli::output::{Failure, note, registry_failure};
 use crate::manifest::{self, OperatorImage, OperatorManifest};
-use crate::model::feature::Feature;
+use crate::model::cluster_feature::Feature;
 use crate::model::image_name::ImageName;
 use crate::model::lookups::LookupResult;
 use crate::model::operator_images::OperatorImages;

@@ -12,7 +12,7 @@ use crate::model::platform::Platform;
 use crate::model::reference::Reference;
 use crate::model::registry_failure::RegistryFailure;
 use crate::model::resolved_image::ResolvedImage;
-use crate::rules::verification::{Mismatch, PinLookup, check_entries, check_operator_image, compare_with_registry};
+use crate::rules::set_verification::{Mismatch, PinLookup, check_entries, check_operator_image, compare_with_registry};
 
 type Lookups = BTreeMap<Reference, Result<ResolvedImage, RegistryFailure>>;
 /// The entries that count: the place in the list and the digest, by image name.

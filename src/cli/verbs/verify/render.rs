@@ -6,7 +6,7 @@ use super::VerifiedSet;
 use crate::cli::flags::registry;
 use crate::cli::output::{Failure, Output, serialized};
 use crate::model::reason::Reason;
-use crate::rules::verification::Mismatch;
+use crate::rules::set_verification::Mismatch;
 
 impl VerifiedSet {
     /// `imageset.yaml:12`, or `ImageSet calico-v3.32.1` in a cluster.

@@ -10,10 +10,10 @@ use crate::cli::inputs::registries::Registries;
 use crate::cli::inputs::{files, operator_images};
 use crate::cli::output::Failure;
 use crate::manifest::{self, FileImageSet};
+use crate::model::cluster_feature::Feature;
 use crate::model::decision::GoalState;
 use crate::model::decision::Purpose;
 use crate::model::digest::Digest;
-use crate::model::feature::Feature;
 use crate::model::image_name::ImageName;
 use crate::model::operator_images::OperatorImages;
 use crate::model::platform::Platform;
@@ -21,7 +21,7 @@ use crate::model::reason::Reason;
 use crate::model::release::{Release, Variant};
 use crate::model::settings::InstallationSettings;
 use crate::model::stored_image_set::StoredImage;
-use crate::rules::verification::Mismatch;
+use crate::rules::set_verification::Mismatch;
 
 /// A set, with what it is compared with.
 pub(super) struct CheckedSet {

@@ -2,10 +2,11 @@
 
 use crate::model::action::Action;
 use crate::model::condition::Status;
+use crate::model::condition_type::ConditionType;
 use crate::model::decision::{Goal, GoalState, Purpose};
 use crate::model::finding::Finding;
 use crate::model::lists::list_first;
-use crate::model::reason::{ConditionType, Reason, Severity};
+use crate::model::reason::{Reason, Severity};
 use crate::model::report::PreparedReport;
 use crate::model::settings::Mode;
 use crate::rules::failed_reads::read_finding;
