@@ -1,4 +1,4 @@
-//! Deciding with lookups: a decision says what it needs to know of registries, that is looked up, and it is made again.
+//! The loop of decisions and lookups: a decision names the lookups that it requires; with their results, the rules decide again.
 
 use crate::catalogue::Catalogue;
 use crate::model::decision::Decision;
@@ -6,12 +6,11 @@ use crate::model::lookups::LookupResults;
 use crate::model::snapshot::Snapshot;
 use crate::rules::decide::decide;
 
-/// Rounds of lookups: the operators' labels, the images, and one for what came of them. What is not known by then is looked up by the
-/// next reconcile.
+/// Maximum number of rounds: the labels of operators, the images, and one for what follows from them. The next reconcile looks up
+/// the rest.
 const ROUNDS: usize = 4;
 
-/// Decides until nothing is left to look up. `look_up` puts the responses into the snapshot, and returns false where it cannot look
-/// anything up.
+/// Decides until no lookup is left. `look_up` adds the results to the snapshot, and returns false if it cannot look anything up.
 pub async fn decide_with_lookups(
     snapshot: &mut Snapshot,
     catalogue: &Catalogue<'_>,
@@ -27,7 +26,7 @@ pub async fn decide_with_lookups(
     decision
 }
 
-/// Adds responses to those that are known.
+/// Adds results to the known ones.
 pub fn add(known: &mut LookupResults, more: LookupResults) {
     known.images.extend(more.images);
     known.operators.extend(more.operators);

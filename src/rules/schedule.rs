@@ -1,4 +1,5 @@
-//! Everything about when: what is due in a reconcile, when the next one is, and how long failures pause. Pure: times are given.
+//! Everything about when: what is due in a reconcile, when the next one starts, and how long failures pause. Times are arguments;
+//! nothing reads a clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,41 +16,41 @@ use crate::model::snapshot::Snapshot;
 use crate::model::stored_image_set::StoredImage;
 use crate::model::stored_time::elapsed;
 
-/// The shortest time between two reconciles that nothing but time makes necessary.
+/// Minimum time between two reconciles that only time makes necessary.
 const SOONEST: Duration = Duration::from_millis(500);
 
-/// A reconcile is made at least this often, whatever the watches say.
+/// Maximum time between two reconciles, without any watch event.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(300);
 
-/// How often the API server is read in the place of the stores although nothing is to be written: a watch that has missed something
-/// does not know that.
+/// How often a reconcile that writes nothing reads from the API server instead of the stores: a watch does not detect that it
+/// missed an event.
 const AUDIT_EVERY: Duration = Duration::from_secs(300);
 
-/// Until the reconcile after one that has written something.
+/// Pause after a reconcile that wrote something.
 const AFTER_A_WRITE: Duration = Duration::from_millis(20);
 
-/// The pauses after a write that met another's: reading again is all that it needs.
+/// Pauses after a write conflict: a fresh read solves it.
 const CONFLICT_PAUSE: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(60) };
 
-/// The pauses after a write that was refused.
+/// Pauses after a rejected write.
 const REFUSAL_PAUSE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
-/// The pauses after a read that failed.
+/// Pauses after a failed read.
 const READ_PAUSE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 
-/// The pauses after a decision on the stores that the API server does not confirm.
+/// Pauses after a decision on the stores that the API server does not confirm.
 const UNCONFIRMED_PAUSE: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(30) };
 
-/// The pauses after a reconcile that failed.
+/// Pauses after a failed reconcile.
 const FAILURE_PAUSE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
-/// The longest pause while something outside the watched objects has to be mended by a person.
+/// Maximum pause while a person has to correct something outside the watched objects.
 const MENDING: Duration = Duration::from_secs(30);
 
-/// Unconfirmed decisions in a row after which the watches list again.
+/// Number of consecutive unconfirmed decisions after which the watches list again.
 const UNCONFIRMED_AT_MOST: u32 = 2;
 
-/// Pauses that double with every failure in a row.
+/// Pauses that double with every consecutive failure.
 #[derive(Debug, Clone, Copy)]
 struct Backoff {
     first: Duration,
@@ -57,42 +58,42 @@ struct Backoff {
 }
 
 impl Backoff {
-    /// After this many failures before the last one.
+    /// Returns the pause after a failure that `failures` others preceded.
     fn after(self, failures: u32) -> Duration {
         self.first.saturating_mul(1 << failures.min(10)).min(self.longest)
     }
 }
 
-/// What is remembered from one reconcile to the next.
+/// State that the schedule keeps between reconciles.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    /// The refresh for which responses of registries were forgotten.
+    /// The refresh for which cached responses of registries were dropped.
     begun_refresh: Option<String>,
-    /// ImageSets that the controller does not manage, as they were when registries had answered all about them.
+    /// Unmanaged ImageSets, as they were when all lookups about them had a result.
     judged: Option<UnmanagedSets>,
     /// Writes that failed in the last reconcile.
     refused: Option<Refused>,
-    /// Reconciles in a row in which a read failed.
+    /// Consecutive reconciles with a failed read.
     failed_reads: u32,
-    /// Decisions on the stores in a row that the API server did not confirm.
+    /// Consecutive decisions on the stores that the API server did not confirm.
     unconfirmed: u32,
-    /// The last one was such.
+    /// Whether the last decision was unconfirmed.
     reads_directly: bool,
-    /// Reconciles in a row that failed.
+    /// Consecutive failed reconciles.
     failures: u32,
-    /// When the API server was read last in the place of the stores.
+    /// When a reconcile last read from the API server instead of the stores.
     audited: Option<Instant>,
 }
 
-/// The entries of ImageSets that the controller does not manage, by name.
+/// The entries of unmanaged ImageSets, by name.
 type UnmanagedSets = BTreeMap<String, Vec<StoredImage>>;
 
-/// A write that failed, and until when the same actions are not tried again, whatever wakes a reconcile.
+/// A write that failed, and until when the same actions are not retried, whatever starts a reconcile.
 #[derive(Debug)]
 struct Refused {
     actions: Vec<Action>,
     outcome: Outcome,
-    /// Reconciles in a row in which a write failed.
+    /// Consecutive reconciles with a failed write.
     failures: u32,
     until: Instant,
 }
@@ -100,57 +101,57 @@ struct Refused {
 /// What is due in one reconcile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// When the pinned digests are to be compared with the registry; zero is now.
+    /// When the pinned digests are compared with the registry; zero is now.
     recheck: Duration,
-    /// When newer releases are to be looked for; zero is now, `None` is never.
+    /// When newer releases are looked for; zero is now, `None` is never.
     discovery: Option<Duration>,
-    /// What registries said before counts no more.
+    /// Cached responses of registries that no longer count.
     pub forgotten: Forgotten,
 }
 
-/// Which responses of registries are looked up again although they are known.
+/// Cached responses of registries that are looked up again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// All of them.
+    /// Every response.
     pub all: bool,
-    /// Those about images that are older than this.
+    /// Responses about images that are older than this.
     pub images: Option<Duration>,
     /// Lists of releases that are older than this.
     pub releases: Option<Duration>,
 }
 
-/// How a reconcile ended.
+/// The end of a reconcile.
 #[derive(Debug)]
 pub struct Ended<'a> {
     /// What was due in it.
     pub due: &'a Due,
-    /// What was seen.
+    /// The snapshot of the reconcile.
     pub snapshot: &'a Snapshot,
-    /// What was decided.
+    /// The decision of the reconcile.
     pub decision: &'a Decision,
-    /// The pause after a failed write.
+    /// Pause after a failed write.
     pub pause: Option<Duration>,
-    /// Whether something was written that later decisions go by.
+    /// Whether something was written that later decisions depend on.
     pub has_written: bool,
-    /// When a failed lookup may be tried again.
+    /// When a failed lookup may be retried.
     pub retry: Option<Duration>,
-    /// When a response of which nothing can be made is looked up again.
+    /// When a response that cannot be part of a set is looked up again.
     pub doubt: Option<Duration>,
 }
 
-/// Where a reconcile reads.
+/// The source that a reconcile reads from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadsFrom {
     /// The stores.
     Stores,
-    /// The API server, because it has not confirmed what the stores say.
+    /// The API server, because it did not confirm a decision on the stores.
     ApiServer,
     /// The API server, to compare the stores with it.
     Audit,
 }
 
 impl Schedule {
-    /// Where the next reconcile reads.
+    /// Returns the source that the next reconcile reads from.
     pub fn reads_from(&mut self, now: Instant) -> ReadsFrom {
         let audited = *self.audited.get_or_insert(now);
         if std::mem::take(&mut self.reads_directly) {
@@ -159,33 +160,33 @@ impl Schedule {
         if now.saturating_duration_since(audited) >= AUDIT_EVERY { ReadsFrom::Audit } else { ReadsFrom::Stores }
     }
 
-    /// The API server was read in the place of the stores.
+    /// Records that a reconcile read from the API server instead of the stores.
     pub fn was_audited(&mut self, now: Instant) {
         self.audited = Some(now);
     }
 
-    /// Says what is due, and puts it into the snapshot. `uid` is the policy's; `is_observed`, whether its status is about its spec as it
-    /// is.
+    /// Determines what is due, and stores it in the snapshot. `uid` is that of the policy; `is_observed` says whether its status
+    /// is about its current spec.
     pub fn begin(&mut self, snapshot: &mut Snapshot, uid: &str, is_observed: bool, now: Timestamp) -> Due {
         let recheck = recheck_due_in(snapshot, uid, now);
         let discovery = discovery_due_in(snapshot, uid, is_observed, now);
         let mut forgotten = Forgotten::default();
         let refresh = snapshot.refresh_due();
         if refresh && self.begun_refresh != snapshot.refresh {
-            // Once for each value that asks for it, so that responses which come later than this reconcile still count in the next.
+            // Once per value of the annotation, so that responses that arrive after this reconcile still count in the next.
             self.begun_refresh.clone_from(&snapshot.refresh);
             self.refused = None;
             forgotten.all = true;
         }
         // A check that failed is still due.
         let failed = snapshot.remembered.findings.iter().any(|finding| finding.reason == Reason::RecheckFailed);
-        // What somebody else pins is compared with the registry at once, and not half a day later. At a start nobody knows what was
-        // judged, and the interval counts.
+        // Changes of unmanaged sets are compared with the registry at once, not at the next interval. After a start the earlier
+        // state is unknown, and the interval counts.
         let unmanaged = unmanaged_sets(snapshot);
         let edited = matches!((&self.judged, &unmanaged), (Some(judged), Some(now)) if judged != now);
         snapshot.recheck_due = recheck.is_zero() || refresh || failed || edited;
         if snapshot.recheck_due && !refresh && !edited {
-            // What was looked up for the last check is half an interval old at the least.
+            // Lookups of the last check are at least half an interval old.
             forgotten.images = Some(snapshot.settings.recheck_interval / 2);
         }
         snapshot.discovery_due = discovery.is_some_and(|due| due.is_zero() || refresh);
@@ -195,14 +196,14 @@ impl Schedule {
         Due { recheck, discovery, forgotten }
     }
 
-    /// How the same actions failed before, and how long they still pause.
+    /// Returns how the same actions failed before, and how long they still pause.
     #[must_use]
     pub fn paused(&self, actions: &[Action], now: Instant) -> Option<(Outcome, Duration)> {
         let refused = self.refused.as_ref().filter(|refused| refused.actions == actions && now < refused.until)?;
         Some((refused.outcome.clone(), refused.until - now))
     }
 
-    /// The actions were carried out, or not. Returns the pause after a failure.
+    /// Records the outcome of the writes. Returns the pause after a failure.
     pub fn written(&mut self, actions: &[Action], outcome: &Outcome, now: Instant) -> Option<Duration> {
         let failures = self.refused.take().map_or(0, |refused| refused.failures);
         let failure = outcome.failure.as_ref()?;
@@ -217,14 +218,14 @@ impl Schedule {
         Some(pause)
     }
 
-    /// A decision on the stores was compared with one on the API server. Returns whether the watches are to list again.
+    /// Records whether the API server confirmed a decision on the stores. Returns whether the watches have to list again.
     pub fn confirmed(&mut self, is_the_same: bool) -> bool {
         self.unconfirmed = if is_the_same { 0 } else { self.unconfirmed.saturating_add(1) };
         self.reads_directly = !is_the_same;
         !is_the_same && self.unconfirmed.is_multiple_of(UNCONFIRMED_AT_MOST)
     }
 
-    /// When the next reconcile is.
+    /// Returns the time until the next reconcile.
     pub fn next(&mut self, ended: &Ended<'_>, now: Timestamp) -> Duration {
         let Ended { due, snapshot, decision, .. } = ended;
         self.failures = 0;
@@ -232,11 +233,11 @@ impl Schedule {
             self.judged = unmanaged_sets(snapshot).or(self.judged.take());
         }
         let mut next = ended.pause.unwrap_or_else(|| due.next(ended.retry));
-        // A person may be mending it now, in the registry or in a Secret, which nobody watches.
+        // A person may be correcting it now, in the registry or in a Secret, which no watch covers.
         if snapshot.objections.iter().chain(&decision.findings).any(is_mended_elsewhere) {
             next = next.min(MENDING);
         }
-        // A right that was given back, or an API server that has recovered, wakes nobody.
+        // No watch announces a right that was granted, or an API server that has recovered.
         if decision.findings.iter().any(|finding| finding.reason.is_failed_read()) {
             next = next.min(READ_PAUSE.after(self.failed_reads));
             self.failed_reads = self.failed_reads.saturating_add(1);
@@ -260,7 +261,7 @@ impl Schedule {
         if ended.has_written && ended.pause.is_none() { AFTER_A_WRITE } else { next }
     }
 
-    /// A reconcile failed. When the next one is.
+    /// Records a failed reconcile. Returns the time until the next one.
     pub fn failed(&mut self) -> Duration {
         let pause = FAILURE_PAUSE.after(self.failures);
         self.failures = self.failures.saturating_add(1);
@@ -281,8 +282,8 @@ fn unmanaged_sets(snapshot: &Snapshot) -> Option<UnmanagedSets> {
     Some(sets.map(|set| (set.name.clone(), set.images.clone())).collect())
 }
 
-/// Whether something is mended in a Secret, a ConfigMap or the registry's accounts. What is read of these is compared with
-/// every reconcile, and a change makes failures worth looking up again at once.
+/// Whether a person corrects the cause in a Secret, a ConfigMap or the registry's accounts. These are read in every reconcile,
+/// and a change of them makes failed lookups worth retrying at once.
 fn is_mended_elsewhere(finding: &Finding) -> bool {
     matches!(
         finding.reason,
@@ -302,14 +303,14 @@ fn recheck_due_in(snapshot: &Snapshot, uid: &str, now: Timestamp) -> Duration {
 
 fn discovery_due_in(snapshot: &Snapshot, uid: &str, is_observed: bool, now: Timestamp) -> Option<Duration> {
     let discover = snapshot.settings.discover.as_ref()?;
-    // Another spec may name another channel.
+    // Another spec may have another channel.
     let last = snapshot.remembered.discovery.as_ref().filter(|_| is_observed).map(|discovery| discovery.asked_at);
     Some(last.map_or(Duration::ZERO, |last| due_in(uid, last, discover.interval, now)))
 }
 
-/// When something that was done then is due again. Jitter of up to a tenth of the interval comes from the policy's UID,
-/// so that clusters do not ask in step and a restart changes nothing. A time in the future is due now: whoever wrote it, it must not
-/// switch a check off.
+/// Returns the time until something that was done at `last` is due again. Jitter of up to a tenth of the interval comes from the
+/// policy's UID, so that clusters do not act in step and a restart changes nothing. A time in the future is due now: whoever
+/// wrote it, it must not disable a check.
 fn due_in(uid: &str, last: Timestamp, interval: Duration, now: Timestamp) -> Duration {
     let digest = Digest::of(uid.as_bytes()).to_string();
     let tenths = digest.bytes().last().map_or(0, |digit| u32::from(digit) % 16);
@@ -317,30 +318,31 @@ fn due_in(uid: &str, last: Timestamp, interval: Duration, now: Timestamp) -> Dur
     elapsed(last, now).map_or(Duration::ZERO, |elapsed| due.saturating_sub(elapsed))
 }
 
-/// A token bucket that limits how often changes that can wait are acted upon. The first after a quiet time is acted upon at once.
+/// A token bucket that limits how often the controller acts on changes that can wait. It acts at once on the first change after a
+/// quiet time.
 #[derive(Debug)]
 pub struct TokenBucket {
     burst: u32,
     refill: Duration,
     tokens: u32,
-    /// Since when a token has been growing.
+    /// Since when the next token has been due to grow.
     since: Instant,
 }
 
 impl TokenBucket {
-    /// A full bucket of so many tokens, of which one comes back in each `refill`.
+    /// Returns a full bucket of `burst` tokens, which gains one in each `refill`.
     #[must_use]
     pub const fn new(burst: u32, refill: Duration, now: Instant) -> Self {
         Self { burst, refill, tokens: burst, since: now }
     }
 
-    /// When a token is there.
+    /// Returns when a token is available.
     #[must_use]
     pub fn ready_at(&self, now: Instant) -> Instant {
         if self.tokens > 0 { now } else { (self.since + self.refill).max(now) }
     }
 
-    /// Takes a token, if there is one.
+    /// Takes a token; returns whether one was available.
     pub fn take(&mut self, now: Instant) -> bool {
         while self.tokens < self.burst && now.saturating_duration_since(self.since) >= self.refill {
             self.tokens += 1;
