@@ -1,5 +1,5 @@
 //! The phase of the checks: each reports what differs from what is pinned, or will. A check is a pure function in a file of its
-//! own, and its findings do not change what is written. To add a check, add a file here and a line in [`CHECKS`].
+//! own, and its findings do not change what is written. To add a check, add a file here and a line in `CHECKS`.
 
 pub(crate) mod blocking_set;
 pub(crate) mod digest_gone;

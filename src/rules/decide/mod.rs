@@ -2,7 +2,7 @@
 //! decision.
 //!
 //! [`decide`] is a list of phases. Each is a function from values to values, and its documentation says why it comes where it
-//! does. A phase that cannot conclude anything waits, and says [why](phase::Because).
+//! does. A phase that cannot conclude anything waits, and says why (`phase::Because`).
 
 mod finish;
 mod hold;
