@@ -6,8 +6,8 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Resource, TypeMeta};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, ResourceExt};
+use kube_runtime::events::{Event, EventType, Recorder, Reporter};
 
 use crate::api::ImageSetPolicy;
 use crate::cluster::FIELD_MANAGER;

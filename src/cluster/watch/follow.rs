@@ -8,9 +8,9 @@ use futures::stream::BoxStream;
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::core::{Resource, Status};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube_runtime::WatchStreamExt;
+use kube_runtime::utils::Backoff;
+use kube_runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::time::Instant;
 

@@ -19,9 +19,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
 use kube::core::{ApiResource, Resource};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{Event, watcher};
 use kube::{Client, ResourceExt};
+use kube_runtime::WatchStreamExt;
+use kube_runtime::watcher::{Event, watcher};
 use tokio::sync::watch;
 
 use self::follow::{Signals, WatchBackoff};

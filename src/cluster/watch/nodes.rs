@@ -11,8 +11,8 @@ use futures::stream::BoxStream;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams};
 use kube::core::{ClusterResourceScope, Resource};
-use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
+use kube_runtime::watcher::{self, Event};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 

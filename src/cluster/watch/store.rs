@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kube::runtime::watcher::Event;
+use kube_runtime::watcher::Event;
 use tokio::sync::watch;
 use tokio::time::Instant;
 

@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use kube::Client;
 use kube::api::Api;
 use kube::core::{DynamicObject, PartialObjectMeta, Resource};
-use kube::runtime::watcher;
+use kube_runtime::watcher;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use kube::ResourceExt;
-use kube::runtime::watcher::Event;
+use kube_runtime::watcher::Event;
 
 use super::partial_pod::PartialPod;
 use crate::model::digest::Digest;

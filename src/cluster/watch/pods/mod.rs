@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use kube::Client;
 use kube::api::{Api, ListParams};
-use kube::runtime::watcher::{self, Event};
+use kube_runtime::watcher::{self, Event};
 use tokio::sync::watch;
 
 use self::aggregate::{Aggregate, what};
