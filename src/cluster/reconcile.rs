@@ -24,7 +24,6 @@ use crate::model::finding::Finding;
 use crate::model::outcome::Outcome;
 use crate::model::read::Read;
 use crate::model::report::Report;
-use crate::model::settings::InstallationSettings;
 use crate::model::snapshot::Snapshot;
 use crate::rules::decide::decide;
 use crate::rules::lookup_loop;
@@ -58,7 +57,7 @@ pub async fn preview(
     change(&mut snapshot);
     let mut access = CachedAccess::default();
     let decision = decide_with_lookups(&mut snapshot, Catalogue::embedded(), async |snapshot, decision| {
-        let (access, findings) = access.of(&client, policy, &effective(snapshot)).await;
+        let (access, findings) = access.of(&client, policy, snapshot.effective_installation()).await;
         add_new(&mut snapshot.objections, &findings);
         let responses = registries.look_up(&decision.lookups, access, LONG_PATIENCE).await;
         lookup_loop::add(&mut snapshot.lookup_results, responses);
@@ -264,7 +263,7 @@ impl Reconciler {
                 if std::mem::take(&mut is_first) && registries.is_due(&decision.lookups) {
                     access.forget();
                 }
-                let (access, findings) = access.of(client, &policy, &effective(snapshot)).await;
+                let (access, findings) = access.of(client, &policy, snapshot.effective_installation()).await;
                 add_new(&mut snapshot.objections, &findings);
                 objections = findings;
                 // Where something is to be written, only what that needs is waited for; the rest is looked up meanwhile.
@@ -369,12 +368,4 @@ fn subjects(actions: &[Action]) -> Vec<(std::mem::Discriminant<Action>, String)>
         Action::SetGate(enforcement) => format!("{enforcement:?}"),
     };
     actions.iter().map(|action| (std::mem::discriminant(action), name(action))).collect()
-}
-
-/// The settings that decide where images are pulled from.
-fn effective(snapshot: &Snapshot) -> InstallationSettings {
-    match &snapshot.installation {
-        Read::Known(Some(installation)) => installation.settings.clone(),
-        _ => snapshot.settings.installation.clone(),
-    }
 }

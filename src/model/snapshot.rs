@@ -19,7 +19,7 @@ use crate::model::pods::PodSummary;
 use crate::model::read::{Read, ReadFailure};
 use crate::model::record::Record;
 use crate::model::remembered::PreviousStatus;
-use crate::model::settings::Settings;
+use crate::model::settings::{InstallationSettings, Settings};
 use crate::model::stored_image_set::StoredImageSet;
 use crate::model::tigera_status::ComponentStatus;
 use crate::model::workload::Workload;
@@ -116,6 +116,16 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
+    /// Returns the settings that decide the references: the Installation's, or those that the policy names where no Installation is
+    /// known.
+    #[must_use]
+    pub fn effective_installation(&self) -> &InstallationSettings {
+        match &self.installation {
+            Read::Known(Some(installation)) => &installation.settings,
+            Read::Known(None) | Read::KindMissing | Read::Failed(_) => &self.settings.installation,
+        }
+    }
+
     /// Returns the failed read that a condition of this type depends on.
     pub(crate) fn failed_read_for(&self, concern: ConditionType) -> Option<&ReadFailure> {
         match concern {

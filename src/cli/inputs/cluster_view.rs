@@ -90,10 +90,7 @@ pub(in crate::cli) async fn observe(cluster: &ClusterFlags, registries: &Registr
     .await;
     passed.report = Report::new(&passed.snapshot, &passed.decision, &Outcome::default());
     let snapshot = &passed.snapshot;
-    let settings = snapshot.installation.known().map(|installation| match installation {
-        Some(installation) => installation.settings.clone(),
-        None => snapshot.settings.installation.clone(),
-    });
+    let settings = snapshot.installation.known().map(|_| snapshot.effective_installation().clone());
     let features = snapshot.features.known().cloned().unwrap_or_else(|| Feature::ALL.into());
     let platforms = snapshot.nodes.known().map(|nodes| nodes.keys().cloned().collect()).unwrap_or_default();
     Ok(ClusterView { settings, features, platforms, passed })

@@ -26,8 +26,7 @@ pub(super) fn findings(snapshot: &Snapshot) -> Vec<Finding> {
 /// Waits while the Installation cannot be read: every reference, and so every digest, follows from it.
 pub(super) fn effective_installation(snapshot: &Snapshot) -> Phase<InstallationSettings> {
     match &snapshot.installation {
-        Read::Known(Some(installation)) => Phase::GoOn(installation.settings.clone()),
-        Read::Known(None) | Read::KindMissing => Phase::GoOn(snapshot.settings.installation.clone()),
+        Read::Known(_) | Read::KindMissing => Phase::GoOn(snapshot.effective_installation().clone()),
         Read::Failed(_) => Phase::Wait(Because::InputsUnreadable),
     }
 }

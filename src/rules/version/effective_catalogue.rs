@@ -9,7 +9,6 @@ use crate::model::digest::Digest;
 use crate::model::inspection::Inspection;
 use crate::model::lookups::LookupResult;
 use crate::model::operator_images::OperatorImages;
-use crate::model::read::Read;
 use crate::model::record::RecordKey;
 use crate::model::reference::Reference;
 use crate::model::release::{ImageSetName, Release, Variant};
@@ -103,10 +102,7 @@ impl<'a> EffectiveCatalogue<'a> {
         let remembered = remembered.into_iter().find_map(|image| image.as_deref());
         let image = template.or(remembered).and_then(|image| image.parse::<Reference>().ok());
         let by_default = || {
-            let layout = match &snapshot.installation {
-                Read::Known(Some(installation)) => &installation.settings.layout,
-                _ => &snapshot.settings.installation.layout,
-            };
+            let layout = &snapshot.effective_installation().layout;
             let newest = self.embedded.newest().and_then(|newest| self.embedded.get(&newest))?;
             layout.is_default().then(|| newest.own_image().clone())
         };
