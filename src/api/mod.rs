@@ -29,7 +29,7 @@ pub use registry_access::{CaBundle, Credentials, ObjectKey, RegistryAccess, Secr
 pub const GROUP: &str = "imageset-controller.io";
 
 /// The only name that a policy may have: a cluster has one operator.
-pub const POLICY_NAME: &str = "default";
+pub const POLICY_NAME: &str = crate::model::object_ref::POLICY_NAME;
 
 /// The label of every object that the controller manages, with the policy's name as value. An ImageSet without it is unmanaged.
 pub const POLICY_LABEL: &str = "imageset-controller.io/policy";

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::FIELD_MANAGER;
 use crate::model::gate::{Enforcement, GateState};
+use crate::model::object_ref::GATE_NAME;
 
 /// Name of both objects.
-pub(super) const NAME: &str = "imageset-controller-gate";
+pub(super) const NAME: &str = GATE_NAME;
 const TEMPLATE: &str = include_str!("gate.yaml");
 /// In the order in which they are set; taken away in the other.
 pub(super) const KINDS: [(&str, &str); 2] = [

@@ -28,12 +28,8 @@ pub mod status;
 pub mod watch;
 pub mod write;
 
-/// Field manager of every write but the status.
-pub const FIELD_MANAGER: &str = "imageset-controller";
-/// The one name of a policy.
-pub const POLICY_NAME: &str = "default";
-/// Label of an ImageSet that the controller manages.
-pub const POLICY_LABEL: &str = "imageset-controller.io/policy";
+use crate::api::{FIELD_MANAGER, POLICY_LABEL, POLICY_NAME};
+
 /// Annotation: record that a set's digests come from.
 pub const RECORD_ANNOTATION: &str = "imageset-controller.io/record";
 /// Annotation: digest of the content as the controller wrote it.

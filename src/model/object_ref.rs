@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::model::as_text::as_text;
 use crate::model::foreign_text::{cut, escaped_to};
 
+/// The only name that a policy may have.
+pub const POLICY_NAME: &str = "default";
+/// The name of the objects of the admission gate.
+pub const GATE_NAME: &str = "imageset-controller-gate";
+
 /// Maximum length of a kind, namespace or name, in bytes. Kubernetes allows 253, but does not validate the names of owners.
 const LONGEST: usize = 512;
 
@@ -102,7 +107,7 @@ impl ObjectRef {
     /// Returns a reference to the one ImageSetPolicy.
     #[must_use]
     pub fn policy() -> Self {
-        Self::new(Kind::ImageSetPolicy, None, "default")
+        Self::new(Kind::ImageSetPolicy, None, POLICY_NAME)
     }
 
     /// Returns a reference to the operator's Installation.
@@ -126,7 +131,7 @@ impl ObjectRef {
     /// Returns a reference to the admission gate.
     #[must_use]
     pub fn gate() -> Self {
-        Self::new(Kind::ValidatingAdmissionPolicy, None, "imageset-controller-gate")
+        Self::new(Kind::ValidatingAdmissionPolicy, None, GATE_NAME)
     }
 
     /// Returns a reference to an object of a namespaced kind.
