@@ -18,8 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::model::reason::Reason;
-use crate::model::report::Report;
+use crate::model::{Reason, Report};
 use crate::request_metrics::RequestMetrics;
 use table::MetricDescription;
 

@@ -11,9 +11,7 @@ pub use crate::registry::properties::{
 use crate::catalogue::Catalogue;
 use crate::inspection::output;
 use crate::manifest::{self, OperatorManifest};
-use crate::model::image_name::ImageName;
-use crate::model::reference::Reference;
-use crate::model::registry_layout::RegistryLayout;
+use crate::model::{ImageName, Reference, RegistryLayout};
 use crate::registry::properties::looked_up_where_it_says;
 use crate::rules::explain::operator_messages::OperatorMessage;
 

@@ -12,10 +12,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use crate::model::image_name::ImageName;
-use crate::model::operator_images::{InvalidOperatorImages, OperatorImages, PrintedImages};
-use crate::model::reference::{InvalidReference, Reference};
-use crate::model::release::{ProductVersion, Release};
+use crate::model::{
+    ImageName, InvalidOperatorImages, InvalidReference, OperatorImages, PrintedImages, ProductVersion, Reference,
+    Release,
+};
 
 /// The name of the data file in the directory `data/` of a checkout.
 pub const FILE_NAME: &str = "operator-releases.txt";
@@ -94,7 +94,7 @@ enum Unusable {
     #[error(transparent)]
     Reference(#[from] InvalidReference),
     #[error(transparent)]
-    Name(#[from] crate::model::image_name::InvalidImageName),
+    Name(#[from] crate::model::InvalidImageName),
     #[error(transparent)]
     Images(#[from] InvalidOperatorImages),
     #[error("not exactly one image of the operator itself")]

@@ -7,10 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::cluster_feature::Feature;
-use crate::model::image_name::ImageName;
-use crate::model::operator_images::OperatorImages;
-use crate::model::release::{Release, Variant};
+use crate::model::{Feature, ImageName, OperatorImages, Release, Variant};
 
 /// The series between the first and the last observed release. Outside of it no image is known to be optional.
 const OBSERVED: std::ops::RangeInclusive<(u16, u16)> = (1, 25)..=(1, 43);

@@ -23,10 +23,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::catalogue::{Build, Catalogue, Part, Product, expand_entry};
-use crate::model::foreign_text::cut;
-use crate::model::image_name::ImageName;
-use crate::model::reference::Reference;
-use crate::model::release::{ProductVersion, Release};
+use crate::model::{ImageName, ProductVersion, Reference, Release, foreign_text::cut};
 
 /// The beginning of every data file.
 const HEADER: &str = "\

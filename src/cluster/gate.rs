@@ -7,8 +7,7 @@ use kube::{Client, ResourceExt};
 use serde_json::Value;
 
 use super::FIELD_MANAGER;
-use crate::model::gate::{Enforcement, GateState};
-use crate::model::object_ref::GATE_NAME;
+use crate::model::{Enforcement, GateState, object_ref::GATE_NAME};
 
 /// Name of both objects.
 pub(super) const NAME: &str = GATE_NAME;

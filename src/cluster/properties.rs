@@ -11,11 +11,8 @@ use serde_json::json;
 use super::records::{self, Kept};
 use super::watch::nodes::{Node, SeenNodes};
 use super::watch::pods::properties::{Aggregate, PartialPod};
-use crate::model::finding::Finding;
 use crate::model::foreign_text::{LONGEST_NAME, LONGEST_QUOTE, escaped};
-use crate::model::platform::{NodePlatform, Platform};
-use crate::model::pods::{FailingImage, PullFailureKind};
-use crate::model::reason::Reason;
+use crate::model::{FailingImage, Finding, NodePlatform, Platform, PullFailureKind, Reason};
 use crate::rules::explain::kubelet_messages::{classify, normalize, reports_cause};
 
 /// A node is of a platform that nodes have, or it is a short text about one node; nothing else becomes of what it reports. The lines

@@ -7,15 +7,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 
 use super::FIELD_MANAGER;
-use crate::model::finding::Finding;
-use crate::model::foreign_text::escaped;
-use crate::model::inspection::Inspection;
-use crate::model::object_ref::{Kind, ObjectRef};
-use crate::model::read::Read;
-use crate::model::reason::Reason;
-use crate::model::record::Record;
-use crate::model::reference::Reference;
-use crate::model::resolved_image::ResolvedImage;
+use crate::model::{
+    Finding, Inspection, Kind, ObjectRef, Read, Reason, Record, Reference, ResolvedImage, foreign_text::escaped,
+};
 
 /// Label of a ConfigMap that holds a record; its value is one of the two below.
 pub const RECORD_LABEL: &str = "imageset-controller.io/record";

@@ -9,13 +9,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::model::lookups::{LookupResult, LookupResults, Lookups, OperatorImage};
-use crate::model::platform::Platform;
-use crate::model::reference::Reference;
-use crate::model::registry_failure::RegistryFailure;
-use crate::model::registry_failure::Retry;
-use crate::model::release::Release;
-use crate::model::resolved_image::ResolvedImage;
+use crate::model::{
+    LookupResult, LookupResults, Lookups, OperatorImage, Platform, Reference, RegistryFailure, Release, ResolvedImage,
+    Retry,
+};
 use crate::registry::{Access, RegistryClient};
 use crate::rules::schedule::Forgotten;
 

@@ -5,10 +5,7 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::api::workload::{Container, Job};
-use crate::model::action::StartInspection;
-use crate::model::digest::Digest;
-use crate::model::inspection::object_name;
-use crate::model::reference::Reference;
+use crate::model::{Digest, Reference, StartInspection, inspection::object_name};
 
 /// Label of inspection Jobs and of their pods.
 pub const LABEL: &str = "imageset-controller.io/inspection";

@@ -7,12 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::foreign_text::cut;
-use crate::model::operator_images::InvalidOperatorImages;
-use crate::model::operator_images::{OperatorImages, PrintedImages};
-use crate::model::reference::Reference;
-use crate::model::release::InvalidRelease;
-use crate::model::release::{ProductVersion, Release};
+use crate::model::{
+    InvalidOperatorImages, InvalidRelease, OperatorImages, PrintedImages, ProductVersion, Reference, Release,
+    foreign_text::cut,
+};
 
 /// Maximum size of the output, in bytes. The longest list of a known release has 4 KiB.
 pub const LIMIT: usize = 256 * 1024;
@@ -218,7 +216,7 @@ fn version_line<'text>(text: &'text str, product: &'static str) -> Result<&'text
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::release::Variant;
+    use crate::model::Variant;
 
     const VERSION: &str = "2026/11/24 02:41:57 [ERROR] Failed to read namespace file: open /var/run/x: no such file\n\
         Operator: v1.99.0\nCalico: v3.99.0\nEnterprise: v3.98.0-1.0\n";

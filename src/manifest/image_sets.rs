@@ -4,11 +4,7 @@ use std::collections::BTreeSet;
 
 use super::tree::{Node, Place};
 use super::{ManifestError, tree};
-use crate::model::cluster_feature::Feature;
-use crate::model::image_set::OPERATOR_ANNOTATION;
-use crate::model::registry_layout::RegistryLayout;
-use crate::model::release::Variant;
-use crate::model::settings::InstallationSettings;
+use crate::model::{Feature, InstallationSettings, RegistryLayout, Variant, image_set::OPERATOR_ANNOTATION};
 
 /// The API group of the operator's kinds.
 const GROUP: &str = "operator.tigera.io/";

@@ -6,9 +6,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::{register as add, table};
-use crate::model::condition::Status;
-use crate::model::decision::GoalState;
-use crate::model::report::{MOST_FINDINGS, PreparedReport, Report};
+use crate::model::{GoalState, PreparedReport, Report, Status, report::MOST_FINDINGS};
 
 type Gauges = Family<Vec<(&'static str, String)>, Gauge>;
 

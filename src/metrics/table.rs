@@ -1,6 +1,6 @@
 //! Every metric with its name, labels and help text, in one table. `docs/reference/metrics.md` is generated from it.
 
-use crate::model::reason::{Reason, Severity};
+use crate::model::{Reason, Severity};
 
 /// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

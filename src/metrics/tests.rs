@@ -1,9 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::model::condition_type::ConditionType;
-use crate::model::finding::Finding;
-use crate::model::report::{ComponentReport, PreparedReport};
+use crate::model::{ComponentReport, ConditionType, Finding, PreparedReport};
 
 /// A report with every field set, and more entries than a cluster has.
 fn full() -> Report {
@@ -23,9 +21,9 @@ fn full() -> Report {
         requested_until: None,
         operator_image: None,
     };
-    let condition = |r#type| crate::model::condition::Condition {
+    let condition = |r#type| crate::model::Condition {
         r#type,
-        status: crate::model::condition::Status::True,
+        status: crate::model::Status::True,
         reason: Reason::Progressing,
         message: String::new(),
     };
@@ -33,7 +31,7 @@ fn full() -> Report {
         components: Some((0..1000).map(component).collect()),
         prepared: (0..1000).map(prepared).collect(),
         conditions: ConditionType::ALL.map(condition).to_vec(),
-        findings: vec![Finding::new(Reason::TagMoved, crate::model::object_ref::ObjectRef::image_set("a"), ""); 3],
+        findings: vec![Finding::new(Reason::TagMoved, crate::model::ObjectRef::image_set("a"), ""); 3],
         ..Report::default()
     }
 }

@@ -6,8 +6,7 @@ use super::auth::credentials::Credential;
 use super::auth::docker_config::{DockerConfig, matching};
 use super::auth::keyring::DOCKER_HUB_NAMES;
 use super::error::{RegistryError, Result};
-use crate::model::reference::Reference;
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::{Reference, RegistryFailureKind};
 
 /// The host that serves the images of Docker Hub.
 const DOCKER_HUB_ENDPOINT: &str = "registry-1.docker.io";

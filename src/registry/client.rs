@@ -22,11 +22,7 @@ use super::registry_state::RegistryState;
 use super::resolve::{Target, operator_image, resolve_image};
 use super::session::Session;
 use super::tags;
-use crate::model::lookups::{Hints, OperatorImage};
-use crate::model::reference::Reference;
-use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
-use crate::model::release::Release;
-use crate::model::resolved_image::ResolvedImage;
+use crate::model::{Hints, OperatorImage, Reference, RegistryFailure, RegistryFailureKind, Release, ResolvedImage};
 use crate::request_metrics::RequestMetrics;
 
 /// Maximum number of registries whose state is kept.

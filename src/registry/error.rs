@@ -1,15 +1,14 @@
 //! The error of this room: why a lookup failed, before the reference is known. It is made from statuses, bodies and headers.
 //! `session` decides which of its two messages is shown, redacts it, and turns it into a [`RegistryFailure`].
 //!
-//! [`RegistryFailure`]: crate::model::registry_failure::RegistryFailure
+//! [`RegistryFailure`]: crate::model::RegistryFailure
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
 use super::http::redaction::cut;
 use super::json_object::JsonObject;
-use crate::model::registry_failure::LONGEST_RETRY_AFTER_SECONDS;
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::{RegistryFailureKind, registry_failure::LONGEST_RETRY_AFTER_SECONDS};
 
 /// Maximum length of the registry's text that a message keeps, in bytes. Shown messages are shorter.
 pub(crate) const MAX_QUOTE: usize = 2048;

@@ -8,7 +8,7 @@ use super::auth::scheme::AuthScheme;
 use super::error::{RegistryError, Result};
 use super::http::request::{HttpRequest, HttpResponse};
 use super::session::{Lookup, Session};
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::RegistryFailureKind;
 
 /// Looks up, authenticated where required. Only a 200 is a success.
 pub(crate) async fn look_up(session: &Session<'_>, lookup: Lookup<'_>) -> Result<HttpResponse> {

@@ -9,9 +9,7 @@ use super::access::Access;
 use super::auth::keyring::DOCKER_HUB_NAMES;
 use super::manifest::{self, Manifest};
 use super::tags;
-use crate::model::foreign_text::escaped;
-use crate::model::platform::Platform;
-use crate::model::reference::Reference;
+use crate::model::{Platform, Reference, foreign_text::escaped};
 
 pub use super::auth::properties::{challenge, docker_config, token_answer};
 pub use super::http::properties::{connect_answer, error_body, rate_headers};

@@ -9,11 +9,9 @@ use super::http::request::HttpResponse;
 use super::lookup::look_up;
 use super::manifest::{self, ImageConfiguration, Manifest};
 use super::session::{Lookup, Session};
-use crate::model::digest::Digest;
-use crate::model::lookups::{Hints, OperatorImage};
-use crate::model::reference::Reference;
-use crate::model::registry_failure::RegistryFailureKind;
-use crate::model::resolved_image::{Child, Content, Presence, ResolvedImage};
+use crate::model::{
+    Child, Content, Digest, Hints, OperatorImage, Presence, Reference, RegistryFailureKind, ResolvedImage,
+};
 
 /// Maximum size of a manifest, in bytes; distribution itself accepts at most 4 MiB.
 const MAX_MANIFEST: usize = 8 * 1024 * 1024;

@@ -18,9 +18,7 @@ use super::http::redaction::redacted;
 use super::http::request::{HttpRequest, HttpResponse};
 use super::http::transport::Transport;
 use super::registry_state::RegistryState;
-use crate::model::reference::Reference;
-use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
-use crate::model::release::Release;
+use crate::model::{Reference, RegistryFailure, RegistryFailureKind, Release};
 
 /// Replaces the text of a registry that received credentials.
 const NOT_QUOTED: &str = "[not quoted]";

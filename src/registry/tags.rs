@@ -11,8 +11,7 @@ use super::error::{RegistryError, Result};
 use super::json_object::JsonObject;
 use super::lookup::look_up;
 use super::session::{Lookup, Session};
-use crate::model::registry_failure::RegistryFailureKind;
-use crate::model::release::Release;
+use crate::model::{RegistryFailureKind, Release};
 
 /// Maximum number of pages.
 const MAX_PAGES: usize = 100;

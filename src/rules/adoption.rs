@@ -3,15 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::adoption::{PendingWorkload, Progress};
-use crate::model::digest::Digest;
-use crate::model::finding::Evidence;
-use crate::model::image_name::ImageName;
-use crate::model::object_ref::ObjectRef;
-use crate::model::operator_images::OperatorImages;
-use crate::model::reference::Reference;
-use crate::model::settings::InstallationSettings;
-use crate::model::workload::Workload;
+use crate::model::{
+    Digest, Evidence, ImageName, InstallationSettings, ObjectRef, OperatorImages, PendingWorkload, Progress, Reference,
+    Workload,
+};
 
 /// The entries of a set, by the repository that nodes pull them from.
 pub(crate) struct PinnedImages(BTreeMap<String, Digest>);

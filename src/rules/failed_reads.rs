@@ -1,10 +1,6 @@
 //! Findings for failed reads.
 
-use crate::model::finding::Finding;
-use crate::model::read::ReadFailure;
-use crate::model::reason::Reason;
-use crate::model::snapshot::Snapshot;
-use crate::model::subject::Subject;
+use crate::model::{Finding, ReadFailure, Reason, Snapshot, Subject};
 use crate::rules::gate;
 
 /// Returns one finding per failed read that a rule depends on.

@@ -3,15 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::action::Action;
-use crate::model::decision::{Decision, Goal};
-use crate::model::finding::Finding;
-use crate::model::gate::{Enforcement, GateState};
-use crate::model::object_ref::ObjectRef;
-use crate::model::read::Read;
-use crate::model::reason::Reason;
-use crate::model::settings::{Gate, Mode, Settings};
-use crate::model::snapshot::Snapshot;
+use crate::model::{
+    Action, Decision, Enforcement, Finding, Gate, GateState, Goal, Mode, ObjectRef, Read, Reason, Settings, Snapshot,
+};
 use crate::rules::version::operator_digests::{OperatorDigests, ready};
 
 /// The write and the findings about the gate in this reconcile.

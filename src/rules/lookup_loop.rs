@@ -1,9 +1,7 @@
 //! The loop of decisions and lookups: a decision names the lookups that it requires; with their results, the rules decide again.
 
 use crate::catalogue::Catalogue;
-use crate::model::decision::Decision;
-use crate::model::lookups::LookupResults;
-use crate::model::snapshot::Snapshot;
+use crate::model::{Decision, LookupResults, Snapshot};
 use crate::rules::decide::decide;
 
 /// Maximum number of rounds: the labels of operators, the images, and one for what follows from them. The next reconcile looks up

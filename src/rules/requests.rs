@@ -3,10 +3,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::decision::Decision;
-use crate::model::lookups::LookupResult;
-use crate::model::settings::{PrepareRequest, PrepareVersion};
-use crate::model::snapshot::Snapshot;
+use crate::model::{Decision, LookupResult, PrepareRequest, PrepareVersion, Snapshot};
 
 impl Snapshot {
     /// Returns all versions to stage: those of the policy, then those with an active request.
@@ -60,7 +57,7 @@ mod tests {
     /// A late response of a registry is part of the check: the refresh is handled when the response has arrived.
     #[test]
     fn a_refresh_is_handled_when_no_lookup_is_pending() {
-        let image: crate::model::reference::Reference = "reg.example/calico/node:v3.31.7".parse().unwrap();
+        let image: crate::model::Reference = "reg.example/calico/node:v3.31.7".parse().unwrap();
         let mut snapshot = Snapshot { refresh: Some("now".to_owned()), ..Snapshot::default() };
         let decision = Decision::default();
         assert_eq!(handled_refresh(&snapshot, &decision).as_deref(), Some("now"));

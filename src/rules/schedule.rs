@@ -6,15 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::model::action::Action;
-use crate::model::decision::Decision;
-use crate::model::digest::Digest;
-use crate::model::finding::Finding;
-use crate::model::outcome::Outcome;
-use crate::model::reason::Reason;
-use crate::model::snapshot::Snapshot;
-use crate::model::stored_image_set::StoredImage;
-use crate::model::stored_time::elapsed;
+use crate::model::{Action, Decision, Digest, Finding, Outcome, Reason, Snapshot, StoredImage, stored_time::elapsed};
 
 /// Minimum time between two reconciles that only time makes necessary.
 const SOONEST: Duration = Duration::from_millis(500);
@@ -360,8 +352,7 @@ impl TokenBucket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::object_ref::ObjectRef;
-    use crate::model::outcome::ActionFailure;
+    use crate::model::{ActionFailure, ObjectRef};
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -3,15 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::digest::Digest;
-use crate::model::image_name::ImageName;
-use crate::model::operator_images::OperatorImages;
-use crate::model::platform::Platform;
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
-use crate::model::resolved_image::{Content, Coverage, ResolvedImage};
-use crate::model::stored_image_set::StoredImage;
+use crate::model::{
+    Content, Coverage, Digest, ImageName, OperatorImages, Platform, Reason, Reference, RegistryFailure,
+    RegistryFailureKind, ResolvedImage, StoredImage,
+};
 
 /// An entry, or a set, that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use imageset_controller::model::lookups::Hints;
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::resolved_image::{Content, Presence, ResolvedImage};
+use imageset_controller::model::{Content, Hints, Presence, Reference, ResolvedImage};
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
 
 use crate::Measured;

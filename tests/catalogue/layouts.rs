@@ -4,11 +4,7 @@
 use std::collections::BTreeSet;
 
 use imageset_controller::catalogue::Catalogue;
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::image_name::ImageName;
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::registry_layout::RegistryLayout;
-use imageset_controller::model::release::Variant;
+use imageset_controller::model::{Digest, ImageName, Reference, RegistryLayout, Variant};
 
 use crate::VARIANTS;
 use crate::rules::{self, OperatorRules};

@@ -8,9 +8,7 @@ use std::process::{Command, Output};
 
 use imageset_controller::catalogue::Catalogue;
 use imageset_controller::inspection::output;
-use imageset_controller::model::image_name::ImageName;
-use imageset_controller::model::operator_images::OperatorImages;
-use imageset_controller::model::release::{Release, Variant};
+use imageset_controller::model::{ImageName, OperatorImages, Release, Variant};
 use serde::Deserialize;
 
 mod adding;

@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use imageset_controller::metrics::table::ALL;
-use imageset_controller::model::condition_type::ConditionType;
-use imageset_controller::model::reason::{Reason, Severity};
+use imageset_controller::model::{ConditionType, Reason, Severity};
 use serde_json::Value;
 
 use super::{assert_current, root, text};

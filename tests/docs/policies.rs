@@ -3,7 +3,7 @@
 
 use imageset_controller::api::ImageSetPolicy;
 use imageset_controller::cluster::read::settings;
-use imageset_controller::model::reason::Reason;
+use imageset_controller::model::Reason;
 use serde_json::Value;
 
 use super::{documents, files, has_extension, shown};

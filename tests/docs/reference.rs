@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use imageset_controller::model::condition_type::ConditionType;
-use imageset_controller::model::reason::{Reason, Severity};
+use imageset_controller::model::{ConditionType, Reason, Severity};
 
 use super::assert_current;
 

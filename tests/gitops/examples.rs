@@ -99,9 +99,9 @@ fn the_policy_prepares_what_is_installed_from_where_it_is_installed() {
         assert_eq!(policy["spec"]["installation"][field], installation["spec"][field], "{field}");
     }
     // The Calico release of the manifests is that of the operator.
-    let release: imageset_controller::model::release::Release = word(&operator, "/images/0/newTag").parse().unwrap();
+    let release: imageset_controller::model::Release = word(&operator, "/images/0/newTag").parse().unwrap();
     let images = imageset_controller::catalogue::Catalogue::embedded().get(&release).unwrap();
-    let calico = images.product_version(imageset_controller::model::release::Variant::Calico).as_str().to_owned();
+    let calico = images.product_version(imageset_controller::model::Variant::Calico).as_str().to_owned();
     for file in ["crds/kustomization.yaml", "operator/kustomization.yaml"] {
         let fetched = text(&format!("{FOLDER}/calico/{file}"));
         assert!(fetched.contains(&format!("/calico/{calico}/manifests/")), "{file} is not of {calico}");

@@ -23,7 +23,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use checkout::{assert_current, built_by, root, text, updates};
-use imageset_controller::model::reason::Reason;
+use imageset_controller::model::Reason;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -2,9 +2,7 @@
 //! that `crane digest` and `skopeo inspect` name, however the registry asks who we are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use imageset_controller::model::lookups::Hints;
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::resolved_image::Content;
+use imageset_controller::model::{Content, Hints, Reference};
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
 
 use crate::testbox::certificates::ServerCertificate;

@@ -1,7 +1,6 @@
 //! Registries at IPv6 addresses: reached, trusted, and sent their own credentials only.
 
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::{Digest, RegistryFailureKind};
 use imageset_controller::registry::{Access, DockerConfig, RegistrySettings};
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Credentials: sent to the registry or its own token service, to nobody else, and never part of a failure.
 
-use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::RegistryFailureKind;
 use imageset_controller::registry::{Access, DockerConfig};
 use serde_json::json;
 
@@ -36,7 +36,7 @@ async fn basic_is_sent_only_when_required() {
     server.on_manifest("calico/node", demand);
     let node = reference(&server, "calico/node");
     let image = ask(&patient(), &with_secret(&[&server]), &node).await.unwrap();
-    assert_eq!(image.digest, imageset_controller::model::digest::Digest::of(&index("node")));
+    assert_eq!(image.digest, imageset_controller::model::Digest::of(&index("node")));
     assert_eq!(server.schemes(), [None, scheme("Basic")]);
 
     let failure = ask(&patient(), &plain(&[&server]), &node).await.unwrap_err();
@@ -260,7 +260,7 @@ async fn a_secret_in_disguise_is_not_quoted() {
         let list = |entry| json!({"schemaVersion": 2, "mediaType": crate::INDEX, "manifests": [entry]}).to_string();
         let platform = |os: &str, architecture: &str, variant: &str| {
             let platform = json!({"os": os, "architecture": architecture, "variant": variant});
-            let digest = imageset_controller::model::digest::Digest::of(b"x").to_string();
+            let digest = imageset_controller::model::Digest::of(b"x").to_string();
             Reply::new(200, crate::INDEX, list(json!({"digest": digest, "platform": platform})))
         };
         let host: String = plain_form.chars().filter(char::is_ascii_alphanumeric).take(60).collect();

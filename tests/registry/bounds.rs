@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use imageset_controller::model::lookups::Hints;
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::{Hints, Reference, RegistryFailureKind};
 use tokio::sync::watch;
 
 use crate::server::{Reply, Server};

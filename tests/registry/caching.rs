@@ -1,10 +1,6 @@
 //! What a client keeps between lookups, and what it discards: known digests, tokens, authentication schemes, rate limits.
 
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::lookups::Hints;
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::registry_failure::RegistryFailureKind;
-use imageset_controller::model::resolved_image::ResolvedImage;
+use imageset_controller::model::{Digest, Hints, Reference, RegistryFailureKind, ResolvedImage};
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient};
 use serde_json::json;
 use tokio::sync::watch;

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use imageset_controller::cluster::registry_cache::RegistryCache;
-use imageset_controller::model::condition_type::ConditionType;
-use imageset_controller::model::decision::GoalState;
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::reason::Reason;
+use imageset_controller::model::{ConditionType, Digest, GoalState, Reason};
 use imageset_controller::registry::RegistrySettings;
 use tokio::sync::watch;
 

@@ -11,24 +11,11 @@ use std::time::Duration;
 
 use imageset_controller::catalogue::Catalogue;
 use imageset_controller::cluster::registry_cache::RegistryCache;
-use imageset_controller::model::action::Action;
-use imageset_controller::model::decision::Decision;
-use imageset_controller::model::decision::GoalState;
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::finding::Finding;
-use imageset_controller::model::installation::Installation;
-use imageset_controller::model::lookups::LookupResult;
-use imageset_controller::model::operator_deployment::{OperatorDeployment, OperatorPod};
-use imageset_controller::model::outcome::Outcome;
-use imageset_controller::model::read::Read;
-use imageset_controller::model::reason::Reason;
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::registry_failure::RegistryFailureKind;
-use imageset_controller::model::report::Report;
-use imageset_controller::model::resolved_image::{Child, Content, Presence, ResolvedImage};
-use imageset_controller::model::settings::{Mode, PrepareVersion};
-use imageset_controller::model::snapshot::Snapshot;
-use imageset_controller::model::stored_image_set::{StoredImage, StoredImageSet};
+use imageset_controller::model::{
+    Action, Child, Content, Decision, Digest, Finding, GoalState, Installation, LookupResult, Mode, OperatorDeployment,
+    OperatorPod, Outcome, PrepareVersion, Presence, Read, Reason, Reference, RegistryFailureKind, Report,
+    ResolvedImage, Snapshot, StoredImage, StoredImageSet,
+};
 use imageset_controller::registry::{Access, RegistryClient};
 use imageset_controller::rules::decide::decide;
 

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::registry_failure::RegistryFailureKind;
-use imageset_controller::model::resolved_image::Content;
+use imageset_controller::model::{Content, Digest, RegistryFailureKind};
 use imageset_controller::registry::{Access, RegistrySettings};
 use serde_json::json;
 

@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use imageset_controller::model::lookups::Hints;
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::{Hints, Reference, RegistryFailureKind};
 use imageset_controller::registry::{RegistryClient, RegistryClientSettings};
 use tokio::sync::watch;
 

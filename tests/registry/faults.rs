@@ -4,9 +4,7 @@
 
 use std::time::Duration;
 
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::reason::Reason;
-use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::{Digest, Reason, RegistryFailureKind};
 use imageset_controller::registry::{Access, RegistryClient, RegistryClientSettings};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::json;

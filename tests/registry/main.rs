@@ -6,11 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::lookups::Hints;
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::registry_failure::{RegistryFailure, RegistryFailureKind};
-use imageset_controller::model::resolved_image::ResolvedImage;
+use imageset_controller::model::{Digest, Hints, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage};
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings, RegistrySettings};
 use serde_json::json;
 

@@ -1,10 +1,7 @@
 //! What is known of a registry may be outdated, and what applies to one image need not apply to another.
 use std::time::Duration;
 
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::lookups::Hints;
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::{Digest, Hints, Reference, RegistryFailureKind};
 use imageset_controller::registry::{Access, DockerConfig, RegistryClient, RegistryClientSettings};
 use serde_json::json;
 use tokio::sync::watch;

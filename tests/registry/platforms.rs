@@ -1,9 +1,6 @@
 //! The registry has what nodes need: the manifests that an index lists for their platforms are looked up by digest.
 
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::lookups::Hints;
-use imageset_controller::model::registry_failure::RegistryFailureKind;
-use imageset_controller::model::resolved_image::{Coverage, ResolvedImage};
+use imageset_controller::model::{Coverage, Digest, Hints, RegistryFailureKind, ResolvedImage};
 
 use crate::server::{Reply, Server};
 use crate::{IMAGE, ask_with, good, patient, plain, reference};

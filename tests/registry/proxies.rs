@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::{Digest, Reference, RegistryFailureKind};
 use imageset_controller::registry::{Access, Proxies, RegistryClient, RegistryClientSettings, RegistrySettings};
 use serde_json::json;
 use tokio::net::TcpListener;

@@ -1,7 +1,6 @@
 //! Redirects: followed a few times, without credentials across origins, and never further in than the registry's address.
 
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::{Digest, RegistryFailureKind};
 
 use crate::server::{Reply, Server};
 use crate::{ask, basic, good, index, patient, plain, received_secret, reference, with_secret};

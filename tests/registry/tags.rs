@@ -1,6 +1,6 @@
 //! The releases among a repository's tags, page by page; an incomplete list is a failure.
 
-use imageset_controller::model::registry_failure::RegistryFailureKind;
+use imageset_controller::model::RegistryFailureKind;
 use serde_json::json;
 
 use crate::server::{Reply, Server};

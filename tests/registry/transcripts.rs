@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::reference::Reference;
+use imageset_controller::model::{Digest, Reference};
 use imageset_controller::registry::{Access, DockerConfig};
 use serde_json::json;
 

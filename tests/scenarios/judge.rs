@@ -2,17 +2,10 @@
 //! its operator (S2), and nothing is stored before the set that the running operator looks for (S1). It reads the story,
 //! not the decision, to know who runs; the tests at the end prove that each rule can be broken.
 
-use imageset_controller::model::action::Action;
-use imageset_controller::model::cluster_feature::Feature;
-use imageset_controller::model::decision::Decision;
-use imageset_controller::model::lookups::LookupResult;
-use imageset_controller::model::operator_deployment::OperatorPod;
-use imageset_controller::model::read::Read;
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::settings::PrepareVersion;
-use imageset_controller::model::snapshot::Snapshot;
-use imageset_controller::model::stored_image_set::StoredImageSet;
-use imageset_controller::model::{action, image_set, release, settings};
+use imageset_controller::model::{
+    Action, CompleteImageSet, Decision, Feature, InstallationSettings, LookupResult, Motive, OperatorPod,
+    PrepareVersion, Read, Reference, Snapshot, StoredImageSet, Variant as OfImageSet,
+};
 
 use crate::rules::{Features, OperatorRules, Variant};
 
@@ -128,8 +121,8 @@ fn variant(snapshot: &Snapshot) -> Variant {
         _ => &snapshot.settings.installation,
     };
     match settings.variant {
-        release::Variant::Calico => Variant::Calico,
-        release::Variant::Enterprise => Variant::Enterprise,
+        OfImageSet::Calico => Variant::Calico,
+        OfImageSet::Enterprise => Variant::Enterprise,
     }
 }
 
@@ -194,12 +187,9 @@ mod tests {
     use std::path::Path;
 
     use imageset_controller::catalogue::Catalogue;
-    use imageset_controller::model::action::{Precondition, StoreImageSet};
-    use imageset_controller::model::digest::Digest;
-    use imageset_controller::model::image_name::ImageName;
-    use imageset_controller::model::read::ReadFailure;
-    use imageset_controller::model::record::RecordKey;
-    use imageset_controller::model::stored_image_set::StoredImage;
+    use imageset_controller::model::{
+        Digest, ImageName, Precondition, ReadFailure, RecordKey, StoreImageSet, StoredImage,
+    };
 
     use super::*;
 
@@ -228,14 +218,14 @@ mod tests {
     /// The set of a release with some names taken out and some put in.
     fn set_of(release: &str, without: &[&str], with: &[&str]) -> StoreImageSet {
         let images = Catalogue::embedded().get(&release.parse().unwrap()).unwrap();
-        let kept = images.set_images(release::Variant::Calico, false).into_keys();
+        let kept = images.set_images(OfImageSet::Calico, false).into_keys();
         let kept = kept.filter(|name| !without.contains(&name.as_str()));
         let added = with.iter().map(|name| name.parse::<ImageName>().unwrap());
         let entries = kept.chain(added).map(|name| (name, Digest::of(b"x"))).collect();
-        let key = RecordKey::new(images.release(), &settings::InstallationSettings::default());
-        let name = images.image_set_name(release::Variant::Calico).unwrap();
-        let set = image_set::CompleteImageSet::new(name, images.release(), &key, entries, &BTreeSet::new(), |_| true);
-        let motive = action::Motive::Create;
+        let key = RecordKey::new(images.release(), &InstallationSettings::default());
+        let name = images.image_set_name(OfImageSet::Calico).unwrap();
+        let set = CompleteImageSet::new(name, images.release(), &key, entries, &BTreeSet::new(), |_| true);
+        let motive = Motive::Create;
         StoreImageSet { set: set.unwrap(), precondition: Precondition::Absent, motive }
     }
 

@@ -11,16 +11,10 @@ use checkout::is_current;
 use imageset_controller::catalogue::Catalogue;
 use imageset_controller::cli::output::status_view;
 use imageset_controller::metrics::Metrics;
-use imageset_controller::model::action::Action;
-use imageset_controller::model::decision::{Decision, GoalState};
-use imageset_controller::model::image_name::ImageName;
-use imageset_controller::model::inspection::{Inspection, InspectionJob, JobState};
-use imageset_controller::model::read::Read;
-use imageset_controller::model::record::Record;
-use imageset_controller::model::report::Report;
-use imageset_controller::model::settings::Mode;
-use imageset_controller::model::snapshot::Snapshot;
-use imageset_controller::model::stored_image_set::{StoredImage, StoredImageSet};
+use imageset_controller::model::{
+    Action, Decision, GoalState, ImageName, Inspection, InspectionJob, JobState, Mode, Read, Record, Report, Snapshot,
+    StoredImage, StoredImageSet,
+};
 use imageset_controller::rules::decide::decide;
 
 use story::{Scenario, expand, pass, policy, read, report, stories};

@@ -8,26 +8,12 @@ use imageset_controller::api::{self, ImageSetPolicy, ImageSetPolicySpec, ImageSe
 use imageset_controller::catalogue::Catalogue;
 use imageset_controller::cluster::status;
 use imageset_controller::inspection::output;
-use imageset_controller::model::decision::Decision;
-use imageset_controller::model::digest::Digest;
-use imageset_controller::model::image_name::ImageName;
-use imageset_controller::model::image_set::{Origin, content_digest};
-use imageset_controller::model::inspection::{Inspection, InspectionJob, JobState};
-use imageset_controller::model::lookups::{Hints, LookupResult, OperatorImage};
-use imageset_controller::model::operator_images::OperatorImages;
-use imageset_controller::model::outcome::Outcome;
-use imageset_controller::model::platform::Platform;
-use imageset_controller::model::read::Read;
-use imageset_controller::model::record::{Record, RecordKey, RejectedContent};
-use imageset_controller::model::reference::Reference;
-use imageset_controller::model::registry_failure::{RegistryFailure, RegistryFailureKind};
-use imageset_controller::model::release::Release;
-use imageset_controller::model::report::Report;
-use imageset_controller::model::resolved_image::{Child, Content, Presence, ResolvedImage};
-use imageset_controller::model::settings::{InstallationSettings, Mode};
-use imageset_controller::model::snapshot::Snapshot;
-use imageset_controller::model::stored_image_set::{StoredImage, StoredImageSet};
-use imageset_controller::model::workload::Workload;
+use imageset_controller::model::{
+    Child, Content, Decision, Digest, Hints, ImageName, Inspection, InspectionJob, InstallationSettings, JobState,
+    LookupResult, Mode, OperatorImage, OperatorImages, Origin, Outcome, Platform, Presence, Read, Record, RecordKey,
+    Reference, RegistryFailure, RegistryFailureKind, RejectedContent, Release, Report, ResolvedImage, Snapshot,
+    StoredImage, StoredImageSet, Workload, image_set::content_digest,
+};
 use imageset_controller::rules::decide::decide;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;

@@ -3,8 +3,7 @@
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
-use crate::model::cluster_feature::Feature;
-use crate::model::release::Variant;
+use crate::model::{Feature, Variant};
 
 /// The product that the operator installs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::model::registry_layout::RegistryLayout;
+use crate::model::RegistryLayout;
 
 /// Where an Installation has its images.
 #[derive(Debug, Clone, Args)]

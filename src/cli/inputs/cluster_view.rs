@@ -11,16 +11,10 @@ use crate::cli::inputs::registries::Registries;
 use crate::cli::output::Failure;
 use crate::cluster::read::registry_access::registry_access;
 use crate::cluster::reconcile::{self, Reconciled};
-use crate::model::cluster_feature::Feature;
-use crate::model::condition_type::ConditionType;
-use crate::model::decision::KnownOperator;
-use crate::model::operator_images::OperatorImages;
-use crate::model::outcome::Outcome;
-use crate::model::platform::Platform;
-use crate::model::reason::Reason;
-use crate::model::release::Release;
-use crate::model::report::Report;
-use crate::model::settings::InstallationSettings;
+use crate::model::{
+    ConditionType, Feature, InstallationSettings, KnownOperator, OperatorImages, Outcome, Platform, Reason, Release,
+    Report,
+};
 use crate::rules::lookup_loop::decide_with_lookups;
 use crate::rules::version::effective_catalogue::lists_of;
 

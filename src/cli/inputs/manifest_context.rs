@@ -6,8 +6,7 @@ use std::collections::BTreeSet;
 use super::files;
 use crate::cli::output::Failure;
 use crate::manifest;
-use crate::model::cluster_feature::Feature;
-use crate::model::settings::InstallationSettings;
+use crate::model::{Feature, InstallationSettings};
 
 /// The context that the files read so far give.
 #[derive(Default)]

@@ -7,9 +7,7 @@ use crate::catalogue::Catalogue;
 use crate::cli::flags::operator_output::OperatorOutputFlags;
 use crate::cli::output::Failure;
 use crate::inspection::output;
-use crate::model::operator_images::OperatorImages;
-use crate::model::reason::Reason;
-use crate::model::release::Release;
+use crate::model::{OperatorImages, Reason, Release};
 
 /// Returns the images of a release that the catalogue knows.
 pub(in crate::cli) fn of_release(release: Release) -> Result<OperatorImages, Failure> {

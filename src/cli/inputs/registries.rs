@@ -10,11 +10,7 @@ use anyhow::Context as _;
 use super::registry_credentials::{self, Credentials};
 use crate::cli::flags::registry::RegistryFlags;
 use crate::cli::output::{Failure, Progress, note};
-use crate::model::lookups::{Hints, LookupResult, OperatorImage};
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::registry_failure::RegistryFailure;
-use crate::model::resolved_image::ResolvedImage;
+use crate::model::{Hints, LookupResult, OperatorImage, Reason, Reference, RegistryFailure, ResolvedImage};
 use crate::registry::{Access, RegistryClient, RegistryClientSettings, RegistrySettings};
 
 /// Registries, as this machine can access them.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::credential_helpers::CredentialHelpers;
 use crate::cli::output::{Failure, note};
-use crate::model::reason::Reason;
+use crate::model::Reason;
 use crate::registry::{DockerConfig, InvalidDockerConfig};
 
 /// The text of a configuration, as CI systems hand it over.

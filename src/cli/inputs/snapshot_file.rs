@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::cli::inputs::files;
 use crate::cli::output::Failure;
-use crate::model::snapshot::Snapshot;
+use crate::model::Snapshot;
 use crate::yaml;
 
 /// Stands in the place of what was removed.
@@ -107,8 +107,7 @@ const PUNCTUATION: &[char] = &[':', ',', '.', ';', ')', '\'', '\\'];
 mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
-    use crate::model::lookups::LookupResult;
-    use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
+    use crate::model::{LookupResult, RegistryFailure, RegistryFailureKind};
     use crate::rules::decide::decide;
 
     #[test]

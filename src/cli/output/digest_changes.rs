@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::digest::Digest;
-use crate::model::image_set::CompleteImageSet;
+use crate::model::{CompleteImageSet, Digest};
 
 /// What differs between the entries of two sets.
 pub(in crate::cli) struct DigestChanges {

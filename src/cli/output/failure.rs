@@ -1,7 +1,7 @@
 //! Why a verb has no output, for the person at the terminal.
 
 use super::text::{DRIFTED, FAILED};
-use crate::model::reason::Reason;
+use crate::model::Reason;
 
 /// One failure or several: what happened to which object, and what to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]

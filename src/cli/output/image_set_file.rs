@@ -5,10 +5,7 @@ use std::fmt::Write as _;
 
 use super::{Failure, Output, serialized};
 use crate::api::operator::{ImageEntry, ImageSet};
-use crate::model::digest::Digest;
-use crate::model::image_name::ImageName;
-use crate::model::image_set::{CompleteImageSet, OPERATOR_ANNOTATION};
-use crate::model::release::{ImageSetName, Release};
+use crate::model::{CompleteImageSet, Digest, ImageName, ImageSetName, Release, image_set::OPERATOR_ANNOTATION};
 
 /// What cannot be written, in a failure.
 const IMAGE_SET: &str = "the ImageSet";

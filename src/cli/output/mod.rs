@@ -79,7 +79,7 @@ fn write_failure(writer: &mut impl Write, failure: &Failure) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::reason::Reason;
+    use crate::model::Reason;
 
     fn written(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
         let mut buffer = Vec::new();

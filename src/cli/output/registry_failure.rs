@@ -1,8 +1,7 @@
 //! Failures of registries, with next steps for somebody at a terminal.
 
 use super::Failure;
-use crate::model::reason::Reason;
-use crate::model::registry_failure::RegistryFailure;
+use crate::model::{Reason, RegistryFailure};
 
 /// Returns the failure of a verb that follows from a registry's.
 pub(in crate::cli) fn failure(failed: &RegistryFailure) -> Failure {

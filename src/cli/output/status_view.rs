@@ -9,9 +9,7 @@ use crate::api::{
     ComponentStatus, Finding, ImageSetPolicy, ImageSetPolicyStatus, Mode, PendingWorkload, PlanAction, PreparedSet,
     PreparedState, RetainedSet,
 };
-use crate::model::condition_type::ConditionType;
-use crate::model::reason::{Reason, Severity};
-use crate::model::stored_time::elapsed;
+use crate::model::{ConditionType, Reason, Severity, stored_time::elapsed};
 use layout::{Line, View, bad, good, warn};
 
 /// How much of the status is shown.

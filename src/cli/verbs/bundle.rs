@@ -13,14 +13,7 @@ use crate::cli::inputs::registries::Registries;
 use crate::cli::output::registry_failure;
 use crate::cli::output::{Failure, Output};
 use crate::cli::runtime::runtime;
-use crate::model::digest::Digest;
-use crate::model::image_name::ImageName;
-use crate::model::lookups::Hints;
-use crate::model::reference::Reference;
-use crate::model::registry_failure::RegistryFailure;
-use crate::model::registry_layout::RegistryLayout;
-use crate::model::release::Release;
-use crate::model::resolved_image::ResolvedImage;
+use crate::model::{Digest, Hints, ImageName, Reference, RegistryFailure, RegistryLayout, Release, ResolvedImage};
 
 /// Print a script that copies the images of operator releases into another registry, by digest and for all platforms.
 ///

@@ -20,15 +20,7 @@ use crate::cli::output::{Failure, Output, note};
 use crate::cli::runtime::runtime;
 use crate::cluster::read::{Reader, Source};
 use crate::cluster::write::{Basis, Writer};
-use crate::model::action::Action;
-use crate::model::action::PruneImageSet;
-use crate::model::gate::GateState;
-use crate::model::object_ref::ObjectRef;
-use crate::model::read::Read;
-use crate::model::reason::Reason;
-use crate::model::snapshot::Snapshot;
-use crate::model::stored_image_set::StoredImageSet;
-use crate::model::workload::Workload;
+use crate::model::{Action, GateState, ObjectRef, PruneImageSet, Read, Reason, Snapshot, StoredImageSet, Workload};
 use crate::rules::decide::decide;
 
 /// Print the steps back from digests to tags; with --yes go them.

@@ -18,15 +18,10 @@ use crate::cli::flags::registry::{self, LayoutFlags, RegistryFlags};
 use crate::cli::inputs::registries::Registries;
 use crate::cli::output::{Failure, Output, image_set_file, note, registry_failure};
 use crate::cli::runtime::runtime;
-use crate::model::action::Action;
-use crate::model::decision::Decision;
-use crate::model::image_name::ImageName;
-use crate::model::image_set::CompleteImageSet;
-use crate::model::lookups::LookupResult;
-use crate::model::platform::Platform;
-use crate::model::reason::{Reason, Severity};
-use crate::model::reference::Reference;
-use crate::model::release::{Release, Variant};
+use crate::model::{
+    Action, CompleteImageSet, Decision, ImageName, LookupResult, Platform, Reason, Reference, Release, Severity,
+    Variant,
+};
 use crate::rules::lookup_loop::decide_with_lookups;
 use requested::RequestedSet;
 

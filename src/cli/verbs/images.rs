@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::flags::installation::VariantValue;
 use crate::cli::inputs::operator_images;
 use crate::cli::output::{Failure, Output};
-use crate::model::release::Release;
+use crate::model::Release;
 
 /// Print the default image references of operator releases, for mirroring.
 ///

@@ -11,10 +11,7 @@ use crate::cli::inputs::registries::Registries;
 use crate::cli::output::{Failure, Output, note, registry_failure};
 use crate::cli::runtime::runtime;
 use crate::manifest::{self, HelmValues, KustomizedImage, ManifestError, OperatorImage, OperatorManifest};
-use crate::model::digest::Digest;
-use crate::model::lookups::Hints;
-use crate::model::reference::Reference;
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::{Digest, Hints, Reference, RegistryFailureKind};
 
 /// The operator's image in Tigera's manifests, kustomizations and charts.
 const OPERATOR: &str = "quay.io/tigera/operator";

@@ -20,12 +20,7 @@ use crate::cli::output::{Failure, Output, image_set_file, note, serialized, stat
 use crate::cli::runtime::runtime;
 use crate::cluster::registry_cache::RegistryCache;
 use crate::cluster::{reconcile, status};
-use crate::model::decision::{Decision, GoalState};
-use crate::model::finding::Finding;
-use crate::model::outcome::Outcome;
-use crate::model::report::Report;
-use crate::model::settings::Mode;
-use crate::model::snapshot::Snapshot;
+use crate::model::{Decision, Finding, GoalState, Mode, Outcome, Report, Snapshot};
 use crate::registry::{RegistryClient, RegistryClientSettings};
 use crate::rules::decide::decide;
 use what_if::WhatIf;

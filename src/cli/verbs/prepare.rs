@@ -16,10 +16,7 @@ use crate::cli::inputs::policy::{self, POLICY};
 use crate::cli::output::{Failure, Output, note};
 use crate::cli::runtime::runtime;
 use crate::cluster::status::remembered_finding;
-use crate::model::reason::Reason;
-use crate::model::release::Variant;
-use crate::model::settings::{InvalidPrepareVersion, PrepareVersion};
-use crate::model::subject::Subject;
+use crate::model::{InvalidPrepareVersion, PrepareVersion, Reason, Subject, Variant};
 
 /// Attempts to write the annotation while somebody else changes the policy at the same moment.
 const ATTEMPTS: usize = 10;

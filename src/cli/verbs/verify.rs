@@ -14,8 +14,7 @@ use crate::cli::flags::registry::{LayoutFlags, RegistryFlags};
 use crate::cli::inputs::registries::Registries;
 use crate::cli::output::{Failure, Output};
 use crate::cli::runtime::runtime;
-use crate::model::platform::Platform;
-use crate::model::release::Release;
+use crate::model::{Platform, Release};
 use crate::rules::set_verification::Mismatch;
 use sets::CheckedSet;
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::catalogue::Catalogue;
 use crate::cli::flags::format::TextOrJson;
 use crate::cli::output::{Failure, Output, serialized};
-use crate::model::release::Release;
+use crate::model::Release;
 
 /// Print the version of this build, and which operator releases it knows.
 #[derive(Debug, Args)]

@@ -20,12 +20,7 @@ use crate::api::workload::{DaemonSet, Deployment, Job, Pod};
 use crate::cluster::gate::{self, GateObject};
 use crate::cluster::records::{self, StoredRecord};
 use crate::inspection::job::LABEL;
-use crate::model::cluster_feature::Feature;
-use crate::model::read::Read;
-use crate::model::settings::OperatorLocation;
-use crate::model::stored_image_set::StoredImageSet;
-use crate::model::tigera_status::ComponentStatus;
-use crate::model::workload::Workload;
+use crate::model::{ComponentStatus, Feature, OperatorLocation, Read, StoredImageSet, Workload};
 
 /// Objects per page of a list of the operator's kinds, so that a page of the largest objects is bounded.
 const PAGE: u32 = 20;

@@ -12,10 +12,7 @@ use crate::api::workload::{Job, Pod};
 use crate::inspection::job::{self, CONTAINERS};
 use crate::inspection::outcome::{self, Progress, StartProblem};
 use crate::inspection::output;
-use crate::model::digest::Digest;
-use crate::model::foreign_text::escaped;
-use crate::model::inspection::{InspectionJob, JobState};
-use crate::model::read::Read;
+use crate::model::{Digest, InspectionJob, JobState, Read, foreign_text::escaped};
 
 /// The Jobs of one cluster.
 pub struct InspectionJobs {

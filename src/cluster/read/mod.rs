@@ -26,17 +26,10 @@ use crate::api;
 use crate::api::ImageSetPolicy;
 use crate::api::operator::{INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
 use crate::api::requests::{LONGEST_REFRESH, PREPARE_ANNOTATION, REFRESH_ANNOTATION};
-use crate::model::cluster_feature::Feature;
-use crate::model::digest::Digest;
-use crate::model::foreign_text;
-use crate::model::inspection::Inspections;
-use crate::model::installation::Installation;
-use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
-use crate::model::read::Read;
-use crate::model::registry_layout::RegistryLayout;
-use crate::model::release::Variant;
-use crate::model::settings::{InstallationSettings, OperatorLocation};
-use crate::model::snapshot::Snapshot;
+use crate::model::{
+    Digest, Feature, Inspections, Installation, InstallationSettings, OperatorDeployment, OperatorLocation,
+    OperatorPod, Read, RegistryLayout, Snapshot, Variant, foreign_text,
+};
 
 /// Where a reconcile reads.
 #[derive(Clone, Copy)]

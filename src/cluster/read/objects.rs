@@ -7,15 +7,10 @@ use crate::api;
 use crate::api::operator::InstallationStatus;
 use crate::api::workload::{DaemonSet, Deployment, Job, Pod, PodSpec};
 use crate::cluster::{CONTENT_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
-use crate::model::cluster_feature::Feature;
-use crate::model::digest::Digest;
-use crate::model::foreign_text;
-use crate::model::image_set::{OPERATOR_ANNOTATION, Origin};
-use crate::model::object_ref::Kind;
-use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
-use crate::model::stored_image_set::{StoredImage, StoredImageSet};
-use crate::model::tigera_status::{ComponentStatus, Degraded};
-use crate::model::workload::Workload;
+use crate::model::{
+    ComponentStatus, Degraded, Digest, Feature, Kind, OperatorDeployment, OperatorPod, Origin, StoredImage,
+    StoredImageSet, Workload, foreign_text, image_set::OPERATOR_ANNOTATION,
+};
 
 /// Namespaces in which the operator keeps its workloads.
 pub const MANAGED_NAMESPACES: [&str; 3] = ["calico-system", "calico-apiserver", "tigera-gateway"];

@@ -7,12 +7,7 @@ use super::inspections::InspectionObjects;
 use crate::api;
 use crate::cluster::gate::GateObject;
 use crate::cluster::records::StoredRecord;
-use crate::model::cluster_feature::Feature;
-use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
-use crate::model::read::Read;
-use crate::model::stored_image_set::StoredImageSet;
-use crate::model::tigera_status::ComponentStatus;
-use crate::model::workload::Workload;
+use crate::model::{ComponentStatus, Feature, OperatorDeployment, OperatorPod, Read, StoredImageSet, Workload};
 
 /// All that is read of the cluster.
 #[derive(Debug, PartialEq)]

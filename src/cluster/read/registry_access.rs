@@ -14,12 +14,7 @@ use tokio::time::Instant;
 
 use super::request::read;
 use crate::api::{ImageSetPolicy, ImageSetPolicySpec, RegistryAccess};
-use crate::model::finding::Finding;
-use crate::model::foreign_text::escaped;
-use crate::model::object_ref::{Kind, ObjectRef};
-use crate::model::read::Read;
-use crate::model::reason::Reason;
-use crate::model::settings::InstallationSettings;
+use crate::model::{Finding, InstallationSettings, Kind, ObjectRef, Read, Reason, foreign_text::escaped};
 use crate::registry::{Access, DockerConfig, RegistrySettings};
 
 /// How long what was read holds where nothing is due to be looked up: shorter than the pause while a person may mend it.

@@ -3,8 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::model::foreign_text::escaped;
-use crate::model::read::{Read, ReadFailure};
+use crate::model::{Read, ReadFailure, foreign_text::escaped};
 
 /// The longest that one read may take.
 pub const READ_DEADLINE: Duration = Duration::from_secs(10);

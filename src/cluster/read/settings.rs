@@ -3,16 +3,10 @@
 
 use crate::api::requests::{MOST_REQUESTED, entries, version_and_time};
 use crate::api::{self, ImageSetPolicySpec};
-use crate::model::finding::Finding;
 use crate::model::foreign_text::{cut, escaped};
-use crate::model::object_ref::ObjectRef;
-use crate::model::reason::Reason;
-use crate::model::registry_layout::RegistryLayout;
-use crate::model::release::Variant;
-use crate::model::settings::PrepareRequest;
-use crate::model::settings::{
-    Channel, Discover, Gate, InstallationSettings, InvalidPrepareVersion, Mode, OnMissing, OperatorLocation,
-    PrepareVersion, Settings, TagMoved,
+use crate::model::{
+    Channel, Discover, Finding, Gate, InstallationSettings, InvalidPrepareVersion, Mode, ObjectRef, OnMissing,
+    OperatorLocation, PrepareRequest, PrepareVersion, Reason, RegistryLayout, Settings, TagMoved, Variant,
 };
 
 /// Returns the entries of `spec.prepare.versions`, each once.

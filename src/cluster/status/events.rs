@@ -11,8 +11,7 @@ use kube_runtime::events::{Event, EventType, Recorder, Reporter};
 
 use crate::api::ImageSetPolicy;
 use crate::cluster::FIELD_MANAGER;
-use crate::model::object_ref::{Kind, ObjectRef};
-use crate::model::{event, foreign_text};
+use crate::model::{Kind, ObjectRef, event, foreign_text};
 
 /// Longest note of an event, in bytes (Kubernetes API: 1 KiB).
 const LONGEST_NOTE: usize = 1000;

@@ -7,20 +7,11 @@ use crate::api::{
     OperatorStatus, PendingWorkload, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet,
     SwapStatus, WorkloadProgress,
 };
-use crate::model::action::{Action, Motive};
-use crate::model::condition::Status;
-use crate::model::condition_type::ConditionType;
-use crate::model::decision::GoalState;
-use crate::model::discovery::Discovery;
-use crate::model::finding::{Evidence, EvidenceText};
-use crate::model::foreign_text;
-use crate::model::image_set_swap::Swap;
-use crate::model::reason::Reason;
-use crate::model::remembered::PreviousStatus;
-use crate::model::report::{MOST_FINDINGS, Report};
-use crate::model::retained_set::Retained;
-use crate::model::subject::Subject;
-use crate::model::{adoption, condition, finding, report};
+use crate::model::report::{self, MOST_FINDINGS};
+use crate::model::{
+    Action, ConditionType, Discovery, Evidence, EvidenceText, GoalState, Motive, PreviousStatus, Reason, Report,
+    Retained, Status, Subject, Swap, adoption, condition, finding, foreign_text,
+};
 
 /// Longest status, in bytes of JSON: well below what etcd takes (1.5 MiB), also with the other half of a write in it.
 const LONGEST_STATUS: usize = 256 * 1024;
@@ -385,7 +376,7 @@ pub fn facts(status: &ImageSetPolicyStatus) -> PreviousStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::object_ref::{Kind, ObjectRef};
+    use crate::model::{Kind, ObjectRef};
 
     #[test]
     fn saying_the_same_again_is_the_same_status() {
@@ -488,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_look_that_sees_nothing_takes_nothing_away() {
-        let operator = crate::model::report::OperatorReport { version: Some("v1.42.4".into()), ..Default::default() };
+        let operator = crate::model::OperatorReport { version: Some("v1.42.4".into()), ..Default::default() };
         let now = Time(jiff::Timestamp::UNIX_EPOCH);
         let first = of_report(&ImageSetPolicyStatus::default(), &Report { operator, ..Report::default() }, &now);
         let blind = of_report(&first, &Report { inputs_unreadable: true, ..Report::default() }, &now);
@@ -499,7 +490,7 @@ mod tests {
 
     #[test]
     fn a_status_is_bounded_and_says_how_much_is_left_out() {
-        use crate::model::finding::Finding as Found;
+        use crate::model::Finding as Found;
         let long = "x\u{1b}[31m\n".repeat(1000);
         let finding = |number: usize| {
             Found::new(Reason::DegradedUnexplained, ObjectRef::tigera_status(&format!("{number}-{long}")), long.clone())
@@ -507,7 +498,7 @@ mod tests {
         };
         let findings: Vec<Found> = (0..500).map(finding).collect();
         let waits_for = findings.iter().map(Found::sentence).collect();
-        let plan = crate::model::report::PlanReport { waits_for, ..Default::default() };
+        let plan = crate::model::PlanReport { waits_for, ..Default::default() };
         let report = Report { findings, plan, ..Report::default() };
         let status = of_report(&ImageSetPolicyStatus::default(), &report, &Time(jiff::Timestamp::UNIX_EPOCH));
         let json = serde_json::to_string(&status).unwrap();
@@ -536,10 +527,7 @@ mod tests {
 
     #[test]
     fn what_a_report_says_is_what_the_next_one_remembers() {
-        use crate::model::condition::{Condition, Status};
-        use crate::model::condition_type::ConditionType;
-        use crate::model::digest::Digest;
-        use crate::model::finding::Finding as Found;
+        use crate::model::{Condition, ConditionType, Digest, Finding as Found, Status};
         let subjects = [
             ObjectRef::image_set("calico-v3.31.7").into(),
             ObjectRef::namespaced(Kind::Secret, "tigera-operator", "pull").into(),

@@ -14,7 +14,7 @@ pub use self::mapping::{facts, of_report, remembered, remembered_finding};
 use super::client::{REQUEST_DEADLINE, within};
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::{ImageSetPolicy, ImageSetPolicyStatus};
-use crate::model::report::Report;
+use crate::model::Report;
 
 /// Writes the status and the events of one policy.
 pub struct StatusWriter {

@@ -42,12 +42,7 @@ use crate::api::operator::{FEATURE_KINDS, GROUP};
 use crate::api::workload::{DaemonSet, Deployment, Job, Pod};
 use crate::cluster::POLICY_NAME;
 use crate::inspection::job::LABEL;
-use crate::model::cluster_feature::Feature;
-use crate::model::read::Read;
-use crate::model::settings::OperatorLocation;
-use crate::model::stored_image_set::StoredImageSet;
-use crate::model::tigera_status::ComponentStatus;
-use crate::model::workload::Workload;
+use crate::model::{ComponentStatus, Feature, OperatorLocation, Read, StoredImageSet, Workload};
 
 /// How long a reconcile waits for the first answers of the API server; then it asks itself.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);

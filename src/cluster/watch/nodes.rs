@@ -18,11 +18,8 @@ use tokio::sync::watch;
 
 use super::pods::partial_metadata;
 use crate::cluster::read::request::read;
-use crate::model::foreign_text;
-use crate::model::foreign_text::escaped;
-use crate::model::platform::{NodePlatform, Platform, UnknownNode};
-use crate::model::read::{Read, ReadFailure};
-use crate::model::snapshot::Snapshot;
+use crate::model::foreign_text::{self, escaped};
+use crate::model::{NodePlatform, Platform, Read, ReadFailure, Snapshot, UnknownNode};
 
 /// Nodes per page for the command line.
 const PAGE: u32 = 500;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::wake::Urgency;
-use crate::model::read::Read;
+use crate::model::Read;
 
 /// How long an object stands as the controller wrote it while the watch does not show that write.
 const SHOWN_WITHIN: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use super::Written;
 use crate::api::{ImageSetPolicy, POLICY_NAME};
 use crate::cluster::FIELD_MANAGER;
 use crate::cluster::gate::{KINDS, NAME, api, is_managed, objects};
-use crate::model::gate::Enforcement;
+use crate::model::Enforcement;
 
 /// Why the gate could not be set.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use super::{WriteError, Writer, Written, created_by_us, within};
 use crate::api::Inspection;
 use crate::api::workload::Job;
 use crate::inspection::job::{self, LABEL};
-use crate::model::action::StartInspection;
+use crate::model::StartInspection;
 
 impl Writer {
     /// A create: where a Job of this name is there already, the image is being asked.

@@ -21,12 +21,10 @@ use crate::api::operator::{ImageEntry, ImageSet};
 use crate::api::workload::Job;
 use crate::api::{ImageSetPolicy, Inspection};
 use crate::metrics::Results;
-use crate::model::action::Action;
-use crate::model::action::{Motive, Precondition, PruneImageSet, StoreImageSet};
-use crate::model::foreign_text::escaped;
-use crate::model::image_set::OPERATOR_ANNOTATION;
-use crate::model::object_ref::{Kind, ObjectRef};
-use crate::model::outcome::{ActionFailure, Outcome};
+use crate::model::{
+    Action, ActionFailure, Kind, Motive, ObjectRef, Outcome, Precondition, PruneImageSet, StoreImageSet,
+    foreign_text::escaped, image_set::OPERATOR_ANNOTATION,
+};
 
 /// The longest that one write may take.
 const WRITE_DEADLINE: Duration = Duration::from_secs(15);
@@ -243,7 +241,7 @@ impl Writer {
 
 fn image_set_object(store: &StoreImageSet) -> ImageSet {
     let set = &store.set;
-    let entry = |(name, digest): (&crate::model::image_name::ImageName, &crate::model::digest::Digest)| ImageEntry {
+    let entry = |(name, digest): (&crate::model::ImageName, &crate::model::Digest)| ImageEntry {
         image: name.to_string(),
         digest: digest.to_string(),
     };

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Basis, WriteError, Writer, Written, created_by_us, within};
 use crate::cluster::FIELD_MANAGER;
 use crate::cluster::records::{self, RECORD_KEY, RECORD_LABEL};
-use crate::model::object_ref::{Kind, ObjectRef};
+use crate::model::{Kind, ObjectRef};
 
 impl Writer {
     /// Creates a record, or replaces it. Returns the object that it is about.

@@ -10,7 +10,7 @@ use super::cache::Authorization;
 use super::credentials::Credential;
 use super::scheme::{AuthScheme, BearerChallenge, scope};
 use super::token::{Token, TokenService, authorization_header};
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::RegistryFailureKind;
 use crate::registry::error::{RegistryError, Result};
 use crate::registry::http::address::AddressClass;
 use crate::registry::http::request::HttpResponse;

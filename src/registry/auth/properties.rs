@@ -10,8 +10,7 @@ use super::keyring::DOCKER_HUB_NAMES;
 use super::realm::checked_realm;
 use super::scheme::{self, AuthScheme, BearerChallenge};
 use super::token::{self, Token};
-use crate::model::reference::Reference;
-use crate::model::registry_failure::LONGEST_RETRY_AFTER_SECONDS;
+use crate::model::{Reference, registry_failure::LONGEST_RETRY_AFTER_SECONDS};
 use crate::registry::access::Access;
 use crate::registry::properties::first_line;
 

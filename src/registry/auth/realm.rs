@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use url::Url;
 
 use super::scheme::BearerChallenge;
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::RegistryFailureKind;
 use crate::registry::access::Endpoint;
 use crate::registry::error::{RegistryError, Result};
 use crate::registry::http::address::normalized_host;

@@ -11,7 +11,7 @@ use super::cache::Authorization;
 use super::credentials::{Credential, Secret};
 use super::realm::checked_realm;
 use super::scheme::BearerChallenge;
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::RegistryFailureKind;
 use crate::registry::access::Endpoint;
 use crate::registry::error::{RegistryError, Result};
 use crate::registry::http::address::{AddressClass, Reach};

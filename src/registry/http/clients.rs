@@ -26,8 +26,7 @@ use super::proxy::Proxies;
 use super::resolver::GuardedResolver;
 use super::tls;
 use super::tunnel::{Connector, Proxied};
-use crate::model::digest::Digest;
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::{Digest, RegistryFailureKind};
 use crate::registry::access::Endpoint;
 use crate::registry::error::{RegistryError, Result};
 

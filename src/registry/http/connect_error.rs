@@ -6,7 +6,7 @@ use std::iter::successors;
 
 use rustls::CertificateError;
 
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::RegistryFailureKind;
 use crate::registry::error::RegistryError;
 
 /// Returns the error of an exchange, by the innermost cause that explains it.

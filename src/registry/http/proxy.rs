@@ -12,7 +12,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use zeroize::Zeroizing;
 
 use super::address::AddressClass;
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::RegistryFailureKind;
 use crate::registry::auth::credentials::Secret;
 use crate::registry::error::{RegistryError, Result};
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::model::registry_failure::LONGEST_RETRY_AFTER_SECONDS;
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::{RegistryFailureKind, registry_failure::LONGEST_RETRY_AFTER_SECONDS};
 use crate::registry::error::{RegistryError, Result};
 
 /// Length of the window if the registry names none, in seconds.

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::address::{AddressClass, Reach};
 use super::budget::RegistryBudget;
-use crate::model::digest::Digest;
+use crate::model::Digest;
 use crate::registry::error::{RegistryError, Result};
 
 /// Maximum length of an error response's body that is read, in bytes.

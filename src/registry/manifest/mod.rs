@@ -12,10 +12,7 @@ use oci_distribution::manifest::{
 
 use super::error::{RegistryError, Result};
 use super::json_object::JsonObject;
-use crate::model::digest::Digest;
-use crate::model::platform::Platform;
-use crate::model::registry_failure::RegistryFailureKind;
-use crate::model::resolved_image::{Child, Presence};
+use crate::model::{Child, Digest, Platform, Presence, RegistryFailureKind};
 use document::{ConfigDocument, Document, Entries, Entry};
 use platform::{is_built_for, parse_platform};
 
@@ -194,7 +191,7 @@ fn digest(text: &str) -> Result<Digest> {
 mod tests {
     use super::document::MAX_ENTRIES;
     use super::*;
-    use crate::model::registry_failure::RegistryFailureKind::{InvalidAnswer, UnsupportedContent};
+    use crate::model::RegistryFailureKind::{InvalidAnswer, UnsupportedContent};
     use serde_json::json;
 
     fn entry(os: &str, architecture: &str) -> serde_json::Value {

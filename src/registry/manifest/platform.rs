@@ -1,7 +1,7 @@
 //! The platforms that manifests may name.
 
 use super::invalid_quoting;
-use crate::model::platform::Platform;
+use crate::model::Platform;
 use crate::registry::error::Result;
 
 /// Go's operating systems (`go tool dist list`).

@@ -1,12 +1,7 @@
 //! Check for sets that make an operator stop because its own set is missing: the running operator, or the target once it runs.
 
-use crate::model::decision::{GoalState, Purpose};
-use crate::model::finding::{Evidence, Finding};
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::object_ref::ObjectRef;
-use crate::model::reason::Reason;
-use crate::model::release::{Release, Variant};
-use crate::model::stored_image_set::StoredImageSet;
+use crate::model::{Evidence, Finding, GoalState, ObjectRef, Purpose, Reason, Release, StoredImageSet, Variant};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
 
 /// Releases before this one stop at any ImageSet, whatever its name (operator facts: v1.30.4 does, v1.34.5 does not).

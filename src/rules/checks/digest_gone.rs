@@ -1,7 +1,6 @@
 //! Check for pinned digests that the registry no longer serves. A node that does not have the image cannot pull it.
 
-use crate::model::finding::Finding;
-use crate::model::reason::Reason;
+use crate::model::{Finding, Reason};
 use crate::rules::checks::input::CheckInput;
 use crate::rules::checks::recheck::{PinState, Served, findings_per_set};
 

@@ -1,12 +1,8 @@
 //! Check for FIPS clusters that are pinned to the normal images, and the reverse: the operator reports nothing, and silently runs
 //! the wrong images (facts). The check compares what a set was made for, and what the tags of both modes resolve to.
 
-use crate::model::digest::Digest;
-use crate::model::finding::{Evidence, Finding};
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::settings::InstallationSettings;
+use crate::model::{Digest, Evidence, Finding, InstallationSettings, Reason, Reference};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
 use crate::rules::checks::recheck::{PinState, checked_images, previous_findings};
 

@@ -2,17 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::decision::{GoalState, OperatorKnowledge, Purpose};
-use crate::model::digest::Digest;
-use crate::model::image_name::ImageName;
-use crate::model::object_ref::ObjectRef;
-use crate::model::operator_images::OperatorImages;
-use crate::model::record::RecordKey;
-use crate::model::reference::Reference;
-use crate::model::release::{ImageSetName, Release};
-use crate::model::settings::InstallationSettings;
-use crate::model::snapshot::Snapshot;
-use crate::model::stored_image_set::StoredImageSet;
+use crate::model::{
+    Digest, GoalState, ImageName, ImageSetName, InstallationSettings, ObjectRef, OperatorImages, OperatorKnowledge,
+    Purpose, RecordKey, Reference, Release, Snapshot, StoredImageSet,
+};
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 
 /// The input of the checks.

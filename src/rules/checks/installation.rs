@@ -1,9 +1,6 @@
 //! Check for an Installation that differs from the settings that the first set was made from.
 
-use crate::model::finding::{Evidence, Finding};
-use crate::model::object_ref::ObjectRef;
-use crate::model::reason::Reason;
-use crate::model::settings::InstallationSettings;
+use crate::model::{Evidence, Finding, InstallationSettings, ObjectRef, Reason};
 use crate::rules::checks::input::CheckInput;
 
 pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {

@@ -21,8 +21,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::model::finding::Finding;
-use crate::model::reference::Reference;
+use crate::model::{Finding, Reference};
 use crate::rules::checks::input::CheckInput;
 
 /// The checks, in the order in which their findings are reported.

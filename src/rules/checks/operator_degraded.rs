@@ -1,18 +1,11 @@
 //! Check for components whose TigeraStatus has condition Degraded. Each becomes a finding with the cause, as far as the message
 //! and the cluster explain it. The finding blames an ImageSet only if one is the cause.
 
-use crate::model::cluster_feature::Feature;
-use crate::model::decision::OperatorKnowledge;
-use crate::model::finding::{Evidence, Finding};
-use crate::model::foreign_text::escaped;
-use crate::model::image_name::ImageName;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::object_ref::ObjectRef;
-use crate::model::pods::PodSummary;
-use crate::model::reason::Reason;
-use crate::model::release::{Release, Variant};
-use crate::model::stored_image_set::StoredImageSet;
-use crate::model::tigera_status::ComponentStatus;
+use crate::model::{
+    ComponentStatus, Evidence, Feature, Finding, ImageName, ObjectRef, OperatorKnowledge, PodSummary, Reason, Release,
+    StoredImageSet, Variant, foreign_text::escaped,
+};
 use crate::rules::checks::input::CheckInput;
 use crate::rules::explain::operator_messages::OperatorMessage;
 

@@ -4,13 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::digest::Digest;
-use crate::model::finding::{Evidence, Finding};
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::object_ref::ObjectRef;
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::resolved_image::Content;
+use crate::model::{Content, Digest, Evidence, Finding, ObjectRef, Reason, Reference};
 use crate::rules::checks::input::CheckInput;
 
 pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {

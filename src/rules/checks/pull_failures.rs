@@ -3,16 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::digest::Digest;
-use crate::model::finding::{Evidence, Finding};
-use crate::model::foreign_text::escaped;
-use crate::model::image_name::ImageName;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::object_ref::ObjectRef;
-use crate::model::pods::{FailingImage, PodSummary, PullFailureKind};
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::stored_image_set::StoredImageSet;
+use crate::model::{
+    Digest, Evidence, FailingImage, Finding, ImageName, ObjectRef, PodSummary, PullFailureKind, Reason, Reference,
+    StoredImageSet, foreign_text::escaped,
+};
 use crate::rules::checks::input::CheckInput;
 
 /// Returns findings for images that pods cannot pull or start. Sets are searched for the entry, the one in use by the operator

@@ -3,15 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::digest::{Digest, ShortDigest};
-use crate::model::finding::{Evidence, Finding};
-use crate::model::image_name::ImageName;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::lookups::LookupResult;
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::registry_failure::RegistryFailure;
-use crate::model::settings::TagMoved;
+use crate::model::{
+    Digest, Evidence, Finding, ImageName, LookupResult, Reason, Reference, RegistryFailure, ShortDigest, TagMoved,
+};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
 
 /// Returns the reference that the other FIPS mode pulls this image by, if that is a different one.

@@ -2,13 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::cluster_feature::Feature;
-use crate::model::decision::GoalState;
-use crate::model::finding::{Evidence, Finding};
-use crate::model::image_name::ImageName;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::reason::Reason;
-use crate::model::release::Variant;
+use crate::model::{Evidence, Feature, Finding, GoalState, ImageName, Reason, Variant};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
 use crate::rules::image_set::stored_sets::{is_edited, parse_entries};
 

@@ -3,12 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::decision::GoalState;
-use crate::model::digest::Digest;
-use crate::model::finding::{Evidence, Finding};
-use crate::model::image_name::ImageName;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::reason::Reason;
+use crate::model::{Digest, Evidence, Finding, GoalState, ImageName, Reason};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
 use crate::rules::image_set::stored_sets::{is_edited, parse_entries};
 

@@ -3,10 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::finding::{Evidence, Finding};
-use crate::model::object_ref::ObjectRef;
-use crate::model::reason::Reason;
-use crate::model::release::Release;
+use crate::model::{Evidence, Finding, ObjectRef, Reason, Release};
 use crate::rules::checks::blocking_set::stops_at;
 use crate::rules::checks::input::CheckInput;
 

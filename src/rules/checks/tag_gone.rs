@@ -1,7 +1,6 @@
 //! Check for pinned images whose tag is gone from the registry while the digest is still served: nothing breaks now.
 
-use crate::model::finding::Finding;
-use crate::model::reason::Reason;
+use crate::model::{Finding, Reason};
 use crate::rules::checks::input::CheckInput;
 use crate::rules::checks::recheck::{PinState, Served, findings_per_set};
 

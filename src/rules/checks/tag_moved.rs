@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::finding::Finding;
-use crate::model::reason::Reason;
-use crate::model::subject::Subject;
+use crate::model::{Finding, Reason, Subject};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
 use crate::rules::checks::recheck::{CheckedImage, PinState, checked_images, previous_findings};
 use crate::rules::image_set::tag_moved::finding;

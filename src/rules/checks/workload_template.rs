@@ -3,10 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::finding::Finding;
-use crate::model::reason::Reason;
-use crate::model::stored_time::elapsed;
-use crate::model::workload::Workload;
+use crate::model::{Finding, Reason, Workload, stored_time::elapsed};
 use crate::rules::adoption::PinnedImages;
 use crate::rules::checks::input::CheckInput;
 

@@ -3,15 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use crate::model::action::Action;
-use crate::model::decision::Decision;
-use crate::model::finding::Finding;
-use crate::model::lookups::Hints;
-use crate::model::record::Record;
-use crate::model::reference::Reference;
-use crate::model::resolved_image::ResolvedImage;
-use crate::model::settings::{Mode, PrepareVersion};
-use crate::model::snapshot::Snapshot;
+use crate::model::{
+    Action, Decision, Finding, Hints, Mode, PrepareVersion, Record, Reference, ResolvedImage, Snapshot,
+};
 use crate::rules::checks::CheckResults;
 use crate::rules::decide::hold::Held;
 use crate::rules::decide::inputs;

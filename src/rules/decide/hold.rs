@@ -3,16 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::catalogue::Catalogue;
-use crate::model::decision::{GoalState, OperatorKnowledge};
-use crate::model::finding::Finding;
-use crate::model::image_set::Origin;
-use crate::model::lookups::Lookups;
-use crate::model::object_ref::ObjectRef;
-use crate::model::read::Read;
-use crate::model::reason::Reason;
-use crate::model::release::Variant;
-use crate::model::settings::InstallationSettings;
-use crate::model::snapshot::Snapshot;
+use crate::model::{
+    Finding, GoalState, InstallationSettings, Lookups, ObjectRef, OperatorKnowledge, Origin, Read, Reason, Snapshot,
+    Variant,
+};
 use crate::rules::checks::CheckResults;
 use crate::rules::decide::phase::{Because, Phase};
 use crate::rules::image_set::plan::PlannedSet;

@@ -1,15 +1,9 @@
 //! The first phase: the inputs of a decision. A failed read affects only what depends on it.
 
-use crate::model::finding::Finding;
-use crate::model::lists::MOST_NAMED;
-use crate::model::object_ref::ObjectRef;
-use crate::model::platform::UnknownNode;
-use crate::model::read::Read;
-use crate::model::reason::Reason;
-use crate::model::settings::InstallationSettings;
-use crate::model::snapshot::Snapshot;
-use crate::model::stored_image_set::StoredImageSet;
-use crate::model::subject::Subject;
+use crate::model::{
+    Finding, InstallationSettings, ObjectRef, Read, Reason, Snapshot, StoredImageSet, Subject, UnknownNode,
+    lists::MOST_NAMED,
+};
 use crate::rules::decide::phase::{Because, Phase};
 use crate::rules::failed_reads::failed_reads;
 

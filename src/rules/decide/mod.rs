@@ -11,8 +11,7 @@ pub(crate) mod phase;
 mod retain;
 
 use crate::catalogue::Catalogue;
-use crate::model::decision::Decision;
-use crate::model::snapshot::Snapshot;
+use crate::model::{Decision, Snapshot};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
 use crate::rules::decide::finish::Phases;
 use crate::rules::decide::phase::Phase;

@@ -1,11 +1,6 @@
 //! The phase of previous sets: which of them are kept for a rollback, and which are deleted.
 
-use crate::model::action::PruneImageSet;
-use crate::model::decision::Goal;
-use crate::model::release::{Release, Variant};
-use crate::model::retained_set::Retained;
-use crate::model::settings::PrepareVersion;
-use crate::model::snapshot::Snapshot;
+use crate::model::{Goal, PrepareVersion, PruneImageSet, Release, Retained, Snapshot, Variant};
 use crate::rules::decide::hold::Held;
 use crate::rules::image_set::retention;
 use crate::rules::version::Versions;

@@ -1,8 +1,6 @@
 //! Parser of the reasons and messages of kubelets and container runtimes about images that they cannot pull or run.
 
-use crate::model::digest::Digest;
-use crate::model::foreign_text::escaped_to;
-use crate::model::pods::PullFailureKind;
+use crate::model::{Digest, PullFailureKind, foreign_text::escaped_to};
 
 /// Maximum length of the message of a failure, in bytes.
 pub(crate) const LONGEST_MESSAGE: usize = 240;

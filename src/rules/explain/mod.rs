@@ -3,7 +3,7 @@
 pub mod kubelet_messages;
 pub mod operator_messages;
 
-use crate::model::reason::Reason;
+use crate::model::Reason;
 
 /// A row of the explain table.
 #[derive(Debug, Clone, Copy)]

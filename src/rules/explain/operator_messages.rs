@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::image_name::ImageName;
-use crate::model::reason::Reason;
+use crate::model::{ImageName, Reason};
 
 /// Followed by names, separated by commas.
 pub(crate) const UNEXPECTED: &str = "unexpected images:";

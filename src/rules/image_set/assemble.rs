@@ -6,15 +6,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::model::digest::Digest;
-use crate::model::finding::{Evidence, Finding};
-use crate::model::image_name::ImageName;
-use crate::model::image_set::CompleteImageSet;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::lookups::LookupResult;
-use crate::model::reason::Reason;
-use crate::model::record::Record;
-use crate::model::reference::Reference;
+use crate::model::{CompleteImageSet, Digest, Evidence, Finding, ImageName, LookupResult, Reason, Record, Reference};
 use crate::rules::failed_reads::read_finding;
 use crate::rules::image_set::blockers::Blockers;
 use crate::rules::image_set::pin::ImageState;

@@ -2,15 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::finding::Finding;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::object_ref::ObjectRef;
-use crate::model::platform::Platform;
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
-use crate::model::resolved_image::ResolvedImage;
-use crate::model::subject::Subject;
+use crate::model::{
+    Finding, ObjectRef, Platform, Reason, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage, Subject,
+};
 
 /// What keeps a set from being complete, grouped by registry and reason.
 #[derive(Default)]

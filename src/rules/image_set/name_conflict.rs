@@ -7,16 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::action::Action;
-use crate::model::decision::GoalState;
-use crate::model::digest::Digest;
-use crate::model::finding::Finding;
-use crate::model::image_name::ImageName;
-use crate::model::image_set::CompleteImageSet;
-use crate::model::lists::list_first;
-use crate::model::object_ref::ObjectRef;
-use crate::model::reason::Reason;
-use crate::model::release::Release;
+use crate::model::{
+    Action, CompleteImageSet, Digest, Finding, GoalState, ImageName, ObjectRef, Reason, Release, lists::list_first,
+};
 use crate::rules::image_set::assemble::Assembled;
 use crate::rules::image_set::outcome::SetOutcome;
 use crate::rules::image_set::spec::SetSpec;

@@ -4,12 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::model::action::Action;
-use crate::model::decision::GoalState;
-use crate::model::digest::Digest;
-use crate::model::finding::Finding;
-use crate::model::image_name::ImageName;
-use crate::model::reference::Reference;
+use crate::model::{Action, Digest, Finding, GoalState, ImageName, Reference};
 
 /// The outcome of planning one set.
 pub(crate) struct SetOutcome {

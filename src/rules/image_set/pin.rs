@@ -2,16 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::digest::Digest;
-use crate::model::image_name::ImageName;
-use crate::model::lookups::LookupResult;
-use crate::model::platform::Platform;
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::registry_failure::RegistryFailure;
-use crate::model::resolved_image::{Content, Coverage, Presence, ResolvedImage};
-use crate::model::settings::{OnMissing, TagMoved};
-use crate::model::stored_image_set::StoredImageSet;
+use crate::model::{
+    Content, Coverage, Digest, ImageName, LookupResult, OnMissing, Platform, Presence, Reason, Reference,
+    RegistryFailure, ResolvedImage, StoredImageSet, TagMoved,
+};
 use crate::rules::image_set::spec::SetSpec;
 
 /// Whether the registry is known to have the manifests for the nodes.

@@ -7,21 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::model::action::Action;
-use crate::model::adoption::Progress;
-use crate::model::decision::{Goal, GoalState, Purpose};
-use crate::model::digest::Digest;
-use crate::model::finding::Finding;
-use crate::model::image_name::ImageName;
-use crate::model::object_ref::ObjectRef;
-use crate::model::operator_images::OperatorImages;
-use crate::model::reason::Reason;
-use crate::model::record::{RecordKey, RejectedContent};
-use crate::model::reference::Reference;
-use crate::model::release::{ImageSetName, Release};
-use crate::model::settings::InstallationSettings;
-use crate::model::snapshot::Snapshot;
-use crate::model::stored_image_set::StoredImageSet;
+use crate::model::{
+    Action, Digest, Finding, Goal, GoalState, ImageName, ImageSetName, InstallationSettings, ObjectRef, OperatorImages,
+    Progress, Purpose, Reason, RecordKey, Reference, RejectedContent, Release, Snapshot, StoredImageSet,
+};
 use crate::rules::adoption::PinnedImages;
 use crate::rules::checks::input::CheckedSet;
 use crate::rules::image_set::assemble::{Assembled, Obstacle};

@@ -3,12 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::action::PruneImageSet;
-use crate::model::decision::{Goal, GoalState};
-use crate::model::release::ImageSetName;
-use crate::model::retained_set::Retained;
-use crate::model::snapshot::Snapshot;
-use crate::model::stored_image_set::StoredImageSet;
+use crate::model::{Goal, GoalState, ImageSetName, PruneImageSet, Retained, Snapshot, StoredImageSet};
 use crate::rules::image_set::stored_sets::is_edited;
 
 /// Returns the managed sets of no goal, the most recently used first: that of the operator that ran until now (`left`), then the

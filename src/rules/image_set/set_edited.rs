@@ -3,12 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::finding::{Evidence, Finding};
-use crate::model::image_set::CompleteImageSet;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::object_ref::ObjectRef;
-use crate::model::reason::Reason;
-use crate::model::stored_image_set::StoredImageSet;
+use crate::model::{CompleteImageSet, Evidence, Finding, ObjectRef, Reason, StoredImageSet};
 
 /// Returns the finding, with who changed which entries.
 pub(in crate::rules) fn finding(stored: &StoredImageSet, set: &CompleteImageSet) -> Finding {
@@ -29,7 +25,7 @@ pub(in crate::rules) fn finding(stored: &StoredImageSet, set: &CompleteImageSet)
         Finding::new(Reason::ImageSetEdited, object, format!("{by} changed {what}: it is not what is recorded"));
     let Some(first) = differing.first() else { return finding };
     let cut = |digest: &str| {
-        let short = digest.parse().map(|digest: crate::model::digest::Digest| digest.short().to_string());
+        let short = digest.parse().map(|digest: crate::model::Digest| digest.short().to_string());
         short.unwrap_or_else(|_| digest.chars().take(19).collect())
     };
     let have = have.get(first).map_or_else(|| "no entry".to_owned(), |digest| cut(digest));

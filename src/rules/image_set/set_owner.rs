@@ -1,9 +1,6 @@
 //! Findings for unmanaged sets under a required name. `stored_sets` uses them, because it decides whether such a set counts.
 
-use crate::model::finding::Finding;
-use crate::model::object_ref::ObjectRef;
-use crate::model::reason::Reason;
-use crate::model::stored_image_set::StoredImageSet;
+use crate::model::{Finding, ObjectRef, Reason, StoredImageSet};
 
 /// Returns the finding for a set that has all that the operator requires, and that is left as it is.
 pub(in crate::rules) fn accepted(set: &StoredImageSet, images: usize) -> Finding {

@@ -2,20 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::cluster_feature::Feature;
-use crate::model::digest::Digest;
-use crate::model::finding::Finding;
-use crate::model::image_name::ImageName;
-use crate::model::object_ref::ObjectRef;
-use crate::model::operator_images::OperatorImages;
-use crate::model::platform::Platform;
-use crate::model::reason::Reason;
-use crate::model::record::{Record, RecordKey};
-use crate::model::reference::Reference;
-use crate::model::release::ImageSetName;
-use crate::model::resolved_image::ResolvedImage;
-use crate::model::settings::InstallationSettings;
-use crate::model::snapshot::Snapshot;
+use crate::model::{
+    Digest, Feature, Finding, ImageName, ImageSetName, InstallationSettings, ObjectRef, OperatorImages, Platform,
+    Reason, Record, RecordKey, Reference, ResolvedImage, Snapshot,
+};
 
 /// The input of assembling one set.
 pub(crate) struct SetSpec<'a> {

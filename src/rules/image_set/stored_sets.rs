@@ -3,19 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::action::{Action, Motive, Precondition, StoreImageSet};
-use crate::model::decision::GoalState;
-use crate::model::digest::Digest;
-use crate::model::finding::Finding;
-use crate::model::image_name::ImageName;
-use crate::model::image_set::{CompleteImageSet, content_digest};
-use crate::model::object_ref::ObjectRef;
-use crate::model::read::Read;
-use crate::model::reason::Reason;
-use crate::model::record::{Record, RecordKey, RejectedContent};
-use crate::model::settings::TagMoved;
-use crate::model::snapshot::Snapshot;
-use crate::model::stored_image_set::StoredImageSet;
+use crate::model::{
+    Action, CompleteImageSet, Digest, Finding, GoalState, ImageName, Motive, ObjectRef, Precondition, Read, Reason,
+    Record, RecordKey, RejectedContent, Snapshot, StoreImageSet, StoredImageSet, TagMoved, image_set::content_digest,
+};
 use crate::rules::image_set::assemble::Assembled;
 use crate::rules::image_set::outcome::SetOutcome;
 use crate::rules::image_set::spec::SetSpec;

@@ -1,10 +1,6 @@
 //! The finding for a tag that has moved: assembling a set and the check against the registry both report it.
 
-use crate::model::digest::Digest;
-use crate::model::finding::{Evidence, Finding};
-use crate::model::object_ref::ObjectRef;
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
+use crate::model::{Digest, Evidence, Finding, ObjectRef, Reason, Reference};
 
 /// Returns the finding for a tag that resolves to another digest than the pinned one.
 pub(in crate::rules) fn finding(set: ObjectRef, reference: &Reference, pinned: Digest, now: Digest) -> Finding {

@@ -4,16 +4,11 @@
 mod adopted;
 mod sets;
 
-use crate::model::condition::{Condition, Status};
-use crate::model::condition_type::ConditionType;
-use crate::model::decision::{Decision, Goal, GoalState, Purpose};
-use crate::model::finding::Finding;
 use crate::model::foreign_text::{LONGEST_MESSAGE, line};
-use crate::model::outcome::Outcome;
-use crate::model::reason::{Reason, Severity};
-use crate::model::report::{CurrentReport, PreparedReport};
-use crate::model::settings::Mode;
-use crate::model::snapshot::Snapshot;
+use crate::model::{
+    Condition, ConditionType, CurrentReport, Decision, Finding, Goal, GoalState, Mode, Outcome, PreparedReport,
+    Purpose, Reason, Severity, Snapshot, Status,
+};
 use crate::rules::report::conditions::sets::waiting_finding;
 
 /// The input of the conditions.

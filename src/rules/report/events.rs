@@ -3,17 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::action::{Motive, StoreImageSet};
-use crate::model::condition::Condition;
-use crate::model::decision::Decision;
-use crate::model::event::Event;
-use crate::model::finding::Finding;
-use crate::model::image_set_swap::Swap;
-use crate::model::object_ref::ObjectRef;
-use crate::model::outcome::Outcome;
-use crate::model::reason::{Reason, Severity};
-use crate::model::report::MOST_FINDINGS;
-use crate::model::snapshot::Snapshot;
+use crate::model::{
+    Condition, Decision, Event, Finding, Motive, ObjectRef, Outcome, Reason, Severity, Snapshot, StoreImageSet, Swap,
+    report::MOST_FINDINGS,
+};
 use crate::rules::gate;
 use crate::rules::report::written::{pruned_by, stored_by};
 

@@ -9,23 +9,11 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::model::action::Motive;
-use crate::model::condition::Condition;
-use crate::model::condition_type::ConditionType;
-use crate::model::decision::{Decision, Goal, GoalState, Purpose};
-use crate::model::finding::Finding;
-use crate::model::image_set_swap::Swap;
-use crate::model::object_ref::{Kind, ObjectRef};
-use crate::model::outcome::Outcome;
-use crate::model::read::Read;
-use crate::model::reason::{Reason, Severity};
-use crate::model::reference::Reference;
-use crate::model::release::Release;
-use crate::model::report::{ComponentReport, CurrentReport, OperatorReport, PlanReport, PreparedReport, Report};
-use crate::model::retained_set::Retained;
-use crate::model::settings::PrepareVersion;
-use crate::model::snapshot::Snapshot;
-use crate::model::tigera_status::ComponentStatus;
+use crate::model::{
+    ComponentReport, ComponentStatus, Condition, ConditionType, CurrentReport, Decision, Finding, Goal, GoalState,
+    Kind, Motive, ObjectRef, OperatorReport, Outcome, PlanReport, PrepareVersion, PreparedReport, Purpose, Read,
+    Reason, Reference, Release, Report, Retained, Severity, Snapshot, Swap,
+};
 use crate::rules::report::conditions::ConditionInput;
 use crate::rules::report::written::{pruned_by, stored_by};
 use crate::rules::version::operator_digests::{OperatorDigests, image_of};

@@ -1,8 +1,6 @@
 //! The sets that a reconcile stored and deleted.
 
-use crate::model::action::{Action, PruneImageSet, StoreImageSet};
-use crate::model::decision::Decision;
-use crate::model::outcome::Outcome;
+use crate::model::{Action, Decision, Outcome, PruneImageSet, StoreImageSet};
 
 pub(crate) fn stored_by<'a>(decision: &'a Decision, outcome: &Outcome) -> impl Iterator<Item = &'a StoreImageSet> {
     decision.actions.iter().take(outcome.done).filter_map(Action::image_set)

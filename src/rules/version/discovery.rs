@@ -3,16 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::decision::OperatorKnowledge;
-use crate::model::discovery::Discovery;
-use crate::model::finding::Finding;
-use crate::model::lookups::LookupResult;
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::release::Release;
-use crate::model::settings::Channel;
-use crate::model::snapshot::Snapshot;
-use crate::model::subject::Subject;
+use crate::model::{
+    Channel, Discovery, Finding, LookupResult, OperatorKnowledge, Reason, Reference, Release, Snapshot, Subject,
+};
 
 /// Maximum number of releases in the status; the newest are kept.
 const MOST_REMEMBERED: usize = 16;

@@ -5,15 +5,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::catalogue::Catalogue;
-use crate::model::digest::Digest;
-use crate::model::inspection::Inspection;
-use crate::model::lookups::LookupResult;
-use crate::model::operator_images::OperatorImages;
-use crate::model::record::RecordKey;
-use crate::model::reference::Reference;
-use crate::model::release::{ImageSetName, Release, Variant};
-use crate::model::settings::{InstallationSettings, PrepareVersion};
-use crate::model::snapshot::Snapshot;
+use crate::model::{
+    Digest, ImageSetName, Inspection, InstallationSettings, LookupResult, OperatorImages, PrepareVersion, RecordKey,
+    Reference, Release, Snapshot, Variant,
+};
 use crate::rules::version::inspection::unstored_inspections;
 
 /// Returns the catalogue that applies in a cluster, with the lists of inspected images.

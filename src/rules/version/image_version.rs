@@ -2,17 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::decision::KnownOperator;
-use crate::model::digest::Digest;
-use crate::model::finding::Finding;
-use crate::model::inspection::Inspection;
-use crate::model::lookups::{LookupResult, OperatorImage};
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::release::{ProductVersion, Release, Variant};
-use crate::model::settings::PrepareVersion;
-use crate::model::snapshot::Snapshot;
-use crate::model::subject::Subject;
+use crate::model::{
+    Digest, Finding, Inspection, KnownOperator, LookupResult, OperatorImage, PrepareVersion, ProductVersion, Reason,
+    Reference, Release, Snapshot, Subject, Variant,
+};
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 use crate::rules::version::inspection::NeededInspection;
 

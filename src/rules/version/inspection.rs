@@ -6,19 +6,11 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::action::{Action, StartInspection};
-use crate::model::digest::Digest;
-use crate::model::finding::Finding;
-use crate::model::inspection::{Inspection, InspectionJob, JobState, LONGEST_PAUSE, object_name};
-use crate::model::object_ref::{Kind, ObjectRef};
-use crate::model::operator_images::OperatorImages;
-use crate::model::read::Read;
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::settings::{Mode, PrepareVersion};
-use crate::model::snapshot::Snapshot;
-use crate::model::stored_time::elapsed;
-use crate::model::subject::Subject;
+use crate::model::inspection::{LONGEST_PAUSE, object_name};
+use crate::model::{
+    Action, Digest, Finding, Inspection, InspectionJob, JobState, Kind, Mode, ObjectRef, OperatorImages,
+    PrepareVersion, Read, Reason, Reference, Snapshot, StartInspection, Subject, stored_time::elapsed,
+};
 
 /// Pause after the first failed attempt.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);

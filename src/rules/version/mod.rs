@@ -10,16 +10,10 @@ pub(crate) mod operator_digests;
 pub(crate) mod rejected_set;
 
 use crate::catalogue::Catalogue;
-use crate::model::decision::OperatorKnowledge;
-use crate::model::discovery::Discovery;
-use crate::model::finding::Finding;
-use crate::model::inspection::Inspection;
-use crate::model::lookups::Lookups;
-use crate::model::reason::Reason;
-use crate::model::release::{Release, Variant};
-use crate::model::settings::{InstallationSettings, PrepareVersion};
-use crate::model::snapshot::Snapshot;
-use crate::model::subject::Subject;
+use crate::model::{
+    Discovery, Finding, Inspection, InstallationSettings, Lookups, OperatorKnowledge, PrepareVersion, Reason, Release,
+    Snapshot, Subject, Variant,
+};
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 use crate::rules::version::inspection::NeededInspection;
 use crate::rules::version::operator::{PreparedVersions, operator_versions, prepared_versions};

@@ -3,17 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::decision::{KnownOperator, OperatorKnowledge};
-use crate::model::finding::Finding;
-use crate::model::object_ref::{Kind, ObjectRef};
-use crate::model::operator_deployment::{OperatorDeployment, OperatorPod};
-use crate::model::read::Read;
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::release::{Release, Variant};
-use crate::model::settings::PrepareVersion;
-use crate::model::snapshot::Snapshot;
-use crate::model::subject::Subject;
+use crate::model::{
+    Finding, Kind, KnownOperator, ObjectRef, OperatorDeployment, OperatorKnowledge, OperatorPod, PrepareVersion, Read,
+    Reason, Reference, Release, Snapshot, Subject, Variant,
+};
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 use crate::rules::version::image_version::{ImageVersion, VersionFinder};
 use crate::rules::version::inspection::NeededInspection;

@@ -3,13 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::decision::{Decision, Goal, GoalState, Purpose};
-use crate::model::digest::Digest;
-use crate::model::lookups::LookupResult;
-use crate::model::reference::Reference;
-use crate::model::release::Release;
-use crate::model::settings::PrepareVersion;
-use crate::model::snapshot::Snapshot;
+use crate::model::{
+    Decision, Digest, Goal, GoalState, LookupResult, PrepareVersion, Purpose, Reference, Release, Snapshot,
+};
 
 /// Returns one reference for each version that runs, is the target, or is ready. The gate admits these only.
 pub(crate) fn ready(decision: &Decision, goals: &[Goal]) -> BTreeSet<Reference> {

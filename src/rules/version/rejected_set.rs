@@ -5,20 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::decision::KnownOperator;
-use crate::model::finding::Finding;
-use crate::model::image_name::ImageName;
-use crate::model::inspection::Inspection;
-use crate::model::lookups::LookupResult;
-use crate::model::object_ref::ObjectRef;
-use crate::model::operator_images::OperatorImages;
-use crate::model::reason::Reason;
-use crate::model::record::{RecordKey, RejectedContent};
-use crate::model::reference::Reference;
-use crate::model::release::Release;
-use crate::model::settings::InstallationSettings;
-use crate::model::snapshot::Snapshot;
-use crate::model::stored_image_set::StoredImageSet;
+use crate::model::{
+    Finding, ImageName, Inspection, InstallationSettings, KnownOperator, LookupResult, ObjectRef, OperatorImages,
+    Reason, RecordKey, Reference, RejectedContent, Release, Snapshot, StoredImageSet,
+};
 use crate::rules::explain::operator_messages::OperatorMessage;
 use crate::rules::image_set::stored_sets::{is_edited, is_unchanged_for, is_used, parse_entries};
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;

@@ -7,7 +7,7 @@ use crate::cli::inputs::files;
 use crate::cli::output::digest_changes::compare;
 use crate::cli::output::{Failure, Output};
 use crate::manifest::{self, FileImageSet};
-use crate::model::image_set::CompleteImageSet;
+use crate::model::CompleteImageSet;
 
 /// Compares the sets of a file by name and entries, and prints what differs.
 pub(super) fn check(path: &Path, sets: &[CompleteImageSet]) -> Result<Output, Failure> {

@@ -12,17 +12,10 @@ use crate::cli::inputs::registries::Registries;
 use crate::cli::inputs::{files, operator_images};
 use crate::cli::output::{Failure, note, registry_failure};
 use crate::manifest::{self, OperatorImage, OperatorManifest};
-use crate::model::cluster_feature::Feature;
-use crate::model::image_name::ImageName;
-use crate::model::lookups::LookupResult;
-use crate::model::operator_images::OperatorImages;
-use crate::model::platform::Platform;
-use crate::model::read::Read;
-use crate::model::reason::Reason;
-use crate::model::reference::Reference;
-use crate::model::release::Release;
-use crate::model::settings::{InstallationSettings, Mode, PrepareVersion, Settings};
-use crate::model::snapshot::Snapshot;
+use crate::model::{
+    Feature, ImageName, InstallationSettings, LookupResult, Mode, OperatorImages, Platform, PrepareVersion, Read,
+    Reason, Reference, Release, Settings, Snapshot,
+};
 
 /// The name of the operator's container in every manifest of Tigera.
 const CONTAINER: &str = "tigera-operator";

@@ -6,14 +6,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 
 use crate::cli::output::digest_changes::compare;
-use crate::model::action::Action;
-use crate::model::decision::Goal;
-use crate::model::decision::{Decision, GoalState};
-use crate::model::read::Read;
-use crate::model::reason::Reason;
-use crate::model::settings::InstallationSettings;
-use crate::model::snapshot::Snapshot;
-use crate::model::stored_image_set::StoredImageSet;
+use crate::model::{Action, Decision, Goal, GoalState, InstallationSettings, Read, Reason, Snapshot, StoredImageSet};
 
 /// Fields of an Installation to plan for.
 #[derive(Debug, Clone, Args)]

@@ -5,13 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::sets::CheckedSet;
 use crate::cli::inputs::registries::Registries;
 use crate::cli::output::Failure;
-use crate::model::digest::Digest;
-use crate::model::image_name::ImageName;
-use crate::model::lookups::Hints;
-use crate::model::platform::Platform;
-use crate::model::reference::Reference;
-use crate::model::registry_failure::RegistryFailure;
-use crate::model::resolved_image::ResolvedImage;
+use crate::model::{Digest, Hints, ImageName, Platform, Reference, RegistryFailure, ResolvedImage};
 use crate::rules::set_verification::{Mismatch, PinLookup, check_entries, check_operator_image, compare_with_registry};
 
 type Lookups = BTreeMap<Reference, Result<ResolvedImage, RegistryFailure>>;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::VerifiedSet;
 use crate::cli::flags::registry;
 use crate::cli::output::{Failure, Output, serialized};
-use crate::model::reason::Reason;
+use crate::model::Reason;
 use crate::rules::set_verification::Mismatch;
 
 impl VerifiedSet {

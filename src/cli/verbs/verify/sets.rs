@@ -10,17 +10,10 @@ use crate::cli::inputs::registries::Registries;
 use crate::cli::inputs::{files, operator_images};
 use crate::cli::output::Failure;
 use crate::manifest::{self, FileImageSet};
-use crate::model::cluster_feature::Feature;
-use crate::model::decision::GoalState;
-use crate::model::decision::Purpose;
-use crate::model::digest::Digest;
-use crate::model::image_name::ImageName;
-use crate::model::operator_images::OperatorImages;
-use crate::model::platform::Platform;
-use crate::model::reason::Reason;
-use crate::model::release::{Release, Variant};
-use crate::model::settings::InstallationSettings;
-use crate::model::stored_image_set::StoredImage;
+use crate::model::{
+    Digest, Feature, GoalState, ImageName, InstallationSettings, OperatorImages, Platform, Purpose, Reason, Release,
+    StoredImage, Variant,
+};
 use crate::rules::set_verification::Mismatch;
 
 /// A set, with what it is compared with.

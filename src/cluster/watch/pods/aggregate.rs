@@ -9,10 +9,9 @@ use kube::ResourceExt;
 use kube_runtime::watcher::Event;
 
 use super::partial_pod::PartialPod;
-use crate::model::digest::Digest;
-use crate::model::object_ref::ObjectRef;
-use crate::model::pods::{FailingImage, PodImages, PodSummary, PullFailureKind, RunningImage};
-use crate::model::read::{Read, ReadFailure};
+use crate::model::{
+    Digest, FailingImage, ObjectRef, PodImages, PodSummary, PullFailureKind, Read, ReadFailure, RunningImage,
+};
 use crate::rules::explain::kubelet_messages::normalize;
 
 /// What a pod says, without words.

@@ -20,9 +20,7 @@ use self::partial_pod::PartialPod;
 pub(super) use self::partial_pod::partial_metadata;
 use crate::cluster::read::objects::MANAGED_NAMESPACES;
 use crate::cluster::read::request::read;
-use crate::model::foreign_text::escaped;
-use crate::model::pods::PodSummary;
-use crate::model::read::{Read, ReadFailure};
+use crate::model::{PodSummary, Read, ReadFailure, foreign_text::escaped};
 
 /// Pods per page for the command line, which is gone soon.
 const LARGE_PAGE: u32 = 250;

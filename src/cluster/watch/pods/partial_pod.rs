@@ -8,12 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Deserializer};
 
-use crate::model::digest::Digest;
-use crate::model::foreign_text;
-use crate::model::foreign_text::escaped;
-use crate::model::object_ref::{Kind, ObjectRef};
-use crate::model::pods::{FailedImage, PodImages};
-use crate::model::reference::Reference;
+use crate::model::foreign_text::{self, escaped};
+use crate::model::{Digest, FailedImage, Kind, ObjectRef, PodImages, Reference};
 use crate::rules::explain::kubelet_messages::{classify, reports_cause, repository_digest};
 
 /// A Pod.
@@ -178,7 +174,7 @@ impl PartialPod {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::pods::PullFailureKind;
+    use crate::model::PullFailureKind;
     use serde_json::{Value, json};
 
     const PINNED: &str = "quay.io/calico/node@sha256:e684c5ccef0e2de6e758e01576ae3eb2add65aa7b63e916c5e475c09c4db3c94";

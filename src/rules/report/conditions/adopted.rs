@@ -1,10 +1,7 @@
 //! The condition Adopted: whether the operator selected the set, and every workload runs it.
 
-use crate::model::condition::{Condition, Status};
-use crate::model::condition_type::ConditionType;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::read::Read;
-use crate::model::reason::Reason;
+use crate::model::{Condition, ConditionType, Read, Reason, Status};
 use crate::rules::failed_reads::view_finding;
 use crate::rules::report::conditions::{ConditionInput, Verdict};
 

@@ -1,14 +1,9 @@
 //! The conditions about the sets: Resolved, Applied and Prepared.
 
-use crate::model::action::Action;
-use crate::model::condition::Status;
-use crate::model::condition_type::ConditionType;
-use crate::model::decision::{Goal, GoalState, Purpose};
-use crate::model::finding::Finding;
-use crate::model::lists::list_first;
-use crate::model::reason::{Reason, Severity};
-use crate::model::report::PreparedReport;
-use crate::model::settings::Mode;
+use crate::model::{
+    Action, ConditionType, Finding, Goal, GoalState, Mode, PreparedReport, Purpose, Reason, Severity, Status,
+    lists::list_first,
+};
 use crate::rules::failed_reads::read_finding;
 use crate::rules::report::conditions::{ConditionInput, Verdict};
 
