@@ -58,6 +58,7 @@ lint: needs-rust ## Format, clippy, docs and cargo deny (where it is installed)
 bench: needs-rust needs-go ## Measure against the limits of the product; fails over a limit
 	@tests/controlplane/build.sh >/dev/null
 	@tests/peers/tools.sh >/dev/null
+	@tests/bench/go_controller/tools.sh >/dev/null
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --bin imageset-controller --target $(HOST)
 	@$(CARGO) build --quiet --locked --example limits
 	@$(CARGO) run --quiet --locked --example limits -- target/$(HOST)/release/imageset-controller

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Decision, LookupResult, PrepareRequest, PrepareVersion, Snapshot};
+use crate::model::{Decision, LookupResult, Outcome, PrepareRequest, PrepareVersion, Snapshot};
 
 impl Snapshot {
     /// Returns all versions to stage: those of the policy, then those with an active request.
@@ -40,13 +40,16 @@ impl Snapshot {
     }
 }
 
-/// Returns the refresh that this reconcile has handled: everything was checked, and no lookup is pending.
-pub(crate) fn handled_refresh(snapshot: &Snapshot, decision: &Decision) -> Option<String> {
+/// Returns the refresh that this reconcile has handled: everything was checked, no lookup is pending, and no write met a
+/// conflict, after which the next reconcile reads and checks again.
+pub(crate) fn handled_refresh(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Option<String> {
     let results = &snapshot.lookup_results;
     let pending = results.images.values().any(|result| matches!(result, LookupResult::Pending))
         || results.operators.values().any(|result| matches!(result, LookupResult::Pending))
         || results.releases.values().any(|result| matches!(result, LookupResult::Pending));
-    let done = snapshot.refresh_due() && !decision.inputs_unreadable && !pending && decision.lookups.is_empty();
+    let conflict = outcome.failure.as_ref().is_some_and(|failure| failure.conflict);
+    let checked = !decision.inputs_unreadable && !pending && !conflict && decision.lookups.is_empty();
+    let done = snapshot.refresh_due() && checked;
     snapshot.refresh.clone().filter(|_| done)
 }
 
@@ -54,21 +57,34 @@ pub(crate) fn handled_refresh(snapshot: &Snapshot, decision: &Decision) -> Optio
 mod tests {
     use super::*;
 
-    /// A late response of a registry is part of the check: the refresh is handled when the response has arrived.
+    use crate::model::{ActionFailure, ObjectRef, Reference};
+
+    /// What comes late is part of the check: the refresh is handled when the registries have answered and the results are stored.
     #[test]
-    fn a_refresh_is_handled_when_no_lookup_is_pending() {
-        let image: crate::model::Reference = "reg.example/calico/node:v3.31.7".parse().unwrap();
+    fn a_refresh_is_handled_when_no_lookup_is_pending_and_no_write_met_a_conflict() {
+        let image: Reference = "reg.example/calico/node:v3.31.7".parse().unwrap();
         let mut snapshot = Snapshot { refresh: Some("now".to_owned()), ..Snapshot::default() };
         let decision = Decision::default();
-        assert_eq!(handled_refresh(&snapshot, &decision).as_deref(), Some("now"));
+        let handled =
+            |snapshot: &Snapshot, decision: &Decision| handled_refresh(snapshot, decision, &Outcome::default());
+        assert_eq!(handled(&snapshot, &decision).as_deref(), Some("now"));
         snapshot.lookup_results.images.insert(image.clone(), LookupResult::Pending);
-        assert_eq!(handled_refresh(&snapshot, &decision), None);
+        assert_eq!(handled(&snapshot, &decision), None);
         snapshot.lookup_results.images.clear();
         let mut looking_up = Decision::default();
         looking_up.lookups.images.insert(image);
-        assert_eq!(handled_refresh(&snapshot, &looking_up), None);
-        assert_eq!(handled_refresh(&snapshot, &Decision { inputs_unreadable: true, ..Decision::default() }), None);
+        assert_eq!(handled(&snapshot, &looking_up), None);
+        assert_eq!(handled(&snapshot, &Decision { inputs_unreadable: true, ..Decision::default() }), None);
+        let failure = |conflict| ActionFailure {
+            conflict,
+            not_managed: false,
+            object: ObjectRef::image_set("calico-v3.31.7"),
+            message: String::new(),
+        };
+        let outcome = |conflict| Outcome { failure: Some(failure(conflict)), ..Outcome::default() };
+        assert_eq!(handled_refresh(&snapshot, &decision, &outcome(true)), None);
+        assert_eq!(handled_refresh(&snapshot, &decision, &outcome(false)).as_deref(), Some("now"));
         snapshot.remembered.handled_refresh = Some("now".to_owned());
-        assert_eq!(handled_refresh(&snapshot, &decision), None);
+        assert_eq!(handled(&snapshot, &decision), None);
     }
 }

@@ -263,7 +263,7 @@ impl World {
             images: self.operators.clone(),
             pod_start: Duration::from_millis(300),
             roll_out: Duration::from_millis(100),
-            poll: Duration::from_millis(30),
+            poll: Duration::from_millis(50),
             ..Options::default()
         };
         change(&mut options);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -25,6 +25,8 @@ use crate::{Measured, generate};
 
 /// How often the process is looked at. Its peak only grows, so that the last look before its end counts.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// So long it is looked at without a pause: it may end in no time.
+const LOOK_CLOSELY_FOR: Duration = Duration::from_millis(100);
 const ENDS_WITHIN: Duration = Duration::from_secs(150);
 
 /// Hosts of a printed list: as many as are asked, and far more.
@@ -109,13 +111,20 @@ async fn peak_of_list(
 async fn peak(mut command: Command, what: &str) -> Result<f64> {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let process = child.id().context("no process id")?;
-    let mut peak = 0.0;
+    let started = Instant::now();
+    let mut peak = f64::NAN;
     let ended = tokio::time::timeout(ENDS_WITHIN, child.wait_with_output());
     tokio::pin!(ended);
     let output = loop {
+        let pause = async {
+            match started.elapsed() < LOOK_CLOSELY_FOR {
+                true => tokio::task::yield_now().await,
+                false => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        };
         tokio::select! {
             output = &mut ended => break output.context("generate did not end")??,
-            () = tokio::time::sleep(LOOK_EVERY) => peak = mebibytes(process, "VmHWM").unwrap_or(peak),
+            () = pause => peak = mebibytes(process, "VmHWM").unwrap_or(peak),
         }
     };
     let said = String::from_utf8_lossy(&output.stderr);

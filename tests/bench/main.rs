@@ -8,6 +8,7 @@ mod far_registry;
 mod foreign;
 mod front;
 mod generate;
+mod go_controller;
 mod hostile;
 mod latency;
 mod memory;

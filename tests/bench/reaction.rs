@@ -80,11 +80,14 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     );
     let memory = mebibytes(controller.id(), "VmRSS").context("no VmRSS")?;
     let told = crate::told::measure(&client, async || settle(&client).await).await?;
+    let beside = crate::go_controller::idle_memory(&client, control_plane.kubeconfig()).await?;
     let mut measured = crate::quiet::measure(&client, port, async || settle(&client).await).await?;
     measured.extend([
         told,
         Measured::limited("reaction_less_resolving", median(&mut reactions), 50.0, "ms"),
         Measured::limited("idle_memory", memory, 16.0, "MiB"),
+        Measured::beside("idle_memory_of_a_go_controller", beside, "MiB"),
+        Measured::limited("idle_memory_to_a_go_controller", memory / beside, 1.0 / 3.0, "of it"),
         // The Lease is renewed; nothing else is written.
         Measured::limited("steady_state_writes", writes as f64, 0.0, "writes"),
     ]);

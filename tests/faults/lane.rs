@@ -168,6 +168,10 @@ impl Lane {
         if let Fault::Rival(rival) = fault {
             self.rival_at_the_end(rival, scenario).await;
         }
+        if fault == Fault::Object(Object::UnlabelledRecord) {
+            // They are mended with the next check, which is now.
+            scenario::refresh(&self.world).await;
+        }
         self.until(fault, "the end again", async || scenario.misses(self).await).await?;
         if !silent.is_empty() {
             self.probes().await?;

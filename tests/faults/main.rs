@@ -28,7 +28,7 @@ use plan::{Counts, Fault, Plan};
 use scenario::Scenario;
 
 /// Lanes of the whole campaign. Plans wait more than they work.
-const LANES: usize = 4;
+const LANES: usize = 6;
 /// Lanes of the sample, beside which other tests run.
 const LANES_OF_SAMPLE: usize = 2;
 
@@ -51,6 +51,7 @@ const SAMPLE: &[&str] = &[
     "rotated-credential/api-delay-all-300ms",
     "edited-set/object-unlabelled-record",
     "gate-on/object-odd-node",
+    "gate-on/object-unlabelled-record",
     "lost-record/restart",
 ];
 

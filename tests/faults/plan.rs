@@ -181,7 +181,8 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Every plan of a scenario, by what a run of it without faults did.
+/// Every plan of a scenario, by what a run of it without faults did: each write at each of three points, each registry request of the main
+/// scenario, and what goes on for a while where it may matter.
 pub fn of(scenario: Scenario, counts: Counts) -> Vec<Plan> {
     use registry::Wrong as FromRegistry;
     let mut faults = vec![Fault::Restart];
@@ -240,13 +241,15 @@ pub fn of(scenario: Scenario, counts: Counts) -> Vec<Plan> {
         faults.push(Fault::Rival(Rival::HumanDeletes));
         faults.push(Fault::Rival(Rival::HumanDeletesRecords));
     }
-    faults.extend([api::Flow::Stalls, api::Flow::Cut].map(Fault::Watches));
     faults.push(Fault::Rival(Rival::SecondInstance));
-    let objects = [Object::OddNode, Object::LongNode, Object::StrangerPod, Object::LongStatus];
-    faults.extend(objects.map(Fault::Object));
-    if scenario.is_armed() {
-        let records = [Object::UnlabelledRecord, Object::ChangedRecord, Object::FutureTimes];
-        faults.extend(records.map(Fault::Object));
+    if scenario.meets_hostile_objects() {
+        faults.extend([api::Flow::Stalls, api::Flow::Cut].map(Fault::Watches));
+        let objects = [Object::OddNode, Object::LongNode, Object::StrangerPod, Object::LongStatus];
+        faults.extend(objects.map(Fault::Object));
+        if scenario.is_armed() {
+            let records = [Object::UnlabelledRecord, Object::ChangedRecord, Object::FutureTimes];
+            faults.extend(records.map(Fault::Object));
+        }
     }
     faults.retain(|fault| scenario.allows(*fault));
     faults.into_iter().map(|fault| Plan { scenario, fault }).collect()

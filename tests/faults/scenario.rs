@@ -92,6 +92,20 @@ impl Scenario {
         matches!(self, Self::FirstArming)
     }
 
+    /// Whether it runs with unmanaged objects and with watches that fail: one of each way to write a set.
+    pub const fn meets_hostile_objects(self) -> bool {
+        matches!(
+            self,
+            Self::FirstArming
+                | Self::UnpreparedUpgrade
+                | Self::StagedUpgrade
+                | Self::SameNameSwap
+                | Self::GateOn
+                | Self::MovedTag
+                | Self::EditedSet
+        )
+    }
+
     /// Whether a set is stored when it begins.
     pub const fn is_armed(self) -> bool {
         !matches!(self, Self::FirstArming | Self::FirstInstall)

@@ -20,7 +20,7 @@ use super::certificates::ServerCertificate;
 use super::scenery::{self, node_info, set_status};
 use super::server::{self, Server};
 
-const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(100);
 
 /// What an image does.
 #[derive(Clone, Debug)]
@@ -130,7 +130,7 @@ async fn play_pods(client: &Client, namespace: Option<&str>, node: &str, state: 
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    for pod in all.list(&ListParams::default()).await?.items {
+    for pod in all.list(&ListParams::default().match_any()).await?.items {
         let name = pod.name_any();
         let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
         if pod.metadata.deletion_timestamp.is_some() {

@@ -11,7 +11,7 @@ use super::slow_machine;
 pub const SOON: Duration = Duration::from_secs(300);
 
 /// Interval at which a state that is waited for is checked.
-const POLL: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(50);
 
 /// Waits until `check` returns a value, and returns it. `what` is for the error message.
 ///

@@ -62,6 +62,15 @@ pub async fn install_tools_folder() -> Result<PathBuf> {
     built_once(&FOLDER, "tests/install/tools.sh").await
 }
 
+/// The folder of the Go controller that ours is compared with, built on first use.
+///
+/// # Errors
+/// As [`controlplane_binary`].
+pub async fn go_controller_folder() -> Result<PathBuf> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built_once(&FOLDER, "tests/bench/go_controller/tools.sh").await
+}
+
 async fn built_once(place: &'static OnceLock<Result<PathBuf, String>>, script: &'static str) -> Result<PathBuf> {
     let build = move || build(script).map_err(|error| format!("{error:#}"));
     let built = tokio::task::spawn_blocking(move || place.get_or_init(build).clone()).await?;

@@ -63,7 +63,7 @@ impl Report {
             admitted_images: gate::admitted_images(snapshot, decision, &goals, &digests),
             retained: remaining_retained(decision, outcome, &digests),
             discovery: decision.discovery.clone(),
-            handled_refresh: requests::handled_refresh(snapshot, decision),
+            handled_refresh: requests::handled_refresh(snapshot, decision, outcome),
             last_swap: swap.or_else(|| snapshot.remembered.last_swap.clone()),
             components: component_reports(snapshot),
             plan,

@@ -198,7 +198,7 @@ impl Stage {
 
     /// True if an object of that kind exists; a missing CRD is no object.
     async fn exists(&self, kind: Kind) -> Result<bool> {
-        match kind.api(&self.client).list_metadata(&ListParams::default().limit(1)).await {
+        match kind.api(&self.client).list_metadata(&ListParams::default().match_any()).await {
             Ok(list) => Ok(!list.items.is_empty()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
             Err(error) => Err(error).with_context(|| format!("listing {}", kind.names().1)),
