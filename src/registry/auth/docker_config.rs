@@ -1,19 +1,17 @@
 //! Pull secrets: reads Docker's configuration forms. Pure.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::credentials::{Credential, Secret};
 use super::keyring;
 use crate::model::foreign_text::cut;
+use crate::registry::json_object::ObjectOrList;
 
 /// Maximum size of a configuration, in bytes; a Kubernetes Secret holds at most 1 MiB.
 const MAX_CONFIG: usize = 1024 * 1024;
@@ -48,7 +46,7 @@ pub enum InvalidDockerConfig {
         /// The entry's key.
         host: String,
     },
-    /// Credential helpers run where somebody logged in, which is not here.
+    /// Credential helpers run on the machine of the login only.
     #[error("it names a credential helper (credsStore or credHelpers) instead of credentials; log in without one")]
     HelperOnly,
     /// No credentials.
@@ -79,32 +77,6 @@ struct ConfigEntry {
     password: Option<Secret>,
     identitytoken: Option<Secret>,
     registrytoken: Option<Secret>,
-}
-
-/// An object, or `None` for a list, which serde would accept field by field.
-struct ObjectOrList<T>(Option<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for ObjectOrList<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
-            type Value = ObjectOrList<T>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(fields)).map(|value| ObjectOrList(Some(value)))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-                while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(ObjectOrList(None))
-            }
-        }
-        deserializer.deserialize_any(Either(PhantomData))
-    }
 }
 
 impl DockerConfig {
@@ -266,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_why_and_quote_no_value() {
+    fn errors_name_the_cause_and_quote_no_value() {
         for text in [
             "",
             "nonsense",
