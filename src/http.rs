@@ -60,7 +60,7 @@ async fn serve_within(deadlines: Deadlines, listener: TcpListener, metrics: Arc<
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-        // Each connection is polled before the next is accepted: a probe whose request has arrived is answered now.
+        // Each connection is polled before the next is accepted: a probe whose request has arrived has its response now.
         tokio::task::yield_now().await;
     }
 }
@@ -165,14 +165,14 @@ mod tests {
     const HUNG: Duration = Duration::from_secs(60);
 
     async fn get(address: SocketAddr, path: &str) -> String {
-        let asking = async {
+        let request = async {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            answer
+            let mut response = String::new();
+            stream.read_to_string(&mut response).await.unwrap();
+            response
         };
-        tokio::time::timeout(HUNG, asking).await.unwrap()
+        tokio::time::timeout(HUNG, request).await.unwrap()
     }
 
     async fn start(deadlines: Deadlines) -> (SocketAddr, tokio::task::JoinHandle<()>) {
@@ -185,7 +185,7 @@ mod tests {
 
     /// No deadline ends the idle connections.
     #[tokio::test]
-    async fn probes_and_scrapes_are_answered_however_many_connections_hang() {
+    async fn probes_and_scrapes_have_responses_however_many_connections_hang() {
         for count in [64, 500] {
             for sent in ["", "GET /met", "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"] {
                 let never = Duration::from_secs(3600);
@@ -198,8 +198,8 @@ mod tests {
                     hanging.push(stream);
                 }
                 for path in ["/livez", "/readyz", "/metrics", "/livez"] {
-                    let answer = get(address, path).await;
-                    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{count} {sent:?} {path}: {answer}");
+                    let response = get(address, path).await;
+                    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{count} {sent:?} {path}: {response}");
                 }
                 drop(hanging);
                 server.abort();

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // One provider for all TLS; without it kube's client refuses to start. It fails only if there is one already.
+    // One provider for all TLS; without it kube's client does not start. It fails only if there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     imageset_controller::cli::main(std::env::args_os())
 }

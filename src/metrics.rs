@@ -117,8 +117,8 @@ impl Metrics {
         let mut whole = Registry::default();
         process::register(&mut whole);
         let registry = whole.sub_registry_with_prefix(PREFIX);
-        register(registry, &table::PASSES, self.reconciles.clone());
-        register(registry, &table::PASS_DURATION, self.reconcile_seconds.clone());
+        register(registry, &table::RECONCILES, self.reconciles.clone());
+        register(registry, &table::RECONCILE_DURATION, self.reconcile_seconds.clone());
         register(registry, &table::WRITES, self.writes.clone());
         register(registry, &table::BREAK_GLASS, self.glass_broken.clone());
         register(registry, &table::REGISTRY_REQUESTS, self.registry.requests.clone());

@@ -109,11 +109,11 @@ pub fn operator_words(data: &[u8]) {
 /// ImageSets and Installations are parsed from the same text.
 pub fn operator_manifest(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let refused = |refused: &manifest::ManifestError| {
+    let rejected = |rejected: &manifest::ManifestError| {
         // Line ends of YAML are those of `lines` and lone carriage returns; the place can be behind the last one.
         let lines = text.split(['\n', '\r']).count();
-        assert!(refused.line <= lines + 1, "line {} of {lines}: {refused}", refused.line);
-        assert!(refused.message.len() < 8 * 1024, "an error that grows with the text");
+        assert!(rejected.line <= lines + 1, "line {} of {lines}: {rejected}", rejected.line);
+        assert!(rejected.message.len() < 8 * 1024, "an error that grows with the text");
     };
     match manifest::image_sets(text) {
         Ok(sets) => {
@@ -121,21 +121,21 @@ pub fn operator_manifest(data: &[u8]) {
                 assert!(text.get(entry.place.bytes.clone()).is_some(), "{entry:?} is not in the text");
             }
         }
-        Err(error) => refused(&error),
+        Err(error) => rejected(&error),
     }
     if let Err(error) = manifest::installation(text) {
-        refused(&error);
+        rejected(&error);
     }
     let images = match manifest::operator_images(text, "tigera-operator") {
         Ok(OperatorManifest::Workloads(images)) => images,
         Ok(_) => return,
-        Err(error) => return refused(&error),
+        Err(error) => return rejected(&error),
     };
     let pinned = format!("quay.io/tigera/operator:v1.42.4@sha256:{}", "5".repeat(64));
     for (position, one) in images.iter().enumerate() {
         let changed = match manifest::with_image(text, one, &pinned) {
             Ok(changed) => changed,
-            Err(error) => return refused(&error),
+            Err(error) => return rejected(&error),
         };
         let bytes = one.place.bytes.clone();
         assert_eq!(changed.len(), text.len() - one.image.len() + pinned.len());

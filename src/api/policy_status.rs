@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 /// The `observedGeneration` that the API server sets until the controller has written a status. Without it, kstatus, and so Flux,
 /// would treat a new policy as done.
-pub const NOT_LOOKED_AT: i64 = -1;
+pub const NOT_OBSERVED: i64 = -1;
 
 /// What the controller found and did. All but `conditions` is of the generation in `observedGeneration`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("default" = serde_json::json!({"observedGeneration": NOT_LOOKED_AT})))]
+#[schemars(extend("default" = serde_json::json!({"observedGeneration": NOT_OBSERVED})))]
 pub struct ImageSetPolicyStatus {
     /// The generation of the spec that this status is about; -1 until the controller has looked at the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ impl ImageSetPolicyStatus {
     /// Whether the controller has written the status.
     #[must_use]
     pub fn is_written(&self) -> bool {
-        self.observed_generation != Some(NOT_LOOKED_AT)
+        self.observed_generation != Some(NOT_OBSERVED)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::{Feature, ImageName, OperatorImages, Release, Variant};
 const OBSERVED: std::ops::RangeInclusive<(u16, u16)> = (1, 25)..=(1, 43);
 
 /// Names that no feature requires and that the observed releases of these series did not require either.
-const NEVER_ASKED_FOR: [(&str, std::ops::RangeInclusive<(u16, u16)>); 3] = [
+const NEVER_REQUIRED: [(&str, std::ops::RangeInclusive<(u16, u16)>); 3] = [
     // v1.25.7 and v1.30.4 require it for certificate management only; v1.31 to v1.33 were not observed.
     ("tigera/key-cert-provisioner", (1, 25)..=(1, 30)),
     // v1.42.4 and v1.43.0.
@@ -45,7 +45,7 @@ fn is_required(release: Release, name: &str, features: &BTreeSet<Feature>) -> bo
     }
     match Feature::ALL.iter().find(|feature| feature.images().contains(&name)) {
         Some(feature) => features.contains(feature),
-        None => !NEVER_ASKED_FOR.iter().any(|(optional, when)| *optional == name && when.contains(&series)),
+        None => !NEVER_REQUIRED.iter().any(|(optional, when)| *optional == name && when.contains(&series)),
     }
 }
 

@@ -24,9 +24,9 @@ use crate::request_metrics::RequestMetrics;
 
 /// For a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that is silent for so long is asked whether it lives: a watch on a dead connection would miss everything.
+/// A connection that is silent for this long is pinged: a watch on a dead connection would miss everything.
 const PING_AFTER: Duration = Duration::from_secs(5);
-/// It is given up where it does not answer that within this time.
+/// It is closed if it does not respond within this time.
 const PING_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection without requests is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ const RETRY: (Duration, Duration, u32) = (Duration::from_millis(100), Duration::
 /// For one read or write of a small object, retries included.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
 
-/// The result of a request, or an error that says that there was none in time.
+/// Returns the result of a request, or an error after the deadline.
 ///
 /// # Errors
 /// The request's own, or the deadline is over.

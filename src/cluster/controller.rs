@@ -16,7 +16,7 @@ use super::watch::{Wake, Watches};
 use super::write::Writer;
 use crate::metrics::Metrics;
 use crate::registry::{RegistryClient, RegistryClientSettings};
-use crate::rules::schedule::TokenBucket;
+use crate::rules::token_bucket::TokenBucket;
 
 /// Several changes at once are one reconcile; a lone one is not held up noticeably.
 const DEBOUNCE: Duration = Duration::from_millis(2);
@@ -26,12 +26,12 @@ const REFILL: Duration = Duration::from_secs(1);
 /// The longest that a reconcile may take. Each of its reads, lookups and writes has a shorter deadline of its own, so that this
 /// one ends only what those missed: with 5 s for each API request a reconcile that writes takes a minute.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// How often a reconcile starts again because somebody changed the policy meanwhile.
+/// How often a reconcile starts again because the policy has changed meanwhile.
 const STARTS: usize = 3;
 /// The pause after that.
 const SOON: Duration = Duration::from_millis(500);
 
-/// Why a reconcile did not come to its end.
+/// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
 enum ReconcileError {
     #[error("the API server: {0}")]
@@ -45,12 +45,12 @@ enum ReconcileError {
 /// What a reconcile waits for beside its time.
 struct Triggers {
     wake: Arc<Wake>,
-    /// A response of a registry has come late.
+    /// A response of a registry has arrived late.
     late: Arc<Notify>,
     bucket: TokenBucket,
 }
 
-/// Runs until it is dropped: whoever drops it cancels what it is doing.
+/// Runs until it is dropped, which cancels the current reconcile.
 pub async fn run(client: Client, own_namespace: String, instance: Option<String>, metrics: Arc<Metrics>) {
     let registries = RegistryCache::new(RegistryClient::new(RegistryClientSettings {
         metrics: metrics.registry.clone(),
@@ -73,7 +73,7 @@ pub async fn run(client: Client, own_namespace: String, instance: Option<String>
         let next = match reconcile(&mut reconciler, &metrics).await {
             Ok(next) => next,
             Err(error) => {
-                tracing::warn!(%error, "a pass did not come to its end");
+                tracing::warn!(%error, "the reconcile failed");
                 Some(reconciler.failed())
             }
         };
@@ -115,7 +115,7 @@ async fn reconcile(reconciler: &mut Reconciler, metrics: &Metrics) -> Result<Opt
     let reconciling = async {
         for _ in 0..STARTS {
             match reconciler.reconcile(policy).await? {
-                End::Done(reconciled, next) => return Ok(Some((Some(reconciled), next))),
+                End::Reconciled(reconciled, next) => return Ok(Some((Some(reconciled), next))),
                 End::Gone => return Ok(None),
                 End::Changed(changed) => policy = Arc::new(*changed),
             }
@@ -129,7 +129,7 @@ async fn reconcile(reconciler: &mut Reconciler, metrics: &Metrics) -> Result<Opt
     let Some((reconciled, next)) = ended? else { return Ok(None) };
     if let Some(Reconciled { report, decision, .. }) = reconciled.as_deref() {
         let seconds = started.elapsed().as_secs_f64();
-        tracing::debug!(seconds, actions = decision.actions.len(), "a pass is done");
+        tracing::debug!(seconds, actions = decision.actions.len(), "reconcile completed");
         metrics.report(report);
     }
     Ok(Some(next))

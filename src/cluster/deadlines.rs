@@ -14,7 +14,7 @@ use super::request_counter::is_watch;
 
 /// For a connection with all that it takes: TCP, a proxy's tunnel, TLS.
 const CONNECTION: Duration = Duration::from_secs(10);
-/// Until the API server begins to answer.
+/// Until the API server begins to respond.
 const HEAD: Duration = Duration::from_secs(30);
 /// Between two parts of a response.
 const PAUSE: Duration = Duration::from_secs(30);

@@ -28,7 +28,7 @@ pub(super) fn api(client: &Client, kind: (&str, &str)) -> Api<DynamicObject> {
     Api::all_with(client.clone(), &resource(kind))
 }
 
-/// Both objects as they should be. The template is ours and is tested, so that nothing of it can fail.
+/// Both objects as they should be. The template is tested, so that parsing it cannot fail.
 pub(super) fn objects(enforcement: Enforcement) -> Vec<Value> {
     let documents: Vec<Value> = crate::yaml::documents(TEMPLATE).unwrap_or_default();
     documents
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_created_is_not_managed() {
+    fn objects_that_others_created_are_not_managed() {
         let mut taken = found(Enforcement::Deny);
         taken[0].as_mut().unwrap().metadata.labels = None;
         assert_eq!(compared(&taken, None), GateState::NotManaged);

@@ -14,26 +14,26 @@ use tokio::time::Instant;
 use super::FIELD_MANAGER;
 use crate::model::stored_time::elapsed;
 
-/// How long a Lease holds that nobody renews, where it does not say so.
+/// How long a Lease holds without renewal if it has no duration.
 const DURATION: Duration = Duration::from_secs(15);
 /// The shortest that leaves time for a renewal that is late.
 pub const SHORTEST: Duration = Duration::from_secs(3);
-/// How far a clock may be off before a Lease is called silent for that reason alone.
+/// How much the clocks of two machines may differ before a renewed Lease counts as silent.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(45);
-/// The longest wait of somebody who only looks.
-const LOOK_WITHIN: Duration = Duration::from_secs(10);
+/// Deadline of a read that only reports the Lease.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The times of one Lease, in the proportions of 15, 12, 4 and 2 seconds. A renewal is one request, sent at the latest when the
-/// one before it was answered: leading goes on as long as two requests in a row are answered within the renewal deadline.
+/// one before it has its response: leading goes on as long as two consecutive requests succeed within the renewal deadline.
 #[derive(Debug, Clone, Copy)]
 struct Times {
-    /// How long it holds that nobody renews.
+    /// How long it holds without renewal.
     duration: Duration,
-    /// Whoever could not renew for so long stops leading; well before another may take over.
+    /// A leader that cannot renew for this long stops leading, well before another may take over.
     renew_deadline: Duration,
     /// Between two renewals.
     renew_every: Duration,
-    /// Between two looks of somebody who does not lead, and after a failure.
+    /// Between two reads of a candidate that does not lead, and after a failure.
     retry_every: Duration,
 }
 
@@ -44,19 +44,19 @@ impl Times {
     }
 }
 
-/// Somebody who wants to lead.
+/// An instance that leads or waits to lead.
 pub struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
     times: Times,
-    /// What the Lease said when it last changed, and when that was seen here.
+    /// The term of the Lease when it last changed, and when that was observed here.
     seen: Option<(Term, Instant)>,
     /// The Lease as this candidate wrote it last, and when it sent that.
     held: Option<(Lease, Instant)>,
 }
 
-/// What tells two states of a Lease apart.
+/// The fields by which two states of a Lease differ.
 #[derive(Debug, Clone, PartialEq)]
 struct Term {
     holder: String,
@@ -73,7 +73,7 @@ impl Candidate {
         Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, times, seen: None, held: None }
     }
 
-    /// Waits until this candidate leads. Failures are logged and tried again. Returns when the write that made it the leader was
+    /// Waits until this candidate leads. Failures are logged and retried. Returns when the write that made it the leader was
     /// sent.
     pub async fn wait_until_leading(&mut self) -> Instant {
         loop {
@@ -81,7 +81,7 @@ impl Candidate {
                 Ok(Some(since)) => return since,
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%error, lease = self.name, "the Lease could not be taken; it is tried again")
+                    tracing::warn!(%error, lease = self.name, "the Lease could not be acquired; it is retried")
                 }
             }
             tokio::time::sleep(self.times.retry_every).await;
@@ -127,7 +127,7 @@ impl Candidate {
     }
 
     /// When the write was sent by which this candidate holds the Lease; `None` if another does. A holder renews what it wrote
-    /// last in one request; only a candidate that does not hold the Lease, or whose write was refused, reads it first.
+    /// last in one request; only a candidate that does not hold the Lease, or whose write was rejected, reads it first.
     async fn take_or_renew(&mut self) -> Result<Option<Instant>, LeaseError> {
         let recent = |sent: &Instant| sent.elapsed() < self.times.duration;
         if let Some((held, _)) = self.held.take().filter(|(_, sent)| recent(sent)) {
@@ -142,8 +142,8 @@ impl Candidate {
             self.seen = Some((term.clone(), Instant::now()));
         }
         let since = self.seen.as_ref().map_or_else(Instant::now, |(_, at)| *at);
-        let is_ours = term.holder == self.identity;
-        if !is_ours && !term.holder.is_empty() && since.elapsed() < term.duration {
+        let is_holder = term.holder == self.identity;
+        if !is_holder && !term.holder.is_empty() && since.elapsed() < term.duration {
             return Ok(None);
         }
         let spec = self.spec(&lease, &self.identity);
@@ -165,7 +165,7 @@ impl Candidate {
         }
     }
 
-    /// With the observed resourceVersion: of two that write at once one is refused.
+    /// With the observed resourceVersion: of two concurrent writes one is rejected.
     async fn write(&mut self, lease: &Lease, spec: LeaseSpec) -> Result<Option<Instant>, LeaseError> {
         let patch = Lease {
             metadata: ObjectMeta { resource_version: lease.resource_version(), ..ObjectMeta::default() },
@@ -201,10 +201,10 @@ impl Candidate {
 }
 
 /// Since when nobody has renewed the Lease, where it can be read and has run out by this machine's clock for a good while. A time in
-/// the future proves no renewal. For people who look; who leads is never decided by it.
+/// the future proves no renewal. For reports only: leading never depends on it.
 pub async fn silent_since(client: &Client, namespace: &str, name: &str, now: Timestamp) -> Option<Timestamp> {
     let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let lease = tokio::time::timeout(LOOK_WITHIN, api.get_opt(name)).await.ok()?.ok()??;
+    let lease = tokio::time::timeout(READ_DEADLINE, api.get_opt(name)).await.ok()?.ok()??;
     let Term { renewed, duration, .. } = term(&lease);
     let renewed = renewed?.0;
     let is_silent = elapsed(renewed, now).is_none_or(|elapsed| elapsed > duration + CLOCKS_DIFFER);
@@ -214,11 +214,11 @@ pub async fn silent_since(client: &Client, namespace: &str, name: &str, now: Tim
 /// Why the Lease could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// The API server's answer.
+    /// The API server's response.
     #[error("{0}")]
     Kube(#[from] kube::Error),
-    /// It did not answer in time.
-    #[error("no answer in time")]
+    /// There was no response in time.
+    #[error("no response in time")]
     Late(#[from] tokio::time::error::Elapsed),
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | room | does |
 //! |---|---|
-//! | `client`, `deadlines`, `counted` | connect; every wait ends, every request is counted |
+//! | `client`, `deadlines`, `request_counter` | connect; every wait ends, every request is counted |
 //! | `watch` | follows what decisions depend on into stores of small values, and says when something has changed |
 //! | `read` | makes a snapshot from the stores, or from the API server itself; a failed read is a value |
 //! | `registry_cache` | looks up images in registries and remembers the responses |
@@ -10,7 +10,7 @@
 //! | `status` | the only writer of the policy's status and of events |
 //! | `reconcile` | one reconcile, as a table of contents |
 //! | `controller` | reconciles when something is due |
-//! | `leader` | says who leads |
+//! | `leader` | determines which instance leads |
 
 pub mod client;
 pub mod controller;

@@ -56,7 +56,7 @@ pub fn node_fields(data: &[u8]) {
     }
 }
 
-/// What a kubelet says is bounded and clean in all that comes of it; pods that say the same are one entry. The lines are the reason,
+/// A kubelet's report is bounded and escaped in every value made from it; pods that report the same are one entry. The lines are the reason,
 /// the image, the owner's kind and name, the rest the message.
 pub fn kubelet_words(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -101,7 +101,7 @@ pub fn kubelet_words(data: &[u8]) {
         let finding = Finding::new(Reason::PullFailed, workload.clone(), format!("{image}: {message}"));
         assert!(!finding.sentence().contains(char::is_control));
     }
-    // The same pod that runs says nothing of failing.
+    // The same pod reports no failure once it runs.
     let now = [pod("a", json!({ "running": {} })).map(Event::Apply), pod("b", waits()).map(Event::Delete)];
     for event in now.into_iter().flatten() {
         aggregate.event(NAMESPACE, event);
@@ -127,7 +127,7 @@ pub fn records(data: &[u8]) {
         data: Some(BTreeMap::from([(records::RECORD_KEY.to_owned(), text.to_owned())])),
         ..ConfigMap::default()
     };
-    // It says under which name it may stand.
+    // The error names the ConfigMap that may hold it.
     let nameless = records::parsed(&map("", text), label).err().unwrap_or_default();
     assert!(!nameless.is_empty(), "a record without a name");
     let Some(name) = nameless.strip_prefix("it holds the record ") else {

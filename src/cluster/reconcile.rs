@@ -1,4 +1,4 @@
-//! One reconcile: observe, decide, confirm, write, report. The same road with and without writes.
+//! One reconcile: observe, decide, confirm, write, report. A preview is the same without writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use super::read::registry_access::CachedAccess;
 use super::read::{Observed, Reader, Source, settings};
 use super::registry_cache::RegistryCache;
 use super::status::{self, StatusWriter};
-use super::watch::{Watches, asks, nodes, pods};
+use super::watch::{Watches, nodes, pods, policy_revision};
 use super::write::{Basis, Writer, Written};
-use crate::api::ImageSetPolicy;
+use crate::api::{ImageSetPolicy, ImageSetPolicyStatus};
 use crate::catalogue::Catalogue;
 use crate::model::{Action, Decision, Finding, Outcome, Read, Report, Snapshot};
 use crate::rules::decide::decide;
@@ -39,7 +39,7 @@ pub struct Reconciled {
     pub report: Report,
 }
 
-/// A reconcile without any write, for the command line, which may change what was seen before it is decided upon.
+/// Reconciles without any write, for the command line, which may change the snapshot before the decision.
 pub async fn preview(
     client: Client,
     policy: &ImageSetPolicy,
@@ -62,7 +62,7 @@ pub async fn preview(
     Reconciled { snapshot, decision, report }
 }
 
-/// The same of the cluster alone: nothing is looked up in registries, and what the last check found of them still holds.
+/// The same without registries: nothing is looked up, and the results of the last check still hold.
 pub async fn preview_of_cluster(client: Client, policy: &ImageSetPolicy, own_namespace: String) -> Reconciled {
     let snapshot = observe_once(client, policy, own_namespace).await;
     let decision = decide(&snapshot, Catalogue::embedded());
@@ -70,7 +70,7 @@ pub async fn preview_of_cluster(client: Client, policy: &ImageSetPolicy, own_nam
     Reconciled { snapshot, decision, report }
 }
 
-/// Everything but what registries say, from the API server.
+/// Reads everything but responses of registries from the API server.
 async fn observe_once(client: Client, policy: &ImageSetPolicy, own_namespace: String) -> Snapshot {
     let mut reader = Reader::new(client.clone(), own_namespace);
     let (nodes, pods) = (nodes::list_once(client.clone()), pods::list_once(client));
@@ -98,24 +98,30 @@ pub struct Reconciler {
 
 /// How a reconcile ended.
 pub enum End {
-    /// It is done, and the next one is after this time.
-    Done(Box<Reconciled>, Duration),
-    /// Somebody changed the policy before anything was written.
+    /// It is complete, and the next one starts after this time.
+    Reconciled(Box<Reconciled>, Duration),
+    /// The policy has changed before anything was written.
     Changed(Box<ImageSetPolicy>),
-    /// Somebody deleted it.
+    /// The policy is deleted.
     Gone,
 }
 
-/// A decision, with what it was made from.
+/// A decision, with its inputs.
 struct Planned {
     policy: Arc<ImageSetPolicy>,
     observed: Observed,
     due: Due,
     decision: Decision,
-    /// What could not be used of the settings for registries.
+    /// Settings for registries that cannot be used.
     objections: Vec<Finding>,
-    /// It was made from the stores of the watches.
+    /// Whether the snapshot comes from the stores of the watches.
     is_from_stores: bool,
+}
+
+/// A report, and the status that is written for it.
+struct Draft {
+    report: Report,
+    status: ImageSetPolicyStatus,
 }
 
 impl Reconciler {
@@ -146,7 +152,7 @@ impl Reconciler {
     /// The policy as it is now, with the status that this controller wrote last; from the API server where the watch does not know it.
     ///
     /// # Errors
-    /// The API server's, or it did not answer in time.
+    /// The API server's, or it did not respond in time.
     pub async fn policy(&self) -> Result<Option<Arc<ImageSetPolicy>>, kube::Error> {
         self.watches.wait_for_policy().await;
         match self.watches.policy() {
@@ -168,12 +174,14 @@ impl Reconciler {
     pub async fn reconcile(&mut self, policy: Arc<ImageSetPolicy>) -> Result<End, kube::Error> {
         let (observed, is_from_stores) = self.observe(&policy).await;
         let planned = self.plan(policy, observed, is_from_stores).await;
-        let planned = match self.confirm(planned).await? {
-            Ok(planned) => planned,
+        let (planned, drafted) = match self.confirm(planned).await? {
+            Ok(confirmed) => confirmed,
             Err(end) => return Ok(end),
         };
         let (outcome, pause) = self.write(&planned).await;
-        let (report, has_new_facts) = self.report(&planned, &outcome).await?;
+        let drafted = drafted.filter(|_| outcome == Outcome::default());
+        let Draft { report, status } = drafted.unwrap_or_else(|| Draft::new(&planned, &outcome));
+        let has_new_facts = self.report(&planned, &report, &status).await?;
         let Planned { observed, due, decision, .. } = planned;
         let next = self.schedule.next(
             &Ended {
@@ -181,26 +189,26 @@ impl Reconciler {
                 snapshot: &observed.snapshot,
                 decision: &decision,
                 pause,
-                has_written: outcome.done > 0 || has_new_facts,
+                has_written: outcome.completed > 0 || has_new_facts,
                 retry: self.registries.next_retry(&observed.snapshot.lookup_results),
                 doubt: self.registries.doubt(&decision.unsuitable),
             },
             Timestamp::now(),
         );
-        Ok(End::Done(Box::new(Reconciled { snapshot: observed.snapshot, decision, report }), next))
+        Ok(End::Reconciled(Box::new(Reconciled { snapshot: observed.snapshot, decision, report }), next))
     }
 
-    /// A reconcile failed. Returns when the next one is.
+    /// Records a failed reconcile. Returns the time until the next one.
     pub fn failed(&mut self) -> Duration {
         self.schedule.failed()
     }
 
-    /// Reads everything but what registries say. The second value says whether it comes from the stores.
+    /// Reads everything but responses of registries. The second value is whether it comes from the stores.
     async fn observe(&mut self, policy: &ImageSetPolicy) -> (Observed, bool) {
         let inspection = &policy.spec.inspection;
         self.watches.watch_operator_in(&settings::operator_location(&policy.spec));
         self.watches.watch_inspections_in(inspection.enabled.then_some(&inspection.namespace));
-        self.watches.wait_for_answers().await;
+        self.watches.wait_for_first_responses().await;
         let now = Instant::now().into_std();
         let reads_from = self.schedule.reads_from(now);
         if reads_from == ReadsFrom::ApiServer {
@@ -221,7 +229,7 @@ impl Reconciler {
         (observed, false)
     }
 
-    /// Everything but what registries say, from the API server.
+    /// Reads everything but responses of registries from the API server.
     async fn read(&mut self, policy: &ImageSetPolicy) -> Observed {
         let mut observed = self.reader.observe(policy, Source::ApiServer).await;
         self.watches.compare(&observed.readings);
@@ -229,7 +237,7 @@ impl Reconciler {
         observed
     }
 
-    /// Adds what only this process knows.
+    /// Adds aggregates and counts that only this process keeps.
     fn complete(&mut self, observed: &mut Observed) {
         let has_failures = observed.readings.has_failures();
         if self.had_failures && !has_failures {
@@ -239,10 +247,10 @@ impl Reconciler {
         let snapshot = &mut observed.snapshot;
         snapshot.set_nodes(self.watches.nodes().read());
         snapshot.pods = self.watches.pods().read();
-        snapshot.restored = self.writer.put_back_counts();
+        snapshot.restored = self.writer.restored_counts();
     }
 
-    /// Decides, with what registries say.
+    /// Decides, with lookups in registries.
     async fn plan(&mut self, policy: Arc<ImageSetPolicy>, mut observed: Observed, is_from_stores: bool) -> Planned {
         let observed_generation = policy.status.as_ref().and_then(|status| status.observed_generation);
         let is_observed = observed_generation == policy.metadata.generation;
@@ -260,7 +268,7 @@ impl Reconciler {
                 let (access, findings) = access.of(client, &policy, snapshot.effective_installation()).await;
                 add_new(&mut snapshot.objections, &findings);
                 objections = findings;
-                // Where something is to be written, only what that needs is waited for; the rest is looked up meanwhile.
+                // A write waits only for the lookups that block it; the others run meanwhile.
                 let blocks_no_write = decision.lookups.blocks_no_write() && !decision.actions.is_empty();
                 let patience = if blocks_no_write { Duration::ZERO } else { PATIENCE };
                 let responses = registries.look_up(&decision.lookups, access, patience).await;
@@ -271,17 +279,20 @@ impl Reconciler {
         Planned { policy, observed, due, decision, objections, is_from_stores }
     }
 
-    /// Confirms once what would be written against fresh reads of the API server, and decides again on these and on what is known of
-    /// registries. Looks nothing up: a decision that needs more than that writes nothing, and the next reconcile looks it up.
-    async fn confirm(&mut self, planned: Planned) -> Result<Result<Planned, End>, kube::Error> {
-        if !self.needs_confirmation(&planned) {
-            return Ok(Ok(planned));
+    /// Confirms a decision that writes, once: reads the API server, and decides again with the responses of registries that are known.
+    /// Looks nothing up: a decision that requires more lookups writes nothing, and the next reconcile does them.
+    /// A decision that needs no confirmation is returned with the draft of its report.
+    async fn confirm(&mut self, planned: Planned) -> Result<Result<(Planned, Option<Draft>), End>, kube::Error> {
+        let writes = !planned.decision.actions.is_empty() && self.paused(&planned.decision.actions).is_none();
+        let drafted = (!writes).then(|| Draft::new(&planned, &Outcome::default()));
+        if drafted.as_ref().is_some_and(|draft| !draft.has_new_facts(&planned.policy)) {
+            return Ok(Ok((planned, drafted)));
         }
         let policies = self.policies.clone();
         let policy = within(REQUEST_DEADLINE, policies.get_opt(POLICY_NAME));
         let (policy, mut observed) = futures::join!(policy, self.read(&planned.policy));
         let Some(policy) = policy? else { return Ok(Err(End::Gone)) };
-        if asks(&policy) != asks(&planned.policy) {
+        if policy_revision(&policy) != policy_revision(&planned.policy) {
             return Ok(Err(End::Changed(Box::new(policy))));
         }
         let snapshot = &mut observed.snapshot;
@@ -295,25 +306,14 @@ impl Reconciler {
         if planned.is_from_stores && self.schedule.confirmed(is_the_same) {
             self.watches.relist();
         }
-        Ok(Ok(Planned { policy: Arc::new(policy), observed, decision, ..planned }))
-    }
-
-    /// Whether something would be written that later decisions go by: what only people read is reported as the stores say.
-    fn needs_confirmation(&self, planned: &Planned) -> bool {
-        let Planned { policy, observed, decision, .. } = planned;
-        if !decision.actions.is_empty() && self.paused(&decision.actions).is_none() {
-            return true;
-        }
-        let report = Report::new(&observed.snapshot, decision, &Outcome::default());
-        let (before, after) = (policy.status.clone().unwrap_or_default(), status::next(policy, &report));
-        before.observed_generation != after.observed_generation || status::facts(&before) != status::facts(&after)
+        Ok(Ok((Planned { policy: Arc::new(policy), observed, decision, ..planned }, None)))
     }
 
     fn paused(&self, actions: &[Action]) -> Option<(Outcome, Duration)> {
         self.schedule.paused(actions, Instant::now().into_std())
     }
 
-    /// Carries out what was decided, or waits for the end of a pause after a failure. The second value is that pause.
+    /// Carries out the actions, unless they pause after a failure. The second value is that pause.
     async fn write(&mut self, planned: &Planned) -> (Outcome, Option<Duration>) {
         let actions = &planned.decision.actions;
         if let Some((outcome, pause)) = self.paused(actions) {
@@ -333,15 +333,31 @@ impl Reconciler {
         (outcome, pause)
     }
 
-    /// Says in the status and in events what was seen, decided and done. The second value says whether later decisions go by it.
-    async fn report(&self, planned: &Planned, outcome: &Outcome) -> Result<(Report, bool), kube::Error> {
-        let Planned { policy, observed, decision, .. } = planned;
-        let report = Report::new(&observed.snapshot, decision, outcome);
-        let Some(written) = self.status.write(policy, &report).await? else { return Ok((report, false)) };
+    /// Writes the status and publishes the events. Returns whether later decisions depend on what was written.
+    async fn report(
+        &self,
+        Planned { policy, .. }: &Planned,
+        report: &Report,
+        status: &ImageSetPolicyStatus,
+    ) -> Result<bool, kube::Error> {
+        let Some(written) = self.status.write(policy, status, &report.events).await? else { return Ok(false) };
         let facts = |policy: &ImageSetPolicy| policy.status.as_ref().map(status::facts);
         let has_new_facts = facts(policy) != facts(&written);
         self.watches.learn(Written::Policy(Box::new(written)));
-        Ok((report, has_new_facts))
+        Ok(has_new_facts)
+    }
+}
+
+impl Draft {
+    fn new(Planned { policy, observed, decision, .. }: &Planned, outcome: &Outcome) -> Self {
+        let report = Report::new(&observed.snapshot, decision, outcome);
+        Self { status: status::next(policy, &report), report }
+    }
+
+    /// Whether later decisions depend on a change of the status. Findings and conditions, which only people read, do not count.
+    fn has_new_facts(&self, policy: &ImageSetPolicy) -> bool {
+        let (before, after) = (policy.status.clone().unwrap_or_default(), &self.status);
+        before.observed_generation != after.observed_generation || status::facts(&before) != status::facts(after)
     }
 }
 
@@ -350,7 +366,7 @@ fn add_new(known: &mut Vec<Finding>, more: &[Finding]) {
     known.extend(new);
 }
 
-/// What the actions are about: two decisions of the same want the same, whatever the time.
+/// Returns the kinds and objects of the actions: decisions with the same ones write the same, whatever their times.
 fn subjects(actions: &[Action]) -> Vec<(std::mem::Discriminant<Action>, String)> {
     let name = |action: &Action| match action {
         Action::WriteRecord(record) => record.key.name(),

@@ -1,4 +1,4 @@
-//! Records: ConfigMaps in the controller's namespace that keep what images resolved to and what operator images said of themselves.
+//! Records: ConfigMaps in the controller's namespace that keep what images resolved to, and the results of inspections.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::model::{
 pub const RECORD_LABEL: &str = "imageset-controller.io/record";
 /// What images resolved to.
 pub const OF_IMAGES: &str = "true";
-/// What an operator image said of itself.
+/// The result of an inspection.
 pub const OF_INSPECTION: &str = "inspection";
 /// Key of the record in its ConfigMap.
 pub const RECORD_KEY: &str = "record.yaml";
@@ -24,7 +24,7 @@ pub const RECORD_KEY: &str = "record.yaml";
 pub struct ReadRecords {
     /// Records of images that can be used.
     pub images: Read<Vec<Record>>,
-    /// What operator images said of themselves.
+    /// Results of inspections.
     pub inspected: Vec<Inspection>,
     /// Names of records of images that exist and cannot be used.
     pub unusable: BTreeSet<String>,
@@ -77,8 +77,8 @@ impl StoredRecord {
 }
 
 impl ReadRecords {
-    /// The records that can be used. One that is damaged, or that somebody else wrote last, is reported and not used: a record is a
-    /// cache of what a registry served, and nobody else can write one.
+    /// Returns the records that can be used. One that is damaged, or that another field manager wrote last, is reported and not used:
+    /// a record is a cache of what a registry served.
     #[must_use]
     pub fn of(stored: Read<Vec<Arc<StoredRecord>>>) -> Self {
         let mut read =
@@ -115,7 +115,7 @@ impl ReadRecords {
 /// Why a record is not used.
 #[derive(Debug, PartialEq)]
 enum Unusable {
-    /// It is not what its name says.
+    /// Its content does not match its name.
     Damaged(String),
     /// This field manager wrote its content.
     WrittenBy(String),
@@ -127,7 +127,7 @@ fn kept(map: &ConfigMap) -> Result<Kept, Unusable> {
     match writer(map) {
         Some(manager) if manager == FIELD_MANAGER => Ok(kept),
         Some(manager) => Err(Unusable::WrittenBy(manager)),
-        // The API server always knows one, unless somebody has cleared its list.
+        // The API server always knows one, unless its list was cleared.
         None => Err(Unusable::WrittenBy("somebody who has cleared metadata.managedFields".to_owned())),
     }
 }
@@ -137,8 +137,7 @@ pub(super) fn is_record(map: &ConfigMap, kind: &str) -> bool {
     parsed(map, kind).is_ok()
 }
 
-/// Who wrote the content as it is, by what the API server knows of field managers; the controller, where it is among them. `None`
-/// where nobody owns it.
+/// Returns the field manager that wrote the content: the controller, if it is one of several. `None` if no field manager owns it.
 fn writer(map: &ConfigMap) -> Option<String> {
     let owns = |fields: &serde_json::Value| {
         fields.get("f:data").and_then(|data| data.get(format!("f:{RECORD_KEY}"))).is_some()
@@ -198,11 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn the_writer_of_the_content_is_told_and_not_that_of_labels() {
+    fn the_writer_of_the_content_counts_and_not_that_of_labels() {
         assert_eq!(writer(&map(&[FIELD_MANAGER])).as_deref(), Some(FIELD_MANAGER));
         assert_eq!(writer(&map(&["kubectl-edit"])).as_deref(), Some("kubectl-edit"));
         let both = writer(&map(&["argocd-controller", FIELD_MANAGER]));
-        assert_eq!(both.as_deref(), Some(FIELD_MANAGER), "who applies the same content changes nothing");
+        assert_eq!(both.as_deref(), Some(FIELD_MANAGER), "applying the same content changes nothing");
         assert_eq!(writer(&map(&[])), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Counts requests to the API server, each try by itself, and the time until it begins to answer. Changes nothing.
+//! Counts requests to the API server, each try by itself, and the time until the response begins. Changes nothing.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -38,11 +38,11 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let under_way =
             self.metrics.begin(verb(request.method(), request.uri().query().unwrap_or_default()), "timeout");
-        let answer = self.inner.call(request);
+        let response = self.inner.call(request);
         Box::pin(async move {
-            let answer = answer.await;
-            under_way.end(answer.as_ref().map_or("error", |answer| class(answer.status())));
-            answer
+            let response = response.await;
+            under_way.end(response.as_ref().map_or("error", |response| class(response.status())));
+            response
         })
     }
 }
@@ -64,7 +64,7 @@ fn watches(query: &str) -> bool {
     query.split('&').any(|parameter| matches!(parameter, "watch=true" | "watch=1"))
 }
 
-/// Whether a request to this address is answered for as long as something may change.
+/// Whether a request to this address is a watch.
 pub(super) fn is_watch(address: &Uri) -> bool {
     watches(address.query().unwrap_or_default())
 }

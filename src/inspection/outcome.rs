@@ -120,8 +120,8 @@ fn exited(pod: &Pod) -> Option<String> {
         let reason = terminated.reason.as_deref().unwrap_or("Error");
         let message = terminated.message.as_deref().unwrap_or_default();
         let message = message.trim();
-        let said = if message.is_empty() { String::new() } else { format!(" and said: {message}") };
-        Some(format!("container {} ended with exit code {} ({reason}){said}", container.name, terminated.exit_code))
+        let output = if message.is_empty() { String::new() } else { format!(" and said: {message}") };
+        Some(format!("container {} ended with exit code {} ({reason}){output}", container.name, terminated.exit_code))
     })
 }
 
@@ -160,14 +160,14 @@ mod tests {
     const LATE: &str = "{failed: 1, conditions: [{type: Failed, status: 'True', reason: DeadlineExceeded, message: too long, lastTransitionTime: '2026-11-24T00:00:00Z'}]}";
 
     #[test]
-    fn a_job_has_ended_when_its_final_condition_says_so() {
+    fn a_job_ends_with_its_final_condition() {
         assert_eq!(progress(&job("{active: 1}")), Progress::Running);
         let soon = "{conditions: [{type: SuccessCriteriaMet, status: 'True'}]}";
         assert_eq!(progress(&job(soon)), Progress::Running);
-        let done = "{conditions: [{type: Complete, status: 'True', lastTransitionTime: '2026-11-24T00:00:00Z'}]}";
-        assert_eq!(progress(&job(done)), Progress::Complete("2026-11-24T00:00:00Z".parse().unwrap()));
+        let complete = "{conditions: [{type: Complete, status: 'True', lastTransitionTime: '2026-11-24T00:00:00Z'}]}";
+        assert_eq!(progress(&job(complete)), Progress::Complete("2026-11-24T00:00:00Z".parse().unwrap()));
         assert!(matches!(progress(&job(LATE)), Progress::Failed(_)));
-        let mut leaving = job(done);
+        let mut leaving = job(complete);
         leaving.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
         assert_eq!(progress(&leaving), Progress::Running);

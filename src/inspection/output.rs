@@ -246,8 +246,8 @@ mod tests {
             (0..images).map(line).collect::<String>() + IMAGES
         };
         for (hosts, images, words) in [(60, 60, "61 registries"), (1, 5_000, "5004 images")] {
-            let refused = parse(VERSION, &list(hosts, images)).unwrap_err().to_string();
-            assert!(refused.contains(words), "{refused}");
+            let rejected = parse(VERSION, &list(hosts, images)).unwrap_err().to_string();
+            assert!(rejected.contains(words), "{rejected}");
         }
         assert!(parse(VERSION, &list(6, 200)).is_ok());
     }

@@ -106,8 +106,8 @@ pub fn features(text: &str) -> Result<BTreeSet<Feature>, ManifestError> {
 fn objects(text: &str, kind: impl Fn(&str) -> bool) -> Result<Vec<Node>, ManifestError> {
     let mut found = Vec::new();
     for object in tree::objects(text)? {
-        let is_ours = object.written_out("apiVersion")?.is_some_and(|version| version.starts_with(GROUP));
-        if is_ours && object.written_out("kind")?.is_some_and(&kind) {
+        let is_of_the_operator = object.written_out("apiVersion")?.is_some_and(|version| version.starts_with(GROUP));
+        if is_of_the_operator && object.written_out("kind")?.is_some_and(&kind) {
             found.push(object);
         }
     }

@@ -111,19 +111,19 @@ fn add_workload(object: &Node, container: &str, images: &mut Vec<OperatorImage>)
 }
 
 fn operator_image(node: &Node) -> Result<OperatorImage, ManifestError> {
-    let refuse = |message: &str| Err(ManifestError::at(&node.place, message));
+    let reject = |message: &str| Err(ManifestError::at(&node.place, message));
     match &node.value {
-        Value::Alias => refuse("the image is an alias; pin it where its anchor stands"),
+        Value::Alias => reject("the image is an alias; pin it where its anchor stands"),
         Value::Scalar { .. } if node.anchored => {
-            refuse("the image has an anchor; whatever refers to it would be changed as well")
+            reject("the image has an anchor; whatever refers to it would be changed as well")
         }
         Value::Scalar { text, style } => match style {
             ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
                 Ok(OperatorImage { image: text.clone(), place: node.place.clone(), style: *style })
             }
-            _ => refuse("the image is a block of text; write it on one line"),
+            _ => reject("the image is a block of text; write it on one line"),
         },
-        _ => refuse("the image is no text"),
+        _ => reject("the image is no text"),
     }
 }
 

@@ -158,7 +158,7 @@ pub fn documents(text: &str) -> Result<Vec<Node>, ManifestError> {
             let (line, column) = (error.marker().line(), error.marker().col() + 1);
             ManifestError { line, column, message: format!("this is no YAML: {}", error.info()) }
         })?;
-        let done = match event {
+        let node = match event {
             Event::Scalar(value, style, anchor, _) => {
                 let is_empty = value.is_empty() && span.is_empty();
                 let node = node(Value::Scalar { text: value.into_owned(), style }, &span, anchor != 0);
@@ -182,13 +182,13 @@ pub fn documents(text: &str) -> Result<Vec<Node>, ManifestError> {
         if open.len() > MAX_DEPTH {
             return Err(ManifestError::at(&place(&span), format!("this is nested more than {MAX_DEPTH} levels deep")));
         }
-        let Some(done) = done else { continue };
+        let Some(node) = node else { continue };
         match open.last_mut() {
-            None => found.push(done),
-            Some((Node { value: Value::Sequence(items), .. }, _)) => items.push(done),
+            None => found.push(node),
+            Some((Node { value: Value::Sequence(items), .. }, _)) => items.push(node),
             Some((Node { value: Value::Mapping(pairs), .. }, key)) => match key.take() {
-                None => *key = Some(done),
-                Some(key) => pairs.push((key, done)),
+                None => *key = Some(node),
+                Some(key) => pairs.push((key, node)),
             },
             Some(_) => {}
         }

@@ -70,13 +70,13 @@ pub const PREPARED_STATES: [&str; 5] = ["Staged", "Waiting", "Conflict", "Held",
 const NONE: Labels = &[];
 const VERB: (&str, &str) = ("verb", "get, watch, create, update, patch, delete; no time is told of a watch");
 
-pub(super) const PASSES: MetricDescription = MetricDescription::of_instance(
+pub(super) const RECONCILES: MetricDescription = MetricDescription::of_instance(
     "passes",
     Kind::Counter,
     &[("result", "success, failure")],
     "Passes over the policy; one that failed could not write its status or came to no end",
 );
-pub(super) const PASS_DURATION: MetricDescription =
+pub(super) const RECONCILE_DURATION: MetricDescription =
     MetricDescription::of_instance("pass_duration_seconds", Kind::Histogram, NONE, "Time that a pass took");
 pub(super) const WRITES: MetricDescription = MetricDescription::of_instance(
     "writes",
@@ -216,8 +216,8 @@ pub const ALL: [MetricDescription; 26] = [
     PREPARED_VERSIONS,
     TIGERASTATUS,
     OPERATOR,
-    PASSES,
-    PASS_DURATION,
+    RECONCILES,
+    RECONCILE_DURATION,
     WRITES,
     BREAK_GLASS,
     REGISTRY_REQUESTS,

@@ -113,8 +113,9 @@ pub enum Motive {
     Create,
     /// The managed set requires other content: another release of the same name, another registry, an override or a repin.
     Update,
-    /// Somebody edited the managed set: the recorded content is restored.
-    PutBack,
+    /// The managed set was edited: the recorded content is restored.
+    #[serde(rename = "PutBack")]
+    Restore,
     /// The set is unmanaged, and the policy allows the controller to take ownership.
     TakeOver,
     /// The operator rejects the managed set: the previously accepted content stands in until the operator image has been

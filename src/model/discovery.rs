@@ -12,7 +12,8 @@ use crate::model::release::Release;
 #[serde(rename_all = "camelCase")]
 pub struct Discovery {
     /// When the registry returned the list of tags.
-    pub asked_at: Timestamp,
+    #[serde(rename = "askedAt")]
+    pub checked_at: Timestamp,
     /// The target version at that time.
     pub operator: Release,
     /// Releases of the channel that are newer than that version.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How the gate treats an operator image for which no set is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Enforcement {
-    /// Admits it with a warning to whoever changes the Deployment.
+    /// Admits it with a warning in the response.
     Warn,
     /// Rejects it.
     Deny,

@@ -28,19 +28,20 @@ pub struct Inspection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// When the Job completed.
-    pub answered_at: Timestamp,
+    #[serde(rename = "answeredAt")]
+    pub completed_at: Timestamp,
     /// Image lists that the image printed.
     pub images: OperatorImages,
     /// Names that the image printed, and that its operator then rejected in a managed set.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub refused: BTreeSet<ImageName>,
+    #[serde(default, rename = "refused", skip_serializing_if = "BTreeSet::is_empty")]
+    pub rejected: BTreeSet<ImageName>,
 }
 
 impl Inspection {
     /// Returns the image list under the version that the image counts as.
     #[must_use]
     pub fn list(&self, release: Release) -> OperatorImages {
-        self.images.clone().of_release(release).rejecting(&self.refused)
+        self.images.clone().of_release(release).rejecting(&self.rejected)
     }
 
     /// Returns the name of the ConfigMap.
@@ -53,7 +54,7 @@ impl Inspection {
     /// rebuild is then in the label or in the tag.
     ///
     /// # Errors
-    /// Label or tag, and the output, are of different versions. The message says which; the controller acts on no guess.
+    /// Label or tag, and the output, are of different versions. The message names them; the controller acts on no guess.
     pub fn release(&self) -> Result<Release, String> {
         let printed = self.images.release();
         let labelled = self.label.as_deref().and_then(|label| label.parse::<Release>().ok());
@@ -115,7 +116,8 @@ pub enum JobState {
     /// The Job has not ended, or is being deleted.
     Running {
         /// Why its pod does not start.
-        trouble: Option<String>,
+        #[serde(rename = "trouble")]
+        start_problem: Option<String>,
     },
     /// The Job completed, and its output is valid.
     #[serde(rename = "answered")]

@@ -303,10 +303,10 @@ mod tests {
         };
         // The other registry is Quay.io.
         assert!(OperatorImages::new(of_hosts(MOST_REGISTRIES - 1, MOST_IMAGES - 4)).is_ok());
-        let refused = OperatorImages::new(of_hosts(60, 60)).unwrap_err();
-        assert_eq!(refused, InvalidOperatorImages::TooManyRegistries(61));
-        let refused = OperatorImages::new(of_hosts(1, 5_000)).unwrap_err();
-        assert_eq!(refused, InvalidOperatorImages::TooManyImages(5_004));
+        let rejected = OperatorImages::new(of_hosts(60, 60)).unwrap_err();
+        assert_eq!(rejected, InvalidOperatorImages::TooManyRegistries(61));
+        let rejected = OperatorImages::new(of_hosts(1, 5_000)).unwrap_err();
+        assert_eq!(rejected, InvalidOperatorImages::TooManyImages(5_004));
         let mut most = (0, 0);
         let catalogue = crate::catalogue::Catalogue::embedded();
         for images in catalogue.releases().filter_map(|release| catalogue.get(&release)) {

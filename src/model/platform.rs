@@ -191,10 +191,12 @@ mod tests {
         for (system, architecture) in
             [("linux", "wasm-wasi"), ("Linux", "amd64"), ("linux", "amd64\n::error::x"), ("\u{1b}]0;a", "amd64")]
         {
-            let NodePlatform::Unknown(said) = NodePlatform::of(system, architecture, "") else { panic!("{system}") };
-            assert!(said.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{said:?}");
+            let NodePlatform::Unknown(reported) = NodePlatform::of(system, architecture, "") else {
+                panic!("{system}")
+            };
+            assert!(reported.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{reported:?}");
         }
-        let NodePlatform::Unknown(said) = NodePlatform::of("linux", &"x".repeat(100 * 1024), "") else { panic!() };
-        assert!(said.len() <= LONGEST_REPORT, "{}", said.len());
+        let NodePlatform::Unknown(reported) = NodePlatform::of("linux", &"x".repeat(100 * 1024), "") else { panic!() };
+        assert!(reported.len() <= LONGEST_REPORT, "{}", reported.len());
     }
 }

@@ -67,8 +67,8 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<BTreeMap<ImageName, Digest>>,
     /// Rejection of this content by an operator build. The content is not written for that build again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<RejectedContent>,
+    #[serde(default, rename = "refused", skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<RejectedContent>,
 }
 
 /// Content that an operator build rejected although it is right for its version.

@@ -295,9 +295,9 @@ mod tests {
             for path in paths {
                 for tail in tails {
                     let text = format!("{host}{path}{tail}");
-                    let ours = by_us(&text);
-                    read += usize::from(ours.is_some());
-                    assert_eq!(ours, by_the_library(&text), "{text}");
+                    let parsed = by_us(&text);
+                    read += usize::from(parsed.is_some());
+                    assert_eq!(parsed, by_the_library(&text), "{text}");
                 }
             }
         }

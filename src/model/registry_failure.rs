@@ -162,16 +162,23 @@ pub struct RegistryFailure {
     /// Host and port of the registry that responded; differs from the reference's where a mirror is configured.
     pub registry: String,
     /// Response of the registry, escaped and cut.
-    pub answer: String,
+    #[serde(rename = "answer")]
+    pub response: String,
     /// What to do.
     pub advice: String,
 }
 
 impl RegistryFailure {
-    /// Returns a failure with the advice of its kind. `answer` is escaped and cut here.
+    /// Returns a failure with the advice of its kind. `response` is escaped and cut here.
     #[must_use]
-    pub fn new(kind: RegistryFailureKind, reference: Option<Reference>, registry: &str, answer: &str) -> Self {
-        Self { kind, reference, registry: escaped(registry), answer: escaped(answer), advice: kind.advice().to_owned() }
+    pub fn new(kind: RegistryFailureKind, reference: Option<Reference>, registry: &str, response: &str) -> Self {
+        Self {
+            kind,
+            reference,
+            registry: escaped(registry),
+            response: escaped(response),
+            advice: kind.advice().to_owned(),
+        }
     }
 
     /// Returns what happened, without the advice: for findings, whose reason has a next step of its own.
@@ -234,8 +241,8 @@ impl fmt::Display for Summary<'_> {
             }
             RegistryFailureKind::RefusedTarget => write!(formatter, "registry {registry} sends us where we do not go")?,
         }
-        if !failure.answer.is_empty() {
-            write!(formatter, " ({})", failure.answer)?;
+        if !failure.response.is_empty() {
+            write!(formatter, " ({})", failure.response)?;
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ pub struct Snapshot {
     pub gate: Read<GateState>,
     /// Records of resolved images.
     pub records: Read<Vec<Record>>,
-    /// Names of records that exist and are not used: damaged, or written by somebody else.
+    /// Names of records that exist and are not used: damaged, or written by another field manager.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub unusable_records: BTreeSet<String>,
     /// Stored inspections and inspection Jobs.

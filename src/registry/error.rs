@@ -27,11 +27,11 @@ pub(crate) type Result<T, E = RegistryError> = std::result::Result<T, E>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct RegistryError {
-    /// The reason; it also says when a retry makes sense.
+    /// The reason; it also determines the retry.
     pub kind: RegistryFailureKind,
     /// What happened; may quote the registry.
     pub message: String,
-    /// The same in our own words: statuses, known error codes and numbers, but no text that the registry chose. This is shown of
+    /// The same without text of the registry: statuses, known error codes and numbers, but no text that the registry chose. This is shown of
     /// a registry that received credentials, because it could have written them in any form.
     pub unquoted: String,
     /// Every other image of this registry would fail in the same way.
@@ -41,7 +41,7 @@ pub(crate) struct RegistryError {
 }
 
 impl RegistryError {
-    /// An error in our own words: `message` must not contain text that the registry chose.
+    /// Returns an error: `message` must not contain text that the registry chose.
     pub(crate) fn new(kind: RegistryFailureKind, message: impl Into<String>) -> Self {
         let message = message.into();
         Self {
@@ -94,7 +94,7 @@ impl RegistryError {
         matches!(self.kind, Unauthorized | Forbidden | CredentialsMissing)
     }
 
-    /// Whether another credential may succeed. Registries answer 404 for repositories that a user may not see.
+    /// Whether another credential may succeed. Registries respond with 404 for repositories that a user may not see.
     pub(crate) const fn may_try_next_credential(&self) -> bool {
         use RegistryFailureKind::{Forbidden, NotFound, Unauthorized};
         matches!(self.kind, Unauthorized | Forbidden | NotFound)

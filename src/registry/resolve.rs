@@ -165,7 +165,7 @@ fn check_digest(response: &HttpResponse, expected: Option<&Digest>) -> Result<()
         return Err(RegistryError::invalid(format!("asked for {expected}, got the bytes of {}", response.digest)));
     }
     let Some(claimed) = claimed_digest(&response.headers) else { return Ok(()) };
-    // A digest of another algorithm can be neither checked nor pinned; ours is computed anyway.
+    // A digest of another algorithm can be neither checked nor pinned; SHA-256 is computed anyway.
     if claimed == response.digest.to_string() || claimed.starts_with("sha512:") {
         return Ok(());
     }

@@ -13,4 +13,5 @@ pub mod report;
 pub mod requests;
 pub mod schedule;
 pub mod set_verification;
+pub mod token_bucket;
 pub mod version;

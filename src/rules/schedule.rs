@@ -25,7 +25,7 @@ const AFTER_A_WRITE: Duration = Duration::from_millis(20);
 const CONFLICT_PAUSE: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(60) };
 
 /// Pauses after a rejected write.
-const REFUSAL_PAUSE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
+const REJECTION_PAUSE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
 /// Pauses after a failed read.
 const READ_PAUSE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
@@ -64,7 +64,7 @@ pub struct Schedule {
     /// Unmanaged ImageSets, as they were when all lookups about them had a result.
     judged: Option<UnmanagedSets>,
     /// Writes that failed in the last reconcile.
-    refused: Option<Refused>,
+    failed_writes: Option<FailedWrites>,
     /// Consecutive reconciles with a failed read.
     failed_reads: u32,
     /// Consecutive decisions on the stores that the API server did not confirm.
@@ -82,7 +82,7 @@ type UnmanagedSets = BTreeMap<String, Vec<StoredImage>>;
 
 /// A write that failed, and until when the same actions are not retried, whatever starts a reconcile.
 #[derive(Debug)]
-struct Refused {
+struct FailedWrites {
     actions: Vec<Action>,
     outcome: Outcome,
     /// Consecutive reconciles with a failed write.
@@ -157,7 +157,7 @@ impl Schedule {
         self.audited = Some(now);
     }
 
-    /// Determines what is due, and stores it in the snapshot. `uid` is that of the policy; `is_observed` says whether its status
+    /// Determines what is due, and stores it in the snapshot. `uid` is that of the policy; `is_observed` is whether its status
     /// is about its current spec.
     pub fn begin(&mut self, snapshot: &mut Snapshot, uid: &str, is_observed: bool, now: Timestamp) -> Due {
         let recheck = recheck_due_in(snapshot, uid, now);
@@ -167,7 +167,7 @@ impl Schedule {
         if refresh && self.begun_refresh != snapshot.refresh {
             // Once per value of the annotation, so that responses that arrive after this reconcile still count in the next.
             self.begun_refresh.clone_from(&snapshot.refresh);
-            self.refused = None;
+            self.failed_writes = None;
             forgotten.all = true;
         }
         // A check that failed is still due.
@@ -191,17 +191,17 @@ impl Schedule {
     /// Returns how the same actions failed before, and how long they still pause.
     #[must_use]
     pub fn paused(&self, actions: &[Action], now: Instant) -> Option<(Outcome, Duration)> {
-        let refused = self.refused.as_ref().filter(|refused| refused.actions == actions && now < refused.until)?;
-        Some((refused.outcome.clone(), refused.until - now))
+        let failed = self.failed_writes.as_ref().filter(|failed| failed.actions == actions && now < failed.until)?;
+        Some((failed.outcome.clone(), failed.until - now))
     }
 
     /// Records the outcome of the writes. Returns the pause after a failure.
     pub fn written(&mut self, actions: &[Action], outcome: &Outcome, now: Instant) -> Option<Duration> {
-        let failures = self.refused.take().map_or(0, |refused| refused.failures);
+        let failures = self.failed_writes.take().map_or(0, |failed| failed.failures);
         let failure = outcome.failure.as_ref()?;
-        let backoff = if failure.conflict { CONFLICT_PAUSE } else { REFUSAL_PAUSE };
+        let backoff = if failure.conflict { CONFLICT_PAUSE } else { REJECTION_PAUSE };
         let pause = backoff.after(failures);
-        self.refused = Some(Refused {
+        self.failed_writes = Some(FailedWrites {
             actions: actions.to_vec(),
             outcome: Outcome { failure: outcome.failure.clone(), ..Outcome::default() },
             failures: failures + 1,
@@ -296,7 +296,7 @@ fn recheck_due_in(snapshot: &Snapshot, uid: &str, now: Timestamp) -> Duration {
 fn discovery_due_in(snapshot: &Snapshot, uid: &str, is_observed: bool, now: Timestamp) -> Option<Duration> {
     let discover = snapshot.settings.discover.as_ref()?;
     // Another spec may have another channel.
-    let last = snapshot.remembered.discovery.as_ref().filter(|_| is_observed).map(|discovery| discovery.asked_at);
+    let last = snapshot.remembered.discovery.as_ref().filter(|_| is_observed).map(|discovery| discovery.checked_at);
     Some(last.map_or(Duration::ZERO, |last| due_in(uid, last, discover.interval, now)))
 }
 
@@ -308,45 +308,6 @@ fn due_in(uid: &str, last: Timestamp, interval: Duration, now: Timestamp) -> Dur
     let tenths = digest.bytes().last().map_or(0, |digit| u32::from(digit) % 16);
     let due = interval + interval / 160 * tenths;
     elapsed(last, now).map_or(Duration::ZERO, |elapsed| due.saturating_sub(elapsed))
-}
-
-/// A token bucket that limits how often the controller acts on changes that can wait. It acts at once on the first change after a
-/// quiet time.
-#[derive(Debug)]
-pub struct TokenBucket {
-    burst: u32,
-    refill: Duration,
-    tokens: u32,
-    /// Since when the next token has been due to grow.
-    since: Instant,
-}
-
-impl TokenBucket {
-    /// Returns a full bucket of `burst` tokens, which gains one in each `refill`.
-    #[must_use]
-    pub const fn new(burst: u32, refill: Duration, now: Instant) -> Self {
-        Self { burst, refill, tokens: burst, since: now }
-    }
-
-    /// Returns when a token is available.
-    #[must_use]
-    pub fn ready_at(&self, now: Instant) -> Instant {
-        if self.tokens > 0 { now } else { (self.since + self.refill).max(now) }
-    }
-
-    /// Takes a token; returns whether one was available.
-    pub fn take(&mut self, now: Instant) -> bool {
-        while self.tokens < self.burst && now.saturating_duration_since(self.since) >= self.refill {
-            self.tokens += 1;
-            self.since += self.refill;
-        }
-        if self.tokens == self.burst {
-            self.since = now;
-        }
-        let taken = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        taken
-    }
 }
 
 #[cfg(test)]
@@ -405,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_actions_pause_and_others_do_not() {
+    fn rejected_actions_pause_and_others_do_not() {
         let (mut schedule, start) = (Schedule::default(), Instant::now());
         let actions = [Action::SetGate(None)];
         let failure =
@@ -435,23 +396,5 @@ mod tests {
         assert_eq!(schedule.reads_from(start + AUDIT_EVERY), ReadsFrom::Audit);
         schedule.was_audited(start + AUDIT_EVERY);
         assert_eq!(schedule.reads_from(start + AUDIT_EVERY), ReadsFrom::Stores);
-    }
-
-    #[test]
-    fn a_bucket_lets_the_first_through_at_once_and_then_one_in_each_second() {
-        let start = Instant::now();
-        let mut bucket = TokenBucket::new(2, SECOND, start);
-        assert!(bucket.take(start) && bucket.take(start) && !bucket.take(start));
-        assert_eq!(bucket.ready_at(start), start + SECOND);
-        let mut taken = 0;
-        for tick in 1..=600_u32 {
-            let now = start + SECOND * tick / 20;
-            if bucket.ready_at(now) <= now && bucket.take(now) {
-                taken += 1;
-            }
-        }
-        assert_eq!(taken, 30);
-        let quiet = start + 100 * SECOND;
-        assert!(bucket.take(quiet) && bucket.take(quiet) && !bucket.take(quiet));
     }
 }

@@ -95,16 +95,16 @@ pub struct PinLookup<'a> {
 
 /// Compares a pinned digest with the registry.
 #[must_use]
-pub fn compare_with_registry(asked: &PinLookup<'_>, platforms: &BTreeSet<Platform>) -> Option<Mismatch> {
-    let PinLookup { name, pinned, reference, .. } = asked;
-    let mismatch = |reason, message: String| Some(Mismatch::new(reason, Some(asked.entry), name.as_str(), message));
+pub fn compare_with_registry(lookup: &PinLookup<'_>, platforms: &BTreeSet<Platform>) -> Option<Mismatch> {
+    let PinLookup { name, pinned, reference, .. } = lookup;
+    let mismatch = |reason, message: String| Some(Mismatch::new(reason, Some(lookup.entry), name.as_str(), message));
     let unknown = |failure: &RegistryFailure| {
-        let mut one = Mismatch::new(Reason::from(failure.kind), Some(asked.entry), name.as_str(), failure.summary());
+        let mut one = Mismatch::new(Reason::from(failure.kind), Some(lookup.entry), name.as_str(), failure.summary());
         one.known = false;
         Some(one)
     };
     let is_gone = |failure: &RegistryFailure| failure.kind == RegistryFailureKind::NotFound;
-    let served = match (asked.by_tag, asked.by_digest) {
+    let served = match (lookup.by_tag, lookup.by_digest) {
         (Ok(image), _) if image.digest == *pinned => image,
         (Ok(image), Some(Err(gone))) if is_gone(gone) => {
             return mismatch(Reason::DigestGone, not_the_same(reference, image, *pinned));
@@ -117,7 +117,7 @@ pub fn compare_with_registry(asked: &PinLookup<'_>, platforms: &BTreeSet<Platfor
         (Err(failure), Some(Ok(image))) if is_gone(failure) => image,
         (_, Some(Err(failure))) | (Err(failure), _) => return unknown(failure),
         (Ok(image), Some(Ok(_)) | None) => {
-            let twins = asked
+            let twins = lookup
                 .other_mode
                 .is_some_and(|other_mode| other_mode.as_ref().is_ok_and(|other_mode| other_mode.digest == *pinned));
             if twins {
@@ -140,11 +140,11 @@ pub fn compare_with_registry(asked: &PinLookup<'_>, platforms: &BTreeSet<Platfor
 #[must_use]
 pub fn check_operator_image(
     reference: &Reference,
-    answer: &Result<ResolvedImage, RegistryFailure>,
+    result: &Result<ResolvedImage, RegistryFailure>,
     platforms: &BTreeSet<Platform>,
 ) -> Option<Mismatch> {
     let mismatch = |reason, message| Some(Mismatch::new(reason, None, "", message));
-    let image = match answer {
+    let image = match result {
         Ok(image) => image,
         Err(failure) => {
             let mut one = Mismatch::new(Reason::from(failure.kind), None, "", failure.summary());

@@ -58,8 +58,8 @@ async fn an_unrecognizable_version_is_never_guessed() {
     assert!(world.stored("calico-v3.31.7").await.is_some() && world.stored("calico-v3.32.1").await.is_none());
     // Events are written after the status that they belong to.
     for reason in ["InspectionDisabled", "OperatorVersionAmbiguous", "OperatorImageInvalid", "ImageSetStored"] {
-        let told = async || (world.event_count("ImageSetPolicy", "default", reason).await > 0).then_some(());
-        eventually(&format!("the event {reason}"), told).await;
+        let reported = async || (world.event_count("ImageSetPolicy", "default", reason).await > 0).then_some(());
+        eventually(&format!("the event {reason}"), reported).await;
     }
     world.finish(&[&controller]).await;
 }
@@ -160,14 +160,14 @@ async fn what_the_mirror_lacks_holds_the_set_unless_nothing_needs_it() {
     let words = ["ImageSet calico-v3.32.1", "calico/node:v3.32.1", "the operator insists on", "push or mirror"];
     world.until_message("Resolved", "False", "ImageMissing", &words).await;
     world.until("Ready", "False", "ImageMissing").await;
-    let told = |findings: &Value, reason: &str, words: &str| {
+    let reported = |findings: &Value, reason: &str, words: &str| {
         let mut all = findings.as_array().unwrap().iter();
-        let told = all.any(|one| one["reason"] == reason && one["message"].as_str().unwrap().contains(words));
-        assert!(told, "no {reason} with {words:?} in {findings}");
+        let reported = all.any(|one| one["reason"] == reason && one["message"].as_str().unwrap().contains(words));
+        assert!(reported, "no {reason} with {words:?} in {findings}");
     };
     let findings = world.status().await["findings"].clone();
-    told(&findings, "ImageMissing", "calico/istio-pilot:v3.32.1, which nothing in the cluster needs");
-    told(&findings, "PlatformMissing", "typha:v3.32.1 has no manifest for linux/amd64 (it has linux/arm64)");
+    reported(&findings, "ImageMissing", "calico/istio-pilot:v3.32.1, which nothing in the cluster needs");
+    reported(&findings, "PlatformMissing", "typha:v3.32.1 has no manifest for linux/amd64 (it has linux/arm64)");
 
     // OmitUnneeded leaves out what is provably not needed, and nothing else.
     world.policy(json!({ "mode": "Apply", "images": { "onMissing": "OmitUnneeded" } })).await;
@@ -210,14 +210,14 @@ async fn sets_that_others_edit_are_put_back_and_sets_of_others_are_left_alone() 
         let entries = wanted.iter().filter(|(image, _)| *image != name);
         entries.map(|(image, digest)| json!({ "image": image, "digest": digest })).collect::<Vec<_>>()
     };
-    let put_back = async || {
+    let restored = async || {
         eventually("the edit to be put back", async || {
             (world.stored("calico-v3.31.7").await.unwrap() == wanted).then_some(())
         })
         .await;
     };
     world.edit_set("calico-v3.31.7", |images| *images = without("calico/csi")).await;
-    put_back().await;
+    restored().await;
     for (kind, name) in [("ImageSet", "calico-v3.31.7"), ("ImageSetPolicy", "default")] {
         let edited = eventually("the event", async || {
             let events = world.events(kind, name).await;
@@ -234,7 +234,7 @@ async fn sets_that_others_edit_are_put_back_and_sets_of_others_are_left_alone() 
     // Again and again: left alone after the third time, and reported.
     for name in ["calico/node", "calico/cni"] {
         world.edit_set("calico-v3.31.7", |images| *images = without(name)).await;
-        put_back().await;
+        restored().await;
     }
     world.edit_set("calico-v3.31.7", |images| *images = without("calico/csi")).await;
     let words = ["ImageSet calico-v3.31.7", "changed by human", "3 times"];

@@ -111,7 +111,7 @@ impl Stage {
 
     async fn left(&self) -> Left {
         let sets = OperatorKind::ImageSet.api(&self.world.client).list(&ListParams::default()).await.unwrap().items;
-        let told = |set: &kube::api::DynamicObject| json!([set.data["spec"], set.annotations(), set.labels()]);
+        let reported = |set: &kube::api::DynamicObject| json!([set.data["spec"], set.annotations(), set.labels()]);
         // The same content at another time.
         let timeless = |text: &str| -> Vec<String> {
             text.lines().filter(|line| !line.contains("At:")).map(str::to_owned).collect()
@@ -120,7 +120,7 @@ impl Stage {
             let text = map.data.clone().unwrap_or_default().remove("record.yaml").unwrap_or_default();
             (map.name_any(), timeless(&text))
         });
-        let sets = sets.iter().map(|set| (set.name_any(), told(set))).collect();
+        let sets = sets.iter().map(|set| (set.name_any(), reported(set))).collect();
         Left { sets, records: records.collect(), gate: self.world.gate_specs().await }
     }
 

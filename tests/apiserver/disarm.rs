@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::testbox::checkout::assert_says;
+use crate::testbox::checkout::assert_contains;
 use crate::testbox::operator_double::{OperatorDouble, What};
 use crate::testbox::recorder::Verb;
 use crate::world::{SOON, Scenery, World, eventually};
@@ -37,7 +37,7 @@ async fn the_way_back_to_tags_stops_nobody() {
         "DaemonSet calico-system/calico-node",
         "Nothing was changed",
     ];
-    assert_says(&stdout, &steps);
+    assert_contains(&stdout, &steps);
     let rolls: Vec<String> = stdout.lines().filter_map(|line| line.strip_prefix("   ")).map(str::to_owned).collect();
     assert_eq!(world.status().await["current"]["workloads"]["total"], rolls.len(), "{stdout}");
 
@@ -47,7 +47,7 @@ async fn the_way_back_to_tags_stops_nobody() {
     assert_eq!((code, stdout.as_str()), (2, ""));
     let words =
         ["error: ImageSet calico-v3.29.0, made by human", "BlockingImageSet", "kubectl delete imageset calico-v3.29.0"];
-    assert_says(&stderr, &words);
+    assert_contains(&stderr, &words);
     world.recorder.allow_delete("calico-v3.29.0");
     world.delete_set("calico-v3.29.0").await;
 
@@ -56,7 +56,7 @@ async fn the_way_back_to_tags_stops_nobody() {
     world.policy_from_git(spec.clone()).await;
     let (code, _, stderr) = world.verb(&["disarm", "--yes"]).await;
     assert_eq!(code, 2);
-    assert_says(
+    assert_contains(
         &stderr,
         &["error: argocd-controller owns spec.mode", "hint: set spec.mode: Observe and spec.gate: Disabled in Git"],
     );
@@ -79,7 +79,7 @@ async fn the_way_back_to_tags_stops_nobody() {
         "calico-v3.31.7 deleted",
         "DaemonSet calico-system/calico-node",
     ];
-    assert_says(&stdout, &deleted);
+    assert_contains(&stdout, &deleted);
     until_tags(&double, before).await;
     assert!(double.degraded_moments().is_empty(), "{:?}", double.degraded_moments());
     world.until("Ready", "True", "PlanComputed").await;
@@ -91,7 +91,7 @@ async fn the_way_back_to_tags_stops_nobody() {
     world.until_quiet().await;
     let (code, stdout, _) = world.verb(&["disarm", "--yes"]).await;
     assert_eq!(code, 0);
-    assert_says(&stdout, &["nothing to disarm"]);
+    assert_contains(&stdout, &["nothing to disarm"]);
     double.stop().await;
     world.recorder.assert_quiet(std::time::Duration::from_secs(2)).await.unwrap();
     assert!(world.stored("calico-v3.31.7").await.is_none());
@@ -113,7 +113,7 @@ async fn without_a_controller_it_goes_on_by_itself() {
     world.until_message("VersionKnown", "True", "VersionFound", &["v1.40.15 runs, v1.42.4 is to run"]).await;
     let (code, _, stderr) = world.verb(&["disarm", "--yes"]).await;
     assert_eq!(code, 2);
-    assert_says(&stderr, &["error: an upgrade is under way: operator v1.40.15 runs, v1.42.4 is to run", "hint: "]);
+    assert_contains(&stderr, &["error: an upgrade is under way: operator v1.40.15 runs, v1.42.4 is to run", "hint: "]);
     world.operator("v1.40.15").await;
     world.until_message("VersionKnown", "True", "VersionFound", &["operator v1.40.15"]).await;
     world.until("Ready", "True", "Succeeded").await;
@@ -125,13 +125,13 @@ async fn without_a_controller_it_goes_on_by_itself() {
     let before = double.events().len();
     let (code, stdout, stderr) = world.verb(&["disarm", "--yes", "--timeout", "2s"]).await;
     assert_eq!(code, 0, "{stderr}");
-    assert_says(&stderr, &["note: no controller runs"]);
-    assert_says(&stdout, &["imageset-controller-gate deleted", "calico-v3.31.7 deleted"]);
+    assert_contains(&stderr, &["note: no controller runs"]);
+    assert_contains(&stdout, &["imageset-controller-gate deleted", "calico-v3.31.7 deleted"]);
     until_tags(&double, before).await;
     assert!(double.degraded_moments().is_empty(), "{:?}", double.degraded_moments());
     let (code, stdout, _) = world.verb(&["disarm"]).await;
     assert_eq!(code, 0);
-    assert_says(&stdout, &["nothing to disarm"]);
+    assert_contains(&stdout, &["nothing to disarm"]);
     double.stop().await;
     world.finish(&[&controller]).await;
 }

@@ -92,7 +92,7 @@ async fn newer_releases_are_found_among_many_tags_and_staged_each_for_itself() {
     world.mirror.push_operator("v1.44.0").await.unwrap();
     assert_eq!(controller.terminate().await.unwrap(), 0);
     let mut controller = world.controller("second").await;
-    eventually("a pass", async || (!controller.logged("a pass is done").is_empty()).then_some(())).await;
+    eventually("a pass", async || (!controller.logged("reconcile completed").is_empty()).then_some(())).await;
     world.until("Ready", "True", "Succeeded").await;
     assert_eq!((world.pages(), world.prepared_versions().await.len()), (2, 3));
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::testbox::checkout::assert_says;
+use crate::testbox::checkout::assert_contains;
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
 use crate::testbox::recorder::HUMAN;
@@ -50,7 +50,7 @@ async fn an_image_deleted_from_the_registry_is_reported_at_the_next_check() {
     let verify = ["verify", "--plain-http", &host];
     let (code, stdout, stderr) = world.verb(&verify).await;
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert_says(&stdout, &["ImageSet calico-v3.31.7 for operator v1.40.15: 18 of 18 entries in sync"]);
+    assert_contains(&stdout, &["ImageSet calico-v3.31.7 for operator v1.40.15: 18 of 18 entries in sync"]);
 
     // A tag moves. Nothing that is pinned changes; both short digests are reported, and the next step.
     let before = world.stored(SET).await.unwrap();
@@ -68,10 +68,10 @@ async fn an_image_deleted_from_the_registry_is_reported_at_the_next_check() {
     assert!(found[0]["since"].is_string() && found[0]["nextStep"].is_string(), "{found:?}");
     assert_eq!(found[0]["object"], json!({ "kind": "ImageSet", "name": SET }));
     let (_, screen, _) = world.verb(&["status"]).await;
-    assert_says(&screen, &["DRIFT", "TagMoved (", &cut(&moved.digest()), "→ find out why"]);
+    assert_contains(&screen, &["DRIFT", "TagMoved (", &cut(&moved.digest()), "→ find out why"]);
     let (code, stdout, _) = world.verb(&verify).await;
     assert_eq!(code, 1);
-    assert_says(&stdout, &["17 of 18 entries in sync", "TagMoved: calico/node: ", &cut(&moved.digest())]);
+    assert_contains(&stdout, &["17 of 18 entries in sync", "TagMoved: calico/node: ", &cut(&moved.digest())]);
 
     // The registry collects what no tag names any more.
     let access = world.mirror.registry.access().unwrap();
@@ -140,7 +140,7 @@ async fn a_change_by_people_is_reported_within_seconds() {
     })
     .await;
     let (_, screen, _) = world.verb(&["status"]).await;
-    assert_says(
+    assert_contains(
         &screen,
         &["ROLLING", "DaemonSet calico-system/calico-node   not pinned yet", "DRIFT", "WorkloadNotPinned"],
     );
@@ -247,7 +247,7 @@ async fn unsuitable_sets_are_reported_before_and_when_they_break_the_operator() 
     eventually("the operator to stop", async || (world.condition("OperatorDegraded").await.0 == "True").then_some(()))
         .await;
     let (_, screen, _) = world.verb(&["status"]).await;
-    assert_says(&screen, &["DRIFT", "BlockingImageSet", "DEGRADED", "TigeraStatus calico", "→ "]);
+    assert_contains(&screen, &["DRIFT", "BlockingImageSet", "DEGRADED", "TigeraStatus calico", "→ "]);
     world.policy(json!({ "mode": "Apply" })).await;
     world.until("Drifted", "False", "NoDrift").await;
     double.wait_healthy(SOON).await.unwrap();

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::testbox::checkout::assert_says;
+use crate::testbox::checkout::assert_contains;
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_double::What;
 use crate::testbox::recorder::{HUMAN, Verb, Write};
@@ -33,8 +33,8 @@ impl World {
 
     /// Waits for the first event of this reason about a TigeraStatus.
     async fn until_event_about(&self, component: &str, reason: &str) {
-        let told = async || (self.event_count("TigeraStatus", component, reason).await >= 1).then_some(());
-        eventually(&format!("the event {reason} on TigeraStatus {component}"), told).await;
+        let reported = async || (self.event_count("TigeraStatus", component, reason).await >= 1).then_some(());
+        eventually(&format!("the event {reason} on TigeraStatus {component}"), reported).await;
     }
 }
 
@@ -136,7 +136,7 @@ async fn the_degraded_messages_of_every_era_are_explained_until_the_operator_rec
         assert!(found[0]["since"].is_string() && found[0]["nextStep"].is_string(), "{found:?}");
         world.until_event_about(component, cause).await;
         let (_, screen, _) = world.verb(&["status"]).await;
-        assert_says(&screen, &["DEGRADED", cause, &object, "→ "]);
+        assert_contains(&screen, &["DEGRADED", cause, &object, "→ "]);
         // What it says concerns what is there, never whether we did our part.
         assert_eq!(world.condition("Ready").await.0, "True");
         let metrics = controller.get("/metrics").await.unwrap().1;
@@ -147,12 +147,12 @@ async fn the_degraded_messages_of_every_era_are_explained_until_the_operator_rec
         world.report_component(component, None, at).await;
         world.until("OperatorDegraded", "False", "NotDegraded").await;
         let (_, screen, _) = world.verb(&["status"]).await;
-        assert_says(&screen, &["DEGRADED   none"]);
+        assert_contains(&screen, &["DEGRADED   none"]);
     }
     world.until_quiet().await;
-    let told = world.events("TigeraStatus", "gatewayapi").await;
+    let reported = world.events("TigeraStatus", "gatewayapi").await;
     assert_eq!(
-        told.iter().map(|(reason, count, _)| (reason.as_str(), *count)).collect::<Vec<_>>(),
+        reported.iter().map(|(reason, count, _)| (reason.as_str(), *count)).collect::<Vec<_>>(),
         [("ImagesNotListed", 1)]
     );
     world.finish(&[&controller]).await;

@@ -49,15 +49,15 @@ async fn a_flapping_cause_is_reported_once_per_real_change() {
     assert!(writes <= 2 * TIMES, "{writes} writes for {} changes", 2 * TIMES);
     assert!(writes >= 2, "nothing was told");
     for (kind, name) in [("ImageSetPolicy", "default"), ("TigeraStatus", "ippools")] {
-        let told = eventually("the events", async || {
+        let reported = eventually("the events", async || {
             let events = world.events(kind, name).await;
             let of_cause: Vec<_> = events.into_iter().filter(|event| event.0 == "ComponentDegraded").collect();
             (!of_cause.is_empty()).then_some(of_cause)
         })
         .await;
         // Kubernetes keeps one event with a count.
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].1 <= i32::try_from(TIMES).unwrap(), "{told:?}");
+        assert_eq!(reported.len(), 1, "{reported:?}");
+        assert!(reported[0].1 <= i32::try_from(TIMES).unwrap(), "{reported:?}");
     }
     world.finish(&[&controller]).await;
 }

@@ -64,23 +64,23 @@ impl World {
             .header("content-type", "application/strategic-merge-patch+json")
             .body(kube::client::Body::from(patch.to_string().into_bytes()))
             .unwrap();
-        let answer = self.client.send(request).await.unwrap();
-        if !answer.status().is_success() {
-            return Err(answer.status().to_string());
+        let response = self.client.send(request).await.unwrap();
+        if !response.status().is_success() {
+            return Err(response.status().to_string());
         }
-        let warnings = answer.headers().get_all("warning").iter();
+        let warnings = response.headers().get_all("warning").iter();
         Ok(warnings.map(|warning| warning.to_str().unwrap().to_owned()).collect())
     }
 
     /// The gate takes effect a moment after its objects are there: until this image is refused.
-    pub async fn until_refused(&self, image: &str) -> String {
+    pub async fn until_rejected(&self, image: &str) -> String {
         eventually("the gate to refuse", async || {
-            let refused = self.set_image(image).await.err();
-            if refused.is_none() {
+            let rejected = self.set_image(image).await.err();
+            if rejected.is_none() {
                 // It was let through; back, which is always admitted.
                 self.set_image(&self.mirror.operator_image("v1.40.15")).await.unwrap();
             }
-            refused
+            rejected
         })
         .await
     }
@@ -96,21 +96,21 @@ async fn an_unprepared_image_is_rejected_and_everything_else_is_admitted() {
 
     let (old, new) = (world.mirror.operator_image("v1.40.15"), world.mirror.operator_image("v1.42.4"));
     // What once was the target is prepared by that; so another image finds out whether the gate is closed.
-    world.until_refused(UNPREPARED).await;
+    world.until_rejected(UNPREPARED).await;
     world.until("Ready", "True", "Succeeded").await;
     let message = world.set_image(&new).await.unwrap_err();
     for words in [&new, "no ImageSet is ready", "spec.prepare.versions", "break-glass"] {
         assert!(message.contains(words), "{message}");
     }
-    for refused in [world.replace_image(&new).await, world.apply_image(&new).await] {
-        assert!(refused.unwrap_err().contains("no ImageSet is ready"));
+    for rejected in [world.replace_image(&new).await, world.apply_image(&new).await] {
+        assert!(rejected.unwrap_err().contains("no ImageSet is ready"));
     }
 
     // Another name of the container leads to no way around.
     let renamed = json!([{ "name": "other", "image": new }]);
     let renamed = Patch::Merge(json!({ "spec": { "template": { "spec": { "containers": renamed } } } }));
-    let refused = world.change_operator(renamed, &PatchParams::default()).await;
-    assert!(refused.unwrap_err().contains("no container tigera-operator any more"));
+    let rejected = world.change_operator(renamed, &PatchParams::default()).await;
+    assert!(rejected.unwrap_err().contains("no container tigera-operator any more"));
 
     // Never held up: scale, metadata, the same image, other Deployments.
     let scale = json!({ "spec": { "replicas": 2 } });
@@ -140,8 +140,8 @@ async fn an_unprepared_image_is_rejected_and_everything_else_is_admitted() {
     .await;
     assert!(events.len() == 1 && events[0].1 == 1 && events[0].2.contains(&new), "{events:?}");
     // A reconcile counts what it has published when it ends.
-    let told = r#"imageset_controller_findings{reason="GlassBroken",condition="Prepared",severity="Warning"} 1"#;
-    for line in ["imageset_controller_break_glass_total 1", told] {
+    let reported = r#"imageset_controller_findings{reason="GlassBroken",condition="Prepared",severity="Warning"} 1"#;
+    for line in ["imageset_controller_break_glass_total 1", reported] {
         eventually(line, async || {
             let metrics = controller.get("/metrics").await.unwrap().1;
             metrics.lines().any(|one| one == line).then_some(())

@@ -20,7 +20,7 @@ impl World {
         let controller = self.controller("first").await;
         self.until("Ready", "True", "Succeeded").await;
         self.until_gate("Deny").await;
-        self.until_refused(UNPREPARED).await;
+        self.until_rejected(UNPREPARED).await;
         controller
     }
 
@@ -100,15 +100,15 @@ async fn a_backup_without_status_blocks_nothing_and_the_gate_becomes_the_new_pol
     for (kind, object) in &gate {
         world.gate_of(*kind).create(&PostParams::default(), object).await.unwrap();
     }
-    let passes = async |place: &str| {
+    let admits = async |place: &str| {
         for image in [UNPREPARED, new.as_str(), old.as_str()] {
-            world.set_image(image).await.unwrap_or_else(|refused| panic!("{place}: {refused}"));
+            world.set_image(image).await.unwrap_or_else(|rejected| panic!("{place}: {rejected}"));
         }
     };
     world.deployments().create(&PostParams::default(), &deployment).await.unwrap();
-    passes("without a policy").await;
+    admits("without a policy").await;
     world.policies().create(&PostParams::default(), &policy).await.unwrap();
-    passes("with a policy without status").await;
+    admits("with a policy without status").await;
     let now = world.policy_uid().await;
     assert_ne!(before, now);
 
@@ -116,7 +116,7 @@ async fn a_backup_without_status_blocks_nothing_and_the_gate_becomes_the_new_pol
     let controller = world.controller("second").await;
     world.until("Ready", "True", "Succeeded").await;
     world.until_owned_by(&now).await;
-    world.until_refused(UNPREPARED).await;
+    world.until_rejected(UNPREPARED).await;
     world.until_admitted(&new).await;
     world.set_image(&old).await.unwrap();
     assert_eq!(world.stored("calico-v3.32.1").await.unwrap(), world.wanted("v1.42.4", false));
@@ -149,7 +149,7 @@ async fn the_gate_goes_with_its_policy_and_with_no_other() {
     assert_ne!(before, now);
     world.until_owned_by(&now).await;
     world.until("Ready", "True", "Succeeded").await;
-    world.until_refused(UNPREPARED).await;
+    world.until_rejected(UNPREPARED).await;
 
     // Deleted, it takes the gate along, also while nobody of ours is there. The set stays.
     controller.kill();

@@ -79,9 +79,9 @@ impl Tool {
     async fn differences(self, shell: &Shell, object: &Value) -> String {
         shell.write("object.yaml", &self.tracked(object.clone()).to_string());
         let diff = format!("kubectl diff {} --field-manager={} -f object.yaml", self.flags(), self.manager());
-        let (same, told) = shell.tried(&diff).await;
-        assert_eq!(same, told.is_empty(), "{told}");
-        told
+        let (same, reported) = shell.tried(&diff).await;
+        assert_eq!(same, reported.is_empty(), "{reported}");
+        reported
     }
 }
 
@@ -380,8 +380,8 @@ async fn waves_bring_the_definitions_then_the_policy_then_the_operator() {
     // Without its first wave, the policy says what is missing, and no later wave would begin.
     Tool::ArgoServerSide.sync(&world, &shell, &install).await;
     world.until_message("Ready", "False", "OperatorKindsMissing", &["imagesets.operator.tigera.io"]).await;
-    let (began, told) = shell.tried(&format!("{ready} --timeout=1s")).await;
-    assert!(!began && told.contains("timed out"), "{told}");
+    let (began, reported) = shell.tried(&format!("{ready} --timeout=1s")).await;
+    assert!(!began && reported.contains("timed out"), "{reported}");
     crds::install(&world.client).await.unwrap();
     shell.run(&format!("{ready} --timeout={}s", SOON.as_secs())).await;
     assert_eq!(world.stored("calico-v3.31.7").await.unwrap(), world.wanted("v1.40.15", false));
@@ -396,8 +396,8 @@ async fn waves_bring_the_definitions_then_the_policy_then_the_operator() {
     // The upgrade is one commit. That the policy was Ready before lets nothing through: it is asked of its new generation.
     world.mirror.registry.stop();
     Tool::ArgoServerSide.sync(&world, &shell, &upgrade).await;
-    let (began, told) = shell.tried(&format!("{ready} --timeout=3s")).await;
-    assert!(!began, "{told}");
+    let (began, reported) = shell.tried(&format!("{ready} --timeout=3s")).await;
+    assert!(!began, "{reported}");
     world.mirror.registry.start_again().await.unwrap();
     shell.run(&format!("{ready} --timeout={}s", SOON.as_secs())).await;
     assert_eq!(world.stored("calico-v3.32.1").await.unwrap(), world.wanted("v1.42.4", false));

@@ -65,7 +65,7 @@ const NOT_HERE: [(&str, &str); 6] = [
     ("logs deployment/imageset-controller", "its pod is a process of the test's, not of a node"),
 ];
 /// What has the answer "no" in this cluster: another set than the one that is stored.
-const ANSWERS_NO: [&str; 1] = ["--fips Enabled"];
+const REJECTED_VALUES: [&str; 1] = ["--fips Enabled"];
 
 fn binary(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_imageset-controller")).args(arguments).output().unwrap();
@@ -123,7 +123,7 @@ async fn every_example_of_every_help_works_as_it_is_printed() {
     let mut ran = 0;
     for page in PAGES {
         for command in commands(page) {
-            let expected = ANSWERS_NO.iter().any(|part| command.contains(part));
+            let expected = REJECTED_VALUES.iter().any(|part| command.contains(part));
             assert_runs(&command, folder.path(), &environment, i32::from(expected)).await;
             ran += 1;
         }
@@ -142,7 +142,7 @@ async fn every_example_of_every_help_works_as_it_is_printed() {
                     world.recorder.allow_delete(set);
                 }
             }
-            let expected = ANSWERS_NO.iter().any(|part| example.contains(part));
+            let expected = REJECTED_VALUES.iter().any(|part| example.contains(part));
             assert_runs(&example, folder.path(), &environment, i32::from(expected)).await;
             ran += 1;
         }
@@ -165,8 +165,8 @@ async fn assert_runs(command: &str, folder: &Path, environment: &[(&'static str,
     });
     let output = output.await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let said = text(&output.stdout) + &text(&output.stderr);
-    assert_eq!(output.status.code(), Some(expected), "{command}\n{said}");
+    let message = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(expected), "{command}\n{message}");
 }
 
 /// The commands of a page: each one of a block that shows what is printed, and all of a block that does not, as they are pasted.

@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, Patch, PostParams};
 use serde_json::{Value, json};
 
 use crate::gate::UNPREPARED;
-use crate::refused::touch;
+use crate::rejected_writes::touch;
 use crate::testbox::apply_yaml;
 use crate::testbox::images::{Image, LINUX_PLATFORMS};
 use crate::testbox::recorder::HUMAN;
@@ -208,7 +208,7 @@ async fn an_unmanaged_pod_with_the_operators_labels_changes_nothing() {
     // They are deleted: the gate is created, admits what is prepared, and not what an unmanaged pod runs.
     world.gate_of(GATE_KINDS[0]).delete(GATE, &DeleteParams::default()).await.unwrap();
     world.until_gate("Deny").await;
-    eventually("the gate to be closed", async || world.refuses(UNPREPARED).await.then_some(())).await;
+    eventually("the gate to be closed", async || world.rejects(UNPREPARED).await.then_some(())).await;
     world.recorder.gate_is_in_force().await.unwrap();
     world.until("Prepared", "True", "AllVersionsPrepared").await;
     let status = world.status().await;

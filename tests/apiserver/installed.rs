@@ -51,7 +51,7 @@ impl Site {
     }
 
     /// Kind, namespace and name of whatever has to do with us, events aside, and what the API server makes of each definition.
-    async fn ours(&self) -> BTreeSet<String> {
+    async fn owned(&self) -> BTreeSet<String> {
         let kinds = "kubectl api-resources --verbs=list -o name | grep -v -e ^events -e ^apiservices | paste -sd,";
         let columns = "KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name";
         let all = self.shell.run(&format!("kubectl get $({kinds}) -A --no-headers -o custom-columns={columns}")).await;
@@ -63,7 +63,7 @@ impl Site {
     async fn until_left(&self, left: &BTreeSet<String>) {
         let started = Instant::now();
         loop {
-            let seen = self.ours().await;
+            let seen = self.owned().await;
             if seen == *left {
                 return;
             }
@@ -82,7 +82,7 @@ impl Site {
         world.until_gate("Deny").await;
         self.double.wait_adopted("calico-v3.31.7", SOON).await.unwrap();
         let new = world.mirror.operator_image("v1.42.4");
-        eventually("the prepared operator to be admitted", async || (!world.refuses(&new).await).then_some(())).await;
+        eventually("the prepared operator to be admitted", async || (!world.rejects(&new).await).then_some(())).await;
         world.operator("v1.42.4").await;
         self.double.wait_adopted("calico-v3.32.1", SOON).await.unwrap();
         world.until("Adopted", "True", "AdoptionComplete").await;
@@ -107,7 +107,7 @@ impl Site {
         self.world.mirror.registry.forget_requests().unwrap();
         let writes = self.sets_and_records();
         let controller = self.world.controller(instance).await;
-        eventually("a pass", async || (!controller.logged("a pass is done").is_empty()).then_some(())).await;
+        eventually("a pass", async || (!controller.logged("reconcile completed").is_empty()).then_some(())).await;
         self.world.until_quiet().await;
         self.world.until("Ready", "True", "Succeeded").await;
         assert_eq!(self.world.mirror.registry.requests().unwrap(), [], "the registry was asked");
@@ -180,7 +180,7 @@ impl Site {
 #[tokio::test(flavor = "multi_thread")]
 async fn by_kustomize_from_nothing_and_away_again() {
     let site = Site::start("kustomize").await;
-    let before = site.ours().await;
+    let before = site.owned().await;
     let overlay = GUIDE.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     site.shell.write("overlay/kustomization.yaml", overlay);
     let apply = documented("kubectl apply --server-side -k overlay");
@@ -193,8 +193,8 @@ async fn by_kustomize_from_nothing_and_away_again() {
     for (namespace, account) in
         [("imageset-controller", "imageset-controller"), ("imageset-inspection", "imageset-inspection")]
     {
-        let (admitted, told) = site.admits(namespace, account, |_| {}).await;
-        assert!(admitted && !told.contains("Warning"), "{told}");
+        let (admitted, reported) = site.admits(namespace, account, |_| {}).await;
+        assert!(admitted && !reported.contains("Warning"), "{reported}");
         let weaker: [(&str, Change); 4] = [
             ("host namespaces", |spec| spec["hostNetwork"] = json!(true)),
             ("privileged", |spec| spec["containers"][0]["securityContext"]["privileged"] = json!(true)),
@@ -202,7 +202,7 @@ async fn by_kustomize_from_nothing_and_away_again() {
             ("unrestricted capabilities", |spec| spec["containers"][0]["securityContext"]["capabilities"] = json!({})),
         ];
         for (words, weaken) in weaker {
-            let (admitted, told) = site
+            let (admitted, reported) = site
                 .admits(namespace, account, |spec| {
                     weaken(spec);
                     // What else the API server would refuse of such a pod.
@@ -212,8 +212,8 @@ async fn by_kustomize_from_nothing_and_away_again() {
                 })
                 .await;
             assert!(
-                !admitted && told.contains(r#"violates PodSecurity "restricted"#) && told.contains(words),
-                "{told}"
+                !admitted && reported.contains(r#"violates PodSecurity "restricted"#) && reported.contains(words),
+                "{reported}"
             );
         }
     }
@@ -247,7 +247,7 @@ async fn by_kustomize_from_nothing_and_away_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn by_helm_from_nothing_through_an_upgrade_away_and_back() {
     let site = Site::start("helm").await;
-    let before = site.ours().await;
+    let before = site.owned().await;
     let install = documented(
         "helm install imageset-controller deploy/chart/imageset-controller --namespace imageset-controller \
          --create-namespace --set image.registry=registry.example.com",
@@ -306,7 +306,7 @@ async fn by_helm_from_nothing_through_an_upgrade_away_and_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn by_one_file_and_then_by_helm() {
     let site = Site::start("one-file").await;
-    let before = site.ours().await;
+    let before = site.owned().await;
     let apply = documented(
         "sed 's|image: imageset-controller:|image: registry.example.com/imageset-controller:|' deploy/install.yaml | \
          kubectl apply --server-side -f -",

@@ -49,12 +49,12 @@ const ELSEWHERE: [&str; 9] = [
 ];
 
 /// Verb, resource with its subresource, and namespace: what was asked.
-type Asked = BTreeSet<(String, String, String)>;
+type UsedRights = BTreeSet<(String, String, String)>;
 
 /// What the API server's audit log says that was asked.
-fn used(log: &str) -> Asked {
+fn used(log: &str) -> UsedRights {
     let events = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let asked = |event: serde_json::Value| {
+    let requested = |event: serde_json::Value| {
         let text = |field: &str| event["objectRef"][field].as_str().unwrap_or_default().to_owned();
         let resource = match text("subresource").as_str() {
             "" => text("resource"),
@@ -62,7 +62,7 @@ fn used(log: &str) -> Asked {
         };
         (event["verb"].as_str().unwrap_or_default().to_owned(), resource, text("namespace"))
     };
-    events.map(asked).collect()
+    events.map(requested).collect()
 }
 
 /// One rule in its place.
@@ -83,12 +83,12 @@ impl Taken {
     }
 
     /// Verbs on resources that were not asked for where this rule allows them.
-    fn unused(&self, used: &Asked) -> Vec<String> {
+    fn unused(&self, used: &UsedRights) -> Vec<String> {
         let mut unused = Vec::new();
         for resource in self.rule.resources.iter().flatten() {
             for verb in &self.rule.verbs {
-                let is_this = |(asked, what, namespace): &(String, String, String)| {
-                    asked == verb && what == resource && self.role.0.as_ref().is_none_or(|role| role == namespace)
+                let is_this = |(requested, what, namespace): &(String, String, String)| {
+                    requested == verb && what == resource && self.role.0.as_ref().is_none_or(|role| role == namespace)
                 };
                 if !used.iter().any(is_this) {
                     unused.push(format!("{}: {verb} {resource}", self.role.0.as_deref().unwrap_or("cluster")));
@@ -149,8 +149,8 @@ async fn each_right_is_needed_and_named_when_it_is_missing() {
         let mut controller = world.controller(&format!("without-{number}")).await;
         let place =
             taken.role.0.as_ref().filter(|_| narrow).map(|namespace| format!("in the namespace \"{namespace}\""));
-        let told = told(&world, &controller, &taken.words(), place.as_deref()).await;
-        match told {
+        let reported = reported(&world, &controller, &taken.words(), place.as_deref()).await;
+        match reported {
             Some(where_) => println!("{}: {where_}", taken.shown()),
             None => unnoticed.push(taken.shown()),
         }
@@ -191,19 +191,20 @@ fn refusals(controller: &Controller) -> Vec<String> {
 }
 
 /// Waits until somebody says that a right is missing: a finding, a condition, or a line of the log.
-async fn told(world: &World, controller: &Controller, words: &[String], place: Option<&str>) -> Option<String> {
+async fn reported(world: &World, controller: &Controller, words: &[String], place: Option<&str>) -> Option<String> {
     let names =
         |text: &str| words.iter().any(|one| text.contains(one)) && place.is_none_or(|place| text.contains(place));
     let started = Instant::now();
     while started.elapsed() < SOON {
         let status = world.status().await;
         let findings = status["findings"].as_array().cloned().unwrap_or_default();
-        let said: Vec<String> = findings.iter().filter_map(|one| one["message"].as_str()).map(str::to_owned).collect();
-        let said: Vec<&String> = said.iter().filter(|message| names(message)).collect();
-        if !said.is_empty() {
+        let stated: Vec<String> =
+            findings.iter().filter_map(|one| one["message"].as_str()).map(str::to_owned).collect();
+        let stated: Vec<&String> = stated.iter().filter(|message| names(message)).collect();
+        if !stated.is_empty() {
             // A right for two reads may be told once for each, and none twice.
-            let once: BTreeSet<&&String> = said.iter().collect();
-            assert_eq!(once.len(), said.len(), "{said:#?}");
+            let once: BTreeSet<&&String> = stated.iter().collect();
+            assert_eq!(once.len(), stated.len(), "{stated:#?}");
             return Some("a finding".to_owned());
         }
         let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
@@ -221,13 +222,13 @@ async fn told(world: &World, controller: &Controller, words: &[String], place: O
 
 /// All rules of all roles of ours.
 async fn rules(world: &World) -> Vec<Taken> {
-    let ours = ListParams::default().labels(LABEL);
+    let labelled = ListParams::default().labels(LABEL);
     let cluster: Api<ClusterRole> = Api::all(world.client.clone());
     let roles: Api<Role> = Api::all(world.client.clone());
     let cluster =
-        cluster.list(&ours).await.unwrap().items.into_iter().map(|role| ((None, role.name_any()), role.rules));
+        cluster.list(&labelled).await.unwrap().items.into_iter().map(|role| ((None, role.name_any()), role.rules));
     let roles = roles
-        .list(&ours)
+        .list(&labelled)
         .await
         .unwrap()
         .items

@@ -30,7 +30,7 @@ mod pods;
 mod procedure;
 mod prometheus;
 mod quiet;
-mod refused;
+mod rejected_writes;
 mod restart;
 mod retention;
 mod same_name;

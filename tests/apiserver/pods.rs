@@ -103,11 +103,11 @@ impl Revisions {
     }
 
     /// What they said of this reason and object, one after the other; empty for nothing.
-    fn told(&self, reason: &str, object: &str) -> Vec<String> {
-        let mut told: Vec<String> =
+    fn reported(&self, reason: &str, object: &str) -> Vec<String> {
+        let mut reported: Vec<String> =
             self.0.lock().unwrap().iter().map(|status| finding(status, reason, object)).collect();
-        told.dedup();
-        told
+        reported.dedup();
+        reported
     }
 }
 
@@ -139,11 +139,11 @@ async fn a_failing_image_pull_is_reported_once_by_its_entry_until_it_is_fixed() 
 
     let digest = world.stored(SET).await.unwrap()["calico/node"].clone();
     let image = format!("{}/mirror/calico/node@{digest}", world.mirror.registry.host());
-    let said = format!(
+    let text = format!(
         "rpc error: code = NotFound desc = failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": \
          {image}: not found"
     );
-    cluster.kubelet.play("/node@", Plays::CannotPull(said.clone()));
+    cluster.kubelet.play("/node@", Plays::CannotPull(text.clone()));
     cluster.replace_pods_of("calico-node").await;
     let entry = format!("calico/node of ImageSet {SET}");
     let words =
@@ -157,9 +157,9 @@ async fn a_failing_image_pull_is_reported_once_by_its_entry_until_it_is_fixed() 
     let since = condition_since(world, "ImagePullFailing").await;
     cluster.kubelet.play("/node@", Plays::Waits);
     for _ in 0..5 {
-        let told = format!("Back-off pulling image \"{image}\": ErrImagePull: {said}");
-        cluster.says(&pod, "ImagePullBackOff", &told).await;
-        cluster.says(&pod, "ErrImagePull", &said).await;
+        let reported = format!("Back-off pulling image \"{image}\": ErrImagePull: {text}");
+        cluster.says(&pod, "ImagePullBackOff", &reported).await;
+        cluster.says(&pod, "ErrImagePull", &text).await;
         cluster.says(&pod, "ImagePullBackOff", &format!("Back-off pulling image \"{image}\"")).await;
     }
     // When another workload's failure is reported, all of that has been seen.
@@ -167,9 +167,9 @@ async fn a_failing_image_pull_is_reported_once_by_its_entry_until_it_is_fixed() 
     cluster.kubelet.play("/kube-controllers@", Plays::CannotStart(other.to_owned()));
     cluster.replace_pods_of("calico-kube-controllers").await;
     world.until_message("ImagePullFailing", "True", "PullNotFound", &["(and 1 more)"]).await;
-    let told = finding(&world.status().await, "ExecFormatError", KUBE_CONTROLLERS);
+    let reported = finding(&world.status().await, "ExecFormatError", KUBE_CONTROLLERS);
     let kube_controllers = format!("one pod cannot start calico/kube-controllers of ImageSet {SET}");
-    assert!(told.contains(&kube_controllers) && told.contains("exec format error"), "{told:?}");
+    assert!(reported.contains(&kube_controllers) && reported.contains("exec format error"), "{reported:?}");
     assert_eq!(condition_since(world, "ImagePullFailing").await, since);
     eventually("the events", async || (pull_events(world).await.len() == 2).then_some(())).await;
 
@@ -184,15 +184,18 @@ async fn a_failing_image_pull_is_reported_once_by_its_entry_until_it_is_fixed() 
     world.until("Adopted", "True", "AdoptionComplete").await;
 
     eventually("the last revision to be seen", async || {
-        let all = ["ExecFormatError", "PullNotFound"].map(|reason| revisions.told(reason, ""));
-        all.iter().all(|told| told.last().is_some_and(String::is_empty)).then_some(())
+        let all = ["ExecFormatError", "PullNotFound"].map(|reason| revisions.reported(reason, ""));
+        all.iter().all(|reported| reported.last().is_some_and(String::is_empty)).then_some(())
     })
     .await;
     for (reason, object) in [("PullNotFound", NODE), ("ExecFormatError", KUBE_CONTROLLERS)] {
-        let told = revisions.told(reason, object);
-        assert!(matches!(told.as_slice(), [before, _, after] if before.is_empty() && after.is_empty()), "{told:#?}");
+        let reported = revisions.reported(reason, object);
+        assert!(
+            matches!(reported.as_slice(), [before, _, after] if before.is_empty() && after.is_empty()),
+            "{reported:#?}"
+        );
     }
-    assert_eq!(revisions.told("PullFailed", ""), [""]);
+    assert_eq!(revisions.reported("PullFailed", ""), [""]);
     assert_eq!(pull_events(world).await, ["ExecFormatError x1", "PullNotFound x1"]);
     cluster.finish(&[&controller]).await;
 }
@@ -209,9 +212,9 @@ async fn pull_events(world: &World) -> Vec<String> {
     let events = world.events("ImageSetPolicy", "default").await;
     let about = |reason: &str| reason.starts_with("Pull") || reason == "ExecFormatError";
     let events = events.into_iter().filter(|(reason, ..)| about(reason));
-    let mut told: Vec<String> = events.map(|(reason, count, _)| format!("{reason} x{count}")).collect();
-    told.sort();
-    told
+    let mut reported: Vec<String> = events.map(|(reason, count, _)| format!("{reason} x{count}")).collect();
+    reported.sort();
+    reported
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,10 +255,10 @@ async fn without_the_right_to_list_pods_one_finding_says_so_and_nothing_else_is_
     world.until("ImagePullFailing", "False", "NoPullFailure").await;
     assert_eq!(finding(&world.status().await, "ViewForbidden", ""), "");
     assert_eq!(controller.logged("the API server does not stream lists; they come by pages").len(), 4);
-    let said = "dial tcp 192.0.2.1:443: i/o timeout";
-    cluster.kubelet.play("/typha@", Plays::CannotPull(said.to_owned()));
+    let text = "dial tcp 192.0.2.1:443: i/o timeout";
+    cluster.kubelet.play("/typha@", Plays::CannotPull(text.to_owned()));
     cluster.replace_pods_of("calico-typha").await;
-    let words = ["Deployment calico-system/calico-typha", "calico/typha of ImageSet", said];
+    let words = ["Deployment calico-system/calico-typha", "calico/typha of ImageSet", text];
     world.until_message("ImagePullFailing", "True", "PullTimeout", &words).await;
     cluster.finish(&[&controller]).await;
 }

@@ -13,11 +13,11 @@ impl World {
     /// Waits until the operator says this of its component `calico`.
     async fn until_calico_reports(&self, words: &str) {
         let api = OperatorKind::TigeraStatus.api(&self.client);
-        let said = async || {
+        let message = async || {
             let status = api.get_opt("calico").await.unwrap()?;
             status.data["status"].to_string().contains(words).then_some(())
         };
-        eventually(&format!("TigeraStatus calico to say {words:?}"), said).await;
+        eventually(&format!("TigeraStatus calico to say {words:?}"), message).await;
     }
 
     /// Replaces a set by one of the same content with another name, as after a typing error.

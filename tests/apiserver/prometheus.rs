@@ -10,7 +10,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::pods::Cluster;
-use crate::refused::{Rights, touch};
+use crate::rejected_writes::{Rights, touch};
 use crate::testbox::Prometheus;
 use crate::testbox::checkout::{root, text};
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
@@ -94,8 +94,8 @@ async fn alerts_pass_their_unit_tests_and_each_has_one() {
     let tests = root().join("tests/prometheus/rules-test.yaml");
     let mut promtool = Command::new(prometheus_folder().await.unwrap().join("promtool"));
     let output = promtool.args(["test", "rules"]).arg(&tests).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}");
+    let message = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{message}");
     let tests = fs::read_to_string(tests).unwrap();
     for alert in alerts(&rules()) {
         let firing = format!("alertname: {alert}\n    exp_alerts:\n    - exp_labels:");
@@ -177,8 +177,8 @@ async fn the_registry(world: &World, watched: &mut Watched) {
 
 /// A node cannot pull, so that the rollout is not complete any more.
 async fn pulls(cluster: &Cluster, watched: &mut Watched) {
-    let said = "rpc error: code = NotFound desc = failed to pull and unpack image: not found";
-    cluster.kubelet.play("/node@", Plays::CannotPull(said.to_owned()));
+    let message = "rpc error: code = NotFound desc = failed to pull and unpack image: not found";
+    cluster.kubelet.play("/node@", Plays::CannotPull(message.to_owned()));
     cluster.replace_pods_of("calico-node").await;
     watched.until_firing(&["ImageSetPullFailing", "ImageSetNotAdopted"]).await;
     cluster.kubelet.play("/node@", Plays::Runs);
@@ -207,8 +207,8 @@ async fn another_writer(cluster: &Cluster, watched: &mut Watched) {
     let whole: Vec<Value> = wanted.iter().map(|(image, digest)| json!({ "image": image, "digest": digest })).collect();
     for name in ["calico/csi", "calico/node", "calico/cni"] {
         world.edit_set(SET, |images| images.retain(|entry| entry["image"] != name)).await;
-        let put_back = async || (world.stored(SET).await.unwrap() == wanted).then_some(());
-        eventually("the set to be put back", put_back).await;
+        let restored = async || (world.stored(SET).await.unwrap() == wanted).then_some(());
+        eventually("the set to be put back", restored).await;
     }
     world.edit_set(SET, |images| images.retain(|entry| entry["image"] != "calico/csi")).await;
     watched.until_firing(&["ImageSetPolicyStalled", "ImageSetPolicyNotReady", "ImageSetOperatorDegraded"]).await;
@@ -224,7 +224,7 @@ async fn glass(world: &World, watched: &mut Watched) {
     let glass = |image: Option<&str>| {
         Patch::Merge(json!({ "metadata": { "annotations": { "imageset-controller.io/break-glass": image } } }))
     };
-    eventually("the gate to be closed", async || world.refuses(&new).await.then_some(())).await;
+    eventually("the gate to be closed", async || world.rejects(&new).await.then_some(())).await;
     world.change_operator(glass(Some(&new)), &PatchParams::default()).await.unwrap();
     world.set_image(&new).await.unwrap();
     watched.until_firing(&["ImageSetGateBypassed"]).await;

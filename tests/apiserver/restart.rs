@@ -29,7 +29,7 @@ async fn a_restart_sends_no_registry_request_and_one_of_two_instances_acts() {
     world.mirror.registry.forget_requests().unwrap();
     let (revisions, events) = (world.recorder.revisions().len(), world.events("ImageSetPolicy", "default").await);
     let mut first = world.controller("first").await;
-    looked(&first).await;
+    reconciled(&first).await;
     world.recorder.assert_quiet(Duration::from_secs(3)).await.unwrap();
     assert_eq!(world.mirror.registry.requests().unwrap(), [], "the registry was asked");
     assert_eq!(world.recorder.revisions().len(), revisions, "something was written");
@@ -42,12 +42,12 @@ async fn a_restart_sends_no_registry_request_and_one_of_two_instances_acts() {
     })
     .await;
     edit(&world).await;
-    put_back(&world).await;
+    restored(&world).await;
     assert!(first.leads().await && !second.leads().await);
     let written = async || (!first.logged("written").is_empty()).then_some(());
     eventually("the first to tell of it", written).await;
     assert_eq!(first.logged("written").len(), 1);
-    assert_eq!(second.logged("a pass is done").len(), 0, "only the leader makes passes");
+    assert_eq!(second.logged("reconcile completed").len(), 0, "only the leader makes passes");
     let metrics = second.get("/metrics").await.unwrap().1;
     assert!(!metrics.contains("imageset_controller_condition{"), "only the leader tells of the policy:\n{metrics}");
 
@@ -56,7 +56,7 @@ async fn a_restart_sends_no_registry_request_and_one_of_two_instances_acts() {
     world.until("Adopted", "True", "AdoptionComplete").await;
     assert_eq!(first.terminate().await.unwrap(), 0);
     assert!(first.logged("the Lease could not be given back; it ends by itself").is_empty());
-    looked(&second).await;
+    reconciled(&second).await;
     edit(&world).await;
     eventually("the second instance to put the edit back", async || {
         (!second.logged("written").is_empty()).then_some(())
@@ -94,32 +94,32 @@ async fn the_lead_survives_refused_renewals_and_passes_on_when_its_holder_is_hel
     })
     .await;
     roles.patch("imageset-controller", &human, &Patch::Merge(&all)).await.unwrap();
-    looked(&first).await;
+    reconciled(&first).await;
     let leases = world.own::<Lease>();
     leases.delete("imageset-controller", &Default::default()).await.unwrap();
     eventually("the Lease to be made again", async || leases.get_opt("imageset-controller").await.unwrap()).await;
     edit(&world).await;
-    put_back(&world).await;
+    restored(&world).await;
 
     // The first is held up; the second leads when the Lease has not changed for its duration.
     let mut second = world.controller("second").await;
     first.pause().unwrap();
-    looked(&second).await;
+    reconciled(&second).await;
     edit(&world).await;
-    put_back(&world).await;
+    restored(&world).await;
     eventually("the second to tell of it", async || (!second.logged("written").is_empty()).then_some(())).await;
     let written = first.logged("written").len();
     first.resume().unwrap();
     eventually("the first to see that it does not lead", async || (!first.leads().await).then_some(())).await;
     edit(&world).await;
-    put_back(&world).await;
+    restored(&world).await;
     assert_eq!(first.logged("written").len(), written, "who does not lead writes nothing");
     assert!(second.leads().await);
     assert_eq!((first.terminate().await.unwrap(), second.terminate().await.unwrap()), (0, 0));
     world.finish(&[&first, &second]).await;
 }
 
-async fn put_back(world: &World) {
+async fn restored(world: &World) {
     eventually("the edit to be put back", async || {
         (world.stored("calico-v3.31.7").await.unwrap() == world.wanted("v1.40.15", false)).then_some(())
     })
@@ -127,9 +127,9 @@ async fn put_back(world: &World) {
 }
 
 /// Waits until this instance leads and has reconciled.
-async fn looked(controller: &Controller) {
+async fn reconciled(controller: &Controller) {
     eventually("a pass of the new leader", async || {
-        (controller.leads().await && !controller.logged("a pass is done").is_empty()).then_some(())
+        (controller.leads().await && !controller.logged("reconcile completed").is_empty()).then_some(())
     })
     .await;
 }

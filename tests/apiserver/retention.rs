@@ -82,8 +82,8 @@ async fn previous_sets_are_kept_by_use_and_who_leaves_keeps_them_all() {
     world.until_retained(&["calico-v3.31.7"]).await;
     world.until_sets(&[foreign, "calico-v3.31.7", "calico-v3.32.1"]).await;
     let pruned = eventually("the event", async || {
-        let told = world.events("ImageSetPolicy", "default").await;
-        let pruned: Vec<_> = told.into_iter().filter(|(reason, ..)| reason == "ImageSetPruned").collect();
+        let reported = world.events("ImageSetPolicy", "default").await;
+        let pruned: Vec<_> = reported.into_iter().filter(|(reason, ..)| reason == "ImageSetPruned").collect();
         (!pruned.is_empty()).then_some(pruned)
     })
     .await;

@@ -50,12 +50,12 @@ async fn one_write_swaps_the_content_after_the_take_over() {
     assert_eq!((&swap["fromOperatorVersion"], &swap["operatorVersion"]), (&json!("v1.30.4"), &json!("v1.32.0")));
     assert!(swap["gapSeconds"].as_i64().is_some_and(|gap| gap > 0), "{swap}");
     let note = format!("at most {} s after that was Ready", swap["gapSeconds"]);
-    let told = eventually("the event", async || {
-        let told = world.events("ImageSetPolicy", "default").await;
-        told.iter().any(|(_, _, text)| text.contains("swapped in")).then_some(told)
+    let reported = eventually("the event", async || {
+        let reported = world.events("ImageSetPolicy", "default").await;
+        reported.iter().any(|(_, _, text)| text.contains("swapped in")).then_some(reported)
     })
     .await;
-    assert!(told.iter().any(|(_, _, text)| text.contains(&note)), "{told:#?}");
+    assert!(reported.iter().any(|(_, _, text)| text.contains(&note)), "{reported:#?}");
 
     // By revisions: two writes in all, the second after the new pod was Ready.
     let new_image = world.mirror.operator_image("v1.32.0");

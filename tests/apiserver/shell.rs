@@ -51,9 +51,9 @@ impl Shell {
     /// Runs a command line that must end well; what it printed, warnings aside.
     pub async fn run(&self, line: &str) -> String {
         let output = self.output(line).await;
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let reported = String::from_utf8_lossy(&output.stderr).into_owned();
         let printed = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{line}: {}\n{printed}{told}", output.status);
+        assert!(output.status.success(), "{line}: {}\n{printed}{reported}", output.status);
         printed
     }
 

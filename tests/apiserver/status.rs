@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
 
-use crate::testbox::checkout::assert_says;
+use crate::testbox::checkout::assert_contains;
 use crate::testbox::scenery;
 use crate::world::{SOON, Scenery, World, eventually};
 
@@ -19,10 +19,10 @@ async fn one_screen_with_and_without_a_controller() {
     // No controller: nothing is known without `--live`.
     let (code, screen, _) = world.verb(&["status"]).await;
     assert_eq!(code, 0);
-    assert_says(&screen, &["READY", "the controller has not looked at this policy; is it running?"]);
+    assert_contains(&screen, &["READY", "the controller has not looked at this policy; is it running?"]);
     let (code, screen, _) = world.verb(&["status", "--live"]).await;
     assert_eq!(code, 0, "{screen}");
-    assert_says(
+    assert_contains(
         &screen,
         &["OPERATOR   v1.40.15", "TARGET", "calico-v3.31.7", "not stored", "DRIFT      none", "PULLS      none"],
     );
@@ -42,15 +42,16 @@ async fn one_screen_with_and_without_a_controller() {
     world.until("Adopted", "True", "AdoptionComplete").await;
 
     // What the controller wrote and what is to be seen now is the same.
-    let (_, told, _) = world.verb(&["status", "-o", "json"]).await;
+    let (_, reported, _) = world.verb(&["status", "-o", "json"]).await;
     let (_, seen, _) = world.verb(&["status", "--live", "-o", "json"]).await;
-    let (told, seen): (Value, Value) = (serde_json::from_str(&told).unwrap(), serde_json::from_str(&seen).unwrap());
+    let (reported, seen): (Value, Value) =
+        (serde_json::from_str(&reported).unwrap(), serde_json::from_str(&seen).unwrap());
     for part in ["operator", "current", "components", "findings", "conditions"] {
-        assert_eq!(told[part], seen[part], "{part}");
+        assert_eq!(reported[part], seen[part], "{part}");
     }
-    assert_eq!(told, world.status().await);
+    assert_eq!(reported, world.status().await);
     let (_, yaml, _) = world.verb(&["status", "-o", "yaml"]).await;
-    assert_eq!(imageset_controller::yaml::from_str::<Value>(&yaml).unwrap(), told);
+    assert_eq!(imageset_controller::yaml::from_str::<Value>(&yaml).unwrap(), reported);
     let (_, wide, _) = world.verb(&["status", "-o", "wide"]).await;
     let parts = [
         "RUNNING",
@@ -62,7 +63,7 @@ async fn one_screen_with_and_without_a_controller() {
         "Adopted",
         "True",
     ];
-    assert_says(&wide, &parts);
+    assert_contains(&wide, &parts);
 
     // A person whose rights end at the policy sees what the controller wrote.
     let reader = "
@@ -83,9 +84,12 @@ subjects: [{kind: ServiceAccount, name: reader, namespace: tigera-operator}]
     let kubeconfig = world.control_plane.kubeconfig_for_service_account("tigera-operator", "reader").await.unwrap();
     let (code, screen, stderr) = world.verb_as(&kubeconfig, &["status"]).await;
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert_says(&screen, &["RUNNING", "adopted ✓"]);
+    assert_contains(&screen, &["RUNNING", "adopted ✓"]);
     let (_, screen, _) = world.verb_as(&kubeconfig, &["status", "--live"]).await;
-    assert_says(&screen, &["DEGRADED   unknown: list tigerastatuses.operator.tigera.io", "PROBLEMS", "ReadForbidden"]);
+    assert_contains(
+        &screen,
+        &["DEGRADED   unknown: list tigerastatuses.operator.tigera.io", "PROBLEMS", "ReadForbidden"],
+    );
 
     // The controller is gone: what it said is old.
     drop(controller);

@@ -10,7 +10,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
 
 use crate::testbox::Kubelet;
-use crate::testbox::checkout::assert_says;
+use crate::testbox::checkout::assert_contains;
 use crate::testbox::kubelet::Plays;
 use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::rules::OperatorRules;
@@ -110,16 +110,16 @@ async fn an_unknown_release_is_inspected_once_and_its_set_is_stored_before_it_ru
     let host = world.mirror.registry.host();
     let (code, set, stderr) = world.verb(&["generate", "--from-cluster", "--plain-http", &host]).await;
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert_says(
+    assert_contains(
         &set,
         &["tigera-operator v1.44.0", "#   imageset-controller generate --from-cluster ", "name: calico-v3.33.0"],
     );
     for (name, digest) in world.stored("calico-v3.33.0").await.unwrap() {
-        assert_says(&set, &[&format!("  - image: {name}\n    digest: {digest}\n")]);
+        assert_contains(&set, &[&format!("  - image: {name}\n    digest: {digest}\n")]);
     }
     let (code, stdout, stderr) = world.verb(&["verify", "--plain-http", &host]).await;
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
-    assert_says(&stdout, &["ImageSet calico-v3.33.0 for operator v1.44.0: ", "entries in sync"]);
+    assert_contains(&stdout, &["ImageSet calico-v3.33.0 for operator v1.44.0: ", "entries in sync"]);
     double.stop().await;
     world.finish(&[&controller]).await;
 }
@@ -132,8 +132,8 @@ async fn a_failed_inspection_is_reported_and_nothing_is_guessed() {
     let prepare = json!({ "versions": ["v1.44.0"] });
     world.policy(json!({ "mode": "Apply", "prepare": prepare })).await;
     let controller = world.controller("first").await;
-    let told = async |words: &[&str]| world.until_message("Prepared", "False", "NeedsInspection", words).await;
-    told(&["brought no answer: ErrImagePull: 401 Unauthorized\\u{1b}[31m", "see spec.inspection"]).await;
+    let reported = async |words: &[&str]| world.until_message("Prepared", "False", "NeedsInspection", words).await;
+    reported(&["brought no answer: ErrImagePull: 401 Unauthorized\\u{1b}[31m", "see spec.inspection"]).await;
     // What runs is not touched by any of this.
     world.until("VersionKnown", "True", "VersionFound").await;
     world.until("Applied", "True", "ImageSetStored").await;
@@ -142,7 +142,7 @@ async fn a_failed_inspection_is_reported_and_nothing_is_guessed() {
     let exits = BTreeMap::from([("version".to_owned(), "flag provided but not defined: -version".to_owned())]);
     play(Plays::Prints(exits, 2));
     delete_the_job(&world).await;
-    told(&["container version ended with exit code 2 (Error) and said: flag provided but not defined"]).await;
+    reported(&["container version ended with exit code 2 (Error) and said: flag provided but not defined"]).await;
 
     let (version, list) = (newer().printed_version(), newer().printed_list());
     let cut: String = list.lines().take(9).map(|line| format!("{line}\n")).collect();
@@ -157,8 +157,8 @@ async fn a_failed_inspection_is_reported_and_nothing_is_guessed() {
     ] {
         play(plays);
         delete_the_job(&world).await;
-        let words = imageset_words(words);
-        told(&["prints cannot be used", &words]).await;
+        let words = imageset_text(words);
+        reported(&["prints cannot be used", &words]).await;
     }
 
     // Both lists of the image agree on a version other than its label.
@@ -217,6 +217,6 @@ async fn a_fork_that_refuses_the_set_of_its_version_gets_its_own() {
 }
 
 /// As conditions show it: nothing beyond ASCII.
-fn imageset_words(text: &str) -> String {
+fn imageset_text(text: &str) -> String {
     text.replace('…', "\\u{2026}")
 }

@@ -31,18 +31,18 @@ const NODE: &str = "node-1";
 /// What becomes of the registry once everything is staged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Afterwards {
-    Answers,
-    RefusesEverything,
+    Responds,
+    RejectsEverything,
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_upgrade_of_the_train_finds_its_set() {
-    ride("train", Afterwards::Answers).await;
+    ride("train", Afterwards::Responds).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_train_needs_no_registry_once_all_is_staged() {
-    ride("train-alone", Afterwards::RefusesEverything).await;
+    ride("train-alone", Afterwards::RejectsEverything).await;
 }
 
 async fn ride(name: &'static str, afterwards: Afterwards) {
@@ -71,10 +71,10 @@ async fn ride(name: &'static str, afterwards: Afterwards) {
     }
     // The gate takes effect a moment after its objects are there; only a dry run, so that nothing is admitted.
     let unprepared = world.mirror.operator_image("v1.29.3");
-    eventually("the gate to refuse", async || world.refuses(&unprepared).await.then_some(())).await;
+    eventually("the gate to refuse", async || world.rejects(&unprepared).await.then_some(())).await;
     world.recorder.gate_is_in_force().await.unwrap();
     world.mirror.registry.forget_requests().unwrap();
-    if afterwards == Afterwards::RefusesEverything {
+    if afterwards == Afterwards::RejectsEverything {
         world.mirror.registry.stop();
     }
 
@@ -99,7 +99,7 @@ async fn ride(name: &'static str, afterwards: Afterwards) {
         from = *to;
     }
     assert_eq!(swaps, ["v1.32.0", "v1.39.0"], "what has to be swapped is known from the published lists");
-    assert!(world.refuses(&unprepared).await);
+    assert!(world.rejects(&unprepared).await);
     world.until_quiet().await;
     assert_eq!(changes(&world).len(), journey.changes, "{:#?}", world.writes());
     assert_eq!(world.mirror.registry.requests().unwrap(), [], "the registry was asked");
@@ -122,20 +122,23 @@ struct Step {
     /// How long the new operator was Degraded, as the double saw it.
     degraded: Duration,
     /// What the policy's status says of the gap.
-    told: Value,
+    reported: Value,
 }
 
 impl std::fmt::Display for Step {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { from, to, set, state, degraded, told, .. } = self;
+        let Self { from, to, set, state, degraded, reported, .. } = self;
         write!(formatter, "{from} -> {to}: {set} was {state} before; ")?;
         match self.swap {
             false => write!(formatter, "gap 0 s"),
             true if degraded.is_zero() => {
-                write!(formatter, "gap not Degraded, swapped after the take-over; status: at most {told} s")
+                write!(formatter, "gap not Degraded, swapped after the take-over; status: at most {reported} s")
             }
             true => {
-                write!(formatter, "gap {degraded:.1?} Degraded, swapped after the take-over; status: at most {told} s")
+                write!(
+                    formatter,
+                    "gap {degraded:.1?} Degraded, swapped after the take-over; status: at most {reported} s"
+                )
             }
         }
     }
@@ -185,11 +188,11 @@ impl Journey<'_> {
         self.moved = moved;
         let spans = double.degraded_moments().split_off(degraded_before);
         assert!(state == "Conflict" || spans.is_empty(), "{from} -> {to}, {state}: {spans:#?}");
-        let told = world.status().await["lastSwap"].clone();
+        let reported = world.status().await["lastSwap"].clone();
         if swap {
-            assert_eq!((&told["fromOperatorVersion"], &told["operatorVersion"]), (&json!(from), &json!(to)));
+            assert_eq!((&reported["fromOperatorVersion"], &reported["operatorVersion"]), (&json!(from), &json!(to)));
         }
-        Step { from, to, set, state, swap, degraded: total(&spans), told: told["gapSeconds"].clone() }
+        Step { from, to, set, state, swap, degraded: total(&spans), reported: reported["gapSeconds"].clone() }
     }
 
     /// The revision in which the Deployment's image became this one.

@@ -6,7 +6,7 @@ use kube::api::Patch;
 use serde_json::{Value, json};
 
 use crate::testbox::apply_yaml;
-use crate::testbox::checkout::assert_says;
+use crate::testbox::checkout::assert_contains;
 use crate::testbox::images::{Image, LINUX_PLATFORMS};
 use crate::testbox::process;
 use crate::testbox::scenery;
@@ -74,11 +74,14 @@ async fn a_pipeline_prepares_a_version_and_waits_for_it() {
     world.policy(json!({ "mode": "Observe" })).await;
     let (code, stdout, stderr) = world.verb(&["prepare", "v1.42.4", "--wait", "--timeout", "1s"]).await;
     assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
-    assert_says(&stderr, &["note: nothing will be staged", "Observe", "error: no answer of the controller", "hint: "]);
+    assert_contains(
+        &stderr,
+        &["note: nothing will be staged", "Observe", "error: no answer of the controller", "hint: "],
+    );
     let controller = world.controller("first").await;
     let (code, stdout, stderr) = world.verb(&["prepare", "v1.42.4", "--wait"]).await;
     assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
-    assert_says(
+    assert_contains(
         &stderr,
         &["note: nothing will be staged", "error: operator v1.42.4 is not staged", "spec.mode: Apply"],
     );
@@ -108,12 +111,12 @@ async fn a_pipeline_prepares_a_version_and_waits_for_it() {
     let hook = world.documented_rights().await;
     let (code, stdout, stderr) = world.verb_as(&hook, &["prepare", "v1.40.15", "v1.42.4", "--wait"]).await;
     assert_eq!(code, 0, "{stderr}");
-    assert_says(&stdout, &["v1.40.15 staged: ImageSet calico-v3.31.7, 18 images", "v1.42.4 staged"]);
+    assert_contains(&stdout, &["v1.40.15 staged: ImageSet calico-v3.31.7, 18 images", "v1.42.4 staged"]);
 
     // Images that are not pushed: held until the deadline, with the reason; the policy stays Ready.
     let (code, stdout, stderr) = world.verb(&["prepare", "v1.43.0", "v1.42.4", "--wait", "--timeout", "15s"]).await;
     assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
-    assert_says(
+    assert_contains(
         &stderr,
         &["v1.42.4 staged", "error: operator v1.43.0 is not staged", "calico-v3.32.0", "does not have"],
     );
@@ -121,14 +124,14 @@ async fn a_pipeline_prepares_a_version_and_waits_for_it() {
     // A version that will never have a set is reported at once, whatever the deadline.
     let (code, _, stderr) = world.verb(&["prepare", "v1.41.0", "--wait"]).await;
     assert_eq!(code, 1, "{stderr}");
-    assert_says(&stderr, &["error: operator v1.41.0 is not staged", "master", "use another operator version"]);
+    assert_contains(&stderr, &["error: operator v1.41.0 is not staged", "master", "use another operator version"]);
 
     // Over: the version counts no more, and its set is one that is kept for the way back.
     world.annotate(json!({ PREPARE: null })).await;
     eventually("nothing to be asked for", async || world.prepared("v1.42.4").await.is_null().then_some(())).await;
     let (code, stdout, _) = world.verb(&["prepare", "v1.42.4", "--expires", "3s"]).await;
     assert_eq!(code, 0);
-    assert_says(&stdout, &["v1.42.4 asked for until 20"]);
+    assert_contains(&stdout, &["v1.42.4 asked for until 20"]);
     eventually("the request to be seen", async || world.prepared("v1.42.4").await.is_object().then_some(())).await;
     eventually("the request to be over", async || world.prepared("v1.42.4").await.is_null().then_some(())).await;
     let retained = world.status().await["retained"].to_string();
@@ -154,14 +157,14 @@ async fn a_check_now_a_pause_and_another_registry_asked_about() {
 
     // Suspended and resumed, and a second time.
     let name = "imagesetpolicy.imageset-controller.io/default";
-    for (verb, told) in [
+    for (verb, reported) in [
         ("suspend", "suspended"),
         ("suspend", "was suspended already"),
         ("resume", "resumed"),
         ("resume", "was not suspended"),
     ] {
         let (code, stdout, stderr) = world.verb(&[verb]).await;
-        assert_eq!((code, stdout), (0, format!("{name} {told}\n")), "{stderr}");
+        assert_eq!((code, stdout), (0, format!("{name} {reported}\n")), "{stderr}");
         assert!(!stderr.contains("warning"), "{stderr}");
     }
     let spec = world.policies().get("default").await.unwrap().data["spec"].clone();
@@ -170,7 +173,7 @@ async fn a_check_now_a_pause_and_another_registry_asked_about() {
     world.policy_from_git(of_git).await;
     let (code, _, stderr) = world.verb(&["resume"]).await;
     assert_eq!(code, 0);
-    assert_says(&stderr, &["warning: argocd-controller owns spec.suspend"]);
+    assert_contains(&stderr, &["warning: argocd-controller owns spec.suspend"]);
     world.until("Ready", "True", "Succeeded").await;
 
     // A tag moves: the next check would come in an hour.
@@ -208,7 +211,7 @@ async fn a_check_now_a_pause_and_another_registry_asked_about() {
     let (code, stdout, stderr) = world.verb(&["plan", "-o", "yaml"]).await;
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     let entries = world.wanted("v1.40.15", false);
-    assert_says(
+    assert_contains(
         &stdout,
         &["# Digests for tigera-operator v1.40.15, 18 images.", "kind: ImageSet", "name: calico-v3.31.7"],
     );
@@ -216,20 +219,26 @@ async fn a_check_now_a_pause_and_another_registry_asked_about() {
     assert!(entries.values().all(|digest| stdout.contains(digest.as_str())), "{stdout}");
     let (code, stdout, stderr) = world.verb(&["plan", "--image-path", "nowhere", "-o", "yaml"]).await;
     assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
-    assert_says(&stderr, &["error: ", "does not have", "(ImageMissing)"]);
+    assert_contains(&stderr, &["error: ", "does not have", "(ImageMissing)"]);
     let (code, stdout, stderr) = world.verb(&["plan", "--image-path", "same/calico"]).await;
     assert_eq!(code, 0, "{stdout}{stderr}");
     let same = "calico-v3.31.7: the same digests; for the pods nothing changes but where they pull from";
-    assert_says(&stdout, &["What if the Installation said imagePath: same/calico: nothing is changed", same, "POLICY"]);
+    assert_contains(
+        &stdout,
+        &["What if the Installation said imagePath: same/calico: nothing is changed", same, "POLICY"],
+    );
     let (code, stdout, _) = world.verb(&["plan", "--image-path", "other/calico"]).await;
     assert_eq!(code, 1, "{stdout}");
-    assert_says(&stdout, &["calico-v3.31.7: 1 of 18 entries differ", "calico/cni: sha256:", " → sha256:", "POLICY"]);
+    assert_contains(
+        &stdout,
+        &["calico-v3.31.7: 1 of 18 entries differ", "calico/cni: sha256:", " → sha256:", "POLICY"],
+    );
     let (code, stdout, _) = world.verb(&["plan", "--fips", "Enabled"]).await;
     assert_eq!(code, 1, "{stdout}");
-    assert_says(&stdout, &["fipsMode: Enabled", "calico-v3.31.7: 7 of 18 entries differ", "calico/node: sha256:"]);
+    assert_contains(&stdout, &["fipsMode: Enabled", "calico-v3.31.7: 7 of 18 entries differ", "calico/node: sha256:"]);
     let (code, stdout, _) = world.verb(&["plan", "--image-path", "nowhere"]).await;
     assert_eq!(code, 2, "{stdout}");
-    assert_says(&stdout, &["calico-v3.31.7: the registry", "does not have", "calico-v3.31.7: no set can be made"]);
+    assert_contains(&stdout, &["calico-v3.31.7: the registry", "does not have", "calico-v3.31.7: no set can be made"]);
     // The same from a file: what was recorded with these flags answers, and another question has no answer in it.
     let folder = tempfile::tempdir().unwrap();
     let snapshot = folder.path().join("snapshot.yaml").to_str().unwrap().to_owned();
@@ -239,7 +248,7 @@ async fn a_check_now_a_pause_and_another_registry_asked_about() {
     assert_eq!((code, again), (1, planned));
     let (code, _, stderr) = world.verb(&["plan", "--image-path", "elsewhere", "--snapshot", &snapshot]).await;
     assert_eq!(code, 2);
-    assert_says(&stderr, &["note: this snapshot has no answers about these images"]);
+    assert_contains(&stderr, &["note: this snapshot has no answers about these images"]);
     assert_eq!(world.writes().len(), writes);
     world.finish(&[&controller]).await;
 }

@@ -237,10 +237,10 @@ impl World {
     }
 
     /// Whether the gate rejects this image, by a server-side dry run.
-    pub async fn refuses(&self, image: &str) -> bool {
+    pub async fn rejects(&self, image: &str) -> bool {
         let dry = PatchParams { dry_run: true, ..PatchParams::default() };
-        let refused = self.change_operator(Patch::Strategic(with_image(image)), &dry).await;
-        refused.is_err_and(|message| message.contains("no ImageSet is ready"))
+        let rejected = self.change_operator(Patch::Strategic(with_image(image)), &dry).await;
+        rejected.is_err_and(|message| message.contains("no ImageSet is ready"))
     }
 
     /// Changes the operator's Deployment; or what the API server says.
@@ -466,8 +466,8 @@ impl World {
     /// Nothing but status was written.
     pub fn assert_nothing_written(&self) {
         let writes: Vec<_> = self.writes();
-        let ours = writes.iter().filter(|write| write.manager.as_deref() != Some(HUMAN)).collect::<Vec<_>>();
-        assert!(ours.is_empty(), "{ours:#?}");
+        let automated = writes.iter().filter(|write| write.manager.as_deref() != Some(HUMAN)).collect::<Vec<_>>();
+        assert!(automated.is_empty(), "{automated:#?}");
     }
 
     /// Waits until everything has been said: nothing of any kind that is watched is written for two seconds, or longer on a
@@ -485,12 +485,12 @@ impl World {
         let about = |event: &Event| {
             event.involved_object.kind.as_deref() == Some(kind) && event.involved_object.name.as_deref() == Some(name)
         };
-        let told = |event: Event| {
+        let reported = |event: Event| {
             let count = event.series.and_then(|series| series.count).or(event.count).unwrap_or(1);
             (event.reason.unwrap_or_default(), count, event.message.unwrap_or_default())
         };
         let all = events.list(&ListParams::default()).await.unwrap().items;
-        all.into_iter().filter(about).map(told).collect()
+        all.into_iter().filter(about).map(reported).collect()
     }
 
     /// Stores an ImageSet, as a human who takes over what others manage.

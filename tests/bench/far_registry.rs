@@ -149,8 +149,8 @@ async fn place(
     let host = format!("{name}:{}", listener.local_addr()?.port());
     let realm = registry.token_service().context("no token service")?.realm().to_owned();
     let token_service = realm.trim_start_matches("http://").trim_end_matches("/token").to_owned();
-    let told = format!("https://{}/token", tokens_at.unwrap_or(&host));
-    let routes = Routes { registry: registry.host(), token_service, realm: (realm, told) };
+    let output = format!("https://{}/token", tokens_at.unwrap_or(&host));
+    let routes = Routes { registry: registry.host(), token_service, realm: (realm, output) };
     let front = Front::start(certificate, routes).await?;
     let proxy = LatencyProxy::start(listener, front.host().to_owned());
     Ok(Place { host, front, proxy })

@@ -63,13 +63,13 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
 async fn serve<F, B>(
     certificate: &ServerCertificate,
     protocol: &str,
-    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    handler: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
 ) -> Result<(String, server::Server)>
 where
     F: Future<Output = Result<Response<B>>> + Send + 'static,
     B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
-    let (address, server) = server::start(Some(server::acceptor(certificate, &[protocol])?), answer).await?;
+    let (address, server) = server::start(Some(server::acceptor(certificate, &[protocol])?), handler).await?;
     Ok((address.to_string(), server))
 }
 
@@ -127,9 +127,9 @@ async fn peak(mut command: Command, what: &str) -> Result<f64> {
             () = pause => peak = mebibytes(process, "VmHWM").unwrap_or(peak),
         }
     };
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.code() == Some(2) && output.stdout.is_empty(), "{what}: {}: {said}", output.status);
-    println!("generate, {what}: {}", said.lines().next().unwrap_or_default());
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(2) && output.stdout.is_empty(), "{what}: {}: {message}", output.status);
+    println!("generate, {what}: {}", message.lines().next().unwrap_or_default());
     Ok(peak)
 }
 

@@ -90,13 +90,13 @@ async fn pass(client: TcpStream, target: String, line: Arc<Line>) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let (questions, questions_out) = unbounded_channel();
-    let (answers, answers_out) = unbounded_channel();
+    let (questions, requests_out) = unbounded_channel();
+    let (responses, responses_out) = unbounded_channel();
     futures::join!(
         take_in(from_client, questions, &line, usable_from),
-        let_out(questions_out, to_server),
-        take_in(from_server, answers, &line, usable_from),
-        let_out(answers_out, to_client),
+        let_out(requests_out, to_server),
+        take_in(from_server, responses, &line, usable_from),
+        let_out(responses_out, to_client),
     );
 }
 

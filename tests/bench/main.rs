@@ -17,11 +17,11 @@ mod pods;
 mod proxy;
 mod quiet;
 mod reaction;
+mod reported;
 mod round_trips;
 mod slow_api;
 mod start;
 mod statistics;
-mod told;
 
 #[path = "../testbox/mod.rs"]
 mod testbox;

@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[derive(Default)]
 struct Seen {
-    first_question: Option<Instant>,
-    last_answer: Option<Instant>,
+    first_request: Option<Instant>,
+    last_response: Option<Instant>,
 }
 
 /// A running proxy.
@@ -47,7 +47,7 @@ impl Proxy {
     /// From the first question to the last answer.
     pub fn busy(&self) -> Duration {
         let seen = self.seen.lock().unwrap();
-        match (seen.first_question, seen.last_answer) {
+        match (seen.first_request, seen.last_response) {
             (Some(first), Some(last)) => last.saturating_duration_since(first),
             _ => Duration::ZERO,
         }
@@ -59,12 +59,12 @@ async fn pass(client: TcpStream, target: String, seen: Arc<Mutex<Seen>>) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let asked = seen.clone();
+    let requested = seen.clone();
     let question = move || {
-        asked.lock().unwrap().first_question.get_or_insert_with(Instant::now);
+        requested.lock().unwrap().first_request.get_or_insert_with(Instant::now);
     };
-    let answer = move || seen.lock().unwrap().last_answer = Some(Instant::now());
-    futures::join!(copy(from_client, to_server, question), copy(from_server, to_client, answer));
+    let response = move || seen.lock().unwrap().last_response = Some(Instant::now());
+    futures::join!(copy(from_client, to_server, question), copy(from_server, to_client, response));
 }
 
 async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, note: impl Fn()) {

@@ -79,11 +79,11 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
         median(&mut resolving)
     );
     let memory = mebibytes(controller.id(), "VmRSS").context("no VmRSS")?;
-    let told = crate::told::measure(&client, async || settle(&client).await).await?;
+    let cause_to_condition = crate::reported::measure(&client, async || settle(&client).await).await?;
     let beside = crate::go_controller::idle_memory(&client, control_plane.kubeconfig()).await?;
     let mut measured = crate::quiet::measure(&client, port, async || settle(&client).await).await?;
     measured.extend([
-        told,
+        cause_to_condition,
         Measured::limited("reaction_less_resolving", median(&mut reactions), 50.0, "ms"),
         Measured::limited("idle_memory", memory, 16.0, "MiB"),
         Measured::beside("idle_memory_of_a_go_controller", beside, "MiB"),

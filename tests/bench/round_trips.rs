@@ -88,9 +88,9 @@ pub async fn sloped(
         DISTANCES.iter().zip(&mut took).map(|(distance, took)| (*distance as f64, middle(took))).collect()
     };
     let (points, medians) = (points_of(lower_quartile), points_of(median));
-    let told: Vec<String> = points.iter().map(|(x, y)| format!("{y:.0} ms at {x}")).collect();
+    let output: Vec<String> = points.iter().map(|(x, y)| format!("{y:.0} ms at {x}")).collect();
     // Well above the other, it tells of a busy machine, or of a round trip more in some of the runs.
-    println!("{name}: {}; slope of the medians {:.2}", told.join(", "), slope(&medians));
+    println!("{name}: {}; slope of the medians {:.2}", output.join(", "), slope(&medians));
     Ok(slope(&points))
 }
 
@@ -99,13 +99,13 @@ fn most(one: Traffic, other: Traffic) -> Traffic {
 }
 
 /// Our client with what it needs to know of an arrangement.
-struct Ours {
+struct Product {
     client: RegistryClient,
     access: Access,
     references: Vec<Reference>,
 }
 
-impl Ours {
+impl Product {
     fn new(far: &FarRegistry, at: TokenServiceAt) -> Result<Self> {
         let settings = RegistrySettings {
             host: far.registry(at).host().to_owned(),
@@ -130,14 +130,14 @@ impl Ours {
 
 /// A client that never asked anything.
 async fn resolve_cold(far: &FarRegistry, at: TokenServiceAt) -> Result<Duration> {
-    Ok(Ours::new(far, at)?.resolve(&Hints::default()).await?.0)
+    Ok(Product::new(far, at)?.resolve(&Hints::default()).await?.0)
 }
 
 /// The same, and the manifests for the nodes' platforms have to be there.
 async fn resolve_with_platforms(far: &FarRegistry, at: TokenServiceAt) -> Result<Duration> {
     let platforms = ["linux/amd64", "linux/arm64"].map(|platform| platform.parse());
     let hints = Hints { platforms: platforms.into_iter().collect::<Result<_, _>>()?, ..Hints::default() };
-    let (took, images) = Ours::new(far, at)?.resolve(&hints).await?;
+    let (took, images) = Product::new(far, at)?.resolve(&hints).await?;
     let present = |image: &ResolvedImage| match &image.content {
         Content::Index { children } => children.iter().filter(|child| child.presence == Presence::Present).count(),
         Content::Manifest { .. } => 0,
@@ -150,11 +150,11 @@ async fn resolve_with_platforms(far: &FarRegistry, at: TokenServiceAt) -> Result
 
 /// The same images once more by the same client, which has connection and token: has any tag moved?
 async fn recheck(far: &FarRegistry, at: TokenServiceAt) -> Result<(Duration, Traffic)> {
-    let ours = Ours::new(far, at)?;
-    let (_, images) = ours.resolve(&Hints::default()).await?;
+    let product = Product::new(far, at)?;
+    let (_, images) = product.resolve(&Hints::default()).await?;
     far.registry(at).take_traffic();
     let known = images.iter().map(|image| (image.reference.clone(), image.clone())).collect();
-    let (took, again) = ours.resolve(&Hints { known, ..Hints::default() }).await?;
+    let (took, again) = product.resolve(&Hints { known, ..Hints::default() }).await?;
     ensure!(again == images, "the second look saw something else");
     Ok((took, far.registry(at).take_traffic()))
 }
@@ -162,10 +162,10 @@ async fn recheck(far: &FarRegistry, at: TokenServiceAt) -> Result<(Duration, Tra
 /// A client that resolved before, whose connections are closed and whose token has expired: it may know what the registry
 /// demands, and no more.
 async fn resolve_realm_known(far: &FarRegistry, at: TokenServiceAt) -> Result<Duration> {
-    let ours = Ours::new(far, at)?;
+    let product = Product::new(far, at)?;
     let token_service = far.token_service()?;
     token_service.set_lifetime(SHORT_LIFE.as_secs());
-    let first = ours.resolve(&Hints::default()).await;
+    let first = product.resolve(&Hints::default()).await;
     token_service.set_lifetime(300);
     first?;
     tokio::time::sleep(SHORT_LIFE).await;
@@ -173,7 +173,7 @@ async fn resolve_realm_known(far: &FarRegistry, at: TokenServiceAt) -> Result<Du
     // The client's own tasks learn of the end.
     tokio::time::sleep(Duration::from_millis(20)).await;
     token_service.forget_requests();
-    let (took, _) = ours.resolve(&Hints::default()).await?;
+    let (took, _) = product.resolve(&Hints::default()).await?;
     ensure!(!token_service.requests().is_empty(), "an expired token was used again: nothing was measured");
     Ok(took)
 }

@@ -11,7 +11,7 @@ use crate::generate::sets;
 use crate::testbox::crds::{self, Kind};
 use crate::testbox::rules::{Features, OperatorRules, Variant, strict_problems};
 use crate::testbox::{ControlPlane, Registry, apply_yaml, images, rights, scenery};
-use crate::{assert_says, run, told};
+use crate::{assert_contains, outcome, run};
 
 /// The namespaces, an operator v1.40.15 and a node.
 pub async fn install(client: &kube::Client) {
@@ -40,10 +40,10 @@ async fn say_secrets(client: &kube::Client) {
             "automountServiceAccountToken": false,
         },
     });
-    let said = format!("failed to pull: Get https://pull.example/blob?sig={CANARY}&of=robot not found");
+    let text = format!("failed to pull: Get https://pull.example/blob?sig={CANARY}&of=robot not found");
     let state = json!([{
         "name": "calico-node", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-        "state": { "waiting": { "reason": "ErrImagePull", "message": said } },
+        "state": { "waiting": { "reason": "ErrImagePull", "message": text } },
     }]);
     scenery::pod(client, "calico-system", pod, json!({ "containerStatuses": state })).await.unwrap();
 }
@@ -60,25 +60,25 @@ async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
     let control_plane = ControlPlane::start("cli").await.unwrap();
     let client = control_plane.client();
     let kubeconfig = control_plane.kubeconfig().to_str().unwrap().to_owned();
-    let run = |arguments: &[&str]| told(&run(&[arguments, &["--kubeconfig", &kubeconfig]].concat()));
+    let run = |arguments: &[&str]| outcome(&run(&[arguments, &["--kubeconfig", &kubeconfig]].concat()));
 
     // Nothing is installed.
     let (code, stdout, stderr) = run(&["status"]);
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert_says(
+    assert_contains(
         &stderr,
         &["error: the kind ImageSetPolicy is not installed", "hint: imageset-controller crds | kubectl"],
     );
     rights::install_kind(&client).await.unwrap();
     let (code, _, stderr) = run(&["status"]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["error: there is no ImageSetPolicy default", "hint: "]);
+    assert_contains(&stderr, &["error: there is no ImageSetPolicy default", "hint: "]);
 
     // No operator, nothing to install: told, and how to go on.
     let (code, stdout, stderr) = run(&["plan"]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["note: there is no ImageSetPolicy default in this cluster"]);
-    assert_says(
+    assert_contains(&stderr, &["note: there is no ImageSetPolicy default in this cluster"]);
+    assert_contains(
         &stdout,
         &["PROBLEMS", "OperatorNotFound (", "Deployment tigera-operator/tigera-operator", "→ install the operator"],
     );
@@ -98,7 +98,7 @@ async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
 
     let (code, stdout, _) = run(&["status"]);
     assert_eq!(code, 0);
-    assert_says(&stdout, &["POLICY", "Observe", "READY", "the controller has not looked at this policy"]);
+    assert_contains(&stdout, &["POLICY", "Observe", "READY", "the controller has not looked at this policy"]);
 
     let folder = tempfile::tempdir().unwrap();
     let snapshot = folder.path().join("snapshot.yaml").to_str().unwrap().to_owned();
@@ -109,9 +109,9 @@ async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
     assert_eq!((code, stderr.as_str()), (0, ""), "{planned}");
     let recorded = std::fs::read_to_string(&snapshot).unwrap();
     assert!(!recorded.contains(CANARY) && !recorded.contains("robot"), "{recorded}");
-    assert_says(&recorded, &["https://redacted@status.example/v2/", "https://pull.example/blob?redacted"]);
+    assert_contains(&recorded, &["https://redacted@status.example/v2/", "https://pull.example/blob?redacted"]);
     assert_eq!(std::fs::metadata(&snapshot).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_says(
+    assert_contains(
         &planned,
         &[
             "OPERATOR   v1.40.15 (quay.io/tigera/operator:v1.40.15, by tag)",
@@ -138,48 +138,48 @@ async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
     std::fs::write(&file, unpublished).unwrap();
     let (code, stdout, stderr) = run(&["plan", "--policy", file.to_str().unwrap(), "-o", "yaml"]);
     assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
-    assert_says(&stderr, &["error: ", "does not have", "(ImageMissing)", "hint: "]);
+    assert_contains(&stderr, &["error: ", "does not have", "(ImageMissing)", "hint: "]);
     for name in ["calico-v3.31.7", "calico-v3.32.1"] {
         Kind::ImageSet.api(&client).delete(name, &Default::default()).await.unwrap();
     }
 
     // What was recorded leads to the same plan without cluster and registry.
     drop(registry);
-    let (code, again, _) = told(&crate::run(&["plan", "--snapshot", &snapshot]));
+    let (code, again, _) = outcome(&crate::run(&["plan", "--snapshot", &snapshot]));
     assert_eq!((code, again), (0, planned));
-    let (code, yaml, _) = told(&crate::run(&["plan", "--snapshot", &snapshot, "-o", "yaml"]));
+    let (code, yaml, _) = outcome(&crate::run(&["plan", "--snapshot", &snapshot, "-o", "yaml"]));
     assert_eq!(code, 0);
     let made = sets(&yaml);
     assert_eq!(made.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ["calico-v3.31.7", "calico-v3.32.1"]);
     for (_, version, entries) in &made {
         assert_eq!(strict_problems(version, Variant::Calico, entries, Features::none()), Vec::<String>::new());
     }
-    let (_, json, _) = told(&crate::run(&["plan", "--snapshot", &snapshot, "-o", "json"]));
+    let (_, json, _) = outcome(&crate::run(&["plan", "--snapshot", &snapshot, "-o", "json"]));
     let status: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(status["plan"]["changes"][0]["imageSet"], "calico-v3.31.7");
 
     // Nothing is stored that could be verified.
     let (code, _, stderr) = run(&["verify"]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["error: no ImageSet is stored", "hint: "]);
+    assert_contains(&stderr, &["error: no ImageSet is stored", "hint: "]);
 
     // The registry is gone: the plan says what is in the way.
     let (code, stdout, _) = run(&["plan"]);
     assert_eq!(code, 2);
-    assert_says(&stdout, &["PROBLEMS", "RegistryUnreachable (", "registry", "→ "]);
+    assert_contains(&stdout, &["PROBLEMS", "RegistryUnreachable (", "registry", "→ "]);
 
     // A policy that is only a file, and files that are none.
     let file = folder.path().join("policy.yaml");
     std::fs::write(&file, policy(&host, "Apply")).unwrap();
     let (_, stdout, _) = run(&["plan", "--policy", file.to_str().unwrap()]);
-    assert_says(&stdout, &["POLICY     Apply"]);
+    assert_contains(&stdout, &["POLICY     Apply"]);
     std::fs::write(&file, "kind: [").unwrap();
     let (code, _, stderr) = run(&["plan", "--policy", file.to_str().unwrap()]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["error: ", "policy.yaml is not one ImageSetPolicy"]);
-    let (code, _, stderr) = told(&crate::run(&["plan", "--snapshot", file.to_str().unwrap()]));
+    assert_contains(&stderr, &["error: ", "policy.yaml is not one ImageSetPolicy"]);
+    let (code, _, stderr) = outcome(&crate::run(&["plan", "--snapshot", file.to_str().unwrap()]));
     assert_eq!(code, 2);
-    assert_says(&stderr, &["policy.yaml is not a snapshot"]);
+    assert_contains(&stderr, &["policy.yaml is not a snapshot"]);
 
     // Nothing of all this wrote anything.
     assert!(Kind::ImageSet.api(&client).list(&ListParams::default()).await.unwrap().items.is_empty());
@@ -189,5 +189,5 @@ async fn a_cluster_is_planned_for_and_shown_and_nothing_is_written() {
     drop(control_plane);
     let (code, _, stderr) = run(&["status"]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["error: ", "hint: "]);
+    assert_contains(&stderr, &["error: ", "hint: "]);
 }

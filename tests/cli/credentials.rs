@@ -11,7 +11,7 @@ use crate::testbox::crds::{self, Kind as OperatorKind};
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
 use crate::testbox::rules::OperatorRules;
 use crate::testbox::{ControlPlane, Kind, Registry, rights, scenery};
-use crate::{assert_says, command, told};
+use crate::{assert_contains, command, outcome};
 
 const USER: &str = "robot";
 const PASSWORD: &str = "Canary:9d41/Zq+x";
@@ -39,11 +39,11 @@ async fn a_credential_helper_is_asked_for_the_registry_and_what_it_prints_is_nev
     fs::write(&manifest, text).unwrap();
 
     // It counts how often it is asked, knows one registry only, and says more than anybody may see.
-    let asked = folder.path().join("asked");
+    let requested = folder.path().join("asked");
     let good = format!(
-        "read -r host; echo \"$1 $host\" >> {asked}; echo {PASSWORD} >&2; [ \"$host\" = {host} ] || {{ echo credentials not found in \
+        "read -r host; echo \"$1 $host\" >> {requested}; echo {PASSWORD} >&2; [ \"$host\" = {host} ] || {{ echo credentials not found in \
          native keychain; exit 1; }}; echo '{{\"ServerURL\":\"\",\"Username\":\"{USER}\",\"Secret\":\"{PASSWORD}\"}}'",
-        asked = asked.display()
+        requested = requested.display()
     );
     program(folder.path(), "docker-credential-good-1.x", &good);
     program(folder.path(), "docker-credential-fails", &format!("echo {PASSWORD}; echo {PASSWORD} >&2; exit 1"));
@@ -55,7 +55,7 @@ async fn a_credential_helper_is_asked_for_the_registry_and_what_it_prints_is_nev
         let mut command = command(&["pin", manifest.to_str().unwrap(), "--plain-http", &host]);
         let path = format!("{}:/usr/bin:/bin", folder.path().display());
         let (code, stdout, stderr) =
-            told(&command.env("PATH", path).env("DOCKER_CONFIG", folder.path()).output().unwrap());
+            outcome(&command.env("PATH", path).env("DOCKER_CONFIG", folder.path()).output().unwrap());
         assert!(!stdout.contains(PASSWORD) && !stderr.contains(PASSWORD), "{stdout}{stderr}");
         (code, stdout, stderr)
     };
@@ -71,8 +71,8 @@ async fn a_credential_helper_is_asked_for_the_registry_and_what_it_prints_is_nev
         let (code, stdout, stderr) = pin(&config);
         assert_eq!(code, 0, "{config}: {stderr}");
         assert!(stdout.contains(&format!("v1.42.4@{digest}")) && !stderr.contains("note: "), "{stdout}{stderr}");
-        assert_eq!(fs::read_to_string(&asked).unwrap(), format!("get {host}\n"), "{config}");
-        fs::remove_file(&asked).unwrap();
+        assert_eq!(fs::read_to_string(&requested).unwrap(), format!("get {host}\n"), "{config}");
+        fs::remove_file(&requested).unwrap();
     }
 
     // One that cannot tell is noted; the registry is asked without.
@@ -86,7 +86,7 @@ async fn a_credential_helper_is_asked_for_the_registry_and_what_it_prints_is_nev
     ] {
         let (code, stdout, stderr) = pin(&format!(r#"{{"credsStore": "{helper}"}}"#));
         assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
-        assert_says(&stderr, &["note: credential helper", helper, why, "is asked without credentials", "error: "]);
+        assert_contains(&stderr, &["note: credential helper", helper, why, "is asked without credentials", "error: "]);
     }
     let (code, _, stderr) = pin(r#"{"credsStore": "none"}"#);
     assert_eq!(code, 2);
@@ -118,12 +118,12 @@ async fn a_policy_does_not_weaken_how_this_machines_password_travels() {
     let control_plane = cluster(&host).await;
     let kubeconfig = control_plane.kubeconfig().to_str().unwrap().to_owned();
     let folder = tempfile::tempdir().unwrap();
-    let asked = folder.path().join("asked");
-    let answer = format!(
+    let requested = folder.path().join("asked");
+    let response = format!(
         "echo asked >> {}; echo '{{\"ServerURL\":\"\",\"Username\":\"{USER}\",\"Secret\":\"{PASSWORD}\"}}'",
-        asked.display()
+        requested.display()
     );
-    program(folder.path(), "docker-credential-good", &answer);
+    program(folder.path(), "docker-credential-good", &response);
 
     for config in [registry.docker_config_json(), r#"{"credsStore": "good"}"#.to_owned()] {
         fs::write(folder.path().join("config.json"), &config).unwrap();
@@ -131,7 +131,7 @@ async fn a_policy_does_not_weaken_how_this_machines_password_travels() {
             let mut command = command(&[arguments, &["--kubeconfig", &kubeconfig]].concat());
             let path = format!("{}:/usr/bin:/bin", folder.path().display());
             let (code, stdout, stderr) =
-                told(&command.env("PATH", path).env("DOCKER_CONFIG", folder.path()).output().unwrap());
+                outcome(&command.env("PATH", path).env("DOCKER_CONFIG", folder.path()).output().unwrap());
             assert!(!stdout.contains(PASSWORD) && !stderr.contains(PASSWORD), "{stdout}{stderr}");
             (code, stdout, stderr)
         };
@@ -139,17 +139,20 @@ async fn a_policy_does_not_weaken_how_this_machines_password_travels() {
         let (code, _, stderr) = run(&["generate", "--from-cluster"]);
         assert_eq!(code, 2, "{stderr}");
         let flag = format!("--plain-http {host}");
-        assert_says(&stderr, &["note: the credentials of this machine for", &host, "are not sent", &flag, "error: "]);
+        assert_contains(
+            &stderr,
+            &["note: the credentials of this machine for", &host, "are not sent", &flag, "error: "],
+        );
         assert_eq!(stderr.matches("note: the credentials").count(), 1, "{stderr}");
         let requests = registry.requests().unwrap();
         assert!(!requests.is_empty() && requests.iter().all(|one| one.authorization == "-"), "{requests:#?}");
-        assert!(!asked.exists(), "a helper was asked for what is not sent");
+        assert!(!requested.exists(), "a helper was asked for what is not sent");
 
         // The person at this machine says so: then it is.
         let (code, set, stderr) = run(&["generate", "--from-cluster", "--plain-http", &host]);
         assert_eq!((code, stderr.contains("note: ")), (0, false), "{stderr}");
         assert!(set.contains("name: calico-v3.31.7"), "{set}");
-        let _ = fs::remove_file(&asked);
+        let _ = fs::remove_file(&requested);
     }
 
     // The same for verify, which compares a stored set.
@@ -159,8 +162,8 @@ async fn a_policy_does_not_weaken_how_this_machines_password_travels() {
     fs::write(folder.path().join("config.json"), registry.docker_config_json()).unwrap();
     registry.forget_requests().unwrap();
     let mut verify = command(&["verify", "--kubeconfig", &kubeconfig]);
-    let (_, _, stderr) = told(&verify.env("DOCKER_CONFIG", folder.path()).output().unwrap());
+    let (_, _, stderr) = outcome(&verify.env("DOCKER_CONFIG", folder.path()).output().unwrap());
     let requests = registry.requests().unwrap();
     assert!(!requests.is_empty() && requests.iter().all(|one| one.authorization == "-"), "{requests:#?} {stderr}");
-    assert_says(&stderr, &["note: the credentials of this machine for", &format!("--plain-http {host}")]);
+    assert_contains(&stderr, &["note: the credentials of this machine for", &format!("--plain-http {host}")]);
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::{assert_says, command, run, told};
+use crate::{assert_contains, command, outcome, run};
 
 /// A message as people paste it, the reason of it, and a word of what helps.
 const MESSAGES: [(&str, &str, &str); 14] = [
@@ -64,11 +64,11 @@ const MESSAGES: [(&str, &str, &str); 14] = [
 #[test]
 fn what_people_paste_is_told_with_its_cause_and_what_helps() {
     for (message, reason, helps) in MESSAGES {
-        let (code, stdout, stderr) = told(&run(&["explain", message]));
+        let (code, stdout, stderr) = outcome(&run(&["explain", message]));
         let about_images = reason != "ComponentDegraded";
         assert_eq!((code, stderr.as_str()), (i32::from(!about_images), ""), "{message}");
-        assert_says(&stdout, &[reason, "because  ", "do       ", helps]);
-        let (_, json, _) = told(&run(&["explain", message, "-o", "json"]));
+        assert_contains(&stdout, &[reason, "because  ", "do       ", helps]);
+        let (_, json, _) = outcome(&run(&["explain", message, "-o", "json"]));
         let found: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(found[0]["reason"], reason.split(':').next().unwrap());
     }
@@ -91,7 +91,7 @@ fn explained(input: &str, more: &[&str]) -> (i32, String, String) {
     let mut command = command(&[&["explain", "-"], more].concat());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    told(&child.wait_with_output().unwrap())
+    outcome(&child.wait_with_output().unwrap())
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn of_a_tigerastatus_only_what_degraded_says_is_explained() {
             "TigeraStatus calico: ImagesNotListed: calico/csi\n",
             "TigeraStatus apiserver: UnexpectedImages: tigera/operator\n",
         ];
-        assert_says(&stdout, &parts);
+        assert_contains(&stdout, &parts);
         assert!(!stdout.contains("typha") && !stdout.contains("not degraded"), "{stdout}");
         let found: Value = serde_json::from_str(&explained(&input, &["-o", "json"]).1).unwrap();
         assert_eq!(
@@ -133,41 +133,41 @@ fn of_a_tigerastatus_only_what_degraded_says_is_explained() {
     }
     let (code, stdout, _) = explained(&printed(&pools)[0], &[]);
     assert_eq!(code, 1, "{stdout}");
-    assert_says(&stdout, &["TigeraStatus ippools: ComponentDegraded\n"]);
+    assert_contains(&stdout, &["TigeraStatus ippools: ComponentDegraded\n"]);
 
     // Nothing to explain is no answer.
     for input in ["", " \n", "apiVersion: v1\nitems: []\nkind: List\n"] {
         let (code, stdout, stderr) = explained(input, &[]);
         assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
-        assert_says(&stderr, &["error: ", "is empty", "hint: ", "kubectl get tigerastatus"]);
+        assert_contains(&stderr, &["error: ", "is empty", "hint: ", "kubectl get tigerastatus"]);
     }
-    assert_eq!(told(&run(&["explain", ""])).0, 2);
+    assert_eq!(outcome(&run(&["explain", ""])).0, 2);
 }
 
 #[test]
 fn without_a_message_all_are_listed_as_on_the_page() {
-    let (code, stdout, _) = told(&run(&["explain"]));
+    let (code, stdout, _) = outcome(&run(&["explain"]));
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide/messages.md")).unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| `") || line.starts_with("| anything"));
     let mut count = 0;
     for row in rows {
         count += 1;
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
-        assert_says(&stdout, &[cells[0], cells[1], cells[2]]);
+        assert_contains(&stdout, &[cells[0], cells[1], cells[2]]);
     }
     assert_eq!((code, count), (0, 16));
 }
 
 #[test]
 fn the_version_says_which_operators_are_known() {
-    let (code, stdout, _) = told(&run(&["version"]));
+    let (code, stdout, _) = outcome(&run(&["version"]));
     assert_eq!(code, 0);
     let catalogue = imageset_controller::catalogue::Catalogue::embedded();
     let (known, newest) = (catalogue.releases().len(), catalogue.newest().unwrap().to_string());
-    assert_says(
+    assert_contains(
         &stdout,
         &["imageset-controller v", &format!("knows {known} operator releases, the newest is {newest}")],
     );
-    let json: Value = serde_json::from_str(&told(&run(&["version", "-o", "json"])).1).unwrap();
+    let json: Value = serde_json::from_str(&outcome(&run(&["version", "-o", "json"])).1).unwrap();
     assert_eq!(json["newestOperator"], newest);
 }

@@ -11,7 +11,7 @@ use crate::testbox::images::{self, INDEX_TYPE, Image, LINUX_PLATFORMS, MANIFEST_
 use crate::testbox::registry_client::digest_of;
 use crate::testbox::rules::{Entry, Features, OperatorRules, Variant, all_versions, key, strict_problems};
 use crate::testbox::{Access, Kind, Registry};
-use crate::{adopted, assert_says, command, run, told};
+use crate::{adopted, assert_contains, command, outcome, run};
 
 /// Name, operator version and entries of a set.
 pub type Made = (String, String, Vec<Entry>);
@@ -92,7 +92,7 @@ async fn the_sets_of_all_releases_are_what_their_operators_want_and_take() {
             left.into_iter().partition(|release| names.insert(name_of(release)));
         left = later;
         let arguments: Vec<&str> = ["generate"].into_iter().chain(at).chain(now.iter().map(String::as_str)).collect();
-        let (code, stdout, stderr) = told(&run(&arguments));
+        let (code, stdout, stderr) = outcome(&run(&arguments));
         assert_eq!((code, stderr.as_str()), (0, ""));
         let sets = sets(&stdout);
         assert_eq!(sets.iter().map(|(_, version, _)| version.clone()).collect::<Vec<_>>(), now);
@@ -101,12 +101,12 @@ async fn the_sets_of_all_releases_are_what_their_operators_want_and_take() {
         // The registry and the rules agree with all of them.
         let file = folder.path().join("imagesets.yaml");
         std::fs::write(&file, &stdout).unwrap();
-        let verified = told(&run(&[&["verify", file.to_str().unwrap()], &at[..]].concat()));
+        let verified = outcome(&run(&[&["verify", file.to_str().unwrap()], &at[..]].concat()));
         assert_eq!((verified.0, verified.1.lines().count()), (0, now.len()), "{}", verified.1);
         in_sync += now.len();
 
         // Again, the same bytes.
-        assert_eq!(told(&run(&arguments)).1, stdout);
+        assert_eq!(outcome(&run(&arguments)).1, stdout);
     }
     assert_eq!(in_sync, 263);
     for (name, version, entries) in &made {
@@ -150,11 +150,11 @@ async fn a_private_registry_with_a_layout_a_private_authority_and_credentials() 
         (file("config.json", &registry.docker_config_json()), file("ca.pem", registry.ca_pem().unwrap()));
     let host = registry.host();
     let placed = ["--registry", &host, "--image-path", "mirrors/calico", "--image-prefix", "our-"];
-    let all = |more: &[&str]| told(&run(&[&["generate", "v1.42.4"], &placed[..], more].concat()));
+    let all = |more: &[&str]| outcome(&run(&[&["generate", "v1.42.4"], &placed[..], more].concat()));
 
     let (code, stdout, stderr) = all(&["--ca-file", &authority, "--registry-config", &docker]);
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert_says(
+    assert_contains(
         &stdout,
         &["# Digests for tigera-operator v1.42.4, 23 images from", "--image-prefix our-", "apiVersion:"],
     );
@@ -166,7 +166,7 @@ async fn a_private_registry_with_a_layout_a_private_authority_and_credentials() 
     // Docker's own place for the file, and JSON.
     let mut with_docker =
         command(&[&["generate", "v1.42.4", "-o", "json", "--ca-file", &authority], &placed[..]].concat());
-    let (code, json, _) = told(&with_docker.env("DOCKER_CONFIG", folder.path()).output().unwrap());
+    let (code, json, _) = outcome(&with_docker.env("DOCKER_CONFIG", folder.path()).output().unwrap());
     let object: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((code, object["spec"]["images"].as_array().unwrap().len()), (0, 23));
 
@@ -175,26 +175,26 @@ async fn a_private_registry_with_a_layout_a_private_authority_and_credentials() 
     let text = registry.docker_config_json();
     for (variable, value) in [("REGISTRY_AUTH_FILE", docker.as_str()), ("DOCKER_AUTH_CONFIG", text.as_str())] {
         let output = command(&arguments).env(variable, value).output().unwrap();
-        assert_eq!(told(&output).0, 0, "{variable}: {output:?}");
+        assert_eq!(outcome(&output).0, 0, "{variable}: {output:?}");
         let output = command(&arguments).env(variable, "/nowhere/planted-canary").output().unwrap();
-        let (code, _, stderr) = told(&output);
+        let (code, _, stderr) = outcome(&output);
         assert_eq!(code, 2, "{variable}");
         assert!(stderr.contains(variable), "{stderr}");
     }
 
     let (code, stdout, stderr) = all(&["--ca-file", &authority]);
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert_says(&stderr, &["error: registry", &host, "(RegistryUnauthorized)", "\nhint: ", "--registry-config"]);
+    assert_contains(&stderr, &["error: registry", &host, "(RegistryUnauthorized)", "\nhint: ", "--registry-config"]);
 
     let (code, _, stderr) = all(&["--registry-config", &docker]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["error: registry", &host, "(RegistryCertificateInvalid)", "\nhint: ", "--ca-file"]);
+    assert_contains(&stderr, &["error: registry", &host, "(RegistryCertificateInvalid)", "\nhint: ", "--ca-file"]);
     assert_eq!(stderr.matches("error:").count(), 1, "23 images on one registry are one failure:\n{stderr}");
 
     let broken = file("broken.json", r#"{"auths": {"x": {"auth": "planted-canary"}}}"#);
     let (code, _, stderr) = all(&["--registry-config", &broken]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["error: ", "broken.json", "(PullSecretInvalid)"]);
+    assert_contains(&stderr, &["error: ", "broken.json", "(PullSecretInvalid)"]);
     assert!(!stderr.contains("planted-canary"), "{stderr}");
 }
 
@@ -208,30 +208,33 @@ async fn what_the_registry_lacks_holds_the_whole_set_and_names_the_image() {
     let host = registry.host();
     let base = ["generate", "v1.40.15", "--registry", &host, "--plain-http", &host];
 
-    let (code, stdout, stderr) = told(&run(&base));
+    let (code, stdout, stderr) = outcome(&run(&base));
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert_says(
+    assert_contains(
         &stderr,
         &["error: ImageSet calico-v3.31.7", "calico/whisker:v3.31.7", "(ImageMissing)", "--exclude NAME"],
     );
 
     let excluding = [&base[..], &["--exclude", "calico/whisker", "--exclude", "calico/whisker-backend"]].concat();
-    let (code, stdout, _) = told(&run(&excluding));
+    let (code, stdout, _) = outcome(&run(&excluding));
     let made = sets(&stdout);
     assert_eq!((code, made[0].2.len()), (0, references.len() - 2));
     assert_valid("v1.40.15", Variant::Calico, &made[0].2);
 
-    let (code, _, stderr) = told(&run(&[&base[..], &["--exclude", "calico/node"]].concat()));
+    let (code, _, stderr) = outcome(&run(&[&base[..], &["--exclude", "calico/node"]].concat()));
     assert_eq!(code, 2);
-    assert_says(&stderr, &["calico/node is excluded, but operator v1.40.15 insists on it", "(ExcludedImageRequired)"]);
+    assert_contains(
+        &stderr,
+        &["calico/node is excluded, but operator v1.40.15 insists on it", "(ExcludedImageRequired)"],
+    );
 
     // One image of one platform only.
     let node = Image::single("node for amd64 only", ("linux", "amd64", None)).unwrap();
     images::push(&access, "calico/node", "v3.31.7", &node).await.unwrap();
-    let (code, _, stderr) = told(&run(&[&excluding[..], &["--platform", "linux/arm64"]].concat()));
+    let (code, _, stderr) = outcome(&run(&[&excluding[..], &["--platform", "linux/arm64"]].concat()));
     assert_eq!(code, 2);
-    assert_says(&stderr, &["calico/node:v3.31.7 has no manifest for linux/arm64", "(PlatformMissing)", "hint: "]);
-    let (code, stdout, _) = told(&run(&[&excluding[..], &["--platform", "linux/amd64"]].concat()));
+    assert_contains(&stderr, &["calico/node:v3.31.7 has no manifest for linux/arm64", "(PlatformMissing)", "hint: "]);
+    let (code, stdout, _) = outcome(&run(&[&excluding[..], &["--platform", "linux/amd64"]].concat()));
     assert_eq!(code, 0);
     assert!(sets(&stdout)[0].2.contains(&("calico/node".to_owned(), node.digest())));
     assert_eq!(node.media_type(), MANIFEST_TYPE);
@@ -252,7 +255,7 @@ async fn fips_and_enterprise_pin_the_image_that_is_really_pulled() {
         let all: Vec<String> = all.into_iter().collect();
         let digests = images::push_release(&access, &all, Some(&key)).await.unwrap();
         let base = ["generate", version, "--registry", &host, "--plain-http", &host];
-        let (code, stdout, stderr) = told(&run(&[&base[..], flags].concat()));
+        let (code, stdout, stderr) = outcome(&run(&[&base[..], flags].concat()));
         assert_eq!((code, stderr.as_str()), (0, ""), "{version}");
         let (name, _, entries) = sets(&stdout).remove(0);
         assert_eq!(name, rules.expected_set_name(variant));
@@ -268,15 +271,18 @@ async fn fips_and_enterprise_pin_the_image_that_is_really_pulled() {
 
 #[test]
 fn what_no_registry_can_help_is_said_before_any_is_asked() {
-    let (code, stdout, stderr) = told(&run(&["generate", "v1.41.0"]));
+    let (code, stdout, stderr) = outcome(&run(&["generate", "v1.41.0"]));
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert_says(&stderr, &["error: operator v1.41.0", "pre-release marker master", "(PreReleaseMarker)", "\nhint: "]);
-    let (code, _, stderr) = told(&run(&["generate", "v1.42.4", "v1.99.0"]));
+    assert_contains(
+        &stderr,
+        &["error: operator v1.41.0", "pre-release marker master", "(PreReleaseMarker)", "\nhint: "],
+    );
+    let (code, _, stderr) = outcome(&run(&["generate", "v1.42.4", "v1.99.0"]));
     assert_eq!(code, 2);
-    assert_says(&stderr, &["error: operator v1.99.0", "(OperatorVersionUnknown)", "\nhint: "]);
-    let (code, _, stderr) = told(&run(&["generate", "v1.42.4", "--registry", "https://registry.example"]));
+    assert_contains(&stderr, &["error: operator v1.99.0", "(OperatorVersionUnknown)", "\nhint: "]);
+    let (code, _, stderr) = outcome(&run(&["generate", "v1.42.4", "--registry", "https://registry.example"]));
     assert_eq!(code, 2);
-    assert_says(&stderr, &["(LayoutInvalid)", "hint: ", "without scheme"]);
+    assert_contains(&stderr, &["(LayoutInvalid)", "hint: ", "without scheme"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,38 +295,38 @@ async fn a_file_in_git_is_checked_entry_by_entry_and_what_people_add_is_theirs()
     let path = folder.path().join("imageset.yaml");
     let file = path.to_str().unwrap();
     let base = ["generate", "v1.40.15", "--registry", &host, "--plain-http", &host];
-    let (_, yaml, _) = told(&run(&base));
+    let (_, yaml, _) = outcome(&run(&base));
     let checked = |text: &str| {
         std::fs::write(&path, text).unwrap();
-        told(&run(&[&base[..], &["--check", file]].concat()))
+        outcome(&run(&[&base[..], &["--check", file]].concat()))
     };
     let (code, stdout, stderr) = checked(&yaml);
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
-    assert_says(&stdout, &["imageset.yaml: the set is as it should be"]);
+    assert_contains(&stdout, &["imageset.yaml: the set is as it should be"]);
     let with_labels = yaml.replace("metadata:\n", "metadata:\n  labels: {team: platform} # ours\n");
     assert_eq!(checked(&with_labels).0, 0);
 
     let digest = &digests["quay.io/calico/csi:v3.31.7"];
     let (code, stdout, _) = checked(&yaml.replace(digest, &format!("sha256:{}", "0".repeat(64))));
     assert_eq!(code, 1);
-    assert_says(&stdout, &["ImageSet calico-v3.31.7 for operator v1.40.15 differs in 1 of 18 entries"]);
-    assert_says(&stdout, &["calico/csi: sha256:000000000000 → ", &digest[..19]]);
+    assert_contains(&stdout, &["ImageSet calico-v3.31.7 for operator v1.40.15 differs in 1 of 18 entries"]);
+    assert_contains(&stdout, &["calico/csi: sha256:000000000000 → ", &digest[..19]]);
     let (code, stdout, _) = checked(&yaml.replace("name: calico-v3.31.7", "name: calico-v3.31.6"));
     assert_eq!(code, 1);
-    assert_says(&stdout, &["calico-v3.31.7 for operator v1.40.15 is missing", "calico-v3.31.6 is of no version"]);
+    assert_contains(&stdout, &["calico-v3.31.7 for operator v1.40.15 is missing", "calico-v3.31.6 is of no version"]);
     // For another operator, and an entry twice: the operator would take the first, and a reader the last.
     let (code, stdout, _) = checked(&yaml.replace("operator-version: v1.40.15", "operator-version: v1.25.7"));
     assert_eq!(code, 1);
-    assert_says(&stdout, &["for operator v1.40.15 says that it was made for v1.25.7"]);
+    assert_contains(&stdout, &["for operator v1.40.15 says that it was made for v1.25.7"]);
     let (code, stdout, _) = checked(&format!("{yaml}  - image: calico/csi\n    digest: {digest}\n"));
     assert_eq!(code, 1);
-    assert_says(&stdout, &["calico/csi is listed twice"]);
+    assert_contains(&stdout, &["calico/csi is listed twice"]);
     let (code, stdout, _) = checked(&format!("{yaml}---\n{yaml}"));
     assert_eq!(code, 1);
-    assert_says(&stdout, &["calico-v3.31.7 is there twice"]);
+    assert_contains(&stdout, &["calico-v3.31.7 is there twice"]);
     let (code, _, stderr) = checked("a: [\n");
     assert_eq!(code, 2);
-    assert_says(&stderr, &["error: ", "imageset.yaml:1:4: this is no YAML: unclosed bracket"]);
+    assert_contains(&stderr, &["error: ", "imageset.yaml:1:4: this is no YAML: unclosed bracket"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -342,21 +348,21 @@ async fn what_an_operator_prints_of_itself_and_what_it_insists_on_make_a_set() {
     let list = file("images.txt", &(printed.join("\n").replace("operator:v1.42.4", "operator:v1.42.99") + "\n"));
     let from = ["generate", "--version-file", &version, "--images-file", &list];
     let at = ["--registry", &host, "--plain-http", &host];
-    let (code, stdout, stderr) = told(&run(&[&from[..], &at].concat()));
+    let (code, stdout, stderr) = outcome(&run(&[&from[..], &at].concat()));
     assert_eq!((code, stderr.as_str()), (0, ""));
     let (name, operator, entries) = sets(&stdout).remove(0);
     assert_eq!((name.as_str(), operator.as_str(), entries.len()), ("calico-v3.32.1", "v1.42.99", 23));
-    assert_says(&stdout, &["--version-file", "version.txt --images-file", "images.txt"]);
+    assert_contains(&stdout, &["--version-file", "version.txt --images-file", "images.txt"]);
     let cut = file("cut.txt", &printed[..5].join("\n"));
-    let (code, _, stderr) = told(&run(&["generate", "--version-file", &version, "--images-file", &cut]));
+    let (code, _, stderr) = outcome(&run(&["generate", "--version-file", &version, "--images-file", &cut]));
     assert_eq!(code, 2);
-    assert_says(&stderr, &["error: the output of --print-images=list does not have", "hint: "]);
+    assert_contains(&stderr, &["error: the output of --print-images=list does not have", "hint: "]);
 
     for (with, features) in [
         (&[][..], Features::none()),
         (&["--with", "GatewayAPI"][..], Features { gateway_api: true, ..Features::none() }),
     ] {
-        let (code, stdout, stderr) = told(&run(&[&["generate", "v1.42.4", "--only-required"], with, &at].concat()));
+        let (code, stdout, stderr) = outcome(&run(&[&["generate", "v1.42.4", "--only-required"], with, &at].concat()));
         assert_eq!((code, stderr.as_str()), (0, ""));
         let entries = sets(&stdout).remove(0).2;
         assert!(entries.len() < 23, "{entries:?}");
@@ -388,7 +394,7 @@ async fn what_files_say_counts_and_what_they_do_not_say_plainly_is_refused() {
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         let base = ["generate", "--plain-http", &host, "-f", path.to_str().unwrap()];
-        told(&run(&[&base, more].concat()))
+        outcome(&run(&[&base, more].concat()))
     };
     let installation = |spec: &str| {
         format!("apiVersion: operator.tigera.io/v1\nkind: Installation\nmetadata: {{name: default}}\nspec: {spec}\n")
@@ -401,7 +407,7 @@ async fn what_files_say_counts_and_what_they_do_not_say_plainly_is_refused() {
     let (code, stdout, stderr) =
         generate("all.yaml", &manifest(&image, &format!("{here}{server}")), &["--only-required"]);
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert_says(&stdout, &["--with APIServer", "- image: calico/apiserver"]);
+    assert_contains(&stdout, &["--with APIServer", "- image: calico/apiserver"]);
 
     // An alias is not the same as nothing.
     for (spec, place) in [
@@ -413,27 +419,27 @@ async fn what_files_say_counts_and_what_they_do_not_say_plainly_is_refused() {
         let text = manifest(&image, &format!("a: &mode {{registry: a.example}}\n{}", installation(&spec)));
         let (code, stdout, stderr) = generate("fips.yaml", &text, &[]);
         assert_eq!((code, stdout.as_str()), (2, ""), "{spec}");
-        assert_says(&stderr, &["error: ", place]);
+        assert_contains(&stderr, &["error: ", place]);
         assert!(stderr.contains("alias") || stderr.contains("merge key"), "{stderr}");
     }
     let (code, _, stderr) = generate("two.yaml", &manifest(&image, &format!("{here}---\n{here}")), &[]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["a second Installation default"]);
+    assert_contains(&stderr, &["a second Installation default"]);
 
     // A digest decides what runs; the tag beside it is a decoration.
     let by_digest = format!("{image}@{digest}");
     assert_eq!(generate("pinned.yaml", &manifest(&by_digest, &here), &[]).0, 0);
     let (code, stdout, _) = generate("bare.yaml", &manifest(&format!("{host}/tigera/operator@{digest}"), &here), &[]);
     assert_eq!(code, 0);
-    assert_says(&stdout, &["tigera-operator v1.42.4"]);
+    assert_contains(&stdout, &["tigera-operator v1.42.4"]);
     let stale = by_digest.replace("v1.42.4", "v1.40.15");
     let (code, stdout, stderr) = generate("stale.yaml", &manifest(&stale, &here), &[]);
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert_says(&stderr, &["is tagged v1.40.15, and its digest is labelled v1.42.4", "(OperatorVersionAmbiguous)"]);
+    assert_contains(&stderr, &["is tagged v1.40.15, and its digest is labelled v1.42.4", "(OperatorVersionAmbiguous)"]);
     let nowhere = format!("{image}@sha256:{}", "0".repeat(64));
     let (code, _, stderr) = generate("nowhere.yaml", &manifest(&nowhere, &here), &[]);
     assert_eq!(code, 0);
-    assert_says(&stderr, &["warning: ", "the version is that of the tag; the digest's own is not known"]);
+    assert_contains(&stderr, &["warning: ", "the version is that of the tag; the digest's own is not known"]);
 
     // The name of a file stays in its comment.
     let (code, stdout, _) = generate("a\nevil: true #.yaml", &manifest(&image, &here), &[]);
@@ -451,7 +457,7 @@ async fn releases_that_look_for_one_name_make_one_object_or_none() {
     let host = registry.host();
     let at = ["--registry", &host, "--plain-http", &host];
     let same = [&["generate", "v1.38.1", "v1.38.2"], &at[..]].concat();
-    let (code, stdout, stderr) = told(&run(&same));
+    let (code, stdout, stderr) = outcome(&run(&same));
     assert_eq!((code, stderr.as_str()), (0, ""));
     let made = sets(&stdout);
     assert_eq!(
@@ -461,11 +467,11 @@ async fn releases_that_look_for_one_name_make_one_object_or_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sets.yaml");
     std::fs::write(&path, &stdout).unwrap();
-    assert_eq!(told(&run(&[&same[..], &["--check", path.to_str().unwrap()]].concat())).0, 0);
+    assert_eq!(outcome(&run(&[&same[..], &["--check", path.to_str().unwrap()]].concat())).0, 0);
 
-    let (code, stdout, stderr) = told(&run(&[&["generate", "v1.30.4", "v1.32.0"], &at[..]].concat()));
+    let (code, stdout, stderr) = outcome(&run(&[&["generate", "v1.30.4", "v1.32.0"], &at[..]].concat()));
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert_says(
+    assert_contains(
         &stderr,
         &["operators v1.30.4 and v1.32.0 both look for calico-v3.26.1", "(SameNameConflict)", "hint: "],
     );

@@ -16,7 +16,7 @@ mod testbox;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use testbox::checkout::assert_says;
+use testbox::checkout::assert_contains;
 
 /// A command line in a surrounding without cluster and without Docker's configuration.
 fn command(arguments: &[&str]) -> Command {
@@ -30,14 +30,14 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 /// Exit code, standard output and standard error.
-fn told(output: &Output) -> (i32, String, String) {
+fn outcome(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
 #[test]
 fn the_committed_definition_is_what_crds_prints() {
-    let (code, stdout, _) = told(&run(&["crds"]));
+    let (code, stdout, _) = outcome(&run(&["crds"]));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/imageset-controller.io_imagesetpolicies.yaml");
     assert_eq!((code, stdout), (0, std::fs::read_to_string(file).unwrap()));
 }
@@ -63,10 +63,10 @@ fn every_verb_helps_with_an_example_and_a_wrong_flag_is_exit_code_2() {
         "completion",
         "run",
     ] {
-        let (code, stdout, _) = told(&run(&[verb, "--help"]));
+        let (code, stdout, _) = outcome(&run(&[verb, "--help"]));
         assert_eq!(code, 0);
         assert!(stdout.contains(&format!("imageset-controller {verb}")), "{verb} has no example:\n{stdout}");
-        let (code, stdout, stderr) = told(&run(&[verb, "--no-such-flag"]));
+        let (code, stdout, stderr) = outcome(&run(&[verb, "--no-such-flag"]));
         assert_eq!((code, stdout.as_str()), (2, ""), "{verb}");
         assert!(stderr.starts_with("error: "), "{stderr}");
     }
@@ -88,14 +88,14 @@ fn every_verb_that_asks_a_cluster_knows_its_namespace() {
     ] {
         let elsewhere = ["--kubeconfig", "/nowhere", "--context", "none"];
         for namespace in [&["-n", "elsewhere"][..], &["--namespace=elsewhere"]] {
-            let (code, stdout, stderr) = told(&run(&[verb, namespace, &elsewhere].concat()));
+            let (code, stdout, stderr) = outcome(&run(&[verb, namespace, &elsewhere].concat()));
             assert_eq!((code, stdout.as_str()), (2, ""), "{verb:?}");
-            assert_says(&stderr, &["error: ", "hint: name the cluster"]);
+            assert_contains(&stderr, &["error: ", "hint: name the cluster"]);
         }
-        let (_, help, _) = told(&run(&[verb[0], "--help"]));
-        assert_says(&help, &["Cluster:", "-n, --namespace <NAME>", "[default: imageset-controller]"]);
+        let (_, help, _) = outcome(&run(&[verb[0], "--help"]));
+        assert_contains(&help, &["Cluster:", "-n, --namespace <NAME>", "[default: imageset-controller]"]);
     }
-    assert_says(&told(&run(&["run", "--help"])).1, &["--namespace <NAMESPACE>", "[env: POD_NAMESPACE="]);
+    assert_contains(&outcome(&run(&["run", "--help"])).1, &["--namespace <NAMESPACE>", "[env: POD_NAMESPACE="]);
 }
 
 #[test]
@@ -103,14 +103,14 @@ fn as_a_plugin_of_kubectl_it_speaks_of_itself_as_it_is_called() {
     let folder = tempfile::tempdir().unwrap();
     let plugin = folder.path().join("kubectl-imageset");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imageset-controller"), &plugin).unwrap();
-    let said = |arguments: &[&str]| told(&Command::new(&plugin).args(arguments).output().unwrap());
-    let (code, help, _) = said(&["generate", "--help"]);
+    let message = |arguments: &[&str]| outcome(&Command::new(&plugin).args(arguments).output().unwrap());
+    let (code, help, _) = message(&["generate", "--help"]);
     assert_eq!(code, 0);
-    assert_says(&help, &["Usage: kubectl imageset generate", "kubectl imageset generate v1.42.4"]);
+    assert_contains(&help, &["Usage: kubectl imageset generate", "kubectl imageset generate v1.42.4"]);
     assert!(!help.contains("imageset-controller generate"), "{help}");
-    let (code, _, wrong) = said(&["generate", "--nonsense"]);
+    let (code, _, wrong) = message(&["generate", "--nonsense"]);
     assert_eq!(code, 2);
-    assert_says(&wrong, &["error: ", "Usage: kubectl imageset generate"]);
+    assert_contains(&wrong, &["error: ", "Usage: kubectl imageset generate"]);
 }
 
 #[test]
@@ -120,13 +120,13 @@ fn shells_complete_verbs_and_flags() {
         ("zsh", ["#compdef imageset-controller", "--only-required"]),
         ("fish", ["complete -c imageset-controller", "only-required"]),
     ] {
-        let (code, script, stderr) = told(&run(&["completion", shell]));
+        let (code, script, stderr) = outcome(&run(&["completion", shell]));
         assert_eq!((code, stderr.as_str()), (0, ""));
         for word in words {
             assert!(script.contains(word), "{shell} has no {word}");
         }
     }
-    let script = told(&run(&["completion", "bash"])).1;
+    let script = outcome(&run(&["completion", "bash"])).1;
     let checked = Command::new("bash").args(["-n", "-c", &script]).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
 }

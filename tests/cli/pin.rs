@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
 use crate::testbox::{Kind, Registry};
-use crate::{assert_says, command, run, told};
+use crate::{assert_contains, command, outcome, run};
 
 /// A registry with the operator's image.
 struct Pinnable {
@@ -40,7 +40,7 @@ impl Pinnable {
     /// `pin` of these arguments.
     fn pin(&self, arguments: &[&str]) -> (i32, String, String) {
         let host = self.registry.host();
-        told(&run(&[&["pin", "--plain-http", &host], arguments].concat()))
+        outcome(&run(&[&["pin", "--plain-http", &host], arguments].concat()))
     }
 }
 
@@ -85,13 +85,13 @@ async fn only_the_one_value_changes_whatever_the_shape() {
         let (code, stdout, stderr) = box_.pin(&[&file]);
         assert_eq!(code, 0, "{shape}: {stderr}");
         assert!(stdout == text.replace("%%", &pinned), "{shape}: more than the image has changed");
-        assert_says(&stderr, &["operator.yaml:", &image, "is pinned to", &box_.digest[..19]]);
+        assert_contains(&stderr, &["operator.yaml:", &image, "is pinned to", &box_.digest[..19]]);
 
-        let (code, answer, _) = box_.pin(&["--check", &file]);
+        let (code, response, _) = box_.pin(&["--check", &file]);
         assert_eq!(code, 1, "{shape}");
-        assert_says(&answer, &["operator.yaml:", "is not pinned; it is"]);
-        let (code, answer, stderr) = box_.pin(&["--in-place", &file]);
-        assert_eq!((code, answer.as_str()), (0, ""), "{shape}: {stderr}");
+        assert_contains(&response, &["operator.yaml:", "is not pinned; it is"]);
+        let (code, response, stderr) = box_.pin(&["--in-place", &file]);
+        assert_eq!((code, response.as_str()), (0, ""), "{shape}: {stderr}");
         assert!(fs::read_to_string(&file).unwrap() == stdout, "{shape}");
         // Once more: nothing is left to do.
         let (code, again, stderr) = box_.pin(&[&file]);
@@ -151,24 +151,27 @@ async fn what_is_not_understood_is_refused_with_line_and_column_and_stays_as_it_
         ("no reference", container("        image: \"quay.io/tigera/operator:v1.42.4?\"\n"), ":8:16: "),
         ("too deep", "[".repeat(200) + &"]".repeat(200), "nested more than 100 levels"),
     ];
-    for (case, text, told) in cases {
+    for (case, text, output) in cases {
         let file = box_.file("operator.yaml", &text);
         for way in ["--in-place", "--check"] {
             let (code, stdout, stderr) = box_.pin(&[way, &file]);
             assert_eq!((code, stdout.as_str()), (2, ""), "{case}: {stderr}");
-            assert_says(&stderr, &["error: ", "operator.yaml"]);
-            assert!(stderr.contains(told), "{case}: {stderr}");
+            assert_contains(&stderr, &["error: ", "operator.yaml"]);
+            assert!(stderr.contains(output), "{case}: {stderr}");
             assert!(fs::read_to_string(&file).unwrap() == text, "{case}");
         }
     }
     let (code, _, stderr) = box_.pin(&["https://example.com/tigera-operator.yaml"]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["error: ", "is an address", "hint: curl -fsSL https://example.com/tigera-operator.yaml |"]);
+    assert_contains(
+        &stderr,
+        &["error: ", "is an address", "hint: curl -fsSL https://example.com/tigera-operator.yaml |"],
+    );
     let latin = box_.folder.path().join("latin.yaml");
     fs::write(&latin, b"a: b\nc: \xe4\n").unwrap();
     let (code, _, stderr) = box_.pin(&[latin.to_str().unwrap()]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["latin.yaml: line 2 is not UTF-8"]);
+    assert_contains(&stderr, &["latin.yaml: line 2 is not UTF-8"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,13 +183,13 @@ async fn a_tag_that_moved_is_never_followed_silently() {
     let moved = images::push(&box_.registry.access().unwrap(), "tigera/operator", "v1.42.4", &moved).await.unwrap();
     let (code, stdout, stderr) = box_.pin(&[&file]);
     assert_eq!((code, stdout.as_str()), (1, ""));
-    assert_says(
+    assert_contains(
         &stderr,
         &["error: ", "operator.yaml:11:", &moved[..19], "now, pinned is", &box_.digest[7..19], "hint: ", "--update"],
     );
-    let (code, answer, _) = box_.pin(&["--check", &file]);
+    let (code, response, _) = box_.pin(&["--check", &file]);
     assert_eq!(code, 1);
-    assert_says(&answer, &["operator.yaml:11", &moved[..19], "now, pinned is", &box_.digest[..19]]);
+    assert_contains(&response, &["operator.yaml:11", &moved[..19], "now, pinned is", &box_.digest[..19]]);
     let (code, stdout, _) = box_.pin(&["--update", &file]);
     assert_eq!((code, stdout), (0, shape.replace("%%", &format!("{}@{moved}", box_.image()))));
 }
@@ -213,13 +216,13 @@ async fn charts_and_kustomizations_get_the_lines_to_add() {
     let file = box_.file("kustomization.yaml", &pinned);
     let (code, stdout, _) = box_.pin(&["--check", &file]);
     assert_eq!(code, 0);
-    assert_says(&stdout, &["is pinned, without a tag to compare it with"]);
+    assert_contains(&stdout, &["is pinned, without a tag to compare it with"]);
     let (code, stdout, stderr) = box_.pin(&[&file]);
     assert_eq!((code, stdout.as_str()), (0, ""));
-    assert_says(&stderr, &["is pinned, without a tag"]);
+    assert_contains(&stderr, &["is pinned, without a tag"]);
     let (code, _, stderr) = box_.pin(&["--in-place", &file]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["kustomizations and chart values are not changed in place", "hint: without --in-place"]);
+    assert_contains(&stderr, &["kustomizations and chart values are not changed in place", "hint: without --in-place"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), pinned);
 
     let values = format!("tigeraOperator:\n  registry: {host}/\n  version: v1.42.4\ninstallation: {{enabled: true}}\n");
@@ -232,7 +235,7 @@ async fn charts_and_kustomizations_get_the_lines_to_add() {
     let file = box_.file("values.yaml", "tigeraOperator: {}\n");
     let (code, _, stderr) = box_.pin(&[&file]);
     assert_eq!(code, 2);
-    assert_says(&stderr, &["tigeraOperator.version is not set", "hint: name it with --version"]);
+    assert_contains(&stderr, &["tigeraOperator.version is not set", "hint: name it with --version"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,7 +248,7 @@ async fn a_manifest_on_standard_input_is_pinned_and_generated_from() {
         child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = child.spawn().unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        told(&child.wait_with_output().unwrap())
+        outcome(&child.wait_with_output().unwrap())
     };
     let (code, pinned, stderr) = piped(&["pin", "-", "--plain-http", &host], &text);
     assert_eq!(code, 0, "{stderr}");
@@ -259,9 +262,9 @@ async fn a_manifest_on_standard_input_is_pinned_and_generated_from() {
     // A pinned manifest is as good as one by tag, and the Installation beside it says where images are.
     let (code, set, stderr) = piped(&["generate", "-f", "-", "--plain-http", &host], &(pinned + &installation));
     assert_eq!((code, stderr.as_str()), (0, ""));
-    let by_name = told(&run(&["generate", "v1.42.4", "--registry", &host, "--plain-http", &host])).1;
+    let by_name = outcome(&run(&["generate", "v1.42.4", "--registry", &host, "--plain-http", &host])).1;
     let without_comments =
         |text: &str| text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
     assert_eq!(without_comments(&set), without_comments(&by_name));
-    assert_says(&set, &["# Digests for tigera-operator v1.42.4", "--registry", &host, "# from standard input: "]);
+    assert_contains(&set, &["# Digests for tigera-operator v1.42.4", "--registry", &host, "# from standard input: "]);
 }

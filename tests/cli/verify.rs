@@ -8,7 +8,7 @@ use crate::generate::calico_references;
 use crate::testbox::images::{self, Image, LINUX_PLATFORMS};
 use crate::testbox::rules::OperatorRules;
 use crate::testbox::{Kind, Registry};
-use crate::{assert_says, run, told};
+use crate::{assert_contains, outcome, run};
 
 /// A registry with a release, and a file with its set.
 struct Verifiable {
@@ -22,7 +22,7 @@ impl Verifiable {
         let registry = Registry::start(Kind::Anonymous).await.unwrap();
         images::push_release(&registry.access().unwrap(), &calico_references("v1.42.4"), None).await.unwrap();
         let host = registry.host();
-        let (_, yaml, _) = told(&run(&["generate", "v1.42.4", "--registry", &host, "--plain-http", &host]));
+        let (_, yaml, _) = outcome(&run(&["generate", "v1.42.4", "--registry", &host, "--plain-http", &host]));
         Self { registry, folder: tempfile::tempdir().unwrap(), yaml }
     }
 
@@ -32,7 +32,7 @@ impl Verifiable {
         fs::write(&path, text).unwrap();
         let host = self.registry.host();
         let base = ["verify", path.to_str().unwrap(), "--registry", &host, "--plain-http", &host];
-        told(&run(&[&base, more].concat()))
+        outcome(&run(&[&base, more].concat()))
     }
 
     fn digest(&self, name: &str) -> String {
@@ -46,7 +46,7 @@ async fn what_differs_is_told_on_its_line_and_what_is_right_is_exit_code_0() {
     let box_ = Verifiable::start().await;
     let (code, stdout, stderr) = box_.verify(&box_.yaml, &[]);
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
-    assert_says(&stdout, &["set.yaml: ImageSet calico-v3.32.1 for operator v1.42.4: 23 of 23 entries in sync"]);
+    assert_contains(&stdout, &["set.yaml: ImageSet calico-v3.32.1 for operator v1.42.4: 23 of 23 entries in sync"]);
     // By its name alone.
     let bare = box_.yaml.replace("imageset-controller.io/operator-version: v1.42.4", "a: b");
     assert_eq!(box_.verify(&bare, &[]).0, 0);
@@ -65,7 +65,7 @@ async fn what_differs_is_told_on_its_line_and_what_is_right_is_exit_code_0() {
     assert_eq!((code, stderr.as_str()), (1, ""));
     let line = |of: &str| 1 + edited.lines().position(|line| line.contains(of)).unwrap();
     let place = |of: &str| format!("set.yaml:{}: ", line(of));
-    assert_says(&stdout, &["19 of 23 entries in sync"]);
+    assert_contains(&stdout, &["19 of 23 entries in sync"]);
     for (place, words) in [
         (place(&box_.digest("calico/node")), "TagMoved: calico/node: "),
         (place(&csi), "DigestGone: calico/csi: the registry does not have"),
@@ -75,13 +75,16 @@ async fn what_differs_is_told_on_its_line_and_what_is_right_is_exit_code_0() {
         assert!(stdout.contains(&format!("{place}{words}")), "{place}{words}\n{stdout}");
     }
     // The mirror has one platform only, and it is told how that comes about and what to do.
-    assert_says(&stdout, &["it holds linux/amd64 only, as docker pull, tag and push", "crane copy, skopeo copy --all"]);
-    assert_says(&stdout, &["ImagesNotListed: calico/typha: operator v1.42.4 insists on it"]);
+    assert_contains(
+        &stdout,
+        &["it holds linux/amd64 only, as docker pull, tag and push", "crane copy, skopeo copy --all"],
+    );
+    assert_contains(&stdout, &["ImagesNotListed: calico/typha: operator v1.42.4 insists on it"]);
 
     let (code, stdout, _) = box_.verify(&edited, &["-o", "github"]);
     assert_eq!(code, 1);
     let annotation = format!("set.yaml,line={},title=TagMoved::calico/node: ", line(&box_.digest("calico/node")));
-    assert_says(&stdout, &["::error file=", &annotation]);
+    assert_contains(&stdout, &["::error file=", &annotation]);
     let (code, stdout, _) = box_.verify(&edited, &["-o", "json"]);
     let sets: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, &sets[0]["inSync"], &sets[0]["operatorVersion"]), (1, &json!(19), &json!("v1.42.4")));
@@ -89,28 +92,28 @@ async fn what_differs_is_told_on_its_line_and_what_is_right_is_exit_code_0() {
 
     let (code, stdout, _) = box_.verify(&box_.yaml.replace("name: calico-v3.32.1", "name: calico-v3.32.0"), &[]);
     assert_eq!(code, 1);
-    assert_says(&stdout, &["StrayImageSet: operator v1.42.4 looks for calico-v3.32.1"]);
+    assert_contains(&stdout, &["StrayImageSet: operator v1.42.4 looks for calico-v3.32.1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_told_is_exit_code_2() {
     let mut box_ = Verifiable::start().await;
-    for (text, told) in [("a: b\n", "there is no ImageSet in "), ("a: [\n", "set.yaml:1:4: this is no YAML")] {
+    for (text, output) in [("a: b\n", "there is no ImageSet in "), ("a: [\n", "set.yaml:1:4: this is no YAML")] {
         let (code, stdout, stderr) = box_.verify(text, &[]);
         assert_eq!((code, stdout.as_str()), (2, ""));
-        assert_says(&stderr, &["error: ", told]);
+        assert_contains(&stderr, &["error: ", output]);
     }
     let unknown = box_.yaml.replace("calico-v3.32.1", "calico-v9.9.9").replace("operator-version: v1.42.4", "other: a");
     let (code, _, stderr) = box_.verify(&unknown, &[]);
     assert_eq!(code, 2);
-    assert_says(
+    assert_contains(
         &stderr,
         &["no known operator looks for an ImageSet \"calico-v9.9.9\" (StrayImageSet)", "--operator-version"],
     );
     box_.registry.stop();
     let (code, stdout, _) = box_.verify(&box_.yaml, &[]);
     assert_eq!(code, 2);
-    assert_says(&stdout, &["0 of 23 entries in sync", "could not tell: RegistryUnreachable: "]);
+    assert_contains(&stdout, &["0 of 23 entries in sync", "could not tell: RegistryUnreachable: "]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,14 +123,14 @@ async fn a_fips_set_is_known_by_its_digests_and_platforms_are_looked_at() {
     let all: Vec<String> = rules.printed_references().map(str::to_owned).collect();
     images::push_release(&box_.registry.access().unwrap(), &all, Some(&crate::testbox::rules::key)).await.unwrap();
     let host = box_.registry.host();
-    let (_, fips, _) = told(&run(&["generate", "v1.40.15", "--fips", "--registry", &host, "--plain-http", &host]));
+    let (_, fips, _) = outcome(&run(&["generate", "v1.40.15", "--fips", "--registry", &host, "--plain-http", &host]));
     assert_eq!(box_.verify(&fips, &["--fips"]).0, 0);
     let (code, stdout, _) = box_.verify(&fips, &[]);
     assert_eq!(code, 1);
-    assert_says(&stdout, &["FipsMismatch: calico/", "the digest pinned is that of the other FIPS mode"]);
+    assert_contains(&stdout, &["FipsMismatch: calico/", "the digest pinned is that of the other FIPS mode"]);
     let (code, stdout, _) = box_.verify(&box_.yaml, &["--platform", "linux/s390x"]);
     assert_eq!(code, 1);
-    assert_says(&stdout, &["PlatformMissing: calico/", "has no manifest for linux/s390x"]);
+    assert_contains(&stdout, &["PlatformMissing: calico/", "has no manifest for linux/s390x"]);
     // A sparse mirror: the index lists what is not there.
     let csi = Image::of_reference("quay.io/calico/csi:v3.32.1").unwrap();
     let arm = csi.manifests.iter().find(|one| one.platform.contains("arm64")).unwrap();
@@ -135,7 +138,7 @@ async fn a_fips_set_is_known_by_its_digests_and_platforms_are_looked_at() {
     assert_eq!(box_.verify(&box_.yaml, &["--platform", "linux/amd64"]).0, 0);
     let (code, stdout, _) = box_.verify(&box_.yaml, &["--platform", "linux/arm64"]);
     assert_eq!(code, 1);
-    assert_says(
+    assert_contains(
         &stdout,
         &["PlatformMissing: calico/csi: ", "lists linux/arm64, but the registry does not have that manifest"],
     );
@@ -153,7 +156,7 @@ async fn a_copy_that_lacks_what_its_indexes_list_is_no_copy() {
     assert_eq!(code, 1);
     let host = box_.registry.host();
     let sum = format!("22 of 23 entries in sync with {host}");
-    assert_says(&stdout, &[&sum, "PlatformMissing: calico/node: ", "but the registry does not have that manifest"]);
+    assert_contains(&stdout, &[&sum, "PlatformMissing: calico/node: ", "but the registry does not have that manifest"]);
     // Whoever has no such nodes says so.
     assert_eq!(box_.verify(&box_.yaml, &["--platform", "linux/amd64"]).0, 0);
 
@@ -161,12 +164,12 @@ async fn a_copy_that_lacks_what_its_indexes_list_is_no_copy() {
     let platform = ["--platform", "linux/amd64", "--operator-image"];
     let (code, stdout, _) = box_.verify(&box_.yaml, &platform);
     assert_eq!(code, 1);
-    assert_says(&stdout, &["ImageMissing: ", "tigera/operator:v1.42.4"]);
+    assert_contains(&stdout, &["ImageMissing: ", "tigera/operator:v1.42.4"]);
     let single = Image::single("operator", ("linux", "amd64", None)).unwrap();
     images::push(&access, "tigera/operator", "v1.42.4", &single).await.unwrap();
     let (code, stdout, _) = box_.verify(&box_.yaml, &platform);
     assert_eq!(code, 1);
-    assert_says(&stdout, &["PlatformMissing: ", "tigera/operator:v1.42.4; it holds linux/amd64 only"]);
+    assert_contains(&stdout, &["PlatformMissing: ", "tigera/operator:v1.42.4; it holds linux/amd64 only"]);
     let operator = Image::of_reference("quay.io/tigera/operator:v1.42.4").unwrap();
     images::push(&access, "tigera/operator", "v1.42.4", &operator).await.unwrap();
     assert_eq!(box_.verify(&box_.yaml, &platform).0, 0);
@@ -181,7 +184,7 @@ async fn what_stands_beside_a_set_counts() {
         fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let verify = |arguments: &[&str]| told(&run(&[&["verify", "--plain-http", &host], arguments].concat()));
+    let verify = |arguments: &[&str]| outcome(&run(&[&["verify", "--plain-http", &host], arguments].concat()));
     let set = file("set.yaml", &box_.yaml);
     let installation = file(
         "installation.yaml",
@@ -192,7 +195,7 @@ async fn what_stands_beside_a_set_counts() {
     let kustomization = file("kustomization.yaml", "kind: Kustomization\nresources: [set.yaml]\n");
     let (code, stdout, stderr) = verify(&[&set, &installation, &kustomization]);
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
-    assert_says(&stdout, &["23 of 23 entries in sync with ", &host]);
+    assert_contains(&stdout, &["23 of 23 entries in sync with ", &host]);
 
     // What the files insist on beside the Installation.
     let digest = box_.digest("calico/apiserver");
@@ -202,14 +205,14 @@ async fn what_stands_beside_a_set_counts() {
     let server = file("server.yaml", "apiVersion: operator.tigera.io/v1\nkind: APIServer\nmetadata: {name: default}\n");
     let (code, stdout, _) = verify(&[&without, &installation, &server]);
     assert_eq!(code, 1);
-    assert_says(&stdout, &["ImagesNotListed: calico/apiserver"]);
+    assert_contains(&stdout, &["ImagesNotListed: calico/apiserver"]);
 
     // An alias in a set is no malformed digest.
     let anchored = box_.yaml.replace("metadata:\n", "metadata:\n  labels: {a: &d b}\n");
     let aliased = file("aliased.yaml", &anchored.replace(&format!("digest: {digest}"), "digest: *d"));
     let (code, stdout, stderr) = verify(&[&aliased, "--registry", &host]);
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert_says(&stderr, &["aliased.yaml:", "alias"]);
+    assert_contains(&stderr, &["aliased.yaml:", "alias"]);
 
     // An operator that no catalogue knows, by its own word.
     let rules = OperatorRules::for_version("v1.42.4").unwrap();
@@ -219,7 +222,7 @@ async fn what_stands_beside_a_set_counts() {
     assert_eq!(verify(&[&forked, &installation]).0, 2);
     let (code, stdout, stderr) = verify(&[&forked, &installation, "--version-file", &version, "--images-file", &list]);
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert_says(&stdout, &["for operator v1.42.99: 23 of 23 entries in sync"]);
+    assert_contains(&stdout, &["for operator v1.42.99: 23 of 23 entries in sync"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,9 +231,9 @@ async fn a_name_that_operators_of_two_minds_look_for_needs_its_version() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("set.yaml");
     fs::write(&path, text).unwrap();
-    let (code, stdout, stderr) = told(&run(&["verify", path.to_str().unwrap(), "--registry", "127.0.0.1:1"]));
+    let (code, stdout, stderr) = outcome(&run(&["verify", path.to_str().unwrap(), "--registry", "127.0.0.1:1"]));
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert_says(
+    assert_contains(
         &stderr,
         &["look for \"calico-v3.26.1\" and mean other images", "(OperatorVersionAmbiguous)", "--operator-version"],
     );

@@ -104,7 +104,7 @@ impl Cluster {
 
     /// Waits until the API server would refuse this operator image, or would not: a gate takes effect a moment after it is
     /// set. What it says; nothing is changed.
-    pub async fn refusal_of(&self, image: &str, wanted: bool) -> Result<String> {
+    pub async fn rejection_of(&self, image: &str, wanted: bool) -> Result<String> {
         let patch = Patch::Strategic(scenery::with_image(image));
         let trial = PatchParams { dry_run: true, ..PatchParams::default() };
         let what = format!("the gate to {} {image}", if wanted { "refuse" } else { "admit" });
@@ -154,26 +154,26 @@ impl Cluster {
     /// Waits until the policy's present generation has a condition with this answer; returns its message.
     pub async fn condition(&self, r#type: &str, status: &str, reason: &str) -> Result<String> {
         let what = format!("the policy's {} to be {status} with reason {reason}", r#type);
-        let answer = async || {
+        let response = async || {
             let policy = self.get_policy().await?;
             let of_now = policy.data["status"]["observedGeneration"].as_i64() == policy.metadata.generation;
             let (now, because, message) = scenery::condition(&policy, r#type);
             Ok((of_now && now == status && because == reason).then_some(message))
         };
-        until(&what, SOON, answer).await
+        until(&what, SOON, response).await
     }
 
     /// For a failure: the policy's conditions, a line each, and the end of the controller's log.
     pub async fn last_words(&self) -> Vec<String> {
         let mut lines = match tokio::time::timeout(LAST_WORDS_WITHIN, self.get_policy()).await {
             Ok(Ok(policy)) => {
-                let told = scenery::conditions(&policy).into_iter().map(|one| {
+                let output = scenery::conditions(&policy).into_iter().map(|one| {
                     let text = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
                     format!("  {} {}, {}: {}", text("type"), text("status"), text("reason"), text("message"))
                 });
-                let told: Vec<String> = told.collect();
-                let none = if told.is_empty() { " none" } else { "" };
-                [vec![format!("conditions of the policy:{none}")], told].concat()
+                let output: Vec<String> = output.collect();
+                let none = if output.is_empty() { " none" } else { "" };
+                [vec![format!("conditions of the policy:{none}")], output].concat()
             }
             Ok(Err(error)) => vec![format!("the policy cannot be read: {error:#}")],
             Err(_) => vec![format!("the policy cannot be read within {} s", LAST_WORDS_WITHIN.as_secs())],
@@ -296,14 +296,14 @@ impl Cluster {
 
 /// A line of the controller's log in JSON, as people read it.
 fn plain(line: &str) -> String {
-    let told = serde_json::from_str::<Value>(line).ok().map(|entry| {
+    let output = serde_json::from_str::<Value>(line).ok().map(|entry| {
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let fields = entry["fields"].as_object().into_iter().flatten().filter(|(name, _)| *name != "message");
         let fields = fields.map(|(name, value)| format!(" {name}={}", text(value))).collect::<String>();
         let message = text(&entry["fields"]["message"]);
         format!("{} {} {message}{fields}", text(&entry["timestamp"]), text(&entry["level"]))
     });
-    told.as_deref().unwrap_or(line).chars().take(LONGEST_LINE).collect()
+    output.as_deref().unwrap_or(line).chars().take(LONGEST_LINE).collect()
 }
 
 /// What an Installation, or a policy in its place, says of the mirror.

@@ -5,37 +5,37 @@ use serde_json::json;
 
 use crate::Story;
 use crate::cluster::{Cluster, SOON, layout};
+use crate::narrator::seconds;
 use crate::opening::{POD_START, options};
-use crate::teller::seconds;
 use crate::testbox::operator_double::What;
 use crate::testbox::recorder::{Verb, Violation};
 
 /// Chapter 8.
 pub async fn from_nothing(story: &mut Story) -> Result<()> {
-    let Story { tell, mirror, binary, fresh, .. } = story;
-    tell.chapter("A first install: Git delivers the policy before there is an operator");
-    tell.says(
+    let Story { narrator, mirror, binary, fresh, .. } = story;
+    narrator.chapter("A first install: Git delivers the policy before there is an operator");
+    narrator.narrate(
         "A second, fresh control plane with the operator's CRDs, the controller and a policy: no operator, no \
          Installation. The set is made from spec.installation, for the one version to prepare.",
     );
     let starting = Cluster::start("demo-first-install", mirror, options());
-    let fresh = fresh.insert(tell.wait("starting a second control plane", starting).await?);
-    tell.wait("starting its controller", fresh.start_controller(binary)).await?;
+    let fresh = fresh.insert(narrator.wait("starting a second control plane", starting).await?);
+    narrator.wait("starting its controller", fresh.start_controller(binary)).await?;
     let (version, set) = ("v1.42.4", "calico-v3.32.1");
-    tell.typed("kubectl apply -f policy.yaml");
-    tell.shows(&format!(
+    narrator.typed("kubectl apply -f policy.yaml");
+    narrator.shows(&format!(
         "spec: {{mode: Apply, prepare: {{versions: [{version}]}}, installation: {{registry: …/, ...}}, ...}}"
     ));
     let spec = json!({ "mode": "Apply", "prepare": { "versions": [version] }, "installation": layout(mirror) });
     let policy = fresh.policy(mirror, spec).await?;
     let storing = fresh.set_created_after(set, policy.resource_version);
-    let stored = tell.wait("waiting for the set", storing).await?;
-    let ready = tell.wait("waiting for Ready", fresh.condition("Ready", "True", "Succeeded")).await?;
-    tell.typed("kubectl wait imagesetpolicy default --for=condition=Ready");
-    tell.fields(&[("Ready:", &ready)]);
+    let stored = narrator.wait("waiting for the set", storing).await?;
+    let ready = narrator.wait("waiting for Ready", fresh.condition("Ready", "True", "Succeeded")).await?;
+    narrator.typed("kubectl wait imagesetpolicy default --for=condition=Ready");
+    narrator.fields(&[("Ready:", &ready)]);
     let nothing_else = fresh.recorder.writes().into_iter().filter(|write| write.kind == "Deployment").count()
         + fresh.recorder.writes().into_iter().filter(|write| write.kind == "Installation").count();
-    tell.check_equal(
+    narrator.check_equal(
         &format!(
             "{set} stored {} after the policy, while there was no operator and no Installation",
             seconds(stored.at.duration_since(policy.at))
@@ -44,10 +44,10 @@ pub async fn from_nothing(story: &mut Story) -> Result<()> {
         &(fresh.entries(set).await?, nothing_else),
     )?;
 
-    tell.typed("kubectl apply -f tigera-operator.yaml -f installation.yaml");
+    narrator.typed("kubectl apply -f tigera-operator.yaml -f installation.yaml");
     let operator = fresh.operator(&mirror.operator_image(version)).await?;
     fresh.install_calico(mirror).await?;
-    tell.wait("waiting for Calico", fresh.double.wait_adopted(set, SOON)).await?;
+    narrator.wait("waiting for Calico", fresh.double.wait_adopted(set, SOON)).await?;
     let adopted = fresh.double.events().into_iter().find(|seen| matches!(&seen.what, What::Adopted { .. }));
     let took = adopted.as_ref().map(|seen| seen.at.duration_since(operator.at)).unwrap_or_default();
     let workloads = fresh.workloads().await?;
@@ -57,24 +57,24 @@ pub async fn from_nothing(story: &mut Story) -> Result<()> {
         POD_START.as_secs()
     );
     let spans = fresh.double.degraded_moments();
-    tell.check(adopted.is_some() && spans.is_empty(), &promise, "no Degraded condition", &spans)?;
+    narrator.check(adopted.is_some() && spans.is_empty(), &promise, "no Degraded condition", &spans)?;
     let others: Vec<_> = workloads
         .iter()
         .filter(|(_, generation, images)| *generation != 1 || images.iter().any(|image| !image.contains("@sha256:")))
         .collect();
     let promise =
         format!("all {} workloads are in their first generation, by digest: none rolled twice", workloads.len());
-    tell.check(!workloads.is_empty() && others.is_empty(), &promise, "generation 1 and digests only", &others)?;
+    narrator.check(!workloads.is_empty() && others.is_empty(), &promise, "generation 1 and digests only", &others)?;
 
     let Some(Cluster { recorder, double, controller, control_plane, .. }) = story.fresh.take() else { return Ok(()) };
-    let tell = &mut story.tell;
+    let narrator = &mut story.narrator;
     double.stop().await;
-    let report = tell.wait("judging", recorder.finish()).await?;
+    let report = narrator.wait("judging", recorder.finish()).await?;
     drop((controller, control_plane));
     let sets = report.writes.iter().filter(|write| write.kind == "ImageSet");
     let creates = sets.filter(|write| write.verb == Verb::Create).count();
     let violations: Vec<String> = report.violations.iter().map(Violation::to_string).chain(report.gaps).collect();
     let promise =
         format!("{} revisions of this cluster judged: {creates} set stored; violations: 0, gaps: 0", report.revisions);
-    tell.check(violations.is_empty(), &promise, "no violation of S1 to S5, no gap", &violations)
+    narrator.check(violations.is_empty(), &promise, "no violation of S1 to S5, no gap", &violations)
 }

@@ -8,9 +8,9 @@ mod testbox;
 
 mod cluster;
 mod first_install;
+mod narrator;
 mod opening;
-mod teller;
-mod trouble;
+mod problems;
 mod upgrades;
 
 use std::path::{Path, PathBuf};
@@ -21,12 +21,12 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use cluster::Cluster;
-use teller::Teller;
+use narrator::Narrator;
 use testbox::Mirror;
 
 /// Everything that the chapters share.
 struct Story {
-    tell: Teller,
+    narrator: Narrator,
     mirror: Mirror,
     cluster: Cluster,
     /// The second cluster, while its chapter lasts.
@@ -39,7 +39,7 @@ struct Story {
 const CHAPTER_WITHIN: Duration = Duration::from_secs(900);
 
 /// How it came out.
-enum Told {
+enum Ending {
     Ended(ExitCode),
     /// `KEEP=1`: it runs until it is interrupted.
     Kept(Box<Story>),
@@ -59,16 +59,16 @@ fn main() -> ExitCode {
             _ => return ExitCode::FAILURE,
         };
         // Whatever is dropped with the story ends its processes.
-        let told = tokio::select! {
-            told = tell_all() => told,
+        let ending = tokio::select! {
+            ending = run_demo() => ending,
             () = either(&mut interrupt, &mut terminate) => {
                 println!("\nInterrupted; everything that was started has ended.");
-                Told::Ended(ExitCode::from(130))
+                Ending::Ended(ExitCode::from(130))
             }
         };
-        match told {
-            Told::Ended(code) => code,
-            Told::Kept(story) => {
+        match ending {
+            Ending::Ended(code) => code,
+            Ending::Kept(story) => {
                 either(&mut interrupt, &mut terminate).await;
                 drop(story);
                 ExitCode::SUCCESS
@@ -86,42 +86,42 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
     }
 }
 
-async fn tell_all() -> Told {
+async fn run_demo() -> Ending {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let tell = Teller::new();
-    tell.title(
+    let narrator = Narrator::new();
+    narrator.title(
         "imageset-controller: a demo on a real etcd, kube-apiserver and image registry",
         "Lines with $ are what you would type (the demo makes the same calls itself). A double plays the \
          tigera-operator by the rules of each release. Each ✓ was checked on the cluster, on its recorded revisions, \
          or on what the registry and the double noted.",
     );
-    let mut tell = tell;
-    let opened = teller::within("the whole chapter", CHAPTER_WITHIN, opening::a_cluster(&mut tell)).await;
+    let mut narrator = narrator;
+    let opened = narrator::within("the whole chapter", CHAPTER_WITHIN, opening::a_cluster(&mut narrator)).await;
     let (mirror, cluster) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            tell.fails(&error, &[], &[testbox::process::box_folder().join("logs")]);
-            return Told::Ended(ExitCode::FAILURE);
+            narrator.fails(&error, &[], &[testbox::process::box_folder().join("logs")]);
+            return Ending::Ended(ExitCode::FAILURE);
         }
     };
     let mut story = match product() {
-        Ok(binary) => Story { tell, mirror, cluster, fresh: None, binary },
+        Ok(binary) => Story { narrator, mirror, cluster, fresh: None, binary },
         Err(error) => {
-            tell.fails(&error, &[], &[]);
-            return Told::Ended(ExitCode::FAILURE);
+            narrator.fails(&error, &[], &[]);
+            return Ending::Ended(ExitCode::FAILURE);
         }
     };
     if let Err(error) = chapters(&mut story).await {
         let cluster = story.fresh.as_ref().unwrap_or(&story.cluster);
         let last_words = cluster.last_words().await;
-        story.tell.fails(&error, &last_words, &[cluster.logs(), story.mirror.registry.logs().to_owned()]);
-        return Told::Ended(ExitCode::FAILURE);
+        story.narrator.fails(&error, &last_words, &[cluster.logs(), story.mirror.registry.logs().to_owned()]);
+        return Ending::Ended(ExitCode::FAILURE);
     }
     if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         how_to_look_around(&story);
-        return Told::Kept(Box::new(story));
+        return Ending::Kept(Box::new(story));
     }
-    Told::Ended(end(story))
+    Ending::Ended(end(story))
 }
 
 async fn chapters(story: &mut Story) -> Result<()> {
@@ -132,14 +132,14 @@ async fn chapters(story: &mut Story) -> Result<()> {
     chapter(upgrades::no_time(story)).await?;
     chapter(upgrades::rollback(story)).await?;
     chapter(first_install::from_nothing(story)).await?;
-    chapter(trouble::clear_words(story)).await?;
-    chapter(trouble::verdict(story)).await?;
-    chapter(trouble::screen(story)).await
+    chapter(problems::clear_words(story)).await?;
+    chapter(problems::verdict(story)).await?;
+    chapter(problems::screen(story)).await
 }
 
 /// What is not waited for step by step has a limit as well.
-async fn chapter(told: impl Future<Output = Result<()>>) -> Result<()> {
-    teller::within("the whole chapter", CHAPTER_WITHIN, told).await
+async fn chapter(work: impl Future<Output = Result<()>>) -> Result<()> {
+    narrator::within("the whole chapter", CHAPTER_WITHIN, work).await
 }
 
 /// Built next to this program by `make demo`.
@@ -153,26 +153,26 @@ fn product() -> Result<PathBuf> {
 
 /// Ends every process, and checks that they are gone.
 fn end(story: Story) -> ExitCode {
-    let Story { mut tell, mirror, cluster, .. } = story;
+    let Story { mut narrator, mirror, cluster, .. } = story;
     let logs = cluster.logs();
     let ids: Vec<u32> = cluster.process_ids().into_iter().chain(mirror.registry.process_id()).collect();
     drop((cluster, mirror));
     let left: Vec<u32> = ids.iter().copied().filter(|id| Path::new(&format!("/proc/{id}")).exists()).collect();
     let promise = format!("the {} processes of the demo have ended", ids.len());
-    if let Err(error) = tell.check(left.is_empty(), &promise, "none of them left", &left) {
-        tell.fails(&error, &[], &[logs]);
+    if let Err(error) = narrator.check(left.is_empty(), &promise, "none of them left", &left) {
+        narrator.fails(&error, &[], &[logs]);
         return ExitCode::FAILURE;
     }
-    tell.ends();
+    narrator.ends();
     ExitCode::SUCCESS
 }
 
 /// What to do with a cluster that goes on.
 fn how_to_look_around(story: &Story) {
-    story.tell.ends();
-    story.tell.line("\nKEEP: the cluster, the controller and the operator's double go on. In another terminal:\n");
-    story.tell.line(&format!("  export KUBECONFIG={}", story.cluster.control_plane.kubeconfig().display()));
-    story.tell.line("  kubectl get imagesetpolicy,imageset,tigerastatus");
-    story.tell.line(&format!("  {} status", story.binary.display()));
-    story.tell.line("\nCtrl-C ends everything and removes its data.");
+    story.narrator.ends();
+    story.narrator.line("\nKEEP: the cluster, the controller and the operator's double go on. In another terminal:\n");
+    story.narrator.line(&format!("  export KUBECONFIG={}", story.cluster.control_plane.kubeconfig().display()));
+    story.narrator.line("  kubectl get imagesetpolicy,imageset,tigerastatus");
+    story.narrator.line(&format!("  {} status", story.binary.display()));
+    story.narrator.line("\nCtrl-C ends everything and removes its data.");
 }

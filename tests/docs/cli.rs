@@ -148,8 +148,8 @@ fn the_page_of_the_command_line_says_what_the_binary_says() {
 
 #[test]
 fn every_verb_has_its_exit_codes() {
-    let told: Vec<&str> = EXIT_CODES.iter().map(|row| row.0).collect();
-    assert_eq!(told, verbs(&help(&[]).unwrap()));
+    let output: Vec<&str> = EXIT_CODES.iter().map(|row| row.0).collect();
+    assert_eq!(output, verbs(&help(&[]).unwrap()));
     // 1 is said by these two only, in the file of the verb or in its folder.
     let says_one = |text: &str| {
         let squeezed: String = text.split_whitespace().collect();
@@ -192,6 +192,6 @@ fn every_variable_that_the_code_reads_is_on_the_page() {
         };
         read.extend(quoted.filter(is_name).map(str::to_owned));
     }
-    let told: BTreeSet<String> = OURS.iter().map(|one| one.0.to_owned()).collect();
-    assert_eq!(read, told);
+    let output: BTreeSet<String> = OURS.iter().map(|one| one.0.to_owned()).collect();
+    assert_eq!(read, output);
 }

@@ -110,7 +110,7 @@ fn wrong_value(words: &[String], flags: &[Flag]) -> Option<String> {
 }
 
 /// What is wrong with a command.
-fn trouble(words: &[String], helps: &mut BTreeMap<Vec<String>, Option<String>>) -> Option<String> {
+fn problem(words: &[String], helps: &mut BTreeMap<Vec<String>, Option<String>>) -> Option<String> {
     let length = if words[1] == "catalogue" { 2 } else { 1 };
     let verbs: Vec<String> = words[1..].iter().take(length).cloned().collect();
     let help = helps.entry(verbs.clone()).or_insert_with(|| help(&verbs));
@@ -133,7 +133,7 @@ fn every_command_exists() {
     for (path, document) in documents() {
         for words in commands(&document) {
             checked += 1;
-            wrong.extend(trouble(&words, &mut helps).map(|trouble| format!("{}: {trouble}", shown(&path))));
+            wrong.extend(problem(&words, &mut helps).map(|problem| format!("{}: {problem}", shown(&path))));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -180,7 +180,7 @@ fn commands_that_do_not_exist_are_found() {
         imageset-controller generate --with=Whisky\nimageset-controller plan --fips\n```\n\
         `imageset-controller status -o wide|json|xml`\n";
     let mut helps = BTreeMap::new();
-    let wrong: Vec<String> = commands(document).iter().filter_map(|words| trouble(words, &mut helps)).collect();
+    let wrong: Vec<String> = commands(document).iter().filter_map(|words| problem(words, &mut helps)).collect();
     let expected = [
         "there is no `imageset-controller wobble`",
         "`imageset-controller status` does not take -o xml",

@@ -53,7 +53,7 @@ fn anchors(document: &str) -> Vec<String> {
 }
 
 /// What is wrong with a link of the document at `path`.
-fn trouble(path: &Path, document: &str, target: &str) -> Option<String> {
+fn problem(path: &Path, document: &str, target: &str) -> Option<String> {
     let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
     if file.contains("://") || file.starts_with("mailto:") {
         return None;
@@ -81,7 +81,7 @@ fn every_link_leads_to_a_file_of_the_repository() {
     for (path, document) in documents() {
         for target in targets(&document) {
             checked += 1;
-            wrong.extend(trouble(&path, &document, &target));
+            wrong.extend(problem(&path, &document, &target));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -98,6 +98,6 @@ fn broken_links_are_found() {
     );
     let path = root().join("x.md");
     let wrong: Vec<String> =
-        targets(document).iter().filter(|target| trouble(&path, document, target).is_some()).cloned().collect();
+        targets(document).iter().filter(|target| problem(&path, document, target).is_some()).cloned().collect();
     assert_eq!(wrong, ["no-such.md", "../..", "#no-title", "gone.md"]);
 }

@@ -33,7 +33,7 @@ fn unknown(path: &str, written: &Value, read: &Value) -> Vec<String> {
     }
 }
 
-fn troubles(yaml: &str) -> Vec<String> {
+fn problems(yaml: &str) -> Vec<String> {
     let written: Value = match imageset_controller::yaml::from_str(yaml) {
         Ok(value) => value,
         Err(error) => return vec![error.to_string()],
@@ -42,14 +42,14 @@ fn troubles(yaml: &str) -> Vec<String> {
         Ok(policy) => policy,
         Err(error) => return vec![error.to_string()],
     };
-    let mut troubles = unknown("", &written, &serde_json::to_value(&policy).unwrap());
+    let mut problems = unknown("", &written, &serde_json::to_value(&policy).unwrap());
     if policy.metadata.name.as_deref() != Some("default") {
-        troubles.push("its name is not default".to_owned());
+        problems.push("its name is not default".to_owned());
     }
     let (_, findings) = settings::parse(&policy.spec);
     let wrong = [Reason::PolicyInvalid];
-    troubles.extend(findings.iter().filter(|one| wrong.contains(&one.reason)).map(ToString::to_string));
-    troubles
+    problems.extend(findings.iter().filter(|one| wrong.contains(&one.reason)).map(ToString::to_string));
+    problems
 }
 
 fn is_example(path: &std::path::Path) -> bool {
@@ -74,7 +74,7 @@ fn policies_are_understood_and_ask_for_what_exists() {
         "the example of GitOps was not found"
     );
     for (place, policy) in policies {
-        assert_eq!(troubles(&policy), Vec::<String>::new(), "{place}:\n{policy}");
+        assert_eq!(problems(&policy), Vec::<String>::new(), "{place}:\n{policy}");
     }
 }
 
@@ -82,7 +82,7 @@ fn policies_are_understood_and_ask_for_what_exists() {
 fn what_is_wrong_with_a_policy_is_found() {
     let policy = |spec: &str| {
         let head = "apiVersion: imageset-controller.io/v1alpha1\nkind: ImageSetPolicy\nmetadata: {name: default}\n";
-        troubles(&format!("{head}spec: {spec}"))
+        problems(&format!("{head}spec: {spec}"))
     };
     assert_eq!(policy("{mode: Apply, prepare: {versions: [v1.42.4]}}"), Vec::<String>::new());
     assert_eq!(policy("{prepare: {version: [v1.42.4]}}"), [".spec.prepare.version"]);

@@ -76,12 +76,12 @@ fn one_command_sets_the_version_everywhere_and_dates_the_changelog() {
     assert!(!changelog.contains("To become"), "{}", &changelog[..900]);
 
     // Nothing is unreleased any more; and versions only grow.
-    for (version, told) in
+    for (version, printed) in
         [("97.0.2", "nothing is unreleased"), ("97.0.1", "is released already"), ("96.0.0", "is older than")]
     {
         let ran = cut(checkout.path(), version);
-        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-        assert!(ran.status.code() == Some(2) && said.contains(told), "{version}: {said}");
+        let message = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.code() == Some(2) && message.contains(printed), "{version}: {message}");
     }
     assert_eq!(cut(checkout.path(), "v1").status.code(), Some(2));
     assert_eq!(read("CHANGELOG.md"), changelog);

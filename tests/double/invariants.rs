@@ -153,10 +153,10 @@ async fn an_unprepared_image_that_gets_past_the_gate_is_caught() {
     scene.product_stores("calico-v3.32.1", &complete("v1.42.4")).await;
     scene.policy("Deny").await;
     // The kind is new, and the recorder finds it by looking again.
-    let told =
+    let output =
         |revision: &Revision| revision.watched == Watched::Policy && revision.object.data["status"]["gate"].is_object();
     let seen = async {
-        while recorder.first(told).is_none() {
+        while recorder.first(output).is_none() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

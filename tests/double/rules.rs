@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::testbox::operator_images::OperatorImages;
 use crate::testbox::rules::{
-    Component, Entry, Features, NamedSet, OperatorRules, Refusal, RegistryLayout, Selection, Variant, accepts,
+    Component, Entry, Features, NamedSet, OperatorRules, RegistryLayout, Rejection, Selection, Variant, accepts,
     all_versions, strict_problems, versions_wanting,
 };
 
@@ -37,8 +37,8 @@ fn named(name: &str, entries: Vec<Entry>) -> NamedSet {
     NamedSet { name: name.to_owned(), entries }
 }
 
-fn refusal(component: &str, reason: &str, message: &str) -> Refusal {
-    Refusal { component: component.to_owned(), reason: reason.to_owned(), message: message.to_owned() }
+fn rejection(component: &str, reason: &str, message: &str) -> Rejection {
+    Rejection { component: component.to_owned(), reason: reason.to_owned(), message: message.to_owned() }
 }
 
 fn judge(
@@ -46,7 +46,7 @@ fn judge(
     component: Component,
     features: Features,
     sets: &[NamedSet],
-) -> Result<Option<String>, Refusal> {
+) -> Result<Option<String>, Rejection> {
     let used = rules(version).judge(component, Variant::Calico, features, sets)?;
     Ok(used.map(|set| set.name.clone()))
 }
@@ -106,8 +106,8 @@ fn a_complete_set_passes_with_every_feature_in_every_release_and_variant() {
 fn the_operators_own_image_is_refused_from_v1_36_on() {
     for version in all_versions() {
         let text = version.to_string();
-        let refused = version >= "v1.36.0".parse().unwrap();
-        assert_eq!(!rules(&text).known_names().contains("tigera/operator"), refused, "{text}");
+        let rejected = version >= "v1.36.0".parse().unwrap();
+        assert_eq!(!rules(&text).known_names().contains("tigera/operator"), rejected, "{text}");
         let printed = rules(&text).printed_references().any(|reference| reference.contains("/tigera/operator:"));
         assert!(printed, "{text} prints its own image");
     }
@@ -119,7 +119,7 @@ fn a_set_of_the_documented_script() {
     let sets = [named("calico-v3.32.1", set)];
     assert_eq!(
         judge("v1.42.4", Component::Calico, with_api_server(), &sets),
-        Err(refusal(
+        Err(rejection(
             "calico",
             "ResourceValidationError",
             "Error validating ImageSet: ImageSet calico-v3.32.1: unexpected images: tigera/operator"
@@ -127,7 +127,7 @@ fn a_set_of_the_documented_script() {
     );
     assert_eq!(
         judge("v1.42.4", Component::ApiServer, with_api_server(), &sets),
-        Err(refusal(
+        Err(rejection(
             "apiserver",
             "ResourceUpdateError",
             "Error with images from ImageSet: ImageSet calico-v3.32.1: unexpected images: tigera/operator"
@@ -135,8 +135,8 @@ fn a_set_of_the_documented_script() {
     );
     assert_eq!(accepts("v1.25.7", Variant::Calico, &documented_script("v1.25.7"), Features::none()), Ok(()));
     for version in ["v1.30.4", "v1.34.5"] {
-        let refused = accepts(version, Variant::Calico, &documented_script(version), Features::none()).unwrap_err();
-        assert!(refused.message.contains("did not contain image calico/csi"), "{version}: {}", refused.message);
+        let rejected = accepts(version, Variant::Calico, &documented_script(version), Features::none()).unwrap_err();
+        assert!(rejected.message.contains("did not contain image calico/csi"), "{version}: {}", rejected.message);
     }
 }
 
@@ -150,15 +150,15 @@ fn missing_images_in_the_words_of_each_release() {
     };
     assert_eq!(
         verdict("v1.25.7"),
-        refusal("calico", "Error resolving ImageSet for components", &format!("Invalid ImageSet: {causes}"))
+        rejection("calico", "Error resolving ImageSet for components", &format!("Invalid ImageSet: {causes}"))
     );
     for version in ["v1.30.4", "v1.34.5"] {
         let message = format!("Error resolving ImageSet for components: Invalid ImageSet: {causes}");
-        assert_eq!(verdict(version), refusal("calico", "ResourceValidationError", &message));
+        assert_eq!(verdict(version), rejection("calico", "ResourceValidationError", &message));
     }
     for version in ["v1.42.4", "v1.43.0"] {
         let message = format!("Error resolving ImageSet for components: invalid ImageSet: {causes}");
-        assert_eq!(verdict(version), refusal("calico", "ResourceValidationError", &message));
+        assert_eq!(verdict(version), rejection("calico", "ResourceValidationError", &message));
     }
 }
 
@@ -167,7 +167,7 @@ fn key_cert_provisioner_missing() {
     let sets = [named("calico-v3.32.1", without(complete("v1.42.4"), &["calico/key-cert-provisioner"]))];
     assert_eq!(
         judge("v1.42.4", Component::ApiServer, with_api_server(), &sets),
-        Err(refusal(
+        Err(rejection(
             "apiserver",
             "ResourceCreateError",
             "Unable to create the Tigera CA: ImageSet did not contain image calico/key-cert-provisioner"
@@ -186,8 +186,8 @@ fn the_name_of_key_cert_provisioner_changed_with_v1_34() {
     // Enterprise's own list keeps the tigera name in many releases, and all lists count together.
     let mut set = complete("v1.43.0");
     set.push(("tigera/key-cert-provisioner".to_owned(), digest("x")));
-    let refused = accepts("v1.43.0", Variant::Calico, &set, Features::none()).unwrap_err();
-    assert!(refused.message.contains("unexpected images: tigera/key-cert-provisioner"), "{}", refused.message);
+    let rejected = accepts("v1.43.0", Variant::Calico, &set, Features::none()).unwrap_err();
+    assert!(rejected.message.contains("unexpected images: tigera/key-cert-provisioner"), "{}", rejected.message);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_missing_feature_image_degrades_that_component_only() {
     assert_eq!(judge("v1.42.4", Component::Calico, features, &sets), Ok(Some("calico-v3.32.1".to_owned())));
     assert_eq!(
         judge("v1.42.4", Component::GatewayApi, features, &sets),
-        Err(refusal(
+        Err(rejection(
             "gatewayapi",
             "ResourceCreateError",
             "Error with images from ImageSet: invalid ImageSet: ImageSet did not contain image calico/envoy-proxy"
@@ -211,11 +211,11 @@ fn only_another_versions_set_exists() {
     let verdict = |version, component| judge(version, component, with_api_server(), &sets).unwrap_err();
     assert_eq!(
         verdict("v1.25.7", Component::Calico),
-        refusal("calico", "Error getting ImageSet", "ImageSets exist but none with the expected name calico-v3.22.2")
+        rejection("calico", "Error getting ImageSet", "ImageSets exist but none with the expected name calico-v3.22.2")
     );
     assert_eq!(
         verdict("v1.30.4", Component::Calico),
-        refusal(
+        rejection(
             "calico",
             "ResourceReadError",
             "Error getting ImageSet: ImageSets exist but none with the expected name calico-v3.26.1"
@@ -226,7 +226,7 @@ fn only_another_versions_set_exists() {
             let message = format!(
                 "Unable to create the Tigera CA: ImageSets exist but none with the expected name calico-{name}"
             );
-            assert_eq!(verdict(version, component), refusal(status, "ResourceCreateError", &message));
+            assert_eq!(verdict(version, component), rejection(status, "ResourceCreateError", &message));
         }
     }
 }
@@ -256,7 +256,7 @@ fn digests_only_have_to_begin_with_sha256() {
     csi.1 = "md5:5371".to_owned();
     assert_eq!(
         accepts("v1.42.4", Variant::Calico, &set, Features::none()),
-        Err(refusal(
+        Err(rejection(
             "calico",
             "ResourceValidationError",
             "Error validating ImageSet: ImageSet calico-v3.32.1: bad digest images: calico/csi@md5:5371"

@@ -69,10 +69,10 @@ impl Scene {
         self.store(name, entries, PRODUCT, true).await;
     }
 
-    async fn store(&self, name: &str, entries: &[Entry], manager: &str, ours: bool) {
+    async fn store(&self, name: &str, entries: &[Entry], manager: &str, managed: bool) {
         let entries = entries.iter().map(|(image, digest)| (image, digest));
         let mut object = Kind::ImageSet.object(name, with_entries(entries));
-        if ours {
+        if managed {
             object.labels_mut().insert(OUR_LABEL.to_owned(), "default".to_owned());
         }
         Kind::ImageSet.api(&self.client).patch(name, &applied_by(manager), &Patch::Apply(object)).await.unwrap();

@@ -265,7 +265,7 @@ impl Lane {
         match fault {
             Fault::RegistryCrash(request) => self.registry.arm(Some(registry::Fault::Crash { process, request })),
             Fault::Registry(from, times, with) => {
-                self.registry.arm(Some(registry::Fault::Answers { from, times, with }));
+                self.registry.arm(Some(registry::Fault::Responds { from, times, with }));
             }
             Fault::RegistryDelay(by) => self.registry.arm(Some(registry::Fault::Delay(by))),
             _ => self.registry.arm(None),
@@ -444,8 +444,9 @@ impl Lane {
         self.registry.arm(None);
         self.api.arm(None);
         self.start_controller("restarted").await;
-        let looked = async || !self.controller.lock().await.as_ref().unwrap().logged("a pass is done").is_empty();
-        crate::world::eventually("a reconcile after the restart", async || looked().await.then_some(())).await;
+        let reconciled =
+            async || !self.controller.lock().await.as_ref().unwrap().logged("reconcile completed").is_empty();
+        crate::world::eventually("a reconcile after the restart", async || reconciled().await.then_some(())).await;
         self.until_quiet().await;
         let (writes, requests) = (self.api.writes(), self.registry.requests());
         match writes.is_empty() && requests.is_empty() {
@@ -579,8 +580,8 @@ impl Lane {
             text
         };
         let parsed = |value: Value| serde_json::from_str(&neutral(&value.to_string())).unwrap_or_default();
-        let told = |set: &DynamicObject| parsed(json!([set.data["spec"], set.annotations(), set.labels()]));
-        let sets = sets.iter().map(|set| (set.name_any(), told(set))).collect();
+        let output = |set: &DynamicObject| parsed(json!([set.data["spec"], set.annotations(), set.labels()]));
+        let sets = sets.iter().map(|set| (set.name_any(), output(set))).collect();
         let mut left = Left { sets, ..Left::default() };
         left.records = records
             .iter()

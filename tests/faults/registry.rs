@@ -48,7 +48,7 @@ pub enum Fault {
     /// The process ends at this request, counted from 1.
     Crash { process: u32, request: usize },
     /// So many requests from this one on, counted from 1.
-    Answers { from: usize, times: usize, with: Wrong },
+    Responds { from: usize, times: usize, with: Wrong },
     /// All requests take longer.
     Delay(Duration),
 }
@@ -135,7 +135,7 @@ fn fate(state: &Mutex<State>, request: &Request<Incoming>) -> Fate {
     let number = state.requests.len();
     let fate = match state.fault {
         Some(Fault::Crash { process, request }) if request == number => Fate::Ends(process),
-        Some(Fault::Answers { from, times, with }) if (from..from + times).contains(&number) => Fate::Wrong(with),
+        Some(Fault::Responds { from, times, with }) if (from..from + times).contains(&number) => Fate::Wrong(with),
         Some(Fault::Delay(by)) => Fate::Later(by),
         _ => Fate::Pass,
     };

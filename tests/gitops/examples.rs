@@ -158,8 +158,8 @@ fn sets_in_git_are_pruned_alone_and_come_before_the_operator() {
     assert_eq!(waits_for("calico-operator"), ["imageset-policy"]);
     let policy = flux.iter().find(|one| word(one, "/metadata/name") == "imageset-policy").unwrap();
     let current = word(policy, "/spec/healthCheckExprs/0/current");
-    for asked in ["'Ready'", "'Applied'", "'Staged'", "metadata.generation"] {
-        assert!(current.contains(asked), "{asked} is not asked for");
+    for requested in ["'Ready'", "'Applied'", "'Staged'", "metadata.generation"] {
+        assert!(current.contains(requested), "{requested} is not asked for");
     }
     let policy = &documents(&format!("{FOLDER}/sets-in-git/policy/policy.yaml"))[0];
     assert_eq!(policy["spec"]["mode"], "Observe");

@@ -22,9 +22,9 @@ impl Buildah {
         let output = script("tests/image/tools.sh").output().unwrap();
         if output.status.code() == Some(4) {
             // Not a print, which would be shown for a failing test only.
-            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            let shown = String::from_utf8_lossy(&output.stderr).into_owned();
             let mut terminal = std::io::stderr();
-            writeln!(terminal, "{told}SKIPPED: the image is neither built nor run, for want of buildah").unwrap();
+            writeln!(terminal, "{shown}SKIPPED: the image is neither built nor run, for want of buildah").unwrap();
             return None;
         }
         let store = TempDir::new().unwrap();

@@ -43,9 +43,9 @@ impl Pushed {
         let parsed: Value = serde_json::from_slice(&manifest.body).unwrap();
         let blob = async |part: &Value| {
             let digest = part["digest"].as_str().unwrap();
-            let answer = access.blob(REPOSITORY, digest).await.unwrap();
-            assert_eq!(digest_of(&answer.body), digest);
-            answer.body
+            let response = access.blob(REPOSITORY, digest).await.unwrap();
+            assert_eq!(digest_of(&response.body), digest);
+            response.body
         };
         let configuration = serde_json::from_slice(&blob(&parsed["config"]).await).unwrap();
         let (mut entries, mut stored, mut transferred) = (Vec::new(), 0, 0);

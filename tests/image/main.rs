@@ -69,10 +69,11 @@ fn says_what_it_is(configuration: &Value) {
     assert_eq!(run["Entrypoint"], serde_json::json!(["/imageset-controller"]));
     assert_eq!(run["Cmd"], serde_json::json!(["run"]));
     assert_eq!(run["ExposedPorts"], serde_json::json!({"8080/tcp": {}}));
-    let told = ["title", "version", "revision", "source", "created", "licenses"].map(|name| label(configuration, name));
+    let output =
+        ["title", "version", "revision", "source", "created", "licenses"].map(|name| label(configuration, name));
     let created = "2025-11-24T16:00:00Z";
     assert_eq!(
-        told,
+        output,
         ["imageset-controller", env!("CARGO_PKG_VERSION"), REVISION, SOURCE, created, env!("CARGO_PKG_LICENSE")]
     );
     assert_eq!(label(configuration, "description"), env!("CARGO_PKG_DESCRIPTION"));
@@ -86,13 +87,13 @@ fn says_what_it_is(configuration: &Value) {
 fn holds_these_files_and_no_others(entries: &[Entry], input: &Input) {
     let mut files: Vec<&Entry> = entries.iter().filter(|entry| !entry.is_folder).collect();
     files.sort_by(|one, other| one.path.cmp(&other.path));
-    let told: Vec<(&str, u32)> = files.iter().map(|file| (file.path.as_str(), file.mode & 0o7777)).collect();
+    let output: Vec<(&str, u32)> = files.iter().map(|file| (file.path.as_str(), file.mode & 0o7777)).collect();
     let expected = [
         ("etc/ssl/certs/ca-certificates.crt", 0o644),
         ("imageset-controller", 0o755),
         ("usr/share/sbom/imageset-controller.cdx.json", 0o644),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(output, expected);
     for entry in entries {
         assert_eq!((entry.user, entry.group, entry.modified), (0, 0, EPOCH), "{}", entry.path);
         assert_eq!(entry.mode & 0o022, 0, "{} can be written by others", entry.path);
@@ -108,15 +109,15 @@ fn holds_these_files_and_no_others(entries: &[Entry], input: &Input) {
 fn runs(buildah: &Buildah, image: &str, configuration: &Value) {
     let entrypoint = configuration["config"]["Entrypoint"][0].as_str().unwrap();
     let container = buildah.container(image);
-    let (works, told) = buildah.run(&container, &[entrypoint, "version"]);
-    assert!(works && told.starts_with(concat!("imageset-controller v", env!("CARGO_PKG_VERSION"))), "{told}");
-    let (works, told) = buildah.run(&container, &[entrypoint, "run", "--help"]);
-    assert!(works && told.contains("Usage: imageset-controller run"), "{told}");
+    let (works, output) = buildah.run(&container, &[entrypoint, "version"]);
+    assert!(works && output.starts_with(concat!("imageset-controller v", env!("CARGO_PKG_VERSION"))), "{output}");
+    let (works, output) = buildah.run(&container, &[entrypoint, "run", "--help"]);
+    assert!(works && output.contains("Usage: imageset-controller run"), "{output}");
     // It reads its authorities and finds no cluster; it does not break for want of a library or a file.
-    let (works, told) = buildah.run(&container, &[entrypoint, "status"]);
-    assert!(!works && told.contains("error: "), "{told}");
+    let (works, output) = buildah.run(&container, &[entrypoint, "status"]);
+    assert!(!works && output.contains("error: "), "{output}");
     for shell in ["/bin/sh", "/bin/bash", "/busybox/sh", "/usr/bin/env"] {
-        let (works, told) = buildah.run(&container, &[shell]);
-        assert!(!works, "there is a {shell}: {told}");
+        let (works, output) = buildah.run(&container, &[shell]);
+        assert!(!works, "there is a {shell}: {output}");
     }
 }

@@ -22,8 +22,8 @@ fn needed() -> BTreeSet<String> {
         .map(|node| (node["id"].as_str().unwrap(), &node["deps"]))
         .collect();
     let mut found = BTreeSet::new();
-    let ours = metadata["resolve"]["root"].as_str().unwrap();
-    let mut next = vec![ours];
+    let root = metadata["resolve"]["root"].as_str().unwrap();
+    let mut next = vec![root];
     while let Some(id) = next.pop() {
         if found.insert(id) {
             let needed = nodes[id].as_array().unwrap().iter().filter(|dependency| {
@@ -33,7 +33,7 @@ fn needed() -> BTreeSet<String> {
         }
     }
     let packages = metadata["packages"].as_array().unwrap().iter();
-    let packages = packages.filter(|one| one["id"] != ours && found.contains(one["id"].as_str().unwrap()));
+    let packages = packages.filter(|one| one["id"] != root && found.contains(one["id"].as_str().unwrap()));
     packages.map(|one| format!("{} {}", one["name"].as_str().unwrap(), one["version"].as_str().unwrap())).collect()
 }
 

@@ -25,16 +25,16 @@ fn judged(yaml: &str) -> (usize, Vec<String>) {
         .unwrap();
     kubeconform.stdin.take().unwrap().write_all(yaml.as_bytes()).unwrap();
     let output = kubeconform.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let said: Value = serde_json::from_str(&said)
-        .unwrap_or_else(|error| panic!("{error}: {said}{}", String::from_utf8_lossy(&output.stderr)));
+    let message = String::from_utf8_lossy(&output.stdout);
+    let message: Value = serde_json::from_str(&message)
+        .unwrap_or_else(|error| panic!("{error}: {message}{}", String::from_utf8_lossy(&output.stderr)));
     // A document of comments has no status.
-    let judged = said["resources"].as_array().unwrap().iter().filter(|one| one["status"] != "");
+    let judged = message["resources"].as_array().unwrap().iter().filter(|one| one["status"] != "");
     let (valid, wrong): (Vec<&Value>, Vec<&Value>) = judged.partition(|one| one["status"] == "statusValid");
-    let told = wrong.iter().map(|one| format!("{} {}: {}", one["kind"], one["name"], one["msg"]));
-    let told: Vec<String> = told.collect();
-    assert_eq!(output.status.success(), told.is_empty(), "{told:?}");
-    (valid.len(), told)
+    let printed = wrong.iter().map(|one| format!("{} {}: {}", one["kind"], one["name"], one["msg"]));
+    let printed: Vec<String> = printed.collect();
+    assert_eq!(output.status.success(), printed.is_empty(), "{printed:?}");
+    (valid.len(), printed)
 }
 
 #[test]
@@ -58,15 +58,15 @@ fn what_does_not_conform_is_found() {
         ("selector:", "selectors:", "selector"),
     ];
     for (right, wrong, place) in cases {
-        let told = judged(&deployment.replacen(right, wrong, 1)).1.join("\n");
-        assert!(deployment.contains(right) && told.contains(place), "{wrong}: {told}");
+        let printed = judged(&deployment.replacen(right, wrong, 1)).1.join("\n");
+        assert!(deployment.contains(right) && printed.contains(place), "{wrong}: {printed}");
     }
     let policy = "apiVersion: imageset-controller.io/v1alpha1\nkind: ImageSetPolicy\nmetadata: {name: default}\n";
     for (spec, place) in [("{mod: Apply}", "mod"), ("{mode: Off}", "/spec/mode"), ("{retain: many}", "/spec/retain")] {
-        let told = judged(&format!("{policy}spec: {spec}\n")).1.join("\n");
-        assert!(told.contains(place), "{spec}: {told}");
+        let printed = judged(&format!("{policy}spec: {spec}\n")).1.join("\n");
+        assert!(printed.contains(place), "{spec}: {printed}");
     }
     let monitor = "apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitor\nmetadata: {name: a}\n";
-    let told = judged(&format!("{monitor}spec: {{selector: {{}}, endpoints: [{{prot: http}}]}}\n")).1.join("\n");
-    assert!(told.contains("prot"), "{told}");
+    let printed = judged(&format!("{monitor}spec: {{selector: {{}}, endpoints: [{{prot: http}}]}}\n")).1.join("\n");
+    assert!(printed.contains("prot"), "{printed}");
 }

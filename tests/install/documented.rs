@@ -73,8 +73,8 @@ fn overlays_in_documents_build() {
             let kustomization = if whole { block } else { format!("{HEAD}{block}") };
             fs::write(overlay.join("kustomization.yaml"), &kustomization).unwrap();
             let output = tool("kustomize").arg("build").arg(&overlay).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(output.status.success(), "{place}:\n{kustomization}\n{said}");
+            let message = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{place}:\n{kustomization}\n{message}");
             let made = objects(&String::from_utf8(output.stdout).unwrap());
             assert!(made != base, "{place}: this changes nothing:\n{kustomization}");
             seen += 1;

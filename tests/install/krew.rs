@@ -82,15 +82,18 @@ fn an_archive_holds_what_krew_looks_for_and_is_reproducible() {
 fn a_manifest_that_would_be_wrong_is_not_made() {
     let folder = tempfile::tempdir().unwrap();
     let dist = folder.path().to_str().unwrap();
-    let refused = |arguments: &[&str], said: &str| {
+    let rejected = |arguments: &[&str], message: &str| {
         let output = script("manifest.sh", arguments);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && output.stdout.is_empty() && told.contains(said), "{arguments:?}: {told}");
+        let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && output.stdout.is_empty() && shown.contains(message),
+            "{arguments:?}: {shown}"
+        );
     };
-    refused(&[dist, ADDRESS, HOMEPAGE], "there is no archive of v");
+    rejected(&[dist, ADDRESS, HOMEPAGE], "there is no archive of v");
     fs::write(folder.path().join(format!("imageset-controller_{VERSION}_linux_amd64.tar.gz")), "x").unwrap();
-    refused(&[dist, "", HOMEPAGE], "is no https address");
-    refused(&[dist, ADDRESS, "{{HOMEPAGE}}"], "is no https address");
-    refused(&[dist, ADDRESS, "https://{{HOMEPAGE}}"], "this is not replaced");
-    refused(&[dist], "FOLDER ADDRESS HOMEPAGE");
+    rejected(&[dist, "", HOMEPAGE], "is no https address");
+    rejected(&[dist, ADDRESS, "{{HOMEPAGE}}"], "is no https address");
+    rejected(&[dist, ADDRESS, "https://{{HOMEPAGE}}"], "this is not replaced");
+    rejected(&[dist], "FOLDER ADDRESS HOMEPAGE");
 }

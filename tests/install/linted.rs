@@ -18,7 +18,7 @@ fn of_kind<'a>(objects: &'a Objects, kinds: &[&str]) -> Vec<&'a Value> {
 }
 
 /// What is wrong with all of them, each with the object in front.
-fn troubles(objects: &Objects) -> Vec<String> {
+fn problems(objects: &Objects) -> Vec<String> {
     let mut found = Vec::new();
     for workload in of_kind(objects, &["Deployment", "DaemonSet", "StatefulSet", "Job", "CronJob", "Pod"]) {
         let mut of_pod = Vec::new();
@@ -27,10 +27,10 @@ fn troubles(objects: &Objects) -> Vec<String> {
             "CronJob" => &workload["spec"]["jobTemplate"]["spec"]["template"]["spec"],
             _ => &workload["spec"]["template"]["spec"],
         };
-        pod_troubles(pod, &mut of_pod);
-        network_troubles(workload, pod, objects, &mut of_pod);
-        replica_troubles(workload, pod, objects, &mut of_pod);
-        found.extend(of_pod.into_iter().map(|trouble| format!("{}: {trouble}", key(workload))));
+        pod_problems(pod, &mut of_pod);
+        network_problems(workload, pod, objects, &mut of_pod);
+        replica_problems(workload, pod, objects, &mut of_pod);
+        found.extend(of_pod.into_iter().map(|problem| format!("{}: {problem}", key(workload))));
     }
     for account in of_kind(objects, &["ServiceAccount"]) {
         if account["automountServiceAccountToken"] != json!(false) {
@@ -39,19 +39,19 @@ fn troubles(objects: &Objects) -> Vec<String> {
     }
     for role in of_kind(objects, &["Role", "ClusterRole"]) {
         for rule in list(role, "/rules") {
-            found.extend(rule_trouble(role, rule).map(|trouble| format!("{}: {trouble}: {rule}", key(role))));
+            found.extend(rule_problem(role, rule).map(|problem| format!("{}: {problem}: {rule}", key(role))));
         }
     }
-    found.extend(binding_troubles(objects));
-    found.extend(selector_troubles(objects));
-    found.extend(namespace_troubles(objects));
+    found.extend(binding_problems(objects));
+    found.extend(selector_problems(objects));
+    found.extend(namespace_problems(objects));
     found
 }
 
-fn pod_troubles(pod: &Value, found: &mut Vec<String>) {
-    let mut wants = |right: bool, trouble: &str| {
+fn pod_problems(pod: &Value, found: &mut Vec<String>) {
+    let mut wants = |right: bool, problem: &str| {
         if !right {
-            found.push(trouble.to_owned());
+            found.push(problem.to_owned());
         }
     };
     let user = pod.pointer("/securityContext/runAsUser").and_then(Value::as_u64);
@@ -89,7 +89,7 @@ fn pod_troubles(pod: &Value, found: &mut Vec<String>) {
     }
 }
 
-fn network_troubles(workload: &Value, pod: &Value, objects: &Objects, found: &mut Vec<String>) {
+fn network_problems(workload: &Value, pod: &Value, objects: &Objects, found: &mut Vec<String>) {
     let namespace = word(workload, "/metadata/namespace");
     let selects = |policy: &&Value| {
         word(policy, "/metadata/namespace") == namespace && matches(policy, "/spec/podSelector/matchLabels", workload)
@@ -113,7 +113,7 @@ fn network_troubles(workload: &Value, pod: &Value, objects: &Objects, found: &mu
     }
 }
 
-fn replica_troubles(workload: &Value, pod: &Value, objects: &Objects, found: &mut Vec<String>) {
+fn replica_problems(workload: &Value, pod: &Value, objects: &Objects, found: &mut Vec<String>) {
     let replicas = workload.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
     let budgets = of_kind(objects, &["PodDisruptionBudget"]);
     if replicas > 1 {
@@ -148,7 +148,7 @@ fn starts_pods(rule: &Value) -> bool {
 }
 
 /// No rule with a wildcard, none for Secrets at large, and none that allows impersonation.
-fn rule_trouble(role: &Value, rule: &Value) -> Option<&'static str> {
+fn rule_problem(role: &Value, rule: &Value) -> Option<&'static str> {
     let has = |field: &str, words: &[&str]| rule_has(rule, field, words);
     let parts = ["apiGroups", "resources", "verbs", "resourceNames"];
     let writes = has("verbs", &WRITES);
@@ -177,7 +177,7 @@ fn rule_trouble(role: &Value, rule: &Value) -> Option<&'static str> {
 }
 
 /// Every binding is of a role that is there and to the controller's account alone.
-fn binding_troubles(objects: &Objects) -> Vec<String> {
+fn binding_problems(objects: &Objects) -> Vec<String> {
     let mut found = Vec::new();
     for binding in of_kind(objects, &["RoleBinding", "ClusterRoleBinding"]) {
         let (kind, name) = (word(binding, "/roleRef/kind"), word(binding, "/roleRef/name"));
@@ -199,7 +199,7 @@ fn binding_troubles(objects: &Objects) -> Vec<String> {
 }
 
 /// What selects pods selects some, and targets ports that they have.
-fn selector_troubles(objects: &Objects) -> Vec<String> {
+fn selector_problems(objects: &Objects) -> Vec<String> {
     let workloads = of_kind(objects, &["Deployment"]);
     let mut found = Vec::new();
     for selecting in of_kind(objects, &["Service", "PodDisruptionBudget", "Deployment"]) {
@@ -229,7 +229,7 @@ fn in_node_network(workload: &Value) -> bool {
 
 /// Pod Security is restricted, and privileged only in the namespace of a pod in the node's network. Who may start pods in such a
 /// namespace may start privileged ones.
-fn namespace_troubles(objects: &Objects) -> Vec<String> {
+fn namespace_problems(objects: &Objects) -> Vec<String> {
     let deployments = of_kind(objects, &["Deployment"]);
     let mut found = Vec::new();
     for namespace in of_kind(objects, &["Namespace"]) {
@@ -265,7 +265,7 @@ const COST: [&str; 4] = [
 fn everything_is_as_a_reviewer_wants_it() {
     for (place, yaml) in everything() {
         let accepted: &[&str] = if OPENED.contains(&place.as_str()) { &COST } else { &[] };
-        assert_eq!(troubles(&objects(yaml)), accepted, "{place}");
+        assert_eq!(problems(&objects(yaml)), accepted, "{place}");
     }
     assert!(OPENED.iter().all(|opened| everything().iter().any(|(place, _)| place == opened)));
 }
@@ -325,7 +325,7 @@ subjects: [{kind: ServiceAccount, namespace: a, name: a}]
 ---
 {kind: Role, metadata: {namespace: other, name: r}, rules: [{apiGroups: [batch], resources: [jobs], verbs: [create]}]}
 "#;
-    let found = troubles(&objects(bad)).join("\n");
+    let found = problems(&objects(bad)).join("\n");
     let wanted = [
         "Deployment a/bad: may run as root",
         "Deployment a/bad: has no user of its own",
@@ -368,8 +368,8 @@ subjects: [{kind: ServiceAccount, namespace: a, name: a}]
         r#"Namespace other: enforce is "privileged" and not restricted"#,
         "Role other/r: creates jobs where privileged pods are admitted",
     ];
-    for trouble in wanted {
-        assert!(found.contains(trouble), "{trouble} is not in:\n{found}");
+    for problem in wanted {
+        assert!(found.contains(problem), "{problem} is not in:\n{found}");
     }
     assert!(!found.contains("Role a/r: creates jobs where"), "that namespace is restricted:\n{found}");
 }

@@ -32,13 +32,16 @@ fn the_packed_chart_has_the_image_by_digest() {
 fn what_is_no_image_makes_no_chart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("none");
-    for (image, digest, told) in [
+    for (image, digest, shown) in [
         ("imageset-controller", DIGEST, "imageset-controller is no image with its registry"),
         ("registry.example.com/a:v1", DIGEST, "registry.example.com/a:v1 is no image with its registry"),
         ("registry.example.com/a", "", " is no digest"),
     ] {
         let ran = chart(image, digest, path.to_str().unwrap());
-        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-        assert!(ran.status.code() == Some(2) && said.contains(told) && !path.exists(), "{image} {digest}: {said}");
+        let message = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(
+            ran.status.code() == Some(2) && message.contains(shown) && !path.exists(),
+            "{image} {digest}: {message}"
+        );
     }
 }

@@ -61,9 +61,9 @@ fn the_one_file_is_base() {
 
 #[test]
 fn helm_lint_has_nothing_to_say() {
-    let said = printed(&tool("helm").args(["lint", "--strict", CHART]).output().unwrap());
-    assert!(said.contains("1 chart(s) linted, 0 chart(s) failed"), "{said}");
+    let message = printed(&tool("helm").args(["lint", "--strict", CHART]).output().unwrap());
+    assert!(message.contains("1 chart(s) linted, 0 chart(s) failed"), "{message}");
     // An icon is all that it may wish for.
-    let remarks = said.lines().filter(|line| line.starts_with('[') && !line.contains("icon is recommended"));
+    let remarks = message.lines().filter(|line| line.starts_with('[') && !line.contains("icon is recommended"));
     assert_eq!(remarks.collect::<Vec<_>>(), Vec::<&str>::new());
 }

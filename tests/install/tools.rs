@@ -53,8 +53,8 @@ pub fn tool(name: &str) -> Command {
 
 /// What a tool prints.
 pub fn printed(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {said}", output.status);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {message}", output.status);
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 

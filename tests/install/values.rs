@@ -178,10 +178,10 @@ fn what_is_switched_off_is_not_there() {
 
 #[test]
 fn what_is_no_value_is_refused() {
-    for (values, said) in REFUSED {
+    for (values, message) in REFUSED {
         let output = template(&[&flag(values)]);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && told.contains(said), "{values}: {told}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && printed.contains(message), "{values}: {printed}");
     }
 }
 
@@ -210,10 +210,13 @@ fn a_typo_is_refused_wherever_it_is() {
     let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     fs::write(file.path(), values.to_string()).unwrap();
     let output = template(&[&format!("--values={}", file.path().display())]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
     for place in places {
-        assert!(told.contains(&format!("at '{place}': additional properties 'tpyo' not allowed")), "{place}: {told}");
+        assert!(
+            printed.contains(&format!("at '{place}': additional properties 'tpyo' not allowed")),
+            "{place}: {printed}"
+        );
     }
 }
 

@@ -16,10 +16,10 @@ const VERSION: &str = "v1.40.15";
 fn run(arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imageset-controller"));
     let output = command.args(arguments).env_remove("DOCKER_CONFIG").env("HOME", "/nowhere").output().unwrap();
-    told(&output)
+    printed(&output)
 }
 
-fn told(output: &Output) -> (i32, String, String) {
+fn printed(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
@@ -30,7 +30,7 @@ fn shell(script: &str, tools: &Path, home: &Path) -> (i32, String, String) {
     fs::write(&file, script).unwrap();
     let path = format!("{}:/usr/bin:/bin", tools.display());
     let output = Command::new("sh").arg(&file).env_clear().env("PATH", path).env("HOME", home).output().unwrap();
-    told(&output)
+    printed(&output)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,16 +68,16 @@ async fn a_mirror_made_by_the_script_is_proved_identical_and_one_of_one_platform
     for tool in ["crane", "oras", "skopeo"] {
         // It comes from no module proxy, and what is built in its place (tools.sh) knows no copy.
         if tool == "skopeo" && !tools.join(tool).exists() {
-            let told = "SKIPPED: the script of bundle --tool skopeo is not run: there is no skopeo in PATH; install the package skopeo\n";
-            std::io::stderr().write_all(told.as_bytes()).unwrap();
+            let printed = "SKIPPED: the script of bundle --tool skopeo is not run: there is no skopeo in PATH; install the package skopeo\n";
+            std::io::stderr().write_all(printed.as_bytes()).unwrap();
             continue;
         }
         let script = bundle(tool, tool);
-        let (code, _, said) = shell(&script, &tools, folder.path());
-        assert_eq!(code, 0, "{tool}: {said}");
+        let (code, _, message) = shell(&script, &tools, folder.path());
+        assert_eq!(code, 0, "{tool}: {message}");
         assert!(
-            said.contains(&format!("of {}: {to}/{tool}/operator:{VERSION}", references.len() - windows.len() / 2)),
-            "{said}"
+            message.contains(&format!("of {}: {to}/{tool}/operator:{VERSION}", references.len() - windows.len() / 2)),
+            "{message}"
         );
         let (code, stdout, _) = verify(tool);
         assert_eq!(code, 0, "{tool}: {stdout}");
@@ -102,8 +102,8 @@ async fn a_mirror_made_by_the_script_is_proved_identical_and_one_of_one_platform
         let one = script.replace("crane copy", "crane copy --platform linux/amd64");
         let one = one.replace("oras copy", "oras copy --platform linux/amd64").replace("--all --preserve-digests", "");
         let one = one.replace(&format!("{to}/{tool}/"), &format!("{to}/{tool}-single/"));
-        let (code, _, said) = shell(&one, &tools, folder.path());
-        assert_eq!(code, 0, "{tool}: {said}");
+        let (code, _, message) = shell(&one, &tools, folder.path());
+        assert_eq!(code, 0, "{tool}: {message}");
         let (code, stdout, _) = verify(&format!("{tool}-single"));
         assert_eq!(code, 1, "{tool}: {stdout}");
         let recognised = stdout.matches("it holds linux/amd64 only, as docker pull, tag and push").count();

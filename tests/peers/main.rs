@@ -43,7 +43,7 @@ async fn push(registry: &Registry) -> Vec<(Reference, String)> {
     pushed
 }
 
-async fn all_say_the_same(registry: &Registry, with_credentials: bool) {
+async fn all_agree(registry: &Registry, with_credentials: bool) {
     let pushed = push(registry).await;
     let config = if with_credentials { registry.docker_config_json() } else { NO_CREDENTIALS.to_owned() };
     let settings = RegistrySettings {
@@ -56,18 +56,18 @@ async fn all_say_the_same(registry: &Registry, with_credentials: bool) {
     let access = Access { credentials: secret.into_iter().collect(), registries: vec![settings], ..Access::default() };
     let references: Vec<Reference> = pushed.iter().map(|(reference, _)| reference.clone()).collect();
     let client = RegistryClient::new(RegistryClientSettings::default());
-    let ours = client.resolve(&access, &references, &Hints::default(), |_| {}).await;
+    let resolved = client.resolve(&access, &references, &Hints::default(), |_| {}).await;
 
     let peers = Peers::new(&config, registry.ca_pem()).await.unwrap();
-    assert_eq!(ours.len(), pushed.len());
-    for ((reference, digest), ours) in pushed.iter().zip(ours) {
-        let ours = ours.unwrap();
-        assert_eq!(ours.digest.to_string(), *digest, "{reference}");
+    assert_eq!(resolved.len(), pushed.len());
+    for ((reference, digest), resolved) in pushed.iter().zip(resolved) {
+        let resolved = resolved.unwrap();
+        assert_eq!(resolved.digest.to_string(), *digest, "{reference}");
         let is_index = reference.repository() == "calico/node";
-        assert_eq!(matches!(ours.content, Content::Index { .. }), is_index, "{reference}");
+        assert_eq!(matches!(resolved.content, Content::Index { .. }), is_index, "{reference}");
         for peer in Peer::ALL {
             let theirs = peers.digest(peer, &reference.to_string(), "linux").await.unwrap();
-            assert_eq!(theirs, ours.digest.to_string(), "{peer:?} of {reference}");
+            assert_eq!(theirs, resolved.digest.to_string(), "{peer:?} of {reference}");
         }
     }
 }
@@ -75,7 +75,7 @@ async fn all_say_the_same(registry: &Registry, with_credentials: bool) {
 async fn of_each_transport(kind: Kind, with_credentials: bool) {
     for tls in [false, true] {
         let registry = Registry::start_as_localhost(kind.clone(), tls).await.unwrap();
-        all_say_the_same(&registry, with_credentials).await;
+        all_agree(&registry, with_credentials).await;
     }
 }
 

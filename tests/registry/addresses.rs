@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::certificates::ServerCertificate;
 use crate::server::{Reply, Server};
-use crate::{CANARY, USER, ask, basic, good, index, patient, plain, received_secret, reference, with_secret};
+use crate::{CANARY, USER, basic, good, index, look_up, patient, plain, received_secret, reference, with_secret};
 
 async fn at_ipv6(certificate: Option<&ServerCertificate>) -> Server {
     Server::start_at("::1", certificate).await
@@ -19,7 +19,7 @@ async fn a_registry_at_an_ipv6_address_gets_the_credentials_of_its_port() {
     server.on_manifest("calico/node", Reply::challenge(r#"Basic realm="reg""#).but_to(&basic(), good("node")));
     let node = reference(&server, "calico/node");
     assert_eq!((node.registry(), node.repository()), (server.host(), "calico/node"));
-    let image = ask(&patient(), &with_secret(&[&server]), &node).await.unwrap();
+    let image = look_up(&patient(), &with_secret(&[&server]), &node).await.unwrap();
     assert_eq!((image.digest, image.reference), (Digest::of(&index("node")), node.clone()));
     assert!(server.received(&format!("\"host\": \"{}\"", server.host())), "{:?}", server.seen());
 
@@ -29,7 +29,7 @@ async fn a_registry_at_an_ipv6_address_gets_the_credentials_of_its_port() {
         let other = at_ipv6(None).await;
         other.on_manifest("calico/node", Reply::challenge("Basic"));
         let access = Access { credentials, ..plain(&[&other]) };
-        let failure = ask(&patient(), &access, &reference(&other, "calico/node")).await.unwrap_err();
+        let failure = look_up(&patient(), &access, &reference(&other, "calico/node")).await.unwrap_err();
         assert_eq!(failure.kind, RegistryFailureKind::CredentialsMissing, "{failure}");
         assert!(!received_secret(&other), "{key}");
     }
@@ -46,7 +46,7 @@ async fn only_its_own_address_is_its_token_service() {
     for (realm, allowed) in [(server.url("/token"), true), (stranger.url("/token"), false)] {
         let challenge = Reply::challenge(&format!(r#"Bearer realm="{realm}",service="reg""#));
         server.on_manifest("calico/node", challenge.but_to("Bearer good-token", good("node")));
-        let outcome = ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await;
+        let outcome = look_up(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await;
         let kind = outcome.err().map(|failure| failure.kind);
         assert_eq!(kind, (!allowed).then_some(RegistryFailureKind::ForeignTokenService), "{realm}");
     }
@@ -67,7 +67,7 @@ async fn its_certificate_is_verified_against_the_address() {
         }],
         ..Access::default()
     };
-    ask(&patient(), &trusting, &node).await.unwrap();
-    let failure = ask(&patient(), &Access::default(), &node).await.unwrap_err();
+    look_up(&patient(), &trusting, &node).await.unwrap();
+    let failure = look_up(&patient(), &Access::default(), &node).await.unwrap_err();
     assert_eq!(failure.kind, RegistryFailureKind::Tls, "{failure}");
 }

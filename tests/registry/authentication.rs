@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::server::{Reply, Server};
 use crate::{
-    CANARY, USER, ask, ask_all, basic, good, index, kinds, patient, plain, received_secret, reference, with_secret,
+    CANARY, USER, basic, good, index, kinds, look_up, look_up_all, patient, plain, received_secret, reference,
+    with_secret,
 };
 
 fn bearer(realm: &str) -> Reply {
@@ -24,45 +25,45 @@ fn scheme(text: &str) -> Option<String> {
 /// A registry whose manifest requires a token of its own token service, which responds with `reply`.
 async fn token_registry(reply: Reply) -> Server {
     let server = Server::start().await;
-    let demand = bearer(&server.url("/token")).but_to("Bearer good-token", good("node"));
-    server.on_manifest("calico/node", demand).on("/token", reply);
+    let challenged = bearer(&server.url("/token")).but_to("Bearer good-token", good("node"));
+    server.on_manifest("calico/node", challenged).on("/token", reply);
     server
 }
 
 #[tokio::test]
 async fn basic_is_sent_only_when_required() {
     let server = Server::start().await;
-    let demand = Reply::challenge(r#"Basic realm="reg""#).but_to(&basic(), good("node"));
-    server.on_manifest("calico/node", demand);
+    let challenged = Reply::challenge(r#"Basic realm="reg""#).but_to(&basic(), good("node"));
+    server.on_manifest("calico/node", challenged);
     let node = reference(&server, "calico/node");
-    let image = ask(&patient(), &with_secret(&[&server]), &node).await.unwrap();
+    let image = look_up(&patient(), &with_secret(&[&server]), &node).await.unwrap();
     assert_eq!(image.digest, imageset_controller::model::Digest::of(&index("node")));
     assert_eq!(server.schemes(), [None, scheme("Basic")]);
 
-    let failure = ask(&patient(), &plain(&[&server]), &node).await.unwrap_err();
+    let failure = look_up(&patient(), &plain(&[&server]), &node).await.unwrap_err();
     assert_eq!((failure.kind, server.seen().len()), (RegistryFailureKind::CredentialsMissing, 3), "{failure}");
     let wrong =
         Access { credentials: vec![DockerConfig::of_password(server.host(), USER, "old")], ..plain(&[&server]) };
-    assert_eq!(ask(&patient(), &wrong, &node).await.unwrap_err().kind, RegistryFailureKind::Unauthorized);
+    assert_eq!(look_up(&patient(), &wrong, &node).await.unwrap_err().kind, RegistryFailureKind::Unauthorized);
 }
 
 #[tokio::test]
 async fn a_token_is_fetched_and_sent() {
     let server = token_registry(Reply::status(401).but_to(&basic(), token("good-token"))).await;
     let node = reference(&server, "calico/node");
-    ask(&patient(), &with_secret(&[&server]), &node).await.unwrap();
+    look_up(&patient(), &with_secret(&[&server]), &node).await.unwrap();
     assert_eq!(server.schemes(), [None, scheme("Basic"), scheme("Bearer")]);
-    let asked = &server.seen()[1];
+    let requested = &server.seen()[1];
     assert_eq!(
-        (asked.path.as_str(), asked.query.as_str()),
+        (requested.path.as_str(), requested.query.as_str()),
         ("/token", "service=reg&scope=repository%3Acalico%2Fnode%3Apull")
     );
 
     // Without credentials the service refuses; a service that serves anybody does so.
-    let refused = ask(&patient(), &plain(&[&server]), &node).await.unwrap_err();
-    assert_eq!(refused.kind, RegistryFailureKind::CredentialsMissing, "{refused}");
+    let rejected = look_up(&patient(), &plain(&[&server]), &node).await.unwrap_err();
+    assert_eq!(rejected.kind, RegistryFailureKind::CredentialsMissing, "{rejected}");
     server.on("/token", token("good-token"));
-    ask(&patient(), &plain(&[&server]), &node).await.unwrap();
+    look_up(&patient(), &plain(&[&server]), &node).await.unwrap();
 }
 
 #[tokio::test]
@@ -71,7 +72,7 @@ async fn an_identity_token_goes_to_the_token_service_in_a_form() {
     let config = json!({"auths": {server.host(): {"identitytoken": CANARY}}}).to_string();
     let credentials = vec![DockerConfig::parse_dockerconfigjson(config.as_bytes()).unwrap()];
     let access = Access { credentials, ..plain(&[&server]) };
-    ask(&patient(), &access, &reference(&server, "calico/node")).await.unwrap();
+    look_up(&patient(), &access, &reference(&server, "calico/node")).await.unwrap();
     assert_eq!(server.schemes(), [None, None, scheme("Bearer")]);
     assert!(received_secret(&server) && !server.seen()[1].query.contains("Canary"), "in the body, not in the address");
 }
@@ -81,11 +82,11 @@ async fn one_token_serves_a_whole_set() {
     let server = Server::start().await;
     let images: Vec<_> = (0..23).map(|number| reference(&server, &format!("calico/image-{number}"))).collect();
     for image in &images {
-        let demand = bearer(&server.url("/token")).but_to("Bearer good-token", good(image.repository()));
-        server.on_manifest(image.repository(), demand);
+        let challenged = bearer(&server.url("/token")).but_to("Bearer good-token", good(image.repository()));
+        server.on_manifest(image.repository(), challenged);
     }
     server.on("/token", token("good-token"));
-    let outcomes = ask_all(&patient(), &with_secret(&[&server]), &images).await;
+    let outcomes = look_up_all(&patient(), &with_secret(&[&server]), &images).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     assert_eq!(server.seen().len(), images.len() + 2, "one refusal, one token, one request for each");
 }
@@ -94,20 +95,20 @@ async fn one_token_serves_a_whole_set() {
 async fn a_token_service_of_another_owner_gets_no_credentials() {
     let (server, stranger) = (Server::start().await, Server::start_at("127.0.0.2", None).await);
     stranger.on("/token", token("good-token"));
-    let demand = bearer(&stranger.url("/token")).but_to("Bearer good-token", good("node"));
-    server.on_manifest("calico/node", demand);
+    let challenged = bearer(&stranger.url("/token")).but_to("Bearer good-token", good("node"));
+    server.on_manifest("calico/node", challenged);
     let node = reference(&server, "calico/node");
-    let failure = ask(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
+    let failure = look_up(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
     assert_eq!(failure.kind, RegistryFailureKind::ForeignTokenService, "{failure}");
-    assert!(failure.answer.contains("127.0.0.2") && failure.advice.contains("tokenService"), "{failure}");
+    assert!(failure.response.contains("127.0.0.2") && failure.advice.contains("tokenService"), "{failure}");
     assert!(stranger.seen().is_empty() && stranger.connections() == 0 && !received_secret(&server));
 
     // Without credentials there is nothing to protect; named in the policy it is meant.
-    ask(&patient(), &plain(&[&server]), &node).await.unwrap();
+    look_up(&patient(), &plain(&[&server]), &node).await.unwrap();
     assert_eq!(stranger.schemes(), [None]);
     let mut access = with_secret(&[&server]);
     access.registries[0].token_service = Some(stranger.host().to_owned());
-    ask(&patient(), &access, &node).await.unwrap();
+    look_up(&patient(), &access, &node).await.unwrap();
     assert_eq!(stranger.schemes(), [None, scheme("Basic")]);
 }
 
@@ -116,7 +117,7 @@ async fn a_redirecting_token_service_takes_no_credentials_along() {
     let stranger = Server::start_at("127.0.0.2", None).await;
     stranger.on("/token", token("good-token"));
     let server = token_registry(Reply::status(307).with("location", &stranger.url("/token"))).await;
-    let failure = ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+    let failure = look_up(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
     assert_eq!(failure.kind, RegistryFailureKind::InvalidAnswer, "{failure}");
     assert_eq!(stranger.connections(), 0);
 }
@@ -135,7 +136,7 @@ async fn a_realm_on_a_metadata_address_is_not_visited() {
     ] {
         let server = Server::start().await;
         server.on_manifest("calico/node", bearer(realm));
-        let failure = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+        let failure = look_up(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
         assert_eq!(failure.kind, kind, "{realm}: {failure}");
     }
 }
@@ -157,7 +158,8 @@ async fn malformed_tokens_are_rejected_and_not_quoted() {
         (token("good-token").cut_off(), RegistryFailureKind::Unreachable),
     ] {
         let server = token_registry(reply).await;
-        let failure = ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+        let failure =
+            look_up(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
         assert_eq!(failure.kind, kind, "{failure}");
         assert!(!failure.to_string().contains("good"), "a token is not quoted: {failure}");
         assert!(!server.schemes().contains(&scheme("Bearer")), "nothing of it is shown to the registry");
@@ -178,10 +180,10 @@ async fn a_failing_token_service_is_named_and_asked_once_for_a_set() {
         for image in &images {
             server.on_manifest(image.repository(), bearer(&server.url("/token")));
         }
-        let outcomes = ask_all(&patient(), &with_secret(&[&server]), &images).await;
+        let outcomes = look_up_all(&patient(), &with_secret(&[&server]), &images).await;
         assert_eq!(kinds(&outcomes), vec![Some(kind); images.len()]);
         let failure = outcomes[0].as_ref().unwrap_err();
-        assert!(failure.answer.contains("token service"), "{failure}");
+        assert!(failure.response.contains("token service"), "{failure}");
         if once {
             assert_eq!(server.seen().len(), 2, "one refusal and one visit to the token service");
         }
@@ -204,8 +206,8 @@ async fn a_secret_that_the_registry_echoes_is_redacted() {
     ] {
         let server = Server::start().await;
         server.on_manifest("calico/node", Reply::challenge("Basic").but_to(&basic(), echo));
-        // `ask` looks for the secret.
-        ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+        // `look_up` looks for the secret.
+        look_up(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
         assert!(received_secret(&server), "it could be echoed");
     }
 }
@@ -222,15 +224,15 @@ async fn status_and_code_of_a_registry_with_credentials_are_quoted() {
         let node = reference(&server, "calico/node");
         server.on_manifest("calico/node", reply.clone());
         let client = patient();
-        let failure = ask(&client, &with_secret(&[&server]), &node).await.unwrap_err();
-        assert_eq!(failure.answer, before, "it was sent nothing yet");
+        let failure = look_up(&client, &with_secret(&[&server]), &node).await.unwrap_err();
+        assert_eq!(failure.response, before, "it was sent nothing yet");
         server.on_manifest("calico/node", Reply::challenge("Basic").but_to(&basic(), reply.clone()));
-        let failure = ask(&client, &with_secret(&[&server]), &node).await.unwrap_err();
-        assert_eq!(failure.answer, after);
+        let failure = look_up(&client, &with_secret(&[&server]), &node).await.unwrap_err();
+        assert_eq!(failure.response, after);
         // From then on it knows, whatever it is asked, and whoever asks.
         server.on_manifest("calico/node", reply);
-        let failure = ask(&client, &plain(&[&server]), &node).await.unwrap_err();
-        assert_eq!(failure.answer, after);
+        let failure = look_up(&client, &plain(&[&server]), &node).await.unwrap_err();
+        assert_eq!(failure.response, after);
     }
 }
 
@@ -238,15 +240,15 @@ async fn status_and_code_of_a_registry_with_credentials_are_quoted() {
 #[tokio::test]
 async fn responses_to_an_anonymous_token_are_quoted() {
     let server = Server::start().await;
-    let refusal = Reply::new(404, "text/plain", "gone fishing");
-    let demand = bearer(&server.url("/token")).but_to("Bearer good-token", refusal);
-    server.on_manifest("calico/node", demand).on("/token", token("good-token"));
-    let failure = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
-    assert_eq!(failure.answer, "404 gone fishing");
+    let rejection = Reply::new(404, "text/plain", "gone fishing");
+    let challenged = bearer(&server.url("/token")).but_to("Bearer good-token", rejection);
+    server.on_manifest("calico/node", challenged).on("/token", token("good-token"));
+    let failure = look_up(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+    assert_eq!(failure.response, "404 gone fishing");
 }
 
 /// Wherever a response has room for text, in every spelling, whether the registry, its token service or a host that it redirects to
-/// writes it. `ask` searches for all spellings.
+/// writes it. `look_up` searches for all spellings.
 #[tokio::test]
 async fn a_secret_in_disguise_is_not_quoted() {
     for disguise in crate::disguises() {
@@ -288,7 +290,7 @@ async fn a_secret_in_disguise_is_not_quoted() {
         ] {
             let server = Server::start().await;
             server.on_manifest("calico/node", Reply::challenge("Basic").but_to(&basic(), reply.clone()));
-            let outcome = ask(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await;
+            let outcome = look_up(&patient(), &with_secret(&[&server]), &reference(&server, "calico/node")).await;
             assert!(outcome.is_err(), "{reply:?}");
             assert!(!format!("{outcome:?}").to_lowercase().contains(&host.to_lowercase()), "{outcome:?}");
             assert!(received_secret(&server), "it could be written");
@@ -296,20 +298,20 @@ async fn a_secret_in_disguise_is_not_quoted() {
 
         // By the token service, and by the registry that got its token.
         let (server, other) = (Server::start().await, Server::start_at("127.0.0.2", None).await);
-        let refusal = Reply::new(403, "text/plain", disguise.clone());
-        server.on("/token", Reply::status(401).but_to(&basic(), refusal.clone()));
+        let rejection = Reply::new(403, "text/plain", disguise.clone());
+        server.on("/token", Reply::status(401).but_to(&basic(), rejection.clone()));
         server.on_manifest("calico/node", bearer(&server.url("/token")));
         let node = reference(&server, "calico/node");
-        ask(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
-        let demand = bearer(&server.url("/token")).but_to("Bearer good-token", refusal.clone());
-        server.on("/token", token("good-token")).on_manifest("calico/node", demand);
-        ask(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
+        look_up(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
+        let challenged = bearer(&server.url("/token")).but_to("Bearer good-token", rejection.clone());
+        server.on("/token", token("good-token")).on_manifest("calico/node", challenged);
+        look_up(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
 
         // By a host that was never sent it, and got it in the address of a redirect.
         let redirect = Reply::status(307).with("location", &other.url(&format!("/{host}")));
         server.on_manifest("calico/node", Reply::challenge("Basic").but_to(&basic(), redirect));
-        other.on("*", refusal);
-        ask(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
+        other.on("*", rejection);
+        look_up(&patient(), &with_secret(&[&server]), &node).await.unwrap_err();
         assert_eq!(other.seen().len(), 1);
     }
 }

@@ -6,7 +6,7 @@ use imageset_controller::model::{Hints, Reference, RegistryFailureKind};
 use tokio::sync::watch;
 
 use crate::server::{Reply, Server};
-use crate::{INDEX, ask, good, patient, plain, reference};
+use crate::{INDEX, good, look_up, patient, plain, reference};
 
 /// As many as a printed image list may name.
 const AT_A_TIME: usize = 8;
@@ -25,10 +25,10 @@ async fn a_few_registries_are_in_use_at_a_time() {
     let images = |server: &Server| [reference(server, "calico/node"), reference(server, "calico/cni")];
     let references: Vec<Reference> = servers.iter().flat_map(images).collect();
     let (client, hints) = (patient(), Hints::default());
-    let asked = || servers.iter().filter(|server| !server.seen().is_empty()).count();
+    let requested = || servers.iter().filter(|server| !server.seen().is_empty()).count();
     let all = client.resolve(&access, &references, &hints, |_| {});
     tokio::pin!(all);
-    while asked() < AT_A_TIME {
+    while requested() < AT_A_TIME {
         tokio::select! {
             _ = &mut all => panic!("nobody has answered yet"),
             () = tokio::time::sleep(Duration::from_millis(5)) => {}
@@ -41,11 +41,11 @@ async fn a_few_registries_are_in_use_at_a_time() {
             () = tokio::task::yield_now() => {}
         }
     }
-    assert_eq!(asked(), AT_A_TIME, "the others wait");
+    assert_eq!(requested(), AT_A_TIME, "the others wait");
     open.send_replace(true);
     let outcomes = all.await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-    assert_eq!(asked(), AT_A_TIME + 3);
+    assert_eq!(requested(), AT_A_TIME + 3);
 }
 
 /// Longer than a small body: announced or not, it arrives complete.
@@ -60,7 +60,7 @@ async fn a_long_body_has_its_turn() {
         let access = plain(&[&server]);
         let (one, other) = (reference(&server, "calico/node"), reference(&server, "calico/cni"));
         let client = patient();
-        let (one, other) = tokio::join!(ask(&client, &access, &one), ask(&client, &access, &other));
+        let (one, other) = tokio::join!(look_up(&client, &access, &one), look_up(&client, &access, &other));
         assert!(one.is_ok() && other.is_ok(), "{length}: {one:?} {other:?}");
     }
 }
@@ -70,6 +70,6 @@ async fn a_long_body_has_its_turn() {
 async fn headers_are_bounded() {
     let server = Server::start().await;
     server.on_manifest("calico/node", good("node").with("x-much", &"x".repeat(64 * 1024)));
-    let failure = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+    let failure = look_up(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
     assert_eq!(failure.kind, RegistryFailureKind::InvalidAnswer, "{failure}");
 }

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use crate::certificates::ServerCertificate;
 use crate::server::{Reply, Server};
 use crate::{
-    CANARY, USER, ask, ask_all, ask_with, basic, good, index, kinds, patient, plain, reference, trusting, with_secret,
+    CANARY, USER, basic, good, index, kinds, look_up, look_up_all, look_up_with, patient, plain, reference, trusting,
+    with_secret,
 };
 
 /// As many images as the newest releases have.
@@ -41,7 +42,7 @@ fn known(images: &[ResolvedImage]) -> Hints {
 }
 
 async fn resolved(client: &RegistryClient, access: &Access, images: &[Reference]) -> Vec<ResolvedImage> {
-    ask_all(client, access, images).await.into_iter().map(Result::unwrap).collect()
+    look_up_all(client, access, images).await.into_iter().map(Result::unwrap).collect()
 }
 
 #[tokio::test]
@@ -52,11 +53,11 @@ async fn a_known_digest_is_confirmed_by_one_head_for_each() {
     server.on("/token", token("good-token", 300));
     let (client, access) = (patient(), with_secret(&[&server]));
     let first = resolved(&client, &access, &images).await;
-    let before = server.asked().len();
-    let again = ask_with(&client, &access, &images, &known(&first)).await;
+    let before = server.requests().len();
+    let again = look_up_with(&client, &access, &images, &known(&first)).await;
     assert_eq!(again.into_iter().map(Result::unwrap).collect::<Vec<_>>(), first);
-    let asked = &server.asked()[before..];
-    assert!(asked.len() == 5 && asked.iter().all(|asked| asked.starts_with("HEAD ")), "{asked:?}");
+    let requested = &server.requests()[before..];
+    assert!(requested.len() == 5 && requested.iter().all(|requested| requested.starts_with("HEAD ")), "{requested:?}");
 }
 
 /// A header is a reason to fetch, never a trusted digest.
@@ -77,11 +78,12 @@ async fn the_bytes_decide_whatever_a_head_response_says() {
         Reply::status(400),
     ] {
         server.on("HEAD /v2/calico/node/manifests/v1", head);
-        let before = server.asked().len();
-        let image = ask_with(&client, &access, std::slice::from_ref(&node), &known(&first)).await.remove(0).unwrap();
+        let before = server.requests().len();
+        let image =
+            look_up_with(&client, &access, std::slice::from_ref(&node), &known(&first)).await.remove(0).unwrap();
         assert_eq!(image.digest, true_digest);
         let path = "/v2/calico/node/manifests/v1";
-        assert_eq!(server.asked()[before..], [format!("HEAD {path}"), format!("GET {path}")]);
+        assert_eq!(server.requests()[before..], [format!("HEAD {path}"), format!("GET {path}")]);
     }
     // The tag has moved, and HEAD and GET agree.
     server.on_manifest(
@@ -89,14 +91,14 @@ async fn the_bytes_decide_whatever_a_head_response_says() {
         good("moved").with("docker-content-digest", &Digest::of(&index("moved")).to_string()),
     );
     server.on("HEAD /v2/calico/node/manifests/v1", Reply::status(405));
-    let image = ask_with(&client, &access, std::slice::from_ref(&node), &known(&first)).await.remove(0).unwrap();
+    let image = look_up_with(&client, &access, std::slice::from_ref(&node), &known(&first)).await.remove(0).unwrap();
     assert_eq!(image.digest, Digest::of(&index("moved")));
     // A registry that is in trouble is not asked a second time for the same.
     server.on("HEAD /v2/calico/node/manifests/v1", Reply::status(429).with("retry-after", "5"));
-    let before = server.asked().len();
-    let failure = ask_with(&client, &access, &[node], &known(&first)).await.remove(0).unwrap_err();
+    let before = server.requests().len();
+    let failure = look_up_with(&client, &access, &[node], &known(&first)).await.remove(0).unwrap_err();
     assert_eq!(failure.kind, RegistryFailureKind::RateLimited { retry_after_seconds: Some(5) });
-    assert_eq!(server.asked().len(), before + 1);
+    assert_eq!(server.requests().len(), before + 1);
 }
 
 #[tokio::test]
@@ -106,7 +108,7 @@ async fn tokens_are_kept_until_they_expire() {
     serve_for_token(&server, &images, "good-token");
     server.on("/token", token("good-token", 300));
     let (client, access) = (patient(), with_secret(&[&server]));
-    let tokens = || server.asked().iter().filter(|asked| asked.as_str() == "GET /token").count();
+    let tokens = || server.requests().iter().filter(|requested| requested.as_str() == "GET /token").count();
     for _ in 0..3 {
         resolved(&client, &access, &images).await;
         assert_eq!(tokens(), 1);
@@ -114,14 +116,14 @@ async fn tokens_are_kept_until_they_expire() {
     // It was taken back: one refusal for each, one new token for all.
     serve_for_token(&server, &images, "next-token");
     server.on("/token", token("next-token", 300));
-    let before = server.asked().len();
+    let before = server.requests().len();
     resolved(&client, &access, &images).await;
-    assert_eq!((tokens(), server.asked().len() - before), (2, 3 + 1 + 3));
+    assert_eq!((tokens(), server.requests().len() - before), (2, 3 + 1 + 3));
     // Another secret has tokens of its own. What the registry demands is known: nothing goes out bare.
     let other = Access { credentials: vec![DockerConfig::of_password(server.host(), USER, "other")], ..access };
-    let before = server.asked().len();
+    let before = server.requests().len();
     resolved(&client, &other, &images).await;
-    assert_eq!((tokens(), server.asked().len() - before), (3, 1 + 3));
+    assert_eq!((tokens(), server.requests().len() - before), (3, 1 + 3));
 }
 
 /// Tokens of a pull secret are discarded with it: another secret has its own rights.
@@ -133,12 +135,12 @@ async fn a_rotated_secret_takes_effect_at_once() {
     server.on("/token", Reply::status(401).but_to(&basic(), token("good-token", 300)));
     let client = patient();
     let old = Access { credentials: vec![DockerConfig::of_password(server.host(), USER, "old")], ..plain(&[&server]) };
-    let refused = ask_all(&client, &old, &images).await;
-    assert_eq!(kinds(&refused), vec![Some(RegistryFailureKind::Unauthorized); 2]);
+    let rejected = look_up_all(&client, &old, &images).await;
+    assert_eq!(kinds(&rejected), vec![Some(RegistryFailureKind::Unauthorized); 2]);
     resolved(&client, &with_secret(&[&server]), &images).await;
     // And back: the token of the good secret is not used for the old one.
-    let refused = ask_all(&client, &old, &images).await;
-    assert_eq!(kinds(&refused), vec![Some(RegistryFailureKind::Unauthorized); 2]);
+    let rejected = look_up_all(&client, &old, &images).await;
+    assert_eq!(kinds(&rejected), vec![Some(RegistryFailureKind::Unauthorized); 2]);
 }
 
 /// The kubelet tries all that match; the first accepted one counts.
@@ -149,8 +151,8 @@ async fn several_secrets_are_tried_in_order() {
     let secret = |user: &str, password: &str| DockerConfig::of_password(server.host(), user, password);
     let credentials = vec![secret("first", "1"), secret("second", "2"), secret(USER, CANARY), secret("last", "4")];
     let access = Access { credentials, ..plain(&[&server]) };
-    ask(&patient(), &access, &reference(&server, "calico/node")).await.unwrap();
-    assert_eq!(server.asked().len(), 1 + 3, "bare, two that are refused, the one that is let in");
+    look_up(&patient(), &access, &reference(&server, "calico/node")).await.unwrap();
+    assert_eq!(server.requests().len(), 1 + 3, "bare, two that are refused, the one that is let in");
 }
 
 /// One 401, one token, then all images at a time: the first response is held back until the last request arrives.
@@ -168,17 +170,17 @@ async fn a_set_behind_a_token_is_requested_at_once_over_one_connection() {
     server.on("/token", token("good-token", 300));
     let (client, access) = (patient(), trusting(&server, &certificate));
     let all_there = async {
-        while server.asked().len() < IMAGES + 2 {
+        while server.requests().len() < IMAGES + 2 {
             tokio::task::yield_now().await;
         }
         open.send_replace(true);
     };
-    let (outcomes, ()) = futures::join!(ask_all(&client, &access, &images), all_there);
+    let (outcomes, ()) = futures::join!(look_up_all(&client, &access, &images), all_there);
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-    assert_eq!((server.asked().len(), server.connections()), (IMAGES + 2, 1));
+    assert_eq!((server.requests().len(), server.connections()), (IMAGES + 2, 1));
     // Known and warm: no question but the images.
     let again = resolved(&client, &access, &images).await;
-    assert_eq!((again.len(), server.asked().len(), server.connections()), (IMAGES, 2 * IMAGES + 2, 1));
+    assert_eq!((again.len(), server.requests().len(), server.connections()), (IMAGES, 2 * IMAGES + 2, 1));
 }
 
 /// Docker Hub's headers. The nodes share the limit.
@@ -192,14 +194,18 @@ async fn half_of_an_announced_limit_is_left_to_the_nodes() {
         server.on_manifest(image.repository(), announced.with("ratelimit-remaining", &remaining));
     }
     let client = patient();
-    let outcomes = ask_all(&client, &plain(&[&server]), &images).await;
+    let outcomes = look_up_all(&client, &plain(&[&server]), &images).await;
     let served = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     assert!((2..=11).contains(&served), "60 of 100 were left after the first, and 50 are for the nodes: {served}");
-    assert_eq!(server.asked().len(), served, "the others were not asked for");
+    assert_eq!(server.requests().len(), served, "the others were not asked for");
     let failure = outcomes[IMAGES - 1].as_ref().unwrap_err();
     assert_eq!(failure.kind, RegistryFailureKind::RateLimited { retry_after_seconds: Some(3600) });
-    assert!(failure.answer.contains("of 100 requests are left, and half is kept for the nodes"), "{failure}");
-    assert_eq!(ask(&client, &plain(&[&server]), &images[0]).await.unwrap_err().kind, failure.kind, "it is remembered");
+    assert!(failure.response.contains("of 100 requests are left, and half is kept for the nodes"), "{failure}");
+    assert_eq!(
+        look_up(&client, &plain(&[&server]), &images[0]).await.unwrap_err().kind,
+        failure.kind,
+        "it is remembered"
+    );
 }
 
 /// A repaired registry serves again, whatever scheme it required before; one lookup finds out.
@@ -219,16 +225,16 @@ async fn a_changed_scheme_is_noticed() {
         let images = images(&server, 5);
         server.on("*", before);
         let (client, access) = (patient(), with_secret(&[&server]));
-        assert_eq!(kinds(&ask_all(&client, &access, &images).await), vec![Some(kind); 5]);
-        let asked = server.asked().len();
-        assert_eq!(kinds(&ask_all(&client, &access, &images).await), vec![Some(kind); 5]);
+        assert_eq!(kinds(&look_up_all(&client, &access, &images).await), vec![Some(kind); 5]);
+        let requested = server.requests().len();
+        assert_eq!(kinds(&look_up_all(&client, &access, &images).await), vec![Some(kind); 5]);
         assert_eq!(
-            server.asked().len(),
-            2 * asked,
+            server.requests().len(),
+            2 * requested,
             "the same again, and no oftener than by somebody who knows nothing"
         );
         server.on("*", good("node"));
         resolved(&client, &access, &images).await;
-        assert_eq!(server.asked().len(), 2 * asked + 5, "nothing but the images");
+        assert_eq!(server.requests().len(), 2 * requested + 5, "nothing but the images");
     }
 }

@@ -26,16 +26,16 @@ async fn a_failing_registry_delays_no_other() {
         access.registries.push(RegistrySettings { host: host.to_owned(), mirror, ..RegistrySettings::default() });
     }
     let cluster = Cluster::of_two_registries();
-    let answers = RegistryCache::new(patient());
+    let responses = RegistryCache::new(patient());
     let states = async |running: GoalState, prepared: GoalState| {
         let wanted = [running, prepared];
         loop {
-            let pass = cluster.pass(&answers, &access, Duration::ZERO).await;
-            let states: Vec<GoalState> = pass.decision.goals.iter().map(|goal| goal.state).collect();
+            let run = cluster.run(&responses, &access, Duration::ZERO).await;
+            let states: Vec<GoalState> = run.decision.goals.iter().map(|goal| goal.state).collect();
             if states == wanted {
                 return;
             }
-            let late = tokio::time::timeout(PATIENCE, answers.late.notified()).await;
+            let late = tokio::time::timeout(PATIENCE, responses.late.notified()).await;
             assert!(late.is_ok(), "{states:?} is all that came, not {wanted:?}");
         }
     };
@@ -55,44 +55,44 @@ async fn head_and_get_disagree() {
     let drift = |reason: Reason, words: &str| Some((reason, words.to_owned()));
     let is_now = format!("is {} now, pinned is {}", moved.short(), pinned.short());
     // One GET, and one HEAD for each platform of what it brought; where the tag says nothing any more, the digest is asked for.
-    let (nothing, refused, fetched) = (0, 1, 3);
+    let (nothing, rejected, fetched) = (0, 1, 3);
     let served = || good(name).with("docker-content-digest", &pinned.to_string());
     // Of a tag that has moved, the tag of the other FIPS mode, too.
-    let (other_mode, asked, asked_again) = (1, 1, 2);
+    let (other_mode, requested, looked_up_again) = (1, 1, 2);
     for (head, get, by_digest, drift, more) in [
         (head(&pinned.to_string()), good("moved"), served(), None, nothing),
         (head(&other), good(name), served(), None, fetched),
         (Reply::status(200), good(name), served(), None, fetched),
         (head("sha256:../../etc/passwd"), good(name), served(), None, fetched),
         (Reply::status(404), good(name), served(), None, fetched),
-        (Reply::status(405), good("moved"), served(), drift(TagMoved, &is_now), fetched + other_mode + asked),
-        (head(&other), good("moved"), served(), drift(TagMoved, &is_now), fetched + other_mode + asked),
+        (Reply::status(405), good("moved"), served(), drift(TagMoved, &is_now), fetched + other_mode + requested),
+        (head(&other), good("moved"), served(), drift(TagMoved, &is_now), fetched + other_mode + requested),
         // The tag has moved, whatever is the matter with the digest.
-        (head(&other), good("moved"), Reply::status(503), drift(TagMoved, &is_now), fetched + other_mode + asked),
-        (head(&other), good("moved"), good("forged"), drift(TagMoved, &is_now), fetched + other_mode + asked_again),
+        (head(&other), good("moved"), Reply::status(503), drift(TagMoved, &is_now), fetched + other_mode + requested),
+        (head(&other), good("moved"), good("forged"), drift(TagMoved, &is_now), fetched + other_mode + looked_up_again),
         (
             head(&other),
             good("moved"),
             Reply::status(404),
             drift(DigestGone, "by the digest that is pinned"),
-            fetched + other_mode + asked_again,
+            fetched + other_mode + looked_up_again,
         ),
-        (head(&other), Reply::status(404), served(), drift(TagGone, "by tag"), refused + asked),
+        (head(&other), Reply::status(404), served(), drift(TagGone, "by tag"), rejected + requested),
         (
             head(&other),
             Reply::status(404),
             Reply::status(404),
             drift(DigestGone, "no longer in the registry"),
-            refused + asked_again,
+            rejected + looked_up_again,
         ),
         (
             head(&other),
             good("moved").with("docker-content-digest", &other),
             served(),
             drift(RecheckFailed, &other[..20]),
-            refused,
+            rejected,
         ),
-        (head(&other), Reply::status(503), served(), drift(RecheckFailed, "failed (503)"), refused),
+        (head(&other), Reply::status(503), served(), drift(RecheckFailed, "failed (503)"), rejected),
         (Reply::status(503), good("moved"), served(), drift(RecheckFailed, "failed (503)"), nothing),
     ] {
         let fault = format!("{head:?} {get:?} {by_digest:?}");
@@ -108,12 +108,16 @@ async fn head_and_get_disagree() {
                 server.on(&format!("/v2/{name}/manifests/{pinned}"), by_digest.clone());
             }
         }
-        let answers = RegistryCache::new(patient());
-        let pass = cluster.pass(&answers, &with_secret(&[&server]), PATIENCE).await;
-        cluster.nothing_pinned_changed(&fault, &pass);
-        let told = pass.report.findings.iter().find(|finding| finding.reason.condition() == ConditionType::Drifted);
-        assert_eq!(told.map(|finding| finding.reason), drift.as_ref().map(|(reason, _)| *reason), "{fault}: {told:?}");
-        if let (Some(finding), Some((_, words))) = (told, drift) {
+        let responses = RegistryCache::new(patient());
+        let run = cluster.run(&responses, &with_secret(&[&server]), PATIENCE).await;
+        cluster.nothing_pinned_changed(&fault, &run);
+        let output = run.report.findings.iter().find(|finding| finding.reason.condition() == ConditionType::Drifted);
+        assert_eq!(
+            output.map(|finding| finding.reason),
+            drift.as_ref().map(|(reason, _)| *reason),
+            "{fault}: {output:?}"
+        );
+        if let (Some(finding), Some((_, words))) = (output, drift) {
             assert!(finding.message.contains(&words), "{fault}: {}", finding.message);
         }
         let seen = server.seen();

@@ -41,12 +41,12 @@ pub struct Expected {
     /// In its message.
     pub words: &'static str,
     /// Requests that came in.
-    pub asked: Asked,
+    pub requested: Requests,
 }
 
 /// How often a failing registry is asked for both sets together.
 #[derive(Clone, Copy, Debug)]
-pub enum Asked {
+pub enum Requests {
     /// No server, or no trust.
     Never,
     /// One response is enough for all images.
@@ -77,7 +77,7 @@ pub struct Cluster {
 }
 
 /// The result of one reconcile.
-pub struct Pass {
+pub struct Run {
     /// With the answers.
     pub snapshot: Snapshot,
     /// What was decided.
@@ -152,41 +152,45 @@ impl Cluster {
     ) {
         let fault: String = fault.chars().take(300).collect();
         let requests = || servers.iter().map(|server| server.seen().len()).sum::<usize>();
-        let answers = RegistryCache::new(client);
-        let pass = self.pass(&answers, &access, PATIENCE).await;
-        assert!(pass.logged.contains("hyper_util"), "{fault}: the log was not kept");
-        self.nothing_pinned_changed(&fault, &pass);
-        self.one_finding_tells(&fault, &pass, expected);
-        let asked = requests();
-        assert!(self.bounds(expected.asked).contains(&asked), "{fault}: {asked} requests, not {:?}", expected.asked);
+        let responses = RegistryCache::new(client);
+        let run = self.run(&responses, &access, PATIENCE).await;
+        assert!(run.logged.contains("hyper_util"), "{fault}: the log was not kept");
+        self.nothing_pinned_changed(&fault, &run);
+        self.one_finding_reports(&fault, &run, expected);
+        let requested = requests();
+        assert!(
+            self.bounds(expected.requested).contains(&requested),
+            "{fault}: {requested} requests, not {:?}",
+            expected.requested
+        );
 
         // Time stands still: nothing is asked before it is due, whatever wakes a pass, and then no oftener than at first.
         tokio::time::pause();
-        let due = answers.next_retry(&pass.snapshot.lookup_results).expect("a failure is asked again");
+        let due = responses.next_retry(&run.snapshot.lookup_results).expect("a failure is asked again");
         // On a machine that was held up it may be due already.
         if let Some(before) = due.checked_sub(Duration::from_millis(1)) {
             tokio::time::advance(before).await;
-            let early = self.pass(&answers, &access, PATIENCE).await;
-            assert_eq!((early.decision, requests()), (pass.decision, asked), "{fault}: {due:?} are to be waited");
+            let early = self.run(&responses, &access, PATIENCE).await;
+            assert_eq!((early.decision, requests()), (run.decision, requested), "{fault}: {due:?} are to be waited");
         }
         tokio::time::advance(Duration::from_millis(2)).await;
         tokio::time::resume();
-        let late = self.pass(&answers, &access, PATIENCE).await;
+        let late = self.run(&responses, &access, PATIENCE).await;
         self.nothing_pinned_changed(&fault, &late);
-        let (again, most) = (requests() - asked, *self.bounds(expected.asked).end());
+        let (again, most) = (requests() - requested, *self.bounds(expected.requested).end());
         assert!((most.min(1)..=most).contains(&again), "{fault}: {again} requests when it was due again");
     }
 
     /// One pass as the controller makes it. Everything that it writes is searched for the planted secret.
-    pub async fn pass(&self, answers: &RegistryCache, access: &Access, patience: Duration) -> Pass {
+    pub async fn run(&self, responses: &RegistryCache, access: &Access, patience: Duration) -> Run {
         let log = Log::start();
         let mut snapshot = self.snapshot.clone();
         let mut decision = decide(&snapshot, Catalogue::embedded());
         while !decision.lookups.blocks_no_write() {
             // The operator's own image is in another registry, and nothing waits for its digest.
             decision.lookups.digests.clear();
-            let answered = answers.look_up(&decision.lookups, access.clone(), patience).await;
-            snapshot.lookup_results.images.extend(answered.images);
+            let responded = responses.look_up(&decision.lookups, access.clone(), patience).await;
+            snapshot.lookup_results.images.extend(responded.images);
             decision = decide(&snapshot, Catalogue::embedded());
         }
         let report = Report::new(&snapshot, &decision, &Outcome::default());
@@ -197,12 +201,12 @@ impl Cluster {
             write!(written, " {}", finding.sentence()).unwrap();
         }
         secret_free(&written);
-        Pass { snapshot, decision, report, logged }
+        Run { snapshot, decision, report, logged }
     }
 
     /// No write of any kind, and the pinned set is as far as it was.
-    pub fn nothing_pinned_changed(&self, fault: &str, pass: &Pass) {
-        let Pass { decision, report, .. } = pass;
+    pub fn nothing_pinned_changed(&self, fault: &str, run: &Run) {
+        let Run { decision, report, .. } = run;
         assert!(decision.actions.is_empty() && decision.plan.is_empty(), "{fault}: {:?}", decision.plan);
         let goals: Vec<_> = decision.goals.iter().map(|goal| (goal.state, goal.images)).collect();
         assert_eq!(goals[0], (GoalState::Stored, self.pinned.len()), "{fault}");
@@ -211,45 +215,45 @@ impl Cluster {
         assert_eq!(current.image_set, "calico-v3.31.7", "{fault}");
     }
 
-    fn one_finding_tells(&self, fault: &str, pass: &Pass, expected: Expected) {
+    fn one_finding_reports(&self, fault: &str, run: &Run, expected: Expected) {
         for reference in self.wanted.iter().chain(&self.pinned) {
-            let kind = match pass.snapshot.lookup_results.images.get(reference) {
+            let kind = match run.snapshot.lookup_results.images.get(reference) {
                 Some(LookupResult::Failed(failure)) => Some(failure.kind),
                 _ => None,
             };
             assert_eq!(kind, Some(expected.kind), "{fault}: {reference}");
         }
-        let (of_check, of_set): (Vec<&Finding>, Vec<&Finding>) = pass
+        let (of_check, of_set): (Vec<&Finding>, Vec<&Finding>) = run
             .decision
             .findings
             .iter()
             .partition(|finding| matches!(finding.reason, Reason::RecheckFailed | Reason::DigestGone));
         let reasons: Vec<Reason> = of_set.iter().map(|finding| finding.reason).collect();
         // What the operator insists on is told apart from what nothing needs.
-        let told = if expected.reason == Reason::ImageMissing { 2 } else { 1 };
-        assert_eq!(reasons, vec![expected.reason; told], "{fault}: {of_set:?}");
+        let output = if expected.reason == Reason::ImageMissing { 2 } else { 1 };
+        assert_eq!(reasons, vec![expected.reason; output], "{fault}: {of_set:?}");
         assert!(of_set[0].message.contains(expected.words), "{fault}: {}", of_set[0].sentence());
         let lost =
             if expected.kind == RegistryFailureKind::NotFound { Reason::DigestGone } else { Reason::RecheckFailed };
-        let answered = lost == Reason::DigestGone;
-        assert_eq!(pass.decision.verified, answered, "{fault}: verified is what had an answer");
+        let responded = lost == Reason::DigestGone;
+        assert_eq!(run.decision.verified, responded, "{fault}: verified is what had an answer");
         let reasons: Vec<Reason> = of_check.iter().map(|finding| finding.reason).collect();
         assert_eq!(reasons, [lost], "{fault}: {of_check:?}");
     }
 
-    fn bounds(&self, asked: Asked) -> RangeInclusive<usize> {
+    fn bounds(&self, requested: Requests) -> RangeInclusive<usize> {
         let images = self.pinned.len() + self.wanted.len();
-        let times = match asked {
-            Asked::Never => 0,
-            Asked::Once => 1,
-            Asked::Exactly(times) => times,
-            Asked::AtMost(times) => return 1..=times,
-            Asked::Each => images,
-            Asked::EachAfter(times) => times + images,
-            Asked::EachTimes(times) => times * images,
-            Asked::AtMostEachTimes(times) => return 1..=times * images,
-            Asked::HeadThenGet => images + self.pinned.len(),
-            Asked::ByTagThenByDigest => images + 3 * self.pinned.len(),
+        let times = match requested {
+            Requests::Never => 0,
+            Requests::Once => 1,
+            Requests::Exactly(times) => times,
+            Requests::AtMost(times) => return 1..=times,
+            Requests::Each => images,
+            Requests::EachAfter(times) => times + images,
+            Requests::EachTimes(times) => times * images,
+            Requests::AtMostEachTimes(times) => return 1..=times * images,
+            Requests::HeadThenGet => images + self.pinned.len(),
+            Requests::ByTagThenByDigest => images + 3 * self.pinned.len(),
         };
         times..=times
     }
@@ -275,9 +279,9 @@ fn snapshot(registry: &str) -> Snapshot {
 
 /// Stores what the product would store if all lookups succeeded. Returns the references.
 fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
-    let asked: Vec<Reference> = decide(snapshot, Catalogue::embedded()).lookups.images.into_iter().collect();
+    let requested: Vec<Reference> = decide(snapshot, Catalogue::embedded()).lookups.images.into_iter().collect();
     let known = |reference: &Reference| (reference.clone(), LookupResult::Known(resolved(reference)));
-    snapshot.lookup_results.images = asked.iter().map(known).collect();
+    snapshot.lookup_results.images = requested.iter().map(known).collect();
     for action in decide(snapshot, Catalogue::embedded()).actions {
         match action {
             Action::WriteRecord(record) => snapshot.records = Read::Known(vec![*record]),
@@ -300,7 +304,7 @@ fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
         }
     }
     snapshot.lookup_results.images.clear();
-    asked
+    requested
 }
 
 /// Everything that is logged on this thread during its lifetime, at every level.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::certificates::ServerCertificate;
 use crate::server::{Reply, Server};
-use crate::{IMAGE, INDEX, ask, failure_of, good, hurried, index, patient, plain, reference};
+use crate::{IMAGE, INDEX, failure_of, good, hurried, index, look_up, patient, plain, reference};
 
 /// The size of a flood; the client reads 8 MiB, the rest of what was sent is in the kernel's buffers.
 const FLOOD: u64 = 256 * 1024 * 1024;
@@ -26,7 +26,7 @@ async fn the_digest_is_the_hash_of_the_bytes() {
         good("node").with("docker-content-digest", &format!("sha512:{}", "0".repeat(128))),
     ] {
         server.on_manifest("calico/node", reply);
-        let image = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap();
+        let image = look_up(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap();
         assert_eq!((image.digest, image.size, image.media_type.as_str()), (true_digest, bytes.len() as u64, INDEX));
         assert_eq!(image.platforms().len(), 2);
     }
@@ -38,7 +38,7 @@ async fn a_response_with_a_false_digest_header_is_rejected() {
     for claimed in [Digest::of(b"other bytes").to_string(), "sha256:".to_owned(), "garbage".to_owned()] {
         let failure = failure_of(good("node").with("docker-content-digest", &claimed)).await;
         assert_eq!(failure.kind, RegistryFailureKind::InvalidAnswer);
-        assert!(failure.answer.contains("Docker-Content-Digest") && failure.answer.contains(&claimed), "{failure}");
+        assert!(failure.response.contains("Docker-Content-Digest") && failure.response.contains(&claimed), "{failure}");
     }
 }
 
@@ -50,12 +50,12 @@ async fn a_requested_digest_must_be_that_of_the_bytes() {
     let path = format!("/v2/calico/node/manifests/{wanted}");
     for reply in [good("other"), good("other").with("docker-content-digest", &wanted.to_string())] {
         server.on(&path, reply);
-        let failure = ask(&patient(), &plain(&[&server]), &pinned).await.unwrap_err();
+        let failure = look_up(&patient(), &plain(&[&server]), &pinned).await.unwrap_err();
         assert_eq!(failure.kind, RegistryFailureKind::InvalidAnswer);
-        assert!(failure.answer.contains(&wanted.to_string()), "{failure}");
+        assert!(failure.response.contains(&wanted.to_string()), "{failure}");
     }
     server.on(&path, good("node"));
-    assert_eq!(ask(&patient(), &plain(&[&server]), &pinned).await.unwrap().digest, wanted);
+    assert_eq!(look_up(&patient(), &plain(&[&server]), &pinned).await.unwrap().digest, wanted);
 }
 
 /// The platform of a single image is in its configuration, whose digest the manifest fixes.
@@ -69,10 +69,10 @@ async fn a_configuration_must_be_the_one_that_the_manifest_names() {
     let blob = format!("/v2/calico/node/blobs/{}", Digest::of(config));
     server.on(&blob, Reply::new(200, "application/octet-stream", &config[..]));
     let (access, reference) = (plain(&[&server]), reference(&server, "calico/node"));
-    let image = ask(&patient(), &access, &reference).await.unwrap();
+    let image = look_up(&patient(), &access, &reference).await.unwrap();
     assert_eq!(image.content, Content::Manifest { platform: "linux/arm64".parse().unwrap() });
     server.on(&blob, Reply::new(200, "application/octet-stream", r#"{"os": "linux", "architecture": "amd64"}"#));
-    assert_eq!(ask(&patient(), &access, &reference).await.unwrap_err().kind, RegistryFailureKind::InvalidAnswer);
+    assert_eq!(look_up(&patient(), &access, &reference).await.unwrap_err().kind, RegistryFailureKind::InvalidAnswer);
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn an_endless_manifest_is_dropped_at_the_limit() {
     for announced in [true, false] {
         let server = Server::start().await;
         server.on_manifest("calico/node", Reply::flood(INDEX, FLOOD, announced));
-        let failure = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+        let failure = look_up(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
         assert_eq!(failure.kind, RegistryFailureKind::TooLarge, "{failure}");
         let sent = server.flooded().await;
         assert!(sent < BUFFERED, "announced: {announced}: {sent} of {FLOOD} bytes were taken");
@@ -93,7 +93,7 @@ async fn an_announced_length_beyond_the_limit_is_not_read() {
     let server = Server::start().await;
     let long = good("node").with("content-length", &(9 * 1024 * 1024).to_string());
     server.on_manifest("calico/node", long.dripping(Duration::from_millis(100)));
-    let failure = ask(&hurried(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+    let failure = look_up(&hurried(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
     assert_eq!(failure.kind, RegistryFailureKind::TooLarge, "{failure}");
 }
 
@@ -102,7 +102,7 @@ async fn an_announced_length_beyond_the_limit_is_not_read() {
 async fn an_endless_error_response_is_an_error() {
     let server = Server::start().await;
     server.on_manifest("calico/node", Reply::flood("text/html", FLOOD, false).refusing(404));
-    let failure = ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+    let failure = look_up(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
     assert_eq!(failure.kind, RegistryFailureKind::NotFound, "{failure}");
     assert!(server.flooded().await < BUFFERED);
 }
@@ -136,7 +136,7 @@ async fn content_that_is_no_image_is_named() {
         let shown = format!("{reply:?}").chars().take(300).collect::<String>();
         let failure = failure_of(reply).await;
         assert_eq!(failure.kind, kind, "{shown}: {failure}");
-        assert!(failure.answer.contains(words) && !failure.advice.is_empty(), "{shown}: {failure}");
+        assert!(failure.response.contains(words) && !failure.advice.is_empty(), "{shown}: {failure}");
     }
 }
 
@@ -152,7 +152,7 @@ async fn trust_requires_the_named_authority_and_plain_http_requires_opt_in() {
     let server = Server::start_at("127.0.0.1", Some(&certificate)).await;
     server.on_manifest("calico/node", good("node"));
     let node = reference(&server, "calico/node");
-    assert_eq!(ask(&patient(), &Access::default(), &node).await.unwrap_err().kind, RegistryFailureKind::Tls);
+    assert_eq!(look_up(&patient(), &Access::default(), &node).await.unwrap_err().kind, RegistryFailureKind::Tls);
     assert!(server.seen().is_empty(), "nothing is said before there is trust");
     let settings = RegistrySettings {
         host: server.host().to_owned(),
@@ -160,12 +160,12 @@ async fn trust_requires_the_named_authority_and_plain_http_requires_opt_in() {
         ..RegistrySettings::default()
     };
     let access = Access { registries: vec![settings], ..Access::default() };
-    assert_eq!(ask(&patient(), &access, &node).await.unwrap().digest, Digest::of(&index("node")));
+    assert_eq!(look_up(&patient(), &access, &node).await.unwrap().digest, Digest::of(&index("node")));
 
     let spoken_plainly = Server::start().await;
     spoken_plainly.on_manifest("calico/node", good("node"));
     let node = reference(&spoken_plainly, "calico/node");
-    assert_eq!(ask(&patient(), &Access::default(), &node).await.unwrap_err().kind, RegistryFailureKind::Tls);
+    assert_eq!(look_up(&patient(), &Access::default(), &node).await.unwrap_err().kind, RegistryFailureKind::Tls);
     assert!(spoken_plainly.seen().is_empty(), "no request goes out in the clear");
-    ask(&patient(), &plain(&[&spoken_plainly]), &node).await.unwrap();
+    look_up(&patient(), &plain(&[&spoken_plainly]), &node).await.unwrap();
 }

@@ -8,7 +8,7 @@ use imageset_controller::registry::{RegistryClient, RegistryClientSettings};
 use tokio::sync::watch;
 
 use crate::server::{Reply, Server};
-use crate::{ask, ask_all, failure_of, good, hurried, hurried_settings, kinds, patient, plain, reference};
+use crate::{failure_of, good, hurried, hurried_settings, kinds, look_up, look_up_all, patient, plain, reference};
 
 /// How many images a set has in these tests.
 const IMAGES: usize = 23;
@@ -45,7 +45,7 @@ async fn error_responses_have_different_reasons() {
         let shown = format!("{reply:?}");
         let failure = failure_of(reply).await;
         assert_eq!(failure.kind, kind, "{shown}: {failure}");
-        assert!(failure.answer.contains(words), "{shown}: {failure}");
+        assert!(failure.response.contains(words), "{shown}: {failure}");
     }
 }
 
@@ -53,9 +53,9 @@ async fn error_responses_have_different_reasons() {
 async fn a_silent_registry_ends_at_the_deadline() {
     let server = Server::start().await;
     server.on_manifest("calico/node", Reply::silence());
-    let failure = ask(&hurried(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+    let failure = look_up(&hurried(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
     assert_eq!(failure.kind, RegistryFailureKind::Timeout);
-    assert!(failure.answer.contains("no whole answer within 3s"), "{failure}");
+    assert!(failure.response.contains("no whole answer within 3s"), "{failure}");
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -66,7 +66,7 @@ async fn a_byte_at_a_time_ends_at_the_deadline() {
         let server = Server::start().await;
         let drip = good("node").refusing(status).dripping(Duration::from_millis(100));
         server.on_manifest("calico/node", drip);
-        let failure = ask(&hurried(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
+        let failure = look_up(&hurried(), &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap_err();
         assert_eq!(failure.kind, RegistryFailureKind::Timeout, "{status}: {failure}");
         assert_eq!(server.seen().len(), 1);
     }
@@ -80,7 +80,7 @@ async fn a_set_on_a_silent_registry_takes_one_deadline() {
     for number in 0..IMAGES {
         server.on_manifest(&format!("calico/image-{number}"), Reply::silence());
     }
-    let outcomes = ask_all(&hurried(), &plain(&[&server]), &images).await;
+    let outcomes = look_up_all(&hurried(), &plain(&[&server]), &images).await;
     assert_eq!(kinds(&outcomes), vec![Some(RegistryFailureKind::Timeout); IMAGES]);
     for (outcome, image) in outcomes.iter().zip(&images) {
         assert_eq!(outcome.as_ref().unwrap_err().reference.as_ref(), Some(image), "each is told for itself");
@@ -98,7 +98,7 @@ async fn a_registry_that_falls_silent_costs_one_more_deadline() {
         server.on_manifest(&format!("calico/image-{number}"), Reply::silence());
     }
     let client = RegistryClient::new(RegistryClientSettings { parallel_connections: 2, ..hurried_settings() });
-    let outcomes = ask_all(&client, &plain(&[&server]), &images).await;
+    let outcomes = look_up_all(&client, &plain(&[&server]), &images).await;
     assert_eq!(kinds(&outcomes)[0], None);
     assert_eq!(kinds(&outcomes)[1..], vec![Some(RegistryFailureKind::Timeout); IMAGES - 1]);
     assert_eq!(server.seen().len(), 3, "the first, and two that waited for their deadline together");
@@ -121,7 +121,7 @@ async fn a_set_on_a_deaf_listener_takes_one_connection() {
     // Without the opt-in: the TLS handshake is what is never answered.
     let images: Vec<Reference> =
         (0..IMAGES).map(|number| format!("{host}/calico/image-{number}:v1").parse().unwrap()).collect();
-    let outcomes = ask_all(&hurried(), &crate::Access::default(), &images).await;
+    let outcomes = look_up_all(&hurried(), &crate::Access::default(), &images).await;
     deaf.abort();
     let timeouts = outcomes.iter().all(|outcome| {
         matches!(outcome.as_ref().unwrap_err().kind, RegistryFailureKind::Timeout | RegistryFailureKind::Unreachable)
@@ -135,7 +135,7 @@ async fn a_set_on_a_registry_that_is_not_there_fails_as_one() {
     let server = Server::start().await;
     let (access, images) = (plain(&[&server]), set_of(&server));
     server.close().await;
-    let outcomes = ask_all(&patient(), &access, &images).await;
+    let outcomes = look_up_all(&patient(), &access, &images).await;
     assert_eq!(kinds(&outcomes), vec![Some(RegistryFailureKind::Unreachable); IMAGES]);
 }
 
@@ -146,7 +146,7 @@ async fn a_set_on_a_registry_that_limits_the_rate_asks_once() {
         let busy = Reply::status(429).with("retry-after", "30");
         server.on_manifest(&format!("calico/image-{number}"), busy);
     }
-    let outcomes = ask_all(&patient(), &plain(&[&server]), &set_of(&server)).await;
+    let outcomes = look_up_all(&patient(), &plain(&[&server]), &set_of(&server)).await;
     let limited = RegistryFailureKind::RateLimited { retry_after_seconds: Some(30) };
     assert_eq!(kinds(&outcomes), vec![Some(limited); IMAGES]);
     assert_eq!(server.seen().len(), 1);
@@ -159,7 +159,7 @@ async fn a_missing_image_does_not_fail_the_others() {
     for number in 1..IMAGES {
         server.on_manifest(&format!("calico/image-{number}"), good(&number.to_string()));
     }
-    let outcomes = ask_all(&patient(), &plain(&[&server]), &set_of(&server)).await;
+    let outcomes = look_up_all(&patient(), &plain(&[&server]), &set_of(&server)).await;
     assert_eq!(kinds(&outcomes)[0], Some(RegistryFailureKind::NotFound));
     assert!(outcomes[1..].iter().all(Result::is_ok), "{outcomes:?}");
     assert_eq!(server.seen().len(), IMAGES);

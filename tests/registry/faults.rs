@@ -10,15 +10,12 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::json;
 
 use crate::certificates::ServerCertificate;
-use crate::cluster::{Asked, Cluster, Expected};
+use crate::cluster::{Cluster, Expected, Requests};
 use crate::server::{Reply, Server};
 use crate::{
     IMAGE, INDEX, basic, good, hurried_settings, index, patient, plain, received_secret, trusting, with_secret,
 };
 
-use Asked::{
-    AtMost, AtMostEachTimes, ByTagThenByDigest, Each, EachAfter, EachTimes, Exactly, HeadThenGet, Never, Once,
-};
 use Reason::{
     ContentUnsupported, ImageMissing, NodeCredentialsOnly, RegistryAnswerInvalid, RegistryCertificateInvalid,
     RegistryRateLimited, RegistryUnauthorized, RegistryUnreachable,
@@ -27,20 +24,23 @@ use RegistryFailureKind::{
     CredentialsMissing, Forbidden, ForeignTokenService, InvalidAnswer, NotFound, RefusedTarget, ServerError, Timeout,
     Tls, TooLarge, Unauthorized, Unreachable, UnsupportedContent,
 };
+use Requests::{
+    AtMost, AtMostEachTimes, ByTagThenByDigest, Each, EachAfter, EachTimes, Exactly, HeadThenGet, Never, Once,
+};
 
-type Row<Script> = (Script, RegistryFailureKind, Reason, &'static str, Asked);
+type Row<Script> = (Script, RegistryFailureKind, Reason, &'static str, Requests);
 
 fn rate_limited(seconds: impl Into<Option<u64>>) -> RegistryFailureKind {
     RegistryFailureKind::RateLimited { retry_after_seconds: seconds.into() }
 }
 
 /// Every request gets the same response.
-async fn all_answered(rows: Vec<Row<Reply>>, client: impl Fn() -> RegistryClient) {
-    for (script, kind, reason, words, asked) in rows {
+async fn all_respond(rows: Vec<Row<Reply>>, client: impl Fn() -> RegistryClient) {
+    for (script, kind, reason, words, requested) in rows {
         let server = Server::start().await;
         server.on("*", script.clone());
         let cluster = Cluster::pinned_to(server.host());
-        let expected = Expected { kind, reason, words, asked };
+        let expected = Expected { kind, reason, words, requested };
         cluster.meets(&format!("{script:?}"), client(), with_secret(&[&server]), &[&server], expected).await;
     }
 }
@@ -64,7 +64,7 @@ async fn refusals() {
         (Reply::status(502), ServerError, RegistryUnreachable, "failed (502)", Each),
         (Reply::status(503), ServerError, RegistryUnreachable, "failed (503)", Each),
     ];
-    all_answered(rows, patient).await;
+    all_respond(rows, patient).await;
 }
 
 /// Content that is served for every image, but is not an image.
@@ -107,7 +107,7 @@ async fn contents() {
         // Side by side until the first connection breaks, which is one for all.
         (good("node").cut_off(), Unreachable, RegistryUnreachable, "cannot be reached", AtMost(16)),
     ];
-    all_answered(rows, patient).await;
+    all_respond(rows, patient).await;
 }
 
 /// All lookups wait together, and none is repeated.
@@ -122,7 +122,7 @@ async fn silence_and_dripping() {
         (Reply::silence(), Timeout, RegistryUnreachable, "no whole answer within 3s", Once),
         (drip, Timeout, RegistryUnreachable, "no whole answer within 3s", AtMostEachTimes(2)),
     ];
-    all_answered(rows, hurried).await;
+    all_respond(rows, hurried).await;
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn redirects() {
         (to("/again"), RefusedTarget, RegistryAnswerInvalid, "more than 3 redirects", EachTimes(4)),
         (to("http://"), InvalidAnswer, RegistryAnswerInvalid, "a redirect to nowhere", HeadThenGet),
     ];
-    all_answered(rows, patient).await;
+    all_respond(rows, patient).await;
 }
 
 /// Another host fails, too; it receives no credentials, and its challenge is not the registry's.
@@ -151,7 +151,7 @@ async fn a_redirect_to_another_host_or_port() {
             kind: InvalidAnswer,
             reason: RegistryAnswerInvalid,
             words: "redirected to another host, which wants credentials of its own (401)",
-            asked: AtMostEachTimes(3),
+            requested: AtMostEachTimes(3),
         };
         let cluster = Cluster::pinned_to(server.host());
         cluster.meets(address, patient(), with_secret(&[&server]), &[&server], expected).await;
@@ -198,11 +198,11 @@ async fn token_services() {
         (Reply::status(307).with("location", "/other"), InvalidAnswer, RegistryAnswerInvalid, "redirects", Exactly(2)),
         (token("wrong"), Unauthorized, RegistryUnauthorized, "does not let us in (401)", AtMostEachTimes(4)),
     ];
-    for (script, kind, reason, words, asked) in rows {
+    for (script, kind, reason, words, requested) in rows {
         let server = Server::start().await;
         server.on("*", bearer(&server.url("/token"))).on("/token", script.clone());
         let cluster = Cluster::pinned_to(server.host());
-        let expected = Expected { kind, reason, words, asked };
+        let expected = Expected { kind, reason, words, requested };
         cluster.meets(&format!("{script:?}"), patient(), with_secret(&[&server]), &[&server], expected).await;
         assert!(received_secret(&server), "the token service is the registry's own");
     }
@@ -220,11 +220,11 @@ async fn realms() {
         (("file:///etc/passwd".to_owned(), true), InvalidAnswer, RegistryAnswerInvalid, "token realm", Once),
         (("".to_owned(), true), InvalidAnswer, RegistryAnswerInvalid, "token realm", Once),
     ];
-    for ((realm, secret), kind, reason, words, asked) in rows {
+    for ((realm, secret), kind, reason, words, requested) in rows {
         let server = Server::start().await;
         server.on("*", bearer(&realm));
         let access = if secret { with_secret(&[&server]) } else { plain(&[&server]) };
-        let expected = Expected { kind, reason, words, asked };
+        let expected = Expected { kind, reason, words, requested };
         Cluster::pinned_to(server.host()).meets(&realm, patient(), access, &[&server, &stranger], expected).await;
         assert!(!received_secret(&server));
     }
@@ -237,7 +237,7 @@ async fn credentials() {
     let server = Server::start().await;
     server.on("*", Reply::challenge("Basic"));
     let cluster = || Cluster::pinned_to(server.host());
-    let missing = |reason, words| Expected { kind: CredentialsMissing, reason, words, asked: Once };
+    let missing = |reason, words| Expected { kind: CredentialsMissing, reason, words, requested: Once };
     let none = missing(NodeCredentialsOnly, "wants credentials");
     cluster().without_pull_secrets().meets("no secret", patient(), plain(&[&server]), &[&server], none).await;
 
@@ -253,7 +253,7 @@ async fn credentials() {
         kind: Unauthorized,
         reason: RegistryUnauthorized,
         words: "does not let us in (401)",
-        asked: Exactly(2),
+        requested: Exactly(2),
     };
     let cluster = Cluster::pinned_to(server.host());
     cluster.meets("another secret", patient(), with_secret(&[&server]), &[&server], refused).await;
@@ -285,13 +285,14 @@ async fn certificates() {
     ] {
         let server = Server::start_at("127.0.0.1", Some(certificate)).await;
         server.on("*", good("node"));
-        let expected = Expected { kind: Tls, reason: RegistryCertificateInvalid, words, asked: Never };
+        let expected = Expected { kind: Tls, reason: RegistryCertificateInvalid, words, requested: Never };
         let cluster = Cluster::pinned_to(server.host());
         cluster.meets(fault, patient(), trusting(&server, trusted), &[&server], expected).await;
         assert_eq!(server.connections(), 2, "{fault}: one for all images, and one when it was due again");
     }
     let clear = Server::start().await;
-    let expected = Expected { kind: Tls, reason: RegistryCertificateInvalid, words: "is not trusted", asked: Never };
+    let expected =
+        Expected { kind: Tls, reason: RegistryCertificateInvalid, words: "is not trusted", requested: Never };
     let access = Access { credentials: with_secret(&[&clear]).credentials, ..Access::default() };
     Cluster::pinned_to(clear.host()).meets("no TLS at all", patient(), access, &[&clear], expected).await;
 }
@@ -303,7 +304,7 @@ async fn a_redirect_from_https_to_http() {
     let (server, clear) = (Server::start_http2(&certificate).await, Server::start().await);
     server.on("*", Reply::status(307).with("location", &clear.url("/")));
     let words = "redirected to http://127.0.0.1";
-    let expected = Expected { kind: RefusedTarget, reason: RegistryAnswerInvalid, words, asked: Each };
+    let expected = Expected { kind: RefusedTarget, reason: RegistryAnswerInvalid, words, requested: Each };
     let cluster = Cluster::pinned_to(server.host());
     cluster.meets("downgrade", patient(), trusting(&server, &certificate), &[&server, &clear], expected).await;
 }
@@ -314,7 +315,7 @@ async fn nobody_there() {
     let (host, access) = (server.host().to_owned(), with_secret(&[&server]));
     server.close().await;
     let expected =
-        Expected { kind: Unreachable, reason: RegistryUnreachable, words: "cannot be reached", asked: Never };
+        Expected { kind: Unreachable, reason: RegistryUnreachable, words: "cannot be reached", requested: Never };
     Cluster::pinned_to(&host).meets("refused", patient(), access, &[], expected).await;
     Cluster::pinned_to("registry.invalid").meets("no such name", patient(), Access::default(), &[], expected).await;
 }

@@ -127,12 +127,17 @@ fn good(name: &str) -> Reply {
 }
 
 /// Resolves, and searches for the planted secret in everything that is returned.
-async fn ask_all(client: &RegistryClient, access: &Access, references: &[Reference]) -> Vec<Outcome> {
-    ask_with(client, access, references, &Hints::default()).await
+async fn look_up_all(client: &RegistryClient, access: &Access, references: &[Reference]) -> Vec<Outcome> {
+    look_up_with(client, access, references, &Hints::default()).await
 }
 
 /// The same with hints.
-async fn ask_with(client: &RegistryClient, access: &Access, references: &[Reference], hints: &Hints) -> Vec<Outcome> {
+async fn look_up_with(
+    client: &RegistryClient,
+    access: &Access,
+    references: &[Reference],
+    hints: &Hints,
+) -> Vec<Outcome> {
     let outcomes = client.resolve(access, references, hints, |_| {}).await;
     assert_eq!(outcomes.len(), references.len());
     for outcome in &outcomes {
@@ -151,15 +156,15 @@ fn secret_free(text: &str) {
 }
 
 /// One image.
-async fn ask(client: &RegistryClient, access: &Access, reference: &Reference) -> Outcome {
-    ask_all(client, access, std::slice::from_ref(reference)).await.remove(0)
+async fn look_up(client: &RegistryClient, access: &Access, reference: &Reference) -> Outcome {
+    look_up_all(client, access, std::slice::from_ref(reference)).await.remove(0)
 }
 
 /// The failure of one image of a server that answers the manifest with `reply`.
 async fn failure_of(reply: Reply) -> RegistryFailure {
     let server = Server::start().await;
     server.on_manifest("calico/node", reply);
-    ask(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.expect_err("it should fail")
+    look_up(&patient(), &plain(&[&server]), &reference(&server, "calico/node")).await.expect_err("it should fail")
 }
 
 /// TLS by the authority of this certificate.

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use crate::certificates::ServerCertificate;
 use crate::server::{Reply, Server};
 use crate::{
-    CANARY, USER, ask_all, ask_with, basic, good, hurried, kinds, patient, plain, reference, trusting, with_secret,
+    CANARY, USER, basic, good, hurried, kinds, look_up_all, look_up_with, patient, plain, reference, trusting,
+    with_secret,
 };
 
 fn token(text: &str, seconds: u64) -> Reply {
@@ -27,11 +28,11 @@ async fn a_connection_that_is_never_established_delays_no_image() {
     server.on("/v2/", Reply::silence());
     let (client, access) = (hurried(), trusting(&server, &certificate));
     let node = [reference(&server, "calico/node")];
-    let first = ask_all(&client, &access, &node).await;
+    let first = look_up_all(&client, &access, &node).await;
     assert!(first[0].is_ok(), "{first:?}");
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    let again = tokio::time::timeout(Duration::from_secs(60), ask_all(&client, &access, &node)).await;
-    assert!(again.expect("it should not wait for the knock")[0].is_ok(), "{:?}", server.asked());
+    let again = tokio::time::timeout(Duration::from_secs(60), look_up_all(&client, &access, &node)).await;
+    assert!(again.expect("it should not wait for the knock")[0].is_ok(), "{:?}", server.requests());
 }
 
 #[tokio::test]
@@ -42,13 +43,13 @@ async fn a_realm_that_moves_is_noticed() {
     server.on_manifest("calico/node", Reply::challenge(&realm).but_to("Bearer good-token", good("node")));
     server.on("/token", token("good-token", 0));
     let (client, access) = (patient(), with_secret(&[&server]));
-    assert!(ask_all(&client, &access, &node).await[0].is_ok());
+    assert!(look_up_all(&client, &access, &node).await[0].is_ok());
     tokio::time::sleep(Duration::from_millis(1200)).await;
     let realm = format!(r#"Bearer realm="{}",service="reg""#, server.url("/new-token"));
     server.on_manifest("calico/node", Reply::challenge(&realm).but_to("Bearer new-token", good("node")));
     server.on("/token", Reply::status(404));
     server.on("/new-token", token("new-token", 300));
-    assert!(ask_all(&client, &access, &node).await[0].is_ok(), "asked {:?}", server.asked());
+    assert!(look_up_all(&client, &access, &node).await[0].is_ok(), "asked {:?}", server.requests());
 }
 
 #[tokio::test]
@@ -59,11 +60,11 @@ async fn a_public_repository_beside_a_private_one() {
     server.on_manifest("public/node", good("node"));
     let secret = DockerConfig::of_password(&format!("{}/private", server.host()), USER, CANARY);
     let access = Access { credentials: vec![secret], ..plain(&[&server]) };
-    let outcomes = ask_all(&patient(), &access, &images).await;
-    assert_eq!(kinds(&outcomes), [None, None], "{outcomes:?} {:?}", server.asked());
+    let outcomes = look_up_all(&patient(), &access, &images).await;
+    assert_eq!(kinds(&outcomes), [None, None], "{outcomes:?} {:?}", server.requests());
 }
 
-/// The response for one repository is reported for all; the secret that it echoes belongs to it alone. `ask_all` searches for it.
+/// The response for one repository is reported for all; the secret that it echoes belongs to it alone. `look_up_all` searches for it.
 #[tokio::test]
 async fn a_secret_echoed_for_one_repository_is_redacted_for_all() {
     let server = Server::start().await;
@@ -77,7 +78,7 @@ async fn a_secret_echoed_for_one_repository_is_redacted_for_all() {
     let access = Access { credentials, ..plain(&[&server]) };
     let client = RegistryClient::new(RegistryClientSettings { parallel_connections: 1, ..Default::default() });
     let limited = Some(RegistryFailureKind::RateLimited { retry_after_seconds: None });
-    assert_eq!(kinds(&ask_all(&client, &access, &images).await), [limited; 2]);
+    assert_eq!(kinds(&look_up_all(&client, &access, &images).await), [limited; 2]);
 }
 
 #[tokio::test]
@@ -102,12 +103,12 @@ async fn presence_checks_do_not_use_up_half_of_the_limit() {
     let (client, access) = (patient(), trusting(&server, &certificate));
     // As many as the half allows are under way at a time; nobody takes that for the end of it.
     let opening = async {
-        while server.asked().len() < 23 + 20 {
+        while server.requests().len() < 23 + 20 {
             tokio::task::yield_now().await;
         }
         open.send_replace(true);
     };
-    let (outcomes, ()) = futures::join!(ask_with(&client, &access, &images, &hints), opening);
+    let (outcomes, ()) = futures::join!(look_up_with(&client, &access, &images, &hints), opening);
     let failed: Vec<String> = outcomes.iter().filter_map(|o| o.as_ref().err().map(ToString::to_string)).collect();
     assert!(failed.is_empty(), "{} failed, as {}", failed.len(), failed[0]);
 }
@@ -121,8 +122,8 @@ async fn a_wrong_password_is_not_tried_for_each_image() {
         server.on_manifest(image.repository(), Reply::challenge(&realm));
     }
     server.on("/token", Reply::status(401));
-    let outcomes = ask_all(&patient(), &with_secret(&[&server]), &images).await;
-    let logins = server.asked().iter().filter(|asked| asked.as_str() == "GET /token").count();
+    let outcomes = look_up_all(&patient(), &with_secret(&[&server]), &images).await;
+    let logins = server.requests().iter().filter(|requested| requested.as_str() == "GET /token").count();
     assert_eq!(kinds(&outcomes), [Some(RegistryFailureKind::Unauthorized); 23]);
     assert!(logins <= 2, "{logins} failed logins");
 }

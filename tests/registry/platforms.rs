@@ -3,7 +3,7 @@
 use imageset_controller::model::{Coverage, Digest, Hints, RegistryFailureKind, ResolvedImage};
 
 use crate::server::{Reply, Server};
-use crate::{IMAGE, ask_with, good, patient, plain, reference};
+use crate::{IMAGE, good, look_up_with, patient, plain, reference};
 
 fn nodes(platforms: &[&str]) -> Hints {
     Hints { platforms: platforms.iter().map(|platform| platform.parse().unwrap()).collect(), ..Hints::default() }
@@ -19,7 +19,7 @@ fn child(architecture: &str) -> String {
 }
 
 async fn resolve(server: &Server, hints: &Hints) -> crate::Outcome {
-    ask_with(&patient(), &plain(&[server]), &[reference(server, "calico/node")], hints).await.remove(0)
+    look_up_with(&patient(), &plain(&[server]), &[reference(server, "calico/node")], hints).await.remove(0)
 }
 
 #[tokio::test]
@@ -28,10 +28,10 @@ async fn only_what_nodes_need_is_looked_up() {
     server.on_manifest("calico/node", good("node")).on(&child("amd64"), Reply::new(200, IMAGE, "{}"));
     let image = resolve(&server, &nodes(&["linux/amd64", "linux/s390x", "windows/amd64/10.0.17763"])).await.unwrap();
     assert_eq!(coverage(&image), [Coverage::Covered, Coverage::Unchecked, Coverage::None]);
-    assert_eq!(server.asked()[1..], [format!("HEAD {}", child("amd64"))]);
+    assert_eq!(server.requests()[1..], [format!("HEAD {}", child("amd64"))]);
     let image = resolve(&server, &Hints::default()).await.unwrap();
     assert_eq!(coverage(&image), [Coverage::Unchecked, Coverage::Unchecked, Coverage::None]);
-    assert_eq!(server.asked().len(), 3);
+    assert_eq!(server.requests().len(), 3);
 }
 
 #[tokio::test]
@@ -46,12 +46,12 @@ async fn a_sparse_mirror_is_detected() {
     server.on(&child("arm64"), Reply::new(200, IMAGE, "{}"));
     let digest = sparse.digest.to_string();
     server.on("HEAD /v2/calico/node/manifests/v1", good("node").with("docker-content-digest", &digest));
-    let before = server.asked().len();
+    let before = server.requests().len();
     let known = [(sparse.reference.clone(), sparse)].into();
     let whole = resolve(&server, &Hints { known, ..hints }).await.unwrap();
     assert_eq!(coverage(&whole), [Coverage::Covered, Coverage::Covered, Coverage::None]);
     let tag = "HEAD /v2/calico/node/manifests/v1".to_owned();
-    assert_eq!(server.asked()[before..], [tag, format!("HEAD {}", child("arm64"))]);
+    assert_eq!(server.requests()[before..], [tag, format!("HEAD {}", child("arm64"))]);
 }
 
 /// If it cannot be determined whether a manifest exists, that is a failure, not an absence.

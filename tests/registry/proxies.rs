@@ -13,9 +13,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::certificates::ServerCertificate;
-use crate::proxy::{Asked, Manner, Proxy};
+use crate::proxy::{Manner, Proxy, ProxyRequest};
 use crate::server::{Reply, Server};
-use crate::{CANARY, USER, ask, ask_all, good, index, plain, reference, secret_free, with_secret};
+use crate::{CANARY, USER, good, index, look_up, look_up_all, plain, reference, secret_free, with_secret};
 
 /// A name that no name server knows: only reachable through a proxy.
 const NAME: &str = "registry.example";
@@ -66,8 +66,8 @@ fn node(host: &str) -> Reference {
     format!("{host}/calico/node:v1").parse().unwrap()
 }
 
-fn asked(what: &str) -> Asked {
-    Asked { what: what.to_owned(), shown: shown() }
+fn request(what: &str) -> ProxyRequest {
+    ProxyRequest { what: what.to_owned(), shown: shown() }
 }
 
 #[tokio::test]
@@ -79,9 +79,9 @@ async fn a_set_goes_through_one_tunnel_with_http_2_in_it() {
     for image in &images {
         server.on_manifest(image.repository(), good(image.repository()));
     }
-    let outcomes = ask_all(&client(&[("HTTPS_PROXY", &with_password(&proxy))]), &access, &images).await;
+    let outcomes = look_up_all(&client(&[("HTTPS_PROXY", &with_password(&proxy))]), &access, &images).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-    assert_eq!(proxy.asked(), [asked("CONNECT registry.example:443")]);
+    assert_eq!(proxy.requests(), [request("CONNECT registry.example:443")]);
     assert_eq!(server.connections(), 1);
     assert!(server.seen().iter().all(|seen| seen.version == http::Version::HTTP_2), "{:?}", server.seen());
     assert!(!crate::received_secret(&server), "the proxy's password is for the proxy");
@@ -94,9 +94,9 @@ async fn a_registry_without_tls_is_reached_in_absolute_form() {
     let proxy = Proxy::start(&server, Manner::Wants(shown().unwrap()), None).await;
     let client = client(&[("http_proxy", &with_password(&proxy))]);
     let host = "registry.example:5000";
-    let image = ask(&client, &in_the_clear(&[host]), &node(host)).await.unwrap();
+    let image = look_up(&client, &in_the_clear(&[host]), &node(host)).await.unwrap();
     assert_eq!(image.digest, Digest::of(&index("node")));
-    assert_eq!(proxy.asked(), [asked("GET http://registry.example:5000/v2/calico/node/manifests/v1")]);
+    assert_eq!(proxy.requests(), [request("GET http://registry.example:5000/v2/calico/node/manifests/v1")]);
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -131,10 +131,10 @@ async fn the_environment_selects_what_goes_through_a_proxy() {
         ("127.3.2.1:1", vec![("HTTP_PROXY", &address)], false),
         ("[::1]:1", vec![("HTTP_PROXY", &address)], false),
     ] {
-        let before = proxy.asked().len();
-        let outcome = ask(&client(&variables), &in_the_clear(&[host]), &node(host)).await;
+        let before = proxy.requests().len();
+        let outcome = look_up(&client(&variables), &in_the_clear(&[host]), &node(host)).await;
         assert_eq!(outcome.is_ok(), through, "{host} {variables:?}: {outcome:?}");
-        assert_eq!(proxy.asked().len() - before, usize::from(through), "{host} {variables:?}");
+        assert_eq!(proxy.requests().len() - before, usize::from(through), "{host} {variables:?}");
     }
 }
 
@@ -143,21 +143,21 @@ async fn a_rejecting_proxy_is_named_and_gets_one_request_for_a_set() {
     let (server, with_tls) = registry(&certificate()).await;
     let cases = [
         (Manner::Wants("Basic other".to_owned()), "answered 407 for registry.example:443; HTTPS_PROXY needs the user"),
-        (Manner::Refuses(502, format!("{CANARY} is wrong")), "answered 502 for registry.example:443"),
-        (Manner::Refuses(403, shown().unwrap()), "answered 403 for registry.example:443"),
+        (Manner::Rejects(502, format!("{CANARY} is wrong")), "answered 502 for registry.example:443"),
+        (Manner::Rejects(403, shown().unwrap()), "answered 403 for registry.example:443"),
     ];
     for (manner, words) in cases {
         let proxy = Proxy::start(&server, manner, None).await;
         let images: Vec<Reference> =
             (0..5).map(|number| format!("{NAME}/calico/image-{number}:v1").parse().unwrap()).collect();
-        let outcomes = ask_all(&client(&[("HTTPS_PROXY", &with_password(&proxy))]), &with_tls, &images).await;
+        let outcomes = look_up_all(&client(&[("HTTPS_PROXY", &with_password(&proxy))]), &with_tls, &images).await;
         for outcome in outcomes {
             let failure = outcome.unwrap_err();
             let expected = format!("the proxy http://{} of HTTPS_PROXY {words}", proxy.host());
             assert_eq!(failure.kind, RegistryFailureKind::Unreachable, "{failure}");
-            assert!(failure.answer.contains(&expected), "{failure}");
+            assert!(failure.response.contains(&expected), "{failure}");
         }
-        assert_eq!(proxy.asked().len(), 1);
+        assert_eq!(proxy.requests().len(), 1);
     }
     assert_eq!(server.connections(), 0);
 }
@@ -169,15 +169,15 @@ async fn a_proxy_that_rejects_a_request_in_absolute_form_is_named() {
     let server = Server::start().await;
     for (manner, kind, words) in [
         (Manner::Wants("Basic other".to_owned()), Unreachable, "of HTTP_PROXY answered 407 for a registry; "),
-        (Manner::Refuses(502, format!("{CANARY} is wrong")), ServerError, "502"),
-        (Manner::Refuses(403, shown().unwrap()), Forbidden, "403"),
+        (Manner::Rejects(502, format!("{CANARY} is wrong")), ServerError, "502"),
+        (Manner::Rejects(403, shown().unwrap()), Forbidden, "403"),
     ] {
         let proxy = Proxy::start(&server, manner, None).await;
         let client = client(&[("HTTP_PROXY", &with_password(&proxy))]);
-        let failure = ask(&client, &in_the_clear(&[NAME]), &node(NAME)).await.unwrap_err();
+        let failure = look_up(&client, &in_the_clear(&[NAME]), &node(NAME)).await.unwrap_err();
         assert_eq!(failure.kind, kind, "{failure}");
-        assert!(failure.answer.contains(words) && !failure.answer.contains("wrong"), "{failure}");
-        assert_eq!(proxy.asked().len(), 1);
+        assert!(failure.response.contains(words) && !failure.response.contains("wrong"), "{failure}");
+        assert_eq!(proxy.requests().len(), 1);
     }
     assert_eq!(server.connections(), 0);
 }
@@ -192,17 +192,20 @@ async fn an_unreachable_or_silent_proxy_is_named() {
         proxies: Proxies::of_variables(value),
         ..RegistryClientSettings::default()
     });
-    let failure = ask(&hurried, &access, &node(NAME)).await.unwrap_err();
+    let failure = look_up(&hurried, &access, &node(NAME)).await.unwrap_err();
     let expected = format!("the proxy http://{} of HTTPS_PROXY did not answer within 300ms", proxy.host());
-    assert_eq!((failure.kind, failure.answer.as_str()), (RegistryFailureKind::Unreachable, expected.as_str()));
+    assert_eq!((failure.kind, failure.response.as_str()), (RegistryFailureKind::Unreachable, expected.as_str()));
 
     let gone = with_password(&proxy);
     let host = proxy.host().to_owned();
     proxy.close().await;
     for (access, variable) in [(&access, "HTTPS_PROXY"), (&in_the_clear(&[NAME]), "HTTP_PROXY")] {
-        let failure = ask(&client(&[(variable, &gone)]), access, &node(NAME)).await.unwrap_err();
+        let failure = look_up(&client(&[(variable, &gone)]), access, &node(NAME)).await.unwrap_err();
         let expected = format!("the proxy http://{host} of {variable} cannot be reached: ");
-        assert!(failure.kind == RegistryFailureKind::Unreachable && failure.answer.starts_with(&expected), "{failure}");
+        assert!(
+            failure.kind == RegistryFailureKind::Unreachable && failure.response.starts_with(&expected),
+            "{failure}"
+        );
     }
 }
 
@@ -223,11 +226,11 @@ async fn a_variable_that_names_no_usable_proxy_is_an_error_where_it_counts() {
     ] {
         let client = client(&[("ALL_PROXY", &value)]);
         for access in [Access::default(), in_the_clear(&[NAME])] {
-            let failure = ask(&client, &access, &node(NAME)).await.unwrap_err();
+            let failure = look_up(&client, &access, &node(NAME)).await.unwrap_err();
             assert_eq!(failure.kind, RegistryFailureKind::Unreachable, "{failure}");
-            assert!(failure.answer.starts_with(words), "{failure}");
+            assert!(failure.response.starts_with(words), "{failure}");
         }
-        ask(&client, &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap();
+        look_up(&client, &plain(&[&server]), &reference(&server, "calico/node")).await.unwrap();
     }
 }
 
@@ -237,7 +240,7 @@ async fn no_registry_sends_further_in_through_a_proxy() {
     let server = Server::start().await;
     let proxy = Proxy::start(&server, Manner::Open, None).await;
     let client = client(&[("ALL_PROXY", &format!("http://{}", proxy.host()))]);
-    for (host, location, refused) in [
+    for (host, location, rejected) in [
         (NAME, "http://127.0.0.1:1/x", true),
         (NAME, "http://10.0.0.1/x", true),
         (NAME, "http://169.254.169.254/latest/meta-data", true),
@@ -252,11 +255,11 @@ async fn no_registry_sends_further_in_through_a_proxy() {
         ("registry.example.com", "http://minio.corp/x", true),
     ] {
         server.on_manifest("calico/node", Reply::status(307).with("location", location)).on("/found", good("node"));
-        let before = proxy.asked().len();
-        let outcome = ask(&client, &in_the_clear(&[host]), &node(host)).await;
+        let before = proxy.requests().len();
+        let outcome = look_up(&client, &in_the_clear(&[host]), &node(host)).await;
         let kind = outcome.as_ref().err().map(|failure| failure.kind);
-        assert_eq!(kind, refused.then_some(RegistryFailureKind::RefusedTarget), "{host} to {location}: {outcome:?}");
-        assert_eq!(proxy.asked().len() - before, if refused { 1 } else { 2 }, "{host} to {location}");
+        assert_eq!(kind, rejected.then_some(RegistryFailureKind::RefusedTarget), "{host} to {location}: {outcome:?}");
+        assert_eq!(proxy.requests().len() - before, if rejected { 1 } else { 2 }, "{host} to {location}");
     }
 }
 
@@ -266,7 +269,7 @@ async fn a_redirecting_host_leads_no_further_in_than_its_address() {
     let server = Server::start().await;
     let proxy = Proxy::start(&server, Manner::Open, None).await;
     let client = client(&[("ALL_PROXY", &format!("http://{}", proxy.host()))]);
-    for (hop, location, refused) in [
+    for (hop, location, rejected) in [
         ("http://1.1.1.1/hop", "http://10.0.0.2/found", true),
         ("http://cdn.example.com/hop", "http://minio.corp/found", true),
         ("http://1.1.1.1/hop", "http://10.0.0.1:5000/found", true),
@@ -276,9 +279,9 @@ async fn a_redirecting_host_leads_no_further_in_than_its_address() {
     ] {
         let redirect = |location: &str| Reply::status(307).with("location", location);
         server.on_manifest("calico/node", redirect(hop)).on("/hop", redirect(location)).on("/found", good("node"));
-        let outcome = ask(&client, &in_the_clear(&["10.0.0.1:5000"]), &node("10.0.0.1:5000")).await;
+        let outcome = look_up(&client, &in_the_clear(&["10.0.0.1:5000"]), &node("10.0.0.1:5000")).await;
         let kind = outcome.as_ref().err().map(|failure| failure.kind);
-        assert_eq!(kind, refused.then_some(RegistryFailureKind::RefusedTarget), "{hop} to {location}: {outcome:?}");
+        assert_eq!(kind, rejected.then_some(RegistryFailureKind::RefusedTarget), "{hop} to {location}: {outcome:?}");
     }
 }
 
@@ -309,7 +312,7 @@ async fn generate_takes_its_proxy_from_the_environment() {
     let output = run(with_password(&proxy).replace("http://", "https://")).await.unwrap();
     let (text, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && text.contains("kind: ImageSet"), "{text}{notes}");
-    assert_eq!(proxy.asked(), [asked("CONNECT registry.example:443")]);
+    assert_eq!(proxy.requests(), [request("CONNECT registry.example:443")]);
     secret_free(&format!("{text}{notes}"));
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -333,8 +336,8 @@ async fn registry_and_proxy_each_receive_their_own_password() {
     access.registries[0].mirror = Some(NAME.to_owned());
     access.registries.extend(in_the_clear(&[NAME]).registries);
     access.credentials = vec![imageset_controller::registry::DockerConfig::of_password(NAME, USER, CANARY)];
-    ask(&client(&[("HTTP_PROXY", &address)]), &access, &reference(&server, "calico/node")).await.unwrap();
-    let shown: Vec<_> = proxy.asked().into_iter().map(|asked| asked.shown).collect();
+    look_up(&client(&[("HTTP_PROXY", &address)]), &access, &reference(&server, "calico/node")).await.unwrap();
+    let shown: Vec<_> = proxy.requests().into_iter().map(|requested| requested.shown).collect();
     assert_eq!(shown, vec![Some("Basic cHJveHk6aXRz".to_owned()); 2]);
     assert_eq!(server.schemes(), [None, Some("Basic".to_owned())]);
     assert!(!server.received("cHJveHk6aXRz"));
@@ -365,16 +368,16 @@ async fn the_api_server_is_reached_as_kubectl_would() {
     };
     let address = with_password(&proxy);
     run(None, vec![("HTTPS_PROXY", address.clone())]).await;
-    assert_eq!(proxy.asked().first(), Some(&asked("CONNECT registry.example:6443")));
+    assert_eq!(proxy.requests().first(), Some(&request("CONNECT registry.example:6443")));
     let seen = server.seen().len();
     assert!(seen > 0, "the server behind it was asked");
 
     run(Some(address.clone()), vec![("NO_PROXY", NAME.to_owned())]).await;
     assert!(server.seen().len() > seen, "what the kubeconfig names is meant");
 
-    let (questions, excepted) = (proxy.asked().len(), ("NO_PROXY", ".example".to_owned()));
+    let (questions, excepted) = (proxy.requests().len(), ("NO_PROXY", ".example".to_owned()));
     run(None, vec![("https_proxy", address.clone()), excepted]).await;
-    assert_eq!(proxy.asked().len(), questions);
+    assert_eq!(proxy.requests().len(), questions);
 
     let gone = proxy.host().to_owned();
     proxy.close().await;

@@ -19,7 +19,7 @@ use crate::server::{Server, acceptor};
 
 /// One question as it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct ProxyRequest {
     /// `CONNECT host:port` or `GET http://host/path`.
     pub what: String,
     /// `Proxy-Authorization`.
@@ -34,7 +34,7 @@ pub enum Manner {
     /// Only those are served who show this.
     Wants(String),
     /// Nobody is served; this status and text is all they get.
-    Refuses(u16, String),
+    Rejects(u16, String),
     /// Questions are taken and never answered.
     Silent,
 }
@@ -42,7 +42,7 @@ pub enum Manner {
 /// A running proxy; ends on drop, with its connections.
 pub struct Proxy {
     host: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requested: Arc<Mutex<Vec<ProxyRequest>>>,
     task: JoinHandle<()>,
 }
 
@@ -50,7 +50,7 @@ pub struct Proxy {
 struct Rules {
     manner: Manner,
     target: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requested: Arc<Mutex<Vec<ProxyRequest>>>,
 }
 
 impl Proxy {
@@ -58,8 +58,8 @@ impl Proxy {
     pub async fn start(target: &Server, manner: Manner, certificate: Option<&ServerCertificate>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
-        let asked = Arc::new(Mutex::default());
-        let rules = Rules { manner, target: target.host().to_owned(), asked: Arc::clone(&asked) };
+        let requested = Arc::new(Mutex::default());
+        let rules = Rules { manner, target: target.host().to_owned(), requested: Arc::clone(&requested) };
         let acceptor = certificate.map(|certificate| acceptor(certificate, &[]));
         let task = tokio::spawn(async move {
             // Owned by this task, so that its end ends the connections as well.
@@ -78,7 +78,7 @@ impl Proxy {
                 });
             }
         });
-        Self { host, asked, task }
+        Self { host, requested, task }
     }
 
     /// Host and port.
@@ -87,8 +87,8 @@ impl Proxy {
     }
 
     /// Every question so far.
-    pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn requests(&self) -> Vec<ProxyRequest> {
+        self.requested.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// As [`Server::close`] does.
@@ -105,7 +105,7 @@ impl Drop for Proxy {
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, rules: Rules) {
-    let service = service_fn(move |request| answer(rules.clone(), request));
+    let service = service_fn(move |request| respond(rules.clone(), request));
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // Who goes away is no business of ours.
     drop(connection.with_upgrades().await);
@@ -119,14 +119,14 @@ fn reply(status: u16, text: &str) -> Response<Body> {
     builder.header(header::CONTENT_TYPE, "text/plain").body(body).unwrap()
 }
 
-async fn answer(rules: Rules, mut request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
+async fn respond(rules: Rules, mut request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
     let shown = request.headers_mut().remove(header::PROXY_AUTHORIZATION);
     let shown = shown.map(|value| value.to_str().unwrap().to_owned());
-    let asked = Asked { what: format!("{} {}", request.method(), request.uri()), shown: shown.clone() };
-    rules.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+    let requested = ProxyRequest { what: format!("{} {}", request.method(), request.uri()), shown: shown.clone() };
+    rules.requested.lock().unwrap_or_else(PoisonError::into_inner).push(requested);
     match &rules.manner {
         Manner::Wants(wanted) if shown.as_ref() != Some(wanted) => return Ok(reply(407, "who are you?")),
-        Manner::Refuses(status, text) => return Ok(reply(*status, text)),
+        Manner::Rejects(status, text) => return Ok(reply(*status, text)),
         Manner::Silent => std::future::pending().await,
         Manner::Open | Manner::Wants(_) => {}
     }

@@ -220,7 +220,7 @@ impl Server {
     }
 
     /// `METHOD path` of each request so far, in order.
-    pub fn asked(&self) -> Vec<String> {
+    pub fn requests(&self) -> Vec<String> {
         self.seen().into_iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect()
     }
 

@@ -23,8 +23,8 @@ async fn all_pages_are_read_with_a_token_of_the_pull_scope() {
     let server = Server::start().await;
     let more = |last: &str| format!("<{LIST}?n=1000&last={last}>; rel=\"next\"");
     let pages = page(&["latest", "v1.40.15", "v1.42.4-amd64"]).with("link", &more("v1.42.4-amd64"));
-    let demand = Reply::challenge(&format!(r#"Bearer realm="{}",service="reg""#, server.url("/token")));
-    server.on(&format!("{LIST}?n=1000"), demand.but_to("Bearer good-token", pages));
+    let challenged = Reply::challenge(&format!(r#"Bearer realm="{}",service="reg""#, server.url("/token")));
+    server.on(&format!("{LIST}?n=1000"), challenged.but_to("Bearer good-token", pages));
     server.on(&format!("{LIST}?n=1000&last=v1.42.4-amd64"), page(&["v1.43.0-rc1", "v1.43.0", "v1.38.2-1"]));
     server.on("/token", Reply::new(200, "application/json", r#"{"token": "good-token"}"#));
     let client = patient();

@@ -9,7 +9,7 @@ use imageset_controller::registry::{Access, DockerConfig};
 use serde_json::json;
 
 use crate::server::{Reply, Seen, Server};
-use crate::{CANARY, USER, ask, basic, patient, plain, received_secret};
+use crate::{CANARY, USER, basic, look_up, patient, plain, received_secret};
 
 type Pairs = Vec<(String, String)>;
 
@@ -21,7 +21,7 @@ struct Transcript {
 
 /// A request that the client must send, and the response.
 struct Exchange {
-    request: Asked,
+    request: SentRequest,
     host: String,
     authorization: Option<String>,
     shows_secret: bool,
@@ -32,7 +32,7 @@ struct Exchange {
 
 /// The compared parts of a request.
 #[derive(Debug, PartialEq)]
-struct Asked {
+struct SentRequest {
     method: String,
     path: String,
     query: Pairs,
@@ -55,7 +55,7 @@ fn headers(text: &str) -> Pairs {
 
 impl Exchange {
     fn parse(text: &str) -> Self {
-        let (request, answer) = text.trim().split_once("\n\nHTTP/1.1 ").expect("a request and an answer");
+        let (request, response) = text.trim().split_once("\n\nHTTP/1.1 ").expect("a request and an answer");
         let (head, form) = request.split_once("\n\n").unwrap_or((request, ""));
         let (line, lines) = head.split_once('\n').expect("a request line and headers");
         let (method, target) = line.split_once(' ').expect("a method and a path");
@@ -65,12 +65,12 @@ impl Exchange {
             "Basic {{secret}}" => basic(),
             _ => text,
         });
-        let (head, body) = answer.split_once("\n\n").unwrap_or((answer, ""));
+        let (head, body) = response.split_once("\n\n").unwrap_or((response, ""));
         let (status, lines) = head.split_once('\n').expect("a status line and headers");
         Self {
             host: of_request.remove("host").expect("a host"),
             shows_secret: request.contains("{{secret}}"),
-            request: Asked {
+            request: SentRequest {
                 method: method.to_owned(),
                 path: path.to_owned(),
                 query: pairs(query),
@@ -159,14 +159,14 @@ impl Transcript {
         let (repository, tag) = last.request.path.strip_prefix("/v2/").unwrap().split_once("/manifests/").unwrap();
         let reference: Reference = format!("{}/{repository}:{tag}", registry.host()).parse().unwrap();
 
-        let image = ask(&patient(), &access, &reference).await.unwrap();
+        let image = look_up(&patient(), &access, &reference).await.unwrap();
         assert_eq!(image.digest, Digest::of(last.body.as_bytes()));
         assert!(last.headers.contains(&("docker-content-digest".to_owned(), image.digest.to_string())));
         assert!(last.headers.contains(&("content-type".to_owned(), image.media_type.clone())));
         assert!(image.is_index() && image.platforms().len() == 2, "{image:?}");
 
         for (host, server) in &servers {
-            let seen = server.seen().into_iter().map(|Seen { method, path, query, scheme, body, .. }| Asked {
+            let seen = server.seen().into_iter().map(|Seen { method, path, query, scheme, body, .. }| SentRequest {
                 method,
                 path,
                 query: pairs(&query),
@@ -174,7 +174,7 @@ impl Transcript {
                 form: pairs(&body),
             });
             let mine = self.exchanges.iter().filter(|exchange| exchange.host == *host);
-            let expected: Vec<&Asked> = mine.clone().map(|exchange| &exchange.request).collect();
+            let expected: Vec<&SentRequest> = mine.clone().map(|exchange| &exchange.request).collect();
             assert_eq!(seen.collect::<Vec<_>>().iter().collect::<Vec<_>>(), expected, "at {host}");
             assert_eq!(received_secret(server), mine.clone().any(|exchange| exchange.shows_secret), "at {host}");
         }

@@ -70,7 +70,7 @@ fn rules_of(version: &str, builds: &[Unpublished]) -> Option<OperatorRules> {
 
 /// Sets of others, of the operator that runs, and of versions that are to run are never deleted (S5).
 fn wrongly_pruned(snapshot: &Snapshot, name: &str, of_running: bool, builds: &[Unpublished]) -> Option<String> {
-    let ours = snapshot.image_sets.known().into_iter().flatten().any(|set| set.name == name && set.managed);
+    let managed = snapshot.image_sets.known().into_iter().flatten().any(|set| set.name == name && set.managed);
     let target = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
     let mut to_run: Vec<String> = target.iter().filter_map(|image| version_of(snapshot, image, builds)).collect();
     let requested = snapshot.settings.requested.iter().filter(|one| one.until > snapshot.observed_at);
@@ -79,7 +79,7 @@ fn wrongly_pruned(snapshot: &Snapshot, name: &str, of_running: bool, builds: &[U
     let variant = variant(snapshot);
     let rules = to_run.iter().filter_map(|version| rules_of(version, builds));
     let needed = of_running || rules.into_iter().any(|rules| rules.expected_set_name(variant) == name);
-    (needed || !ours).then(|| format!("{name} would be deleted, which somebody needs or which is not ours"))
+    (needed || !managed).then(|| format!("{name} would be deleted, which somebody needs or which is not ours"))
 }
 
 /// What is wrong with a set for this operator, given the objects of the story.

@@ -97,7 +97,7 @@ fn golden(snapshot: &Snapshot, decision: &Decision, report: &Report, asked: usiz
                 }
                 Action::KeepInspection(inspected) => {
                     let printed = inspected.images.release();
-                    let refused: Vec<&str> = inspected.refused.iter().map(ImageName::as_str).collect();
+                    let refused: Vec<&str> = inspected.rejected.iter().map(ImageName::as_str).collect();
                     let refused = match refused.as_slice() {
                         [] => String::new(),
                         names => format!(", and that it refuses {}", names.join(" ")),
@@ -250,7 +250,7 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
                         label: start.label.clone(),
                         attempt: start.attempt,
                         failed_before: start.failed_before.clone(),
-                        state: JobState::Running { trouble: None },
+                        state: JobState::Running { start_problem: None },
                     });
                 }
                 Action::EndInspection { uid, .. } => {

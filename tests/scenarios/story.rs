@@ -334,8 +334,8 @@ pub(crate) fn expand(scenario: &Scenario) -> Snapshot {
         let at = jiff::Timestamp::UNIX_EPOCH;
         if build.kept {
             let (image, label, images) = (image.clone(), label.clone(), images.clone());
-            let refused = build.refused.clone();
-            snapshot.inspections.kept.push(Inspection { image, digest, label, answered_at: at, images, refused });
+            let rejected = build.refused.clone();
+            snapshot.inspections.kept.push(Inspection { image, digest, label, completed_at: at, images, rejected });
         }
         if let (Some(job), Read::Known(jobs)) = (&build.job, &mut snapshot.inspections.jobs) {
             jobs.push(InspectionJob {
@@ -347,8 +347,8 @@ pub(crate) fn expand(scenario: &Scenario) -> Snapshot {
                 failed_before: job.failed_before.clone(),
                 state: match &job.state {
                     StateInShort::Answered => JobState::Completed { at, images: Box::new(images) },
-                    StateInShort::Running => JobState::Running { trouble: None },
-                    StateInShort::Troubled(told) => JobState::Running { trouble: Some(told.clone()) },
+                    StateInShort::Running => JobState::Running { start_problem: None },
+                    StateInShort::Troubled(problem) => JobState::Running { start_problem: Some(problem.clone()) },
                     StateInShort::Failed(why) => JobState::Failed { at, why: why.clone() },
                     StateInShort::Unusable(why) => JobState::Unusable { at, why: why.clone() },
                 },
@@ -380,7 +380,7 @@ pub(crate) fn expand(scenario: &Scenario) -> Snapshot {
             });
             records.push(Record {
                 accepted,
-                refused: scenario.refused.get(release).cloned(),
+                rejected: scenario.refused.get(release).cloned(),
                 key: RecordKey::new(*release, &installation),
                 resolved_at: snapshot.observed_at,
                 images: images.map(|reference| (reference.clone(), recorded(&reference))).collect(),
@@ -442,7 +442,7 @@ pub(crate) fn policy(snapshot: &Snapshot, report: &Report) -> ImageSetPolicy {
 
 /// What is told of the pass when all that was decided is written.
 pub(crate) fn report(snapshot: &Snapshot, decision: &Decision) -> Report {
-    let outcome = Outcome { done: decision.actions.len(), at: Some(snapshot.observed_at), failure: None };
+    let outcome = Outcome { completed: decision.actions.len(), at: Some(snapshot.observed_at), failure: None };
     Report::new(snapshot, decision, &outcome)
 }
 

@@ -153,7 +153,7 @@ struct State {
     /// How many requests the fault has affected.
     met: usize,
     /// The write of [`CrashPoint::AfterResponse`] has its response.
-    answered: bool,
+    responded: bool,
     ended_at: Option<String>,
 }
 
@@ -239,7 +239,7 @@ fn effect(state: &Mutex<State>, info: &RequestInfo) -> Effect {
     let number = state.writes.len();
     let effect = match state.fault {
         _ if state.ended_at.is_some() => Effect::None,
-        Some(Fault::Crash { process, .. }) if state.answered && !info.is_of_lease() => {
+        Some(Fault::Crash { process, .. }) if state.responded && !info.is_of_lease() => {
             Effect::Crash(process, CrashPoint::BeforeRequest)
         }
         Some(Fault::Crash { process, write, point }) if info.is_write() && write == number => {
@@ -307,7 +307,7 @@ async fn handle(
         }
         Effect::Wrong(Wrong::Truncated) => return Ok(Response::from_parts(head, whole(half))),
         Effect::Crash(process, CrashPoint::BeforeResponse) => return end(&state, process, &info),
-        Effect::Crash(_, CrashPoint::AfterResponse) => locked(&state).answered = true,
+        Effect::Crash(_, CrashPoint::AfterResponse) => locked(&state).responded = true,
         _ => {}
     }
     Ok(Response::from_parts(head, whole(body)))

@@ -44,7 +44,7 @@ pub fn built_by(script: &str) -> PathBuf {
 }
 
 /// All parts have to be in the text, in this order.
-pub fn assert_says(text: &str, parts: &[&str]) {
+pub fn assert_contains(text: &str, parts: &[&str]) {
     let mut rest = text;
     for part in parts {
         let Some(at) = rest.find(part) else { panic!("{part:?} is missing, or not in its place, in:\n{text}") };

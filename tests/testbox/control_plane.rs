@@ -289,11 +289,11 @@ impl ControlPlane {
             spec: TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() },
             ..TokenRequest::default()
         };
-        let answer = accounts
+        let response = accounts
             .create_token_request(name, &kube::api::PostParams::default(), &request)
             .await
             .with_context(|| format!("no token for ServiceAccount {namespace}/{name}"))?;
-        let token = answer.status.context("a TokenRequest without status")?.token;
+        let token = response.status.context("a TokenRequest without status")?.token;
         let text = kubeconfig_text(&self.endpoint.server, &self.endpoint.authority_pem, namespace, &token)
             .replace("namespace: default", &format!("namespace: {namespace}"));
         self.folders.write(&format!("kubeconfig-{namespace}-{name}"), text)
@@ -403,7 +403,9 @@ async fn start_etcd(folders: &Folders) -> Result<(Process, String)> {
     let http: HttpClient<HttpConnector, Empty<Bytes>> = HttpClient::builder(TokioExecutor::new()).build_http();
     let health: http::Uri = format!("{url}/health").parse()?;
     process
-        .wait_until_ready(|| async { http.get(health.clone()).await.is_ok_and(|answer| answer.status().is_success()) })
+        .wait_until_ready(|| async {
+            http.get(health.clone()).await.is_ok_and(|response| response.status().is_success())
+        })
         .await?;
     Ok((process, url))
 }

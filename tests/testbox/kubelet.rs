@@ -76,7 +76,7 @@ impl Kubelet {
         let acceptor = server::acceptor(&ServerCertificate::create("testbox kubelet")?, &[])?;
         let state = Arc::new(Mutex::new(State::default()));
         let shared = state.clone();
-        let handler = move |request| std::future::ready(answer(&shared, &request));
+        let handler = move |request| std::future::ready(respond(&shared, &request));
         let (address, logs) = server::start(Some(acceptor), handler).await?;
         register(&client, node, address.port()).await?;
         let (node, namespace, played) = (node.to_owned(), namespace.map(str::to_owned), state.clone());
@@ -164,8 +164,8 @@ async fn play_pods(client: &Client, namespace: Option<&str>, node: &str, state: 
 fn play(pod: &str, containers: &[(String, String)], state: &Mutex<State>) -> Option<Value> {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let image = containers.first().map(|(_, image)| image.clone())?;
-    let told = state.plays.iter().filter(|(text, _)| image.contains(text.as_str()));
-    let plays = told.max_by_key(|(text, _)| text.len()).map(|(_, plays)| plays.clone());
+    let output = state.plays.iter().filter(|(text, _)| image.contains(text.as_str()));
+    let plays = output.max_by_key(|(text, _)| text.len()).map(|(_, plays)| plays.clone());
     let ready = matches!(plays, Some(Plays::Runs));
     let status = |one: &dyn Fn(&str) -> Value| {
         let all = containers.iter().map(|(name, image)| {
@@ -183,14 +183,14 @@ fn play(pod: &str, containers: &[(String, String)], state: &Mutex<State>) -> Opt
             Some(json!({ "phase": "Pending", "startTime": now, "containerStatuses": status(&waits) }))
         }
         Plays::CannotStart(message) => {
-            let told = |name: &str| {
+            let output = |name: &str| {
                 let waits = format!("back-off 5m0s restarting failed container={name} pod={pod}");
                 json!({ "waiting": { "reason": "CrashLoopBackOff", "message": waits } })
             };
             let ended = json!({ "terminated": {
                 "exitCode": 128, "reason": "StartError", "message": message, "startedAt": now, "finishedAt": now,
             } });
-            let mut statuses = status(&told);
+            let mut statuses = status(&output);
             statuses.iter_mut().for_each(|one| one["lastState"] = ended.clone());
             Some(json!({ "phase": "Running", "startTime": now, "containerStatuses": statuses }))
         }
@@ -222,7 +222,7 @@ fn play(pod: &str, containers: &[(String, String)], state: &Mutex<State>) -> Opt
 }
 
 /// `GET /containerLogs/NAMESPACE/POD/CONTAINER?limitBytes=N`.
-fn answer(state: &Mutex<State>, request: &Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+fn respond(state: &Mutex<State>, request: &Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     let path: Vec<&str> = request.uri().path().split('/').collect();
     let state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let log = match path.as_slice() {

@@ -200,8 +200,8 @@ impl Process {
         let started = Instant::now();
         loop {
             self.check_alive()?;
-            let answer = tokio::time::timeout(ATTEMPT_WITHIN, ready()).await;
-            if answer.unwrap_or(false) {
+            let response = tokio::time::timeout(ATTEMPT_WITHIN, ready()).await;
+            if response.unwrap_or(false) {
                 // The response could be that of another process that took the port while ours fails to bind it.
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 return self.check_alive();

@@ -89,10 +89,10 @@ impl Prometheus {
 
     async fn data(&self, path: &str) -> Result<Value> {
         let (status, body) = get(self.port, path).await?;
-        let answer: Value = serde_json::from_str(&body).with_context(|| format!("{status}: {body}"))?;
-        if answer["status"] != "success" {
+        let response: Value = serde_json::from_str(&body).with_context(|| format!("{status}: {body}"))?;
+        if response["status"] != "success" {
             bail!("{path}: {body}");
         }
-        Ok(answer["data"].clone())
+        Ok(response["data"].clone())
     }
 }

@@ -25,7 +25,7 @@ pub fn digest_of(bytes: &[u8]) -> String {
 
 /// An answer with its whole body.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct RegistryResponse {
     /// The status.
     pub status: StatusCode,
     /// The headers.
@@ -34,7 +34,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Answer {
+impl RegistryResponse {
     /// The header as text, empty if it is missing.
     pub fn header(&self, name: impl header::AsHeaderName) -> String {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
@@ -77,14 +77,14 @@ impl Access {
     pub async fn push_blob(&self, repository: &str, content: &Bytes) -> Result<String> {
         let digest = digest_of(content);
         let start = format!("{}/v2/{repository}/blobs/uploads/", self.base);
-        let answer = self.send(repository, Method::POST, &start, HeaderMap::new(), Bytes::new()).await?;
-        let location = answer.expect(StatusCode::ACCEPTED, "start of an upload")?.header(header::LOCATION);
+        let response = self.send(repository, Method::POST, &start, HeaderMap::new(), Bytes::new()).await?;
+        let location = response.expect(StatusCode::ACCEPTED, "start of an upload")?.header(header::LOCATION);
         let target = if location.starts_with('/') { format!("{}{location}", self.base) } else { location };
         let separator = if target.contains('?') { '&' } else { '?' };
         let target = format!("{target}{separator}digest={digest}");
         let headers = one_header(header::CONTENT_TYPE, "application/octet-stream")?;
-        let answer = self.send(repository, Method::PUT, &target, headers, content.clone()).await?;
-        answer.expect(StatusCode::CREATED, "upload of a blob")?;
+        let response = self.send(repository, Method::PUT, &target, headers, content.clone()).await?;
+        response.expect(StatusCode::CREATED, "upload of a blob")?;
         Ok(digest)
     }
 
@@ -98,13 +98,13 @@ impl Access {
     ) -> Result<()> {
         let target = self.manifest_url(repository, reference);
         let headers = one_header(header::CONTENT_TYPE, media_type)?;
-        let answer = self.send(repository, Method::PUT, &target, headers, content.clone()).await?;
-        answer.expect(StatusCode::CREATED, &format!("push of {repository} {reference}"))?;
+        let response = self.send(repository, Method::PUT, &target, headers, content.clone()).await?;
+        response.expect(StatusCode::CREATED, &format!("push of {repository} {reference}"))?;
         Ok(())
     }
 
     /// The manifest or index of a tag or digest, whatever the status; accepts OCI and Docker media types.
-    pub async fn manifest(&self, repository: &str, reference: &str) -> Result<Answer> {
+    pub async fn manifest(&self, repository: &str, reference: &str) -> Result<RegistryResponse> {
         let accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
                       application/vnd.docker.distribution.manifest.list.v2+json, \
                       application/vnd.docker.distribution.manifest.v2+json";
@@ -113,7 +113,7 @@ impl Access {
     }
 
     /// The blob with this digest, whatever the status.
-    pub async fn blob(&self, repository: &str, digest: &str) -> Result<Answer> {
+    pub async fn blob(&self, repository: &str, digest: &str) -> Result<RegistryResponse> {
         let target = format!("{}/v2/{repository}/blobs/{digest}", self.base);
         self.send(repository, Method::GET, &target, HeaderMap::new(), Bytes::new()).await
     }
@@ -121,13 +121,13 @@ impl Access {
     /// Deletes the manifest with this digest and every tag that names it.
     pub async fn delete_manifest(&self, repository: &str, digest: &str) -> Result<()> {
         let target = self.manifest_url(repository, digest);
-        let answer = self.send(repository, Method::DELETE, &target, HeaderMap::new(), Bytes::new()).await?;
-        answer.expect(StatusCode::ACCEPTED, &format!("deletion of {repository} {digest}"))?;
+        let response = self.send(repository, Method::DELETE, &target, HeaderMap::new(), Bytes::new()).await?;
+        response.expect(StatusCode::ACCEPTED, &format!("deletion of {repository} {digest}"))?;
         Ok(())
     }
 
     /// One GET of any URL with this Authorization header or none; nothing is tried again.
-    pub async fn get(&self, url: &str, authorization: Option<&str>) -> Result<Answer> {
+    pub async fn get(&self, url: &str, authorization: Option<&str>) -> Result<RegistryResponse> {
         self.send_once(&Method::GET, url, &HeaderMap::new(), &Bytes::new(), authorization).await
     }
 
@@ -143,13 +143,13 @@ impl Access {
         url: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Answer> {
+    ) -> Result<RegistryResponse> {
         let known = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner).get(repository).cloned();
-        let answer = self.send_once(&method, url, &headers, &body, known.as_deref()).await?;
-        if answer.status != StatusCode::UNAUTHORIZED || self.credentials.is_none() {
-            return Ok(answer);
+        let response = self.send_once(&method, url, &headers, &body, known.as_deref()).await?;
+        if response.status != StatusCode::UNAUTHORIZED || self.credentials.is_none() {
+            return Ok(response);
         }
-        let challenge = answer.header(header::WWW_AUTHENTICATE);
+        let challenge = response.header(header::WWW_AUTHENTICATE);
         let authorization = self.authorization(repository, &challenge).await?;
         self.authorizations
             .lock()
@@ -172,9 +172,9 @@ impl Access {
         };
         let scope = format!("repository:{repository}:pull,push,delete");
         let url = format!("{}?service={}&scope={scope}", parameter("realm")?, parameter("service")?);
-        let answer = self.send_once(&Method::GET, &url, &HeaderMap::new(), &Bytes::new(), Some(&basic)).await?;
-        let answer = answer.expect(StatusCode::OK, "the token service")?;
-        let body: serde_json::Value = serde_json::from_slice(&answer.body)?;
+        let response = self.send_once(&Method::GET, &url, &HeaderMap::new(), &Bytes::new(), Some(&basic)).await?;
+        let response = response.expect(StatusCode::OK, "the token service")?;
+        let body: serde_json::Value = serde_json::from_slice(&response.body)?;
         Ok(format!("Bearer {}", body["token"].as_str().ok_or_else(|| anyhow!("an answer without token"))?))
     }
 
@@ -185,7 +185,7 @@ impl Access {
         headers: &HeaderMap,
         body: &Bytes,
         authorization: Option<&str>,
-    ) -> Result<Answer> {
+    ) -> Result<RegistryResponse> {
         let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = method.clone();
         *request.uri_mut() = url.parse::<Uri>().with_context(|| format!("not a URL: {url}"))?;
@@ -195,9 +195,13 @@ impl Access {
         }
         // Another process may listen by now where a registry was stopped, and never answer.
         let asking = async {
-            let answer = self.http.request(request).await.with_context(|| format!("{method} {url}"))?;
-            let (head, body) = answer.into_parts();
-            anyhow::Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
+            let response = self.http.request(request).await.with_context(|| format!("{method} {url}"))?;
+            let (head, body) = response.into_parts();
+            anyhow::Ok(RegistryResponse {
+                status: head.status,
+                headers: head.headers,
+                body: body.collect().await?.to_bytes(),
+            })
         };
         tokio::time::timeout(DEADLINE, asking).await.with_context(|| format!("no answer to {method} {url}"))?
     }

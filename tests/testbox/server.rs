@@ -57,18 +57,18 @@ impl Drop for Server {
 ///
 /// # Errors
 /// No free port.
-pub async fn start<A, F, B>(acceptor: Option<TlsAcceptor>, answer: A) -> Result<(SocketAddr, Server)>
+pub async fn start<A, F, B>(acceptor: Option<TlsAcceptor>, handler: A) -> Result<(SocketAddr, Server)>
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Result<Response<B>>> + Send + 'static,
     B: hyper::body::Body<Data = Bytes, Error: Error + Send + Sync + 'static> + Send + 'static,
 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    Ok((listener.local_addr()?, serve(listener, acceptor, answer)))
+    Ok((listener.local_addr()?, serve(listener, acceptor, handler)))
 }
 
 /// Serves HTTP/1.1 and HTTP/2, through TLS if there is an acceptor.
-pub fn serve<A, F, B>(listener: TcpListener, acceptor: Option<TlsAcceptor>, answer: A) -> Server
+pub fn serve<A, F, B>(listener: TcpListener, acceptor: Option<TlsAcceptor>, handler: A) -> Server
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Result<Response<B>>> + Send + 'static,
@@ -79,14 +79,14 @@ where
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             let _ = stream.set_nodelay(true);
-            let (acceptor, answer) = (acceptor.clone(), answer.clone());
+            let (acceptor, handler) = (acceptor.clone(), handler.clone());
             connections.spawn(async move {
                 let service = service_fn(move |request| {
-                    let answered = answer(request);
+                    let response = handler(request);
                     // One kind of failure: with a boxed one the compiler loses its way in the bounds of hyper's builder.
                     async move {
-                        let answer = answered.await.map_err(io::Error::other)?;
-                        Ok::<_, io::Error>(answer.map(|body| body.map_err(io::Error::other).boxed_unsync()))
+                        let response = response.await.map_err(io::Error::other)?;
+                        Ok::<_, io::Error>(response.map(|body| body.map_err(io::Error::other).boxed_unsync()))
                     }
                 });
                 let builder = Builder::new(TokioExecutor::new());

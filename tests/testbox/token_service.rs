@@ -81,7 +81,7 @@ impl TokenService {
             seen: Mutex::default(),
         });
         let shared = Arc::clone(&state);
-        let (address, server) = server::start(acceptor, move |request| answer(Arc::clone(&shared), request)).await?;
+        let (address, server) = server::start(acceptor, move |request| respond(Arc::clone(&shared), request)).await?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let realm = format!("{scheme}://{name}:{}/token", address.port());
         Ok(Self { realm, state, _server: server })
@@ -120,7 +120,7 @@ impl TokenService {
     }
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+async fn respond(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     let scopes = scopes(request.uri().query().unwrap_or_default());
     let credentials = credentials(&request);
     let (status, body) = decide(&state, &request, &scopes, credentials.as_ref())?;

@@ -95,8 +95,8 @@ impl Walkthrough {
             let page: String = self.sections.iter().map(|section| section.text.as_str()).collect();
             return Ok(fs::write(&self.page, page)?);
         }
-        let said = &self.sections[index].text;
-        bail!("{}: section {title:?} says\n{said}\nbut its commands print\n{walked}", self.page.display());
+        let message = &self.sections[index].text;
+        bail!("{}: section {title:?} says\n{message}\nbut its commands print\n{walked}", self.page.display());
     }
 
     /// The block as it is with what its commands print.

@@ -297,9 +297,9 @@ async fn credentials_are_asked_for() {
         "{}?service=testbox-registry&scope=repository%3Aone%2Fa%3Apull&scope=repository:one/b:pull+repository:two/c:pull,push",
         service.realm()
     );
-    let answer = right.get(&url, Some("Basic cHVsbGVyOnBhc3M6d29yZA==")).await.unwrap();
-    let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
-    let bearer = format!("Bearer {}", answer["token"].as_str().unwrap());
+    let response = right.get(&url, Some("Basic cHVsbGVyOnBhc3M6d29yZA==")).await.unwrap();
+    let response: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+    let bearer = format!("Bearer {}", response["token"].as_str().unwrap());
     for (repository, status) in [("one/a", 404), ("one/b", 404), ("two/c", 404), ("two/d", 401)] {
         let url = format!("http://{}/v2/{repository}/manifests/v1", registry.host());
         assert_eq!(right.get(&url, Some(&bearer)).await.unwrap().status, status, "{repository}");

@@ -16,7 +16,7 @@ const GITOPS_MANAGERS: [&str; 6] = ["argocd", "kustomize-controller", "helm", "f
 /// Where client-side apply keeps what was applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Changes the policy by a merge patch. Returns false if somebody else changed it since the resourceVersion in the patch.
+/// Changes the policy by a merge patch. Returns false if it has changed since the resourceVersion in the patch.
 pub(in crate::cli) async fn apply(client: &Client, patch: &Value) -> Result<bool, Failure> {
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<ImageSetPolicy>(&()));
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };

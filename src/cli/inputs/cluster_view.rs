@@ -1,4 +1,4 @@
-//! A cluster as verbs that work on ImageSets need it: read once, with the rights of whoever runs the verb. Writes nothing. From
+//! A cluster as verbs that work on ImageSets require it: read once, with the rights of the user. Writes nothing. From
 //! registries it looks up only the version of an operator that is pinned by digest, as the controller does.
 
 use std::collections::BTreeSet;
@@ -39,7 +39,7 @@ impl ClusterView {
         lists_of(&self.passed.snapshot, Catalogue::embedded()).get(&release).ok_or_else(|| unknown_release(release))
     }
 
-    /// Returns the operator that the Deployment asks for.
+    /// Returns the target operator, of the Deployment.
     ///
     /// # Errors
     /// Its version is not known, with the reason.

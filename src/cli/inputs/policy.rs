@@ -37,7 +37,7 @@ pub(in crate::cli) async fn request<T>(
     match tokio::time::timeout(DEADLINE, response).await {
         Ok(Ok(response)) => Ok(Ok(response)),
         Ok(Err(kube::Error::Api(status))) => Ok(Err(status)),
-        // What stands in front of the root cause says `client error (Connect)` only.
+        // The errors above the root cause are only `client error (Connect)`.
         Ok(Err(error)) => {
             let cause = anyhow::Error::new(error).root_cause().to_string();
             Err(unreachable(format!("the API server cannot be asked: {cause}")))

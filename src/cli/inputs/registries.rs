@@ -21,7 +21,7 @@ pub(in crate::cli) struct Registries {
     authorities: Option<Vec<u8>>,
     plain_http: Vec<String>,
     token_service: Option<String>,
-    /// Registries for which a note says that credentials are withheld.
+    /// Registries for which a note reports withheld credentials.
     noted: RefCell<BTreeSet<String>>,
     /// How a cluster accesses them, where a verb has read one.
     cluster: OnceLock<Access>,
@@ -45,7 +45,7 @@ impl Registries {
     }
 
     /// Adds a cluster's access: its mirrors, and its authorities, token services and plain HTTP for its own credentials. Those of this
-    /// machine are sent only as its user says by flags: whoever writes the policy must not decide how they travel.
+    /// machine are sent only as its user sets by flags: an author of the policy must not decide how they travel.
     pub fn add_cluster_access(&self, access: Access) {
         // Only one cluster is ever read.
         let _ = self.cluster.set(access);
@@ -107,8 +107,9 @@ impl Registries {
     /// trusted, the credentials of this machine are withheld.
     fn setting(&self, host: &str, mut settings: RegistrySettings) -> RegistrySettings {
         host.clone_into(&mut settings.host);
-        let asked = request_host(&settings).to_owned();
-        let is_flagged = |flagged: &String| flagged.eq_ignore_ascii_case(host) || flagged.eq_ignore_ascii_case(&asked);
+        let requested = request_host(&settings).to_owned();
+        let is_flagged =
+            |flagged: &String| flagged.eq_ignore_ascii_case(host) || flagged.eq_ignore_ascii_case(&requested);
         let plain_http = self.plain_http.iter().any(is_flagged);
         settings.trust_of_others = (settings.plain_http && !plain_http)
             || (settings.ca_pem.is_some() && self.authorities.is_none())

@@ -16,7 +16,7 @@ use crate::yaml;
 
 /// Stands in the place of what was removed.
 const REDACTED: &str = "redacted";
-/// Only whoever records may read the file.
+/// Only the user who records may read the file.
 const PERMISSIONS: u32 = 0o600;
 
 /// Returns the snapshot without credentials, and its text.
@@ -116,10 +116,10 @@ mod tests {
             "operator: !known {image: 'quay.io/tigera/operator:v1.40.15'}\ninstallation: !known {settings: {}}\n",
         )
         .unwrap();
-        let said = "moved to https://robot:canary@a.example/v2/?sig=canary";
+        let response = "moved to https://robot:canary@a.example/v2/?sig=canary";
         for reference in decide(&snapshot, Catalogue::embedded()).lookups.images {
             let kind = RegistryFailureKind::Unreachable;
-            let failure = RegistryFailure::new(kind, Some(reference.clone()), "quay.io", said);
+            let failure = RegistryFailure::new(kind, Some(reference.clone()), "quay.io", response);
             snapshot.lookup_results.images.insert(reference, LookupResult::Failed(failure));
         }
         let (read, text) = redacted(&snapshot).unwrap();

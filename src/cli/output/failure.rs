@@ -23,7 +23,7 @@ impl Failure {
         Self { message: message.into(), reason: None, hint: None, is_whole: false, others: Vec::new(), code: FAILED }
     }
 
-    /// Returns the failure for invalid arguments, in the words of the argument parser.
+    /// Returns the failure for invalid arguments, with the message of the argument parser.
     #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
         Self { is_whole: true, ..Self::new(message) }

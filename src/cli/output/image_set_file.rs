@@ -1,4 +1,4 @@
-//! ImageSets as files: the same bytes for the same set, with a comment above each that says for whom and from where.
+//! ImageSets as files: the same bytes for the same set, with a comment above each that names its operator and its source.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ fn object_of(set: &CompleteImageSet) -> ImageSet {
     object(set.name(), set.origin().operator, set.entries())
 }
 
-/// Returns the object without the label that would make it managed by the controller: a file belongs to whoever keeps it.
+/// Returns the object without the label that would make it managed by the controller: a file belongs to its owner.
 pub(in crate::cli) fn object(
     name: &ImageSetName,
     operator: Release,

@@ -41,7 +41,7 @@ pub fn finish(result: Result<Output, Failure>) -> ExitCode {
 
 /// Writes a line to standard error, for a person.
 pub fn note(message: &str) {
-    // Where standard error is closed, there is no other way to say it.
+    // Where standard error is closed, there is no other way to report it.
     let _ = writeln!(io::stderr().lock(), "{}", for_terminal(message, false));
 }
 
@@ -50,7 +50,7 @@ fn fail(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.code)
 }
 
-/// Writes an output, with our own colours or without any.
+/// Writes an output, with colours or without.
 fn write_output(writer: &mut impl Write, output: &Output, colours: bool) -> io::Result<()> {
     let text = match output.kind {
         Kind::File => Cow::Borrowed(output.text.as_str()),
@@ -124,7 +124,7 @@ mod tests {
         // An answer that is made of commands has those that it means.
         let commands = Output::commands(["::error title=a::b%0Ac\u{1b}".to_owned()]);
         assert_eq!(written(|buffer| write_output(buffer, &commands, true)), "::error title=a::b%0Ac?\n");
-        // A file is somebody's own.
+        // A file is written byte for byte.
         assert_eq!(written(|buffer| write_output(buffer, &Output::file(hostile.to_owned()), false)), hostile);
     }
 }

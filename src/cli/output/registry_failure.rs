@@ -1,4 +1,4 @@
-//! Failures of registries, with next steps for somebody at a terminal.
+//! Failures of registries, with next steps for a person at a terminal.
 
 use super::Failure;
 use crate::model::{Reason, RegistryFailure};

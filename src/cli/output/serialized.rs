@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use super::{Failure, Output};
 
-/// Returns a value as indented JSON. `name` says in the failure what cannot be written.
+/// Returns a value as indented JSON. `name` is its name in the failure.
 pub(in crate::cli) fn json<T: Serialize + ?Sized>(name: &str, value: &T) -> Result<Output, Failure> {
     let text = serde_json::to_string_pretty(value);
     text.map(Output::text).map_err(|error| unwritable(name, &error))
 }
 
-/// Returns a value as YAML. `name` says in the failure what cannot be written.
+/// Returns a value as YAML. `name` is its name in the failure.
 pub(in crate::cli) fn yaml<T: Serialize>(name: &str, value: &T) -> Result<Output, Failure> {
     yaml_text(name, value).map(Output::text)
 }

@@ -21,7 +21,7 @@ pub enum Detail {
     Wide,
 }
 
-/// Returns the status as text for somebody who reads it at `now`. With `silent_since`, the controller has not renewed its Lease since
+/// Returns the status as text for a reader at `now`. With `silent_since`, the controller has not renewed its Lease since
 /// then, so that all of it may be outdated.
 #[must_use]
 pub fn render(policy: &ImageSetPolicy, now: Timestamp, detail: Detail, silent_since: Option<Timestamp>) -> String {
@@ -296,8 +296,8 @@ fn ready(status: &ImageSetPolicyStatus) -> Line {
     let condition = status.conditions.iter().find(|one| one.type_ == ConditionType::Ready.to_string());
     let Some(condition) = condition else { return Line::Text("unknown".to_owned()) };
     let style = if condition.status == "True" { good() } else { bad() };
-    let answer = style.apply_to(&condition.status);
-    Line::Text(format!("{answer}, {}: {}", condition.reason, condition.message))
+    let value = style.apply_to(&condition.status);
+    Line::Text(format!("{value}, {}: {}", condition.reason, condition.message))
 }
 
 /// Seconds in their largest unit, as kubectl shows ages.
@@ -387,7 +387,7 @@ READY      False, ImageMissing: one is missing
     }
 
     #[test]
-    fn a_policy_without_status_says_that_no_controller_has_seen_it() {
+    fn a_policy_without_status_is_reported_as_unseen() {
         // As the API server has it, and as one without the default.
         for status in [Some("observedGeneration: -1"), None] {
             let text = shown(status, Detail::Normal);

@@ -19,7 +19,7 @@ pub(super) enum Kind {
     /// Lines for a person or a program.
     #[default]
     Lines,
-    /// A file of somebody, byte for byte.
+    /// A file, byte for byte.
     File,
     /// Commands to a CI system, one per line.
     Commands,
@@ -57,7 +57,7 @@ impl Output {
         Self { code: DRIFTED, ..self }
     }
 
-    /// Returns the same output with exit code 2: it is incomplete, and says why.
+    /// Returns the same output with exit code 2: it is incomplete, and contains the reason.
     #[must_use]
     pub fn incomplete(self) -> Self {
         Self { code: FAILED, ..self }

@@ -48,7 +48,7 @@ pub(in crate::cli) struct Arguments {
 struct Steps {
     /// The policy would store sets again, and must change to Observe.
     observe: bool,
-    /// The policy asks for the gate, or the gate exists.
+    /// The policy sets the gate, or the gate exists.
     gate: bool,
     /// Sets to delete, that of the running operator last.
     sets: Vec<PruneImageSet>,
@@ -280,11 +280,11 @@ mod tests {
 
     const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-    /// An operator of this image, with these sets, ours or not, and a DaemonSet by the digest of all of them.
+    /// An operator of this image, with these sets, managed or not, and a DaemonSet by the digest of all of them.
     fn seen(image: &str, selected: &str, sets: &[(&str, bool)]) -> Snapshot {
-        let sets = sets.iter().map(|(name, ours)| {
+        let sets = sets.iter().map(|(name, managed)| {
             format!(
-                "{{name: {name}, ours: {ours}, manager: kubectl, images: [{{image: calico/node, digest: '{DIGEST}'}}]}}"
+                "{{name: {name}, ours: {managed}, manager: kubectl, images: [{{image: calico/node, digest: '{DIGEST}'}}]}}"
             )
         });
         let sets = sets.collect::<Vec<_>>().join(", ");
@@ -304,15 +304,15 @@ mod tests {
 
     #[test]
     fn the_set_in_use_is_deleted_last_and_its_workloads_roll() {
-        let ours = [("calico-v3.31.7", true), ("calico-v3.30.3", true), ("calico-v3.32.1", true)];
-        let known = steps(seen("quay.io/tigera/operator:v1.40.15", "null", &ours)).unwrap();
+        let managed = [("calico-v3.31.7", true), ("calico-v3.30.3", true), ("calico-v3.32.1", true)];
+        let known = steps(seen("quay.io/tigera/operator:v1.40.15", "null", &managed)).unwrap();
         assert_eq!(order(&known), ["calico-v3.30.3", "calico-v3.32.1", "calico-v3.31.7"]);
         assert_eq!(known.rolls.iter().map(ToString::to_string).collect::<Vec<_>>(), ["DaemonSet n/node"]);
-        // Nobody knows that operator; the Installation says which set it selected.
-        let selected = steps(seen("reg.example/operator:latest", "calico-v3.30.3", &ours)).unwrap();
+        // That operator is unknown; the Installation names the set that it selected.
+        let selected = steps(seen("reg.example/operator:latest", "calico-v3.30.3", &managed)).unwrap();
         assert_eq!(order(&selected), ["calico-v3.31.7", "calico-v3.32.1", "calico-v3.30.3"]);
-        assert!(steps(seen("reg.example/operator:latest", "null", &ours)).is_err());
-        assert!(steps(seen("reg.example/operator:latest", "null", &ours[..1])).is_ok());
+        assert!(steps(seen("reg.example/operator:latest", "null", &managed)).is_err());
+        assert!(steps(seen("reg.example/operator:latest", "null", &managed[..1])).is_ok());
     }
 
     #[test]
@@ -323,10 +323,10 @@ mod tests {
         // Older operators stop at any set.
         let old = "quay.io/tigera/operator:v1.30.4";
         assert!(steps(seen(old, "null", &[("calico-v3.26.1", true), ("other", false)])).is_err());
-        // The one in use is somebody else's: it stays, and nothing rolls.
+        // The one in use is unmanaged: it stays, and nothing rolls.
         let stays = steps(seen(image, "null", &[("calico-v3.30.3", true), ("calico-v3.31.7", false)])).unwrap();
         assert_eq!((order(&stays), stays.rolls.len()), (vec!["calico-v3.30.3"], 0));
-        // Without any set of ours there is nothing to refuse.
+        // Without any managed set there is nothing to reject.
         assert!(steps(seen(image, "null", &[("calico-v3.29.0", false)])).unwrap().sets.is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! `generate`: complete ImageSets as files, from the registry that a cluster pulls from. Needs neither cluster nor Docker.
 //!
 //! The rules are the controller's: to them it is the first install of that operator version in a cluster of which nothing is known but the
-//! flags, or what a manifest or a live cluster says. [`requested`] finds out for which versions.
+//! flags, a manifest or a live cluster. [`requested`] determines the versions.
 
 mod check;
 mod requested;

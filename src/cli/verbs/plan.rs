@@ -120,7 +120,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
 }
 
 /// Returns the sets to commit, each name once, in the order in which they may be applied. All or none: if a stored one were missing from the
-/// file, whoever applies the file could delete it, and the operator would go back to tags.
+/// file, applying the file could delete it, and the operator would go back to tags.
 fn sets_to_commit(decision: &Decision, report: &Report, lacks_lookups: bool) -> Result<Output, Failure> {
     let findings = report.findings.iter().filter(|finding| finding.blocks());
     let findings = findings.chain(decision.unknown.iter().chain(&decision.unmakeable).map(|(_, finding)| finding));
@@ -176,10 +176,11 @@ async fn from_cluster(arguments: &Arguments) -> Result<Planned, Failure> {
         Some(path) => policy_file(path)?,
         None => policy_of_cluster(&client).await?,
     };
-    let answers = RegistryCache::new(RegistryClient::new(RegistryClientSettings::of_environment()));
+    let registries = RegistryCache::new(RegistryClient::new(RegistryClientSettings::of_environment()));
     let change = |snapshot: &mut Snapshot| arguments.what_if.apply(snapshot);
-    let passed = reconcile::preview(client, &policy, arguments.cluster.namespace.clone(), &answers, &change).await;
-    let (mut snapshot, mut decision, mut report) = (passed.snapshot, passed.decision, passed.report);
+    let reconciled =
+        reconcile::preview(client, &policy, arguments.cluster.namespace.clone(), &registries, &change).await;
+    let (mut snapshot, mut decision, mut report) = (reconciled.snapshot, reconciled.decision, reconciled.report);
     if let Some(path) = &arguments.record {
         let text;
         (snapshot, text) = snapshot_file::redacted(&snapshot)?;

@@ -18,7 +18,7 @@ use crate::cli::runtime::runtime;
 use crate::cluster::status::remembered_finding;
 use crate::model::{InvalidPrepareVersion, PrepareVersion, Reason, Subject, Variant};
 
-/// Attempts to write the annotation while somebody else changes the policy at the same moment.
+/// Attempts to write the annotation while the policy changes concurrently.
 const ATTEMPTS: usize = 10;
 
 /// Have operator versions staged, and wait until they are.
@@ -52,14 +52,14 @@ pub(in crate::cli) struct Arguments {
     cluster: ClusterFlags,
 }
 
-/// What the status says of a requested version.
+/// The state of a requested version in the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Staging {
-    /// It is staged, or ready: with the line that says so.
+    /// It is staged, or ready, with the line to print.
     Ready(String),
     /// It is held: why, and whether waiting may help.
     Held { why: String, waiting_helps: bool },
-    /// The status does not answer this request yet.
+    /// The status does not cover this request yet.
     Unknown,
 }
 
@@ -167,7 +167,7 @@ fn stopped(policy: &ImageSetPolicy) -> Option<&'static str> {
     }
 }
 
-/// Returns what the status says, if its reconciliation has seen this request and the current spec.
+/// Returns the state in the status, if its reconciliation has seen this request and the current spec.
 fn staging(policy: &ImageSetPolicy, version: &PrepareVersion, until: Timestamp) -> Staging {
     let Some(status) = &policy.status else { return Staging::Unknown };
     let name_of_version = version.to_string();
@@ -199,7 +199,7 @@ fn is_permanent(status: &ImageSetPolicyStatus, set: &PreparedSet, version: &Prep
     let subject = Subject::Operator(version.clone());
     let found = status.findings.iter().filter_map(remembered_finding).filter(|finding| finding.subject == subject);
     let reasons: Vec<Reason> = found.map(|finding| finding.reason).collect();
-    // A version that is known and has neither a set nor a finding can have no set. The catalogue says of which variant that may be.
+    // A version that is known and has neither a set nor a finding can have no set. The catalogue has the variants that may be.
     let no_set = reasons.is_empty() && set.state == PreparedState::NeedsInspection && status.current.is_some();
     let images = version.release().and_then(|release| Catalogue::embedded().get(&release));
     let is_marker = |variant: Variant| {
@@ -280,8 +280,8 @@ mod tests {
         assert_eq!(of("mode: Apply", &format!("observedGeneration: 1, {staged}")), Staging::Unknown);
         assert_eq!(of("mode: Apply", &format!("observedGeneration: 2, {}", set("11", "Staged", ""))), Staging::Unknown);
         for spec in ["mode: Apply", "mode: Observe"] {
-            let answer = of(spec, &format!("observedGeneration: 2, {staged}"));
-            assert_eq!(answer, Staging::Ready("v1.42.4 staged: ImageSet calico-v3.32.1, 23 images".to_owned()));
+            let staging = of(spec, &format!("observedGeneration: 2, {staged}"));
+            assert_eq!(staging, Staging::Ready("v1.42.4 staged: ImageSet calico-v3.32.1, 23 images".to_owned()));
         }
         // Ready for its operator, or about to be written.
         let waiting = format!("observedGeneration: 2, {}", set("12", "Waiting", "later"));
@@ -291,7 +291,7 @@ mod tests {
         for spec in ["mode: Observe", "mode: Apply, suspend: true"] {
             assert!(matches!(of(spec, &planned), Staging::Held { waiting_helps: false, .. }), "{spec}");
         }
-        // Whether waiting helps follows from reasons, whatever the words.
+        // Whether waiting helps follows from reasons, not from messages.
         let found = |version: &str, reason: &str| {
             let found = format!("{{reason: {reason}, object: {{kind: operator, name: {version}}}, message: so it is}}");
             of(

@@ -51,7 +51,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
     })
 }
 
-/// Whether the controller has handled this request, or a later one of somebody else.
+/// Whether the controller has handled this request, or a later one.
 fn is_handled(policy: &ImageSetPolicy, request: &String) -> bool {
     let current = policy.metadata.annotations.as_ref().and_then(|annotations| annotations.get(REFRESH_ANNOTATION));
     let handled = policy.status.as_ref().and_then(|status| status.last_handled_refresh.as_ref());

@@ -23,7 +23,7 @@ use crate::telemetry::{self, LogFormat};
 const RELEASE_DEADLINE: Duration = Duration::from_millis(1500);
 /// The longest that one attempt to reach the API server may take.
 const ATTEMPT_DEADLINE: Duration = Duration::from_secs(10);
-/// The longest duration of a Lease: nobody wants to wait longer for another instance.
+/// The longest duration of a Lease, and so of a wait for another instance.
 const MAX_LEASE_DURATION: Duration = Duration::from_secs(300);
 
 /// Run the controller in a cluster.
@@ -111,11 +111,11 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
 
 /// Listens on the address; on all IPv4 addresses where it is all of IPv6 and IPv6 is off.
 async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let refused = match TcpListener::bind(address).await {
+    let failed = match TcpListener::bind(address).await {
         Err(error) if address.is_ipv6() && address.ip().is_unspecified() => error,
         bound => return bound,
     };
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map_err(|_| refused)
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map_err(|_| failed)
 }
 
 /// Reconciles while leading, drops the work in progress when the Lease is lost, and releases the Lease at the end.

@@ -77,9 +77,10 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
 async fn read(client: &Client, arguments: &Arguments) -> Result<StatusSource, Failure> {
     let mut policy = *policy::require(client).await?;
     if arguments.live {
-        let passed = reconcile::preview_of_cluster(client.clone(), &policy, arguments.cluster.namespace.clone()).await;
+        let reconciled =
+            reconcile::preview_of_cluster(client.clone(), &policy, arguments.cluster.namespace.clone()).await;
         let before = policy.status.take().unwrap_or_default();
-        policy.status = Some(status::of_report(&before, &passed.report, &Time(Timestamp::now())));
+        policy.status = Some(status::of_report(&before, &reconciled.report, &Time(Timestamp::now())));
         return Ok(StatusSource { policy, silent_since: None });
     }
     let silent_since = leader::silent_since(client, &arguments.cluster.namespace, LEASE, Timestamp::now()).await;

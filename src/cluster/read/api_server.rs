@@ -79,7 +79,7 @@ impl ApiServer {
         map(found, |found| found.map(|one| objects::operator_deployment(&one, &location.container)))
     }
 
-    /// The pods that these labels select and that a ReplicaSet controls, whoever made them.
+    /// The pods that these labels select and that a ReplicaSet controls.
     async fn labelled_pods(&self, location: &OperatorLocation, selector: &str) -> Read<Vec<OwnedPod>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &location.namespace);
         let what = format!("list pods in {}", location.namespace);
@@ -113,7 +113,7 @@ impl ApiServer {
         map(read, |statuses| statuses.iter().map(objects::component_status).collect())
     }
 
-    /// Objects only count by being there, so one of each kind is asked for, without its content.
+    /// Only the existence of an object counts, so one of each kind is requested, without its content.
     pub async fn features(&self) -> Read<BTreeSet<Feature>> {
         let one = ListParams::default().limit(1);
         let reads = FEATURE_KINDS.iter().zip(FEATURES).map(|(kind, feature)| {
@@ -195,9 +195,9 @@ impl ApiServer {
 
     /// Our Jobs in `namespace` with their pods.
     pub async fn inspections(&self, namespace: &str) -> Read<InspectionObjects> {
-        let ours = ListParams::default().labels(LABEL);
+        let labelled = ListParams::default().labels(LABEL);
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
-        let jobs = match read(&format!("list jobs.batch in {namespace}"), jobs.list(&ours)).await {
+        let jobs = match read(&format!("list jobs.batch in {namespace}"), jobs.list(&labelled)).await {
             Read::Known(list) => list.items,
             Read::KindMissing => Vec::new(),
             Read::Failed(failure) => return Read::Failed(failure),
@@ -208,7 +208,7 @@ impl ApiServer {
             return Read::Known(listed);
         }
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        match read(&format!("list pods in {namespace}"), pods.list(&ours)).await {
+        match read(&format!("list pods in {namespace}"), pods.list(&labelled)).await {
             Read::Known(list) => listed.pods = list.items.into_iter().filter_map(objects::pod_of_job).collect(),
             Read::KindMissing => {}
             Read::Failed(failure) => return Read::Failed(failure),

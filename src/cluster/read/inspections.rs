@@ -1,4 +1,4 @@
-//! How far the Jobs are that ask operator images, and what their containers printed. What a Job printed is read once.
+//! The state of inspection Jobs, and the output of their containers. The output of a Job is read once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,12 +25,12 @@ pub struct InspectionJobs {
 struct Seen {
     /// The best that was told of what keeps its pod from starting. It stays the same as long as the Job is there, however
     /// often the kubelet changes its words.
-    trouble: Option<StartProblem>,
+    start_problem: Option<StartProblem>,
     /// What it printed, judged.
     printed: Option<JobState>,
 }
 
-/// Jobs of ours and their pods as the API server has them.
+/// Inspection Jobs and their pods as the API server has them.
 #[derive(Debug, PartialEq)]
 pub struct InspectionObjects {
     /// Where they are.
@@ -48,7 +48,7 @@ impl InspectionJobs {
         Self { client, seen: BTreeMap::new() }
     }
 
-    /// How far each Job is. Output is read unless the answer is kept already.
+    /// Returns the state of each Job. Output is read unless the inspection is stored already.
     pub async fn states(
         &mut self,
         listed: &Read<InspectionObjects>,
@@ -63,19 +63,19 @@ impl InspectionJobs {
         self.seen.retain(|uid, _| uids.contains(uid));
         let mut jobs = Vec::new();
         for made in &listed.jobs {
-            let (Some(asked), Some(uid)) = (job::parse(made), made.uid()) else {
+            let (Some(inspection), Some(uid)) = (job::parse(made), made.uid()) else {
                 tracing::warn!(job = made.name_any(), "this Job has our label and is none of ours");
                 continue;
             };
-            let is_kept = kept.contains(&asked.digest);
+            let is_kept = kept.contains(&inspection.digest);
             jobs.push(InspectionJob {
                 state: self.state(made, &uid, listed, is_kept).await,
                 uid,
-                image: asked.image,
-                digest: asked.digest,
-                label: asked.label,
-                attempt: asked.attempt,
-                failed_before: asked.failed_before,
+                image: inspection.image,
+                digest: inspection.digest,
+                label: inspection.label,
+                attempt: inspection.attempt,
+                failed_before: inspection.failed_before,
             });
         }
         Read::Known(jobs)
@@ -87,7 +87,7 @@ impl InspectionJobs {
             Progress::Running => {
                 let now = outcome::start_problem(&pods);
                 let best = self.remember(uid, now.as_ref());
-                JobState::Running { trouble: now.and(best).map(|problem| problem.message) }
+                JobState::Running { start_problem: now.and(best).map(|problem| problem.message) }
             }
             Progress::Failed(at) => {
                 JobState::Failed { at, why: outcome::failure(made, &pods, self.remember(uid, None).as_ref()) }
@@ -97,14 +97,15 @@ impl InspectionJobs {
         }
     }
 
-    /// The trouble to tell from now on.
+    /// Returns the start problem to report from now on.
     fn remember(&mut self, uid: &str, now: Option<&StartProblem>) -> Option<StartProblem> {
         let seen = self.seen.entry(uid.to_owned()).or_default();
-        let better = now.filter(|now| seen.trouble.as_ref().is_none_or(|known| known.is_backoff && !now.is_backoff));
+        let better =
+            now.filter(|now| seen.start_problem.as_ref().is_none_or(|known| known.is_backoff && !now.is_backoff));
         if let Some(better) = better {
-            seen.trouble = Some(better.clone());
+            seen.start_problem = Some(better.clone());
         }
-        seen.trouble.clone()
+        seen.start_problem.clone()
     }
 
     async fn printed(&mut self, uid: &str, at: Timestamp, namespace: &str, pod: Option<&Pod>) -> JobState {
@@ -130,7 +131,7 @@ impl InspectionJobs {
         state
     }
 
-    /// The log of one container; of one that is too long, enough to tell that it is.
+    /// Returns the log of one container; of one that is too long, enough to detect that.
     async fn log(&self, namespace: &str, pod: &str, container: &str) -> Result<String, String> {
         let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client.clone(), namespace);
         let longest = output::LIMIT + 1;

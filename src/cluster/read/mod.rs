@@ -56,7 +56,7 @@ pub struct Reader {
     replica_sets: KnownReplicaSets,
 }
 
-/// The cluster at one moment, without nodes, pods and what registries say.
+/// The cluster at one moment, without nodes, pods and responses of registries.
 pub struct Observed {
     /// For a decision.
     pub snapshot: Snapshot,
@@ -201,7 +201,7 @@ fn operator_of(
 ) -> (Read<Option<OperatorDeployment>>, Read<Vec<OperatorPod>>) {
     let deployment = match deployment {
         Read::Known(Some(deployment)) => deployment,
-        // Without a Deployment no pod can be told to be the operator's.
+        // Without a Deployment no pod is known to be the operator's.
         Read::Known(None) => return (Read::Known(None), Read::Known(Vec::new())),
         Read::KindMissing => return (Read::KindMissing, Read::KindMissing),
         // One failure is reported once; without the template the pods are of no use.
@@ -289,7 +289,7 @@ mod tests {
     use crate::api::workload::Pod;
 
     #[test]
-    fn the_overlay_wins_where_it_says_something() {
+    fn a_value_of_the_overlay_wins() {
         let base = InstallationSpec {
             registry: Some("reg.example/".into()),
             fips_mode: Some("Enabled".into()),

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use crate::api;
 use crate::api::operator::InstallationStatus;
-use crate::api::workload::{DaemonSet, Deployment, Job, Pod, PodSpec};
+use crate::api::workload::{DaemonSet, Deployment, Job, Pod, PodSpec, PodTemplate};
 use crate::cluster::{CONTENT_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
 use crate::model::{
     ComponentStatus, Degraded, Digest, Feature, Kind, OperatorDeployment, OperatorPod, Origin, StoredImage,
@@ -27,15 +27,15 @@ pub const FEATURES: [Feature; 6] = [
 
 /// Longest message of a TigeraStatus that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 1024;
-/// On the operator's Deployment: admits the one operator image that is its value, whatever the gate says.
+/// On the operator's Deployment: admits the one operator image that is its value, whatever the gate's list.
 const BREAK_GLASS_ANNOTATION: &str = "imageset-controller.io/break-glass";
-/// The variable with which upstream manifests tell the operator's version.
+/// The variable that holds the operator's version in upstream manifests.
 const VERSION_VARIABLE: &str = "TIGERA_OPERATOR_INIT_IMAGE_VERSION";
 
 /// The operator's Deployment, with what ties its pods to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedDeployment {
-    /// What its template says.
+    /// The fields of its template.
     pub operator: OperatorDeployment,
     /// Its UID, which its ReplicaSets name.
     pub uid: Option<String>,
@@ -114,13 +114,13 @@ fn operator_pod(pod: &Pod, container: &str) -> Option<OperatorPod> {
     let ready = conditions.find(|condition| condition.type_ == "Ready");
     let runs = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
     let image_id = runs.clone().find(|one| one.name == container).map(|one| one.image_id.as_str());
-    // `registry/repository@sha256:…`; a bare `sha256:…` is the runtime's own id and says nothing of the registry.
+    // `registry/repository@sha256:…`; a bare `sha256:…` is the runtime's own id, unknown to the registry.
     let image_digest = image_id.and_then(|id| id.rsplit_once('@')).and_then(|(_, digest)| digest.parse().ok());
     Some(OperatorPod {
         name: pod.name_any(),
         image,
         image_digest,
-        // One that is being deleted runs on, and may lead, until its condition says otherwise or it is gone.
+        // One that is being deleted runs on, and may lead, until its condition changes or it is gone.
         ready: ready.is_some_and(|ready| ready.status == "True"),
         ready_since: ready.and_then(|ready| ready.last_transition_time.as_ref()).map(|time| time.0),
     })
@@ -149,7 +149,7 @@ pub fn installation(installation: api::operator::Installation) -> api::operator:
     api::operator::Installation { metadata, spec: installation.spec, status }
 }
 
-/// An ImageSet, whoever made it.
+/// An ImageSet, managed or unmanaged.
 pub fn stored_image_set(set: &api::operator::ImageSet) -> StoredImageSet {
     let annotations = set.annotations();
     let origin = || {
@@ -176,12 +176,12 @@ pub fn stored_image_set(set: &api::operator::ImageSet) -> StoredImageSet {
     }
 }
 
-/// What the operator says of one component.
+/// The operator's report about one component.
 pub fn component_status(status: &api::operator::TigeraStatus) -> ComponentStatus {
     let conditions = status.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
     let find =
         |wanted: &str| conditions.iter().find(|condition| condition.r#type == wanted && condition.status == "True");
-    // Newer operators say it in several lines.
+    // Messages of newer operators have several lines.
     let cut = |text: &str| foreign_text::line(&text.replace(char::is_whitespace, " "), LONGEST_MESSAGE);
     ComponentStatus {
         name: status.metadata.name.clone().unwrap_or_default(),
@@ -201,15 +201,8 @@ pub fn daemon_set(set: &DaemonSet) -> Workload {
     let rolled_out = status.observed_generation >= set.metadata.generation
         && updated >= desired
         && status.number_available.unwrap_or_default() >= desired;
-    Workload {
-        kind: Kind::DaemonSet,
-        namespace: set.namespace().unwrap_or_default(),
-        name: set.name_any(),
-        images: set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(images).unwrap_or_default(),
-        rolled_out,
-        updated: u32::try_from(updated).unwrap_or_default(),
-        desired: u32::try_from(desired).unwrap_or_default(),
-    }
+    let template = set.spec.as_ref().map(|spec| &spec.template);
+    workload(Kind::DaemonSet, &set.metadata, template, rolled_out, updated, desired)
 }
 
 /// How far a Deployment is.
@@ -222,11 +215,23 @@ pub fn deployment(deployment: &Deployment) -> Workload {
         && updated >= desired
         && status.replicas.unwrap_or_default() <= updated
         && status.available_replicas.unwrap_or_default() >= updated;
+    let template = deployment.spec.as_ref().map(|spec| &spec.template);
+    workload(Kind::Deployment, &deployment.metadata, template, rolled_out, updated, desired)
+}
+
+fn workload(
+    kind: Kind,
+    metadata: &ObjectMeta,
+    template: Option<&PodTemplate>,
+    rolled_out: bool,
+    updated: i32,
+    desired: i32,
+) -> Workload {
     Workload {
-        kind: Kind::Deployment,
-        namespace: deployment.namespace().unwrap_or_default(),
-        name: deployment.name_any(),
-        images: deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(images).unwrap_or_default(),
+        kind,
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
+        images: template.and_then(|template| template.spec.as_ref()).map(images).unwrap_or_default(),
         rolled_out,
         updated: u32::try_from(updated).unwrap_or_default(),
         desired: u32::try_from(desired).unwrap_or_default(),
@@ -243,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_roll_out_is_over_when_kubectl_says_so() {
+    fn a_rollout_ends_as_kubectl_judges_it() {
         let yaml = "metadata: {name: a, namespace: n, generation: 2}\nspec: {selector: {}, template: {}}\nstatus: {observedGeneration: 1, desiredNumberScheduled: 2, updatedNumberScheduled: 2, numberAvailable: 2, currentNumberScheduled: 2, numberMisscheduled: 0, numberReady: 2}";
         let mut set: DaemonSet = crate::yaml::from_str(yaml).unwrap();
         assert!(!daemon_set(&set).rolled_out, "the controller has not seen this template yet");

@@ -1,4 +1,4 @@
-//! What was read of the cluster, before anything is made of it.
+//! The reads of the cluster, before they become a snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

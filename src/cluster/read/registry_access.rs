@@ -1,5 +1,5 @@
 //! How the registries of one policy are reached: pull secrets in the Installation's order, and the policy's
-//! `registries[]` with their credentials and authorities. Secrets are read only when a registry is about to be asked,
+//! `registries[]` with their credentials and authorities. Secrets are read only before lookups,
 //! and no byte of them gets into a finding.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::api::{ImageSetPolicy, ImageSetPolicySpec, RegistryAccess};
 use crate::model::{Finding, InstallationSettings, Kind, ObjectRef, Read, Reason, foreign_text::escaped};
 use crate::registry::{Access, DockerConfig, RegistrySettings};
 
-/// How long what was read holds where nothing is due to be looked up: shorter than the pause while a person may mend it.
+/// How long credentials hold while no lookup is due: shorter than the pause while a person may correct them.
 const HOLDS_FOR: Duration = Duration::from_secs(25);
 
 /// How the registries are reached, as it was read last. Nobody watches Secrets.

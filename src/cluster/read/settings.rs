@@ -22,7 +22,7 @@ fn prepared_versions(spec: &ImageSetPolicySpec, objections: &mut impl FnMut(Stri
     prepare
 }
 
-/// Parses a spec. Fields that were not understood are left at their default and told.
+/// Parses a spec. Invalid fields keep their default and are reported.
 #[must_use]
 pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
     let mut findings = Vec::new();
@@ -87,7 +87,7 @@ pub fn operator_location(spec: &ImageSetPolicySpec) -> OperatorLocation {
     OperatorLocation { namespace: operator.namespace, deployment: operator.deployment, container: operator.container }
 }
 
-/// What the prepare annotation asks for. A part that is not understood takes nothing away from the others.
+/// Parses the prepare annotation. An invalid entry does not affect the others.
 #[must_use]
 pub fn requested(annotation: &str) -> (Vec<PrepareRequest>, Vec<Finding>) {
     let (mut requested, mut wrong) = (Vec::new(), Vec::new());
@@ -103,12 +103,12 @@ pub fn requested(annotation: &str) -> (Vec<PrepareRequest>, Vec<Finding>) {
             Err(error) => wrong.push((entry, error)),
         }
     }
-    let told = wrong.into_iter().map(|(entry, error)| {
+    let findings = wrong.into_iter().map(|(entry, error)| {
         let shown = cut(entry, 80);
         let message = escaped(&format!("{shown:?} in its prepare annotation: {error}"));
         Finding::new(Reason::PrepareRequestInvalid, ObjectRef::policy(), message)
     });
-    (requested, told.collect())
+    (requested, findings.collect())
 }
 
 fn installation_settings(defaults: &api::InstallationDefaults) -> InstallationSettings {
@@ -155,8 +155,8 @@ mod tests {
             " v1.42.4=2026-11-26T10:00:00Z, v1.43.0,,{digest}=2026-11-26T10:00:00+01:00,x=2026-11-26T10:00:00Z"
         );
         let (requested, findings) = super::requested(&text);
-        let told: Vec<String> = requested.iter().map(|one| format!("{} {}", one.version, one.until)).collect();
-        assert_eq!(told, ["v1.42.4 2026-11-26T10:00:00Z".to_owned(), format!("{digest} 2026-11-26T09:00:00Z")]);
+        let versions: Vec<String> = requested.iter().map(|one| format!("{} {}", one.version, one.until)).collect();
+        assert_eq!(versions, ["v1.42.4 2026-11-26T10:00:00Z".to_owned(), format!("{digest} 2026-11-26T09:00:00Z")]);
         assert_eq!(findings.len(), 2, "{findings:?}");
         assert!(findings.iter().all(|finding| finding.reason == Reason::PrepareRequestInvalid && !finding.blocks()));
         let many: String = (0..40).map(|patch| format!("v1.42.{patch}=2026-11-26T10:00:00Z,")).collect();
@@ -166,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_told_with_its_field() {
+    fn an_invalid_value_is_reported_with_its_field() {
         let mut spec = ImageSetPolicySpec::default();
         spec.prepare.versions = vec!["v1.42.4".into(), "v1.42.4".into(), "latest".into()];
         spec.images.digests.insert("calico/node".into(), "sha256:nonsense".into());
         let (settings, findings) = parse(&spec);
         assert_eq!(settings.prepare.len(), 1);
-        let told: Vec<&str> = findings.iter().map(|finding| finding.message.split(':').next().unwrap()).collect();
-        assert_eq!(told, ["spec.prepare.versions[2]", "spec.images.digests[calico/node]"]);
+        let fields: Vec<&str> = findings.iter().map(|finding| finding.message.split(':').next().unwrap()).collect();
+        assert_eq!(fields, ["spec.prepare.versions[2]", "spec.images.digests[calico/node]"]);
     }
 }

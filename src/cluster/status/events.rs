@@ -18,7 +18,7 @@ const LONGEST_NOTE: usize = 1000;
 /// For all events of a reconcile.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The plural of a kind on whose objects events are told.
+/// The plural of a kind on whose objects events are published.
 const fn plural(kind: &Kind) -> Option<&'static str> {
     match kind {
         Kind::ImageSet => Some("imagesets"),
@@ -65,8 +65,8 @@ impl EventPublisher {
         };
         self.publish_on(&policy.object_ref(&()), &published).await;
         published.secondary = None;
-        for (object, told) in objects {
-            published.note = Some(note(told));
+        for (object, text) in objects {
+            published.note = Some(note(text));
             self.publish_on(&object, &published).await;
         }
     }
@@ -77,7 +77,7 @@ impl EventPublisher {
         }
     }
 
-    /// An object that an event is about, if it is there. Found by listing, which is a right that looking at it needs anyway.
+    /// Finds an object that an event is about, if it exists. By listing, a right that a reconcile requires anyway.
     async fn reference(&self, object: &ObjectRef) -> Option<ObjectReference> {
         let kind = object.kind();
         let types = TypeMeta { api_version: kind.api_version()?.to_owned(), kind: kind.to_string() };

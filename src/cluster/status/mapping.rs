@@ -1,4 +1,4 @@
-//! The one mapping of the status: from a report to the API's type, and back to what later reconciles go by.
+//! The one mapping of the status: from a report to the API's type, and back to the facts that later reconciles depend on.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -16,7 +16,7 @@ use crate::model::{
 /// Longest status, in bytes of JSON: well below what etcd takes (1.5 MiB), also with the other half of a write in it.
 const LONGEST_STATUS: usize = 256 * 1024;
 
-/// The status that says what the report says; times are kept where nothing changed.
+/// Returns the status with the content of the report; times are kept where nothing changed.
 #[must_use]
 pub fn of_report(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> ImageSetPolicyStatus {
     let status = of_knowledge(before, report, now);
@@ -80,7 +80,7 @@ fn more_findings(more: usize) -> Finding {
     }
 }
 
-/// As [`of_report`], of what this report says alone.
+/// As [`of_report`], from this report alone.
 fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> ImageSetPolicyStatus {
     ImageSetPolicyStatus {
         observed_generation: Some(report.generation),
@@ -101,7 +101,7 @@ fn of_knowledge(before: &ImageSetPolicyStatus, report: &Report, now: &Time) -> I
         }),
         prepared: report.prepared.iter().map(prepared).collect(),
         discovery: report.discovery.as_ref().map(|discovery| DiscoveryStatus {
-            last_checked_time: seconds(&Time(discovery.asked_at)),
+            last_checked_time: seconds(&Time(discovery.checked_at)),
             operator_version: discovery.operator.to_string(),
             releases: discovery.releases.iter().map(ToString::to_string).collect(),
         }),
@@ -212,7 +212,7 @@ fn plan(report: &Report) -> Option<Plan> {
         Action::StoreImageSet(store) => Some(PlannedChange {
             action: match store.motive {
                 Motive::Create => PlanAction::Create,
-                Motive::Update | Motive::PutBack | Motive::StandIn => PlanAction::Update,
+                Motive::Update | Motive::Restore | Motive::StandIn => PlanAction::Update,
                 Motive::TakeOver => PlanAction::TakeOver,
             },
             image_set: store.set.name().to_string(),
@@ -227,15 +227,15 @@ fn plan(report: &Report) -> Option<Plan> {
     (plan != Plan::default()).then_some(plan)
 }
 
-fn finding(before: &ImageSetPolicyStatus, told_now: &finding::Finding, now: &Time) -> Finding {
-    let told = |one: &&Finding| remembered_finding(one).is_some_and(|before| before.is_same(told_now));
-    let same = before.findings.iter().find(told);
-    let next_step = told_now.reason.next_step();
-    let (have, want) = told_now.evidence.clone().map(EvidenceText::from).map(|both| (both.have, both.want)).unzip();
+fn finding(before: &ImageSetPolicyStatus, found: &finding::Finding, now: &Time) -> Finding {
+    let is_same = |one: &&Finding| remembered_finding(one).is_some_and(|before| before.is_same(found));
+    let same = before.findings.iter().find(is_same);
+    let next_step = found.reason.next_step();
+    let (have, want) = found.evidence.clone().map(EvidenceText::from).map(|both| (both.have, both.want)).unzip();
     Finding {
-        reason: told_now.reason.to_string(),
-        object: object(&told_now.subject),
-        message: told_now.message.clone(),
+        reason: found.reason.to_string(),
+        object: object(&found.subject),
+        message: found.message.clone(),
         have,
         want,
         next_step: (!next_step.is_empty()).then(|| next_step.to_owned()),
@@ -288,10 +288,10 @@ pub fn remembered_finding(finding: &Finding) -> Option<finding::Finding> {
         Some(object) => object.to_string().parse().ok()?,
         None => Subject::OperatorKinds,
     };
-    let told = finding::Finding::new(reason, subject, finding.message.clone());
+    let found = finding::Finding::new(reason, subject, finding.message.clone());
     Some(match (&finding.have, &finding.want) {
-        (Some(have), Some(want)) => told.with_evidence(Evidence::text(have, want)),
-        _ => told,
+        (Some(have), Some(want)) => found.with_evidence(Evidence::text(have, want)),
+        _ => found,
     })
 }
 
@@ -309,7 +309,7 @@ fn remembered_condition(condition: &Condition) -> Option<condition::Condition> {
     })
 }
 
-/// What later reconciles go by.
+/// Returns the facts that later reconciles depend on.
 #[must_use]
 pub fn remembered(status: &ImageSetPolicyStatus) -> PreviousStatus {
     let operator = status.operator.clone().unwrap_or_default();
@@ -341,7 +341,7 @@ pub fn remembered(status: &ImageSetPolicyStatus) -> PreviousStatus {
             .collect(),
         discovery: status.discovery.as_ref().and_then(|discovery| {
             Some(Discovery {
-                asked_at: discovery.last_checked_time.0,
+                checked_at: discovery.last_checked_time.0,
                 operator: discovery.operator_version.parse().ok()?,
                 releases: discovery.releases.iter().filter_map(|release| release.parse().ok()).collect(),
             })
@@ -366,8 +366,8 @@ pub fn remembered(status: &ImageSetPolicyStatus) -> PreviousStatus {
     }
 }
 
-/// What later reconciles go by and nobody else can say: a status that would change it is confirmed by reading the API server. What
-/// only people read is not.
+/// Returns the facts that later reconciles depend on, without findings and conditions, which only people read. A status that changes
+/// the facts is confirmed by reading the API server.
 #[must_use]
 pub fn facts(status: &ImageSetPolicyStatus) -> PreviousStatus {
     PreviousStatus { findings: Vec::new(), conditions: Vec::new(), ..remembered(status) }
@@ -379,7 +379,7 @@ mod tests {
     use crate::model::{Kind, ObjectRef};
 
     #[test]
-    fn saying_the_same_again_is_the_same_status() {
+    fn the_same_report_leads_to_the_same_status() {
         let report = Report { generation: 2, ..Report::default() };
         let first = of_report(&ImageSetPolicyStatus::default(), &report, &Time(jiff::Timestamp::UNIX_EPOCH));
         let again = of_report(&first, &report, &Time(jiff::Timestamp::now()));
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reported_comes_back_as_what_is_remembered() {
+    fn reported_facts_are_remembered() {
         let text = |text: &str| Some(text.to_owned());
         let at: jiff::Timestamp = parsed("2026-11-28T10:00:00Z");
         let remembered = PreviousStatus {
@@ -410,7 +410,7 @@ mod tests {
                 operator_image: text("retained"),
             }],
             discovery: Some(Discovery {
-                asked_at: at,
+                checked_at: at,
                 operator: parsed("v1.42.4"),
                 releases: [parsed("v1.42.5")].into(),
             }),
@@ -478,18 +478,18 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_sees_nothing_takes_nothing_away() {
+    fn a_status_survives_unreadable_inputs() {
         let operator = crate::model::OperatorReport { version: Some("v1.42.4".into()), ..Default::default() };
         let now = Time(jiff::Timestamp::UNIX_EPOCH);
         let first = of_report(&ImageSetPolicyStatus::default(), &Report { operator, ..Report::default() }, &now);
-        let blind = of_report(&first, &Report { inputs_unreadable: true, ..Report::default() }, &now);
-        assert_eq!(blind.operator.and_then(|operator| operator.version).as_deref(), Some("v1.42.4"));
+        let unreadable = of_report(&first, &Report { inputs_unreadable: true, ..Report::default() }, &now);
+        assert_eq!(unreadable.operator.and_then(|operator| operator.version).as_deref(), Some("v1.42.4"));
         let seen = of_report(&first, &Report::default(), &now);
         assert_eq!(seen.operator.and_then(|operator| operator.version), None);
     }
 
     #[test]
-    fn a_status_is_bounded_and_says_how_much_is_left_out() {
+    fn a_status_is_bounded_and_counts_what_is_left_out() {
         use crate::model::Finding as Found;
         let long = "x\u{1b}[31m\n".repeat(1000);
         let finding = |number: usize| {
@@ -506,10 +506,10 @@ mod tests {
         assert!(!status.findings.iter().any(|one| one.message.contains(char::is_control)));
         let (last, findings) = status.findings.split_last().unwrap();
         assert!((16..=MOST_FINDINGS).contains(&findings.len()), "{}", findings.len());
-        let told = (last.reason.as_str(), last.message.clone());
-        assert_eq!(told, ("FindingsCut", format!("{} more findings", 500 - findings.len())));
+        let marker = (last.reason.as_str(), last.message.clone());
+        assert_eq!(marker, ("FindingsCut", format!("{} more findings", 500 - findings.len())));
 
-        // One that says the same again is the same, and one that says all of it has no such line.
+        // The same report leads to the same status, and one without omissions has no such line.
         assert_eq!(of_report(&status, &report, &Time(jiff::Timestamp::now())), status);
         let report = Report { findings: vec![finding(1)], ..Report::default() };
         let status = of_report(&status, &report, &Time(jiff::Timestamp::UNIX_EPOCH));
@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_report_says_is_what_the_next_one_remembers() {
+    fn findings_and_conditions_are_remembered_as_reported() {
         use crate::model::{Condition, ConditionType, Digest, Finding as Found, Status};
         let subjects = [
             ObjectRef::image_set("calico-v3.31.7").into(),

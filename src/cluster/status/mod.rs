@@ -14,7 +14,7 @@ pub use self::mapping::{facts, of_report, remembered, remembered_finding};
 use super::client::{REQUEST_DEADLINE, within};
 use super::{FIELD_MANAGER, POLICY_NAME};
 use crate::api::{ImageSetPolicy, ImageSetPolicyStatus};
-use crate::model::Report;
+use crate::model::{Report, event::Event};
 
 /// Writes the status and the events of one policy.
 pub struct StatusWriter {
@@ -43,11 +43,15 @@ impl StatusWriter {
     ///
     /// # Errors
     /// The status could not be applied. An event that fails is only logged.
-    pub async fn write(&self, policy: &ImageSetPolicy, report: &Report) -> Result<Option<ImageSetPolicy>, kube::Error> {
-        let status = next(policy, report);
-        let is_the_same = *policy.status.as_ref().unwrap_or(&ImageSetPolicyStatus::default()) == status;
-        let written = if is_the_same { None } else { Some(self.apply(&status).await?) };
-        self.events.publish_all(policy, &report.events).await;
+    pub async fn write(
+        &self,
+        policy: &ImageSetPolicy,
+        status: &ImageSetPolicyStatus,
+        events: &[Event],
+    ) -> Result<Option<ImageSetPolicy>, kube::Error> {
+        let is_the_same = policy.status.as_ref().unwrap_or(&ImageSetPolicyStatus::default()) == status;
+        let written = if is_the_same { None } else { Some(self.apply(status).await?) };
+        self.events.publish_all(policy, events).await;
         Ok(written)
     }
 
@@ -64,7 +68,7 @@ impl StatusWriter {
     }
 }
 
-/// The status that the policy gets by this report.
+/// Returns the status of the policy after this report.
 #[must_use]
 pub fn next(policy: &ImageSetPolicy, report: &Report) -> ImageSetPolicyStatus {
     let empty = ImageSetPolicyStatus::default();

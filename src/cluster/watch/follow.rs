@@ -1,4 +1,4 @@
-//! Follows one watch into its store, for ever: starts it again when it breaks, and waits for a kind that is not installed.
+//! Follows one watch into its store forever: restarts it when it breaks, and waits for a kind that is not installed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ const AFTER_DEFINITION: [Duration; 5] = [
 ];
 /// How often a kind is tried again whose definition does not change.
 const WITHOUT_DEFINITION: Duration = Duration::from_secs(300);
-/// Objects per page of a list whose content is looked at: a page of pods is 1 MB on the wire.
+/// Objects per page of a list with content: a page of pods is 1 MB on the wire.
 const PAGE: u32 = 50;
 
 impl Iterator for WatchBackoff {
@@ -61,7 +61,7 @@ pub type Events<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
 /// What all watches share.
 #[derive(Clone)]
 pub struct Signals {
-    /// Told of changes.
+    /// Notified of changes.
     pub wake: Arc<Wake>,
     /// Changes with every definition of the operator's group.
     pub definitions: watch::Receiver<u64>,
@@ -77,7 +77,7 @@ enum Ended {
     Missing,
     /// It is denied, or has failed for too long; until it lists again, this is the pause.
     Failed(Duration),
-    /// Somebody wants it to list again.
+    /// It has to list again.
     Restarted,
 }
 
@@ -108,7 +108,7 @@ impl Failures {
     }
 }
 
-/// Follows a watch into `store`, for ever. `convert` says what is kept of an object, `urgency` how urgent a change of it is.
+/// Follows a watch into `store` forever. `convert` returns what is kept of an object, `urgency` how urgent a change of it is.
 pub async fn follow<K, V>(
     start: impl Fn() -> Events<K> + Send,
     convert: impl Fn(K) -> Option<V> + Send,
@@ -200,19 +200,19 @@ where
         let (start, kind) = (start.clone(), kind.clone());
         async move {
             let mut event = events.next().await?;
-            let refused = may_stream && matches!(&event, Err(error) if is_not_understood(error));
-            if refused {
+            let rejected = may_stream && matches!(&event, Err(error) if is_not_understood(error));
+            if rejected {
                 tracing::debug!(kind, "the API server does not stream lists; they come by pages");
                 events = start(watcher::Config::default().page_size(PAGE));
                 event = events.next().await?;
             }
-            Some((event, (events, may_stream && !refused)))
+            Some((event, (events, may_stream && !rejected)))
         }
     };
     futures::stream::unfold((streamed, true), next).boxed()
 }
 
-/// The API server's own words, where it was the one that refused.
+/// Returns the API server's status, if it rejected the request.
 fn status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
@@ -227,7 +227,7 @@ fn code(error: &watcher::Error) -> Option<u16> {
     status(error).map(|status| status.code)
 }
 
-/// An error in words for a finding.
+/// Returns the message of an error for a finding.
 pub fn message(error: &watcher::Error) -> String {
     status(error).map_or_else(|| error.to_string(), |status| status.message.clone())
 }
@@ -237,7 +237,7 @@ fn is_missing(error: &watcher::Error) -> bool {
     code(error) == Some(404)
 }
 
-/// Whether the API server does not know, or not allow, what a watch asks for.
+/// Whether the API server does not know, or not allow, a parameter of a watch.
 fn is_not_understood(error: &watcher::Error) -> bool {
     matches!(code(error), Some(400 | 422))
 }

@@ -1,5 +1,5 @@
-//! The cluster as watches show it: a store for each kind that decisions depend on, with only what they need of it. Says when
-//! something has changed.
+//! The cluster as watches show it: a store for each kind that decisions depend on, with only the fields that they require. Wakes
+//! the controller when something has changed.
 
 mod follow;
 pub mod nodes;
@@ -44,10 +44,10 @@ use crate::cluster::POLICY_NAME;
 use crate::inspection::job::LABEL;
 use crate::model::{ComponentStatus, Feature, OperatorLocation, Read, StoredImageSet, Workload};
 
-/// How long a reconcile waits for the first answers of the API server; then it asks itself.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+/// How long a reconcile waits for the first responses to the watches; then it reads the API server.
+const FIRST_RESPONSE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long it waits for the pods: in the largest clusters they are some 300 MB.
-const PODS_WITHIN: Duration = Duration::from_secs(15);
+const PODS_DEADLINE: Duration = Duration::from_secs(15);
 
 /// All watches of a running controller; they end with this value.
 pub struct Watches {
@@ -71,7 +71,7 @@ pub struct Watches {
     inspections: Option<InspectionWatches>,
 }
 
-/// The operator, where the policy says that it is.
+/// The watches of the operator in the place that the policy names.
 struct OperatorWatches {
     location: OperatorLocation,
     deployment: Store<ObservedDeployment>,
@@ -80,7 +80,7 @@ struct OperatorWatches {
     tasks: Tasks,
 }
 
-/// Our Jobs with their pods, where the policy says that operator images are asked.
+/// The watches of inspection Jobs and their pods, in the namespace that the policy names.
 struct InspectionWatches {
     namespace: String,
     jobs: Store<Job>,
@@ -98,20 +98,20 @@ impl PartialEq for StoredPolicy {
     }
 }
 
-/// Whether a policy asks for the same as before: its status can wait.
+/// A change of the status alone can wait.
 fn of_policy(before: Option<&StoredPolicy>, after: Option<&StoredPolicy>) -> Urgency {
-    let asks = |policy: Option<&StoredPolicy>| policy.map(|policy| asks(&policy.0));
-    if asks(before) == asks(after) { Urgency::Soon } else { Urgency::Now }
+    let policy_revision = |policy: Option<&StoredPolicy>| policy.map(|policy| policy_revision(&policy.0));
+    if policy_revision(before) == policy_revision(after) { Urgency::Soon } else { Urgency::Now }
 }
 
-/// All of a policy that a person writes, by what changes with it.
+/// Returns a value that changes whenever a person changes the policy.
 #[must_use]
-pub fn asks(policy: &ImageSetPolicy) -> impl PartialEq + use<> {
+pub fn policy_revision(policy: &ImageSetPolicy) -> impl PartialEq + use<> {
     (policy.uid(), policy.metadata.generation, policy.annotations().clone())
 }
 
 impl Watches {
-    /// Starts all watches but those whose place the policy says.
+    /// Starts all watches but those whose namespace the policy names.
     #[must_use]
     pub fn start(client: &Client, own_namespace: &str, wake: Arc<Wake>) -> Self {
         let (definitions, changed) = watch::channel(0_u64);
@@ -195,7 +195,7 @@ impl Watches {
         });
     }
 
-    /// Watches our Jobs and their pods in this namespace; without one nothing.
+    /// Watches inspection Jobs and their pods in this namespace; without one, nothing.
     pub fn watch_inspections_in(&mut self, namespace: Option<&str>) {
         if self.inspections.as_ref().map(|inspections| inspections.namespace.as_str()) == namespace {
             return;
@@ -203,30 +203,30 @@ impl Watches {
         self.inspections = namespace.map(|namespace| {
             let client = self.tasks.client.clone();
             let mut tasks = Tasks::new(client.clone(), self.tasks.signals.clone());
-            let ours = || all().labels(LABEL);
+            let labelled = || all().labels(LABEL);
             InspectionWatches {
                 namespace: namespace.to_owned(),
-                jobs: tasks.watch(Api::namespaced(client.clone(), namespace), ours(), objects::job, soon),
-                pods: tasks.watch(Api::namespaced(client, namespace), ours(), objects::pod_of_job, soon),
+                jobs: tasks.watch(Api::namespaced(client.clone(), namespace), labelled(), objects::job, soon),
+                pods: tasks.watch(Api::namespaced(client, namespace), labelled(), objects::pod_of_job, soon),
                 tasks,
             }
         });
     }
 
-    /// Waits for the first answer to each watch, but not for long, and once.
-    pub async fn wait_for_answers(&mut self) {
+    /// Waits once for the first response to each watch, up to a deadline.
+    pub async fn wait_for_first_responses(&mut self) {
         let more = self.operator.as_mut().map(|operator| &mut operator.tasks);
         let more = more.into_iter().chain(self.inspections.as_mut().map(|inspections| &mut inspections.tasks));
-        let more = join_all(more.map(|tasks| tasks.wait_for_answers(ANSWERED_WITHIN)));
-        let nodes = self.nodes.wait_for_answer(ANSWERED_WITHIN);
-        let pods = self.pods.wait_for_answer(PODS_WITHIN);
-        futures::join!(self.tasks.wait_for_answers(ANSWERED_WITHIN), more, nodes, pods);
+        let more = join_all(more.map(|tasks| tasks.wait_for_first_responses(FIRST_RESPONSE_DEADLINE)));
+        let nodes = self.nodes.wait_for_first_response(FIRST_RESPONSE_DEADLINE);
+        let pods = self.pods.wait_for_first_response(PODS_DEADLINE);
+        futures::join!(self.tasks.wait_for_first_responses(FIRST_RESPONSE_DEADLINE), more, nodes, pods);
     }
 
-    /// Waits until it is known whether there is a policy, but not for long.
+    /// Waits until it is known whether the policy exists, up to a deadline.
     pub async fn wait_for_policy(&self) {
-        let mut answered = self.policy.answered();
-        let _ = tokio::time::timeout(ANSWERED_WITHIN, answered.wait_for(|answered| *answered)).await;
+        let mut responded = self.policy.responded();
+        let _ = tokio::time::timeout(FIRST_RESPONSE_DEADLINE, responded.wait_for(|responded| *responded)).await;
     }
 
     /// Lists the stores again.
@@ -240,8 +240,8 @@ impl Watches {
         self.relist_aggregates.send_modify(|times| *times += 1);
     }
 
-    /// Takes notice of what the API server itself said: where a read failed, a watch may go on that could not be started any more, and
-    /// its store says nothing until it was listed again.
+    /// Compares the stores with reads of the API server: where a read failed, a watch may go on that could not be started any more, and
+    /// its store is unavailable until it is listed again.
     pub fn compare(&self, readings: &Readings) {
         let mut distrusted = false;
         let mut distrust = |failed: bool, unavailable: &dyn Fn() -> bool| distrusted |= failed && unavailable();
@@ -263,7 +263,7 @@ impl Watches {
         }
     }
 
-    /// Takes over what the controller has just written, which the watches may not show yet.
+    /// Stores what the controller has just written, which the watches may not show yet.
     pub fn learn(&self, written: Written) {
         fn observed<K: Resource, V>(object: K, convert: impl FnOnce(K) -> V) -> Observed<V> {
             let (name, version) = (object.name_any(), object.resource_version().unwrap_or_default());
@@ -291,13 +291,13 @@ impl Watches {
             }
             Written::Policy(policy) => {
                 self.policy.written(observed(*policy, |policy| StoredPolicy(Arc::new(policy))));
-                // A later decision may go by what was reported.
+                // A later decision may depend on what was reported.
                 self.tasks.signals.wake.up(Urgency::Soon);
             }
         }
     }
 
-    /// Says at each scrape whether there is a policy.
+    /// Returns a function that determines whether the policy exists, for each scrape.
     pub fn policy_exists(&self) -> impl Fn() -> bool + Send + use<> {
         let policy = self.policy.clone();
         move || policy.has_objects()
@@ -316,7 +316,7 @@ impl Watches {
     }
 }
 
-/// What the stores know; `None` where the API server has to be asked.
+/// The content of the stores; `None` where the API server has to be read.
 impl Watches {
     /// The policy.
     #[must_use]
@@ -397,12 +397,12 @@ impl Watches {
     }
 }
 
-/// Makes stores unavailable; whether that is news of any.
+/// Makes stores unavailable. Returns whether any was available.
 fn any<'a, V: 'a>(stores: impl Iterator<Item = &'a Store<V>>) -> bool {
     stores.fold(false, |news, store| store.unavailable() | news)
 }
 
-/// Says when a definition of the operator's group, or of the controller's own kind, comes, changes or goes.
+/// Signals when a definition of the operator's group, or of the controller's own kind, is created, changed or deleted.
 async fn follow_definitions(client: Client, definitions: watch::Sender<u64>) {
     let api: Api<Metadata> = Api::all_with(client, &ApiResource::erase::<CustomResourceDefinition>(&()));
     let mut events = watcher(api, all()).backoff(WatchBackoff::default()).boxed();

@@ -1,5 +1,5 @@
-//! The platforms of the cluster's nodes: folded from a watch to a count per platform, so that memory does not grow with
-//! what a Node says of itself. Reads only.
+//! The platforms of the cluster's nodes: a watch aggregated to a count per platform, so that memory does not grow with
+//! the size of a Node. Reads only.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -106,7 +106,7 @@ enum NodeReport {
 pub struct SeenNodes {
     /// By platform.
     pub platforms: BTreeMap<Platform, u32>,
-    /// By name, the first [`MOST_UNKNOWN`] of them.
+    /// By name, the first 64 of them.
     pub unknown: Vec<UnknownNode>,
 }
 
@@ -138,7 +138,7 @@ impl SeenNodes {
 }
 
 impl Snapshot {
-    /// Puts what was seen of the nodes into the snapshot.
+    /// Stores the platforms of the nodes in the snapshot.
     pub(in crate::cluster) fn set_nodes(&mut self, nodes: Read<SeenNodes>) {
         (self.nodes, self.unknown_nodes) = match nodes {
             Read::Known(seen) => (Read::Known(seen.platforms), seen.unknown),
@@ -148,7 +148,7 @@ impl Snapshot {
     }
 }
 
-/// All platforms of one look, by asking for every node once: for the command line.
+/// Lists all nodes once, for the command line.
 pub async fn list_once(client: Client) -> Read<SeenNodes> {
     let api: Api<Node> = Api::all(client);
     let mut seen = SeenNodes::default();
@@ -172,8 +172,8 @@ pub async fn list_once(client: Client) -> Read<SeenNodes> {
 #[derive(Clone)]
 pub struct NodePlatforms {
     aggregate: Arc<Mutex<Aggregate>>,
-    /// Whether there is an answer, if only a failure.
-    answered: Arc<watch::Sender<bool>>,
+    /// Whether the API server has responded, if only with a failure.
+    responded: Arc<watch::Sender<bool>>,
 }
 
 struct Aggregate {
@@ -188,7 +188,7 @@ impl Default for NodePlatforms {
     fn default() -> Self {
         let not_yet = ReadFailure { what: WHAT.to_owned(), forbidden: false, message: "not listed yet".to_owned() };
         let aggregate = Aggregate { nodes: BTreeMap::new(), listing: None, state: Read::Failed(not_yet) };
-        Self { aggregate: Arc::new(Mutex::new(aggregate)), answered: Arc::new(watch::Sender::new(false)) }
+        Self { aggregate: Arc::new(Mutex::new(aggregate)), responded: Arc::new(watch::Sender::new(false)) }
     }
 }
 
@@ -204,13 +204,13 @@ impl NodePlatforms {
         }
     }
 
-    /// Waits for the first answer, but no longer than `patience`: what is not known a moment after the start is no failure.
-    pub async fn wait_for_answer(&self, patience: Duration) {
-        let mut answered = self.answered.subscribe();
-        let _ = tokio::time::timeout(patience, answered.wait_for(|answered| *answered)).await;
+    /// Waits for the first response for at most `patience`: a list that is under way after the start is no failure.
+    pub async fn wait_for_first_response(&self, patience: Duration) {
+        let mut responded = self.responded.subscribe();
+        let _ = tokio::time::timeout(patience, responded.wait_for(|responded| *responded)).await;
     }
 
-    /// Watches for ever; an item comes whenever the platforms, or whether they are known, have changed.
+    /// Watches forever; the stream has an item whenever the platforms, or whether they are known, have changed.
     pub fn watch(&self, client: Client) -> BoxStream<'static, ()> {
         let this = self.clone();
         super::follow::streamed_or_paged(Api::<Node>::all(client))
@@ -219,10 +219,10 @@ impl NodePlatforms {
     }
 
     fn event(&self, event: Result<Event<Node>, watcher::Error>) -> Option<()> {
-        let is_answer = matches!(event, Ok(Event::InitDone) | Err(_));
+        let is_response = matches!(event, Ok(Event::InitDone) | Err(_));
         let changed = self.take(event);
-        if is_answer {
-            self.answered.send_replace(true);
+        if is_response {
+            self.responded.send_replace(true);
         }
         changed
     }
@@ -248,7 +248,7 @@ impl NodePlatforms {
                 aggregate.nodes.remove(&hash(&node.name_any()));
             }
             Err(error) => {
-                // A watch that broke after its first listing keeps its answer: it is listed again.
+                // A watch that broke after its first list keeps its content: it lists again.
                 if !known {
                     let forbidden = super::follow::is_forbidden(&error);
                     let message = escaped(&super::follow::message(&error));

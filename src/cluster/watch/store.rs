@@ -1,5 +1,5 @@
-//! The content of one watch: small values by name. A store that does not know all objects has no answer at all; whoever needs one then
-//! asks the API server.
+//! The content of one watch: small values by name. A store that does not know all objects returns nothing, and its caller reads the
+//! API server.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,8 +34,8 @@ pub struct Observed<V> {
 #[derive(Debug, Clone)]
 pub struct Store<V> {
     content: Arc<Mutex<Content<V>>>,
-    /// Whether the API server has answered, if only with a failure.
-    answered: Arc<watch::Sender<bool>>,
+    /// Whether the API server has responded, if only with a failure.
+    responded: Arc<watch::Sender<bool>>,
 }
 
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl<V> Default for Store<V> {
             written: BTreeMap::new(),
             recent: VecDeque::new(),
         };
-        Self { content: Arc::new(Mutex::new(content)), answered: Arc::default() }
+        Self { content: Arc::new(Mutex::new(content)), responded: Arc::default() }
     }
 }
 
@@ -98,17 +98,17 @@ impl<V> Store<V> {
         !self.content().objects.is_empty()
     }
 
-    /// Becomes true with the first answer of the API server.
-    pub fn answered(&self) -> watch::Receiver<bool> {
-        self.answered.subscribe()
+    /// Becomes true with the first response of the API server.
+    pub fn responded(&self) -> watch::Receiver<bool> {
+        self.responded.subscribe()
     }
 
-    /// The kind is not installed. Whether that is news.
+    /// Records that the kind is not installed. Returns whether that is news.
     pub fn missing(&self) -> bool {
         self.reset(State::KindMissing)
     }
 
-    /// The watch does not work. Whether that is news.
+    /// Records that the watch does not work. Returns whether that is news.
     pub fn unavailable(&self) -> bool {
         self.reset(State::Unavailable)
     }
@@ -120,7 +120,7 @@ impl<V> Store<V> {
         content.written.clear();
         content.listing = None;
         drop(content);
-        self.answered.send_replace(true);
+        self.responded.send_replace(true);
         before != state
     }
 }
@@ -193,7 +193,7 @@ impl<V: Clone + PartialEq> Store<V> {
                 let changed = names.filter(|name| before.get(*name) != after.get(*name).copied());
                 let urgency = changed.map(|name| urgency(before.get(name), after.get(name).copied())).max();
                 drop(content);
-                self.answered.send_replace(true);
+                self.responded.send_replace(true);
                 if was_complete { urgency } else { Some(Urgency::Now) }
             }
             Event::Apply(object) => {
@@ -201,7 +201,7 @@ impl<V: Clone + PartialEq> Store<V> {
                 content.shown(&object);
                 let Observed { name, value, .. } = object;
                 match value {
-                    Some(value) => content.put(&name, value),
+                    Some(value) => content.insert(&name, value),
                     None => drop(content.objects.remove(&name)),
                 }
                 let after = content.get(&name);
@@ -249,7 +249,7 @@ impl<V> Content<V> {
         self.recent.push_back(object.version.clone());
     }
 
-    fn put(&mut self, name: &str, value: V) {
+    fn insert(&mut self, name: &str, value: V) {
         if self.objects.len() < MOST_OBJECTS || self.objects.contains_key(name) {
             self.objects.insert(name.to_owned(), value);
         }
@@ -296,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn a_store_without_a_complete_list_has_no_answer() {
+    fn a_store_without_a_complete_list_returns_nothing() {
         let store = Store::default();
-        assert_eq!((store.list(), *store.answered().borrow()), (None, false));
+        assert_eq!((store.list(), *store.responded().borrow()), (None, false));
         send(&store, Event::Init);
         send(&store, Event::InitApply(object("a", "1", 1)));
         assert_eq!(store.list(), None);
         send(&store, Event::InitDone);
-        assert_eq!((known(&store), *store.answered().borrow()), (vec![1], true));
+        assert_eq!((known(&store), *store.responded().borrow()), (vec![1], true));
         assert!(store.missing() && !store.missing());
         assert_eq!(store.list(), Some(Read::KindMissing));
         assert!(store.unavailable());
@@ -358,7 +358,7 @@ mod tests {
         store.deleted("b");
         assert_eq!(known(&store), [0; 0]);
         assert_eq!(send(&store, Event::Delete(object("a", "2", 1))), None);
-        assert_eq!(send(&store, Event::Apply(object("a", "3", 3))), Some(Urgency::Now), "somebody created it again");
+        assert_eq!(send(&store, Event::Apply(object("a", "3", 3))), Some(Urgency::Now), "it was created again");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Watches that run side by side, each into its store.
+//! Watches that run concurrently, each into its store.
 
 use std::time::Duration;
 
@@ -16,17 +16,17 @@ use super::follow::{Signals, follow, listed};
 use super::store::Store;
 use super::wake::Urgency;
 
-/// Watches that run, and when each of them has had its first answer.
+/// Running watches, and whether each of them has had its first response.
 pub(super) struct Tasks {
     pub client: Client,
     pub signals: Signals,
     pub running: JoinSet<()>,
-    answered: Vec<watch::Receiver<bool>>,
+    responded: Vec<watch::Receiver<bool>>,
 }
 
 impl Tasks {
     pub fn new(client: Client, signals: Signals) -> Self {
-        Self { client, signals, running: JoinSet::new(), answered: Vec::new() }
+        Self { client, signals, running: JoinSet::new(), responded: Vec::new() }
     }
 
     /// Watches these objects.
@@ -42,12 +42,12 @@ impl Tasks {
         V: Clone + PartialEq + Send + 'static,
     {
         let (store, start) = (Store::default(), move || listed(api.clone(), &which));
-        self.answered.push(store.answered());
+        self.responded.push(store.responded());
         self.running.spawn(follow(start, convert, urgency, store.clone(), self.signals.clone()));
         store
     }
 
-    /// Wakes whenever an aggregate has other news than before. `start` starts its watch.
+    /// Wakes the controller whenever an aggregate has changed. `start` starts its watch.
     pub fn aggregate(&mut self, start: impl Fn() -> BoxStream<'static, ()> + Send + 'static) {
         let Signals { wake, mut relist_aggregates, .. } = self.signals.clone();
         self.running.spawn(async move {
@@ -62,11 +62,11 @@ impl Tasks {
         });
     }
 
-    /// Waits for the first answer to each, but not longer than this, and once.
-    pub async fn wait_for_answers(&mut self, patience: Duration) {
-        let waiting = std::mem::take(&mut self.answered);
-        let all = waiting.into_iter().map(|mut answered| async move {
-            let _ = answered.wait_for(|answered| *answered).await;
+    /// Waits once for the first response to each, for at most `patience`.
+    pub async fn wait_for_first_responses(&mut self, patience: Duration) {
+        let waiting = std::mem::take(&mut self.responded);
+        let all = waiting.into_iter().map(|mut responded| async move {
+            let _ = responded.wait_for(|responded| *responded).await;
         });
         let _ = tokio::time::timeout(patience, join_all(all)).await;
     }

@@ -13,10 +13,10 @@ use crate::model::Enforcement;
 /// Why the gate could not be set.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SetError {
-    /// The API server's answer.
+    /// The API server's response.
     #[error("{0}")]
     Kube(#[from] kube::Error),
-    /// An object of its name is somebody else's.
+    /// An object of its name exists that the controller did not create.
     #[error("a {0} of this name exists that the controller did not create; it is left as it is")]
     NotManaged(&'static str),
 }

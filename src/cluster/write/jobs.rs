@@ -1,4 +1,4 @@
-//! Starts and ends the Jobs that ask operator images.
+//! Starts and ends inspection Jobs.
 
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Preconditions};
@@ -10,7 +10,7 @@ use crate::inspection::job::{self, LABEL};
 use crate::model::StartInspection;
 
 impl Writer {
-    /// A create: where a Job of this name is there already, the image is being asked.
+    /// Creates the Job: one of this name that exists already inspects the same image.
     pub(super) async fn start(
         &self,
         start: &StartInspection,
@@ -47,7 +47,7 @@ impl Writer {
         Ok(Some(WriteError::Recovered("it had lost its label and is deleted; it is made again")))
     }
 
-    /// Deletes a Job with its pod. That it is gone already is as good.
+    /// Deletes a Job with its pod. One that is gone already counts as deleted.
     pub(super) async fn end(&self, namespace: &str, name: &str, uid: &str) -> Result<Option<Written>, WriteError> {
         let api: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         let this_one = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };

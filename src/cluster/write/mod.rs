@@ -1,5 +1,5 @@
 //! The only writer of ImageSets, records, inspection Jobs and the gate. It carries out what was decided, in order, and stops
-//! at the first failure; every write says what it was decided upon, so that a write on an outdated snapshot fails instead of
+//! at the first failure; every write names the state that it was decided upon, so that a write on an outdated snapshot fails instead of
 //! doing harm.
 
 mod gate;
@@ -26,10 +26,10 @@ use crate::model::{
     foreign_text::escaped, image_set::OPERATOR_ANNOTATION,
 };
 
-/// The longest that one write may take.
+/// Deadline of one write.
 const WRITE_DEADLINE: Duration = Duration::from_secs(15);
-/// How long a put-back counts.
-const PUT_BACK_WINDOW: Duration = Duration::from_secs(600);
+/// How long a restored set counts.
+const RESTORED_WINDOW: Duration = Duration::from_secs(600);
 
 /// Writes to one cluster.
 pub struct Writer {
@@ -37,8 +37,8 @@ pub struct Writer {
     own_namespace: String,
     /// How the writes ended.
     results: Results,
-    /// When which set was put back; a monotonic clock, because it decides when to stop.
-    put_back: BTreeMap<String, Vec<Instant>>,
+    /// When which set was restored; a monotonic clock, because it decides when to stop.
+    restored: BTreeMap<String, Vec<Instant>>,
 }
 
 /// An object as the API server returned it after a write, or what is gone after one.
@@ -107,7 +107,7 @@ impl WriteError {
         }
     }
 
-    /// A create met an object of the same name.
+    /// Whether a create failed because an object of that name exists.
     fn already_exists(&self) -> bool {
         matches!(self, Self::Kube(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists")
     }
@@ -120,7 +120,7 @@ impl WriteError {
     }
 }
 
-/// The result of a write, or an error that says that there was none in time.
+/// Returns the result of a write, or an error after the deadline.
 async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, WriteError> {
     Ok(tokio::time::timeout(WRITE_DEADLINE, request).await??)
 }
@@ -133,14 +133,14 @@ impl Writer {
     /// A writer that keeps its records in this namespace, and counts its writes.
     #[must_use]
     pub const fn new(client: Client, own_namespace: String, results: Results) -> Self {
-        Self { client, own_namespace, results, put_back: BTreeMap::new() }
+        Self { client, own_namespace, results, restored: BTreeMap::new() }
     }
 
     /// Carries out the actions in their order, up to the first failure; nothing depends on the gate, so that its failure is reported
-    /// and the others go on. Returns what was written, too.
+    /// and the others go on. The second value is what was written.
     pub async fn apply(&mut self, actions: &[Action], basis: &Basis<'_>) -> (Outcome, Vec<Written>) {
         let (mut gate, mut all_written) = (None, Vec::new());
-        for (done, action) in actions.iter().enumerate() {
+        for (completed, action) in actions.iter().enumerate() {
             let (object, written) = self.carry_out(action, basis, &mut all_written).await;
             let result = match &written {
                 Ok(()) => "done",
@@ -156,12 +156,12 @@ impl Writer {
                     gate = Some(failure);
                     continue;
                 }
-                let outcome = Outcome { done, at: (done > 0).then(Timestamp::now), failure: Some(failure) };
+                let outcome = Outcome { completed, at: (completed > 0).then(Timestamp::now), failure: Some(failure) };
                 return (outcome, all_written);
             }
             tracing::info!(object = object.to_string(), "written");
         }
-        (Outcome { done: actions.len(), at: Some(Timestamp::now()), failure: gate }, all_written)
+        (Outcome { completed: actions.len(), at: Some(Timestamp::now()), failure: gate }, all_written)
     }
 
     /// One action. Returns the object that it is about.
@@ -198,16 +198,16 @@ impl Writer {
         (object, result.map(|one| written.extend(one)))
     }
 
-    /// How often each set was put back within the last ten minutes.
+    /// Returns how often each set was restored within the last ten minutes.
     #[must_use]
-    pub fn put_back_counts(&mut self) -> BTreeMap<String, u32> {
-        self.put_back.values_mut().for_each(|times| times.retain(|time| time.elapsed() < PUT_BACK_WINDOW));
-        self.put_back.retain(|_, times| !times.is_empty());
+    pub fn restored_counts(&mut self) -> BTreeMap<String, u32> {
+        self.restored.values_mut().for_each(|times| times.retain(|time| time.elapsed() < RESTORED_WINDOW));
+        self.restored.retain(|_, times| !times.is_empty());
         let count = |times: &Vec<Instant>| u32::try_from(times.len()).unwrap_or(u32::MAX);
-        self.put_back.iter().map(|(name, times)| (name.clone(), count(times))).collect()
+        self.restored.iter().map(|(name, times)| (name.clone(), count(times))).collect()
     }
 
-    /// Deletes a set if it still is as it was seen; one that is gone already is what was wanted.
+    /// Deletes a set if it has not changed since the decision. One that is gone already counts as deleted.
     async fn prune(&self, prune: &PruneImageSet) -> Result<Option<Written>, WriteError> {
         let api: Api<ImageSet> = Api::all(self.client.clone());
         let preconditions = Preconditions { resource_version: Some(prune.resource_version.clone()), uid: None };
@@ -232,8 +232,8 @@ impl Writer {
                 within(api.patch(name, &parameters, &Patch::Apply(&object))).await?
             }
         };
-        if store.motive == Motive::PutBack {
-            self.put_back.entry(name.to_owned()).or_default().push(Instant::now());
+        if store.motive == Motive::Restore {
+            self.restored.entry(name.to_owned()).or_default().push(Instant::now());
         }
         Ok(Some(Written::ImageSet(Box::new(written))))
     }

@@ -1,4 +1,4 @@
-//! Writes records: only if each still is as it was read. Somebody who led before and was held up changes nothing.
+//! Writes records: only if each has not changed since it was read, so that a former leader changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::cluster::records::{self, RECORD_KEY, RECORD_LABEL};
 use crate::model::{Kind, ObjectRef};
 
 impl Writer {
-    /// Creates a record, or replaces it. Returns the object that it is about.
+    /// Creates a record, or replaces it. Returns the object, too.
     pub(super) async fn write_record(
         &self,
         name: &str,

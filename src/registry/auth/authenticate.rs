@@ -73,7 +73,7 @@ impl AuthAttempt<'_> {
         if !self.remembered {
             session.tried().note_rejected(None, &error);
         }
-        // Some token services answer 403 where they should ask for credentials.
+        // Some token services respond with 403 instead of 401.
         Err(RegistryError { kind: RegistryFailureKind::CredentialsMissing, ..error })
     }
 
@@ -157,7 +157,7 @@ impl AuthAttempt<'_> {
                 Ok(Some(authorization))
             }
             Err(error) if error.whole_registry => {
-                // A remembered scheme may be outdated, which says nothing about the registry.
+                // A remembered scheme may be outdated, which is no failure of the registry.
                 if !self.remembered {
                     session.halt(&error);
                 }

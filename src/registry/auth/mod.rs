@@ -1,6 +1,6 @@
 //! How the controller proves to a registry who it is.
 //!
-//! A registry answers 401 with an authentication scheme ([`scheme`]). [`authenticate`] tries what worked before ([`cache`]), then
+//! A registry responds with 401 and an authentication scheme ([`scheme`]). [`authenticate`] tries what worked before ([`cache`]), then
 //! each credential that matches the repository, and fetches a token ([`token`]) from the token service ([`realm`] has the rules on
 //! who may receive credentials). [`tried_credentials`] remembers which ones a session rejected.
 //!

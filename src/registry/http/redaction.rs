@@ -18,18 +18,18 @@ pub(crate) const MAX_TEXT: usize = 1024;
 const MIN_SECRET: usize = 4;
 
 /// Returns the beginning of `text`, at most [`MAX_TEXT`] bytes, with a mark in the place of every secret: as it is, form-encoded, and
-/// as `Debug` quotes it (our messages quote headers so). Letter case is ignored, because media types and hosts are lowercased before
+/// as `Debug` quotes it (messages quote headers so). Letter case is ignored, because media types and hosts are lowercased before
 /// they are quoted. All secrets are searched in the original text; overlapping ones share a mark. Redacting twice changes nothing.
 pub(crate) fn redacted<'a>(text: &str, secrets: impl IntoIterator<Item = &'a Secret>) -> String {
     let kept = cut(text, MAX_TEXT);
     let is_cut = kept.len() < text.len();
     // Lowercasing ASCII letters moves no byte, so positions are the same in both.
-    let folded = kept.to_ascii_lowercase();
+    let lowercase = kept.to_ascii_lowercase();
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for secret in secrets {
         for form in forms(secret) {
-            find(kept, &folded, &form, &mut ranges);
-            ranges.extend(is_cut.then(|| cut_off(&folded, &form)).flatten());
+            find(kept, &lowercase, &form, &mut ranges);
+            ranges.extend(is_cut.then(|| cut_off(&lowercase, &form)).flatten());
         }
     }
     marked(kept, &ranges)
@@ -51,13 +51,13 @@ pub(crate) fn forms(secret: &Secret) -> Vec<Zeroizing<String>> {
 }
 
 /// Finds every occurrence between the marks that the text already has, overlapping ones included.
-fn find(text: &str, folded: &str, form: &str, ranges: &mut Vec<Range<usize>>) {
-    if form.len() > folded.len() {
+fn find(text: &str, lowercase: &str, form: &str, ranges: &mut Vec<Range<usize>>) {
+    if form.len() > lowercase.len() {
         return;
     }
     for part in between_marks(text) {
         let mut from = part.start;
-        while let Some(at) = folded.get(from..part.end).and_then(|rest| rest.find(form)) {
+        while let Some(at) = lowercase.get(from..part.end).and_then(|rest| rest.find(form)) {
             let start = from + at;
             ranges.push(start..start + form.len());
             from = start + form.chars().next().map_or(1, char::len_utf8);
@@ -66,10 +66,10 @@ fn find(text: &str, folded: &str, form: &str, ranges: &mut Vec<Range<usize>>) {
 }
 
 /// Returns the end of a text that was cut within this spelling.
-fn cut_off(folded: &str, form: &str) -> Option<Range<usize>> {
-    let shorter = form.char_indices().map(|(at, _)| at).take_while(|at| *at <= folded.len());
-    let longest = shorter.filter(|at| *at >= MIN_SECRET && folded.ends_with(&form[..*at])).last()?;
-    Some(folded.len() - longest..folded.len())
+fn cut_off(lowercase: &str, form: &str) -> Option<Range<usize>> {
+    let shorter = form.char_indices().map(|(at, _)| at).take_while(|at| *at <= lowercase.len());
+    let longest = shorter.filter(|at| *at >= MIN_SECRET && lowercase.ends_with(&form[..*at])).last()?;
+    Some(lowercase.len() - longest..lowercase.len())
 }
 
 fn between_marks(text: &str) -> Vec<Range<usize>> {

@@ -19,7 +19,7 @@ pub(crate) struct CheckInput<'a> {
     /// Whether it is unknown which operator runs: a set that seems to block may be the required one.
     pub frozen: bool,
     /// Whether the running operator rejects the set of its version, which has a finding of its own.
-    pub refused: bool,
+    pub rejected: bool,
 }
 
 /// A required set and the content under its name.

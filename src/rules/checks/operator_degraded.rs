@@ -34,7 +34,7 @@ pub(crate) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = degraded.filter_map(|status| cluster.explain(status)).collect();
     // A build that rejects the set of its version has a finding of its own.
     let reported =
-        |reason: Reason| input.refused && matches!(reason, Reason::UnexpectedImages | Reason::ImagesNotListed);
+        |reason: Reason| input.rejected && matches!(reason, Reason::UnexpectedImages | Reason::ImagesNotListed);
     findings.retain(|finding| !reported(finding.reason));
     findings.sort_by_key(|finding| finding.reason);
     findings

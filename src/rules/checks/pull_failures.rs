@@ -55,10 +55,10 @@ fn findings(
         let named: Vec<&String> = named.iter().collect();
         let pods = about(images.iter().map(|one| one.pods).max().unwrap_or_default());
         let verb = if kind == PullFailureKind::ExecFormat { "start" } else { "pull" };
-        let mut said = images.iter().map(|one| one.message.trim_end_matches('.'));
-        let why = match (cause(kind), said.find(|said| !said.is_empty())) {
-            (Some(cause), Some(said)) => format!("{cause}: {said}"),
-            (None, Some(said)) => said.to_owned(),
+        let mut messages = images.iter().map(|one| one.message.trim_end_matches('.'));
+        let why = match (cause(kind), messages.find(|message| !message.is_empty())) {
+            (Some(cause), Some(message)) => format!("{cause}: {message}"),
+            (None, Some(message)) => message.to_owned(),
             (cause, None) => cause.unwrap_or("the kubelet does not say why").to_owned(),
         };
         let message = format!("{pods} cannot {verb} {}: {why}", list_first(&named, MOST_NAMED));

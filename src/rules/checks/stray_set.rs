@@ -23,11 +23,11 @@ pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     let names = catalogue
         .versions()
         .filter_map(|(release, _, _)| Some(catalogue.get(&release)?.image_set_name(variant).ok()?.to_string()));
-    let looked_for: BTreeSet<String> = names.collect();
+    let expected: BTreeSet<String> = names.collect();
     // A version that is newer than all known ones belongs to an operator that is not known either.
-    let newest = looked_for.iter().filter_map(|name| version_in(name)).max();
+    let newest = expected.iter().filter_map(|name| version_in(name)).max();
     let may_be_next = |name: &str| version_in(name).is_some_and(|version| newest.is_none_or(|newest| version > newest));
-    let stray = candidates.into_iter().filter(|name| !looked_for.contains(*name) && !may_be_next(name));
+    let stray = candidates.into_iter().filter(|name| !expected.contains(*name) && !may_be_next(name));
     let findings = stray.map(|name| {
         let message = format!(
             "no operator of variant {variant} looks for this name; operator {} uses {}",

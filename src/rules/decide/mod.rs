@@ -1,8 +1,8 @@
 //! The decision: from a snapshot to actions, findings and lookups. It is pure: the same snapshot always leads to the same
 //! decision.
 //!
-//! [`decide`] is a list of phases. Each is a function from values to values, and its documentation says why it comes where it
-//! does. A phase that cannot conclude anything waits, and says why (`phase::Because`).
+//! [`decide`] is a list of phases. Each is a function from values to values, and its documentation gives the reason for its
+//! place. A phase that cannot conclude anything waits, with a reason (`phase::Because`).
 
 mod finish;
 mod hold;
@@ -53,7 +53,7 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
         operator: &versions.operator,
         checked_sets: &checked_sets,
         frozen: versions.frozen,
-        refused: versions.has_rejection(),
+        rejected: versions.has_rejection(),
     });
     let held = hold::hold(&versions, sets, &checked, !gone.is_empty());
     let retained = retain::plan(snapshot, &versions, &held, installation.variant);

@@ -12,7 +12,7 @@ pub(crate) enum Phase<T> {
 pub(crate) enum Because {
     /// A read failed that versions and sets depend on.
     InputsUnreadable,
-    /// It is unknown which operator runs; a finding says why.
+    /// It is unknown which operator runs; a finding has the reason.
     OperatorUnclear,
     /// Stored sets were made from an Installation that is gone.
     InstallationGone,

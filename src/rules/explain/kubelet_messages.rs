@@ -18,7 +18,7 @@ pub(crate) const PULL_REASONS: [&str; 7] = [
 
 /// Phrases of container runtimes by cause, in lower case. The first match counts, so the order matters: containerd ends its
 /// message about a missing platform with `not found`, and the response of a registry is more specific than an unreachable mirror.
-pub(crate) const WORDS: [(PullFailureKind, &[&str]); 5] = [
+pub(crate) const KEYWORDS: [(PullFailureKind, &[&str]); 5] = [
     (
         PullFailureKind::PlatformMissing,
         &[
@@ -106,7 +106,7 @@ pub fn classify(reason: &str, message: &str) -> Option<PullFailureKind> {
     }
     // A missing tool on the node is not a response of a registry.
     let words = without_quoted(&words).replace("executable file not found", "");
-    let found = WORDS.iter().find(|(_, all)| all.iter().any(|one| words.contains(one))).map(|(kind, _)| *kind);
+    let found = KEYWORDS.iter().find(|(_, all)| all.iter().any(|one| words.contains(one))).map(|(kind, _)| *kind);
     let unavailable = (reason == "RegistryUnavailable").then_some(PullFailureKind::Timeout);
     Some(found.or(unavailable).unwrap_or(PullFailureKind::Other))
 }
@@ -142,9 +142,9 @@ pub fn repository_digest(image_id: &str) -> Option<Digest> {
 pub fn normalize(message: &str) -> String {
     let mut rest = message.trim();
     loop {
-        let shorter = BEFORE_THE_ANSWER.iter().find_map(|(start, end)| rest.strip_prefix(start)?.split_once(end));
+        let shorter = BEFORE_THE_RESPONSE.iter().find_map(|(start, end)| rest.strip_prefix(start)?.split_once(end));
         match shorter {
-            Some((_, answer)) if !answer.is_empty() => rest = answer.trim_start(),
+            Some((_, response)) if !response.is_empty() => rest = response.trim_start(),
             _ => break,
         }
     }
@@ -153,7 +153,7 @@ pub fn normalize(message: &str) -> String {
 }
 
 /// Prefixes before the registry's response, each by its start and its end.
-pub(crate) const BEFORE_THE_ANSWER: [(&str, &str); 5] = [
+pub(crate) const BEFORE_THE_RESPONSE: [(&str, &str); 5] = [
     ("Back-off pulling image \"", "\": "),
     ("ErrImagePull", ": "),
     ("rpc error: code = ", " desc = "),
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     /// Messages as pods show them, from containerd, CRI-O (containers/image) and docker (cri-dockerd).
-    const SAID: &[(PullFailureKind, &str)] = &[
+    const MESSAGES: &[(PullFailureKind, &str)] = &[
         (
             PullFailureKind::NotFound,
             r#"rpc error: code = NotFound desc = failed to pull and unpack image "registry.example/calico/node@sha256:e684c5ccef0e2de6e758e01576ae3eb2add65aa7b63e916c5e475c09c4db3c94": failed to resolve reference "registry.example/calico/node@sha256:e684c5ccef0e2de6e758e01576ae3eb2add65aa7b63e916c5e475c09c4db3c94": registry.example/calico/node@sha256:e684c5ccef0e2de6e758e01576ae3eb2add65aa7b63e916c5e475c09c4db3c94: not found"#,
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn the_messages_of_every_runtime_are_classified() {
-        for (kind, message) in SAID {
+        for (kind, message) in MESSAGES {
             assert_eq!(classify("ErrImagePull", message), Some(*kind), "{message}");
             let passed_on = format!("Back-off pulling image \"quay.io/a@sha256:01\": ErrImagePull: {message}");
             assert_eq!(classify("ImagePullBackOff", &passed_on), Some(*kind), "{passed_on}");
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_normalized_message_is_the_same_for_every_pod_and_bounded() {
-        let first = SAID[0].1;
+        let first = MESSAGES[0].1;
         assert_eq!(normalize(first), "registry.example/calico/node@sha256:e684c5ccef0e: not found");
         let near = |port: u16, id: &str| {
             let id = id.repeat(16);

@@ -148,9 +148,9 @@ impl SetSpec<'_> {
     fn may_use_record(&self, name: &ImageName, reference: &Reference, recorded: &ResolvedImage) -> bool {
         let stands = !self.pinned.is_empty() && !self.is_pinned(name, recorded);
         // The policy names this very digest: a person requested it.
-        let asked_for = reference.digest() == Some(&recorded.digest);
+        let is_requested = reference.digest() == Some(&recorded.digest);
         let result = self.snapshot.lookup_results.images.get(reference).and_then(LookupResult::known);
-        !(stands || self.record_in_doubt) || asked_for || result.is_some_and(|now| now.digest == recorded.digest)
+        !(stands || self.record_in_doubt) || is_requested || result.is_some_and(|now| now.digest == recorded.digest)
     }
 
     fn without_lookup(&self, reference: &Reference, may_omit: bool) -> Pin<'_> {

@@ -200,7 +200,7 @@ impl<'a> Context<'a> {
                 stored_sets::judge_unmanaged(set, &spec)
             }
             _ => match (self.rejected(required), claim) {
-                (Some(refused), None) => stored_sets::restore_accepted(existing, refused, &spec),
+                (Some(rejected), None) => stored_sets::restore_accepted(existing, rejected, &spec),
                 (_, claim) => self.assembled(spec, existing, claim),
             },
         };
@@ -281,7 +281,7 @@ impl<'a> Context<'a> {
     fn rejected(&self, required: &RequiredSet) -> Option<&RejectedContent> {
         let doubt = self.versions.in_doubt.as_ref()?;
         let is_concerned = required.purpose.is_current() && doubt.release == required.images.release();
-        is_concerned.then_some(&doubt.refused)
+        is_concerned.then_some(&doubt.rejected)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The finding for a managed set that somebody else changed. `stored_sets` uses it, because it decides whether to restore the
+//! The finding for a managed set that was edited. `stored_sets` uses it, because it decides whether to restore the
 //! set.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -34,11 +34,11 @@ impl SetSpec<'_> {
         for (name, default) in self.images.set_images(self.installation.variant, self.installation.fips) {
             if settings.exclude.contains(&name) {
                 if required.contains(&name) {
-                    let insists = match self.snapshot.features.known() {
+                    let requires = match self.snapshot.features.known() {
                         Some(_) => "insists on it",
                         None => "may insist on it: what the cluster uses cannot be read",
                     };
-                    let message = format!("{name} is excluded, but operator {} {insists}", self.images.release());
+                    let message = format!("{name} is excluded, but operator {} {requires}", self.images.release());
                     findings.push(Finding::new(Reason::ExcludedImageRequired, self.object(), message));
                 }
                 continue;
@@ -97,7 +97,7 @@ impl SetSpec<'_> {
             images: BTreeMap::new(),
             missing: BTreeSet::new(),
             accepted: None,
-            refused: None,
+            rejected: None,
         }
     }
 

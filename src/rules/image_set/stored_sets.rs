@@ -27,7 +27,7 @@ pub(crate) fn compare(existing: Option<&StoredImageSet>, assembled: Assembled, s
                 Some(finding) => return not_written(assembled, finding),
                 None => findings.push(set_edited::finding(stored, &assembled.set)),
             }
-            Motive::PutBack
+            Motive::Restore
         }
         Some(_) => Motive::Update,
     };
@@ -126,17 +126,17 @@ fn record_accepted(set: &StoredImageSet, spec: &SetSpec<'_>, actions: &mut Vec<A
 /// has been inspected.
 pub(crate) fn restore_accepted(
     existing: Option<&StoredImageSet>,
-    refused: &RejectedContent,
+    rejected: &RejectedContent,
     spec: &SetSpec<'_>,
 ) -> SetOutcome {
     let mut record = spec.record();
     let mut actions = Vec::new();
-    if record.refused.as_ref() != Some(refused) {
-        record.refused = Some(refused.clone());
+    if record.rejected.as_ref() != Some(rejected) {
+        record.rejected = Some(rejected.clone());
         actions.push(Action::WriteRecord(Box::new(record.clone())));
     }
     let resolved_at = Some(record.resolved_at);
-    let accepted = record.accepted.filter(|accepted| refused.takes(accepted));
+    let accepted = record.accepted.filter(|accepted| rejected.takes(accepted));
     let set = accepted.and_then(|accepted| {
         // The operator's own list is unknown: the accepted content is all that is known.
         let (name, release) = (spec.name.clone(), spec.images.release());

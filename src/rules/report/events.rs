@@ -100,7 +100,7 @@ fn write_event(store: &StoreImageSet, swap: Option<&Swap>) -> Event {
         Motive::Update if swap.is_some() => (false, Reason::ImageSetStored, "Swap", "swapped in"),
         Motive::Update => (false, Reason::ImageSetStored, "Update", "updated"),
         Motive::TakeOver => (false, Reason::ImageSetStored, "TakeOver", "took over"),
-        Motive::PutBack => (true, Reason::ImageSetEdited, "PutBack", "put back"),
+        Motive::Restore => (true, Reason::ImageSetEdited, "PutBack", "put back"),
         Motive::StandIn => (true, Reason::ImageSetRefused, "StandIn", "refused; put back what was accepted in"),
     };
     let gap = swap.map(|swap| format!(", at most {} s after that was Ready", swap.gap_seconds)).unwrap_or_default();

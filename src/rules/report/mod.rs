@@ -36,7 +36,7 @@ impl Report {
         let current = current_report(snapshot, decision, &goals);
         let digests = OperatorDigests::new(snapshot);
         let prepared = prepared_reports(snapshot, decision, &goals, &digests);
-        let pending = decision.plan.len() - outcome.done.min(decision.plan.len());
+        let pending = decision.plan.len() - outcome.completed.min(decision.plan.len());
         let plan = PlanReport {
             changes: decision.plan[decision.plan.len() - pending..].to_vec(),
             rollouts: if pending > 0 { decision.rollouts.clone() } else { Vec::new() },

@@ -42,7 +42,7 @@ pub(crate) fn discover(snapshot: &Snapshot, operator: &OperatorKnowledge) -> Dis
             Some(LookupResult::Known(releases)) => {
                 let newer = newest(releases, discover.channel, base.release, MOST_REMEMBERED);
                 outcome.known = Some(Discovery {
-                    asked_at: snapshot.observed_at,
+                    checked_at: snapshot.observed_at,
                     operator: base.release,
                     releases: newer.into_iter().collect(),
                 });

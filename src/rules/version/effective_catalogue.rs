@@ -142,7 +142,7 @@ impl<'a> EffectiveCatalogue<'a> {
         };
         // A tag that is not a version moves all the time.
         let is_release = reference.tag().is_some_and(|tag| tag.parse::<Release>().is_ok());
-        let found = all().filter(|(_, one)| is_release && same(one)).max_by_key(|(_, one)| one.answered_at);
+        let found = all().filter(|(_, one)| is_release && same(one)).max_by_key(|(_, one)| one.completed_at);
         found.map(|(position, _)| position)
     }
 
@@ -169,7 +169,7 @@ impl<'a> EffectiveCatalogue<'a> {
         }
         // An image that is not in use may have been, or may be again.
         let mut all: Vec<(usize, &Cow<'_, Inspection>)> = self.inspected.iter().enumerate().collect();
-        all.sort_by_key(|(_, one)| std::cmp::Reverse(one.answered_at));
+        all.sort_by_key(|(_, one)| std::cmp::Reverse(one.completed_at));
         for (position, inspected) in all {
             if let Ok(release) = inspected.release()
                 && self.embedded.get(&release).is_none()

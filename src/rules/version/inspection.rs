@@ -56,9 +56,9 @@ pub(crate) fn unstored_inspections(snapshot: &Snapshot) -> Vec<Inspection> {
             image: job.image.clone(),
             digest: job.digest,
             label: job.label.clone(),
-            answered_at: *at,
+            completed_at: *at,
             images: OperatorImages::clone(images),
-            refused: BTreeSet::new(),
+            rejected: BTreeSet::new(),
         }),
         _ => None,
     });
@@ -139,8 +139,8 @@ fn step(snapshot: &Snapshot, needed: &NeededInspection) -> (Finding, Vec<Action>
     };
     let failed = |why: &str| report(Reason::InspectionFailed, format!("{name} brought no answer: {why}"));
     let (finding, at, why) = match &job.state {
-        JobState::Running { trouble: Some(cause) } => return (failed(cause), Vec::new(), None),
-        JobState::Running { trouble: None } => {
+        JobState::Running { start_problem: Some(cause) } => return (failed(cause), Vec::new(), None),
+        JobState::Running { start_problem: None } => {
             let running = || report(Reason::InspectionRunning, format!("{image} is asked by {name}"));
             // While no attempt is better than the one before, the finding stays the same.
             return (job.failed_before.as_deref().map_or_else(running, failed), Vec::new(), None);
@@ -185,9 +185,9 @@ mod tests {
                 image: image.parse().unwrap(),
                 digest: Digest::of(b"x"),
                 label: label.map(str::to_owned),
-                answered_at: Timestamp::UNIX_EPOCH,
+                completed_at: Timestamp::UNIX_EPOCH,
                 images: images.clone(),
-                refused: BTreeSet::new(),
+                rejected: BTreeSet::new(),
             };
             inspected.release().map(|release| release.to_string())
         };

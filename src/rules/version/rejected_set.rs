@@ -32,7 +32,7 @@ pub(crate) struct Rejection {
 #[derive(Debug)]
 pub(crate) struct RejectedSet {
     pub release: Release,
-    pub refused: RejectedContent,
+    pub rejected: RejectedContent,
 }
 
 /// Determines whether the running operator rejects the managed set.
@@ -48,23 +48,23 @@ pub(crate) fn determine(
         return rejection;
     };
     let recorded_rejection = recorded_rejection(snapshot, installation, running);
-    let (refused, why) = match (current_rejection(snapshot, effective, installation, running), recorded_rejection) {
-        (Some((set, mut refused)), before) => {
-            let why = describe(running, &refused);
+    let (rejected, why) = match (current_rejection(snapshot, effective, installation, running), recorded_rejection) {
+        (Some((set, mut rejected)), before) => {
+            let why = describe(running, &rejected);
             rejection.finding = Some(Finding::new(Reason::ImageSetRefused, ObjectRef::image_set(&set), why.clone()));
             if let Some(before) = before {
-                refused.unexpected.extend(before.unexpected.iter().cloned());
-                refused.missing.extend(before.missing.iter().cloned());
+                rejected.unexpected.extend(before.unexpected.iter().cloned());
+                rejected.missing.extend(before.missing.iter().cloned());
             }
-            (refused, why)
+            (rejected, why)
         }
         (None, Some(before)) => (before.clone(), describe(running, before)),
         (None, None) => return rejection,
     };
     if effective.record_key(running.release, installation).build.is_none() {
-        rejection.in_doubt = Some(RejectedSet { release: running.release, refused: refused.clone() });
+        rejection.in_doubt = Some(RejectedSet { release: running.release, rejected: rejected.clone() });
     }
-    require_inspection(&mut rejection, snapshot, effective, reference, (&refused, why));
+    require_inspection(&mut rejection, snapshot, effective, reference, (&rejected, why));
     rejection
 }
 
@@ -75,7 +75,7 @@ fn require_inspection(
     snapshot: &Snapshot,
     effective: &EffectiveCatalogue<'_>,
     image: Reference,
-    (refused, why): (&RejectedContent, String),
+    (rejected, why): (&RejectedContent, String),
 ) {
     let result = snapshot.lookup_results.operators.get(&image);
     let digest = match (image.digest(), result) {
@@ -90,12 +90,12 @@ fn require_inspection(
     };
     match effective.inspected(&digest) {
         // No list shows where to pull an image that the operator requires and does not print.
-        Some(_) if refused.unexpected.is_empty() => {}
+        Some(_) if rejected.unexpected.is_empty() => {}
         Some(inspected) => {
-            let all: BTreeSet<ImageName> = inspected.refused.union(&refused.unexpected).cloned().collect();
+            let all: BTreeSet<ImageName> = inspected.rejected.union(&rejected.unexpected).cloned().collect();
             rejection.in_doubt = None;
-            if all != inspected.refused {
-                rejection.learned = Some(Inspection { refused: all, ..inspected.clone() });
+            if all != inspected.rejected {
+                rejection.learned = Some(Inspection { rejected: all, ..inspected.clone() });
             }
         }
         None => {
@@ -114,15 +114,15 @@ fn recorded_rejection<'a>(
 ) -> Option<&'a RejectedContent> {
     let key = RecordKey::new(running.release, installation);
     let record = snapshot.records.known()?.iter().find(|record| record.key == key)?;
-    let refused = record.refused.as_ref().filter(|refused| Some(&refused.image) == running.image.as_ref())?;
-    (!is_accepted(snapshot, refused, &key)).then_some(refused)
+    let rejected = record.rejected.as_ref().filter(|rejected| Some(&rejected.image) == running.image.as_ref())?;
+    (!is_accepted(snapshot, rejected, &key)).then_some(rejected)
 }
 
 /// Whether the operator uses a set with the entries that it is recorded to reject, and no component is degraded: messages of
 /// another version were then attributed to it.
-fn is_accepted(snapshot: &Snapshot, refused: &RejectedContent, key: &RecordKey) -> bool {
+fn is_accepted(snapshot: &Snapshot, rejected: &RejectedContent, key: &RecordKey) -> bool {
     let available = snapshot.component_statuses.known().is_some_and(|all| all.iter().any(|status| status.available));
-    let has_it = |set: &StoredImageSet| parse_entries(set).is_some_and(|entries| !refused.takes(&entries));
+    let has_it = |set: &StoredImageSet| parse_entries(set).is_some_and(|entries| !rejected.takes(&entries));
     let mut sets = snapshot.image_sets.known().into_iter().flatten();
     available && sets.any(|set| is_used(snapshot, &set.name) && is_unchanged_for(set, key) && has_it(set))
 }
@@ -163,14 +163,14 @@ fn current_rejection(
     is_rejected.then(|| (set.name.clone(), RejectedContent { image, unexpected, missing }))
 }
 
-fn describe(running: &KnownOperator, refused: &RejectedContent) -> String {
+fn describe(running: &KnownOperator, rejected: &RejectedContent) -> String {
     let list = |names: &BTreeSet<ImageName>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut parts = Vec::new();
-    if !refused.unexpected.is_empty() {
-        parts.push(format!("it rejects {}", list(&refused.unexpected)));
+    if !rejected.unexpected.is_empty() {
+        parts.push(format!("it rejects {}", list(&rejected.unexpected)));
     }
-    if !refused.missing.is_empty() {
-        parts.push(format!("it misses {}", list(&refused.missing)));
+    if !rejected.missing.is_empty() {
+        parts.push(format!("it misses {}", list(&rejected.missing)));
     }
     format!("operator {} refuses a set that is right for its version: {}", running.release, parts.join(" and "))
 }

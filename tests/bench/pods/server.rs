@@ -79,8 +79,8 @@ impl MadeUpPods {
             node: Template::new(&node()),
         }));
         let shared = state.clone();
-        let answer = move |upstream: Upstream, request: Request<Incoming>| answer(upstream, shared.clone(), request);
-        let (kubeconfig, server) = in_front_of(kubeconfig, answer).await?;
+        let handler = move |upstream: Upstream, request: Request<Incoming>| respond(upstream, shared.clone(), request);
+        let (kubeconfig, server) = in_front_of(kubeconfig, handler).await?;
         Ok(Self { state, kubeconfig, _server: server })
     }
 
@@ -122,9 +122,7 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Answer = Response<Body>;
-
-async fn answer(upstream: Upstream, state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Answer> {
+async fn respond(upstream: Upstream, state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Response<Body>> {
     let path = request.uri().path();
     let namespaced = path.strip_prefix("/api/v1/namespaces/").and_then(|rest| rest.strip_suffix("/pods"));
     let count = match namespaced {
@@ -133,8 +131,8 @@ async fn answer(upstream: Upstream, state: Arc<Mutex<State>>, request: Request<I
         _ => (path == "/api/v1/nodes").then_some(NODES),
     };
     let Some(count) = count else {
-        let answer = upstream.forward(request).await?;
-        return Ok(answer.map(|body| body.map_err(io::Error::other).boxed_unsync()));
+        let response = upstream.forward(request).await?;
+        return Ok(response.map(|body| body.map_err(io::Error::other).boxed_unsync()));
     };
     let is_nodes = namespaced.is_none();
     let query = request.uri().query().unwrap_or_default().to_owned();
@@ -142,16 +140,16 @@ async fn answer(upstream: Upstream, state: Arc<Mutex<State>>, request: Request<I
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
     };
-    let told = |name: &str| parameter(name).is_some_and(|value| value == "true");
-    if !told("watch") {
+    let is_set = |name: &str| parameter(name).is_some_and(|value| value == "true");
+    if !is_set("watch") {
         let from: usize = parameter("continue").and_then(|token| token.parse().ok()).unwrap_or(0);
         let limit = parameter("limit").and_then(|limit| limit.parse().ok()).unwrap_or(count);
         return Ok(list(&state, is_nodes, from, limit, count));
     }
-    if told("sendInitialEvents") && !lock(&state).streams {
+    if is_set("sendInitialEvents") && !lock(&state).streams {
         return Ok(not_understood());
     }
-    let first = if told("sendInitialEvents") { initial(&state, is_nodes, count) } else { stream::empty().boxed() };
+    let first = if is_set("sendInitialEvents") { initial(&state, is_nodes, count) } else { stream::empty().boxed() };
     // What a watch has not taken yet stays small, as with the real one.
     let (sender, mut receiver) = mpsc::channel(16);
     if namespaced == Some("calico-system") {
@@ -167,21 +165,21 @@ async fn answer(upstream: Upstream, state: Arc<Mutex<State>>, request: Request<I
 }
 
 /// What a server says that does not stream lists.
-fn not_understood() -> Answer {
+fn not_understood() -> Response<Body> {
     let message = "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": "Invalid",
         "details": { "group": "meta.k8s.io", "kind": "ListOptions" }, "code": 422,
     });
-    let mut answer = json_of(status.to_string());
-    *answer.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    answer
+    let mut response = json_of(status.to_string());
+    *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    response
 }
 
-fn json_of(text: String) -> Answer {
-    let mut answer = Response::new(whole(text));
-    answer.headers_mut().insert("Content-Type", http::HeaderValue::from_static("application/json"));
-    answer
+fn json_of(text: String) -> Response<Body> {
+    let mut response = Response::new(whole(text));
+    response.headers_mut().insert("Content-Type", http::HeaderValue::from_static("application/json"));
+    response
 }
 
 fn event(r#type: &str, object: &str) -> Bytes {
@@ -199,7 +197,7 @@ fn initial(state: &Arc<Mutex<State>>, is_nodes: bool, count: usize) -> BoxStream
     all.chain(stream::iter([event("BOOKMARK", &mark.to_string())])).boxed()
 }
 
-fn list(state: &Mutex<State>, is_nodes: bool, from: usize, limit: usize, count: usize) -> Answer {
+fn list(state: &Mutex<State>, is_nodes: bool, from: usize, limit: usize, count: usize) -> Response<Body> {
     let end = (from + limit).min(count);
     let objects: Vec<String> = (from..end).map(|number| object(state, is_nodes, number)).collect();
     let next = if end < count { end.to_string() } else { String::new() };
@@ -253,7 +251,7 @@ fn pod(fails: Option<Fails>) -> Value {
     let (state, id) = match fails {
         None => (json!({ "running": { "startedAt": "2026-11-24T00:00:00Z" } }), image("node")),
         Some(fails) => {
-            let answer = match fails {
+            let response = match fails {
                 Fails::NotFound => "not found",
                 Fails::Unauthorized => {
                     "unexpected status from HEAD request to https://quay.io/v2/calico/node: 401 Unauthorized"
@@ -261,7 +259,7 @@ fn pod(fails: Option<Fails>) -> Value {
             };
             let image = image("node");
             let message = format!(
-                "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {answer}"
+                "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {response}"
             );
             (json!({ "waiting": { "reason": "ErrImagePull", "message": message } }), String::new())
         }

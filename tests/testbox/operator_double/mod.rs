@@ -217,8 +217,8 @@ impl Stage {
             Ok(outcome) => outcome,
             Err(_) => Err(anyhow::anyhow!("a reconcile took longer than {} s", RECONCILE_WITHIN.as_secs())),
         };
-        let trouble = outcome.err().map(|error| format!("{error:#}"));
-        self.timeline.trouble(trouble);
+        let problem = outcome.err().map(|error| format!("{error:#}"));
+        self.timeline.problem(problem);
     }
 
     async fn act(&mut self, options: &Options) -> Result<()> {

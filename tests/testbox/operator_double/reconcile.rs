@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::crds::Kind;
 use super::super::rules::{
-    Component, Features, NamedSet, OperatorRules, Refusal, RegistryLayout, Selection, Variant, Version,
+    Component, Features, NamedSet, OperatorRules, RegistryLayout, Rejection, Selection, Variant, Version,
 };
 use super::pods::operator_pods;
 use super::timeline::What;
@@ -22,7 +22,7 @@ use super::{Options, Stage};
 const FEATURES_EVERY: Duration = Duration::from_millis(300);
 
 /// The set that a component uses (`None`: tags), or why it is Degraded.
-type Verdict = Result<Option<NamedSet>, Refusal>;
+type Verdict = Result<Option<NamedSet>, Rejection>;
 
 /// What the running operator process remembers; forgotten when another takes over.
 #[derive(Default)]
@@ -41,11 +41,11 @@ pub struct Memory {
 struct Conditions([(&'static str, bool, String, String); 3]);
 
 impl Conditions {
-    fn degraded(refusal: &Refusal, available: bool) -> Self {
+    fn degraded(rejection: &Rejection, available: bool) -> Self {
         Self([
             ("Available", available, String::new(), String::new()),
             ("Progressing", false, String::new(), String::new()),
-            ("Degraded", true, refusal.reason.clone(), refusal.message.clone()),
+            ("Degraded", true, rejection.reason.clone(), rejection.message.clone()),
         ])
     }
 
@@ -87,7 +87,7 @@ impl Stage {
         if !self.still_leads(options).await? {
             return Ok(());
         }
-        self.tell_search(&rules, variant, &sets, &versions);
+        self.report_search(&rules, variant, &sets, &versions);
 
         let workloads = workloads_of(&rules, variant, features);
         let active = rules.active_components(variant, features);
@@ -116,7 +116,7 @@ impl Stage {
             self.timeline.component(component.tigera_status(), verdict.as_ref().err());
         }
         self.roll_out(options, &workloads).await?;
-        self.tell_adoption(&used, &active, &workloads).await
+        self.report_adoption(&used, &active, &workloads).await
     }
 
     /// The build in the leading pod: the one that led before while it is Ready, else the oldest Ready one.
@@ -215,7 +215,7 @@ impl Stage {
         Ok((list.items.iter().map(named_set).collect(), versions))
     }
 
-    fn tell_search(
+    fn report_search(
         &self,
         rules: &OperatorRules,
         variant: Variant,
@@ -264,7 +264,7 @@ impl Stage {
         let before = self.operator.written.get(&component);
         let conditions = match verdict {
             // Old pods keep running while nothing reconciles.
-            Err(refusal) => Conditions::degraded(refusal, before.is_some_and(Conditions::is_available)),
+            Err(rejection) => Conditions::degraded(rejection, before.is_some_and(Conditions::is_available)),
             Ok(_) if self.workloads.rolled_out(workloads, component) => Conditions::settled(),
             Ok(_) => Conditions::progressing(),
         };
@@ -352,7 +352,12 @@ impl Stage {
     }
 
     /// `used`: the set that each active component has rendered with.
-    async fn tell_adoption(&self, used: &[Option<String>], active: &[Component], workloads: &[Workload]) -> Result<()> {
+    async fn report_adoption(
+        &self,
+        used: &[Option<String>],
+        active: &[Component],
+        workloads: &[Workload],
+    ) -> Result<()> {
         let same = used.windows(2).all(|pair| pair[0] == pair[1]);
         let rolled_out = active.iter().all(|component| self.workloads.rolled_out(workloads, *component));
         let Some(Some(name)) = used.first().filter(|_| same && rolled_out) else {

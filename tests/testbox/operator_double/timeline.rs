@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::super::rules::Refusal;
+use super::super::rules::Rejection;
 
 /// One entry of the timeline.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub enum What {
     /// Images go by tag: no ImageSet counts.
     UsesTags,
     /// A component became Degraded.
-    Degraded(Refusal),
+    Degraded(Rejection),
     /// A component is no longer Degraded.
     Recovered { component: String },
     /// A workload's template was written.
@@ -57,7 +57,7 @@ pub enum What {
     /// Selected, in every template, and rolled out.
     Adopted { name: String },
     /// It could not reconcile, or can again (empty).
-    Trouble { text: String },
+    Problem { text: String },
 }
 
 impl fmt::Display for What {
@@ -71,16 +71,16 @@ impl fmt::Display for What {
             Self::LookedFor { name, found: true } => write!(formatter, "looked for {name}: found"),
             Self::LookedFor { name, found: false } => write!(formatter, "looked for {name}: not found"),
             Self::UsesTags => write!(formatter, "uses tags"),
-            Self::Degraded(refusal) => {
-                write!(formatter, "{} Degraded: {}: {}", refusal.component, refusal.reason, refusal.message)
+            Self::Degraded(rejection) => {
+                write!(formatter, "{} Degraded: {}: {}", rejection.component, rejection.reason, rejection.message)
             }
             Self::Recovered { component } => write!(formatter, "{component} recovered"),
             Self::Rendered { workload } => write!(formatter, "rendered {workload}"),
             Self::RolledOut { workload } => write!(formatter, "rolled out {workload}"),
             Self::Selected { name } => write!(formatter, "status.imageSet is {name:?}"),
             Self::Adopted { name } => write!(formatter, "adopted {name}"),
-            Self::Trouble { text } if text.is_empty() => write!(formatter, "can look again"),
-            Self::Trouble { text } => write!(formatter, "could not look: {text}"),
+            Self::Problem { text } if text.is_empty() => write!(formatter, "can look again"),
+            Self::Problem { text } => write!(formatter, "could not look: {text}"),
         }
     }
 }
@@ -106,7 +106,7 @@ struct Inner {
     degraded: Vec<DegradedSpan>,
     adopted: Option<String>,
     looked_for: Option<(String, Option<String>)>,
-    trouble: Option<String>,
+    problem: Option<String>,
 }
 
 /// The shared record of one double.
@@ -147,12 +147,12 @@ impl Timeline {
     }
 
     /// Opens, keeps or closes the component's span.
-    pub(super) fn component(&self, component: &str, refusal: Option<&Refusal>) {
+    pub(super) fn component(&self, component: &str, rejection: Option<&Rejection>) {
         let now = Instant::now();
         let mut inner = self.0.lock().unwrap();
         let open = inner.degraded.iter_mut().find(|span| span.component == component && span.until.is_none());
-        let same = match (&open, refusal) {
-            (Some(span), Some(refusal)) => span.reason == refusal.reason && span.message == refusal.message,
+        let same = match (&open, rejection) {
+            (Some(span), Some(rejection)) => span.reason == rejection.reason && span.message == rejection.message,
             (None, None) => true,
             _ => false,
         };
@@ -162,16 +162,16 @@ impl Timeline {
         if let Some(span) = open {
             span.until = Some(now);
         }
-        let what = match refusal {
-            Some(refusal) => {
+        let what = match rejection {
+            Some(rejection) => {
                 inner.degraded.push(DegradedSpan {
                     component: component.to_owned(),
-                    reason: refusal.reason.clone(),
-                    message: refusal.message.clone(),
+                    reason: rejection.reason.clone(),
+                    message: rejection.message.clone(),
                     from: now,
                     until: None,
                 });
-                What::Degraded(refusal.clone())
+                What::Degraded(rejection.clone())
             }
             None => What::Recovered { component: component.to_owned() },
         };
@@ -187,10 +187,10 @@ impl Timeline {
         }
     }
 
-    pub(super) fn trouble(&self, trouble: Option<String>) {
-        let before = std::mem::replace(&mut self.0.lock().unwrap().trouble, trouble.clone());
-        if before != trouble {
-            self.note(What::Trouble { text: trouble.unwrap_or_default() }, None);
+    pub(super) fn problem(&self, problem: Option<String>) {
+        let before = std::mem::replace(&mut self.0.lock().unwrap().problem, problem.clone());
+        if before != problem {
+            self.note(What::Problem { text: problem.unwrap_or_default() }, None);
         }
     }
 }

@@ -80,7 +80,7 @@ impl Judge<'_> {
     /// What was stored before the recorder started is not judged, but stays pinned.
     fn remember(&mut self, revision: &Revision) {
         let stored = stored_set(&revision.object);
-        for (image, digest) in stored.set.entries.iter().filter(|_| stored.ours) {
+        for (image, digest) in stored.set.entries.iter().filter(|_| stored.managed) {
             self.pinned.insert((stored.set.name.clone(), image.clone()), digest.clone());
         }
     }
@@ -92,15 +92,15 @@ impl Judge<'_> {
         }
         let now = stored_set(&revision.object);
         let manager = revision.manager.as_deref().unwrap_or_default();
-        self.foreign(revision, before.as_ref(), manager);
-        if !now.ours || self.config.humans.contains(manager) {
+        self.unmanaged(revision, before.as_ref(), manager);
+        if !now.managed || self.config.humans.contains(manager) {
             return;
         }
-        let is_new = before.as_ref().is_none_or(|before| !before.ours);
+        let is_new = before.as_ref().is_none_or(|before| !before.managed);
         if is_new {
             self.arming_order(revision);
         }
-        let changed = before.as_ref().is_none_or(|before| !before.ours || before.set != now.set);
+        let changed = before.as_ref().is_none_or(|before| !before.managed || before.set != now.set);
         if changed {
             self.content(revision, &now);
             self.origin(revision, &now);
@@ -148,13 +148,13 @@ impl Judge<'_> {
         }
         match self.world.sets.get(&expected) {
             None => Some(format!("operator {} runs and {expected} is not stored", rules.version)),
-            Some(stored) if stored.ours => None,
+            Some(stored) if stored.managed => None,
             Some(stored) => {
                 let features = self.world.features();
-                let refusal = rules.active_components(variant, features).into_iter().find_map(|component| {
+                let rejection = rules.active_components(variant, features).into_iter().find_map(|component| {
                     rules.judge(component, variant, features, std::slice::from_ref(&stored.set)).err()
                 });
-                refusal.map(|refusal| format!("{expected} is foreign, and refused: {}", refusal.message))
+                rejection.map(|rejection| format!("{expected} is foreign, and refused: {}", rejection.message))
             }
         }
     }
@@ -276,10 +276,10 @@ impl Judge<'_> {
     }
 
     /// S5: what has not our mark is not ours to change.
-    fn foreign(&mut self, revision: &Revision, before: Option<&StoredSet>, manager: &str) {
-        let is_foreign = before.is_some_and(|before| !before.ours);
+    fn unmanaged(&mut self, revision: &Revision, before: Option<&StoredSet>, manager: &str) {
+        let is_unmanaged = before.is_some_and(|before| !before.managed);
         let by_us = manager.starts_with(&self.config.field_manager);
-        if is_foreign && by_us && !self.allowed.take_ownership.contains(&revision.name()) {
+        if is_unmanaged && by_us && !self.allowed.take_ownership.contains(&revision.name()) {
             self.violation("S5", revision, format!("{manager} changed a set without our label"));
         }
     }
@@ -290,7 +290,7 @@ impl Judge<'_> {
         if self.allowed.delete.contains(&name) {
             return;
         }
-        if before.is_some_and(|before| !before.ours) {
+        if before.is_some_and(|before| !before.managed) {
             self.violation("S5", revision, "a set without our label was deleted, and no human is declared".to_owned());
         } else if self.is_protected(&name) {
             self.violation("S5", revision, "the set of the running or the target version was deleted".to_owned());

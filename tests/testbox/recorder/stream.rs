@@ -16,7 +16,7 @@ use super::Config;
 use super::history::{Revision, Verb, Watched, Write, writer};
 
 /// How long one request may take: the client itself would retry for minutes.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+const RESPONSE_WITHIN: Duration = Duration::from_secs(30);
 /// How long the last watch of a kind goes on until what a list shows has come: the API server may be slow to send it.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -204,9 +204,9 @@ fn api(client: &Client, watched: Watched, namespace: Option<&str>) -> Api<Dynami
 
 /// A call with a deadline: the client itself would retry for minutes.
 async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T> {
-    match tokio::time::timeout(ANSWER_WITHIN, call).await {
+    match tokio::time::timeout(RESPONSE_WITHIN, call).await {
         Ok(outcome) => Ok(outcome?),
-        Err(_) => bail!("no answer within {} s", ANSWER_WITHIN.as_secs()),
+        Err(_) => bail!("no answer within {} s", RESPONSE_WITHIN.as_secs()),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Config, OUR_LABEL};
 /// An ImageSet as stored.
 #[derive(Clone, Debug)]
 pub struct StoredSet {
-    pub ours: bool,
+    pub managed: bool,
     pub set: NamedSet,
     pub annotations: BTreeMap<String, String>,
 }
@@ -177,7 +177,7 @@ pub fn stored_set(object: &DynamicObject) -> StoredSet {
     let entries: Vec<Entry> =
         images.into_iter().flatten().map(|entry| (text(&entry["image"]), text(&entry["digest"]))).collect();
     StoredSet {
-        ours: object.labels().contains_key(OUR_LABEL),
+        managed: object.labels().contains_key(OUR_LABEL),
         set: NamedSet { name: object.name_any(), entries },
         annotations: object.annotations().clone(),
     }

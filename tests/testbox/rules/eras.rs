@@ -10,7 +10,7 @@ use std::str::FromStr;
 use anyhow::{Result, anyhow};
 
 use super::requirements::Component;
-use super::verdict::Refusal;
+use super::verdict::Rejection;
 
 /// An operator release, ordered by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,12 +80,12 @@ impl Era {
     }
 
     /// ImageSets exist, but not the one.
-    pub fn blocked(self, component: Component, expected: &str) -> Refusal {
+    pub fn blocked(self, component: Component, expected: &str) -> Rejection {
         let cause = format!("ImageSets exist but none with the expected name {expected}");
         match (self, component) {
-            (Self::TextInReason, Component::Calico) => Refusal::new(component, "Error getting ImageSet", &cause),
+            (Self::TextInReason, Component::Calico) => Rejection::new(component, "Error getting ImageSet", &cause),
             (Self::ClosedReasons, Component::Calico) => {
-                Refusal::new(component, "ResourceReadError", &format!("Error getting ImageSet: {cause}"))
+                Rejection::new(component, "ResourceReadError", &format!("Error getting ImageSet: {cause}"))
             }
             _ if self.makes_authority_first() && component.makes_authority() => self.authority(component, &cause),
             _ => self.images(component, &cause),
@@ -93,25 +93,25 @@ impl Era {
     }
 
     /// The set has an unknown name or a bad digest; `cause` names the set.
-    pub fn invalid(self, component: Component, cause: &str) -> Refusal {
+    pub fn invalid(self, component: Component, cause: &str) -> Rejection {
         match (self, component) {
-            (Self::TextInReason, Component::Calico) => Refusal::new(component, "Error validating ImageSet", cause),
+            (Self::TextInReason, Component::Calico) => Rejection::new(component, "Error validating ImageSet", cause),
             (_, Component::Calico) => {
-                Refusal::new(component, "ResourceValidationError", &format!("Error validating ImageSet: {cause}"))
+                Rejection::new(component, "ResourceValidationError", &format!("Error validating ImageSet: {cause}"))
             }
             _ => self.images(component, cause),
         }
     }
 
     /// Images are missing; `causes` are the rendered components' own texts.
-    pub fn incomplete(self, component: Component, causes: &[String]) -> Refusal {
+    pub fn incomplete(self, component: Component, causes: &[String]) -> Rejection {
         let word = if self == Self::LowerCase { "invalid" } else { "Invalid" };
         let cause = format!("{word} ImageSet: {}", causes.join(", "));
         match (self, component) {
             (Self::TextInReason, Component::Calico) => {
-                Refusal::new(component, "Error resolving ImageSet for components", &cause)
+                Rejection::new(component, "Error resolving ImageSet for components", &cause)
             }
-            (_, Component::Calico) => Refusal::new(
+            (_, Component::Calico) => Rejection::new(
                 component,
                 "ResourceValidationError",
                 &format!("Error resolving ImageSet for components: {cause}"),
@@ -121,19 +121,19 @@ impl Era {
     }
 
     /// The Tigera CA could not be made.
-    pub fn authority(self, component: Component, cause: &str) -> Refusal {
-        Refusal::new(component, "ResourceCreateError", &format!("Unable to create the Tigera CA: {cause}"))
+    pub fn authority(self, component: Component, cause: &str) -> Rejection {
+        Rejection::new(component, "ResourceCreateError", &format!("Unable to create the Tigera CA: {cause}"))
     }
 
     /// What every controller but the core one says. The reason was seen for `apiserver` and `gatewayapi`; the others are
     /// taken to be like `gatewayapi`.
-    fn images(self, component: Component, cause: &str) -> Refusal {
+    fn images(self, component: Component, cause: &str) -> Rejection {
         match (self, component) {
-            (Self::TextInReason, _) => Refusal::new(component, "Error with images from ImageSet", cause),
+            (Self::TextInReason, _) => Rejection::new(component, "Error with images from ImageSet", cause),
             (_, Component::ApiServer) => {
-                Refusal::new(component, "ResourceUpdateError", &format!("Error with images from ImageSet: {cause}"))
+                Rejection::new(component, "ResourceUpdateError", &format!("Error with images from ImageSet: {cause}"))
             }
-            _ => Refusal::new(component, "ResourceCreateError", &format!("Error with images from ImageSet: {cause}")),
+            _ => Rejection::new(component, "ResourceCreateError", &format!("Error with images from ImageSet: {cause}")),
         }
     }
 }

@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 pub use eras::Version;
 pub use requirements::{Component, Features};
-pub use verdict::{NamedSet, Refusal, Selection, accepts, strict_problems};
+pub use verdict::{NamedSet, Rejection, Selection, accepts, strict_problems};
 
 /// One entry of an ImageSet: the name (`calico/node`) and the digest (`sha256:…`).
 pub type Entry = (String, String);
@@ -145,13 +145,13 @@ impl OperatorRules {
         rules.version = version.parse().with_context(|| format!("operator version {version:?}"))?;
         let release = &mut rules.release;
         let old = std::mem::replace(&mut release.calico, calico.to_owned());
-        let anew = |reference: &mut String, old: &str, new: &str| {
+        let replace = |reference: &mut String, old: &str, new: &str| {
             if let Some((repository, _)) = reference.rsplit_once(':').filter(|(_, tag)| *tag == old) {
                 *reference = format!("{repository}:{new}");
             }
         };
-        release.calico_images.iter_mut().for_each(|reference| anew(reference, &old, calico));
-        release.init_image.iter_mut().for_each(|reference| anew(reference, base, version));
+        release.calico_images.iter_mut().for_each(|reference| replace(reference, &old, calico));
+        release.init_image.iter_mut().for_each(|reference| replace(reference, base, version));
         Ok(rules)
     }
 

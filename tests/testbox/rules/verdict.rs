@@ -8,7 +8,7 @@ use super::{Entry, OperatorRules, Variant};
 
 /// Why an operator is Degraded, in its own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// The name of the TigeraStatus: `calico`, `apiserver`, …
     pub component: String,
     /// The condition's reason.
@@ -17,7 +17,7 @@ pub struct Refusal {
     pub message: String,
 }
 
-impl Refusal {
+impl Rejection {
     pub(super) fn new(component: Component, reason: &str, message: &str) -> Self {
         Self { component: component.tigera_status().to_owned(), reason: reason.to_owned(), message: message.to_owned() }
     }
@@ -74,7 +74,7 @@ impl OperatorRules {
         variant: Variant,
         features: Features,
         sets: &'a [NamedSet],
-    ) -> Result<Option<&'a NamedSet>, Refusal> {
+    ) -> Result<Option<&'a NamedSet>, Rejection> {
         let era = Era::of(self.version);
         let set = match self.select(variant, sets) {
             Selection::Tags => return Ok(None),
@@ -157,7 +157,7 @@ impl OperatorRules {
 ///
 /// # Panics
 /// The facts don't know the version.
-pub fn accepts(version: &str, variant: Variant, entries: &[Entry], features: Features) -> Result<(), Refusal> {
+pub fn accepts(version: &str, variant: Variant, entries: &[Entry], features: Features) -> Result<(), Rejection> {
     let rules = OperatorRules::for_version(version).expect("the facts know this version");
     let set = NamedSet { name: rules.expected_set_name(variant), entries: entries.to_vec() };
     for component in rules.active_components(variant, features) {

@@ -44,7 +44,7 @@ impl View {
                     Line::Columns(cells) => columns::row(cells, &widths, GAP),
                 };
                 let label = bold().apply_to(format!("{label:<labels$}")).to_string();
-                // Somebody else may have written the status: a line of it must not look like a block of ours.
+                // Others may have written the status: a line of it must not look like a block of this view.
                 let shown = text_of_line.replace(['\n', '\r'], " ");
                 text.push_str(format!("{label}{GAP}{shown}").trim_end());
                 text.push('\n');

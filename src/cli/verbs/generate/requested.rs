@@ -59,7 +59,7 @@ impl RequestedSet {
     }
 }
 
-/// What a source says, before flags override it.
+/// The values of a source, before flags override them.
 struct Source {
     images: Vec<OperatorImages>,
     settings: InstallationSettings,
@@ -100,7 +100,7 @@ impl Source {
         }
     }
 
-    /// Flags override what the source says of the cluster.
+    /// Flags override the source's values.
     fn with_flags(mut self, arguments: &Arguments) -> Self {
         if let Some(variant) = arguments.variant {
             self.settings.variant = variant.into();

@@ -38,7 +38,7 @@ pub(super) async fn compare(
     for (name, (entry, digest)) in &pinned {
         let Some(reference) = tags.get(name) else { continue };
         let Some(image) = by_tag.get(reference) else { continue };
-        let asked = PinLookup {
+        let lookup = PinLookup {
             name,
             entry: *entry,
             pinned: *digest,
@@ -52,7 +52,7 @@ pub(super) async fn compare(
         };
         let listed = || image.as_ref().map(listed_platforms).unwrap_or_default();
         let platforms = if set.platforms.is_empty() { listed() } else { set.platforms.clone() };
-        mismatches.extend(compare_with_registry(&asked, &platforms));
+        mismatches.extend(compare_with_registry(&lookup, &platforms));
     }
     mismatches.sort_by_key(|one| (one.entry.unwrap_or(usize::MAX), one.reason));
     Ok(mismatches)
@@ -108,7 +108,7 @@ impl Lookup<'_> {
         by_tag
     }
 
-    /// Looks up digests and twins of the entries whose tag has another digest: only for these is there more to say.
+    /// Looks up digests and twins of the entries whose tag has another digest: only for these is there more to report.
     async fn further(&self, pinned: &Pinned, tags: &Places, twins: &Places, by_tag: &Lookups) -> Lookups {
         let mut further = BTreeSet::new();
         for (name, (_, digest)) in pinned {

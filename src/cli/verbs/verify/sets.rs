@@ -58,7 +58,7 @@ impl CheckedSet {
         })
     }
 
-    /// Returns the mismatch of a set that has another name than its operator looks for.
+    /// Returns the mismatch of a set whose operator looks up another name.
     pub fn misnamed(&self) -> Option<Mismatch> {
         let expected = self.images.image_set_name(self.settings.variant).ok()?;
         (expected.as_str() != self.name).then(|| Mismatch {
@@ -184,7 +184,7 @@ fn by_name(place: &str, set: &FileImageSet, settings: &InstallationSettings) -> 
     Ok(newest.clone())
 }
 
-/// Returns the sets that an operator of the cluster looks for.
+/// Returns the sets that an operator of the cluster looks up.
 pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -> Result<Vec<CheckedSet>, Failure> {
     let view = cluster_view::observe(&arguments.cluster, registries).await?;
     let ClusterView { passed, settings, features, platforms } = &view;

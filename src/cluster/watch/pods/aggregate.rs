@@ -1,4 +1,4 @@
-//! Pods folded to what they say of images: one entry for all that say the same. What is kept of a pod is a hash of its name and
+//! Pods aggregated by what they report about images: one entry for all that report the same. What is kept of a pod is a hash of its name and
 //! a pointer.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,23 +14,23 @@ use crate::model::{
 };
 use crate::rules::explain::kubelet_messages::normalize;
 
-/// What a pod says, without words.
+/// What a pod reports, without messages.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {
     workload: ObjectRef,
     running: Vec<(String, Option<Digest>)>,
-    /// Without a kind where the kubelet does not say why.
+    /// Without a kind where the kubelet reports no cause.
     failing: Vec<(String, Option<PullFailureKind>)>,
 }
 
-/// Most bytes of shapes that are kept of one listing. Calico's own workloads take a hundredth of it; whoever may make pods there
-/// could make as many shapes as pods.
+/// Most bytes of shapes that are kept of one listing. Calico's own workloads take a hundredth of it; anybody with the right to create pods there
+/// could create as many shapes as pods.
 const MOST_BYTES: usize = 1 << 20;
 /// Most messages that are kept before those that no pod has any more are forgotten.
 const MOST_MESSAGES: usize = 2048;
 
 impl Shape {
-    /// About what it takes.
+    /// Returns its approximate size.
     fn bytes(&self) -> usize {
         let images = self.running.iter().map(|(image, _)| image).chain(self.failing.iter().map(|(image, _)| image));
         128 + self.workload.name().len() + images.map(|image| 64 + image.len()).sum::<usize>()
@@ -48,7 +48,7 @@ struct Pods {
 
 impl Pods {
     /// Whether there is another set of shapes now. A pod of one shape too many is as if it were not there.
-    fn put(&mut self, name: u64, shape: Shape) -> bool {
+    fn insert(&mut self, name: u64, shape: Shape) -> bool {
         let known = self.shapes.get_key_value(&shape).map(|(known, _)| known.clone());
         let is_new = known.is_none();
         if is_new && self.bytes + shape.bytes() > MOST_BYTES {
@@ -96,10 +96,10 @@ type Failure = (ObjectRef, String, Option<PullFailureKind>);
 /// All of it.
 pub struct Aggregate {
     namespaces: BTreeMap<&'static str, Namespace>,
-    /// What the first pod of each failure said.
+    /// The message of the first pod with each failure.
     messages: BTreeMap<Failure, String>,
-    /// What was told last, without how many pods there are.
-    told: Read<PodSummary>,
+    /// The last reported summary, without numbers of pods.
+    reported: Read<PodSummary>,
 }
 
 /// What reading the pods of a namespace is called in findings.
@@ -118,18 +118,18 @@ impl Aggregate {
         let mut aggregate = Self {
             namespaces: namespaces.iter().map(start).collect(),
             messages: BTreeMap::new(),
-            told: Read::default(),
+            reported: Read::default(),
         };
-        aggregate.told = aggregate.seen(|_| 0);
+        aggregate.reported = aggregate.summary(|_| 0);
         aggregate
     }
 
     /// What is known, with counts.
     pub fn read(&self) -> Read<PodSummary> {
-        self.seen(|pods| pods)
+        self.summary(|pods| pods)
     }
 
-    /// One event of a namespace; whether something else is to be told now, counts apart.
+    /// Takes an event of a namespace. Returns whether the summary has changed, numbers of pods apart.
     pub fn event(&mut self, name: &'static str, event: Event<PartialPod>) -> bool {
         let Some(namespace) = self.namespaces.get_mut(name) else { return false };
         let changed = match event {
@@ -138,9 +138,9 @@ impl Aggregate {
                 false
             }
             Event::InitApply(pod) => {
-                let shape = shape(pod.seen(), namespace.pods.by_name.get(&hash(&pod)), &mut self.messages);
+                let shape = shape(pod.images(), namespace.pods.by_name.get(&hash(&pod)), &mut self.messages);
                 if let Some(listing) = &mut namespace.listing {
-                    listing.put(hash(&pod), shape);
+                    listing.insert(hash(&pod), shape);
                 }
                 false
             }
@@ -150,8 +150,8 @@ impl Aggregate {
                 true
             }
             Event::Apply(pod) => {
-                let shape = shape(pod.seen(), namespace.pods.by_name.get(&hash(&pod)), &mut self.messages);
-                namespace.pods.put(hash(&pod), shape)
+                let shape = shape(pod.images(), namespace.pods.by_name.get(&hash(&pod)), &mut self.messages);
+                namespace.pods.insert(hash(&pod), shape)
             }
             Event::Delete(pod) => namespace.pods.remove(hash(&pod)),
         };
@@ -161,7 +161,7 @@ impl Aggregate {
         changed && self.is_news()
     }
 
-    /// A namespace that could not be listed. One that was listed before keeps its answer: it is listed again.
+    /// Records that a namespace could not be listed. One that was listed before keeps its content: it is listed again.
     pub fn failure(&mut self, name: &'static str, failure: ReadFailure) -> bool {
         let Some(namespace) = self.namespaces.get_mut(name) else { return false };
         if matches!(namespace.state, Read::Known(())) {
@@ -171,7 +171,7 @@ impl Aggregate {
         self.is_news()
     }
 
-    /// Forgets what was said by pods that are gone.
+    /// Drops messages of pods that are gone.
     fn forget_messages(&mut self) {
         let of_shape = |shape: &Arc<Shape>| {
             let failing = shape.failing.iter().map(|(image, kind)| (shape.workload.clone(), image.clone(), *kind));
@@ -184,14 +184,14 @@ impl Aggregate {
 
     fn is_news(&mut self) -> bool {
         self.forget_messages();
-        let seen = self.seen(|_| 0);
-        let is_news = seen != self.told;
-        self.told = seen;
+        let summary = self.summary(|_| 0);
+        let is_news = summary != self.reported;
+        self.reported = summary;
         is_news
     }
 
-    fn seen(&self, count: impl Fn(u32) -> u32) -> Read<PodSummary> {
-        // One is told: a right that is missing before what may only take its time.
+    fn summary(&self, count: impl Fn(u32) -> u32) -> Read<PodSummary> {
+        // Only one is reported: a missing right before what may only take time.
         let failures = self.namespaces.values().filter_map(|one| one.state.failure());
         if let Some(failure) = failures.min_by_key(|failure| !failure.forbidden) {
             return Read::Failed(failure.clone());
@@ -215,10 +215,10 @@ impl Aggregate {
         Read::Known(PodSummary { running: running.collect(), failing: self.failing(failing) })
     }
 
-    /// Pods that only say that they wait are counted with those of the same image that say why, if there are any.
+    /// Counts pods that wait without a cause with those of the same image that report one, if there are any.
     fn failing(&self, mut failing: BTreeMap<(&ObjectRef, &str, Option<PullFailureKind>), u32>) -> Vec<FailingImage> {
-        let silent: Vec<_> = failing.keys().filter(|key| key.2.is_none()).copied().collect();
-        for (workload, image, _) in silent {
+        let without_cause: Vec<_> = failing.keys().filter(|key| key.2.is_none()).copied().collect();
+        for (workload, image, _) in without_cause {
             let of_it = |key: &&(&ObjectRef, &str, Option<PullFailureKind>)| {
                 key.0 == workload && key.1 == image && key.2.is_some()
             };
@@ -226,24 +226,24 @@ impl Aggregate {
             let pods = failing.remove(&(workload, image, None)).unwrap_or_default();
             *failing.entry(one).or_default() += pods;
         }
-        let told = failing.into_iter().map(|((workload, image, kind), pods)| FailingImage {
+        let reported = failing.into_iter().map(|((workload, image, kind), pods)| FailingImage {
             workload: workload.clone(),
             image: image.to_owned(),
             kind: kind.unwrap_or(PullFailureKind::Other),
             pods,
             message: self.messages.get(&(workload.clone(), image.to_owned(), kind)).cloned().unwrap_or_default(),
         });
-        told.collect()
+        reported.collect()
     }
 }
 
-/// The shape of a pod. What it does not say now it said before, if it did.
-fn shape(seen: PodImages, before: Option<&Arc<Shape>>, messages: &mut BTreeMap<Failure, String>) -> Shape {
-    let PodImages { workload, running, failing } = seen;
+/// Returns the shape of a pod. A cause that it does not report now is the one that it reported before.
+fn shape(images: PodImages, before: Option<&Arc<Shape>>, messages: &mut BTreeMap<Failure, String>) -> Shape {
+    let PodImages { workload, running, failing } = images;
     let mut known: Vec<(String, Option<PullFailureKind>)> = Vec::new();
     for one in failing {
-        let said = || before?.failing.iter().find(|(image, _)| *image == one.image)?.1;
-        let kind = one.kind.or_else(said);
+        let earlier = || before?.failing.iter().find(|(image, _)| *image == one.image)?.1;
+        let kind = one.kind.or_else(earlier);
         messages.entry((workload.clone(), one.image.clone(), kind)).or_insert_with(|| normalize(&one.message));
         known.push((one.image, kind));
     }
@@ -300,14 +300,14 @@ mod tests {
         aggregate
     }
 
-    fn seen(aggregate: &Aggregate) -> PodSummary {
+    fn summary(aggregate: &Aggregate) -> PodSummary {
         aggregate.read().known().unwrap().clone()
     }
 
     #[test]
     fn nothing_is_kept_of_pods_but_what_differs() {
         let mut aggregate = listed((0..1000).map(|number| runs(&number.to_string())));
-        assert_eq!(seen(&aggregate).running.iter().map(|one| one.pods).collect::<Vec<_>>(), [1000]);
+        assert_eq!(summary(&aggregate).running.iter().map(|one| one.pods).collect::<Vec<_>>(), [1000]);
         assert_eq!(aggregate.namespaces[NAMESPACE].pods.shapes.len(), 1);
         // Counts are no news; the first that fails and the last that runs are.
         assert!(!aggregate.event(NAMESPACE, Event::Delete(runs("0"))));
@@ -316,7 +316,7 @@ mod tests {
             assert!(!aggregate.event(NAMESPACE, Event::Apply(waits(&number.to_string(), "ErrImagePull", NOT_FOUND))));
         }
         assert!(aggregate.event(NAMESPACE, Event::Apply(waits("999", "ErrImagePull", NOT_FOUND))));
-        assert_eq!(seen(&aggregate).failing.iter().map(|one| one.pods).collect::<Vec<_>>(), [999]);
+        assert_eq!(summary(&aggregate).failing.iter().map(|one| one.pods).collect::<Vec<_>>(), [999]);
         for number in 1..1000 {
             assert_eq!(aggregate.event(NAMESPACE, Event::Delete(runs(&number.to_string()))), number == 999);
         }
@@ -355,7 +355,7 @@ mod tests {
             pods.shapes.len()
         );
         assert!(pods.by_name.len() == pods.shapes.len() && aggregate.messages.len() <= MOST_MESSAGES + 1);
-        assert_eq!(seen(&aggregate).running.len(), 1);
+        assert_eq!(summary(&aggregate).running.len(), 1);
         // There is room again when they go.
         for number in 0..200 {
             aggregate.event(NAMESPACE, Event::Delete(of(&number.to_string())));
@@ -368,14 +368,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kubelet_that_only_says_that_it_waits_changes_nothing() {
+    fn a_kubelet_that_only_reports_waiting_changes_nothing() {
         let mut aggregate = listed([waits("a", "ErrImagePull", NOT_FOUND)]);
-        let before = seen(&aggregate);
+        let before = summary(&aggregate);
         assert_eq!(before.failing[0].kind, PullFailureKind::NotFound);
         assert_eq!(before.failing[0].message, "quay.io/calico/node: not found");
         for _ in 0..3 {
             assert!(!aggregate.event(NAMESPACE, Event::Apply(backs_off("a"))));
-            assert_eq!(seen(&aggregate), before);
+            assert_eq!(summary(&aggregate), before);
             assert!(!aggregate.event(NAMESPACE, Event::Apply(waits("a", "ErrImagePull", NOT_FOUND))));
         }
         // Also over a listing, and for another pod of which nobody knows more.
@@ -383,20 +383,20 @@ mod tests {
         assert!(!aggregate.event(NAMESPACE, Event::InitApply(backs_off("a"))));
         assert!(!aggregate.event(NAMESPACE, Event::InitApply(backs_off("b"))));
         assert!(!aggregate.event(NAMESPACE, Event::InitDone));
-        assert_eq!((seen(&aggregate).failing.len(), seen(&aggregate).failing[0].pods), (1, 2));
-        assert_eq!(seen(&aggregate).failing[0].message, before.failing[0].message);
+        assert_eq!((summary(&aggregate).failing.len(), summary(&aggregate).failing[0].pods), (1, 2));
+        assert_eq!(summary(&aggregate).failing[0].message, before.failing[0].message);
     }
 
     #[test]
-    fn one_that_never_said_why_is_told_as_it_is() {
+    fn a_failure_without_a_cause_is_reported_with_its_own_message() {
         let mut aggregate = listed([backs_off("a")]);
-        assert_eq!(seen(&aggregate).failing[0].kind, PullFailureKind::Other);
+        assert_eq!(summary(&aggregate).failing[0].kind, PullFailureKind::Other);
         assert!(aggregate.event(NAMESPACE, Event::Apply(waits("a", "ErrImagePull", NOT_FOUND))));
-        assert_eq!(seen(&aggregate).failing[0].kind, PullFailureKind::NotFound);
+        assert_eq!(summary(&aggregate).failing[0].kind, PullFailureKind::NotFound);
     }
 
     #[test]
-    fn a_failure_is_told_until_there_is_an_answer_and_no_longer() {
+    fn a_failed_list_is_reported_until_the_first_response() {
         let mut aggregate = Aggregate::new(&[NAMESPACE, "calico-apiserver"]);
         let denied = || ReadFailure { what: what(NAMESPACE), forbidden: true, message: "no".to_owned() };
         assert!(aggregate.failure(NAMESPACE, denied()));

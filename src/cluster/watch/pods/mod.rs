@@ -1,5 +1,5 @@
-//! What the pods of the operator's workloads pull and run: folded from a watch to a few entries, so that memory does not grow
-//! with what a Pod says of itself, and hardly with their number. Reads only.
+//! What the pods of the operator's workloads pull and run: a watch aggregated to a few entries, so that memory does not grow
+//! with the size of a Pod, and hardly with their number. Reads only.
 
 mod aggregate;
 mod partial_pod;
@@ -32,9 +32,9 @@ pub(in crate::cluster) mod properties {
     pub use super::partial_pod::PartialPod;
 }
 
-type Told = (&'static str, Result<Event<PartialPod>, watcher::Error>);
+type NamespaceEvent = (&'static str, Result<Event<PartialPod>, watcher::Error>);
 
-/// One look at all of them, for the command line.
+/// Lists all of them once, for the command line.
 pub async fn list_once(client: Client) -> Read<PodSummary> {
     let mut aggregate = Aggregate::new(&MANAGED_NAMESPACES);
     for namespace in MANAGED_NAMESPACES {
@@ -64,43 +64,42 @@ pub async fn list_once(client: Client) -> Read<PodSummary> {
 #[derive(Clone)]
 pub struct ManagedPods {
     aggregate: Arc<Mutex<Aggregate>>,
-    /// Namespaces that have an answer, if only a failure.
-    answered: Arc<watch::Sender<BTreeSet<&'static str>>>,
+    /// Namespaces for which the API server has responded, if only with a failure.
+    responded: Arc<watch::Sender<BTreeSet<&'static str>>>,
 }
 
 impl Default for ManagedPods {
     fn default() -> Self {
         let aggregate = Arc::new(Mutex::new(Aggregate::new(&MANAGED_NAMESPACES)));
-        Self { aggregate, answered: Arc::new(watch::Sender::default()) }
+        Self { aggregate, responded: Arc::new(watch::Sender::default()) }
     }
 }
 
 impl ManagedPods {
-    /// What the pods say, or why that is not known.
+    /// What the pods report, or why that is not known.
     #[must_use]
     pub fn read(&self) -> Read<PodSummary> {
         self.aggregate().read()
     }
 
-    /// Waits for the first answer of every namespace, but no longer than `patience`, and once only.
-    pub async fn wait_for_answer(&self, patience: Duration) {
-        let mut answered = self.answered.subscribe();
-        let all = |answered: &BTreeSet<&str>| MANAGED_NAMESPACES.iter().all(|namespace| answered.contains(namespace));
-        if tokio::time::timeout(patience, answered.wait_for(all)).await.is_err() {
-            self.answered.send_replace(MANAGED_NAMESPACES.into());
+    /// Waits once for the first response for every namespace, for at most `patience`.
+    pub async fn wait_for_first_response(&self, patience: Duration) {
+        let mut responded = self.responded.subscribe();
+        let all = |responded: &BTreeSet<&str>| MANAGED_NAMESPACES.iter().all(|namespace| responded.contains(namespace));
+        if tokio::time::timeout(patience, responded.wait_for(all)).await.is_err() {
+            self.responded.send_replace(MANAGED_NAMESPACES.into());
         }
     }
 
-    /// Watches for ever; an item comes when something else is to be reported than before. How many pods there are of a kind is nothing
-    /// else.
+    /// Watches forever; the stream has an item when the summary has changed, numbers of pods apart.
     pub fn watch(&self, client: &Client) -> BoxStream<'static, ()> {
         let this = self.clone();
         let events = stream::select_all(MANAGED_NAMESPACES.map(|namespace| follow(client, namespace)));
         events.filter_map(move |event| futures::future::ready(this.take(event).then_some(()))).boxed()
     }
 
-    fn take(&self, (namespace, event): Told) -> bool {
-        let is_answer = matches!(event, Ok(Event::InitDone) | Err(_));
+    fn take(&self, (namespace, event): NamespaceEvent) -> bool {
+        let is_response = matches!(event, Ok(Event::InitDone) | Err(_));
         let changed = match event {
             Ok(event) => self.aggregate().event(namespace, event),
             Err(error) => {
@@ -110,8 +109,8 @@ impl ManagedPods {
                 self.aggregate().failure(namespace, ReadFailure { what: what(namespace), forbidden, message })
             }
         };
-        if is_answer {
-            self.answered.send_if_modified(|answered| answered.insert(namespace));
+        if is_response {
+            self.responded.send_if_modified(|responded| responded.insert(namespace));
         }
         changed
     }
@@ -121,8 +120,8 @@ impl ManagedPods {
     }
 }
 
-/// The events of a namespace, for ever.
-fn follow(client: &Client, namespace: &'static str) -> BoxStream<'static, Told> {
+/// Returns the events of a namespace, forever.
+fn follow(client: &Client, namespace: &'static str) -> BoxStream<'static, NamespaceEvent> {
     let api: Api<PartialPod> = Api::namespaced(client.clone(), namespace);
     super::follow::streamed_or_paged(api).map(move |event| (namespace, event)).boxed()
 }

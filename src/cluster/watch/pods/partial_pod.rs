@@ -66,14 +66,14 @@ struct ContainerStatus {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct State {
-    waiting: Option<Told>,
-    terminated: Option<Told>,
+    waiting: Option<ContainerReport>,
+    terminated: Option<ContainerReport>,
 }
 
-/// What a kubelet says of a container that waits or has ended.
+/// The kubelet's report about a container that waits or has ended.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Told {
+struct ContainerReport {
     #[serde(deserialize_with = "foreign_text::decode_name")]
     reason: String,
     #[serde(deserialize_with = "foreign_text::decode_message")]
@@ -81,11 +81,11 @@ struct Told {
     exit_code: i32,
 }
 
-/// Of the metadata, what a watch needs, and who owns the pod.
+/// Decodes only the metadata that a watch requires, and the owner.
 pub fn partial_metadata<'a, D: Deserializer<'a>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Slim {
+    struct PartialMetadata {
         name: Option<String>,
         namespace: Option<String>,
         resource_version: Option<String>,
@@ -101,8 +101,8 @@ pub fn partial_metadata<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Obje
         #[serde(default)]
         controller: bool,
     }
-    let slim = Slim::deserialize(deserializer)?;
-    let owner = slim.owner_references.into_iter().find(|owner| owner.controller);
+    let partial = PartialMetadata::deserialize(deserializer)?;
+    let owner = partial.owner_references.into_iter().find(|owner| owner.controller);
     let owner = owner.map(|owner| OwnerReference {
         kind: owner.kind,
         name: owner.name,
@@ -110,31 +110,31 @@ pub fn partial_metadata<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Obje
         ..OwnerReference::default()
     });
     Ok(ObjectMeta {
-        name: slim.name,
-        namespace: slim.namespace,
-        resource_version: slim.resource_version,
+        name: partial.name,
+        namespace: partial.namespace,
+        resource_version: partial.resource_version,
         owner_references: owner.map(|owner| vec![owner]),
         ..ObjectMeta::default()
     })
 }
 
 impl ContainerStatus {
-    /// What the kubelet says that is in the way of this container, the newest first.
-    fn troubles(&self) -> impl Iterator<Item = &Told> {
-        let stands =
+    /// Returns the failures that the kubelet reports for this container, the newest first.
+    fn failures(&self) -> impl Iterator<Item = &ContainerReport> {
+        let has_failed =
             self.state.waiting.is_some() || self.state.terminated.as_ref().is_some_and(|one| one.exit_code != 0);
         let all = [&self.state.waiting, &self.state.terminated, &self.last_state.terminated];
-        all.into_iter().flatten().filter(move |_| stands)
+        all.into_iter().flatten().filter(move |_| has_failed)
     }
 }
 
 impl PartialPod {
-    /// What it says of its images.
-    pub fn seen(&self) -> PodImages {
-        let mut seen = PodImages { workload: self.workload(), running: Vec::new(), failing: Vec::new() };
-        // What has ended for good says nothing of what runs.
+    /// Returns what the pod reports about its images.
+    pub fn images(&self) -> PodImages {
+        let mut images = PodImages { workload: self.workload(), running: Vec::new(), failing: Vec::new() };
+        // A pod that has ended runs nothing.
         if matches!(self.status.phase.as_str(), "Succeeded" | "Failed") {
-            return seen;
+            return images;
         }
         let mut running: BTreeSet<(&str, Option<Digest>)> = BTreeSet::new();
         let statuses = self.status.init_container_statuses.iter().chain(&self.status.container_statuses);
@@ -142,21 +142,22 @@ impl PartialPod {
             let mut containers = self.spec.init_containers.iter().chain(&self.spec.containers);
             let Some(container) = containers.find(|one| one.name == status.name) else { continue };
             let image = container.image.as_str();
-            let trouble = status.troubles().find_map(|told| Some((told, classify(&told.reason, &told.message)?)));
-            if let Some((told, kind)) = trouble {
-                let kind = reports_cause(&told.reason, &told.message).then_some(kind);
-                seen.failing.push(FailedImage { image: image.to_owned(), kind, message: told.message.clone() });
+            let failure =
+                status.failures().find_map(|report| Some((report, classify(&report.reason, &report.message)?)));
+            if let Some((report, kind)) = failure {
+                let kind = reports_cause(&report.reason, &report.message).then_some(kind);
+                images.failing.push(FailedImage { image: image.to_owned(), kind, message: report.message.clone() });
             } else if !status.image_id.is_empty() && image.parse::<Reference>().is_ok_and(|one| one.digest().is_some())
             {
                 running.insert((image, repository_digest(&status.image_id)));
             }
         }
-        seen.running = running.into_iter().map(|(image, digest)| (image.to_owned(), digest)).collect();
-        seen
+        images.running = running.into_iter().map(|(image, digest)| (image.to_owned(), digest)).collect();
+        images
     }
 
-    /// The owner; the Deployment behind a ReplicaSet is told by the hash at the end of its name. Nobody checks the kinds and
-    /// names of owners: what is no kind becomes `Owner`.
+    /// Returns the owner; that of a ReplicaSet is the Deployment of its name without the hash at the end. The API server does not
+    /// check kinds and names of owners: an invalid kind becomes `Owner`.
     fn workload(&self) -> ObjectRef {
         let object =
             |kind, name: &str| ObjectRef::namespaced(kind, &self.namespace().unwrap_or_default(), &escaped(name));
@@ -187,7 +188,7 @@ mod tests {
             "spec": { "nodeName": "n", "containers": [{ "name": "node", "image": PINNED, "env": [{ "name": "A" }] }] },
             "status": { "containerStatuses": [status] },
         });
-        serde_json::from_value::<PartialPod>(pod).unwrap().seen()
+        serde_json::from_value::<PartialPod>(pod).unwrap().images()
     }
 
     fn daemon_set() -> Value {
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_is_told_by_repository_digests_alone() {
+    fn only_repository_digests_identify_what_runs() {
         let digest: Digest = PINNED.split_once('@').unwrap().1.parse().unwrap();
         for (id, expected) in [
             (PINNED.to_owned(), vec![(PINNED.to_owned(), Some(digest))]),
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_another_platform_is_told_while_the_container_does_not_run() {
+    fn an_image_of_another_platform_is_reported_while_the_container_does_not_run() {
         let message = "failed to create containerd task: exec /usr/bin/start_runit: exec format error: unknown";
         let ended = json!({ "terminated": { "reason": "StartError", "message": message, "exitCode": 128 } });
         let waits = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting" } });

@@ -106,8 +106,8 @@ impl ConditionInput<'_> {
                 if let Some(waits) = self.goals.iter().find(conflict).and_then(waiting_finding) {
                     return (Status::True, waits.reason, waits.sentence());
                 }
-                let asked_for = self.prepared.iter().filter(|prepared| self.is_named(prepared));
-                let versions: Vec<String> = asked_for.map(|prepared| prepared.version.to_string()).collect();
+                let requested = self.prepared.iter().filter(|prepared| self.is_named(prepared));
+                let versions: Vec<String> = requested.map(|prepared| prepared.version.to_string()).collect();
                 (Status::True, Reason::AllVersionsPrepared, versions.join(", "))
             }
         }

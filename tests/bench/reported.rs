@@ -15,7 +15,7 @@ use crate::testbox::recorder::Watched;
 
 /// How often it becomes Degraded; between two changes the controller has come to rest.
 const ROUNDS: usize = 10;
-const TOLD_WITHIN: Duration = Duration::from_secs(60);
+const REPORTED_WITHIN: Duration = Duration::from_secs(60);
 
 pub async fn measure(client: &Client, settle: impl AsyncFn() -> Result<()>) -> Result<Measured> {
     let statuses = Kind::TigeraStatus.api(client);
@@ -33,13 +33,13 @@ pub async fn measure(client: &Client, settle: impl AsyncFn() -> Result<()>) -> R
             statuses.patch_status("ippools", &PatchParams::default(), &Patch::Merge(status)).await?;
             Ok(())
         };
-        took.push(told(client, degraded, change).await?.as_secs_f64() * 1000.0);
+        took.push(until_reported(client, degraded, change).await?.as_secs_f64() * 1000.0);
     }
     Ok(Measured::limited("cause_to_condition", median(&mut took), 1000.0, "ms"))
 }
 
 /// From the end of the change until the condition is as wanted.
-async fn told(client: &Client, wanted: &str, change: impl AsyncFnOnce() -> Result<()>) -> Result<Duration> {
+async fn until_reported(client: &Client, wanted: &str, change: impl AsyncFnOnce() -> Result<()>) -> Result<Duration> {
     let policies: Api<_> = Api::all_with(client.clone(), &Watched::Policy.resource());
     let policy: kube::api::DynamicObject = policies.get("default").await?;
     let from = policy.resource_version().unwrap_or_default();
@@ -56,5 +56,5 @@ async fn told(client: &Client, wanted: &str, change: impl AsyncFnOnce() -> Resul
         }
         bail!("the watch ended before it was told")
     };
-    tokio::time::timeout(TOLD_WITHIN, wait).await.context("it was not told")?
+    tokio::time::timeout(REPORTED_WITHIN, wait).await.context("it was not told")?
 }

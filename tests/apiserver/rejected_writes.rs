@@ -46,15 +46,15 @@ async fn invalid_policies_and_missing_rights_are_reported() {
             "name one place of the certificates: either configMapRef or secretRef",
         ),
     ] {
-        let refused = world.policy_as(spec.clone()).await.map(|_| ()).expect_err(&spec.to_string()).to_string();
-        assert!(refused.contains(words), "{spec} is refused without {words:?}: {refused}");
+        let rejected = world.policy_as(spec.clone()).await.map(|_| ()).expect_err(&spec.to_string()).to_string();
+        assert!(rejected.contains(words), "{spec} is refused without {words:?}: {rejected}");
     }
     let other = json!({
         "apiVersion": "imageset-controller.io/v1alpha1", "kind": "ImageSetPolicy", "metadata": { "name": "other" }, "spec": {},
     });
-    let refused = world.policies().patch("other", &PatchParams::apply(HUMAN), &Patch::Apply(other)).await;
-    let refused = refused.map(|_| ()).expect_err("a policy of another name").to_string();
-    assert!(refused.contains("name the policy 'default'"), "{refused}");
+    let rejected = world.policies().patch("other", &PatchParams::apply(HUMAN), &Patch::Apply(other)).await;
+    let rejected = rejected.map(|_| ()).expect_err("a policy of another name").to_string();
+    assert!(rejected.contains("name the policy 'default'"), "{rejected}");
 
     // Rights: one rule is removed at a time. Nothing is written without knowing everything.
     world.installation(json!({})).await;
@@ -96,8 +96,8 @@ async fn invalid_policies_and_missing_rights_are_reported() {
         world.until_message(condition, "Unknown", "ViewForbidden", &[what, "deploy/base"]).await;
         world.until("Ready", "True", "Succeeded").await;
         let findings = world.status().await["findings"].clone();
-        let told = findings.as_array().unwrap().iter().filter(|one| one["reason"] == "ViewForbidden").count();
-        assert_eq!(told, 1, "{findings}");
+        let reported = findings.as_array().unwrap().iter().filter(|one| one["reason"] == "ViewForbidden").count();
+        assert_eq!(reported, 1, "{findings}");
         rights.give_back(&world).await;
         touch(&world).await;
         eventually("the view", async || (world.condition(condition).await.0 == "False").then_some(())).await;

@@ -32,14 +32,14 @@ impl fmt::Display for Unkept {
 impl std::error::Error for Unkept {}
 
 /// Tells one story.
-pub struct Teller {
+pub struct Narrator {
     started: Instant,
     chapters: u32,
     kept: u32,
     terminal: bool,
 }
 
-impl Teller {
+impl Narrator {
     pub fn new() -> Self {
         Self { started: Instant::now(), chapters: 0, kept: 0, terminal: Term::stdout().is_term() }
     }
@@ -58,7 +58,7 @@ impl Teller {
     }
 
     /// What happens, in sentences.
-    pub fn says(&self, text: &str) {
+    pub fn narrate(&self, text: &str) {
         print_wrapped(text, INDENT);
     }
 
