@@ -50,7 +50,7 @@ pub struct Report {
     pub plan: PlanReport,
     /// Findings, the worst first, without those of severity Normal.
     pub findings: Vec<Finding>,
-    /// One condition per [`ConditionType`](crate::model::reason::ConditionType), in its order.
+    /// One condition per [`ConditionType`](crate::model::ConditionType), in its order.
     pub conditions: Vec<Condition>,
     /// Events about what is new since the previous reconcile.
     pub events: Vec<Event>,

@@ -40,8 +40,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, env = "POD_NAME", hide = true)]
     pod_name: Option<String>,
 
-    /// Address of /livez, /readyz and /metrics; [::] is IPv4, too
-    #[arg(long, default_value = "[::]:8080", overrides_with = "listen")]
+    #[arg(long, help = "Address of /livez, /readyz and /metrics; [::] is IPv4, too")]
+    #[arg(default_value = "[::]:8080", overrides_with = "listen")]
     listen: SocketAddr,
 
     /// Work only while holding the Lease, so that several instances can run

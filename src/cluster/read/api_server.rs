@@ -13,7 +13,7 @@ use kube::core::{DynamicObject, Resource};
 
 use super::inspections::InspectionObjects;
 use super::objects::{self, FEATURES, MANAGED_NAMESPACES, ObservedDeployment, OwnedPod, OwnedReplicaSet};
-use super::request::{map, read};
+use super::request::{map, read, read_pages};
 use crate::api;
 use crate::api::operator::FEATURE_KINDS;
 use crate::api::workload::{DaemonSet, Deployment, Job, Pod};
@@ -202,14 +202,14 @@ impl ApiServer {
             Read::KindMissing => Vec::new(),
             Read::Failed(failure) => return Read::Failed(failure),
         };
-        let jobs = jobs.into_iter().filter_map(objects::job).collect();
+        let jobs = jobs.into_iter().filter_map(objects::without_history).collect();
         let mut listed = InspectionObjects { namespace: namespace.to_owned(), jobs, pods: Vec::new() };
         if listed.jobs.is_empty() {
             return Read::Known(listed);
         }
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         match read(&format!("list pods in {namespace}"), pods.list(&labelled)).await {
-            Read::Known(list) => listed.pods = list.items.into_iter().filter_map(objects::pod_of_job).collect(),
+            Read::Known(list) => listed.pods = list.items.into_iter().filter_map(objects::without_history).collect(),
             Read::KindMissing => {}
             Read::Failed(failure) => return Read::Failed(failure),
         }
@@ -221,21 +221,9 @@ impl ApiServer {
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
         let api: Api<K> = Api::all(self.client.clone());
-        let what = format!("list {resource}");
         let mut items = Vec::new();
-        let mut page = ListParams::default().limit(PAGE);
-        loop {
-            match read(&what, api.list(&page)).await {
-                Read::Known(list) => {
-                    items.extend(list.items);
-                    match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                        Some(token) if items.len() < MOST_OBJECTS => page = page.continue_token(&token),
-                        _ => return Read::Known(items),
-                    }
-                }
-                Read::KindMissing => return Read::KindMissing,
-                Read::Failed(failure) => return Read::Failed(failure),
-            }
-        }
+        let what = format!("list {resource}");
+        let listed = read_pages(&what, &api, PAGE, MOST_OBJECTS, |item| items.push(item)).await;
+        map(listed, |()| items)
     }
 }

@@ -1,11 +1,11 @@
 //! From an object of the API server to the small value that a decision needs of it. The same for lists and for watches.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use crate::api;
 use crate::api::operator::InstallationStatus;
-use crate::api::workload::{DaemonSet, Deployment, Job, Pod, PodSpec, PodTemplate};
+use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec, PodTemplate};
 use crate::cluster::{CONTENT_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
 use crate::model::{
     ComponentStatus, Degraded, Digest, Feature, Kind, OperatorDeployment, OperatorPod, Origin, StoredImage,
@@ -126,16 +126,10 @@ fn operator_pod(pod: &Pod, container: &str) -> Option<OperatorPod> {
     })
 }
 
-/// A Job of an inspection, without the history of its fields.
-pub fn job(mut job: Job) -> Option<Job> {
-    job.metadata.managed_fields = None;
-    Some(job)
-}
-
-/// A pod of such a Job.
-pub fn pod_of_job(mut pod: Pod) -> Option<Pod> {
-    pod.metadata.managed_fields = None;
-    Some(pod)
+/// An object without the history of its fields.
+pub fn without_history<K: Resource>(mut object: K) -> Option<K> {
+    object.meta_mut().managed_fields = None;
+    Some(object)
 }
 
 /// The fields of an Installation that decisions read, and its name.

@@ -1,7 +1,11 @@
 //! One read from the API server, as a value: a failure takes away nothing but what needs it.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
+
+use kube::api::{Api, ListParams};
+use serde::de::DeserializeOwned;
 
 use crate::model::{Read, ReadFailure, foreign_text::escaped};
 
@@ -20,6 +24,30 @@ pub async fn read<T>(what: &str, reading: impl Future<Output = Result<T, kube::E
         Ok(Err(kube::Error::Api(status))) => failed(matches!(status.code, 401 | 403), status.message.clone()),
         Ok(Err(error)) => failed(false, error.to_string()),
         Err(_) => failed(false, format!("no answer within {} s", READ_DEADLINE.as_secs())),
+    }
+}
+
+/// Reads a list by pages of `limit` objects, up to about `most`, and passes each object to `take`.
+pub async fn read_pages<K: Clone + Debug + DeserializeOwned>(
+    what: &str,
+    api: &Api<K>,
+    limit: u32,
+    most: usize,
+    mut take: impl FnMut(K),
+) -> Read<()> {
+    let (mut page, mut count) = (ListParams::default().limit(limit), 0);
+    loop {
+        let list = match read(what, api.list(&page)).await {
+            Read::Known(list) => list,
+            Read::KindMissing => return Read::KindMissing,
+            Read::Failed(failure) => return Read::Failed(failure),
+        };
+        count += list.items.len();
+        list.items.into_iter().for_each(&mut take);
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) if count < most => page = page.continue_token(&token),
+            _ => return Read::Known(()),
+        }
     }
 }
 

@@ -34,6 +34,7 @@ use super::gate::{self, GateObject};
 use super::read::inspections::InspectionObjects;
 use super::read::objects::{self, FEATURES, MANAGED_NAMESPACES, ObservedDeployment, OwnedPod, OwnedReplicaSet};
 use super::read::readings::Readings;
+use super::read::request::map;
 use super::records::{self, StoredRecord};
 use super::write::Written;
 use crate::api;
@@ -206,8 +207,13 @@ impl Watches {
             let labelled = || all().labels(LABEL);
             InspectionWatches {
                 namespace: namespace.to_owned(),
-                jobs: tasks.watch(Api::namespaced(client.clone(), namespace), labelled(), objects::job, soon),
-                pods: tasks.watch(Api::namespaced(client, namespace), labelled(), objects::pod_of_job, soon),
+                jobs: tasks.watch(
+                    Api::namespaced(client.clone(), namespace),
+                    labelled(),
+                    objects::without_history,
+                    soon,
+                ),
+                pods: tasks.watch(Api::namespaced(client, namespace), labelled(), objects::without_history, soon),
                 tasks,
             }
         });
@@ -282,7 +288,7 @@ impl Watches {
                     jobs.written(Observed {
                         name: name.clone(),
                         version: version.clone(),
-                        value: objects::job(Job::clone(&job)),
+                        value: objects::without_history(Job::clone(&job)),
                     });
                 });
             }
@@ -321,11 +327,7 @@ impl Watches {
     /// The policy.
     #[must_use]
     pub fn policy(&self) -> Option<Read<Option<Arc<ImageSetPolicy>>>> {
-        Some(match self.policy.get(POLICY_NAME)? {
-            Read::Known(policy) => Read::Known(policy.map(|policy| policy.0)),
-            Read::KindMissing => Read::KindMissing,
-            Read::Failed(failure) => Read::Failed(failure),
-        })
+        Some(map(self.policy.get(POLICY_NAME)?, |policy| policy.map(|policy| policy.0)))
     }
 
     pub(super) fn installations(&self) -> Option<Read<Vec<api::operator::Installation>>> {

@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, ListParams};
-use kube::core::{ClusterResourceScope, Resource};
-use kube::{Client, ResourceExt};
+use kube::api::Api;
+use kube::{Client, Resource, ResourceExt};
 use kube_runtime::watcher::{self, Event};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::pods::partial_metadata;
-use crate::cluster::read::request::read;
+use crate::cluster::read::request::{map, read_pages};
 use crate::model::foreign_text::{self, escaped};
 use crate::model::{NodePlatform, Platform, Read, ReadFailure, Snapshot, UnknownNode};
 
@@ -29,7 +29,8 @@ const MOST_UNKNOWN: usize = 64;
 const WHAT: &str = "list nodes";
 
 /// A Node, as far as platforms go.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Resource, Debug, Clone, Serialize, Deserialize)]
+#[resource(inherit = core::Node)]
 pub struct Node {
     #[serde(deserialize_with = "partial_metadata")]
     metadata: ObjectMeta,
@@ -53,30 +54,6 @@ struct NodeInfo {
     architecture: String,
     #[serde(deserialize_with = "foreign_text::decode_name")]
     kernel_version: String,
-}
-
-impl Resource for Node {
-    type DynamicType = ();
-    type Scope = ClusterResourceScope;
-
-    fn kind((): &()) -> std::borrow::Cow<'_, str> {
-        "Node".into()
-    }
-    fn group((): &()) -> std::borrow::Cow<'_, str> {
-        "".into()
-    }
-    fn version((): &()) -> std::borrow::Cow<'_, str> {
-        "v1".into()
-    }
-    fn plural((): &()) -> std::borrow::Cow<'_, str> {
-        "nodes".into()
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }
 
 impl Node {
@@ -150,22 +127,9 @@ impl Snapshot {
 
 /// Lists all nodes once, for the command line.
 pub async fn list_once(client: Client) -> Read<SeenNodes> {
-    let api: Api<Node> = Api::all(client);
     let mut seen = SeenNodes::default();
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        match read(WHAT, api.list(&page)).await {
-            Read::Known(list) => {
-                list.items.iter().for_each(|node| seen.add_node(node));
-                match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                    Some(token) => page = page.continue_token(&token),
-                    None => return Read::Known(seen.finished()),
-                }
-            }
-            Read::KindMissing => return Read::KindMissing,
-            Read::Failed(failure) => return Read::Failed(failure),
-        }
-    }
+    let listed = read_pages(WHAT, &Api::all(client), PAGE, usize::MAX, |node| seen.add_node(&node)).await;
+    map(listed, |()| seen.finished())
 }
 
 /// The platforms as a running watch knows them. Cheap to clone.
@@ -197,11 +161,7 @@ impl NodePlatforms {
     #[must_use]
     pub fn read(&self) -> Read<SeenNodes> {
         let aggregate = self.aggregate.lock().unwrap_or_else(PoisonError::into_inner);
-        match &aggregate.state {
-            Read::Known(()) => Read::Known(seen(&aggregate.nodes)),
-            Read::KindMissing => Read::KindMissing,
-            Read::Failed(failure) => Read::Failed(failure.clone()),
-        }
+        map(aggregate.state.clone(), |()| seen(&aggregate.nodes))
     }
 
     /// Waits for the first response for at most `patience`: a list that is under way after the start is no failure.

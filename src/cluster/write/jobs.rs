@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Preconditions};
 
-use super::{WriteError, Writer, Written, created_by_us, within};
+use super::{WriteError, Writer, Written, created_by_us, delete, within};
 use crate::api::Inspection;
 use crate::api::workload::Job;
 use crate::inspection::job::{self, LABEL};
@@ -47,15 +47,12 @@ impl Writer {
         Ok(Some(WriteError::Recovered("it had lost its label and is deleted; it is made again")))
     }
 
-    /// Deletes a Job with its pod. One that is gone already counts as deleted.
+    /// Deletes a Job with its pod.
     pub(super) async fn end(&self, namespace: &str, name: &str, uid: &str) -> Result<Option<Written>, WriteError> {
         let api: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         let this_one = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
         let parameters = DeleteParams::background().preconditions(this_one);
-        match within(api.delete(name, &parameters)).await {
-            Err(WriteError::Kube(kube::Error::Api(status))) if status.code == 404 => {}
-            deleted => drop(deleted?),
-        }
+        delete(&api, name, &parameters).await?;
         Ok(Some(Written::NoJob(name.to_owned())))
     }
 }

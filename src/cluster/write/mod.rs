@@ -7,12 +7,14 @@ mod jobs;
 mod records;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::records::{OF_IMAGES, OF_INSPECTION};
@@ -125,6 +127,18 @@ async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Res
     Ok(tokio::time::timeout(WRITE_DEADLINE, request).await??)
 }
 
+/// Deletes an object. One that is gone already counts as deleted.
+async fn delete<K: Clone + Debug + DeserializeOwned>(
+    api: &Api<K>,
+    name: &str,
+    parameters: &DeleteParams,
+) -> Result<(), WriteError> {
+    match within(api.delete(name, parameters)).await {
+        Err(WriteError::Kube(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+        deleted => deleted.map(drop),
+    }
+}
+
 fn created_by_us() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
@@ -207,15 +221,12 @@ impl Writer {
         self.restored.iter().map(|(name, times)| (name.clone(), count(times))).collect()
     }
 
-    /// Deletes a set if it has not changed since the decision. One that is gone already counts as deleted.
+    /// Deletes a set if it has not changed since the decision.
     async fn prune(&self, prune: &PruneImageSet) -> Result<Option<Written>, WriteError> {
         let api: Api<ImageSet> = Api::all(self.client.clone());
         let preconditions = Preconditions { resource_version: Some(prune.resource_version.clone()), uid: None };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match within(api.delete(&prune.image_set, &parameters)).await {
-            Err(WriteError::Kube(kube::Error::Api(status))) if status.code == 404 => {}
-            deleted => drop(deleted?),
-        }
+        delete(&api, &prune.image_set, &parameters).await?;
         Ok(Some(Written::NoImageSet(prune.image_set.clone())))
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use kube::Client;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use kube_runtime::watcher::{self, Event};
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ use self::aggregate::{Aggregate, what};
 use self::partial_pod::PartialPod;
 pub(super) use self::partial_pod::partial_metadata;
 use crate::cluster::read::objects::MANAGED_NAMESPACES;
-use crate::cluster::read::request::read;
+use crate::cluster::read::request::{map, read_pages};
 use crate::model::{PodSummary, Read, ReadFailure, foreign_text::escaped};
 
 /// Pods per page for the command line, which is gone soon.
@@ -40,20 +40,10 @@ pub async fn list_once(client: Client) -> Read<PodSummary> {
     for namespace in MANAGED_NAMESPACES {
         let api: Api<PartialPod> = Api::namespaced(client.clone(), namespace);
         aggregate.event(namespace, Event::Init);
-        let mut page = ListParams::default().limit(LARGE_PAGE);
-        loop {
-            let list = match read(&what(namespace), api.list(&page)).await {
-                Read::Known(list) => list,
-                Read::KindMissing => return Read::KindMissing,
-                Read::Failed(failure) => return Read::Failed(failure),
-            };
-            for pod in list.items {
-                aggregate.event(namespace, Event::InitApply(pod));
-            }
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => break,
-            }
+        let take = |pod| _ = aggregate.event(namespace, Event::InitApply(pod));
+        let listed = read_pages(&what(namespace), &api, LARGE_PAGE, usize::MAX, take).await;
+        if listed != Read::Known(()) {
+            return map(listed, |()| PodSummary::default());
         }
         aggregate.event(namespace, Event::InitDone);
     }
