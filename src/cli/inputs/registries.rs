@@ -27,6 +27,9 @@ pub(in crate::cli) struct Registries {
     cluster: OnceLock<Access>,
 }
 
+/// Resolved images, or the failures of their lookups, by reference.
+pub(in crate::cli) type ResolvedImages = BTreeMap<Reference, Result<ResolvedImage, RegistryFailure>>;
+
 impl Registries {
     /// Reads credentials and certificates; sends no request.
     ///
@@ -51,18 +54,19 @@ impl Registries {
         let _ = self.cluster.set(access);
     }
 
-    /// Resolves all references, with a progress bar on a terminal. The results have the order of `references`.
+    /// Resolves all references, with a progress bar on a terminal.
     pub async fn resolve(
         &self,
         title: &str,
-        references: &[Reference],
+        references: impl IntoIterator<Item = Reference>,
         hints: &Hints,
-    ) -> Vec<Result<ResolvedImage, RegistryFailure>> {
-        let access = self.access(references);
+    ) -> ResolvedImages {
+        let references: Vec<Reference> = references.into_iter().collect();
+        let access = self.access(&references);
         let progress = Progress::start(title, references.len());
-        let resolved = self.client.resolve(&access, references, hints, |done| progress.reached(done)).await;
+        let resolved = self.client.resolve(&access, &references, hints, |done| progress.reached(done)).await;
         progress.end();
-        resolved
+        references.into_iter().zip(resolved).collect()
     }
 
     /// Looks up digest and version label of operator images.

@@ -9,11 +9,11 @@ use clap::{Args, ValueEnum};
 use crate::cli::flags::installation::VariantValue;
 use crate::cli::flags::registry::{self, LayoutFlags, RegistryFlags};
 use crate::cli::inputs::operator_images;
-use crate::cli::inputs::registries::Registries;
+use crate::cli::inputs::registries::{Registries, ResolvedImages};
 use crate::cli::output::registry_failure;
 use crate::cli::output::{Failure, Output};
 use crate::cli::runtime::runtime;
-use crate::model::{Digest, Hints, ImageName, Reference, RegistryFailure, RegistryLayout, Release, ResolvedImage};
+use crate::model::{Digest, Hints, ImageName, Reference, RegistryLayout, Release};
 
 /// Print a script that copies the images of operator releases into another registry, by digest and for all platforms.
 ///
@@ -119,10 +119,9 @@ impl Arguments {
 
 pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
     let copies = copies(arguments)?;
-    let references: Vec<Reference> = copies.keys().cloned().collect();
     let registries = Registries::open(&arguments.access)?;
-    let images = runtime()?.block_on(registries.resolve("bundle", &references, &Hints::default()));
-    let digests = digests(&references, images)?;
+    let images = runtime()?.block_on(registries.resolve("bundle", copies.keys().cloned(), &Hints::default()));
+    let digests = digests(images)?;
     Ok(Output::text(script(arguments, &copies, &digests)))
 }
 
@@ -130,13 +129,10 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
 ///
 /// # Errors
 /// A lookup failed; a registry that is down is reported once.
-fn digests(
-    references: &[Reference],
-    images: Vec<Result<ResolvedImage, RegistryFailure>>,
-) -> Result<BTreeMap<&Reference, Digest>, Failure> {
+fn digests(images: ResolvedImages) -> Result<BTreeMap<Reference, Digest>, Failure> {
     let mut digests = BTreeMap::new();
     let (mut failures, mut reported) = (Vec::new(), BTreeSet::new());
-    for (reference, image) in references.iter().zip(images) {
+    for (reference, image) in images {
         match image {
             Ok(image) => drop(digests.insert(reference, image.digest)),
             Err(failed) if failed.kind.concerns_whole_registry() && !reported.insert(failed.registry.clone()) => {}
@@ -172,7 +168,7 @@ fn copies(arguments: &Arguments) -> Result<BTreeMap<Reference, Reference>, Failu
 fn script(
     arguments: &Arguments,
     copies: &BTreeMap<Reference, Reference>,
-    digests: &BTreeMap<&Reference, Digest>,
+    digests: &BTreeMap<Reference, Digest>,
 ) -> String {
     let plain = |reference: &Reference| {
         arguments.access.plain_http.iter().any(|host| host.eq_ignore_ascii_case(reference.registry()))

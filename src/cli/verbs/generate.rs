@@ -19,8 +19,7 @@ use crate::cli::inputs::registries::Registries;
 use crate::cli::output::{Failure, Output, image_set_file, note, registry_failure};
 use crate::cli::runtime::runtime;
 use crate::model::{
-    Action, CompleteImageSet, Decision, ImageName, LookupResult, Platform, Reason, Reference, Release, Severity,
-    Variant,
+    Action, CompleteImageSet, Decision, ImageName, LookupResult, Platform, Reason, Release, Severity, Variant,
 };
 use crate::rules::lookup_loop::decide_with_lookups;
 use requested::RequestedSet;
@@ -149,11 +148,12 @@ fn one_per_name(sets: Vec<CompleteImageSet>) -> Result<Vec<CompleteImageSet>, Fa
 async fn complete(requested: &RequestedSet, registries: &Registries) -> Result<CompleteImageSet, Failure> {
     let mut snapshot = requested.snapshot();
     let decision = decide_with_lookups(&mut snapshot, requested.catalogue(), async |snapshot, decision| {
-        let references: Vec<Reference> = decision.lookups.images.iter().cloned().collect();
         let title = format!("operator {}", requested.release);
-        let resolved = registries.resolve(&title, &references, &decision.lookups.hints).await;
-        let lookups = resolved.into_iter().map(|image| image.map_or_else(LookupResult::Failed, LookupResult::Known));
-        snapshot.lookup_results.images.extend(references.into_iter().zip(lookups));
+        let lookups = &decision.lookups;
+        let resolved = registries.resolve(&title, lookups.images.iter().cloned(), &lookups.hints).await;
+        let result = |image: Result<_, _>| image.map_or_else(LookupResult::Failed, LookupResult::Known);
+        let results = resolved.into_iter().map(|(reference, image)| (reference, result(image)));
+        snapshot.lookup_results.images.extend(results);
         true
     })
     .await;

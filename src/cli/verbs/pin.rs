@@ -239,9 +239,9 @@ impl Pinning<'_> {
 
     /// Looks up the digest of a reference.
     fn digest(&self, reference: &Reference) -> Result<Digest, Failure> {
-        let (references, hints) = (std::slice::from_ref(reference), Hints::default());
+        let (references, hints) = ([reference.clone()], Hints::default());
         let images = self.runtime.block_on(self.registries.resolve("operator image", references, &hints));
-        match images.into_iter().next() {
+        match images.into_values().next() {
             Some(Ok(image)) => Ok(image.digest),
             Some(Err(failed)) if failed.kind == RegistryFailureKind::NotFound => {
                 Err(registry_failure::failure(&failed)

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::sets::CheckedSet;
-use crate::cli::inputs::registries::Registries;
+use crate::cli::inputs::registries::{Registries, ResolvedImages};
 use crate::cli::output::Failure;
-use crate::model::{Digest, Hints, ImageName, Platform, Reference, RegistryFailure, ResolvedImage};
+use crate::model::{Digest, Hints, ImageName, Platform, Reference, ResolvedImage};
 use crate::rules::set_verification::{Mismatch, PinLookup, check_entries, check_operator_image, compare_with_registry};
 
-type Lookups = BTreeMap<Reference, Result<ResolvedImage, RegistryFailure>>;
 /// The entries that count: the place in the list and the digest, by image name.
 type Pinned = BTreeMap<ImageName, (usize, Digest)>;
 type Places = BTreeMap<ImageName, Reference>;
@@ -88,16 +87,14 @@ struct Lookup<'a> {
 }
 
 impl Lookup<'_> {
-    async fn resolve(&self, references: BTreeSet<Reference>, platforms: &BTreeSet<Platform>) -> Lookups {
-        let references: Vec<Reference> = references.into_iter().collect();
+    async fn resolve(&self, references: BTreeSet<Reference>, platforms: &BTreeSet<Platform>) -> ResolvedImages {
         let hints = Hints { platforms: platforms.clone(), ..Hints::default() };
         let title = format!("ImageSet {}", self.set.name);
-        let images = self.registries.resolve(&title, &references, &hints).await;
-        references.into_iter().zip(images).collect()
+        self.registries.resolve(&title, references, &hints).await
     }
 
     /// Looks up all tags. Where no platforms are given, every platform that an index lists must be there.
-    async fn by_tag(&self, tags: &Places) -> Lookups {
+    async fn by_tag(&self, tags: &Places) -> ResolvedImages {
         let platforms = &self.set.platforms;
         let mut by_tag = self.resolve(tags.values().cloned().collect(), platforms).await;
         if platforms.is_empty() {
@@ -109,7 +106,7 @@ impl Lookup<'_> {
     }
 
     /// Looks up digests and twins of the entries whose tag has another digest: only for these is there more to report.
-    async fn further(&self, pinned: &Pinned, tags: &Places, twins: &Places, by_tag: &Lookups) -> Lookups {
+    async fn further(&self, pinned: &Pinned, tags: &Places, twins: &Places, by_tag: &ResolvedImages) -> ResolvedImages {
         let mut further = BTreeSet::new();
         for (name, (_, digest)) in pinned {
             let Some(reference) = tags.get(name) else { continue };
@@ -121,7 +118,7 @@ impl Lookup<'_> {
             }
         }
         match further.is_empty() {
-            true => Lookups::new(),
+            true => ResolvedImages::new(),
             false => self.resolve(further, &self.set.platforms).await,
         }
     }
@@ -136,7 +133,7 @@ fn listed_platforms(image: &ResolvedImage) -> BTreeSet<Platform> {
 }
 
 /// Groups the references that need a second lookup by the platforms that are known now.
-fn by_platforms(lookups: &Lookups) -> BTreeMap<BTreeSet<Platform>, BTreeSet<Reference>> {
+fn by_platforms(lookups: &ResolvedImages) -> BTreeMap<BTreeSet<Platform>, BTreeSet<Reference>> {
     let mut grouped: BTreeMap<BTreeSet<Platform>, BTreeSet<Reference>> = BTreeMap::new();
     for (reference, image) in lookups {
         let platforms = image.as_ref().map(listed_platforms).unwrap_or_default();
