@@ -1,18 +1,26 @@
-//! How soon a controller is ready after its start, with the Lease free, and how soon another one leads after the leader was killed.
+//! How soon a controller is ready after its start, with the Lease free, how soon another one leads after the leader was killed, and how soon
+//! one ends by SIGTERM while the API server cannot be reached.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::Measured;
 use crate::statistics::median;
+use crate::testbox::patience::{SOON, until};
+use crate::testbox::process::{Folders, Process};
 use crate::testbox::{ControlPlane, Controller, apply_yaml, rights};
 
 /// How often a start is measured.
 const STARTS: usize = 9;
 /// The Lease of 15 s, and one look of the other one, which comes every 2 s.
 const TAKE_OVER: f64 = 17.0;
+/// How long a controller tries to reach the API server before it is ended: in the middle of its first attempt, and of a later one.
+const TRIES_FOR: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(8)];
 
 pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     let control_plane = ControlPlane::start("bench-start").await?;
@@ -42,5 +50,43 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     Ok(vec![
         Measured::limited("start_to_ready", median(&mut starts), 1.0, "s"),
         Measured::limited("take_over", take_over, TAKE_OVER, "s"),
+        Measured::limited("end_without_an_api_server", end_without_an_api_server(binary).await?, 2.0, "s"),
     ])
+}
+
+/// The longest time from SIGTERM to the end of the process, in seconds: while nobody listens at the API server's address, and while somebody
+/// does who never says anything.
+async fn end_without_an_api_server(binary: &Path) -> Result<f64> {
+    let silent = TcpListener::bind("127.0.0.1:0").await?;
+    let away = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let folders = Folders::create("bench-end")?;
+    let mut longest: f64 = 0.0;
+    for server in [silent.local_addr()?, away] {
+        let kubeconfig = folders.write("kubeconfig", kubeconfig(&format!("https://{server}")))?;
+        for tries_for in TRIES_FOR {
+            let mut command = Command::new(binary);
+            command.args(["run", "--listen", "127.0.0.1:0", "--kubeconfig"]).arg(&kubeconfig);
+            let mut controller = Process::spawn("imageset-controller", command, &folders.logs.join("controller.log"))?;
+            tokio::time::sleep(tries_for).await;
+            let sent = Instant::now();
+            ensure!(
+                Command::new("kill").args(["-TERM", &controller.id().to_string()]).status()?.success(),
+                "no signal"
+            );
+            until("the controller to end", SOON, async || controller.exit_code()).await?;
+            longest = longest.max(sent.elapsed().as_secs_f64());
+        }
+    }
+    Ok(longest)
+}
+
+/// A kubeconfig that names this server.
+fn kubeconfig(server: &str) -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "it",
+        "clusters": [{ "name": "it", "cluster": { "server": server } }],
+        "users": [{ "name": "it", "user": { "token": "none" } }],
+        "contexts": [{ "name": "it", "context": { "cluster": "it", "user": "it" } }],
+    })
+    .to_string()
 }

@@ -171,6 +171,8 @@ impl Lane {
         if fault == Fault::Object(Object::UnlabelledRecord) {
             // They are mended with the next check, which is now.
             scenario::refresh(&self.world).await;
+            let handled = async || self.world.status().await["lastHandledRefresh"].is_string().then_some(());
+            crate::world::eventually("the check", handled).await;
         }
         self.until(fault, "the end again", async || scenario.misses(self).await).await?;
         if !silent.is_empty() {
@@ -182,7 +184,7 @@ impl Lane {
         }
         let left = self.left().await;
         let counts = Counts {
-            writes: self.api.writes().len(),
+            writes: self.api.writes(),
             requests: self.registry.requests().len(),
             rules: self.rules().await.len(),
         };

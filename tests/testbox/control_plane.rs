@@ -394,9 +394,9 @@ async fn start_etcd(folders: &Folders) -> Result<(Process, String)> {
         format!("--initial-advertise-peer-urls={peer}"),
         format!("--initial-cluster=default={peer}"),
         "--unsafe-no-fsync".to_owned(),
-        // One member elects itself; the default second is most of etcd's start.
-        "--heartbeat-interval=10".to_owned(),
-        "--election-timeout=100".to_owned(),
+        // One member elects itself; the default second is most of etcd's start. Each heartbeat costs processor time.
+        "--heartbeat-interval=50".to_owned(),
+        "--election-timeout=250".to_owned(),
         "--log-level=warn".to_owned(),
     ]);
     let mut process = Process::spawn("etcd", command, &folders.logs.join("etcd.log"))?;
