@@ -40,15 +40,16 @@ impl Snapshot {
     }
 }
 
-/// Returns the refresh that this reconcile has handled: everything was checked, no lookup is pending, and no write met a
-/// conflict, after which the next reconcile reads and checks again.
+/// Returns the refresh that this reconcile has handled: everything that holds up a write could be read, everything was checked, no lookup
+/// is pending, and no write met a conflict, after which the next reconcile reads and checks again.
 pub(crate) fn handled_refresh(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Option<String> {
     let results = &snapshot.lookup_results;
     let pending = results.images.values().any(|result| matches!(result, LookupResult::Pending))
         || results.operators.values().any(|result| matches!(result, LookupResult::Pending))
         || results.releases.values().any(|result| matches!(result, LookupResult::Pending));
     let conflict = outcome.failure.as_ref().is_some_and(|failure| failure.conflict);
-    let checked = !decision.inputs_unreadable && !pending && !conflict && decision.lookups.is_empty();
+    let unread = decision.findings.iter().any(|finding| finding.reason.is_failed_read() && finding.blocks());
+    let checked = !decision.inputs_unreadable && !unread && !pending && !conflict && decision.lookups.is_empty();
     let done = snapshot.refresh_due() && checked;
     snapshot.refresh.clone().filter(|_| done)
 }
@@ -57,7 +58,7 @@ pub(crate) fn handled_refresh(snapshot: &Snapshot, decision: &Decision, outcome:
 mod tests {
     use super::*;
 
-    use crate::model::{ActionFailure, ObjectRef, Reference};
+    use crate::model::{ActionFailure, Finding, ObjectRef, Reason, Reference, Subject};
 
     /// What comes late is part of the check: the refresh is handled when the registries have answered and the results are stored.
     #[test]
@@ -84,6 +85,9 @@ mod tests {
         let outcome = |conflict| Outcome { failure: Some(failure(conflict)), ..Outcome::default() };
         assert_eq!(handled_refresh(&snapshot, &decision, &outcome(true)), None);
         assert_eq!(handled_refresh(&snapshot, &decision, &outcome(false)).as_deref(), Some("now"));
+        let finding =
+            Finding::new(Reason::ReadFailed, Subject::from(ObjectRef::image_set("calico-v3.31.7")), "list nodes: 500");
+        assert_eq!(handled(&snapshot, &Decision { findings: vec![finding], ..Decision::default() }), None);
         snapshot.remembered.handled_refresh = Some("now".to_owned());
         assert_eq!(handled(&snapshot, &decision), None);
     }

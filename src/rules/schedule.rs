@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::model::{Action, Decision, Digest, Finding, Outcome, Reason, Snapshot, StoredImage, stored_time::elapsed};
+use crate::model::{
+    Action, Decision, Digest, Finding, Outcome, Reason, Snapshot, StoredImage, TagMoved, stored_time::elapsed,
+};
 
 /// Minimum time between two reconciles that only time makes necessary.
 const SOONEST: Duration = Duration::from_millis(500);
@@ -176,8 +178,11 @@ impl Schedule {
         // state is unknown, and the interval counts.
         let unmanaged = unmanaged_sets(snapshot);
         let edited = matches!((&self.judged, &unmanaged), (Some(judged), Some(now)) if judged != now);
-        snapshot.recheck_due = recheck.is_zero() || refresh || failed || edited;
-        if snapshot.recheck_due && !refresh && !edited {
+        // A tag that moved while it was held is compared again, and pinned anew, as soon as the policy requires that.
+        let repins = !is_observed && snapshot.settings.tag_moved == TagMoved::Repin;
+        let moved = repins && snapshot.remembered.findings.iter().any(|finding| finding.reason == Reason::TagMoved);
+        snapshot.recheck_due = recheck.is_zero() || refresh || failed || edited || moved;
+        if snapshot.recheck_due && !refresh && !edited && !moved {
             // Lookups of the last check are at least half an interval old.
             forgotten.images = Some(snapshot.settings.recheck_interval / 2);
         }
@@ -396,5 +401,23 @@ mod tests {
         assert_eq!(schedule.reads_from(start + AUDIT_EVERY), ReadsFrom::Audit);
         schedule.was_audited(start + AUDIT_EVERY);
         assert_eq!(schedule.reads_from(start + AUDIT_EVERY), ReadsFrom::Stores);
+    }
+
+    /// It was found, and held by the policy then: the next interval may be a day away.
+    #[test]
+    fn a_tag_that_moved_is_compared_again_when_the_policy_pins_it_anew() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let mut snapshot = Snapshot::default();
+        snapshot.remembered.last_verified = Some(now);
+        let moved = Finding::new(Reason::TagMoved, ObjectRef::image_set("calico-v3.32.1"), "moved");
+        snapshot.remembered.findings = vec![moved];
+        let mut is_due = |tag_moved, is_observed| {
+            snapshot.settings.tag_moved = tag_moved;
+            Schedule::default().begin(&mut snapshot, "uid", is_observed, now);
+            snapshot.recheck_due
+        };
+        assert!(!is_due(TagMoved::Hold, false));
+        assert!(!is_due(TagMoved::Repin, true), "once per change of the policy");
+        assert!(is_due(TagMoved::Repin, false));
     }
 }

@@ -53,6 +53,7 @@ const SAMPLE: &[&str] = &[
     "gate-on/object-odd-node",
     "gate-on/object-unlabelled-record",
     "lost-record/restart",
+    "moved-tag/watches-cut",
 ];
 
 /// What a campaign came to.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::{
-    Digest, Evidence, Finding, ImageName, LookupResult, Reason, Reference, RegistryFailure, ShortDigest, TagMoved,
+    Digest, Evidence, Finding, ImageName, LookupResult, Reason, Reference, RegistryFailure, ShortDigest,
 };
 use crate::rules::checks::input::{CheckInput, CheckedSet};
 
@@ -175,9 +175,9 @@ pub(super) fn previous_findings(input: &CheckInput<'_>, checked_set: &CheckedSet
         return Vec::new();
     }
     let pinned: BTreeSet<ShortDigest> = checked_set.content.values().map(Digest::short).collect();
-    let (object, settings) = (checked_set.object(), &input.snapshot.settings);
+    let object = checked_set.object();
     let still = |evidence: &Evidence| match evidence {
-        Evidence::Digest { expected, .. } => settings.tag_moved == TagMoved::Hold && pinned.contains(expected),
+        Evidence::Digest { expected, .. } => pinned.contains(expected),
         Evidence::Gone { expected } => expected.iter().any(|digest| pinned.contains(digest)),
         Evidence::FipsMode { expected, observed } => {
             *expected == input.installation.fips && observed.iter().any(|digest| pinned.contains(digest))

@@ -33,7 +33,7 @@ impl Report {
         let is_stored = |finding: &Finding| finding.subject.object().is_some_and(|object| stored.contains(object));
         findings.retain(|finding| !(finding.reason.is_resolved_by_write() && is_stored(finding)));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.reason.severity()));
-        let current = current_report(snapshot, decision, &goals);
+        let current = current_report(snapshot, decision, outcome, &goals);
         let digests = OperatorDigests::new(snapshot);
         let prepared = prepared_reports(snapshot, decision, &goals, &digests);
         let pending = decision.plan.len() - outcome.completed.min(decision.plan.len());
@@ -205,7 +205,12 @@ fn current_goal(goals: &[Goal]) -> Option<&Goal> {
     by(&Purpose::Target).or_else(|| by(&Purpose::Running))
 }
 
-pub(crate) fn current_report(snapshot: &Snapshot, decision: &Decision, goals: &[Goal]) -> Option<CurrentReport> {
+pub(crate) fn current_report(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    outcome: &Outcome,
+    goals: &[Goal],
+) -> Option<CurrentReport> {
     let goal = current_goal(goals)?;
     let stored = goal.state == GoalState::Stored;
     let workloads = decision.adoption.clone();
@@ -219,14 +224,18 @@ pub(crate) fn current_report(snapshot: &Snapshot, decision: &Decision, goals: &[
         omitted: goal.omitted.iter().map(ToString::to_string).collect(),
         adopted: stored && is_selected && workloads.total > 0 && workloads.complete == workloads.total,
         workloads,
-        last_verified: last_verified(snapshot, decision, goal).filter(|_| stored),
+        last_verified: last_verified(snapshot, decision, outcome, goal).filter(|_| stored),
     })
 }
 
 /// Returns when the digests were last compared with the registry. A set from a record, such as after a rollback, was verified
-/// when the record was made: the next check is due an interval after that, not after the set became current.
-fn last_verified(snapshot: &Snapshot, decision: &Decision, goal: &Goal) -> Option<Timestamp> {
-    if decision.verified {
+/// when the record was made: the next check is due an interval after that, not after the set became current. A check whose result could
+/// not be written does not count, so that it is repeated.
+fn last_verified(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome, goal: &Goal) -> Option<Timestamp> {
+    let is_of_set =
+        |object: &ObjectRef| *object.kind() == Kind::ConfigMap || *object == ObjectRef::image_set(goal.name.as_str());
+    let unwritten = outcome.failure.as_ref().is_some_and(|failure| is_of_set(&failure.object));
+    if decision.verified && !unwritten {
         return Some(snapshot.observed_at);
     }
     let remembered = &snapshot.remembered;
