@@ -193,7 +193,6 @@ pub fn of(scenario: Scenario, counts: &Counts) -> Vec<Plan> {
     }
     let every = |count: usize| if scenario.is_main() { 1 } else { (count / 2).max(1) };
     faults.extend((1..=counts.requests).step_by(every(counts.requests)).map(Fault::RegistryCrash));
-    faults.push(Fault::ApiDelay(RequestPattern("* *"), ms(300)));
     if scenario.is_main() {
         faults.extend([100, 1000, 5000].map(|by| Fault::ApiDelay(RequestPattern("* *"), ms(by))));
         let some = ["get *", "list *", "patch *", "create *", "* secrets", "* configmaps", "* imagesets", "* leases"];
@@ -243,8 +242,11 @@ pub fn of(scenario: Scenario, counts: &Counts) -> Vec<Plan> {
         faults.push(Fault::Rival(Rival::HumanDeletes));
         faults.push(Fault::Rival(Rival::HumanDeletesRecords));
     }
-    faults.push(Fault::Rival(Rival::SecondInstance));
-    if scenario.meets_hostile_objects() {
+    if scenario.is_thorough() || scenario == Scenario::RotatedCredential {
+        faults.push(Fault::ApiDelay(RequestPattern("* *"), ms(300)));
+    }
+    if scenario.is_thorough() {
+        faults.push(Fault::Rival(Rival::SecondInstance));
         faults.extend([api::Flow::Stalls, api::Flow::Cut].map(Fault::Watches));
         let objects = [Object::OddNode, Object::LongNode, Object::StrangerPod, Object::LongStatus];
         faults.extend(objects.map(Fault::Object));

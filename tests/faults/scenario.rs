@@ -92,8 +92,9 @@ impl Scenario {
         matches!(self, Self::FirstArming)
     }
 
-    /// Whether it runs with unmanaged objects and with watches that fail: one of each way to write a set.
-    pub const fn meets_hostile_objects(self) -> bool {
+    /// Whether it also runs with a slow API server, with a second instance, with unmanaged objects and with watches that fail: one of each
+    /// way to write a set.
+    pub const fn is_thorough(self) -> bool {
         matches!(
             self,
             Self::FirstArming
