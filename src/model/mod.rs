@@ -74,7 +74,7 @@ pub use pods::{FailedImage, FailingImage, PodImages, PodSummary, PullFailureKind
 pub use read::{Read, ReadFailure};
 pub use reason::{Reason, Severity};
 pub use record::{Record, RecordKey, RejectedContent};
-pub use reference::{InvalidReference, Reference};
+pub use reference::{InvalidReference, Reference, is_same_image};
 pub use registry_failure::{RegistryFailure, RegistryFailureKind, Retry};
 pub use registry_layout::RegistryLayout;
 pub use release::{ImageSetName, InvalidRelease, ProductVersion, Release, Variant};

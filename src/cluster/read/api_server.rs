@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, ListParams};
@@ -16,7 +15,7 @@ use super::objects::{self, FEATURES, MANAGED_NAMESPACES, ObservedDeployment, Own
 use super::request::{map, read, read_pages};
 use crate::api;
 use crate::api::operator::FEATURE_KINDS;
-use crate::api::workload::{DaemonSet, Deployment, Job, Pod};
+use crate::api::workload::{DaemonSet, Deployment, Job, Pod, ReplicaSet};
 use crate::cluster::gate::{self, GateObject};
 use crate::cluster::records::{self, StoredRecord};
 use crate::inspection::job::LABEL;
@@ -93,8 +92,8 @@ impl ApiServer {
         let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &location.namespace);
         let what = format!("list replicasets.apps in {}", location.namespace);
         let selected = ListParams::default().labels(selector);
-        map(read(&what, api.list_metadata(&selected)).await, |replica_sets| {
-            replica_sets.items.iter().filter_map(|one| objects::owned_replica_set(&one.metadata)).collect()
+        map(read(&what, api.list(&selected)).await, |replica_sets| {
+            replica_sets.iter().filter_map(|one| objects::owned_replica_set(one, &location.container)).collect()
         })
     }
 

@@ -8,7 +8,7 @@ pub mod registry_access;
 pub mod request;
 pub mod settings;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use kube::{Client, ResourceExt};
@@ -24,7 +24,7 @@ use super::status::remembered;
 use super::watch::Watches;
 use crate::api;
 use crate::api::ImageSetPolicy;
-use crate::api::operator::{INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
+use crate::api::operator::{CalicoNetwork, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
 use crate::api::requests::{LONGEST_REFRESH, PREPARE_ANNOTATION, REFRESH_ANNOTATION};
 use crate::model::{
     Digest, Feature, Inspections, Installation, InstallationSettings, OperatorDeployment, OperatorLocation,
@@ -69,24 +69,34 @@ pub struct Observed {
 #[derive(Default)]
 struct KnownReplicaSets {
     of: OperatorLocation,
-    uids: BTreeSet<String>,
+    /// UIDs, with the operator's image in the template.
+    images: BTreeMap<String, Option<String>>,
 }
 
 impl KnownReplicaSets {
     /// The pods of these ReplicaSets, and of those known from before as long as they have pods.
+    ///
+    /// Each has the image of its ReplicaSet's template: that is what the Deployment named, and says which version it is. Admission
+    /// webhooks rewrite images of pods, to a digest or to another registry.
     fn pods(
         &mut self,
         location: &OperatorLocation,
-        owned: impl Iterator<Item = String>,
+        owned: impl Iterator<Item = OwnedReplicaSet>,
         pods: Vec<OwnedPod>,
     ) -> Vec<OperatorPod> {
         if self.of != *location {
-            *self = Self { of: location.clone(), uids: BTreeSet::new() };
+            *self = Self { of: location.clone(), images: BTreeMap::new() };
         }
-        self.uids.extend(owned);
-        let of_operator: Vec<OwnedPod> = pods.into_iter().filter(|pod| self.uids.contains(&pod.replica_set)).collect();
-        self.uids = of_operator.iter().map(|pod| pod.replica_set.clone()).collect();
-        of_operator.into_iter().filter_map(|pod| pod.operator).collect()
+        self.images.extend(owned.map(|one| (one.uid, one.image)));
+        let of_operator: Vec<OwnedPod> =
+            pods.into_iter().filter(|pod| self.images.contains_key(&pod.replica_set)).collect();
+        self.images.retain(|uid, _| of_operator.iter().any(|pod| pod.replica_set == *uid));
+        let with_image = |pod: OwnedPod| {
+            let operator = pod.operator?;
+            let image = self.images.get(&pod.replica_set).cloned().flatten().unwrap_or_else(|| operator.image.clone());
+            Some(OperatorPod { image, ..operator })
+        };
+        of_operator.into_iter().filter_map(with_image).collect()
     }
 }
 
@@ -210,7 +220,7 @@ fn operator_of(
     let pods = match (pods, replica_sets) {
         (Read::Known(pods), Read::Known(replica_sets)) => {
             let owned = replica_sets.into_iter().filter(|one| Some(&one.deployment) == deployment.uid.as_ref());
-            Read::Known(known.pods(location, owned.map(|one| one.uid), pods))
+            Read::Known(known.pods(location, owned, pods))
         }
         (Read::Failed(failure), _) | (_, Read::Failed(failure)) => Read::Failed(failure),
         _ => Read::KindMissing,
@@ -238,7 +248,8 @@ fn effective_installation(
     (installation, windows)
 }
 
-/// The overlay's fields win where they are set (operator: `OverrideInstallationSpec`). `status.computed` is not used: it
+/// The overlay's fields win where they are set, those of `calicoNetwork` one by one (operator: `OverrideInstallationSpec` and
+/// `mergeCalicoNetwork` in `pkg/controller/utils/merge.go`). `status.computed` is not used: it
 /// is not written while the operator is stopped by its ImageSets.
 fn merged(base: &InstallationSpec, overlay: Option<&InstallationSpec>) -> InstallationSpec {
     let Some(over) = overlay else { return base.clone() };
@@ -257,7 +268,13 @@ fn merged(base: &InstallationSpec, overlay: Option<&InstallationSpec>) -> Instal
         } else {
             over.image_pull_secrets.clone()
         },
-        calico_network: over.calico_network.clone().or_else(|| base.calico_network.clone()),
+        calico_network: match (&base.calico_network, &over.calico_network) {
+            (Some(base), Some(over)) => Some(CalicoNetwork {
+                linux_dataplane: pick(&over.linux_dataplane, &base.linux_dataplane),
+                windows_dataplane: pick(&over.windows_dataplane, &base.windows_dataplane),
+            }),
+            (base, over) => over.as_ref().or(base.as_ref()).cloned(),
+        },
     }
 }
 
@@ -308,6 +325,45 @@ mod tests {
         assert!(settings.fips);
     }
 
+    #[test]
+    fn an_overlay_leaves_what_it_does_not_name() {
+        let installation = |text: &str| crate::yaml::from_str::<api::operator::Installation>(text).unwrap();
+        let windows = |base: &str, overlay: &str| {
+            let base = installation(&format!("metadata: {{name: default}}\nspec: {base}"));
+            let overlay = installation(&format!("metadata: {{name: overlay}}\nspec: {overlay}"));
+            effective_installation(&Read::Known(vec![base, overlay])).1
+        };
+        let (hns, disabled) =
+            ("{calicoNetwork: {windowsDataplane: HNS}}", "{calicoNetwork: {windowsDataplane: Disabled}}");
+        assert!(windows(hns, "{calicoNetwork: {mtu: 1400}}"));
+        assert!(windows(hns, "{calicoNetwork: {linuxDataplane: BPF}}"));
+        assert!(windows("{calicoNetwork: {mtu: 1400}}", hns));
+        assert!(!windows(hns, disabled));
+        assert!(windows(hns, "{registry: reg.example}"));
+        assert!(windows("{}", hns));
+    }
+
+    /// A webhook has rewritten the pods' images to another registry and to a digest.
+    #[test]
+    fn pods_have_the_image_of_the_template_that_they_were_made_from() {
+        let location = OperatorLocation::default();
+        let (mut known, pods) = (KnownReplicaSets::default(), [pod("new", Some("two")), pod("old", Some("one"))]);
+        let replica_set = |uid: &str, image: &str| {
+            let text = format!(
+                "metadata: {{name: a, uid: {uid}, ownerReferences: [{{apiVersion: apps/v1, kind: Deployment, name: a, uid: d, \
+                 controller: true}}]}}\nspec: {{template: {{spec: {{containers: [{{name: tigera-operator, image: '{image}'}}]}}}}}}"
+            );
+            objects::owned_replica_set(&crate::yaml::from_str(&text).unwrap(), &location.container).unwrap()
+        };
+        let mut images = |owned: Vec<OwnedReplicaSet>| -> Vec<String> {
+            let pods = pods.iter().filter_map(|pod| objects::owned_pod(pod, &location.container)).collect();
+            known.pods(&location, owned.into_iter(), pods).into_iter().map(|pod| pod.image).collect()
+        };
+        let both = || vec![replica_set("one", "quay.io/o:v1"), replica_set("two", "quay.io/o:v2")];
+        assert_eq!(images(both()), ["quay.io/o:v2", "quay.io/o:v1"]);
+        assert_eq!(images(both().split_off(1)), ["quay.io/o:v2", "quay.io/o:v1"], "its ReplicaSet is deleted");
+    }
+
     /// A pod of the operator's container, controlled by the ReplicaSet with this UID, if any.
     fn pod(name: &str, replica_set: Option<&str>) -> Pod {
         let owner = replica_set.map_or(String::new(), |uid| {
@@ -327,7 +383,11 @@ mod tests {
         let mut known = KnownReplicaSets::default();
         let pods = [pod("ours", Some("one")), pod("stranger", None), pod("of-another", Some("other"))];
         let mut names = |location: &OperatorLocation, owned: &[&str], pods: &[Pod]| -> Vec<String> {
-            let owned = owned.iter().map(|uid| (*uid).to_owned());
+            let owned = owned.iter().map(|uid| OwnedReplicaSet {
+                uid: (*uid).to_owned(),
+                deployment: "deployment".to_owned(),
+                image: None,
+            });
             let pods = pods.iter().filter_map(|pod| objects::owned_pod(pod, &location.container)).collect();
             known.pods(location, owned, pods).into_iter().map(|pod| pod.name).collect()
         };

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
-use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
@@ -40,7 +39,7 @@ use super::write::Written;
 use crate::api;
 use crate::api::ImageSetPolicy;
 use crate::api::operator::{FEATURE_KINDS, GROUP};
-use crate::api::workload::{DaemonSet, Deployment, Job, Pod};
+use crate::api::workload::{DaemonSet, Deployment, Job, Pod, ReplicaSet};
 use crate::cluster::POLICY_NAME;
 use crate::inspection::job::LABEL;
 use crate::model::{ComponentStatus, Feature, OperatorLocation, Read, StoredImageSet, Workload};
@@ -185,13 +184,14 @@ impl Watches {
         let deployment = move |one| Some(objects::operator_deployment(&one, &container));
         let container = location.container.clone();
         let pod = move |one: Pod| objects::owned_pod(&one, &container);
-        let replica_sets: Api<Metadata> =
-            Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<ReplicaSet>(&()));
+        let replica_sets: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
+        let container = location.container.clone();
+        let replica_set = move |one: ReplicaSet| objects::owned_replica_set(&one, &container);
         self.operator = Some(OperatorWatches {
             location: location.clone(),
             deployment: tasks.watch(deployments, this_one, deployment, now),
             pods: tasks.watch(Api::namespaced(client, namespace), all(), pod, now),
-            replica_sets: tasks.watch(replica_sets, all(), |one| objects::owned_replica_set(&one.metadata), now),
+            replica_sets: tasks.watch(replica_sets, all(), replica_set, now),
             tasks,
         });
     }
