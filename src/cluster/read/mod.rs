@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use kube::{Client, ResourceExt};
 
-use self::api_server::ApiServer;
+use self::api_server::{ApiServer, all_workloads};
 use self::inspections::InspectionJobs;
 use self::objects::{ObservedDeployment, OwnedPod, OwnedReplicaSet};
 use self::readings::Readings;
@@ -27,8 +27,8 @@ use crate::api::ImageSetPolicy;
 use crate::api::operator::{CalicoNetwork, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
 use crate::api::requests::{LONGEST_REFRESH, PREPARE_ANNOTATION, REFRESH_ANNOTATION};
 use crate::model::{
-    Digest, Feature, Inspections, Installation, InstallationSettings, OperatorDeployment, OperatorLocation,
-    OperatorPod, Read, RegistryLayout, Snapshot, Variant, foreign_text,
+    CALICO_NAMESPACES, Digest, ENTERPRISE_NAMESPACES, Feature, Inspections, Installation, InstallationSettings,
+    OperatorDeployment, OperatorLocation, OperatorPod, Read, RegistryLayout, Snapshot, Variant, foreign_text,
 };
 
 /// Where a reconcile reads.
@@ -165,17 +165,31 @@ impl Reader {
             let Some(namespace) = inspections else { return Read::KindMissing };
             stored_or(stores.and_then(|stores| stores.inspections(namespace)), api_server.inspections(namespace)).await
         };
+        let workloads = async {
+            let (of_calico, of_gateways) = futures::join!(
+                stored_or(stores.and_then(Watches::workloads), api_server.workloads(&CALICO_NAMESPACES)),
+                stored_or(stores.and_then(Watches::gateway_proxies), api_server.gateway_proxies()),
+            );
+            all_workloads([of_calico, of_gateways])
+        };
         let (operator, installations, image_sets, component_statuses, features, workloads, records, jobs, gate) = futures::join!(
             operator,
             stored_or(stores.and_then(Watches::installations), api_server.installations()),
             stored_or(stores.and_then(Watches::image_sets), api_server.image_sets()),
             stored_or(stores.and_then(Watches::component_statuses), api_server.component_statuses()),
             stored_or(stores.and_then(Watches::features), api_server.features()),
-            stored_or(stores.and_then(Watches::workloads), api_server.workloads()),
+            workloads,
             stored_or(stores.and_then(Watches::records), api_server.records()),
             jobs,
             stored_or(stores.and_then(Watches::gate), api_server.gate()),
         );
+        let workloads = match variant(&installations) {
+            Variant::Calico => workloads,
+            Variant::Enterprise => {
+                let stored = stores.and_then(Watches::enterprise_workloads);
+                all_workloads([workloads, stored_or(stored, api_server.workloads(&ENTERPRISE_NAMESPACES)).await])
+            }
+        };
         self.api_server.remember(&records);
         let (deployment, pods, replica_sets) = operator;
         let (operator, operator_pods) = operator_of(deployment, pods, replica_sets, location, &mut self.replica_sets);
@@ -192,6 +206,12 @@ impl Reader {
             gate,
         }
     }
+}
+
+/// The variant of the effective Installation; Calico while it is not known.
+pub fn variant(installations: &Read<Vec<api::operator::Installation>>) -> Variant {
+    let (installation, _) = effective_installation(installations);
+    installation.known().and_then(Option::as_ref).map(|one| one.settings.variant).unwrap_or_default()
 }
 
 async fn stored_or<T>(stored: Option<Read<T>>, direct: impl Future<Output = Read<T>>) -> Read<T> {

@@ -12,8 +12,8 @@ use crate::model::{
     StoredImageSet, Workload, foreign_text, image_set::OPERATOR_ANNOTATION,
 };
 
-/// Namespaces in which the operator keeps its workloads.
-pub const MANAGED_NAMESPACES: [&str; 3] = ["calico-system", "calico-apiserver", "tigera-gateway"];
+/// Labels of the workloads and pods that envoy-gateway makes for a Gateway, in any namespace (envoy-gateway: `EnvoyAppLabel`).
+pub const GATEWAY_PROXIES: &str = "app.kubernetes.io/managed-by=envoy-gateway,app.kubernetes.io/component=proxy";
 
 /// The features in the order of [`api::operator::FEATURE_KINDS`].
 pub const FEATURES: [Feature; 6] = [
