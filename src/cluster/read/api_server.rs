@@ -231,7 +231,8 @@ impl ApiServer {
         let api: Api<K> = Api::all(self.client.clone());
         let mut items = Vec::new();
         let what = format!("list {resource}");
-        let listed = read_pages(&what, &api, ListParams::default().limit(PAGE), MOST_OBJECTS, |item| items.push(item)).await;
+        let listed =
+            read_pages(&what, &api, ListParams::default().limit(PAGE), MOST_OBJECTS, |item| items.push(item)).await;
         map(listed, |()| items)
     }
 }
