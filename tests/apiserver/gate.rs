@@ -209,7 +209,7 @@ async fn an_upgrade_within_one_set_can_be_undone_under_a_closed_gate() {
     let controller = world.controller("first").await;
     world.until("Prepared", "True", "AllVersionsPrepared").await;
     world.until_gate("Deny").await;
-    eventually("the gate to refuse", async || world.refuses(UNPREPARED).await.then_some(())).await;
+    eventually("the gate to reject", async || world.rejects(UNPREPARED).await.then_some(())).await;
 
     let (old, new) = (world.mirror.operator_image("v1.38.1"), world.mirror.operator_image("v1.38.2"));
     eventually("the prepared image to be admitted", async || world.set_image(&new).await.ok()).await;
@@ -223,13 +223,13 @@ async fn an_upgrade_within_one_set_can_be_undone_under_a_closed_gate() {
 
     // By tag, and by the digest that was looked up while it ran.
     let pinned = retained[0]["operatorImage"].as_str().unwrap().to_owned();
-    eventually("the way back to be admitted", async || (!world.refuses(&old).await).then_some(())).await;
-    assert!(!world.refuses(&pinned).await, "{pinned}");
-    assert!(world.refuses(UNPREPARED).await);
+    eventually("the way back to be admitted", async || (!world.rejects(&old).await).then_some(())).await;
+    assert!(!world.rejects(&pinned).await, "{pinned}");
+    assert!(world.rejects(UNPREPARED).await);
     world.set_image(&old).await.unwrap();
     eventually("v1.38.1 to run", async || (world.status().await["operator"]["version"] == "v1.38.1").then_some(()))
         .await;
-    eventually("the way forward again", async || (!world.refuses(&new).await).then_some(())).await;
+    eventually("the way forward again", async || (!world.rejects(&new).await).then_some(())).await;
     assert!(double.degraded_moments().is_empty(), "{:?}", double.degraded_moments());
     double.stop().await;
     world.finish(&[&controller]).await;
