@@ -31,7 +31,7 @@ pub struct ImageSetPolicyStatus {
     /// What the last look for newer operator releases found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<DiscoveryStatus>,
-    /// ImageSets of previous versions that are kept for a rollback, the latest first.
+    /// Previous operators that can be rolled back to because their ImageSet exists, the latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub retained: Vec<RetainedSet>,
@@ -231,15 +231,15 @@ pub struct SwapStatus {
     pub gap_seconds: i64,
 }
 
-/// A set that is kept for a rollback.
+/// A previous operator that can be rolled back to because its set exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetainedSet {
-    /// Name of the ImageSet.
+    /// Name of its ImageSet; the one in use may be that of a previous operator, too.
     pub image_set: String,
-    /// The operator version that used it last.
+    /// Version of the operator.
     pub operator_version: String,
-    /// That operator's image by tag and digest.
+    /// Its image from the registry where it ran, with its digest as far as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator_image: Option<String>,
 }
@@ -292,9 +292,9 @@ pub enum PlanAction {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateStatus {
-    /// References of operator images that a set is ready for: by tag, by tag and digest, and by digest.
+    /// Operator images that a set is ready for: by tag, by tag and digest, and by digest, in every spelling.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 512))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub admitted_images: Vec<String>,
 }

@@ -49,6 +49,17 @@ pub struct DeploymentSpec {
     pub template: PodTemplate,
 }
 
+/// A ReplicaSet.
+#[derive(Resource, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[resource(inherit = apps::ReplicaSet)]
+pub struct ReplicaSet {
+    /// Metadata of the object.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// Desired state.
+    pub spec: Option<TemplateSpec>,
+}
+
 /// A DaemonSet.
 #[derive(Resource, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[resource(inherit = apps::DaemonSet)]

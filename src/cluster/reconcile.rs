@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use super::POLICY_NAME;
 use super::client::{REQUEST_DEADLINE, within};
 use super::read::registry_access::CachedAccess;
-use super::read::{Observed, Reader, Source, settings};
+use super::read::{Observed, Reader, Source, settings, variant};
 use super::registry_cache::RegistryCache;
 use super::status::{self, StatusWriter};
 use super::watch::{Watches, nodes, pods, policy_revision};
 use super::write::{Basis, Writer, Written};
 use crate::api::{ImageSetPolicy, ImageSetPolicyStatus};
 use crate::catalogue::Catalogue;
-use crate::model::{Action, Decision, Finding, Outcome, Read, Report, Snapshot};
+use crate::model::{Action, Decision, ENTERPRISE_NAMESPACES, Finding, Outcome, Read, Report, Snapshot, Variant};
 use crate::rules::decide::decide;
 use crate::rules::lookup_loop;
 use crate::rules::lookup_loop::decide_with_lookups;
@@ -73,11 +73,15 @@ pub async fn preview_of_cluster(client: Client, policy: &ImageSetPolicy, own_nam
 /// Reads everything but responses of registries from the API server.
 async fn observe_once(client: Client, policy: &ImageSetPolicy, own_namespace: String) -> Snapshot {
     let mut reader = Reader::new(client.clone(), own_namespace);
+    let more = client.clone();
     let (nodes, pods) = (nodes::list_once(client.clone()), pods::list_once(client));
     let (observed, nodes, pods) = futures::join!(reader.observe(policy, Source::ApiServer), nodes, pods);
     let mut snapshot = observed.snapshot;
     snapshot.set_nodes(nodes);
-    snapshot.pods = pods;
+    snapshot.pods = match snapshot.effective_installation().variant {
+        Variant::Calico => pods,
+        Variant::Enterprise => pods::both(pods, pods::list_in(more, &ENTERPRISE_NAMESPACES).await),
+    };
     snapshot
 }
 
@@ -209,6 +213,10 @@ impl Reconciler {
         self.watches.watch_operator_in(&settings::operator_location(&policy.spec));
         self.watches.watch_inspections_in(inspection.enabled.then_some(&inspection.namespace));
         self.watches.wait_for_first_responses().await;
+        if let Some(installations) = self.watches.installations() {
+            self.watches.watch_enterprise(variant(&installations) == Variant::Enterprise);
+            self.watches.wait_for_first_responses().await;
+        }
         let now = Instant::now().into_std();
         let reads_from = self.schedule.reads_from(now);
         if reads_from == ReadsFrom::ApiServer {
@@ -246,7 +254,7 @@ impl Reconciler {
         self.had_failures = has_failures;
         let snapshot = &mut observed.snapshot;
         snapshot.set_nodes(self.watches.nodes().read());
-        snapshot.pods = self.watches.pods().read();
+        snapshot.pods = self.watches.pods();
         snapshot.restored = self.writer.restored_counts();
     }
 

@@ -56,8 +56,10 @@ pub struct Decision {
     /// When something is due that no watch event announces.
     #[serde(rename = "lookAgain")]
     pub requeue_at: Option<Timestamp>,
-    /// Kept sets of previous versions, the most recently used first.
+    /// Previous operators whose set exists, the most recently used first.
     pub retained: Vec<Retained>,
+    /// Earlier releases that look up a stored set, and that accept it as it is.
+    pub also_served: BTreeSet<Release>,
     /// Newer releases that the last discovery found.
     pub discovery: Option<Discovery>,
     /// Newer releases that are staged, as far as the catalogue knows them.

@@ -25,7 +25,7 @@ pub struct OperatorDeployment {
 pub struct OperatorPod {
     /// Name of the pod.
     pub name: String,
-    /// Image of the container in the pod's spec.
+    /// Image of the container in the template of the pod's ReplicaSet. Admission webhooks may have rewritten the one in the pod.
     pub image: String,
     /// Digest of the running image, if the runtime reports a repository digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]

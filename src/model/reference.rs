@@ -98,6 +98,39 @@ impl Reference {
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
+
+    /// Returns every text that parses to this reference: an image of Docker Hub may leave out the host and `library/`, and any image
+    /// the tag `latest`.
+    #[must_use]
+    pub fn spellings(&self) -> Vec<String> {
+        let hosts: &[&str] = match self.registry == DOCKER_HUB {
+            true => &["docker.io/", "index.docker.io/", ""],
+            false => &[&format!("{}/", self.registry)],
+        };
+        let official = self.repository.strip_prefix(OFFICIAL_IMAGES).and_then(|rest| rest.strip_prefix('/'));
+        let tag = self.tag().map(|tag| format!(":{tag}"));
+        let without_tag = self.tag().filter(|tag| *tag == DEFAULT_TAG).map(|_| String::new());
+        let tags: Vec<String> = match (&tag, without_tag) {
+            (None, _) => vec![String::new()],
+            (Some(tag), without) => [Some(tag.clone()), without].into_iter().flatten().collect(),
+        };
+        let digest = self.digest().map(|digest| format!("@{digest}")).unwrap_or_default();
+        let paths = [Some(self.repository.as_str()), official].into_iter().flatten();
+        let names = paths.flat_map(|path| hosts.iter().map(move |host| format!("{host}{path}")));
+        let texts = names.flat_map(|name| tags.iter().map(move |tag| format!("{name}{tag}")));
+        // Without its host, a path that begins like a host is another image.
+        texts.map(|text| text + &digest).filter(|text| text.parse().as_ref() == Ok(self)).collect()
+    }
+}
+
+/// Whether two texts name one image: the same reference in any spelling, or the same digest wherever it is pulled from.
+#[must_use]
+pub fn is_same_image(one: &str, other: &str) -> bool {
+    let parsed = |text: &str| text.parse::<Reference>().ok();
+    one == other
+        || parsed(one)
+            .zip(parsed(other))
+            .is_some_and(|(one, other)| one == other || (one.digest().is_some() && one.digest() == other.digest()))
 }
 
 impl FromStr for Reference {
@@ -329,6 +362,40 @@ mod tests {
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_image_has_these_spellings_and_no_other() {
+        let spellings = |text: &str| text.parse::<Reference>().unwrap().spellings();
+        assert_eq!(
+            spellings("rancher/operator:v1"),
+            ["docker.io/rancher/operator:v1", "index.docker.io/rancher/operator:v1", "rancher/operator:v1"]
+        );
+        assert_eq!(spellings("quay.io/tigera/operator:v1"), ["quay.io/tigera/operator:v1"]);
+        assert_eq!(spellings("r.io/a:latest"), ["r.io/a:latest", "r.io/a"]);
+        assert_eq!(spellings("docker.io/r.io/a:v1"), ["docker.io/r.io/a:v1", "index.docker.io/r.io/a:v1"]);
+        assert_eq!(spellings("operator:v1").len(), 6);
+        let digest = Digest::of(b"x");
+        for text in ["operator", "operator:v1", "a/b:latest", "localhost/a/b", "quay.io/a/b:v1"] {
+            for text in [text.to_owned(), format!("{text}@{digest}")] {
+                let spellings = spellings(&text);
+                assert!(spellings.contains(&text), "{text} is not among {spellings:?}");
+                assert!(spellings.iter().all(|one| is_same_image(one, &text)), "{spellings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_image_is_recognised_by_reference_and_by_digest() {
+        let (digest, other) = (Digest::of(b"x"), Digest::of(b"y"));
+        assert!(is_same_image("rancher/operator:v1", "index.docker.io/rancher/operator:v1"));
+        assert!(is_same_image(
+            &format!("quay.io/tigera/operator:v1@{digest}"),
+            &format!("mirror.example/q/operator@{digest}")
+        ));
+        assert!(!is_same_image("quay.io/tigera/operator:v1", "mirror.example/tigera/operator:v1"));
+        assert!(!is_same_image(&format!("a/b:v1@{digest}"), &format!("a/b:v1@{other}")));
+        assert!(is_same_image("not an image", "not an image"));
     }
 
     #[test]

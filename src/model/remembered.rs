@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::discovery::Discovery;
 use crate::model::finding::Finding;
 use crate::model::image_set_swap::Swap;
+use crate::model::reference::is_same_image;
 use crate::model::release::Release;
 use crate::model::retained_set::Retained;
 
@@ -59,7 +60,8 @@ impl PreviousStatus {
     #[must_use]
     pub fn version_of(&self, image: &str) -> Option<Release> {
         let pairs = [(&self.running_image, &self.running_version), (&self.target_image, &self.target_version)];
-        let known = pairs.into_iter().find(|(known, _)| known.as_deref() == Some(image));
+        let known =
+            pairs.into_iter().find(|(known, _)| known.as_ref().is_some_and(|known| is_same_image(known, image)));
         known.and_then(|(_, version)| version.as_ref()).and_then(|version| version.parse().ok())
     }
 }

@@ -1,18 +1,18 @@
-//! Kept sets of previous versions.
+//! Previous operators whose set still exists.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::release::Release;
 
-/// A kept set of a previous version, for a rollback.
+/// A previous operator that can be rolled back to, because its set exists. Several may use one set, also the one in use now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Retained {
-    /// Name of the set.
+    /// Name of its set.
     pub image_set: String,
-    /// Operator version that it was made for.
+    /// Version of the operator.
     pub operator: Release,
-    /// That operator's image by tag and digest, as far as the digest is known.
+    /// Its image where it ran, with the digest as far as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator_image: Option<String>,
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Action, Decision, Enforcement, Finding, Gate, GateState, Goal, Mode, ObjectRef, Read, Reason, Settings, Snapshot,
+    Action, Decision, Digest, Enforcement, Finding, Gate, GateState, Goal, Mode, ObjectRef, OperatorPod, Read, Reason,
+    Reference, Settings, Snapshot,
 };
-use crate::rules::version::operator_digests::{OperatorDigests, ready};
+use crate::rules::version::operator_digests::{OperatorDigests, also_served, previous, ready};
 
 /// The write and the findings about the gate in this reconcile.
 #[derive(Debug, Default)]
@@ -77,8 +78,8 @@ pub(crate) fn admitted_by_annotation(snapshot: &Snapshot) -> Option<&str> {
     (!admitted?.iter().any(|admitted| admitted == image)).then_some(image)
 }
 
-/// Returns the images that the gate admits after the writes, each by tag, by tag and digest, and by digest; `None` without a
-/// gate.
+/// Returns the images that the gate admits after the writes, each by tag, by tag and digest, and by digest, in every spelling: the
+/// API server compares texts. `None` without a gate.
 pub(crate) fn admitted_images(
     snapshot: &Snapshot,
     decision: &Decision,
@@ -93,21 +94,61 @@ pub(crate) fn admitted_images(
     if unknown || (settings.suspend && before.is_some()) {
         return before.clone();
     }
-    let mut admitted = BTreeSet::new();
-    // The images that run or that the Deployment names are admitted, however they are written.
+    let mut admitted = Admitted::default();
+    for image in images_in_use(snapshot) {
+        admitted.as_written(&image);
+    }
+    for reference in ready(decision, goals).into_iter().chain(previous(decision)).chain(also_served(decision)) {
+        admitted.every_form(&reference, digests.of(&reference));
+    }
+    Some(admitted.0.into_iter().take(MOST_ADMITTED).collect::<BTreeSet<String>>().into_iter().collect())
+}
+
+/// Returns the images that run or that the Deployment names, however they are written, and by the digests that runtimes report.
+fn images_in_use(snapshot: &Snapshot) -> impl Iterator<Item = String> {
     let deployed = snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.clone());
-    let pods = snapshot.operator_pods.known().into_iter().flatten().map(|pod| pod.image.clone());
-    admitted.extend(deployed.into_iter().chain(pods));
-    admitted.extend(snapshot.remembered.running_image.clone());
-    for reference in ready(decision, goals) {
-        let digest = digests.of(&reference);
-        admitted.insert(reference.to_string());
+    let pods = snapshot.operator_pods.known().into_iter().flatten();
+    let reported = |pod: &OperatorPod| {
+        let (reference, digest) = (pod.image.parse::<Reference>().ok()?, pod.image_digest?);
+        reference
+            .digest()
+            .is_none()
+            .then(|| [format!("{}@{digest}", pod.image), reference.with_digest(digest).to_string()])
+    };
+    let running = pods.flat_map(move |pod| [pod.image.clone()].into_iter().chain(reported(pod).into_iter().flatten()));
+    deployed.into_iter().chain(running).chain(snapshot.remembered.running_image.clone())
+}
+
+/// Maximum number of admitted texts (`maxItems` in the policy's status): some fifty versions of an operator from Docker Hub, which
+/// has the most spellings.
+const MOST_ADMITTED: usize = 512;
+
+/// Admitted texts, the most important first.
+#[derive(Default)]
+struct Admitted(Vec<String>);
+
+impl Admitted {
+    fn as_written(&mut self, image: &str) {
+        self.add(image.to_owned());
+        if let Ok(reference) = image.parse::<Reference>() {
+            reference.spellings().into_iter().for_each(|text| self.add(text));
+        }
+    }
+
+    /// Admits a reference as it is, with this digest, and by the digest alone.
+    fn every_form(&mut self, reference: &Reference, digest: Option<Digest>) {
+        self.as_written(&reference.to_string());
         if let Some(digest) = digest {
-            admitted.insert(format!("{}@{digest}", reference.name()));
+            self.as_written(&format!("{}@{digest}", reference.name()));
             if reference.digest().is_none() {
-                admitted.insert(format!("{reference}@{digest}"));
+                self.as_written(&format!("{reference}@{digest}"));
             }
         }
     }
-    Some(admitted.into_iter().collect())
+
+    fn add(&mut self, text: String) {
+        if !self.0.contains(&text) {
+            self.0.push(text);
+        }
+    }
 }

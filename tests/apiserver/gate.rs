@@ -197,3 +197,40 @@ async fn an_unprepared_image_is_rejected_and_everything_else_is_admitted() {
     assert_eq!(world.status().await["gate"], Value::Null);
     world.finish(&[&controller]).await;
 }
+
+/// v1.38.1 and v1.38.2 look up one set.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_within_one_set_can_be_undone_under_a_closed_gate() {
+    let releases = &["v1.38.1", "v1.38.2"];
+    let world = World::with_calico(Scenery { name: "gate-undo", releases, ..Scenery::default() }, "v1.38.1").await;
+    let double = world.double(|_| {});
+    let policy = |prepare: &[&str]| json!({ "mode": "Apply", "gate": "Deny", "prepare": { "versions": prepare } });
+    world.policy(policy(&["v1.38.2"])).await;
+    let controller = world.controller("first").await;
+    world.until("Prepared", "True", "AllVersionsPrepared").await;
+    world.until_gate("Deny").await;
+    eventually("the gate to reject", async || world.rejects(UNPREPARED).await.then_some(())).await;
+
+    let (old, new) = (world.mirror.operator_image("v1.38.1"), world.mirror.operator_image("v1.38.2"));
+    eventually("the prepared image to be admitted", async || world.set_image(&new).await.ok()).await;
+    eventually("v1.38.2 to run", async || (world.status().await["operator"]["version"] == "v1.38.2").then_some(()))
+        .await;
+    world.policy(policy(&[])).await;
+    world.until("Prepared", "True", "NothingToPrepare").await;
+    let retained = world.status().await["retained"].clone();
+    assert_eq!(retained[0]["operatorVersion"], "v1.38.1", "{retained}");
+    assert!(retained[0]["operatorImage"].as_str().unwrap().starts_with(&old), "{retained}");
+
+    // By tag, and by the digest that was looked up while it ran.
+    let pinned = retained[0]["operatorImage"].as_str().unwrap().to_owned();
+    eventually("the way back to be admitted", async || (!world.rejects(&old).await).then_some(())).await;
+    assert!(!world.rejects(&pinned).await, "{pinned}");
+    assert!(world.rejects(UNPREPARED).await);
+    world.set_image(&old).await.unwrap();
+    eventually("v1.38.1 to run", async || (world.status().await["operator"]["version"] == "v1.38.1").then_some(()))
+        .await;
+    eventually("the way forward again", async || (!world.rejects(&new).await).then_some(())).await;
+    assert!(double.degraded_moments().is_empty(), "{:?}", double.degraded_moments());
+    double.stop().await;
+    world.finish(&[&controller]).await;
+}

@@ -332,3 +332,42 @@ async fn undo(world: &World, image: &str) {
     let back = Patch::Merge(json!({ "spec": { "template": template } }));
     world.change_operator(back, &PatchParams::default()).await.unwrap();
 }
+
+/// Gives the operator's pods of this image another one, as an admission webhook that swaps registries and pins digests does.
+async fn rewrite_images(world: &World, image: &str) {
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), "tigera-operator");
+    let digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    eventually("the pods to be rewritten", async || {
+        let found = pods.list(&ListParams::default()).await.unwrap().items;
+        let name = |pod: &Pod| pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap_or_default();
+        for pod in found.iter().filter(|pod| name(pod) == image) {
+            let swapped = image.split_once('/').unwrap().1;
+            let containers =
+                json!([{ "name": "tigera-operator", "image": format!("swap.example/{swapped}@{digest}") }]);
+            let patch = Patch::Strategic(json!({ "spec": { "containers": containers } }));
+            pods.patch(&pod.name_any(), &PatchParams::default(), &patch).await.unwrap();
+        }
+        found.iter().any(|pod| name(pod).starts_with("swap.example/")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_completes_although_a_webhook_rewrites_the_images_of_pods() {
+    let policy = json!({ "mode": "Apply", "retain": 0 });
+    let cluster = Cluster::running("rewritten", &["v1.40.15", "v1.42.4"], CALICO_V3_31, policy).await;
+    let world = &cluster.world;
+    let (old, new) = (world.mirror.operator_image("v1.40.15"), world.mirror.operator_image("v1.42.4"));
+    rewrite_images(world, &old).await;
+    cluster.kubelet.play("operator:v1.42.4", Plays::Waits);
+    cluster.upgrade("v1.42.4").await;
+    rewrite_images(world, &new).await;
+    cluster.until_versions("v1.40.15", "v1.42.4").await;
+    cluster.until_stored(CALICO_V3_32, "v1.42.4").await;
+
+    // The new pod gets Ready, the old one goes, and with it the set that only that one needed.
+    cluster.kubelet.play("operator:v1.42.4", Plays::Runs);
+    cluster.adopts("v1.42.4", CALICO_V3_32).await;
+    eventually("the old set to be pruned", async || world.stored(CALICO_V3_31).await.is_none().then_some(())).await;
+    cluster.finish().await;
+}

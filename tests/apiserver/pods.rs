@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::ResourceExt;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::testbox::kubelet::Plays;
 use crate::testbox::operator_double::OperatorDouble;
+use crate::testbox::scenery::{applied_by, namespace};
 use crate::testbox::{Controller, Kubelet};
 use crate::world::{SOON, Scenery, World, eventually};
 
@@ -261,4 +263,58 @@ async fn without_the_right_to_list_pods_one_finding_says_so_and_nothing_else_is_
     let words = ["Deployment calico-system/calico-typha", "calico/typha of ImageSet", text];
     world.until_message("ImagePullFailing", "True", "PullTimeout", &words).await;
     cluster.finish(&[&controller]).await;
+}
+
+/// As envoy-gateway makes it for a Gateway, from operator v1.43 on in the Gateway's own namespace.
+fn proxy(image: &str) -> Value {
+    let labels = json!({ "app.kubernetes.io/managed-by": "envoy-gateway", "app.kubernetes.io/component": "proxy" });
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": { "name": "gateway", "namespace": "shop", "labels": labels },
+        "spec": {
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "containers": [{ "name": "envoy", "image": image }] },
+            },
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_proxy_counts_in_the_namespace_of_its_gateway() {
+    let cluster = Cluster::start(Scenery { name: "gateways", ..Scenery::default() }).await;
+    let world = &cluster.world;
+    world.policy(json!({ "mode": "Apply" })).await;
+    let controller = world.controller("first").await;
+    cluster.adopted().await;
+
+    namespace(&world.client, "shop").await.unwrap();
+    let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), "shop");
+    let apply = async |image: &str| {
+        deployments.patch("gateway", &applied_by("envoy-gateway"), &Patch::Apply(proxy(image))).await.unwrap();
+    };
+    let layout = world.mirror.layout();
+    let repository =
+        format!("{}{}/envoy-proxy", layout["registry"].as_str().unwrap(), layout["imagePath"].as_str().unwrap());
+    cluster.kubelet.play("envoy-proxy:old", Plays::CannotPull("manifest unknown".to_owned()));
+    apply(&format!("{repository}:old")).await;
+    eventually("the proxy to count", async || {
+        let (status, _, message) = world.condition("Adopted").await;
+        (status == "False" && message.contains("Deployment shop/gateway")).then_some(())
+    })
+    .await;
+    eventually("what it cannot pull to be told", async || {
+        let (status, _, message) = world.condition("ImagePullFailing").await;
+        (status == "True" && message.contains("Deployment shop/gateway")).then_some(())
+    })
+    .await;
+
+    let set = world.stored(SET).await.unwrap();
+    apply(&format!("{repository}@{}", set["calico/envoy-proxy"])).await;
+    cluster.adopted().await;
+    assert!(cluster.double.degraded_moments().is_empty(), "{:?}", cluster.double.degraded_moments());
+    cluster.double.stop().await;
+    drop(cluster.kubelet);
+    cluster.world.finish(&[&controller]).await;
 }

@@ -135,14 +135,18 @@ fn stored(set: &StoredImageSet) -> Entries {
 fn operating(snapshot: &Snapshot, builds: &[Unpublished]) -> Option<Vec<String>> {
     let pods = snapshot.operator_pods.known()?;
     let target = snapshot.operator.known()?.as_ref().map(|deployment| deployment.image.as_deref());
-    let is_old = |pod: &&OperatorPod| target.flatten() != Some(pod.image.as_str());
+    let digest = |image: &str| image.split_once('@').map(|(_, digest)| digest.to_owned());
+    let is_target =
+        |target: &str, image: &str| target == image || (digest(target).is_some() && digest(target) == digest(image));
+    let is_old = |pod: &&OperatorPod| !target.flatten().is_some_and(|target| is_target(target, &pod.image));
     let versions = |pods: Vec<&OperatorPod>| pods.iter().map(|pod| version_of(snapshot, &pod.image, builds)).collect();
     let (old_ready, ready): (Vec<_>, Vec<_>) = pods.iter().filter(|pod| pod.ready).partition(is_old);
     if !old_ready.is_empty() {
         return versions(old_ready);
     }
     if !ready.is_empty() {
-        return versions(ready);
+        // A webhook may have rewritten their images.
+        return Some(vec![version_of(snapshot, target.flatten()?, builds)?]);
     }
     if let Some(running) = &snapshot.remembered.running_version {
         return Some(vec![running.clone()]);

@@ -23,6 +23,7 @@ use story::{Scenario, expand, pass, policy, read, report, stories};
 #[path = "../testbox/checkout.rs"]
 mod checkout;
 mod judge;
+mod rollback;
 #[allow(dead_code, missing_docs, unused_imports)]
 #[path = "../testbox/rules/mod.rs"]
 mod rules;

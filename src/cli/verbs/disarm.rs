@@ -323,6 +323,12 @@ mod tests {
         // Older operators stop at any set.
         let old = "quay.io/tigera/operator:v1.30.4";
         assert!(steps(seen(old, "null", &[("calico-v3.26.1", true), ("other", false)])).is_err());
+        // They compare prefixes from v1.34.2 on.
+        let sets = [("calico-v3.28.0", true), ("calico-v3.28.1", true), ("foo", false)];
+        for (version, refuses) in [("v1.34.0", true), ("v1.34.1", true), ("v1.34.2", false)] {
+            let image = format!("quay.io/tigera/operator:{version}");
+            assert_eq!(steps(seen(&image, "null", &sets)).is_err(), refuses, "{version}");
+        }
         // The one in use is unmanaged: it stays, and nothing rolls.
         let stays = steps(seen(image, "null", &[("calico-v3.30.3", true), ("calico-v3.31.7", false)])).unwrap();
         assert_eq!((order(&stays), stays.rolls.len()), (vec!["calico-v3.30.3"], 0));

@@ -5,22 +5,21 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::core::{DynamicObject, Resource};
 
 use super::inspections::InspectionObjects;
-use super::objects::{self, FEATURES, MANAGED_NAMESPACES, ObservedDeployment, OwnedPod, OwnedReplicaSet};
+use super::objects::{self, FEATURES, GATEWAY_PROXIES, ObservedDeployment, OwnedPod, OwnedReplicaSet};
 use super::request::{map, read, read_pages};
 use crate::api;
 use crate::api::operator::FEATURE_KINDS;
-use crate::api::workload::{DaemonSet, Deployment, Job, Pod};
+use crate::api::workload::{DaemonSet, Deployment, Job, Pod, ReplicaSet};
 use crate::cluster::gate::{self, GateObject};
 use crate::cluster::records::{self, StoredRecord};
 use crate::inspection::job::LABEL;
-use crate::model::{ComponentStatus, Feature, OperatorLocation, Read, StoredImageSet, Workload};
+use crate::model::{ComponentStatus, Feature, OperatorLocation, Read, StoredImageSet, Workload, is_managed_namespace};
 
 /// Objects per page of a list of the operator's kinds, so that a page of the largest objects is bounded.
 const PAGE: u32 = 20;
@@ -93,8 +92,8 @@ impl ApiServer {
         let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &location.namespace);
         let what = format!("list replicasets.apps in {}", location.namespace);
         let selected = ListParams::default().labels(selector);
-        map(read(&what, api.list_metadata(&selected)).await, |replica_sets| {
-            replica_sets.items.iter().filter_map(|one| objects::owned_replica_set(&one.metadata)).collect()
+        map(read(&what, api.list(&selected)).await, |replica_sets| {
+            replica_sets.iter().filter_map(|one| objects::owned_replica_set(one, &location.container)).collect()
         })
     }
 
@@ -134,28 +133,37 @@ impl ApiServer {
         Read::Known(features)
     }
 
-    pub async fn workloads(&self) -> Read<Vec<Workload>> {
-        let mut workloads = Vec::new();
-        let reads = MANAGED_NAMESPACES.iter().map(|namespace| async move {
-            let daemon_sets: Api<DaemonSet> = Api::namespaced(self.client.clone(), namespace);
-            let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
-            let (what, other) =
-                (format!("list daemonsets.apps in {namespace}"), format!("list deployments.apps in {namespace}"));
-            let all = ListParams::default();
-            futures::join!(read(&what, daemon_sets.list(&all)), read(&other, deployments.list(&all)))
+    /// The workloads in these namespaces.
+    pub async fn workloads(&self, namespaces: &[&str]) -> Read<Vec<Workload>> {
+        let reads = namespaces.iter().map(|namespace| {
+            let namespaced =
+                (Api::namespaced(self.client.clone(), namespace), Api::namespaced(self.client.clone(), namespace));
+            self.workloads_of(namespaced, namespace, ListParams::default())
         });
-        for (daemon_sets, deployments) in join_all(reads).await {
-            match (daemon_sets, deployments) {
-                (Read::Known(daemon_sets), Read::Known(deployments)) => {
-                    workloads.extend(daemon_sets.iter().map(objects::daemon_set));
-                    workloads.extend(deployments.iter().map(objects::deployment));
-                }
-                (Read::Failed(failure), _) | (_, Read::Failed(failure)) => return Read::Failed(failure),
-                _ => {}
-            }
-        }
-        workloads.sort();
-        Read::Known(workloads)
+        all_workloads(join_all(reads).await)
+    }
+
+    /// The workloads of Gateways, wherever they are.
+    pub async fn gateway_proxies(&self) -> Read<Vec<Workload>> {
+        let everywhere = (Api::all(self.client.clone()), Api::all(self.client.clone()));
+        let proxies = ListParams::default().labels(GATEWAY_PROXIES);
+        let read = self.workloads_of(everywhere, "all namespaces", proxies).await;
+        map(read, |all| all.into_iter().filter(|one| !is_managed_namespace(&one.namespace)).collect())
+    }
+
+    async fn workloads_of(
+        &self,
+        (daemon_sets, deployments): (Api<DaemonSet>, Api<Deployment>),
+        place: &str,
+        which: ListParams,
+    ) -> Read<Vec<Workload>> {
+        let (what, other) = (format!("list daemonsets.apps in {place}"), format!("list deployments.apps in {place}"));
+        let (daemon_sets, deployments) =
+            futures::join!(read(&what, daemon_sets.list(&which)), read(&other, deployments.list(&which)));
+        all_workloads(vec![
+            map(daemon_sets, |all| all.iter().map(objects::daemon_set).collect()),
+            map(deployments, |all| all.iter().map(objects::deployment).collect()),
+        ])
     }
 
     pub async fn records(&self) -> Read<Vec<Arc<StoredRecord>>> {
@@ -223,7 +231,22 @@ impl ApiServer {
         let api: Api<K> = Api::all(self.client.clone());
         let mut items = Vec::new();
         let what = format!("list {resource}");
-        let listed = read_pages(&what, &api, PAGE, MOST_OBJECTS, |item| items.push(item)).await;
+        let listed =
+            read_pages(&what, &api, ListParams::default().limit(PAGE), MOST_OBJECTS, |item| items.push(item)).await;
         map(listed, |()| items)
     }
+}
+
+/// All workloads of several reads, or the first failure.
+pub(super) fn all_workloads(reads: impl IntoIterator<Item = Read<Vec<Workload>>>) -> Read<Vec<Workload>> {
+    let mut workloads = Vec::new();
+    for read in reads {
+        match read {
+            Read::Known(some) => workloads.extend(some),
+            Read::KindMissing => {}
+            Read::Failed(failure) => return Read::Failed(failure),
+        }
+    }
+    workloads.sort();
+    Read::Known(workloads)
 }

@@ -8,12 +8,12 @@ pub mod registry_access;
 pub mod request;
 pub mod settings;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use kube::{Client, ResourceExt};
 
-use self::api_server::ApiServer;
+use self::api_server::{ApiServer, all_workloads};
 use self::inspections::InspectionJobs;
 use self::objects::{ObservedDeployment, OwnedPod, OwnedReplicaSet};
 use self::readings::Readings;
@@ -24,11 +24,11 @@ use super::status::remembered;
 use super::watch::Watches;
 use crate::api;
 use crate::api::ImageSetPolicy;
-use crate::api::operator::{INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
+use crate::api::operator::{CalicoNetwork, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
 use crate::api::requests::{LONGEST_REFRESH, PREPARE_ANNOTATION, REFRESH_ANNOTATION};
 use crate::model::{
-    Digest, Feature, Inspections, Installation, InstallationSettings, OperatorDeployment, OperatorLocation,
-    OperatorPod, Read, RegistryLayout, Snapshot, Variant, foreign_text,
+    CALICO_NAMESPACES, Digest, ENTERPRISE_NAMESPACES, Feature, Inspections, Installation, InstallationSettings,
+    OperatorDeployment, OperatorLocation, OperatorPod, Read, RegistryLayout, Snapshot, Variant, foreign_text,
 };
 
 /// Where a reconcile reads.
@@ -69,24 +69,34 @@ pub struct Observed {
 #[derive(Default)]
 struct KnownReplicaSets {
     of: OperatorLocation,
-    uids: BTreeSet<String>,
+    /// UIDs, with the operator's image in the template.
+    images: BTreeMap<String, Option<String>>,
 }
 
 impl KnownReplicaSets {
     /// The pods of these ReplicaSets, and of those known from before as long as they have pods.
+    ///
+    /// Each has the image of its ReplicaSet's template: that is what the Deployment named, and says which version it is. Admission
+    /// webhooks rewrite images of pods, to a digest or to another registry.
     fn pods(
         &mut self,
         location: &OperatorLocation,
-        owned: impl Iterator<Item = String>,
+        owned: impl Iterator<Item = OwnedReplicaSet>,
         pods: Vec<OwnedPod>,
     ) -> Vec<OperatorPod> {
         if self.of != *location {
-            *self = Self { of: location.clone(), uids: BTreeSet::new() };
+            *self = Self { of: location.clone(), images: BTreeMap::new() };
         }
-        self.uids.extend(owned);
-        let of_operator: Vec<OwnedPod> = pods.into_iter().filter(|pod| self.uids.contains(&pod.replica_set)).collect();
-        self.uids = of_operator.iter().map(|pod| pod.replica_set.clone()).collect();
-        of_operator.into_iter().filter_map(|pod| pod.operator).collect()
+        self.images.extend(owned.map(|one| (one.uid, one.image)));
+        let of_operator: Vec<OwnedPod> =
+            pods.into_iter().filter(|pod| self.images.contains_key(&pod.replica_set)).collect();
+        self.images.retain(|uid, _| of_operator.iter().any(|pod| pod.replica_set == *uid));
+        let with_image = |pod: OwnedPod| {
+            let operator = pod.operator?;
+            let image = self.images.get(&pod.replica_set).cloned().flatten().unwrap_or_else(|| operator.image.clone());
+            Some(OperatorPod { image, ..operator })
+        };
+        of_operator.into_iter().filter_map(with_image).collect()
     }
 }
 
@@ -155,17 +165,31 @@ impl Reader {
             let Some(namespace) = inspections else { return Read::KindMissing };
             stored_or(stores.and_then(|stores| stores.inspections(namespace)), api_server.inspections(namespace)).await
         };
+        let workloads = async {
+            let (of_calico, of_gateways) = futures::join!(
+                stored_or(stores.and_then(Watches::workloads), api_server.workloads(&CALICO_NAMESPACES)),
+                stored_or(stores.and_then(Watches::gateway_proxies), api_server.gateway_proxies()),
+            );
+            all_workloads([of_calico, of_gateways])
+        };
         let (operator, installations, image_sets, component_statuses, features, workloads, records, jobs, gate) = futures::join!(
             operator,
             stored_or(stores.and_then(Watches::installations), api_server.installations()),
             stored_or(stores.and_then(Watches::image_sets), api_server.image_sets()),
             stored_or(stores.and_then(Watches::component_statuses), api_server.component_statuses()),
             stored_or(stores.and_then(Watches::features), api_server.features()),
-            stored_or(stores.and_then(Watches::workloads), api_server.workloads()),
+            workloads,
             stored_or(stores.and_then(Watches::records), api_server.records()),
             jobs,
             stored_or(stores.and_then(Watches::gate), api_server.gate()),
         );
+        let workloads = match variant(&installations) {
+            Variant::Calico => workloads,
+            Variant::Enterprise => {
+                let stored = stores.and_then(Watches::enterprise_workloads);
+                all_workloads([workloads, stored_or(stored, api_server.workloads(&ENTERPRISE_NAMESPACES)).await])
+            }
+        };
         self.api_server.remember(&records);
         let (deployment, pods, replica_sets) = operator;
         let (operator, operator_pods) = operator_of(deployment, pods, replica_sets, location, &mut self.replica_sets);
@@ -182,6 +206,12 @@ impl Reader {
             gate,
         }
     }
+}
+
+/// The variant of the effective Installation; Calico while it is not known.
+pub fn variant(installations: &Read<Vec<api::operator::Installation>>) -> Variant {
+    let (installation, _) = effective_installation(installations);
+    installation.known().and_then(Option::as_ref).map(|one| one.settings.variant).unwrap_or_default()
 }
 
 async fn stored_or<T>(stored: Option<Read<T>>, direct: impl Future<Output = Read<T>>) -> Read<T> {
@@ -210,7 +240,7 @@ fn operator_of(
     let pods = match (pods, replica_sets) {
         (Read::Known(pods), Read::Known(replica_sets)) => {
             let owned = replica_sets.into_iter().filter(|one| Some(&one.deployment) == deployment.uid.as_ref());
-            Read::Known(known.pods(location, owned.map(|one| one.uid), pods))
+            Read::Known(known.pods(location, owned, pods))
         }
         (Read::Failed(failure), _) | (_, Read::Failed(failure)) => Read::Failed(failure),
         _ => Read::KindMissing,
@@ -238,7 +268,8 @@ fn effective_installation(
     (installation, windows)
 }
 
-/// The overlay's fields win where they are set (operator: `OverrideInstallationSpec`). `status.computed` is not used: it
+/// The overlay's fields win where they are set, those of `calicoNetwork` one by one (operator: `OverrideInstallationSpec` and
+/// `mergeCalicoNetwork` in `pkg/controller/utils/merge.go`). `status.computed` is not used: it
 /// is not written while the operator is stopped by its ImageSets.
 fn merged(base: &InstallationSpec, overlay: Option<&InstallationSpec>) -> InstallationSpec {
     let Some(over) = overlay else { return base.clone() };
@@ -257,7 +288,13 @@ fn merged(base: &InstallationSpec, overlay: Option<&InstallationSpec>) -> Instal
         } else {
             over.image_pull_secrets.clone()
         },
-        calico_network: over.calico_network.clone().or_else(|| base.calico_network.clone()),
+        calico_network: match (&base.calico_network, &over.calico_network) {
+            (Some(base), Some(over)) => Some(CalicoNetwork {
+                linux_dataplane: pick(&over.linux_dataplane, &base.linux_dataplane),
+                windows_dataplane: pick(&over.windows_dataplane, &base.windows_dataplane),
+            }),
+            (base, over) => over.as_ref().or(base.as_ref()).cloned(),
+        },
     }
 }
 
@@ -308,6 +345,45 @@ mod tests {
         assert!(settings.fips);
     }
 
+    #[test]
+    fn an_overlay_leaves_what_it_does_not_name() {
+        let installation = |text: &str| crate::yaml::from_str::<api::operator::Installation>(text).unwrap();
+        let windows = |base: &str, overlay: &str| {
+            let base = installation(&format!("metadata: {{name: default}}\nspec: {base}"));
+            let overlay = installation(&format!("metadata: {{name: overlay}}\nspec: {overlay}"));
+            effective_installation(&Read::Known(vec![base, overlay])).1
+        };
+        let (hns, disabled) =
+            ("{calicoNetwork: {windowsDataplane: HNS}}", "{calicoNetwork: {windowsDataplane: Disabled}}");
+        assert!(windows(hns, "{calicoNetwork: {mtu: 1400}}"));
+        assert!(windows(hns, "{calicoNetwork: {linuxDataplane: BPF}}"));
+        assert!(windows("{calicoNetwork: {mtu: 1400}}", hns));
+        assert!(!windows(hns, disabled));
+        assert!(windows(hns, "{registry: reg.example}"));
+        assert!(windows("{}", hns));
+    }
+
+    /// A webhook has rewritten the pods' images to another registry and to a digest.
+    #[test]
+    fn pods_have_the_image_of_the_template_that_they_were_made_from() {
+        let location = OperatorLocation::default();
+        let (mut known, pods) = (KnownReplicaSets::default(), [pod("new", Some("two")), pod("old", Some("one"))]);
+        let replica_set = |uid: &str, image: &str| {
+            let text = format!(
+                "metadata: {{name: a, uid: {uid}, ownerReferences: [{{apiVersion: apps/v1, kind: Deployment, name: a, uid: d, \
+                 controller: true}}]}}\nspec: {{template: {{spec: {{containers: [{{name: tigera-operator, image: '{image}'}}]}}}}}}"
+            );
+            objects::owned_replica_set(&crate::yaml::from_str(&text).unwrap(), &location.container).unwrap()
+        };
+        let mut images = |owned: Vec<OwnedReplicaSet>| -> Vec<String> {
+            let pods = pods.iter().filter_map(|pod| objects::owned_pod(pod, &location.container)).collect();
+            known.pods(&location, owned.into_iter(), pods).into_iter().map(|pod| pod.image).collect()
+        };
+        let both = || vec![replica_set("one", "quay.io/o:v1"), replica_set("two", "quay.io/o:v2")];
+        assert_eq!(images(both()), ["quay.io/o:v2", "quay.io/o:v1"]);
+        assert_eq!(images(both().split_off(1)), ["quay.io/o:v2", "quay.io/o:v1"], "its ReplicaSet is deleted");
+    }
+
     /// A pod of the operator's container, controlled by the ReplicaSet with this UID, if any.
     fn pod(name: &str, replica_set: Option<&str>) -> Pod {
         let owner = replica_set.map_or(String::new(), |uid| {
@@ -327,7 +403,11 @@ mod tests {
         let mut known = KnownReplicaSets::default();
         let pods = [pod("ours", Some("one")), pod("stranger", None), pod("of-another", Some("other"))];
         let mut names = |location: &OperatorLocation, owned: &[&str], pods: &[Pod]| -> Vec<String> {
-            let owned = owned.iter().map(|uid| (*uid).to_owned());
+            let owned = owned.iter().map(|uid| OwnedReplicaSet {
+                uid: (*uid).to_owned(),
+                deployment: "deployment".to_owned(),
+                image: None,
+            });
             let pods = pods.iter().filter_map(|pod| objects::owned_pod(pod, &location.container)).collect();
             known.pods(location, owned, pods).into_iter().map(|pod| pod.name).collect()
         };

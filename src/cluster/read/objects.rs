@@ -5,15 +5,15 @@ use kube::{Resource, ResourceExt};
 
 use crate::api;
 use crate::api::operator::InstallationStatus;
-use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec, PodTemplate};
+use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec, PodTemplate, ReplicaSet};
 use crate::cluster::{CONTENT_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
 use crate::model::{
     ComponentStatus, Degraded, Digest, Feature, Kind, OperatorDeployment, OperatorPod, Origin, StoredImage,
     StoredImageSet, Workload, foreign_text, image_set::OPERATOR_ANNOTATION,
 };
 
-/// Namespaces in which the operator keeps its workloads.
-pub const MANAGED_NAMESPACES: [&str; 3] = ["calico-system", "calico-apiserver", "tigera-gateway"];
+/// Labels of the workloads and pods that envoy-gateway makes for a Gateway, in any namespace (envoy-gateway: `EnvoyAppLabel`).
+pub const GATEWAY_PROXIES: &str = "app.kubernetes.io/managed-by=envoy-gateway,app.kubernetes.io/component=proxy";
 
 /// The features in the order of [`api::operator::FEATURE_KINDS`].
 pub const FEATURES: [Feature; 6] = [
@@ -61,6 +61,8 @@ pub struct OwnedReplicaSet {
     pub uid: String,
     /// UID of the Deployment.
     pub deployment: String,
+    /// Image of the operator's container in its template, as it was in the Deployment's; `None` without such a container.
+    pub image: Option<String>,
 }
 
 /// The operator's Deployment; `container` is the name of the operator's container.
@@ -94,9 +96,15 @@ pub fn owned_pod(pod: &Pod, container: &str) -> Option<OwnedPod> {
 }
 
 /// `None` for a ReplicaSet that no Deployment controls.
-pub fn owned_replica_set(metadata: &ObjectMeta) -> Option<OwnedReplicaSet> {
-    let deployment = controller_of(metadata, "Deployment")?.to_owned();
-    Some(OwnedReplicaSet { uid: metadata.uid.clone()?, deployment })
+pub fn owned_replica_set(replica_set: &ReplicaSet, container: &str) -> Option<OwnedReplicaSet> {
+    let deployment = controller_of(&replica_set.metadata, "Deployment")?.to_owned();
+    let template = replica_set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let image = template.and_then(|spec| image_in(spec, container));
+    Some(OwnedReplicaSet { uid: replica_set.metadata.uid.clone()?, deployment, image })
+}
+
+fn image_in(spec: &PodSpec, container: &str) -> Option<String> {
+    spec.containers.iter().find(|one| one.name == container)?.image.clone()
 }
 
 /// UID of the object of this kind of the API group `apps` that controls the object, if one does.
@@ -108,7 +116,7 @@ fn controller_of<'a>(metadata: &'a ObjectMeta, kind: &str) -> Option<&'a str> {
 }
 
 fn operator_pod(pod: &Pod, container: &str) -> Option<OperatorPod> {
-    let image = pod.spec.as_ref()?.containers.iter().find(|one| one.name == container)?.image.clone()?;
+    let image = image_in(pod.spec.as_ref()?, container)?;
     let status = pod.status.as_ref();
     let mut conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
     let ready = conditions.find(|condition| condition.type_ == "Ready");

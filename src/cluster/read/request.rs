@@ -27,15 +27,15 @@ pub async fn read<T>(what: &str, reading: impl Future<Output = Result<T, kube::E
     }
 }
 
-/// Reads a list by pages of `limit` objects, up to about `most`, and passes each object to `take`.
+/// Reads a list by `pages`, up to about `most` objects, and passes each object to `take`.
 pub async fn read_pages<K: Clone + Debug + DeserializeOwned>(
     what: &str,
     api: &Api<K>,
-    limit: u32,
+    pages: ListParams,
     most: usize,
     mut take: impl FnMut(K),
 ) -> Read<()> {
-    let (mut page, mut count) = (ListParams::default().limit(limit), 0);
+    let (mut page, mut count) = (pages, 0);
     loop {
         let list = match read(what, api.list(&page)).await {
             Read::Known(list) => list,

@@ -109,12 +109,14 @@ impl Failures {
 }
 
 /// Follows a watch into `store` forever. `convert` returns what is kept of an object, `urgency` how urgent a change of it is.
+/// `everywhere`: the objects are in several namespaces.
 pub async fn follow<K, V>(
     start: impl Fn() -> Events<K> + Send,
     convert: impl Fn(K) -> Option<V> + Send,
     urgency: impl Fn(Option<&V>, Option<&V>) -> Urgency + Send,
     store: Store<V>,
     mut signals: Signals,
+    everywhere: bool,
 ) where
     K: Resource + Send + 'static,
     V: Clone + PartialEq + Send,
@@ -131,7 +133,7 @@ pub async fn follow<K, V>(
             };
             match event {
                 Ok(event) => {
-                    if let Some(urgency) = store.event(observed(event, &convert), &urgency) {
+                    if let Some(urgency) = store.event(observed(event, &convert, everywhere), &urgency) {
                         signals.wake.up(urgency);
                     }
                 }
@@ -164,9 +166,16 @@ pub async fn follow<K, V>(
     }
 }
 
-fn observed<K: Resource, V>(event: Event<K>, convert: impl Fn(K) -> Option<V>) -> Event<Observed<V>> {
+/// The name under which a store keeps an object: with the namespace where the watch is of several. Whoever asks a store for one
+/// object watches one namespace.
+fn key<K: Resource>(object: &K, everywhere: bool) -> String {
+    let namespace = object.namespace().filter(|_| everywhere);
+    namespace.map_or_else(|| object.name_any(), |namespace| format!("{namespace}/{}", object.name_any()))
+}
+
+fn observed<K: Resource, V>(event: Event<K>, convert: impl Fn(K) -> Option<V>, everywhere: bool) -> Event<Observed<V>> {
     let observed = |object: K| Observed {
-        name: object.name_any(),
+        name: key(&object, everywhere),
         version: object.resource_version().unwrap_or_default(),
         value: convert(object),
     };
@@ -189,12 +198,15 @@ where
 
 /// The events of objects that are many and large, for ever, one at a time: by a streamed list, or by small pages where the API
 /// server has none. kube would ask such a server for a streamed one again and again.
-pub fn streamed_or_paged<K>(api: Api<K>) -> Events<K>
+pub fn streamed_or_paged<K>(api: Api<K>, labels: Option<&'static str>) -> Events<K>
 where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
     let kind = api.resource_url().to_owned();
-    let start = move |config: watcher::Config| watcher(api.clone(), config).backoff(WatchBackoff::default()).boxed();
+    let start = move |mut config: watcher::Config| {
+        config.label_selector = labels.map(str::to_owned);
+        watcher(api.clone(), config).backoff(WatchBackoff::default()).boxed()
+    };
     let streamed = start(watcher::Config::default().streaming_lists());
     let next = move |(mut events, may_stream): (Events<K>, bool)| {
         let (start, kind) = (start.clone(), kind.clone());

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
-use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
@@ -32,7 +31,7 @@ use self::tasks::{Metadata, Tasks, all, now, soon};
 pub use self::wake::{Urgency, Wake};
 use super::gate::{self, GateObject};
 use super::read::inspections::InspectionObjects;
-use super::read::objects::{self, FEATURES, MANAGED_NAMESPACES, ObservedDeployment, OwnedPod, OwnedReplicaSet};
+use super::read::objects::{self, FEATURES, GATEWAY_PROXIES, ObservedDeployment, OwnedPod, OwnedReplicaSet};
 use super::read::readings::Readings;
 use super::read::request::map;
 use super::records::{self, StoredRecord};
@@ -40,10 +39,13 @@ use super::write::Written;
 use crate::api;
 use crate::api::ImageSetPolicy;
 use crate::api::operator::{FEATURE_KINDS, GROUP};
-use crate::api::workload::{DaemonSet, Deployment, Job, Pod};
+use crate::api::workload::{DaemonSet, Deployment, Job, Pod, ReplicaSet};
 use crate::cluster::POLICY_NAME;
 use crate::inspection::job::LABEL;
-use crate::model::{ComponentStatus, Feature, OperatorLocation, Read, StoredImageSet, Workload};
+use crate::model::{
+    CALICO_NAMESPACES, ComponentStatus, ENTERPRISE_NAMESPACES, Feature, OperatorLocation, PodSummary, Read,
+    StoredImageSet, Workload, is_managed_namespace,
+};
 
 /// How long a reconcile waits for the first responses to the watches; then it reads the API server.
 const FIRST_RESPONSE_DEADLINE: Duration = Duration::from_secs(10);
@@ -63,13 +65,23 @@ pub struct Watches {
     features: Vec<Store<()>>,
     /// In the order of [`gate::KINDS`].
     gate: Vec<Store<GateObject>>,
-    /// DaemonSets and Deployments of each managed namespace.
+    /// DaemonSets and Deployments of each namespace that either variant has.
     workloads: Vec<[Store<Workload>; 2]>,
+    /// Those of Gateways in other namespaces.
+    gateway_proxies: [Store<Workload>; 2],
     records: Store<Arc<StoredRecord>>,
     nodes: NodePlatforms,
     pods: ManagedPods,
     operator: Option<OperatorWatches>,
     inspections: Option<InspectionWatches>,
+    enterprise: Option<EnterpriseWatches>,
+}
+
+/// The namespaces of Calico Enterprise, where that is installed.
+struct EnterpriseWatches {
+    workloads: Vec<[Store<Workload>; 2]>,
+    pods: ManagedPods,
+    tasks: Tasks,
 }
 
 /// The watches of the operator in the place that the policy names.
@@ -122,14 +134,8 @@ impl Watches {
         tasks.running.spawn(follow_definitions(client.clone(), definitions));
         let records = all().labels(&records::selector());
         let gate_object = |object| Some(GateObject::of(&object));
-        let workloads = MANAGED_NAMESPACES.map(|namespace| {
-            let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
-            let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-            [
-                tasks.watch(daemon_sets, all(), |one| Some(objects::daemon_set(&one)), soon),
-                tasks.watch(deployments, all(), |one| Some(objects::deployment(&one)), soon),
-            ]
-        });
+        let workloads = CALICO_NAMESPACES.map(|namespace| workloads_in(&mut tasks, namespace));
+        let gateway_proxies = gateway_proxies(&mut tasks);
         let features = FEATURE_KINDS.iter().map(|kind| {
             let api: Api<Metadata> = Api::all_with(client.clone(), &kind.api_resource());
             tasks.watch(api, all(), |_| Some(()), now)
@@ -162,10 +168,12 @@ impl Watches {
                 .into(),
             records: tasks.watch(in_own_namespace, records, |one| Some(Arc::new(StoredRecord::of(&one))), now),
             workloads: workloads.into(),
+            gateway_proxies,
             nodes,
             pods,
             operator: None,
             inspections: None,
+            enterprise: None,
             relist,
             relist_aggregates,
             tasks,
@@ -185,13 +193,14 @@ impl Watches {
         let deployment = move |one| Some(objects::operator_deployment(&one, &container));
         let container = location.container.clone();
         let pod = move |one: Pod| objects::owned_pod(&one, &container);
-        let replica_sets: Api<Metadata> =
-            Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<ReplicaSet>(&()));
+        let replica_sets: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
+        let container = location.container.clone();
+        let replica_set = move |one: ReplicaSet| objects::owned_replica_set(&one, &container);
         self.operator = Some(OperatorWatches {
             location: location.clone(),
             deployment: tasks.watch(deployments, this_one, deployment, now),
             pods: tasks.watch(Api::namespaced(client, namespace), all(), pod, now),
-            replica_sets: tasks.watch(replica_sets, all(), |one| objects::owned_replica_set(&one.metadata), now),
+            replica_sets: tasks.watch(replica_sets, all(), replica_set, now),
             tasks,
         });
     }
@@ -219,14 +228,34 @@ impl Watches {
         });
     }
 
+    /// Watches the namespaces of Calico Enterprise where the Installation says that it is installed.
+    pub fn watch_enterprise(&mut self, is_installed: bool) {
+        if self.enterprise.is_some() == is_installed {
+            return;
+        }
+        self.enterprise = is_installed.then(|| {
+            let mut tasks = Tasks::new(self.tasks.client.clone(), self.tasks.signals.clone());
+            let workloads = ENTERPRISE_NAMESPACES.map(|namespace| workloads_in(&mut tasks, namespace)).into();
+            let pods = ManagedPods::new(&ENTERPRISE_NAMESPACES);
+            watch_pods(&mut tasks, &pods);
+            EnterpriseWatches { workloads, pods, tasks }
+        });
+    }
+
     /// Waits once for the first response to each watch, up to a deadline.
     pub async fn wait_for_first_responses(&mut self) {
         let more = self.operator.as_mut().map(|operator| &mut operator.tasks);
         let more = more.into_iter().chain(self.inspections.as_mut().map(|inspections| &mut inspections.tasks));
+        let (more_pods, enterprise) = match &mut self.enterprise {
+            Some(enterprise) => (Some(&enterprise.pods), Some(&mut enterprise.tasks)),
+            None => (None, None),
+        };
+        let more_pods = join_all(more_pods.map(|pods| pods.wait_for_first_response(PODS_DEADLINE)));
+        let more = more.chain(enterprise);
         let more = join_all(more.map(|tasks| tasks.wait_for_first_responses(FIRST_RESPONSE_DEADLINE)));
         let nodes = self.nodes.wait_for_first_response(FIRST_RESPONSE_DEADLINE);
         let pods = self.pods.wait_for_first_response(PODS_DEADLINE);
-        futures::join!(self.tasks.wait_for_first_responses(FIRST_RESPONSE_DEADLINE), more, nodes, pods);
+        futures::join!(self.tasks.wait_for_first_responses(FIRST_RESPONSE_DEADLINE), more, nodes, pods, more_pods);
     }
 
     /// Waits until it is known whether the policy exists, up to a deadline.
@@ -261,7 +290,9 @@ impl Watches {
         distrust(readings.image_sets.failure().is_some(), &|| self.image_sets.unavailable());
         distrust(readings.component_statuses.failure().is_some(), &|| self.component_statuses.unavailable());
         distrust(readings.features.failure().is_some(), &|| any(self.features.iter()));
-        distrust(readings.workloads.failure().is_some(), &|| any(self.workloads.iter().flatten()));
+        let more = self.enterprise.iter().flat_map(|enterprise| &enterprise.workloads);
+        let workloads = || self.workloads.iter().chain(more.clone()).flatten().chain(&self.gateway_proxies);
+        distrust(readings.workloads.failure().is_some(), &|| any(workloads()));
         distrust(readings.records.failure().is_some(), &|| self.records.unavailable());
         distrust(readings.gate.failure().is_some(), &|| any(self.gate.iter()));
         if distrusted {
@@ -317,8 +348,9 @@ impl Watches {
 
     /// What the pods of the operator's workloads pull and run.
     #[must_use]
-    pub const fn pods(&self) -> &ManagedPods {
-        &self.pods
+    pub fn pods(&self) -> Read<PodSummary> {
+        let enterprise = self.enterprise.as_ref().map(|enterprise| enterprise.pods.read());
+        enterprise.into_iter().fold(self.pods.read(), pods::both)
     }
 }
 
@@ -356,12 +388,15 @@ impl Watches {
     }
 
     pub(super) fn workloads(&self) -> Option<Read<Vec<Workload>>> {
-        let mut workloads = Vec::new();
-        for store in self.workloads.iter().flatten() {
-            workloads.extend(store.list()?.known().cloned().unwrap_or_default());
-        }
-        workloads.sort();
-        Some(Read::Known(workloads))
+        listed(self.workloads.iter().flatten())
+    }
+
+    pub(super) fn gateway_proxies(&self) -> Option<Read<Vec<Workload>>> {
+        listed(self.gateway_proxies.iter())
+    }
+
+    pub(super) fn enterprise_workloads(&self) -> Option<Read<Vec<Workload>>> {
+        listed(self.enterprise.as_ref()?.workloads.iter().flatten())
     }
 
     pub(super) fn records(&self) -> Option<Read<Vec<Arc<StoredRecord>>>> {
@@ -399,6 +434,35 @@ impl Watches {
     }
 }
 
+/// The workloads in all of these stores.
+fn listed<'a>(stores: impl Iterator<Item = &'a Store<Workload>>) -> Option<Read<Vec<Workload>>> {
+    let mut workloads = Vec::new();
+    for store in stores {
+        workloads.extend(store.list()?.known().cloned().unwrap_or_default());
+    }
+    Some(Read::Known(workloads))
+}
+
+fn workloads_in(tasks: &mut Tasks, namespace: &str) -> [Store<Workload>; 2] {
+    let daemon_sets: Api<DaemonSet> = Api::namespaced(tasks.client.clone(), namespace);
+    let deployments: Api<Deployment> = Api::namespaced(tasks.client.clone(), namespace);
+    [
+        tasks.watch(daemon_sets, all(), |one| Some(objects::daemon_set(&one)), soon),
+        tasks.watch(deployments, all(), |one| Some(objects::deployment(&one)), soon),
+    ]
+}
+
+/// The workloads of Gateways in namespaces that are not watched as a whole.
+fn gateway_proxies(tasks: &mut Tasks) -> [Store<Workload>; 2] {
+    let elsewhere = |workload: Workload| Some(workload).filter(|one| !is_managed_namespace(&one.namespace));
+    let (daemon_sets, deployments) = (Api::all(tasks.client.clone()), Api::all(tasks.client.clone()));
+    let proxies = || all().labels(GATEWAY_PROXIES);
+    [
+        tasks.watch(daemon_sets, proxies(), move |one| elsewhere(objects::daemon_set(&one)), soon),
+        tasks.watch(deployments, proxies(), move |one| elsewhere(objects::deployment(&one)), soon),
+    ]
+}
+
 /// Makes stores unavailable. Returns whether any was available.
 fn any<'a, V: 'a>(stores: impl Iterator<Item = &'a Store<V>>) -> bool {
     stores.fold(false, |news, store| store.unavailable() | news)
@@ -425,9 +489,13 @@ async fn follow_definitions(client: Client, definitions: watch::Sender<u64>) {
 /// Watches nodes and managed pods, of which only aggregates are kept.
 fn aggregates(tasks: &mut Tasks, client: &Client) -> (NodePlatforms, ManagedPods) {
     let (nodes, pods) = (NodePlatforms::default(), ManagedPods::default());
-    let (watched_nodes, watched_pods) = (nodes.clone(), pods.clone());
-    let (of_nodes, of_pods) = (client.clone(), client.clone());
+    let (watched_nodes, of_nodes) = (nodes.clone(), client.clone());
     tasks.aggregate(move || watched_nodes.watch(of_nodes.clone()));
-    tasks.aggregate(move || watched_pods.watch(&of_pods));
+    watch_pods(tasks, &pods);
     (nodes, pods)
+}
+
+fn watch_pods(tasks: &mut Tasks, pods: &ManagedPods) {
+    let (pods, client) = (pods.clone(), tasks.client.clone());
+    tasks.aggregate(move || pods.watch(&client));
 }

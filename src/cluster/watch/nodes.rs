@@ -10,7 +10,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::Api;
+use kube::api::{Api, ListParams};
 use kube::{Client, Resource, ResourceExt};
 use kube_runtime::watcher::{self, Event};
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,8 @@ impl Snapshot {
 /// Lists all nodes once, for the command line.
 pub async fn list_once(client: Client) -> Read<SeenNodes> {
     let mut seen = SeenNodes::default();
-    let listed = read_pages(WHAT, &Api::all(client), PAGE, usize::MAX, |node| seen.add_node(&node)).await;
+    let pages = ListParams::default().limit(PAGE);
+    let listed = read_pages(WHAT, &Api::all(client), pages, usize::MAX, |node| seen.add_node(&node)).await;
     map(listed, |()| seen.finished())
 }
 
@@ -173,7 +174,7 @@ impl NodePlatforms {
     /// Watches forever; the stream has an item whenever the platforms, or whether they are known, have changed.
     pub fn watch(&self, client: Client) -> BoxStream<'static, ()> {
         let this = self.clone();
-        super::follow::streamed_or_paged(Api::<Node>::all(client))
+        super::follow::streamed_or_paged(Api::<Node>::all(client), None)
             .filter_map(move |event| futures::future::ready(this.event(event)))
             .boxed()
     }

@@ -41,9 +41,10 @@ impl Tasks {
         K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
         V: Clone + PartialEq + Send + 'static,
     {
+        let everywhere = !api.resource_url().contains("/namespaces/");
         let (store, start) = (Store::default(), move || listed(api.clone(), &which));
         self.responded.push(store.responded());
-        self.running.spawn(follow(start, convert, urgency, store.clone(), self.signals.clone()));
+        self.running.spawn(follow(start, convert, urgency, store.clone(), self.signals.clone(), everywhere));
         store
     }
 

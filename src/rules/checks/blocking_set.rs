@@ -4,8 +4,9 @@ use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::{Evidence, Finding, GoalState, ObjectRef, Purpose, Reason, Release, StoredImageSet, Variant};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
 
-/// Releases before this one stop at any ImageSet, whatever its name (operator facts: v1.30.4 does, v1.34.5 does not).
-const ONLY_SAME_PREFIX_BLOCKS_FROM: Release = Release::new(1, 34, 0);
+/// Releases before this one stop at any ImageSet, whatever its name (operator: `GetImageSet` in
+/// `pkg/controller/utils/imageset/imageset.go`, which compares prefixes from v1.34.2 on).
+const ONLY_SAME_PREFIX_BLOCKS_FROM: Release = Release::new(1, 34, 2);
 
 pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     let Some(first) = input.checked_sets.first().filter(|_| !input.frozen) else { return Vec::new() };

@@ -123,7 +123,7 @@ impl ClusterState<'_> {
         let Some(first) = self.sets.first() else { return String::new() };
         let name = &first.name;
         let why = if !name.starts_with(self.variant.image_set_prefix()) {
-            format!("{name} is for something else, and operators before v1.34 stop at any set")
+            format!("{name} is for something else, and operators before v1.34.2 stop at any set")
         } else if self.sets.iter().any(upgraded) {
             format!("the operator was upgraded before its set was stored, or {name} is left over")
         } else {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::{
     Digest, Evidence, FailingImage, Finding, ImageName, ObjectRef, PodSummary, PullFailureKind, Reason, Reference,
-    StoredImageSet, foreign_text::escaped,
+    StoredImageSet, foreign_text::escaped, is_managed_namespace,
 };
 use crate::rules::checks::input::CheckInput;
 
@@ -39,7 +39,7 @@ fn findings(
     entry_of: impl Fn(&str) -> Option<ImageName>,
 ) -> Vec<Finding> {
     let mut causes: BTreeMap<(&ObjectRef, PullFailureKind), Vec<&FailingImage>> = BTreeMap::new();
-    for one in &pods.failing {
+    for one in pods.failing.iter().filter(|one| is_of_the_operator(one, sets, &entry_of)) {
         causes.entry((&one.workload, one.kind)).or_default().push(one);
     }
     let mut ordered: Vec<&StoredImageSet> = sets.iter().collect();
@@ -69,6 +69,20 @@ fn findings(
         }
     });
     findings.collect()
+}
+
+/// Whether an image is the operator's to pull: in namespaces of others, such as those of Gateways, only images of the sets are.
+fn is_of_the_operator(
+    image: &FailingImage,
+    sets: &[StoredImageSet],
+    entry_of: &impl Fn(&str) -> Option<ImageName>,
+) -> bool {
+    let pinned = |digest: &Digest| {
+        let mut entries = sets.iter().flat_map(|set| &set.images);
+        entries.any(|entry| entry.digest.parse() == Ok(*digest))
+    };
+    let is_entry = |one: &Reference| entry_of(&one.name()).is_some() || one.digest().is_some_and(pinned);
+    image.workload.namespace().is_none_or(is_managed_namespace) || image.image.parse().as_ref().is_ok_and(is_entry)
 }
 
 /// Returns a description of an image by its entry, and the observed and the pinned digest if these differ.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Evidence, Finding, ObjectRef, Reason, Release};
+use crate::model::{Evidence, Finding, ObjectRef, Reason, Release, Variant};
 use crate::rules::checks::blocking_set::stops_at;
 use crate::rules::checks::input::CheckInput;
 
@@ -27,7 +27,9 @@ pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     // A version that is newer than all known ones belongs to an operator that is not known either.
     let newest = expected.iter().filter_map(|name| version_in(name)).max();
     let may_be_next = |name: &str| version_in(name).is_some_and(|version| newest.is_none_or(|newest| version > newest));
-    let stray = candidates.into_iter().filter(|name| !expected.contains(*name) && !may_be_next(name));
+    let stray = candidates
+        .into_iter()
+        .filter(|name| !expected.contains(*name) && !may_be_next(name) && !is_of_other_variant(input, name));
     let findings = stray.map(|name| {
         let message = format!(
             "no operator of variant {variant} looks for this name; operator {} uses {}",
@@ -38,6 +40,16 @@ pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
             .with_evidence(Evidence::text(name, first.name.to_string()))
     });
     findings.collect()
+}
+
+/// Whether one of these operators looks up this name once the Installation says the other variant: the set is there for the switch.
+fn is_of_other_variant(input: &CheckInput<'_>, name: &str) -> bool {
+    let other = match input.installation.variant {
+        Variant::Calico => Variant::Enterprise,
+        Variant::Enterprise => Variant::Calico,
+    };
+    let mut sets = input.checked_sets.iter();
+    sets.any(|set| set.images.image_set_name(other).is_ok_and(|looked_up| looked_up.as_str() == name))
 }
 
 /// Parses the version of a well-formed name such as `calico-v3.32.1`.

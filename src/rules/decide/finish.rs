@@ -76,6 +76,7 @@ pub(super) fn finish(snapshot: &Snapshot, phases: Phases<'_>) -> Decision {
         releases: versions.prepared,
         rollouts: held.sets.iter().flat_map(|set| set.rollouts.clone()).collect(),
         adoption: held.sets.iter().rev().find_map(|set| set.adoption.clone()).unwrap_or_default(),
+        also_served: held.sets.iter().flat_map(|set| set.also_served.clone()).collect(),
         unsuitable: held.sets.iter().flat_map(|set| set.unsuitable.clone()).collect(),
         goals: held.sets.into_iter().map(|set| set.goal).collect(),
         findings: all,

@@ -1,15 +1,18 @@
-//! The phase of previous sets: which of them are kept for a rollback, and which are deleted.
+//! The phase of previous operators: which of them can be rolled back to, and which of their sets are deleted.
 
-use crate::model::{Goal, PrepareVersion, PruneImageSet, Release, Retained, Snapshot, Variant};
+use crate::model::{
+    Goal, KnownOperator, PrepareVersion, PruneImageSet, Reference, Release, Retained, Snapshot, Variant,
+};
 use crate::rules::decide::hold::Held;
 use crate::rules::image_set::retention;
 use crate::rules::version::Versions;
+use crate::rules::version::operator_digests::OperatorDigests;
 
-/// Previous sets.
+/// Previous operators and sets.
 pub(super) struct RetainedSets {
-    /// Existing ones, the most recently used first.
+    /// Operators whose set exists, the most recently used first.
     pub retained: Vec<Retained>,
-    /// Those to delete.
+    /// Sets to delete.
     pub pruned: Vec<PruneImageSet>,
 }
 
@@ -21,12 +24,40 @@ pub(super) fn plan(snapshot: &Snapshot, versions: &Versions<'_>, held: &Held, va
         return RetainedSets { retained: snapshot.remembered.retained.clone(), pruned: Vec::new() };
     }
     let goals: Vec<Goal> = held.sets.iter().map(|set| set.goal.clone()).collect();
-    let ran = snapshot.remembered.running_version.as_deref().and_then(|version| version.parse::<Release>().ok());
-    let ran = ran.and_then(|release| versions.effective.catalogue().get(&release));
-    let left = ran.and_then(|images| images.image_set_name(variant).ok());
-    let retained = retention::retained(snapshot, &goals, left.as_ref());
+    let (digests, required) = (OperatorDigests::new(snapshot), required_operators(versions, &goals));
+    let is_required = |one: &Retained| required.iter().any(|operator| is_the_same(one, operator, &digests));
+    let left = operator_until_now(snapshot, versions, variant);
+    let retained = retention::retained(snapshot, &goals, left, is_required);
     let pruned = retention::to_prune(snapshot, &goals, &retained, is_quiet(snapshot, versions, held));
     RetainedSets { retained, pruned }
+}
+
+/// Returns the operator that was Ready last, by the previous status; `None` while it is unknown which one is Ready now.
+fn operator_until_now(snapshot: &Snapshot, versions: &Versions<'_>, variant: Variant) -> Option<Retained> {
+    versions.operator.running.as_ref()?;
+    let operator: Release = snapshot.remembered.running_version.as_deref()?.parse().ok()?;
+    let image_set = versions.effective.catalogue().get(&operator)?.image_set_name(variant).ok()?.to_string();
+    Some(Retained { image_set, operator, operator_image: snapshot.remembered.running_image.clone() })
+}
+
+/// Returns the operators with a goal: those that run or are the target by their own image, the others by that of the present
+/// registry.
+fn required_operators(versions: &Versions<'_>, goals: &[Goal]) -> Vec<(Release, Option<Reference>)> {
+    let image = |operator: &KnownOperator| operator.image.as_ref().and_then(|image| image.parse::<Reference>().ok());
+    let used = [&versions.operator.running, &versions.operator.target].into_iter().flatten();
+    let used: Vec<_> = used.map(|operator| (operator.release, image(operator))).collect();
+    let place = versions.operator.target.as_ref().and_then(image);
+    let of_goal = |goal: &Goal| (goal.release, place.as_ref().map(|place| place.with_tag(&goal.release.to_string())));
+    used.into_iter().chain(goals.iter().map(of_goal)).collect()
+}
+
+/// Whether a previous operator is this one, which the gate admits in each form. The same version of another registry and another
+/// build of it are not.
+fn is_the_same(one: &Retained, required: &(Release, Option<Reference>), digests: &OperatorDigests<'_>) -> bool {
+    let image = one.operator_image.as_ref().and_then(|image| image.parse::<Reference>().ok());
+    let (Some(image), (release, Some(reference))) = (image, required) else { return one.operator == required.0 };
+    let same_digest = || image.digest().is_none_or(|digest| digests.of(reference).as_ref() == Some(digest));
+    one.operator == *release && image.name() == reference.name() && same_digest()
 }
 
 /// Whether the rollout of the target operator is complete, and nothing is unknown, to be written or to be looked up.

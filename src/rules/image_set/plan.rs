@@ -46,6 +46,8 @@ pub(crate) struct PlannedSet {
     pub rollouts: Vec<ObjectRef>,
     /// How far workloads have adopted it; `None` for a set that is only staged.
     pub adoption: Option<Progress>,
+    /// Earlier releases that look up this set and accept it as it is stored.
+    pub also_served: BTreeSet<Release>,
 }
 
 /// A required set.
@@ -142,6 +144,7 @@ impl<'a> Context<'a> {
             // The running version's progress does not count for the target.
             None => (required.purpose == Purpose::Target).then(Progress::default),
         };
+        let also_served = self.also_served(&required, &checked_set);
         let is_first_and_ready = before.is_empty() && outcome.state == GoalState::Ready;
         let rollouts =
             pinned_images.filter(|_| is_first_and_ready).map(|pinned_images| pinned_images.rollouts(workloads));
@@ -164,7 +167,31 @@ impl<'a> Context<'a> {
             unsuitable: outcome.unsuitable,
             rollouts: rollouts.unwrap_or_default(),
             adoption,
+            also_served,
         }
+    }
+
+    /// Returns the earlier releases of this name that the stored set serves: they accept its entries, and pull what they require
+    /// from the same repositories. Where a tag differs, such as that of `tigera/key-cert-provisioner` in v1.32, the content is
+    /// swapped when such an operator has taken over.
+    fn also_served(&self, required: &RequiredSet, stored: &CheckedSet) -> BTreeSet<Release> {
+        let release = required.images.release();
+        if stored.state != GoalState::Stored {
+            return BTreeSet::new();
+        }
+        let others = self.versions.effective.of_name(&required.name, self.installation.variant, release);
+        let earlier = others.into_iter().filter(|images| images.release() < release);
+        let serves = |images: &OperatorImages| {
+            let key = self.versions.effective.record_key(images.release(), self.installation);
+            let spec = SetSpec { images, key: &key, ..self.spec(required, &stored.key) };
+            let references = spec.references().unwrap_or_default();
+            let same = |name: &ImageName| {
+                let place = |references: &BTreeMap<ImageName, Reference>| references.get(name).map(Reference::name);
+                place(&references) == place(&stored.references)
+            };
+            stored_sets::why_rejected(&stored.content, &spec).is_none() && spec.required_now().iter().all(same)
+        };
+        earlier.filter(serves).map(|images| images.release()).collect()
     }
 
     /// Holds a set that is ready while the first one is neither stored nor ready, or can never be made.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::model::{
     ComponentReport, ComponentStatus, Condition, ConditionType, CurrentReport, Decision, Finding, Goal, GoalState,
     Kind, Motive, ObjectRef, OperatorReport, Outcome, PlanReport, PrepareVersion, PreparedReport, Purpose, Read,
-    Reason, Reference, Release, Report, Retained, Severity, Snapshot, Swap,
+    Reason, Reference, Release, Report, Retained, Severity, Snapshot, Swap, is_same_image,
 };
 use crate::rules::report::conditions::ConditionInput;
 use crate::rules::report::written::{pruned_by, stored_by};
@@ -111,7 +111,7 @@ pub(crate) fn component_reports(snapshot: &Snapshot) -> Option<Vec<ComponentRepo
 fn find_swap(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Option<Swap> {
     let at = outcome.at?;
     let image = snapshot.operator.known()?.as_ref()?.image.as_deref()?;
-    let pods = snapshot.operator_pods.known()?.iter().filter(|pod| pod.ready && pod.image == image);
+    let pods = snapshot.operator_pods.known()?.iter().filter(|pod| pod.ready && is_same_image(&pod.image, image));
     let ready_since = pods.filter_map(|pod| pod.ready_since).min()?;
     stored_by(decision, outcome).filter(|store| store.motive == Motive::Update).find_map(|store| {
         let set = &store.set;
@@ -131,14 +131,19 @@ fn find_swap(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Opt
     })
 }
 
-/// Returns the previous sets that still exist after the writes.
+/// Returns the previous operators whose sets still exist after the writes. One whose image was never seen is that of the present
+/// registry.
 fn remaining_retained(decision: &Decision, outcome: &Outcome, digests: &OperatorDigests<'_>) -> Vec<Retained> {
     let pruned: BTreeSet<&str> = pruned_by(decision, outcome).map(|prune| prune.image_set.as_str()).collect();
     let is_kept = |retained: &&Retained| !pruned.contains(retained.image_set.as_str());
-    let with_image = |retained: &Retained| Retained {
-        operator_image: image_of(decision, &PrepareVersion::Release(retained.operator))
-            .and_then(|image| digests.pinned(&image)),
-        ..retained.clone()
+    let with_image = |retained: &Retained| {
+        let seen = retained.operator_image.as_ref().and_then(|image| image.parse::<Reference>().ok());
+        let pinned = |image: Reference| digests.pinned(&image);
+        let operator_image = match seen {
+            Some(image) => pinned(image).or_else(|| retained.operator_image.clone()),
+            None => image_of(decision, &PrepareVersion::Release(retained.operator)).and_then(pinned),
+        };
+        Retained { operator_image, ..retained.clone() }
     };
     decision.retained.iter().filter(is_kept).map(with_image).collect()
 }

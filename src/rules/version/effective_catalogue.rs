@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::catalogue::Catalogue;
 use crate::model::{
     Digest, ImageSetName, Inspection, InstallationSettings, LookupResult, OperatorImages, PrepareVersion, RecordKey,
-    Reference, Release, Snapshot, Variant,
+    Reference, Release, Snapshot, Variant, is_same_image,
 };
 use crate::rules::version::inspection::unstored_inspections;
 
@@ -78,9 +78,14 @@ impl<'a> EffectiveCatalogue<'a> {
 
     /// Returns the lists of the other releases that look up this name.
     pub fn of_name(&self, name: &ImageSetName, variant: Variant, but: Release) -> Vec<OperatorImages> {
-        let others = self.embedded.versions().map(|(release, ..)| release).filter(|release| *release != but);
-        let lists = others.filter_map(|release| self.embedded.get(&release));
-        lists.filter(|images| images.image_set_name(variant).is_ok_and(|other| other == *name)).collect()
+        let others = self.embedded.versions().filter(|(release, calico, enterprise)| {
+            let product = match variant {
+                Variant::Calico => calico,
+                Variant::Enterprise => enterprise,
+            };
+            *release != but && ImageSetName::new(variant, product).as_ref() == Some(name)
+        });
+        others.filter_map(|(release, ..)| self.embedded.get(&release)).collect()
     }
 
     /// Returns the newest release of the embedded catalogue.
@@ -197,7 +202,7 @@ impl<'a> EffectiveCatalogue<'a> {
         let template = snapshot.operator.known().and_then(Option::as_ref).and_then(|one| one.image.as_deref());
         let mut pods: Vec<_> = snapshot.operator_pods.known().into_iter().flatten().collect();
         // An old pod that is Ready leads until it is gone.
-        pods.sort_by_key(|pod| (!pod.ready, Some(pod.image.as_str()) == template));
+        pods.sort_by_key(|pod| (!pod.ready, template.is_some_and(|template| is_same_image(&pod.image, template))));
         let remembered = [&snapshot.remembered.running_image, &snapshot.remembered.target_image];
         let remembered = remembered.into_iter().filter_map(|image| image.as_deref());
         let images = pods.iter().map(|pod| pod.image.as_str()).chain(template).chain(remembered);

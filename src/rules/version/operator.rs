@@ -1,11 +1,11 @@
 //! Determines the running and the target operator version (`domain.md`, "Knowing the version" and "Which version is the right
 //! one?"). The controller never guesses: an unknown version is a finding, and nothing is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::model::{
     Finding, Kind, KnownOperator, ObjectRef, OperatorDeployment, OperatorKnowledge, OperatorPod, PrepareVersion, Read,
-    Reason, Reference, Release, Snapshot, Subject, Variant,
+    Reason, Reference, Release, Snapshot, Subject, Variant, is_same_image,
 };
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
 use crate::rules::version::image_version::{ImageVersion, VersionFinder};
@@ -81,9 +81,14 @@ pub(crate) fn prepared_versions(
 
 /// Returns one Ready pod per image, if Ready pods have several images.
 fn ready_by_image<'a>(old: &[&'a OperatorPod]) -> Option<Vec<&'a OperatorPod>> {
-    let by_image: BTreeMap<&str, &OperatorPod> =
-        old.iter().filter(|pod| pod.ready).map(|pod| (pod.image.as_str(), *pod)).collect();
-    (by_image.len() > 1).then(|| by_image.into_values().collect())
+    let mut by_image: Vec<&OperatorPod> = Vec::new();
+    for pod in old.iter().filter(|pod| pod.ready) {
+        if !by_image.iter().any(|known| is_same_image(&known.image, &pod.image)) {
+            by_image.push(pod);
+        }
+    }
+    by_image.sort_by_key(|pod| &pod.image);
+    (by_image.len() > 1).then_some(by_image)
 }
 
 impl VersionFinder<'_> {
@@ -109,7 +114,8 @@ impl VersionFinder<'_> {
             versions.knowledge.running = self.previous_running();
             return;
         };
-        let (new, old): (Vec<&OperatorPod>, Vec<&OperatorPod>) = pods.iter().partition(|pod| pod.image == *image);
+        let (new, old): (Vec<&OperatorPod>, Vec<&OperatorPod>) =
+            pods.iter().partition(|pod| is_same_image(&pod.image, image));
         let new_is_ready = new.iter().any(|pod| pod.ready);
         // During a rollout the old pod still leads, so an old Ready pod outranks a new one.
         let leading_old = old.iter().find(|pod| pod.ready);
@@ -177,7 +183,7 @@ impl VersionFinder<'_> {
         subject: &Subject,
     ) -> Option<KnownOperator> {
         let (first, others) = old.split_first()?;
-        if others.iter().any(|pod| pod.image != first.image) {
+        if others.iter().any(|pod| !is_same_image(&pod.image, &first.image)) {
             let message = "pods of several older images are there, and nothing tells which of them leads";
             versions.findings.push(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message));
             versions.frozen = true;

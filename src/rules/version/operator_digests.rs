@@ -7,7 +7,8 @@ use crate::model::{
     Decision, Digest, Goal, GoalState, LookupResult, PrepareVersion, Purpose, Reference, Release, Snapshot,
 };
 
-/// Returns one reference for each version that runs, is the target, or is ready. The gate admits these only.
+/// Returns one reference for each version that runs, is the target, is ready, or ran before, in the registry of the operator that
+/// the Deployment names.
 pub(crate) fn ready(decision: &Decision, goals: &[Goal]) -> BTreeSet<Reference> {
     let ready = |goal: &&Goal| match goal.state {
         GoalState::Stored | GoalState::Waiting | GoalState::Conflict => true,
@@ -24,6 +25,17 @@ pub(crate) fn ready(decision: &Decision, goals: &[Goal]) -> BTreeSet<Reference> 
         _ => None,
     }));
     references
+}
+
+/// Returns the images of previous operators from the registry where they ran.
+pub(crate) fn previous(decision: &Decision) -> impl Iterator<Item = Reference> {
+    decision.retained.iter().filter_map(|one| one.operator_image.as_ref()?.parse().ok())
+}
+
+/// Returns the operator images of the earlier releases that the stored sets serve as well. Nobody has asked for them, so their
+/// digests are not looked up.
+pub(crate) fn also_served(decision: &Decision) -> impl Iterator<Item = Reference> {
+    decision.also_served.iter().filter_map(|release| upstream(decision, *release))
 }
 
 /// Returns the operator image of a version that is prepared.
@@ -61,16 +73,18 @@ impl<'a> OperatorDigests<'a> {
             snapshot.operator.known().and_then(Option::as_ref).and_then(|deployment| deployment.image.as_ref());
         let pods = snapshot.operator_pods.known().into_iter().flatten().map(|pod| &pod.image);
         let before = [&remembered.running_image, &remembered.target_image].into_iter().flatten();
-        let mut written: BTreeSet<String> = deployment.into_iter().chain(pods).chain(before).cloned().collect();
-        written.extend(snapshot.to_prepare().iter().map(ToString::to_string));
-        let pair = |text: &String| {
-            let (tagged, digest) = text.split_once('@')?;
-            let reference: Reference = tagged.parse().ok()?;
-            reference.tag()?;
-            Some((reference, digest.parse().ok()?))
-        };
+        let retained = remembered.retained.iter().filter_map(|one| one.operator_image.as_ref());
+        let parsed = |text: &String| text.parse::<Reference>().ok();
+        let mut written: BTreeSet<Reference> =
+            deployment.into_iter().chain(pods).chain(before).chain(retained).filter_map(parsed).collect();
+        written.extend(snapshot.to_prepare().into_iter().filter_map(|version| match version {
+            PrepareVersion::Operator(reference) => Some(reference),
+            PrepareVersion::Release(_) => None,
+        }));
         let reported = remembered.admitted_images.iter().flatten().chain(&remembered.pinned_operators);
-        let (written, others): (Vec<&String>, Vec<&String>) = reported.partition(|text| written.contains(*text));
+        let (written, others): (Vec<Reference>, Vec<Reference>) =
+            reported.filter_map(parsed).partition(|reference| written.contains(reference));
+        let pair = |reference: Reference| Some((reference.with_tag(reference.tag()?), *reference.digest()?));
         Self { snapshot, remembered: written.into_iter().chain(others).filter_map(pair).collect() }
     }
 

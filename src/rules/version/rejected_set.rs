@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::model::{
     Finding, ImageName, Inspection, InstallationSettings, KnownOperator, LookupResult, ObjectRef, OperatorImages,
-    Reason, RecordKey, Reference, RejectedContent, Release, Snapshot, StoredImageSet,
+    Reason, RecordKey, Reference, RejectedContent, Release, Snapshot, StoredImageSet, is_same_image,
 };
 use crate::rules::explain::operator_messages::OperatorMessage;
 use crate::rules::image_set::stored_sets::{is_edited, is_unchanged_for, is_used, parse_entries};
@@ -114,7 +114,10 @@ fn recorded_rejection<'a>(
 ) -> Option<&'a RejectedContent> {
     let key = RecordKey::new(running.release, installation);
     let record = snapshot.records.known()?.iter().find(|record| record.key == key)?;
-    let rejected = record.rejected.as_ref().filter(|rejected| Some(&rejected.image) == running.image.as_ref())?;
+    let rejected = record
+        .rejected
+        .as_ref()
+        .filter(|rejected| running.image.as_ref().is_some_and(|image| is_same_image(&rejected.image, image)))?;
     (!is_accepted(snapshot, rejected, &key)).then_some(rejected)
 }
 

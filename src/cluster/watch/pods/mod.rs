@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use kube::Client;
-use kube::api::Api;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
 use kube_runtime::watcher::{self, Event};
 use tokio::sync::watch;
 
 use self::aggregate::{Aggregate, what};
 use self::partial_pod::PartialPod;
 pub(super) use self::partial_pod::partial_metadata;
-use crate::cluster::read::objects::MANAGED_NAMESPACES;
+use crate::cluster::read::objects::GATEWAY_PROXIES;
 use crate::cluster::read::request::{map, read_pages};
-use crate::model::{PodSummary, Read, ReadFailure, foreign_text::escaped};
+use crate::model::{CALICO_NAMESPACES, PodSummary, Read, ReadFailure, foreign_text::escaped, is_managed_namespace};
 
 /// Pods per page for the command line, which is gone soon.
 const LARGE_PAGE: u32 = 250;
@@ -32,16 +32,32 @@ pub(in crate::cluster) mod properties {
     pub use super::partial_pod::PartialPod;
 }
 
+/// The place of the pods of Gateways: all namespaces that are not watched as a whole.
+const GATEWAYS: &str = "the namespaces of Gateways";
+
+/// The places whose pods count in either variant.
+const PLACES: [&str; 4] = [CALICO_NAMESPACES[0], CALICO_NAMESPACES[1], CALICO_NAMESPACES[2], GATEWAYS];
+
 type NamespaceEvent = (&'static str, Result<Event<PartialPod>, watcher::Error>);
 
-/// Lists all of them once, for the command line.
+/// Lists all pods that count in either variant once, for the command line.
 pub async fn list_once(client: Client) -> Read<PodSummary> {
-    let mut aggregate = Aggregate::new(&MANAGED_NAMESPACES);
-    for namespace in MANAGED_NAMESPACES {
-        let api: Api<PartialPod> = Api::namespaced(client.clone(), namespace);
+    list_in(client, &PLACES).await
+}
+
+/// Lists the pods of these places once.
+pub async fn list_in(client: Client, places: &[&'static str]) -> Read<PodSummary> {
+    let mut aggregate = Aggregate::new(places);
+    for namespace in places.iter().copied() {
+        let (api, labels) = pods_of(&client, namespace);
         aggregate.event(namespace, Event::Init);
-        let take = |pod| _ = aggregate.event(namespace, Event::InitApply(pod));
-        let listed = read_pages(&what(namespace), &api, LARGE_PAGE, usize::MAX, take).await;
+        let take = |pod: PartialPod| {
+            if is_in(namespace, &pod) {
+                aggregate.event(namespace, Event::InitApply(pod));
+            }
+        };
+        let pages = ListParams { label_selector: labels.map(str::to_owned), ..ListParams::default() };
+        let listed = read_pages(&what(namespace), &api, pages.limit(LARGE_PAGE), usize::MAX, take).await;
         if listed != Read::Known(()) {
             return map(listed, |()| PodSummary::default());
         }
@@ -50,9 +66,35 @@ pub async fn list_once(client: Client) -> Read<PodSummary> {
     aggregate.read()
 }
 
+/// Where the pods of a place are, and their labels.
+fn pods_of(client: &Client, place: &str) -> (Api<PartialPod>, Option<&'static str>) {
+    match place {
+        GATEWAYS => (Api::all(client.clone()), Some(GATEWAY_PROXIES)),
+        namespace => (Api::namespaced(client.clone(), namespace), None),
+    }
+}
+
+/// Whether a pod counts in this place: one of a Gateway may be in a namespace that is watched as a whole.
+fn is_in(place: &str, pod: &PartialPod) -> bool {
+    place != GATEWAYS || !pod.namespace().is_some_and(|namespace| is_managed_namespace(&namespace))
+}
+
+/// The pods of both.
+pub fn both(one: Read<PodSummary>, other: Read<PodSummary>) -> Read<PodSummary> {
+    match (one, other) {
+        (Read::Known(mut one), Read::Known(other)) => {
+            one.running.extend(other.running);
+            one.failing.extend(other.failing);
+            Read::Known(one)
+        }
+        (Read::Known(_), failed) | (failed, _) => failed,
+    }
+}
+
 /// What a running watch knows. Cheap to clone.
 #[derive(Clone)]
 pub struct ManagedPods {
+    places: &'static [&'static str],
     aggregate: Arc<Mutex<Aggregate>>,
     /// Namespaces for which the API server has responded, if only with a failure.
     responded: Arc<watch::Sender<BTreeSet<&'static str>>>,
@@ -60,12 +102,18 @@ pub struct ManagedPods {
 
 impl Default for ManagedPods {
     fn default() -> Self {
-        let aggregate = Arc::new(Mutex::new(Aggregate::new(&MANAGED_NAMESPACES)));
-        Self { aggregate, responded: Arc::new(watch::Sender::default()) }
+        Self::new(&PLACES)
     }
 }
 
 impl ManagedPods {
+    /// Pods in these namespaces.
+    #[must_use]
+    pub fn new(places: &'static [&'static str]) -> Self {
+        let aggregate = Arc::new(Mutex::new(Aggregate::new(places)));
+        Self { places, aggregate, responded: Arc::new(watch::Sender::default()) }
+    }
+
     /// What the pods report, or why that is not known.
     #[must_use]
     pub fn read(&self) -> Read<PodSummary> {
@@ -75,20 +123,25 @@ impl ManagedPods {
     /// Waits once for the first response for every namespace, for at most `patience`.
     pub async fn wait_for_first_response(&self, patience: Duration) {
         let mut responded = self.responded.subscribe();
-        let all = |responded: &BTreeSet<&str>| MANAGED_NAMESPACES.iter().all(|namespace| responded.contains(namespace));
+        let all = |responded: &BTreeSet<&str>| self.places.iter().all(|place| responded.contains(place));
         if tokio::time::timeout(patience, responded.wait_for(all)).await.is_err() {
-            self.responded.send_replace(MANAGED_NAMESPACES.into());
+            self.responded.send_replace(self.places.iter().copied().collect());
         }
     }
 
     /// Watches forever; the stream has an item when the summary has changed, numbers of pods apart.
     pub fn watch(&self, client: &Client) -> BoxStream<'static, ()> {
         let this = self.clone();
-        let events = stream::select_all(MANAGED_NAMESPACES.map(|namespace| follow(client, namespace)));
+        let events = stream::select_all(self.places.iter().map(|place| follow(client, place)));
         events.filter_map(move |event| futures::future::ready(this.take(event).then_some(()))).boxed()
     }
 
     fn take(&self, (namespace, event): NamespaceEvent) -> bool {
+        if let Ok(Event::Apply(pod) | Event::InitApply(pod) | Event::Delete(pod)) = &event
+            && !is_in(namespace, pod)
+        {
+            return false;
+        }
         let is_response = matches!(event, Ok(Event::InitDone) | Err(_));
         let changed = match event {
             Ok(event) => self.aggregate().event(namespace, event),
@@ -110,8 +163,8 @@ impl ManagedPods {
     }
 }
 
-/// Returns the events of a namespace, forever.
+/// The events of a namespace, forever.
 fn follow(client: &Client, namespace: &'static str) -> BoxStream<'static, NamespaceEvent> {
-    let api: Api<PartialPod> = Api::namespaced(client.clone(), namespace);
-    super::follow::streamed_or_paged(api).map(move |event| (namespace, event)).boxed()
+    let (api, labels) = pods_of(client, namespace);
+    super::follow::streamed_or_paged(api, labels).map(move |event| (namespace, event)).boxed()
 }
