@@ -12,7 +12,7 @@ use kube::core::{DynamicObject, Resource};
 
 use super::inspections::InspectionObjects;
 use super::objects::{self, FEATURES, GATEWAY_PROXIES, ObservedDeployment, OwnedPod, OwnedReplicaSet};
-use super::request::{map, read, read_pages};
+use super::request::{MOST_OBJECTS, map, read, read_pages};
 use crate::api;
 use crate::api::operator::FEATURE_KINDS;
 use crate::api::workload::{DaemonSet, Deployment, Job, Pod, ReplicaSet};
@@ -23,8 +23,6 @@ use crate::model::{ComponentStatus, Feature, OperatorLocation, Read, StoredImage
 
 /// Objects per page of a list of the operator's kinds, so that a page of the largest objects is bounded.
 const PAGE: u32 = 20;
-/// Most objects of one of these kinds that are kept.
-const MOST_OBJECTS: usize = 500;
 /// How often the operator's objects are read again because the Deployment changed in between.
 const CONSISTENT_READS: usize = 3;
 
@@ -93,7 +91,7 @@ impl ApiServer {
         let what = format!("list replicasets.apps in {}", location.namespace);
         let selected = ListParams::default().labels(selector);
         map(read(&what, api.list(&selected)).await, |replica_sets| {
-            replica_sets.iter().filter_map(|one| objects::owned_replica_set(one, &location.container)).collect()
+            replica_sets.iter().filter_map(|one| objects::owned_replica_set(one, location)).collect()
         })
     }
 

@@ -12,6 +12,9 @@ use crate::model::{Read, ReadFailure, foreign_text::escaped};
 /// The longest that one read may take.
 pub const READ_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Most objects of one list that are kept; the operator's kinds, the records and the workloads of a namespace are far fewer.
+pub const MOST_OBJECTS: usize = 500;
+
 /// One read with its deadline, as a value. 404 means that the kind is not installed: objects are read by list, or with
 /// `get_opt`.
 pub async fn read<T>(what: &str, reading: impl Future<Output = Result<T, kube::Error>>) -> Read<T> {
@@ -27,7 +30,13 @@ pub async fn read<T>(what: &str, reading: impl Future<Output = Result<T, kube::E
     }
 }
 
-/// Reads a list by `pages`, up to about `most` objects, and passes each object to `take`.
+/// A list of which not all objects can be kept. A part of them would be taken for all.
+pub fn too_many(what: &str, most: usize) -> ReadFailure {
+    let message = format!("there are more than {most} objects, which is more than the controller reads");
+    ReadFailure { what: what.to_owned(), forbidden: false, message }
+}
+
+/// Reads a list by `pages`, and passes each object to `take`. Of more than `most` it fails.
 pub async fn read_pages<K: Clone + Debug + DeserializeOwned>(
     what: &str,
     api: &Api<K>,
@@ -43,10 +52,13 @@ pub async fn read_pages<K: Clone + Debug + DeserializeOwned>(
             Read::Failed(failure) => return Read::Failed(failure),
         };
         count += list.items.len();
+        if count > most {
+            return Read::Failed(too_many(what, most));
+        }
         list.items.into_iter().for_each(&mut take);
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) if count < most => page = page.continue_token(&token),
-            _ => return Read::Known(()),
+            Some(token) => page = page.continue_token(&token),
+            None => return Read::Known(()),
         }
     }
 }

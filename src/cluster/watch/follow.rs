@@ -24,6 +24,8 @@ pub struct WatchBackoff(u32);
 
 /// The longest pause of a watch that is denied.
 const DENIED_PAUSE: Duration = Duration::from_secs(60);
+/// How often objects that were too many are listed again.
+const FULL_PAUSE: Duration = Duration::from_secs(60);
 /// Failures that are further apart than this are not one: with its deadlines and pauses a watch that fails does so more often.
 const APART: Duration = Duration::from_secs(120);
 /// How often a kind is tried again after its definition changed: the API server serves it a moment later.
@@ -77,6 +79,8 @@ enum Ended {
     Missing,
     /// It is denied, or has failed for too long; until it lists again, this is the pause.
     Failed(Duration),
+    /// There are more objects than are kept.
+    Full,
     /// It has to list again.
     Restarted,
 }
@@ -136,6 +140,9 @@ pub async fn follow<K, V>(
                     if let Some(urgency) = store.event(observed(event, &convert, everywhere), &urgency) {
                         signals.wake.up(urgency);
                     }
+                    if store.is_full() {
+                        break Ended::Full;
+                    }
                 }
                 Err(error) if is_missing(&error) => break Ended::Missing,
                 Err(error) => {
@@ -149,6 +156,7 @@ pub async fn follow<K, V>(
         drop(events);
         let (is_news, pause) = match ended {
             Ended::Restarted => continue,
+            Ended::Full => (false, Some(FULL_PAUSE)),
             Ended::Failed(pause) => (store.unavailable(), Some(pause)),
             Ended::Missing => (store.missing(), tries.next().copied()),
         };

@@ -194,8 +194,8 @@ impl Watches {
         let container = location.container.clone();
         let pod = move |one: Pod| objects::owned_pod(&one, &container);
         let replica_sets: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
-        let container = location.container.clone();
-        let replica_set = move |one: ReplicaSet| objects::owned_replica_set(&one, &container);
+        let of_operator = location.clone();
+        let replica_set = move |one: ReplicaSet| objects::owned_replica_set(&one, &of_operator);
         self.operator = Some(OperatorWatches {
             location: location.clone(),
             deployment: tasks.watch(deployments, this_one, deployment, now),
