@@ -369,10 +369,11 @@ mod tests {
         let (mut known, pods) = (KnownReplicaSets::default(), [pod("new", Some("two")), pod("old", Some("one"))]);
         let replica_set = |uid: &str, image: &str| {
             let text = format!(
-                "metadata: {{name: a, uid: {uid}, ownerReferences: [{{apiVersion: apps/v1, kind: Deployment, name: a, uid: d, \
+                "metadata: {{name: a, uid: {uid}, ownerReferences: [{{apiVersion: apps/v1, kind: Deployment, \
+                 name: tigera-operator, uid: d, \
                  controller: true}}]}}\nspec: {{template: {{spec: {{containers: [{{name: tigera-operator, image: '{image}'}}]}}}}}}"
             );
-            objects::owned_replica_set(&crate::yaml::from_str(&text).unwrap(), &location.container).unwrap()
+            objects::owned_replica_set(&crate::yaml::from_str(&text).unwrap(), &location).unwrap()
         };
         let mut images = |owned: Vec<OwnedReplicaSet>| -> Vec<String> {
             let pods = pods.iter().filter_map(|pod| objects::owned_pod(pod, &location.container)).collect();

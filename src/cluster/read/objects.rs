@@ -4,25 +4,29 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::{Resource, ResourceExt};
 
 use crate::api;
-use crate::api::operator::InstallationStatus;
+use crate::api::operator::{FeatureKind, InstallationStatus};
 use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec, PodTemplate, ReplicaSet};
 use crate::cluster::{CONTENT_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
 use crate::model::{
-    ComponentStatus, Degraded, Digest, Feature, Kind, OperatorDeployment, OperatorLocation, OperatorPod, Origin, StoredImage,
-    StoredImageSet, Workload, foreign_text, image_set::OPERATOR_ANNOTATION,
+    ComponentStatus, Degraded, Digest, Feature, Kind, OperatorDeployment, OperatorLocation, OperatorPod, Origin, Read,
+    StoredImage, StoredImageSet, Workload, foreign_text, image_set::OPERATOR_ANNOTATION,
 };
 
 /// Labels of the workloads and pods that envoy-gateway makes for a Gateway, in any namespace (envoy-gateway: `EnvoyAppLabel`).
 pub const GATEWAY_PROXIES: &str = "app.kubernetes.io/managed-by=envoy-gateway,app.kubernetes.io/component=proxy";
 
-/// The features in the order of [`api::operator::FEATURE_KINDS`].
-pub const FEATURES: [Feature; 6] = [
-    Feature::ApiServer,
-    Feature::Goldmane,
-    Feature::Whisker,
-    Feature::GatewayApi,
-    Feature::Istio,
-    Feature::ManagementClusterConnection,
+/// The features that depend on the existence of an object, and its kind. A release without one of these CRDs does not have the
+/// feature.
+pub const FEATURES: [(Feature, FeatureKind); 6] = [
+    (Feature::ApiServer, FeatureKind { kind: "APIServer", plural: "apiservers" }),
+    (Feature::Goldmane, FeatureKind { kind: "Goldmane", plural: "goldmanes" }),
+    (Feature::Whisker, FeatureKind { kind: "Whisker", plural: "whiskers" }),
+    (Feature::GatewayApi, FeatureKind { kind: "GatewayAPI", plural: "gatewayapis" }),
+    (Feature::Istio, FeatureKind { kind: "Istio", plural: "istios" }),
+    (
+        Feature::ManagementClusterConnection,
+        FeatureKind { kind: "ManagementClusterConnection", plural: "managementclusterconnections" },
+    ),
 ];
 
 /// Longest message of a TigeraStatus that is kept, in bytes.
@@ -64,6 +68,9 @@ pub struct OwnedReplicaSet {
     /// Image of the operator's container in its template, as it was in the Deployment's; `None` without such a container.
     pub image: Option<String>,
 }
+
+/// The operator's Deployment, its pods and its ReplicaSets.
+pub type OperatorObjects = (Read<Option<ObservedDeployment>>, Read<Vec<OwnedPod>>, Read<Vec<OwnedReplicaSet>>);
 
 /// The operator's Deployment; `container` is the name of the operator's container.
 pub fn operator_deployment(deployment: &Deployment, container: &str) -> ObservedDeployment {

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use kube::api::{Api, ListParams};
+use kube::core::ObjectList;
 use serde::de::DeserializeOwned;
 
 use crate::model::{Read, ReadFailure, foreign_text::escaped};
@@ -36,6 +37,9 @@ pub fn too_many(what: &str, most: usize) -> ReadFailure {
     ReadFailure { what: what.to_owned(), forbidden: false, message }
 }
 
+/// Most nodes, or pods of a namespace, that the command line counts: more than Kubernetes supports.
+pub const MOST_COUNTED: usize = 200_000;
+
 /// Reads a list by `pages`, and passes each object to `take`. Of more than `most` it fails.
 pub async fn read_pages<K: Clone + Debug + DeserializeOwned>(
     what: &str,
@@ -44,9 +48,20 @@ pub async fn read_pages<K: Clone + Debug + DeserializeOwned>(
     most: usize,
     mut take: impl FnMut(K),
 ) -> Read<()> {
-    let (mut page, mut count) = (pages, 0);
+    pages_of(what, pages, most, async |page: ListParams| api.list(&page).await, &mut take).await
+}
+
+/// The same for any source of pages.
+async fn pages_of<K: Clone>(
+    what: &str,
+    mut page: ListParams,
+    most: usize,
+    list: impl AsyncFn(ListParams) -> Result<ObjectList<K>, kube::Error>,
+    mut take: impl FnMut(K),
+) -> Read<()> {
+    let mut count = 0;
     loop {
-        let list = match read(what, api.list(&page)).await {
+        let list = match read(what, list(page.clone())).await {
             Read::Known(list) => list,
             Read::KindMissing => return Read::KindMissing,
             Read::Failed(failure) => return Read::Failed(failure),
@@ -69,5 +84,30 @@ pub fn map<T, U>(read: Read<T>, with: impl FnOnce(T) -> U) -> Read<U> {
         Read::Known(value) => Read::Known(with(value)),
         Read::KindMissing => Read::KindMissing,
         Read::Failed(failure) => Read::Failed(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+    use kube::core::TypeMeta;
+
+    use super::*;
+
+    /// Three pages of two, by their continue tokens.
+    async fn page(page: ListParams) -> Result<ObjectList<u32>, kube::Error> {
+        let number: u32 = page.continue_token.map_or(0, |token| token.parse().unwrap());
+        let continue_ = (number < 2).then(|| (number + 1).to_string());
+        let metadata = ListMeta { continue_, ..ListMeta::default() };
+        Ok(ObjectList { types: TypeMeta::default(), metadata, items: vec![2 * number, 2 * number + 1] })
+    }
+
+    #[tokio::test]
+    async fn all_pages_are_read_and_too_many_objects_are_a_failure() {
+        let mut all = Vec::new();
+        let read = pages_of("list things", ListParams::default(), 6, page, |one| all.push(one)).await;
+        assert_eq!((read, all), (Read::Known(()), (0..6).collect()));
+        let read = pages_of("list things", ListParams::default(), 5, page, |_| ()).await;
+        assert_eq!(read, Read::Failed(too_many("list things", 5)));
     }
 }
