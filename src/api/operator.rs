@@ -253,16 +253,6 @@ pub struct FeatureKind {
     pub plural: &'static str,
 }
 
-/// All kinds whose objects make images required. A release without one of these CRDs does not have the feature.
-pub const FEATURE_KINDS: [FeatureKind; 6] = [
-    FeatureKind { kind: "APIServer", plural: "apiservers" },
-    FeatureKind { kind: "Goldmane", plural: "goldmanes" },
-    FeatureKind { kind: "Whisker", plural: "whiskers" },
-    FeatureKind { kind: "GatewayAPI", plural: "gatewayapis" },
-    FeatureKind { kind: "Istio", plural: "istios" },
-    FeatureKind { kind: "ManagementClusterConnection", plural: "managementclusterconnections" },
-];
-
 impl FeatureKind {
     /// Returns the description of the kind for kube's dynamic and metadata APIs.
     #[must_use]

@@ -56,9 +56,9 @@ pub struct Candidate {
     held: Option<(Lease, Instant)>,
 }
 
-/// The fields by which two states of a Lease differ.
+/// The fields by which two states of a Lease differ. Two reads that differ show that somebody renews it, without comparing clocks.
 #[derive(Debug, Clone, PartialEq)]
-struct Term {
+pub struct Term {
     holder: String,
     renewed: Option<MicroTime>,
     duration: Duration,
@@ -200,12 +200,29 @@ impl Candidate {
     }
 }
 
+impl Term {
+    /// How long it takes to see whether somebody renews the Lease: a leader renews within its duration, a standby takes over a little
+    /// later.
+    #[must_use]
+    pub fn shows_within(&self) -> Duration {
+        (self.duration + self.duration / 5).max(SHORTEST)
+    }
+}
+
+/// The Lease as it is now; `None` where there is none.
+///
+/// # Errors
+/// The API server's. The caller sets the deadline.
+pub async fn current_term(client: &Client, namespace: &str, name: &str) -> Result<Option<Term>, kube::Error> {
+    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    Ok(api.get_opt(name).await?.as_ref().map(term))
+}
+
 /// Since when nobody has renewed the Lease, where it can be read and has run out by this machine's clock for a good while. A time in
 /// the future proves no renewal. For reports only: leading never depends on it.
 pub async fn silent_since(client: &Client, namespace: &str, name: &str, now: Timestamp) -> Option<Timestamp> {
-    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let lease = tokio::time::timeout(READ_DEADLINE, api.get_opt(name)).await.ok()?.ok()??;
-    let Term { renewed, duration, .. } = term(&lease);
+    let read = current_term(client, namespace, name);
+    let Term { renewed, duration, .. } = tokio::time::timeout(READ_DEADLINE, read).await.ok()?.ok()??;
     let renewed = renewed?.0;
     let is_silent = elapsed(renewed, now).is_none_or(|elapsed| elapsed > duration + CLOCKS_DIFFER);
     is_silent.then_some(renewed)

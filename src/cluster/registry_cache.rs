@@ -14,12 +14,8 @@ use crate::model::{
     Retry,
 };
 use crate::registry::{Access, RegistryClient};
-use crate::rules::schedule::Forgotten;
+use crate::rules::schedule::{Forgotten, LOOKUP_PAUSE, SLOW_LOOKUP_PAUSE};
 
-/// The first and the longest pause before a failed lookup is retried.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
-/// The same for failures that a person has to correct.
-const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 /// Number of lookups of a response that cannot be part of a set before the pause doubles.
 const DOUBTS_OF_A_PAUSE: u32 = 4;
 
@@ -220,7 +216,7 @@ impl RegistryCache {
         for image in unsuitable {
             let Some(Entry::Known { at, .. }) = images.get(image) else { continue };
             let times = doubts.entry(image.clone()).or_default();
-            let pause = SLOW_BACKOFF.0.saturating_mul(1 << (*times / DOUBTS_OF_A_PAUSE).min(10)).min(SLOW_BACKOFF.1);
+            let pause = SLOW_LOOKUP_PAUSE.after(*times / DOUBTS_OF_A_PAUSE);
             let wait = pause.saturating_sub(now.saturating_duration_since(*at));
             if wait.is_zero() {
                 *times += 1;
@@ -304,12 +300,12 @@ fn keep<T: Clone>(
 
 /// Returns the pause after a failed lookup: as the registry requires, or doubling with every attempt.
 fn pause(failure: &RegistryFailure, attempts: u32) -> Duration {
-    let (first, longest) = match failure.retry() {
-        Retry::After(wait) => return wait.max(BACKOFF.0),
-        Retry::Backoff => BACKOFF,
-        Retry::WhenChanged => SLOW_BACKOFF,
+    let backoff = match failure.retry() {
+        Retry::After(wait) => return wait.max(LOOKUP_PAUSE.first),
+        Retry::Backoff => LOOKUP_PAUSE,
+        Retry::WhenChanged => SLOW_LOOKUP_PAUSE,
     };
-    first.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(longest)
+    backoff.after(attempts.saturating_sub(1))
 }
 
 fn results<'a, T: Clone>(

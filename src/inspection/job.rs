@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
     use crate::api::workload::PodSpec;
-    use crate::model::inspection::LONGEST_PAUSE;
+    use crate::rules::schedule::INSPECTION_PAUSE;
 
     fn start() -> StartInspection {
         StartInspection {
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_job_is_kept_longer_than_every_pause() {
-        assert!(i64::from(KEPT_SECONDS) > LONGEST_PAUSE.as_secs());
+        assert!(u64::try_from(KEPT_SECONDS).unwrap() > INSPECTION_PAUSE.longest.as_secs());
     }
 
     #[test]

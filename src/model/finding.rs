@@ -11,7 +11,7 @@ use crate::model::subject::Subject;
 
 /// One fact that a person should know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", from = "StoredFinding")]
 pub struct Finding {
     /// Why, from the closed list.
     pub reason: Reason,
@@ -25,9 +25,26 @@ pub struct Finding {
     pub evidence: Option<Evidence>,
 }
 
+/// A finding as snapshot files have it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StoredFinding {
+    reason: Reason,
+    object: Subject,
+    message: String,
+    #[serde(default)]
+    evidence: Option<EvidenceText>,
+}
+
+impl From<StoredFinding> for Finding {
+    fn from(StoredFinding { reason, object, message, evidence }: StoredFinding) -> Self {
+        Self { reason, subject: object, message, evidence: evidence.map(|texts| Evidence::parse(reason, &texts)) }
+    }
+}
+
 /// Observed and expected values. Digests are shortened to fit into the status.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "EvidenceText", into = "EvidenceText")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "EvidenceText")]
 pub enum Evidence {
     /// A digest that differs from the pinned one.
     Digest {
@@ -67,14 +84,6 @@ pub struct EvidenceText {
     pub want: String,
 }
 
-/// Observed text for images that are gone from the registry.
-const NOTHING: &str = "nothing";
-
-/// Names of the images for clusters with and without FIPS mode.
-const FIPS_IMAGES: &str = "FIPS images";
-
-const NORMAL_IMAGES: &str = "normal images";
-
 /// Maximum number of digests that evidence lists.
 const MOST_DIGESTS: usize = 16;
 
@@ -97,51 +106,61 @@ impl Evidence {
         Self::FipsMode { expected, observed: observed.into_iter().take(MOST_DIGESTS).map(Digest::short).collect() }
     }
 
-    /// Returns evidence of two texts, escaped and cut. Texts in the form of another variant become that variant.
+    /// Returns evidence of two texts, escaped and cut.
     #[must_use]
     pub fn text(observed: impl Into<String>, expected: impl Into<String>) -> Self {
-        EvidenceText { have: observed.into(), want: expected.into() }.into()
+        let cut = |text: String| line(&text, LONGEST_EVIDENCE);
+        Self::Text { observed: cut(observed.into()), expected: cut(expected.into()) }
     }
+
+    /// Returns the evidence of a stored finding. The reason determines the variant; of the texts only digests and the values of
+    /// `fipsMode` are read, so that other words around them change nothing.
+    #[must_use]
+    pub fn parse(reason: Reason, EvidenceText { have, want }: &EvidenceText) -> Self {
+        let words = |text: &'_ str| text.split([' ', ',']).map(str::to_owned).collect::<Vec<_>>();
+        let digests = |text: &str| -> Vec<ShortDigest> {
+            words(text).iter().filter_map(|word| ShortDigest::parse(word)).take(MOST_DIGESTS).collect()
+        };
+        let mode = |fips: bool| words(want).iter().any(|word| word == fips_mode(fips)).then_some(fips);
+        let parsed = match reason {
+            Reason::TagGone | Reason::DigestGone => {
+                Some(digests(want)).filter(|all| !all.is_empty()).map(|expected| Self::Gone { expected })
+            }
+            Reason::FipsMismatch => {
+                mode(true).or_else(|| mode(false)).map(|expected| Self::FipsMode { expected, observed: digests(have) })
+            }
+            Reason::TagMoved => {
+                let (observed, expected) = (digests(have), digests(want));
+                let both = observed.first().copied().zip(expected.first().copied());
+                both.map(|(observed, expected)| Self::Digest { observed, expected })
+            }
+            _ => ShortDigest::parse(have)
+                .zip(ShortDigest::parse(want))
+                .map(|(observed, expected)| Self::Digest { observed, expected }),
+        };
+        parsed.unwrap_or_else(|| Self::text(have, want))
+    }
+}
+
+/// Returns the value of an Installation's `spec.fipsMode`.
+const fn fips_mode(enabled: bool) -> &'static str {
+    if enabled { "Enabled" } else { "Disabled" }
 }
 
 impl From<Evidence> for EvidenceText {
     fn from(evidence: Evidence) -> Self {
         let all = |digests: &[ShortDigest]| digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let images = |fips: bool| if fips { FIPS_IMAGES } else { NORMAL_IMAGES };
+        let images = |fips: bool| format!("images for fipsMode {}", fips_mode(fips));
         let (have, want) = match evidence {
             Evidence::Digest { observed, expected } => (observed.to_string(), expected.to_string()),
-            Evidence::Gone { expected } => (NOTHING.to_owned(), all(&expected)),
+            Evidence::Gone { expected } => ("nothing".to_owned(), all(&expected)),
             Evidence::FipsMode { expected, observed } => {
                 let have = format!("{} {}", images(!expected), all(&observed));
-                (have.trim_end().to_owned(), images(expected).to_owned())
+                (have.trim_end().to_owned(), images(expected))
             }
             Evidence::Text { observed, expected } => (observed, expected),
         };
         Self { have, want }
-    }
-}
-
-impl From<EvidenceText> for Evidence {
-    fn from(EvidenceText { have, want }: EvidenceText) -> Self {
-        let all = |text: &str| -> Option<Vec<ShortDigest>> { text.split(", ").map(ShortDigest::parse).collect() };
-        let observed_images = |images: &str| match have.strip_prefix(images)? {
-            "" => Some(Vec::new()),
-            digests => all(digests.strip_prefix(' ')?),
-        };
-        let known = match (have.as_str(), want.as_str()) {
-            (NOTHING, _) => all(&want).map(|expected| Self::Gone { expected }),
-            (_, FIPS_IMAGES) => {
-                observed_images(NORMAL_IMAGES).map(|observed| Self::FipsMode { expected: true, observed })
-            }
-            (_, NORMAL_IMAGES) => {
-                observed_images(FIPS_IMAGES).map(|observed| Self::FipsMode { expected: false, observed })
-            }
-            _ => ShortDigest::parse(&have)
-                .zip(ShortDigest::parse(&want))
-                .map(|(observed, expected)| Self::Digest { observed, expected }),
-        };
-        let words = || Self::Text { observed: line(&have, LONGEST_EVIDENCE), expected: line(&want, LONGEST_EVIDENCE) };
-        known.unwrap_or_else(words)
     }
 }
 
@@ -197,26 +216,59 @@ impl fmt::Display for Finding {
 mod tests {
     use super::*;
 
+    fn texts(have: &str, want: &str) -> EvidenceText {
+        EvidenceText { have: have.to_owned(), want: want.to_owned() }
+    }
+
     #[test]
     fn evidence_parses_back_from_its_texts() {
         let [one, other] = [Digest::of(b"one"), Digest::of(b"other")];
-        let (first, second) = (one.short(), other.short());
-        for (evidence, have, want) in [
-            (Evidence::digest(&one, &other), first.to_string(), second.to_string()),
-            (Evidence::gone([&one]), "nothing".to_owned(), first.to_string()),
-            (Evidence::gone([&one, &other]), "nothing".to_owned(), format!("{first}, {second}")),
-            (Evidence::fips_mode(true, []), "normal images".to_owned(), "FIPS images".to_owned()),
+        let (first, second) = (one.short().to_string(), other.short().to_string());
+        let both = format!("{first}, {second}");
+        for (reason, evidence, have, want) in [
+            (Reason::TagMoved, Evidence::digest(&one, &other), first.as_str(), second.as_str()),
+            (Reason::PodsRunOther, Evidence::digest(&one, &other), &first, &second),
+            (Reason::TagGone, Evidence::gone([&one]), "nothing", &first),
+            (Reason::DigestGone, Evidence::gone([&one, &other]), "nothing", &both),
             (
-                Evidence::fips_mode(false, [&one, &other]),
-                format!("FIPS images {first}, {second}"),
-                "normal images".to_owned(),
+                Reason::FipsMismatch,
+                Evidence::fips_mode(true, []),
+                "images for fipsMode Disabled",
+                "images for fipsMode Enabled",
             ),
-            (Evidence::text("no entry", "calico/csi"), "no entry".to_owned(), "calico/csi".to_owned()),
-            (Evidence::text("nothing", "a set"), "nothing".to_owned(), "a set".to_owned()),
+            (
+                Reason::FipsMismatch,
+                Evidence::fips_mode(false, [&one, &other]),
+                &format!("images for fipsMode Enabled {both}"),
+                "images for fipsMode Disabled",
+            ),
+            (Reason::RequiredImageMissing, Evidence::text("no entry", "calico/csi"), "no entry", "calico/csi"),
+            (Reason::DigestGone, Evidence::text("nothing", "a set"), "nothing", "a set"),
         ] {
-            let texts = EvidenceText { have, want };
-            assert_eq!(EvidenceText::from(evidence.clone()), texts);
-            assert_eq!(Evidence::from(texts), evidence);
+            assert_eq!(EvidenceText::from(evidence.clone()), texts(have, want));
+            assert_eq!(Evidence::parse(reason, &texts(have, want)), evidence);
         }
+    }
+
+    #[test]
+    fn other_words_around_the_values_change_nothing() {
+        let one = Digest::of(b"one");
+        let short = one.short();
+        for (reason, have, want, evidence) in [
+            (Reason::TagGone, "not served", format!("pinned: {short}"), Evidence::gone([&one])),
+            (Reason::DigestGone, "", format!("image {short}"), Evidence::gone([&one])),
+            (Reason::TagMoved, &format!("now {short}"), format!("was {short}"), Evidence::digest(&one, &one)),
+            (
+                Reason::FipsMismatch,
+                &format!("another build: {short}"),
+                "that of Enabled".to_owned(),
+                Evidence::fips_mode(true, [&one]),
+            ),
+        ] {
+            assert_eq!(Evidence::parse(reason, &texts(have, &want)), evidence);
+        }
+        // Words alone choose nothing.
+        let sets = texts("nothing", &short.to_string());
+        assert!(matches!(Evidence::parse(Reason::BlockingImageSet, &sets), Evidence::Text { .. }));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::digest::Digest;
@@ -11,10 +11,6 @@ use crate::model::operator_images::OperatorImages;
 use crate::model::read::Read;
 use crate::model::reference::Reference;
 use crate::model::release::Release;
-
-/// Maximum pause between two attempts. A Job is kept longer than that, so that it shows when the next attempt is due, also after
-/// a restart.
-pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(30);
 
 /// The output of one operator image. It is stored permanently by digest, because an image never changes its output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -214,6 +214,14 @@ mod tests {
     }
 
     #[test]
+    fn the_kind_of_the_policy_is_the_one_that_is_installed() {
+        use crate::api::ImageSetPolicy;
+        use kube::Resource;
+        assert_eq!(Kind::ImageSetPolicy.api_version(), Some(ImageSetPolicy::api_version(&()).as_ref()));
+        assert_eq!(Kind::ImageSetPolicy.as_str(), ImageSetPolicy::kind(&()));
+    }
+
+    #[test]
     fn malformed_object_references_are_rejected() {
         for text in [
             "",

@@ -50,7 +50,7 @@ pub struct Child {
     /// Digest of its manifest, which a node of that platform pulls.
     pub digest: Digest,
     /// Whether the registry has that manifest.
-    #[serde(default, skip_serializing_if = "Presence::is_unchecked")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub presence: Presence,
 }
 
@@ -68,12 +68,8 @@ pub enum Presence {
     Absent,
 }
 
-impl Presence {
-    // serde passes a reference.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
-    fn is_unchecked(&self) -> bool {
-        *self == Self::Unchecked
-    }
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How an image covers a node.

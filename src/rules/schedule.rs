@@ -38,6 +38,16 @@ const UNCONFIRMED_PAUSE: Backoff = Backoff { first: Duration::from_millis(100), 
 /// Pauses after a failed reconcile.
 const FAILURE_PAUSE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
+/// Pauses before a failed lookup in a registry is retried.
+pub const LOOKUP_PAUSE: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(300) };
+
+/// The same for failures that a person has to correct, and for responses that cannot be part of a set.
+pub const SLOW_LOOKUP_PAUSE: Backoff = Backoff { first: Duration::from_secs(30), longest: Duration::from_secs(600) };
+
+/// Pauses after a failed inspection of an operator image. Its Job is kept longer than the longest, so that it shows when the next
+/// attempt is due, also after a restart.
+pub const INSPECTION_PAUSE: Backoff = Backoff { first: Duration::from_secs(60), longest: Duration::from_secs(30 * 60) };
+
 /// Maximum pause while a person has to correct something outside the watched objects.
 const MENDING: Duration = Duration::from_secs(30);
 
@@ -46,14 +56,17 @@ const UNCONFIRMED_AT_MOST: u32 = 2;
 
 /// Pauses that double with every consecutive failure.
 #[derive(Debug, Clone, Copy)]
-struct Backoff {
-    first: Duration,
-    longest: Duration,
+pub struct Backoff {
+    /// After the first failure.
+    pub first: Duration,
+    /// The limit.
+    pub longest: Duration,
 }
 
 impl Backoff {
     /// Returns the pause after a failure that `failures` others preceded.
-    fn after(self, failures: u32) -> Duration {
+    #[must_use]
+    pub fn after(self, failures: u32) -> Duration {
         self.first.saturating_mul(1 << failures.min(10)).min(self.longest)
     }
 }
@@ -347,6 +360,12 @@ mod tests {
         };
         change(&mut ended);
         schedule.next(&ended, now)
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit() {
+        let minutes = [0, 1, 2, 4, 5, 39, u32::MAX].map(|failures| INSPECTION_PAUSE.after(failures).as_secs() / 60);
+        assert_eq!(minutes, [1, 2, 4, 16, 30, 30, 30]);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! asks no image twice, and leaves neither Job nor pod. Which writes there are is found out by a run without faults.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -19,9 +18,6 @@ use crate::world::{GATE_KINDS, INSPECTION, Scenery, World, eventually};
 
 /// How often a run is made again in which a write did not come.
 const TRIES: usize = 3;
-
-/// So long no write comes when none is to come any more.
-const STILL: Duration = Duration::from_millis(500);
 
 /// What one life or two have left: sets by name with entries and annotations, records by name without their times.
 #[derive(Debug, PartialEq)]
@@ -64,13 +60,12 @@ impl Stage {
             if self.proxy.ended_at().is_some() {
                 return Some(());
             }
-            // Its report comes after it.
-            let before = self.proxy.writes().len();
-            let done = self.is_done().await;
-            if done {
-                tokio::time::sleep(STILL).await;
+            if !self.is_done().await {
+                return None;
             }
-            (done && self.proxy.writes().len() == before).then_some(())
+            // Its report comes after it.
+            self.world.until_quiet().await;
+            self.is_done().await.then_some(())
         })
         .await;
         if fault.is_some() {

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::testbox::apply_yaml;
 use crate::testbox::checkout::assert_contains;
 use crate::testbox::operator_double::{OperatorDouble, What};
 use crate::testbox::recorder::Verb;
@@ -98,6 +99,25 @@ async fn the_way_back_to_tags_stops_nobody() {
     world.finish(&[&controller]).await;
 }
 
+/// An account that may do everything that `disarm` does, and not read the Lease.
+const ALL_BUT_LEASES: &str = "
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: blind, namespace: tigera-operator}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: all-but-leases}
+rules:
+- apiGroups: ['', apps, admissionregistration.k8s.io, batch, imageset-controller.io, operator.tigera.io]
+  resources: ['*']
+  verbs: ['*']
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: all-but-leases}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: all-but-leases}
+subjects: [{kind: ServiceAccount, name: blind, namespace: tigera-operator}]
+";
+
 /// The controller was uninstalled, its gate and its sets are still there; an upgrade under way has to be over first.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_controller_it_goes_on_by_itself() {
@@ -119,6 +139,13 @@ async fn without_a_controller_it_goes_on_by_itself() {
     world.until("Ready", "True", "Succeeded").await;
 
     controller.terminate().await.unwrap();
+    // Somebody who may not read the Lease does not know whether a controller runs.
+    apply_yaml(world.client.clone(), ALL_BUT_LEASES).await.unwrap();
+    let blind = world.control_plane.kubeconfig_for_service_account("tigera-operator", "blind").await.unwrap();
+    let (code, stdout, stderr) = world.verb_as(&blind, &["disarm", "--yes", "--timeout", "2s"]).await;
+    assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+    assert_contains(&stderr, &["error: it is not known whether a controller runs: Lease ", "forbidden", "hint: "]);
+    assert_eq!(world.policies().get("default").await.unwrap().data["spec"]["mode"], "Apply");
     for set in ["calico-v3.32.1", "calico-v3.31.7"] {
         world.recorder.allow_delete(set);
     }

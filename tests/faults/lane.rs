@@ -28,6 +28,7 @@ use crate::scenario::{self, RELEASES, Scenario};
 use crate::testbox::api_proxy::{self as api, ApiProxy, Flow};
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_images::OperatorImages;
+use crate::testbox::patience::{quiet_window, quiet_window_with};
 use crate::testbox::recorder::{self, InvariantRecorder, Revision, Verb, Watched};
 use crate::testbox::scenery::{self, OPERATOR};
 use crate::testbox::{Controller, Kubelet};
@@ -35,8 +36,6 @@ use crate::world::{CANARY, INSPECTION, Scenery, World, newer};
 
 /// The longest that a plan may take until all is done. Only a bound: nothing is measured.
 const DONE_WITHIN: Duration = Duration::from_secs(400);
-/// So long nothing may be written at the end.
-const QUIET: Duration = Duration::from_millis(1200);
 /// How long faults last that have a duration.
 const FOR_A_WHILE: Duration = Duration::from_secs(3);
 /// Connections that never say anything.
@@ -77,6 +76,8 @@ pub struct Lane {
     controller: Mutex<Option<Controller>>,
     logs: std::sync::Mutex<Vec<String>>,
     notes: std::sync::Mutex<Vec<(Instant, String)>>,
+    /// So long nothing may be written until everything counts as said.
+    quiet_window: Duration,
 }
 
 impl Lane {
@@ -105,6 +106,7 @@ impl Lane {
             controller: Mutex::default(),
             logs: Default::default(),
             notes: Default::default(),
+            quiet_window: quiet_window(),
         }
     }
 
@@ -130,6 +132,10 @@ impl Lane {
     async fn attempt(&mut self, plan: Plan, expected: Option<&Left>) -> Result<Ran, String> {
         let started = Instant::now();
         let Plan { scenario, fault } = plan;
+        self.quiet_window = match fault {
+            Fault::ApiDelay(_, by) => quiet_window_with(by).max(quiet_window()),
+            _ => quiet_window(),
+        };
         self.empty().await;
         self.start_recorder().await;
         let double = self.world.double(|_| {});
@@ -490,7 +496,7 @@ impl Lane {
     /// Until nothing of any kind that is watched is written for a while.
     pub async fn until_quiet(&self) {
         let started = Instant::now();
-        while let Err(error) = self.world.recorder.assert_quiet(QUIET).await {
+        while let Err(error) = self.world.recorder.assert_quiet(self.quiet_window).await {
             assert!(started.elapsed() < DONE_WITHIN, "L1: never quiet: {error:#}");
         }
     }

@@ -1,7 +1,5 @@
 //! What many registries may use together: a few are in use at a time, and one that holds back its responses takes no other's share.
 
-use std::time::Duration;
-
 use imageset_controller::model::{Hints, Reference, RegistryFailureKind};
 use tokio::sync::watch;
 
@@ -28,11 +26,9 @@ async fn a_few_registries_are_in_use_at_a_time() {
     let requested = || servers.iter().filter(|server| !server.seen().is_empty()).count();
     let all = client.resolve(&access, &references, &hints, |_| {});
     tokio::pin!(all);
-    while requested() < AT_A_TIME {
-        tokio::select! {
-            _ = &mut all => panic!("nobody has answered yet"),
-            () = tokio::time::sleep(Duration::from_millis(5)) => {}
-        }
+    tokio::select! {
+        _ = &mut all => panic!("nobody has answered yet"),
+        () = crate::until("a few registries in use", || requested() >= AT_A_TIME) => {}
     }
     for _ in 0..100 {
         tokio::select! {

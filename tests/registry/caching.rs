@@ -170,9 +170,7 @@ async fn a_set_behind_a_token_is_requested_at_once_over_one_connection() {
     server.on("/token", token("good-token", 300));
     let (client, access) = (patient(), trusting(&server, &certificate));
     let all_there = async {
-        while server.requests().len() < IMAGES + 2 {
-            tokio::task::yield_now().await;
-        }
+        crate::until("all requests", || server.requests().len() >= IMAGES + 2).await;
         open.send_replace(true);
     };
     let (outcomes, ()) = futures::join!(look_up_all(&client, &access, &images), all_there);

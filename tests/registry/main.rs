@@ -37,6 +37,8 @@ use server::{Reply, Server};
 const CANARY: &str = "Canary\"9d41/Zq+x";
 /// Its user.
 const USER: &str = "robot";
+/// The limit of every wait: only something that hangs reaches it.
+const SOON: Duration = Duration::from_secs(300);
 /// The media type of an OCI index.
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// The media type of an OCI image manifest.
@@ -180,4 +182,14 @@ fn trusting(server: &Server, certificate: &certificates::ServerCertificate) -> A
 /// The kinds of failures, for comparing.
 fn kinds(outcomes: &[Outcome]) -> Vec<Option<RegistryFailureKind>> {
     outcomes.iter().map(|outcome| outcome.as_ref().err().map(|failure| failure.kind)).collect()
+}
+
+/// Waits until this holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(SOON, waiting).await.is_ok(), "waited {} s for {what}", SOON.as_secs());
 }

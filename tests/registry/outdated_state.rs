@@ -103,9 +103,7 @@ async fn presence_checks_do_not_use_up_half_of_the_limit() {
     let (client, access) = (patient(), trusting(&server, &certificate));
     // As many as the half allows are under way at a time; nobody takes that for the end of it.
     let opening = async {
-        while server.requests().len() < 23 + 20 {
-            tokio::task::yield_now().await;
-        }
+        crate::until("as many requests as half of the limit allows", || server.requests().len() >= 23 + 20).await;
         open.send_replace(true);
     };
     let (outcomes, ()) = futures::join!(look_up_with(&client, &access, &images, &hints), opening);

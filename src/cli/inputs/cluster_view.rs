@@ -53,7 +53,8 @@ impl ClusterView {
         let (reason, why) = match why.or_else(|| findings.iter().find(|finding| finding.reason.is_failed_read())) {
             Some(finding) => (finding.reason, finding.message.clone()),
             None => {
-                (Reason::OperatorVersionUnknown, "there is no Deployment tigera-operator/tigera-operator".to_owned())
+                let place = self.passed.snapshot.settings.operator.object();
+                (Reason::OperatorVersionUnknown, format!("there is no {place}"))
             }
         };
         Err(Failure::new(format!("the operator's version is not known: {why}")).reason(reason).hint("name the version"))

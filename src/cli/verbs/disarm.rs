@@ -2,12 +2,9 @@
 //! same preconditions as the controller. Never deletes an unmanaged ImageSet.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use clap::Args;
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
-use kube::api::Api;
 use serde_json::json;
 
 use crate::api::{Gate, ImageSetPolicy, Inspection, Mode};
@@ -18,6 +15,7 @@ use crate::cli::flags::timeout::TimeoutFlag;
 use crate::cli::inputs::policy::{self, POLICY};
 use crate::cli::output::{Failure, Output, note};
 use crate::cli::runtime::runtime;
+use crate::cluster::leader::{self, Term};
 use crate::cluster::read::{Reader, Source};
 use crate::cluster::write::{Basis, Writer};
 use crate::model::{Action, GateState, ObjectRef, PruneImageSet, Read, Reason, Snapshot, StoredImageSet, Workload};
@@ -220,10 +218,12 @@ async fn stop(client: &Client, policy: &ImageSetPolicy, steps: &Steps, arguments
                 .hint("set spec.mode: Observe and spec.gate: Disabled in Git, wait for the sync, and run this again"));
         }
     }
+    let namespace = arguments.cluster.namespace.as_str();
+    // Before anything is changed: without the right to read it, nobody would know when it is safe to go on.
+    lease(client, namespace).await?;
     if fields.count() > 0 {
         policy_patch::apply(client, &json!({ "spec": { "mode": "Observe", "gate": "Disabled" } })).await?;
     }
-    let before = lease_renewal(client, &arguments.cluster.namespace).await;
     let observed = |policy: &ImageSetPolicy| {
         let seen = policy.status.as_ref().and_then(|status| status.observed_generation);
         seen == policy.metadata.generation && policy.spec.mode == Mode::Observe
@@ -231,9 +231,11 @@ async fn stop(client: &Client, policy: &ImageSetPolicy, steps: &Steps, arguments
     if policy::wait_until(client, arguments.timeout.duration(), &observed).await?.is_some() {
         return Ok(());
     }
-    // A Lease that is renewed shows that a controller runs, without comparing clocks.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    if lease_renewal(client, &arguments.cluster.namespace).await != before {
+    let before = lease(client, namespace).await?;
+    if let Some(before) = &before {
+        tokio::time::sleep(before.shows_within()).await;
+    }
+    if lease(client, namespace).await? != before {
         return Err(Failure::new(format!("the controller has not taken notice within {}", arguments.timeout.timeout))
             .hint("imageset-controller status tells what is in its way; the policy is in mode Observe already"));
     }
@@ -241,11 +243,16 @@ async fn stop(client: &Client, policy: &ImageSetPolicy, steps: &Steps, arguments
     Ok(())
 }
 
-/// Returns the last renewal of the controller's Lease.
-async fn lease_renewal(client: &Client, namespace: &str) -> Option<String> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let lease = leases.get_opt(LEASE).await.ok().flatten()?;
-    lease.spec?.renew_time.map(|time| time.0.to_string())
+/// Returns the controller's Lease; `None` where there is none.
+///
+/// # Errors
+/// It cannot be read, so that it is not known whether a controller runs.
+async fn lease(client: &Client, namespace: &str) -> Result<Option<Term>, Failure> {
+    policy::request(leader::current_term(client, namespace, LEASE)).await?.map_err(|status| {
+        let message = &status.message;
+        Failure::new(format!("it is not known whether a controller runs: Lease {namespace}/{LEASE}: {message}"))
+            .hint(format!("run this with the right to get leases.coordination.k8s.io in {namespace}"))
+    })
 }
 
 /// Deletes in the order of the steps. `stopped` is the line for what was done before.

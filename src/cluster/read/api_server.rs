@@ -11,10 +11,9 @@ use kube::api::{Api, ListParams};
 use kube::core::{DynamicObject, Resource};
 
 use super::inspections::InspectionObjects;
-use super::objects::{self, FEATURES, GATEWAY_PROXIES, ObservedDeployment, OwnedPod, OwnedReplicaSet};
-use super::request::{map, read, read_pages};
+use super::objects::{self, FEATURES, GATEWAY_PROXIES, ObservedDeployment, OperatorObjects, OwnedPod, OwnedReplicaSet};
+use super::request::{MOST_OBJECTS, map, read, read_pages};
 use crate::api;
-use crate::api::operator::FEATURE_KINDS;
 use crate::api::workload::{DaemonSet, Deployment, Job, Pod, ReplicaSet};
 use crate::cluster::gate::{self, GateObject};
 use crate::cluster::records::{self, StoredRecord};
@@ -23,8 +22,6 @@ use crate::model::{ComponentStatus, Feature, OperatorLocation, Read, StoredImage
 
 /// Objects per page of a list of the operator's kinds, so that a page of the largest objects is bounded.
 const PAGE: u32 = 20;
-/// Most objects of one of these kinds that are kept.
-const MOST_OBJECTS: usize = 500;
 /// How often the operator's objects are read again because the Deployment changed in between.
 const CONSISTENT_READS: usize = 3;
 
@@ -36,9 +33,6 @@ pub(super) struct ApiServer {
     records: Vec<Arc<StoredRecord>>,
 }
 
-/// The operator's Deployment, the pods that its labels select, and its ReplicaSets.
-type Operator = (Read<Option<ObservedDeployment>>, Read<Vec<OwnedPod>>, Read<Vec<OwnedReplicaSet>>);
-
 impl ApiServer {
     pub fn new(client: Client, own_namespace: String) -> Self {
         Self { client, own_namespace, records: Vec::new() }
@@ -47,7 +41,7 @@ impl ApiServer {
     /// Pods are read before ReplicaSets, so that the ReplicaSet of each pod that is listed existed when ReplicaSets are listed. The
     /// Deployment is read before and after the pods: while its generation is the same, its template is the one that the pods were
     /// listed under. Another order can take the pods of one template for those of another.
-    pub async fn operator(&self, location: &OperatorLocation) -> Operator {
+    pub async fn operator(&self, location: &OperatorLocation) -> OperatorObjects {
         let mut before = self.deployment(location).await;
         let mut reads = 0;
         loop {
@@ -82,18 +76,18 @@ impl ApiServer {
     async fn labelled_pods(&self, location: &OperatorLocation, selector: &str) -> Read<Vec<OwnedPod>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &location.namespace);
         let what = format!("list pods in {}", location.namespace);
-        let selected = ListParams::default().labels(selector);
-        map(read(&what, api.list(&selected)).await, |pods| {
-            pods.iter().filter_map(|pod| objects::owned_pod(pod, &location.container)).collect()
-        })
+        let mut pods = Vec::new();
+        let take = |pod: Pod| pods.extend(objects::owned_pod(&pod, &location.container));
+        let listed = read_pages(&what, &api, page().labels(selector), MOST_OBJECTS, take).await;
+        map(listed, |()| pods)
     }
 
     async fn replica_sets(&self, location: &OperatorLocation, selector: &str) -> Read<Vec<OwnedReplicaSet>> {
         let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &location.namespace);
         let what = format!("list replicasets.apps in {}", location.namespace);
-        let selected = ListParams::default().labels(selector);
-        map(read(&what, api.list(&selected)).await, |replica_sets| {
-            replica_sets.iter().filter_map(|one| objects::owned_replica_set(one, &location.container)).collect()
+        let replica_sets = listed(&what, &api, page().labels(selector)).await;
+        map(replica_sets, |all: Vec<ReplicaSet>| {
+            all.iter().filter_map(|one| objects::owned_replica_set(one, location)).collect()
         })
     }
 
@@ -115,7 +109,7 @@ impl ApiServer {
     /// Only the existence of an object counts, so one of each kind is requested, without its content.
     pub async fn features(&self) -> Read<BTreeSet<Feature>> {
         let one = ListParams::default().limit(1);
-        let reads = FEATURE_KINDS.iter().zip(FEATURES).map(|(kind, feature)| {
+        let reads = FEATURES.into_iter().map(|(feature, kind)| {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind.api_resource());
             let (what, one) = (format!("list {}", kind.crd_name()), one.clone());
             async move { (feature, read(&what, api.list_metadata(&one)).await) }
@@ -138,7 +132,7 @@ impl ApiServer {
         let reads = namespaces.iter().map(|namespace| {
             let namespaced =
                 (Api::namespaced(self.client.clone(), namespace), Api::namespaced(self.client.clone(), namespace));
-            self.workloads_of(namespaced, namespace, ListParams::default())
+            self.workloads_of(namespaced, namespace, page())
         });
         all_workloads(join_all(reads).await)
     }
@@ -146,7 +140,7 @@ impl ApiServer {
     /// The workloads of Gateways, wherever they are.
     pub async fn gateway_proxies(&self) -> Read<Vec<Workload>> {
         let everywhere = (Api::all(self.client.clone()), Api::all(self.client.clone()));
-        let proxies = ListParams::default().labels(GATEWAY_PROXIES);
+        let proxies = page().labels(GATEWAY_PROXIES);
         let read = self.workloads_of(everywhere, "all namespaces", proxies).await;
         map(read, |all| all.into_iter().filter(|one| !is_managed_namespace(&one.namespace)).collect())
     }
@@ -159,7 +153,7 @@ impl ApiServer {
     ) -> Read<Vec<Workload>> {
         let (what, other) = (format!("list daemonsets.apps in {place}"), format!("list deployments.apps in {place}"));
         let (daemon_sets, deployments) =
-            futures::join!(read(&what, daemon_sets.list(&which)), read(&other, deployments.list(&which)));
+            futures::join!(listed(&what, &daemon_sets, which.clone()), listed(&other, &deployments, which));
         all_workloads(vec![
             map(daemon_sets, |all| all.iter().map(objects::daemon_set).collect()),
             map(deployments, |all| all.iter().map(objects::deployment).collect()),
@@ -169,12 +163,12 @@ impl ApiServer {
     pub async fn records(&self) -> Read<Vec<Arc<StoredRecord>>> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.own_namespace);
         let what = format!("list configmaps in {}", self.own_namespace);
-        let labelled = ListParams::default().labels(&records::selector());
+        let labelled = page().labels(&records::selector());
         let stored = |map: &ConfigMap| {
             let known = self.records.iter().find(|known| known.is_of(map));
             known.cloned().unwrap_or_else(|| Arc::new(StoredRecord::of(map)))
         };
-        map(read(&what, api.list(&labelled)).await, |list| list.iter().map(stored).collect())
+        map(listed(&what, &api, labelled).await, |maps| maps.iter().map(stored).collect())
     }
 
     /// The records as they are now, wherever they were read.
@@ -203,25 +197,25 @@ impl ApiServer {
 
     /// Our Jobs in `namespace` with their pods.
     pub async fn inspections(&self, namespace: &str) -> Read<InspectionObjects> {
-        let labelled = ListParams::default().labels(LABEL);
+        let labelled = || page().labels(LABEL);
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
-        let jobs = match read(&format!("list jobs.batch in {namespace}"), jobs.list(&labelled)).await {
-            Read::Known(list) => list.items,
+        let jobs = match listed(&format!("list jobs.batch in {namespace}"), &jobs, labelled()).await {
+            Read::Known(jobs) => jobs,
             Read::KindMissing => Vec::new(),
             Read::Failed(failure) => return Read::Failed(failure),
         };
         let jobs = jobs.into_iter().filter_map(objects::without_history).collect();
-        let mut listed = InspectionObjects { namespace: namespace.to_owned(), jobs, pods: Vec::new() };
-        if listed.jobs.is_empty() {
-            return Read::Known(listed);
+        let mut found = InspectionObjects { namespace: namespace.to_owned(), jobs, pods: Vec::new() };
+        if found.jobs.is_empty() {
+            return Read::Known(found);
         }
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        match read(&format!("list pods in {namespace}"), pods.list(&labelled)).await {
-            Read::Known(list) => listed.pods = list.items.into_iter().filter_map(objects::without_history).collect(),
+        match listed(&format!("list pods in {namespace}"), &pods, labelled()).await {
+            Read::Known(pods) => found.pods = pods.into_iter().filter_map(objects::without_history).collect(),
             Read::KindMissing => {}
             Read::Failed(failure) => return Read::Failed(failure),
         }
-        Read::Known(listed)
+        Read::Known(found)
     }
 
     async fn list_all<K>(&self, resource: &str) -> Read<Vec<K>>
@@ -229,12 +223,23 @@ impl ApiServer {
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
         let api: Api<K> = Api::all(self.client.clone());
-        let mut items = Vec::new();
-        let what = format!("list {resource}");
-        let listed =
-            read_pages(&what, &api, ListParams::default().limit(PAGE), MOST_OBJECTS, |item| items.push(item)).await;
-        map(listed, |()| items)
+        listed(&format!("list {resource}"), &api, page()).await
     }
+}
+
+/// The first page of a list.
+fn page() -> ListParams {
+    ListParams::default().limit(PAGE)
+}
+
+/// All objects that `page` selects, by pages.
+async fn listed<K>(what: &str, api: &Api<K>, page: ListParams) -> Read<Vec<K>>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let mut items = Vec::new();
+    let listed = read_pages(what, api, page, MOST_OBJECTS, |item| items.push(item)).await;
+    map(listed, |()| items)
 }
 
 /// All workloads of several reads, or the first failure.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::AsyncReadExt;
+use futures::future::join_all;
 use jiff::Timestamp;
 use kube::api::{Api, LogParams};
 use kube::{Client, ResourceExt};
@@ -13,6 +14,9 @@ use crate::inspection::job::{self, CONTAINERS};
 use crate::inspection::outcome::{self, Progress, StartProblem};
 use crate::inspection::output;
 use crate::model::{Digest, InspectionJob, JobState, Read, foreign_text::escaped};
+
+/// Most Jobs whose output is read in one reconcile; the others are read in the next ones.
+const MOST_READ: usize = 8;
 
 /// The Jobs of one cluster.
 pub struct InspectionJobs {
@@ -61,6 +65,7 @@ impl InspectionJobs {
         };
         let uids: BTreeSet<String> = listed.jobs.iter().filter_map(ResourceExt::uid).collect();
         self.seen.retain(|uid, _| uids.contains(uid));
+        let read = self.read_printed(listed, kept).await;
         let mut jobs = Vec::new();
         for made in &listed.jobs {
             let (Some(inspection), Some(uid)) = (job::parse(made), made.uid()) else {
@@ -69,7 +74,7 @@ impl InspectionJobs {
             };
             let is_kept = kept.contains(&inspection.digest);
             jobs.push(InspectionJob {
-                state: self.state(made, &uid, listed, is_kept).await,
+                state: self.state(made, &uid, listed, is_kept, read.get(&uid)),
                 uid,
                 image: inspection.image,
                 digest: inspection.digest,
@@ -81,7 +86,45 @@ impl InspectionJobs {
         Read::Known(jobs)
     }
 
-    async fn state(&mut self, made: &Job, uid: &str, listed: &InspectionObjects, is_kept: bool) -> JobState {
+    /// Reads what Jobs have printed that is neither stored nor remembered, side by side. By the uid of the Job.
+    async fn read_printed(
+        &mut self,
+        listed: &InspectionObjects,
+        kept: &BTreeSet<Digest>,
+    ) -> BTreeMap<String, JobState> {
+        let this = &*self;
+        let unread = listed.jobs.iter().filter_map(|made| {
+            let (inspection, uid) = (job::parse(made)?, made.uid()?);
+            let Progress::Complete(at) = outcome::progress(made) else { return None };
+            let is_known =
+                kept.contains(&inspection.digest) || this.seen.get(&uid).is_some_and(|seen| seen.printed.is_some());
+            let pod = outcome::succeeded(&outcome::pods_of(made, &listed.pods))?;
+            (!is_known).then_some((uid, at, pod))
+        });
+        let namespace = listed.namespace.as_str();
+        let reads =
+            unread.take(MOST_READ).map(|(uid, at, pod)| async move { (uid, this.printed(at, namespace, pod).await) });
+        let read = join_all(reads).await;
+        let mut states = BTreeMap::new();
+        for (uid, state) in read {
+            // What cannot be read now may be readable later.
+            if matches!(state, JobState::Completed { .. } | JobState::Unusable { .. }) {
+                self.seen.entry(uid.clone()).or_default().printed = Some(state.clone());
+            }
+            states.insert(uid, state);
+        }
+        states
+    }
+
+    /// `read` is what was read of its output just now.
+    fn state(
+        &mut self,
+        made: &Job,
+        uid: &str,
+        listed: &InspectionObjects,
+        is_kept: bool,
+        read: Option<&JobState>,
+    ) -> JobState {
         let pods = outcome::pods_of(made, &listed.pods);
         match outcome::progress(made) {
             Progress::Running => {
@@ -93,7 +136,13 @@ impl InspectionJobs {
                 JobState::Failed { at, why: outcome::failure(made, &pods, self.remember(uid, None).as_ref()) }
             }
             Progress::Complete(at) if is_kept => JobState::Failed { at, why: "its answer is kept".to_owned() },
-            Progress::Complete(at) => self.printed(uid, at, &listed.namespace, outcome::succeeded(&pods)).await,
+            Progress::Complete(at) => {
+                let remembered = || self.seen.get(uid).and_then(|seen| seen.printed.clone());
+                read.cloned().or_else(remembered).unwrap_or_else(|| match outcome::succeeded(&pods) {
+                    Some(_) => JobState::Running { start_problem: None },
+                    None => JobState::Failed { at, why: "its pod is gone, and with it what it printed".to_owned() },
+                })
+            }
         }
     }
 
@@ -108,13 +157,7 @@ impl InspectionJobs {
         seen.start_problem.clone()
     }
 
-    async fn printed(&mut self, uid: &str, at: Timestamp, namespace: &str, pod: Option<&Pod>) -> JobState {
-        if let Some(state) = self.seen.get(uid).and_then(|seen| seen.printed.clone()) {
-            return state;
-        }
-        let Some(pod) = pod else {
-            return JobState::Failed { at, why: "its pod is gone, and with it what it printed".to_owned() };
-        };
+    async fn printed(&self, at: Timestamp, namespace: &str, pod: &Pod) -> JobState {
         let (name, [version, images]) = (pod.name_any(), CONTAINERS.map(|(container, _)| container));
         let read = futures::join!(self.log(namespace, &name, version), self.log(namespace, &name, images));
         let (version, images) = match read {
@@ -123,12 +166,10 @@ impl InspectionJobs {
                 return JobState::Failed { at, why: format!("what it printed cannot be read: {why}") };
             }
         };
-        let state = match output::parse(&version, &images) {
+        match output::parse(&version, &images) {
             Ok(images) => JobState::Completed { at, images: Box::new(images) },
             Err(error) => JobState::Unusable { at, why: escaped(&error.to_string()) },
-        };
-        self.seen.entry(uid.to_owned()).or_default().printed = Some(state.clone());
-        state
+        }
     }
 
     /// Returns the log of one container; of one that is too long, enough to detect that.

@@ -91,12 +91,11 @@ impl KnownReplicaSets {
         let of_operator: Vec<OwnedPod> =
             pods.into_iter().filter(|pod| self.images.contains_key(&pod.replica_set)).collect();
         self.images.retain(|uid, _| of_operator.iter().any(|pod| pod.replica_set == *uid));
-        let with_image = |pod: OwnedPod| {
-            let operator = pod.operator?;
-            let image = self.images.get(&pod.replica_set).cloned().flatten().unwrap_or_else(|| operator.image.clone());
-            Some(OperatorPod { image, ..operator })
+        let with_image = |OwnedPod { replica_set, operator }: OwnedPod| {
+            let image = self.images.get(&replica_set).cloned().flatten().unwrap_or_else(|| operator.image.clone());
+            OperatorPod { image, ..operator }
         };
-        of_operator.into_iter().filter_map(with_image).collect()
+        of_operator.into_iter().map(with_image).collect()
     }
 }
 
@@ -370,10 +369,11 @@ mod tests {
         let (mut known, pods) = (KnownReplicaSets::default(), [pod("new", Some("two")), pod("old", Some("one"))]);
         let replica_set = |uid: &str, image: &str| {
             let text = format!(
-                "metadata: {{name: a, uid: {uid}, ownerReferences: [{{apiVersion: apps/v1, kind: Deployment, name: a, uid: d, \
+                "metadata: {{name: a, uid: {uid}, ownerReferences: [{{apiVersion: apps/v1, kind: Deployment, \
+                 name: tigera-operator, uid: d, \
                  controller: true}}]}}\nspec: {{template: {{spec: {{containers: [{{name: tigera-operator, image: '{image}'}}]}}}}}}"
             );
-            objects::owned_replica_set(&crate::yaml::from_str(&text).unwrap(), &location.container).unwrap()
+            objects::owned_replica_set(&crate::yaml::from_str(&text).unwrap(), &location).unwrap()
         };
         let mut images = |owned: Vec<OwnedReplicaSet>| -> Vec<String> {
             let pods = pods.iter().filter_map(|pod| objects::owned_pod(pod, &location.container)).collect();

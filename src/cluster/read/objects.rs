@@ -4,25 +4,29 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::{Resource, ResourceExt};
 
 use crate::api;
-use crate::api::operator::InstallationStatus;
+use crate::api::operator::{FeatureKind, InstallationStatus};
 use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec, PodTemplate, ReplicaSet};
 use crate::cluster::{CONTENT_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
 use crate::model::{
-    ComponentStatus, Degraded, Digest, Feature, Kind, OperatorDeployment, OperatorPod, Origin, StoredImage,
-    StoredImageSet, Workload, foreign_text, image_set::OPERATOR_ANNOTATION,
+    ComponentStatus, Degraded, Digest, Feature, Kind, OperatorDeployment, OperatorLocation, OperatorPod, Origin, Read,
+    StoredImage, StoredImageSet, Workload, foreign_text, image_set::OPERATOR_ANNOTATION,
 };
 
 /// Labels of the workloads and pods that envoy-gateway makes for a Gateway, in any namespace (envoy-gateway: `EnvoyAppLabel`).
 pub const GATEWAY_PROXIES: &str = "app.kubernetes.io/managed-by=envoy-gateway,app.kubernetes.io/component=proxy";
 
-/// The features in the order of [`api::operator::FEATURE_KINDS`].
-pub const FEATURES: [Feature; 6] = [
-    Feature::ApiServer,
-    Feature::Goldmane,
-    Feature::Whisker,
-    Feature::GatewayApi,
-    Feature::Istio,
-    Feature::ManagementClusterConnection,
+/// The features that depend on the existence of an object, and its kind. A release without one of these CRDs does not have the
+/// feature.
+pub const FEATURES: [(Feature, FeatureKind); 6] = [
+    (Feature::ApiServer, FeatureKind { kind: "APIServer", plural: "apiservers" }),
+    (Feature::Goldmane, FeatureKind { kind: "Goldmane", plural: "goldmanes" }),
+    (Feature::Whisker, FeatureKind { kind: "Whisker", plural: "whiskers" }),
+    (Feature::GatewayApi, FeatureKind { kind: "GatewayAPI", plural: "gatewayapis" }),
+    (Feature::Istio, FeatureKind { kind: "Istio", plural: "istios" }),
+    (
+        Feature::ManagementClusterConnection,
+        FeatureKind { kind: "ManagementClusterConnection", plural: "managementclusterconnections" },
+    ),
 ];
 
 /// Longest message of a TigeraStatus that is kept, in bytes.
@@ -45,13 +49,13 @@ pub struct ObservedDeployment {
     pub selector: String,
 }
 
-/// A pod that a ReplicaSet controls.
+/// A pod with the operator in it that a ReplicaSet controls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedPod {
     /// UID of the ReplicaSet.
     pub replica_set: String,
-    /// The operator in it; `None` where no container has the operator's name.
-    pub operator: Option<OperatorPod>,
+    /// The operator in it.
+    pub operator: OperatorPod,
 }
 
 /// A ReplicaSet that a Deployment controls.
@@ -64,6 +68,9 @@ pub struct OwnedReplicaSet {
     /// Image of the operator's container in its template, as it was in the Deployment's; `None` without such a container.
     pub image: Option<String>,
 }
+
+/// The operator's Deployment, its pods and its ReplicaSets.
+pub type OperatorObjects = (Read<Option<ObservedDeployment>>, Read<Vec<OwnedPod>>, Read<Vec<OwnedReplicaSet>>);
 
 /// The operator's Deployment; `container` is the name of the operator's container.
 pub fn operator_deployment(deployment: &Deployment, container: &str) -> ObservedDeployment {
@@ -89,30 +96,30 @@ fn selector(deployment: &Deployment) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
-/// `None` for a pod that no ReplicaSet controls: labels are anybody's to set.
+/// `None` for a pod that no ReplicaSet controls, as labels are anybody's to set, and for one without a container of this name: the
+/// namespace may hold many others. The same for a list of what the Deployment selects and for a watch of the namespace.
 pub fn owned_pod(pod: &Pod, container: &str) -> Option<OwnedPod> {
-    let replica_set = controller_of(&pod.metadata, "ReplicaSet")?.to_owned();
-    Some(OwnedPod { replica_set, operator: operator_pod(pod, container) })
+    let replica_set = controller_of(&pod.metadata, "ReplicaSet")?.uid.clone();
+    Some(OwnedPod { replica_set, operator: operator_pod(pod, container)? })
 }
 
-/// `None` for a ReplicaSet that no Deployment controls.
-pub fn owned_replica_set(replica_set: &ReplicaSet, container: &str) -> Option<OwnedReplicaSet> {
-    let deployment = controller_of(&replica_set.metadata, "Deployment")?.to_owned();
+/// `None` for a ReplicaSet that no Deployment of the operator's name controls.
+pub fn owned_replica_set(replica_set: &ReplicaSet, location: &OperatorLocation) -> Option<OwnedReplicaSet> {
+    let owner = controller_of(&replica_set.metadata, "Deployment").filter(|owner| owner.name == location.deployment)?;
     let template = replica_set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let image = template.and_then(|spec| image_in(spec, container));
-    Some(OwnedReplicaSet { uid: replica_set.metadata.uid.clone()?, deployment, image })
+    let image = template.and_then(|spec| image_in(spec, &location.container));
+    Some(OwnedReplicaSet { uid: replica_set.metadata.uid.clone()?, deployment: owner.uid.clone(), image })
 }
 
 fn image_in(spec: &PodSpec, container: &str) -> Option<String> {
     spec.containers.iter().find(|one| one.name == container)?.image.clone()
 }
 
-/// UID of the object of this kind of the API group `apps` that controls the object, if one does.
-fn controller_of<'a>(metadata: &'a ObjectMeta, kind: &str) -> Option<&'a str> {
+/// The object of this kind of the API group `apps` that controls the object, if one does.
+fn controller_of<'a>(metadata: &'a ObjectMeta, kind: &str) -> Option<&'a OwnerReference> {
     let mut owners = metadata.owner_references.iter().flatten();
     let controls = |owner: &&OwnerReference| owner.controller == Some(true);
-    let owner = owners.find(controls).filter(|owner| owner.kind == kind && owner.api_version.starts_with("apps/"))?;
-    Some(&owner.uid)
+    owners.find(controls).filter(|owner| owner.kind == kind && owner.api_version.starts_with("apps/"))
 }
 
 fn operator_pod(pod: &Pod, container: &str) -> Option<OperatorPod> {
@@ -258,5 +265,30 @@ mod tests {
         assert!(daemon_set(&set).rolled_out);
         set.status.as_mut().unwrap().number_available = Some(1);
         assert!(!daemon_set(&set).rolled_out);
+    }
+
+    #[test]
+    fn others_of_the_namespace_are_no_operators() {
+        let owner = |kind: &str, name: &str| {
+            format!("[{{apiVersion: apps/v1, kind: {kind}, name: {name}, uid: uid-of-{name}, controller: true}}]")
+        };
+        let pod = |container: &str| -> Pod {
+            let text = format!(
+                "metadata: {{name: a, ownerReferences: {}}}\nspec: {{containers: [{{name: {container}, image: b}}]}}",
+                owner("ReplicaSet", "of-it")
+            );
+            crate::yaml::from_str(&text).unwrap()
+        };
+        let found = owned_pod(&pod("tigera-operator"), "tigera-operator").unwrap();
+        assert_eq!((found.replica_set.as_str(), found.operator.image.as_str()), ("uid-of-of-it", "b"));
+        assert_eq!(owned_pod(&pod("another"), "tigera-operator"), None);
+        let replica_set = |deployment: &str| -> ReplicaSet {
+            let text = format!("metadata: {{name: a, uid: one, ownerReferences: {}}}", owner("Deployment", deployment));
+            crate::yaml::from_str(&text).unwrap()
+        };
+        let location = OperatorLocation::default();
+        let found = owned_replica_set(&replica_set("tigera-operator"), &location).unwrap();
+        assert_eq!((found.uid.as_str(), found.deployment.as_str()), ("one", "uid-of-tigera-operator"));
+        assert_eq!(owned_replica_set(&replica_set("another"), &location), None);
     }
 }

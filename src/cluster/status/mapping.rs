@@ -290,7 +290,9 @@ pub fn remembered_finding(finding: &Finding) -> Option<finding::Finding> {
     };
     let found = finding::Finding::new(reason, subject, finding.message.clone());
     Some(match (&finding.have, &finding.want) {
-        (Some(have), Some(want)) => found.with_evidence(Evidence::text(have, want)),
+        (Some(have), Some(want)) => {
+            found.with_evidence(Evidence::parse(reason, &EvidenceText { have: have.clone(), want: want.clone() }))
+        }
         _ => found,
     })
 }
@@ -545,9 +547,16 @@ mod tests {
             Some(Evidence::fips_mode(true, &digests)),
             Some(Evidence::text("no entry", "calico/csi")),
         ];
+        let reasons = [
+            Reason::TagMoved,
+            Reason::TagMoved,
+            Reason::DigestGone,
+            Reason::FipsMismatch,
+            Reason::RequiredImageMissing,
+        ];
         let found = |(at, subject): (usize, &Subject)| Found {
             evidence: evidence[at % evidence.len()].clone(),
-            ..Found::new(Reason::TagMoved, subject.clone(), "it moved")
+            ..Found::new(reasons[at % reasons.len()], subject.clone(), "it moved")
         };
         let findings: Vec<Found> = subjects.iter().enumerate().map(found).collect();
         let conditions = ConditionType::ALL.map(|r#type| Condition {

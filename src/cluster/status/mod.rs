@@ -4,9 +4,11 @@
 mod events;
 mod mapping;
 
+use std::borrow::Cow;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, Resource};
 use serde::Serialize;
 
 use self::events::EventPublisher;
@@ -26,8 +28,8 @@ pub struct StatusWriter {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StatusPatch<'a> {
-    api_version: &'static str,
-    kind: &'static str,
+    api_version: Cow<'static, str>,
+    kind: Cow<'static, str>,
     metadata: ObjectMeta,
     status: &'a ImageSetPolicyStatus,
 }
@@ -58,8 +60,8 @@ impl StatusWriter {
     async fn apply(&self, status: &ImageSetPolicyStatus) -> Result<ImageSetPolicy, kube::Error> {
         let api: Api<ImageSetPolicy> = Api::all(self.client.clone());
         let patch = StatusPatch {
-            api_version: "imageset-controller.io/v1alpha1",
-            kind: "ImageSetPolicy",
+            api_version: ImageSetPolicy::api_version(&()),
+            kind: ImageSetPolicy::kind(&()),
             metadata: ObjectMeta { name: Some(POLICY_NAME.to_owned()), ..ObjectMeta::default() },
             status,
         };

@@ -9,7 +9,6 @@ use kube::ResourceExt;
 use kube::api::Api;
 use kube::core::{Resource, Status};
 use kube_runtime::WatchStreamExt;
-use kube_runtime::utils::Backoff;
 use kube_runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,13 +16,19 @@ use tokio::time::Instant;
 use super::store::{Observed, Store};
 use super::wake::{Urgency, Wake};
 use crate::cluster::read::request::READ_DEADLINE;
+use crate::rules::schedule::Backoff;
 
-/// Pauses of a watch that fails: from 100 ms, doubling, to 5 s.
+/// Pauses of a watch that fails.
+const FAILED_PAUSE: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(5) };
+/// Pauses of a watch that is denied.
+const DENIED_PAUSE: Backoff = Backoff { longest: Duration::from_secs(60), ..FAILED_PAUSE };
+
+/// The pauses of a watch, by how often it has failed.
 #[derive(Debug, Default)]
 pub struct WatchBackoff(u32);
 
-/// The longest pause of a watch that is denied.
-const DENIED_PAUSE: Duration = Duration::from_secs(60);
+/// How often objects that were too many are listed again.
+const FULL_PAUSE: Duration = Duration::from_secs(60);
 /// Failures that are further apart than this are not one: with its deadlines and pauses a watch that fails does so more often.
 const APART: Duration = Duration::from_secs(120);
 /// How often a kind is tried again after its definition changed: the API server serves it a moment later.
@@ -43,13 +48,13 @@ impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = Duration::from_millis(100 << self.0.min(6)).min(Duration::from_secs(5));
+        let pause = FAILED_PAUSE.after(self.0);
         self.0 = self.0.saturating_add(1);
         Some(pause)
     }
 }
 
-impl Backoff for WatchBackoff {
+impl kube_runtime::utils::Backoff for WatchBackoff {
     fn reset(&mut self) {
         self.0 = 0;
     }
@@ -77,6 +82,8 @@ enum Ended {
     Missing,
     /// It is denied, or has failed for too long; until it lists again, this is the pause.
     Failed(Duration),
+    /// There are more objects than are kept.
+    Full,
     /// It has to list again.
     Restarted,
 }
@@ -102,9 +109,9 @@ impl Failures {
         if is_complete && !denied && !lasts {
             return None;
         }
-        self.count += 1;
-        let longest = if denied { DENIED_PAUSE } else { Duration::from_secs(5) };
-        Some(Duration::from_millis(50 << self.count.min(11)).min(longest))
+        let pause = if denied { DENIED_PAUSE } else { FAILED_PAUSE }.after(self.count);
+        self.count = self.count.saturating_add(1);
+        Some(pause)
     }
 }
 
@@ -136,6 +143,9 @@ pub async fn follow<K, V>(
                     if let Some(urgency) = store.event(observed(event, &convert, everywhere), &urgency) {
                         signals.wake.up(urgency);
                     }
+                    if store.is_full() {
+                        break Ended::Full;
+                    }
                 }
                 Err(error) if is_missing(&error) => break Ended::Missing,
                 Err(error) => {
@@ -149,6 +159,7 @@ pub async fn follow<K, V>(
         drop(events);
         let (is_news, pause) = match ended {
             Ended::Restarted => continue,
+            Ended::Full => (false, Some(FULL_PAUSE)),
             Ended::Failed(pause) => (store.unavailable(), Some(pause)),
             Ended::Missing => (store.missing(), tries.next().copied()),
         };
@@ -282,6 +293,6 @@ mod tests {
         assert_eq!(after(500, true, 200), None, "that is another failure");
         assert_eq!(after(403, true, 201), Some(Duration::from_millis(100)));
         let longest = (0..20).filter_map(|_| after(403, false, 202)).max();
-        assert_eq!(longest, Some(DENIED_PAUSE));
+        assert_eq!(longest, Some(DENIED_PAUSE.longest));
     }
 }

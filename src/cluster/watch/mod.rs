@@ -31,14 +31,16 @@ use self::tasks::{Metadata, Tasks, all, now, soon};
 pub use self::wake::{Urgency, Wake};
 use super::gate::{self, GateObject};
 use super::read::inspections::InspectionObjects;
-use super::read::objects::{self, FEATURES, GATEWAY_PROXIES, ObservedDeployment, OwnedPod, OwnedReplicaSet};
+use super::read::objects::{
+    self, FEATURES, GATEWAY_PROXIES, ObservedDeployment, OperatorObjects, OwnedPod, OwnedReplicaSet,
+};
 use super::read::readings::Readings;
 use super::read::request::map;
 use super::records::{self, StoredRecord};
 use super::write::Written;
 use crate::api;
 use crate::api::ImageSetPolicy;
-use crate::api::operator::{FEATURE_KINDS, GROUP};
+use crate::api::operator::GROUP;
 use crate::api::workload::{DaemonSet, Deployment, Job, Pod, ReplicaSet};
 use crate::cluster::POLICY_NAME;
 use crate::inspection::job::LABEL;
@@ -61,8 +63,8 @@ pub struct Watches {
     installations: Store<api::operator::Installation>,
     image_sets: Store<StoredImageSet>,
     component_statuses: Store<ComponentStatus>,
-    /// In the order of [`FEATURES`].
-    features: Vec<Store<()>>,
+    /// The objects that features depend on.
+    features: Vec<(Feature, Store<()>)>,
     /// In the order of [`gate::KINDS`].
     gate: Vec<Store<GateObject>>,
     /// DaemonSets and Deployments of each namespace that either variant has.
@@ -136,9 +138,9 @@ impl Watches {
         let gate_object = |object| Some(GateObject::of(&object));
         let workloads = CALICO_NAMESPACES.map(|namespace| workloads_in(&mut tasks, namespace));
         let gateway_proxies = gateway_proxies(&mut tasks);
-        let features = FEATURE_KINDS.iter().map(|kind| {
+        let features = FEATURES.iter().map(|(feature, kind)| {
             let api: Api<Metadata> = Api::all_with(client.clone(), &kind.api_resource());
-            tasks.watch(api, all(), |_| Some(()), now)
+            (*feature, tasks.watch(api, all(), |_| Some(()), now))
         });
         let features = features.collect();
         let (nodes, pods) = aggregates(&mut tasks, client);
@@ -194,8 +196,8 @@ impl Watches {
         let container = location.container.clone();
         let pod = move |one: Pod| objects::owned_pod(&one, &container);
         let replica_sets: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
-        let container = location.container.clone();
-        let replica_set = move |one: ReplicaSet| objects::owned_replica_set(&one, &container);
+        let of_operator = location.clone();
+        let replica_set = move |one: ReplicaSet| objects::owned_replica_set(&one, &of_operator);
         self.operator = Some(OperatorWatches {
             location: location.clone(),
             deployment: tasks.watch(deployments, this_one, deployment, now),
@@ -289,7 +291,7 @@ impl Watches {
         distrust(readings.installations.failure().is_some(), &|| self.installations.unavailable());
         distrust(readings.image_sets.failure().is_some(), &|| self.image_sets.unavailable());
         distrust(readings.component_statuses.failure().is_some(), &|| self.component_statuses.unavailable());
-        distrust(readings.features.failure().is_some(), &|| any(self.features.iter()));
+        distrust(readings.features.failure().is_some(), &|| any(self.features.iter().map(|(_, store)| store)));
         let more = self.enterprise.iter().flat_map(|enterprise| &enterprise.workloads);
         let workloads = || self.workloads.iter().chain(more.clone()).flatten().chain(&self.gateway_proxies);
         distrust(readings.workloads.failure().is_some(), &|| any(workloads()));
@@ -376,11 +378,11 @@ impl Watches {
 
     pub(super) fn features(&self) -> Option<Read<BTreeSet<Feature>>> {
         let mut features = BTreeSet::new();
-        for (store, feature) in self.features.iter().zip(FEATURES) {
+        for (feature, store) in &self.features {
             match store.is_kind_missing() {
                 true => {}
                 false if !store.is_complete() => return None,
-                false if store.has_objects() => drop(features.insert(feature)),
+                false if store.has_objects() => drop(features.insert(*feature)),
                 false => {}
             }
         }
@@ -415,11 +417,7 @@ impl Watches {
         Some(Read::Known(found))
     }
 
-    #[allow(clippy::type_complexity)]
-    pub(super) fn operator(
-        &self,
-        location: &OperatorLocation,
-    ) -> Option<(Read<Option<ObservedDeployment>>, Read<Vec<OwnedPod>>, Read<Vec<OwnedReplicaSet>>)> {
+    pub(super) fn operator(&self, location: &OperatorLocation) -> Option<OperatorObjects> {
         let operator = self.operator.as_ref().filter(|operator| operator.location == *location)?;
         let deployment = operator.deployment.get(&location.deployment)?;
         Some((deployment, operator.pods.list()?, operator.replica_sets.list()?))

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::pods::partial_metadata;
-use crate::cluster::read::request::{map, read_pages};
+use crate::cluster::read::request::{MOST_COUNTED, map, read_pages};
 use crate::model::foreign_text::{self, escaped};
 use crate::model::{NodePlatform, Platform, Read, ReadFailure, Snapshot, UnknownNode};
 
@@ -129,7 +129,7 @@ impl Snapshot {
 pub async fn list_once(client: Client) -> Read<SeenNodes> {
     let mut seen = SeenNodes::default();
     let pages = ListParams::default().limit(PAGE);
-    let listed = read_pages(WHAT, &Api::all(client), pages, usize::MAX, |node| seen.add_node(&node)).await;
+    let listed = read_pages(WHAT, &Api::all(client), pages, MOST_COUNTED, |node| seen.add_node(&node)).await;
     map(listed, |()| seen.finished())
 }
 

@@ -1,5 +1,5 @@
 //! The content of one watch: small values by name. A store that does not know all objects returns nothing, and its caller reads the
-//! API server.
+//! API server. One that there are too many objects for returns a failure that says so.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::wake::Urgency;
+use crate::cluster::read::request::{MOST_OBJECTS, too_many};
 use crate::model::Read;
 
 /// How long an object stands as the controller wrote it while the watch does not show that write.
 const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 /// Resource versions that are remembered, to know a write that the watch has shown already.
 const RECENT_VERSIONS: usize = 64;
-/// Most objects of one kind that are kept.
-const MOST_OBJECTS: usize = 500;
 
 /// An object of a watch, or as the controller has written it.
 #[derive(Debug, Clone)]
@@ -33,6 +32,8 @@ pub struct Observed<V> {
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store<V> {
+    /// What is watched, for a failure: `list imagesets.operator.tigera.io`.
+    what: Arc<str>,
     content: Arc<Mutex<Content<V>>>,
     /// Whether the API server has responded, if only with a failure.
     responded: Arc<watch::Sender<bool>>,
@@ -54,6 +55,8 @@ enum State {
     Unavailable,
     Complete,
     KindMissing,
+    /// There are more objects than are kept: none of them counts.
+    Full,
 }
 
 /// A write of the controller that the watch has not shown.
@@ -65,8 +68,9 @@ struct Written<V> {
     at: Instant,
 }
 
-impl<V> Default for Store<V> {
-    fn default() -> Self {
+impl<V> Store<V> {
+    /// A store that knows nothing yet. `what` is what a failure is reported under.
+    pub fn new(what: &str) -> Self {
         let content = Content {
             state: State::Unavailable,
             objects: BTreeMap::new(),
@@ -74,11 +78,9 @@ impl<V> Default for Store<V> {
             written: BTreeMap::new(),
             recent: VecDeque::new(),
         };
-        Self { content: Arc::new(Mutex::new(content)), responded: Arc::default() }
+        Self { what: what.into(), content: Arc::new(Mutex::new(content)), responded: Arc::default() }
     }
-}
 
-impl<V> Store<V> {
     fn content(&self) -> MutexGuard<'_, Content<V>> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,6 +93,11 @@ impl<V> Store<V> {
     /// Whether the kind is not installed.
     pub fn is_kind_missing(&self) -> bool {
         self.content().state == State::KindMissing
+    }
+
+    /// Whether there are more objects than are kept.
+    pub fn is_full(&self) -> bool {
+        self.content().state == State::Full
     }
 
     /// Whether there is any object.
@@ -132,6 +139,7 @@ impl<V: Clone + PartialEq> Store<V> {
         match content.state {
             State::Unavailable => None,
             State::KindMissing => Some(Read::KindMissing),
+            State::Full => Some(Read::Failed(too_many(&self.what, MOST_OBJECTS))),
             State::Complete => Some(Read::Known(content.current().into_values().cloned().collect())),
         }
     }
@@ -142,6 +150,7 @@ impl<V: Clone + PartialEq> Store<V> {
         match content.state {
             State::Unavailable => None,
             State::KindMissing => Some(Read::KindMissing),
+            State::Full => Some(Read::Failed(too_many(&self.what, MOST_OBJECTS))),
             State::Complete => Some(Read::Known(content.get(name).cloned())),
         }
     }
@@ -178,10 +187,13 @@ impl<V: Clone + PartialEq> Store<V> {
             Event::InitApply(object) => {
                 content.shown(&object);
                 let Observed { name, value: Some(value), .. } = object else { return None };
-                if let Some(listing) = content.listing.as_mut().filter(|listing| listing.len() < MOST_OBJECTS) {
-                    listing.insert(name, value);
+                let listing = content.listing.as_mut()?;
+                listing.insert(name, value);
+                if listing.len() <= MOST_OBJECTS {
+                    return None;
                 }
-                None
+                drop(content);
+                self.reset(State::Full).then_some(Urgency::Now)
             }
             Event::InitDone => {
                 let before: BTreeMap<String, V> =
@@ -201,8 +213,12 @@ impl<V: Clone + PartialEq> Store<V> {
                 content.shown(&object);
                 let Observed { name, value, .. } = object;
                 match value {
-                    Some(value) => content.insert(&name, value),
+                    Some(value) => drop(content.objects.insert(name.clone(), value)),
                     None => drop(content.objects.remove(&name)),
+                }
+                if content.objects.len() > MOST_OBJECTS {
+                    drop(content);
+                    return self.reset(State::Full).then_some(Urgency::Now);
                 }
                 let after = content.get(&name);
                 (before.as_ref() != after).then(|| urgency(before.as_ref(), after))
@@ -248,12 +264,6 @@ impl<V> Content<V> {
         }
         self.recent.push_back(object.version.clone());
     }
-
-    fn insert(&mut self, name: &str, value: V) {
-        if self.objects.len() < MOST_OBJECTS || self.objects.contains_key(name) {
-            self.objects.insert(name.to_owned(), value);
-        }
-    }
 }
 
 impl<V> Written<V> {
@@ -279,7 +289,7 @@ mod tests {
     }
 
     fn listed(objects: &[(&str, &str, u32)]) -> Store<u32> {
-        let store = Store::default();
+        let store = Store::new("list things");
         assert_eq!(send(&store, Event::Init), None);
         for (name, version, value) in objects {
             send(&store, Event::InitApply(object(name, version, *value)));
@@ -297,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_store_without_a_complete_list_returns_nothing() {
-        let store = Store::default();
+        let store = Store::new("list things");
         assert_eq!((store.list(), *store.responded().borrow()), (None, false));
         send(&store, Event::Init);
         send(&store, Event::InitApply(object("a", "1", 1)));
@@ -362,11 +372,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
+    fn a_store_with_too_many_objects_fails_until_a_list_has_fewer() {
         let store = listed(&[]);
-        for number in 0..2 * MOST_OBJECTS {
-            send(&store, Event::Apply(object(&number.to_string(), &number.to_string(), 1)));
-        }
-        assert_eq!(known(&store).len(), MOST_OBJECTS);
+        let one = |number: usize| object(&number.to_string(), &number.to_string(), 1);
+        let applied = (0..MOST_OBJECTS).filter_map(|number| send(&store, Event::Apply(one(number))));
+        assert_eq!((applied.count(), known(&store).len(), store.is_full()), (MOST_OBJECTS, MOST_OBJECTS, false));
+        assert_eq!(send(&store, Event::Apply(one(MOST_OBJECTS))), Some(Urgency::Now));
+        let failed = |store: &Store<u32>| match (store.list(), store.get("1")) {
+            (Some(Read::Failed(failure)), Some(Read::Failed(same))) if failure == same => failure,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((failed(&store).what.as_str(), failed(&store).forbidden), ("list things", false));
+        assert!(failed(&store).message.contains("more than 500"), "{}", failed(&store).message);
+        let list = |count: usize| {
+            send(&store, Event::Init);
+            let news = (0..count).filter_map(|number| send(&store, Event::InitApply(one(number)))).collect::<Vec<_>>();
+            (news, store.is_full())
+        };
+        assert_eq!(list(MOST_OBJECTS + 1), (vec![], true), "it is known that there are too many");
+        assert_eq!(list(MOST_OBJECTS), (vec![], true), "the list is not complete");
+        assert_eq!(send(&store, Event::InitDone), Some(Urgency::Now));
+        assert_eq!((known(&store).len(), store.is_full()), (MOST_OBJECTS, false));
+        assert_eq!(list(MOST_OBJECTS + 1), (vec![Urgency::Now], true));
     }
 }

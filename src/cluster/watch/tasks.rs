@@ -42,7 +42,7 @@ impl Tasks {
         V: Clone + PartialEq + Send + 'static,
     {
         let everywhere = !api.resource_url().contains("/namespaces/");
-        let (store, start) = (Store::default(), move || listed(api.clone(), &which));
+        let (store, start) = (Store::new(&what(api.resource_url())), move || listed(api.clone(), &which));
         self.responded.push(store.responded());
         self.running.spawn(follow(start, convert, urgency, store.clone(), self.signals.clone(), everywhere));
         store
@@ -76,6 +76,19 @@ impl Tasks {
 /// Metadata of objects of any kind: one type for all, so that the watching is compiled once.
 pub(super) type Metadata = PartialObjectMeta<DynamicObject>;
 
+/// What a list by this path is called in findings, as where the API server is read: `list pods in calico-system`.
+fn what(path: &str) -> String {
+    let (group, rest) = match path.trim_start_matches('/').split('/').collect::<Vec<_>>().as_slice() {
+        ["apis", group, _, rest @ ..] => (format!(".{group}"), rest.to_vec()),
+        ["api", _, rest @ ..] => (String::new(), rest.to_vec()),
+        _ => return format!("list {path}"),
+    };
+    match rest.as_slice() {
+        ["namespaces", namespace, plural] => format!("list {plural}{group} in {namespace}"),
+        rest => format!("list {}{group}", rest.join("/")),
+    }
+}
+
 /// All objects.
 pub(super) fn all() -> watcher::Config {
     watcher::Config::default()
@@ -89,4 +102,21 @@ pub(super) fn now<V>(_: Option<&V>, _: Option<&V>) -> Urgency {
 /// No change is urgent.
 pub(super) fn soon<V>(_: Option<&V>, _: Option<&V>) -> Urgency {
     Urgency::Soon
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_the_name_that_reads_give_it() {
+        for (path, name) in [
+            ("/apis/operator.tigera.io/v1/imagesets", "list imagesets.operator.tigera.io"),
+            ("/apis/apps/v1/namespaces/calico-system/daemonsets", "list daemonsets.apps in calico-system"),
+            ("/api/v1/namespaces/tigera-operator/pods", "list pods in tigera-operator"),
+            ("/api/v1/nodes", "list nodes"),
+        ] {
+            assert_eq!(what(path), name);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Sets the gate, or takes it away.
 
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::Value;
 
 use super::Written;
@@ -54,8 +54,8 @@ pub(super) async fn set(
     for (mut object, (index, kind)) in objects(enforcement).into_iter().zip(KINDS.into_iter().enumerate()) {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             let reference = [
-                ("apiVersion", "imageset-controller.io/v1alpha1".to_owned()),
-                ("kind", "ImageSetPolicy".to_owned()),
+                ("apiVersion", ImageSetPolicy::api_version(&()).into_owned()),
+                ("kind", ImageSetPolicy::kind(&()).into_owned()),
                 ("name", POLICY_NAME.to_owned()),
                 ("uid", owner.uid().unwrap_or_default()),
             ];

@@ -15,7 +15,7 @@ use crate::registry::error::RegistryError;
 #[derive(Debug, Clone)]
 pub(crate) struct GuardedResolver(pub Reach);
 
-impl tower_service::Service<Name> for GuardedResolver {
+impl tower::Service<Name> for GuardedResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;

@@ -25,7 +25,7 @@ use crate::model::{Finding, Reference};
 use crate::rules::checks::input::CheckInput;
 
 /// The checks, in the order in which their findings are reported.
-const CHECKS: [fn(&CheckInput<'_>) -> Vec<Finding>; 13] = [
+const CHECKS: &[fn(&CheckInput<'_>) -> Vec<Finding>] = &[
     installation::check,
     blocking_set::check,
     fips::check,

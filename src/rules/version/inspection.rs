@@ -4,16 +4,14 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::model::inspection::{LONGEST_PAUSE, object_name};
+use crate::model::inspection::object_name;
 use crate::model::{
     Action, Digest, Finding, Inspection, InspectionJob, JobState, Kind, Mode, ObjectRef, OperatorImages,
     PrepareVersion, Read, Reason, Reference, Snapshot, StartInspection, Subject, stored_time::elapsed,
 };
-
-/// Pause after the first failed attempt.
-const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
+use crate::rules::schedule::INSPECTION_PAUSE;
 
 /// An image whose list is required and unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,30 +150,18 @@ fn step(snapshot: &Snapshot, needed: &NeededInspection) -> (Finding, Vec<Action>
         }
         JobState::Failed { at, why } => (failed(why), at, why),
     };
-    let pause = pause(job.attempt);
+    let pause = INSPECTION_PAUSE.after(job.attempt.saturating_sub(1));
     let waited = elapsed(*at, snapshot.observed_at);
     let due = at.saturating_add(pause).unwrap_or(Timestamp::MAX);
-    match may_run && waited.is_none_or(|waited| waited >= pause.unsigned_abs()) {
+    match may_run && waited.is_none_or(|waited| waited >= pause) {
         true => (finding, vec![end(job), start(job.attempt.saturating_add(1), Some(why.clone()))], None),
         false => (finding, Vec::new(), may_run.then_some(due)),
     }
 }
 
-/// Returns the pause after an attempt, which doubles from one to the next.
-fn pause(attempt: u32) -> SignedDuration {
-    let factor = 1 << attempt.saturating_sub(1).min(10);
-    FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_grow_up_to_a_limit() {
-        let minutes: Vec<i64> = [1, 2, 3, 5, 6, 40].iter().map(|attempt| pause(*attempt).as_mins()).collect();
-        assert_eq!(minutes, [1, 2, 4, 16, 30, 30]);
-    }
 
     #[test]
     fn a_rebuild_that_prints_its_base_counts_as_the_rebuild() {

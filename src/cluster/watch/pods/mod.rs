@@ -19,7 +19,7 @@ use self::aggregate::{Aggregate, what};
 use self::partial_pod::PartialPod;
 pub(super) use self::partial_pod::partial_metadata;
 use crate::cluster::read::objects::GATEWAY_PROXIES;
-use crate::cluster::read::request::{map, read_pages};
+use crate::cluster::read::request::{MOST_COUNTED, map, read_pages};
 use crate::model::{CALICO_NAMESPACES, PodSummary, Read, ReadFailure, foreign_text::escaped, is_managed_namespace};
 
 /// Pods per page for the command line, which is gone soon.
@@ -57,7 +57,7 @@ pub async fn list_in(client: Client, places: &[&'static str]) -> Read<PodSummary
             }
         };
         let pages = ListParams { label_selector: labels.map(str::to_owned), ..ListParams::default() };
-        let listed = read_pages(&what(namespace), &api, pages.limit(LARGE_PAGE), usize::MAX, take).await;
+        let listed = read_pages(&what(namespace), &api, pages.limit(LARGE_PAGE), MOST_COUNTED, take).await;
         if listed != Read::Known(()) {
             return map(listed, |()| PodSummary::default());
         }
