@@ -256,7 +256,8 @@ async fn without_the_right_to_list_pods_one_finding_says_so_and_nothing_else_is_
     set_rules(rules).await;
     world.until("ImagePullFailing", "False", "NoPullFailure").await;
     assert_eq!(finding(&world.status().await, "ViewForbidden", ""), "");
-    assert_eq!(controller.logged("the API server does not stream lists; they come by pages").len(), 4);
+    // Of nodes, of the pods of three namespaces, and of Gateways' pods in all namespaces.
+    assert_eq!(controller.logged("the API server does not stream lists; they come by pages").len(), 5);
     let text = "dial tcp 192.0.2.1:443: i/o timeout";
     cluster.kubelet.play("/typha@", Plays::CannotPull(text.to_owned()));
     cluster.replace_pods_of("calico-typha").await;

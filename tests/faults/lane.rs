@@ -28,7 +28,7 @@ use crate::scenario::{self, RELEASES, Scenario};
 use crate::testbox::api_proxy::{self as api, ApiProxy, Flow};
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_images::OperatorImages;
-use crate::testbox::patience::{quiet_window, quiet_window_with};
+use crate::testbox::patience::quiet_window;
 use crate::testbox::recorder::{self, InvariantRecorder, Revision, Verb, Watched};
 use crate::testbox::scenery::{self, OPERATOR};
 use crate::testbox::{Controller, Kubelet};
@@ -133,7 +133,8 @@ impl Lane {
         let started = Instant::now();
         let Plan { scenario, fault } = plan;
         self.quiet_window = match fault {
-            Fault::ApiDelay(_, by) => quiet_window_with(by).max(quiet_window()),
+            // Between two writes of a reconcile there are a read or two.
+            Fault::ApiDelay(_, by) => quiet_window().max(3 * by),
             _ => quiet_window(),
         };
         self.empty().await;
