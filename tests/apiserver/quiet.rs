@@ -20,7 +20,7 @@ async fn requests(controller: &Controller) -> u64 {
 
 /// Reconciles so far.
 fn reconciles(controller: &Controller) -> usize {
-    controller.logged("a pass is done").len()
+    controller.logged("reconcile completed").len()
 }
 
 #[tokio::test(flavor = "multi_thread")]
