@@ -55,7 +55,7 @@ async fn a_restart_sends_no_registry_request_and_one_of_two_instances_acts() {
     double.wait_healthy(SOON).await.unwrap();
     world.until("Adopted", "True", "AdoptionComplete").await;
     assert_eq!(first.terminate().await.unwrap(), 0);
-    assert!(first.logged("the Lease could not be given back; it ends by itself").is_empty());
+    assert!(first.logged("could not release the Lease; it expires by itself").is_empty());
     reconciled(&second).await;
     edit(&world).await;
     eventually("the second instance to put the edit back", async || {
