@@ -12,7 +12,7 @@ use kube::core::{DynamicObject, Resource};
 
 use super::inspections::InspectionObjects;
 use super::objects::{self, FEATURES, GATEWAY_PROXIES, ObservedDeployment, OperatorObjects, OwnedPod, OwnedReplicaSet};
-use super::request::{MOST_OBJECTS, map, read, read_pages};
+use super::request::{MOST_OBJECTS, all_of, map, read, read_pages};
 use crate::api;
 use crate::api::workload::{DaemonSet, Deployment, Job, Pod, ReplicaSet};
 use crate::cluster::gate::{self, GateObject};
@@ -134,7 +134,7 @@ impl ApiServer {
                 (Api::namespaced(self.client.clone(), namespace), Api::namespaced(self.client.clone(), namespace));
             self.workloads_of(namespaced, namespace, page())
         });
-        all_workloads(join_all(reads).await)
+        all_of(join_all(reads).await)
     }
 
     /// The workloads of Gateways, wherever they are.
@@ -154,7 +154,7 @@ impl ApiServer {
         let (what, other) = (format!("list daemonsets.apps in {place}"), format!("list deployments.apps in {place}"));
         let (daemon_sets, deployments) =
             futures::join!(listed(&what, &daemon_sets, which.clone()), listed(&other, &deployments, which));
-        all_workloads(vec![
+        all_of(vec![
             map(daemon_sets, |all| all.iter().map(objects::daemon_set).collect()),
             map(deployments, |all| all.iter().map(objects::deployment).collect()),
         ])
@@ -199,23 +199,17 @@ impl ApiServer {
     pub async fn inspections(&self, namespace: &str) -> Read<InspectionObjects> {
         let labelled = || page().labels(LABEL);
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
-        let jobs = match listed(&format!("list jobs.batch in {namespace}"), &jobs, labelled()).await {
-            Read::Known(jobs) => jobs,
-            Read::KindMissing => Vec::new(),
-            Read::Failed(failure) => return Read::Failed(failure),
-        };
-        let jobs = jobs.into_iter().filter_map(objects::without_history).collect();
-        let mut found = InspectionObjects { namespace: namespace.to_owned(), jobs, pods: Vec::new() };
-        if found.jobs.is_empty() {
-            return Read::Known(found);
-        }
+        let jobs = listed(&format!("list jobs.batch in {namespace}"), &jobs, labelled()).await;
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        match listed(&format!("list pods in {namespace}"), &pods, labelled()).await {
-            Read::Known(pods) => found.pods = pods.into_iter().filter_map(objects::without_history).collect(),
-            Read::KindMissing => {}
-            Read::Failed(failure) => return Read::Failed(failure),
-        }
-        Read::Known(found)
+        let pods = match &jobs {
+            Read::Known(jobs) if !jobs.is_empty() => {
+                listed(&format!("list pods in {namespace}"), &pods, labelled()).await
+            }
+            _ => Read::KindMissing,
+        };
+        let jobs = map(jobs, |jobs| jobs.into_iter().filter_map(objects::without_history).collect());
+        let pods = map(pods, |pods| pods.into_iter().filter_map(objects::without_history).collect());
+        InspectionObjects::of(namespace, jobs, pods)
     }
 
     async fn list_all<K>(&self, resource: &str) -> Read<Vec<K>>
@@ -240,18 +234,4 @@ where
     let mut items = Vec::new();
     let listed = read_pages(what, api, page, MOST_OBJECTS, |item| items.push(item)).await;
     map(listed, |()| items)
-}
-
-/// All workloads of several reads, or the first failure.
-pub(super) fn all_workloads(reads: impl IntoIterator<Item = Read<Vec<Workload>>>) -> Read<Vec<Workload>> {
-    let mut workloads = Vec::new();
-    for read in reads {
-        match read {
-            Read::Known(some) => workloads.extend(some),
-            Read::KindMissing => {}
-            Read::Failed(failure) => return Read::Failed(failure),
-        }
-    }
-    workloads.sort();
-    Read::Known(workloads)
 }

@@ -45,6 +45,23 @@ pub struct InspectionObjects {
     pub pods: Vec<Pod>,
 }
 
+impl InspectionObjects {
+    /// The objects of these reads. Without Jobs the pods do not count; a kind that is not installed has no objects.
+    pub fn of(namespace: &str, jobs: Read<Vec<Job>>, pods: Read<Vec<Pod>>) -> Read<Self> {
+        let jobs = match jobs {
+            Read::Known(jobs) => jobs,
+            Read::KindMissing => Vec::new(),
+            Read::Failed(failure) => return Read::Failed(failure),
+        };
+        let pods = match pods {
+            Read::Failed(failure) if !jobs.is_empty() => return Read::Failed(failure),
+            Read::Known(pods) if !jobs.is_empty() => pods,
+            _ => Vec::new(),
+        };
+        Read::Known(Self { namespace: namespace.to_owned(), jobs, pods })
+    }
+}
+
 impl InspectionJobs {
     /// A reader without memory.
     #[must_use]
@@ -193,5 +210,21 @@ impl InspectionJobs {
             Read::KindMissing => Err("it is gone".to_owned()),
             Read::Failed(failure) => Err(failure.message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::read::request::too_many;
+
+    #[test]
+    fn jobs_that_cannot_be_read_are_not_taken_for_none() {
+        let failed = || too_many("list jobs.batch in inspection", 500);
+        assert_eq!(InspectionObjects::of("n", Read::Failed(failed()), Read::KindMissing), Read::Failed(failed()));
+        let job = || Read::Known(vec![crate::yaml::from_str("metadata: {name: one}").unwrap()]);
+        assert_eq!(InspectionObjects::of("n", job(), Read::Failed(failed())), Read::Failed(failed()));
+        let none = InspectionObjects { namespace: "n".to_owned(), jobs: Vec::new(), pods: Vec::new() };
+        assert_eq!(InspectionObjects::of("n", Read::KindMissing, Read::Failed(failed())), Read::Known(none));
     }
 }

@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use kube::{Client, ResourceExt};
 
-use self::api_server::{ApiServer, all_workloads};
+use self::api_server::ApiServer;
 use self::inspections::InspectionJobs;
 use self::objects::{ObservedDeployment, OwnedPod, OwnedReplicaSet};
 use self::readings::Readings;
-use self::request::map;
+use self::request::{all_of, map};
 use super::gate;
 use super::records::ReadRecords;
 use super::status::remembered;
@@ -169,7 +169,7 @@ impl Reader {
                 stored_or(stores.and_then(Watches::workloads), api_server.workloads(&CALICO_NAMESPACES)),
                 stored_or(stores.and_then(Watches::gateway_proxies), api_server.gateway_proxies()),
             );
-            all_workloads([of_calico, of_gateways])
+            all_of([of_calico, of_gateways])
         };
         let (operator, installations, image_sets, component_statuses, features, workloads, records, jobs, gate) = futures::join!(
             operator,
@@ -186,7 +186,7 @@ impl Reader {
             Variant::Calico => workloads,
             Variant::Enterprise => {
                 let stored = stores.and_then(Watches::enterprise_workloads);
-                all_workloads([workloads, stored_or(stored, api_server.workloads(&ENTERPRISE_NAMESPACES)).await])
+                all_of([workloads, stored_or(stored, api_server.workloads(&ENTERPRISE_NAMESPACES)).await])
             }
         };
         self.api_server.remember(&records);

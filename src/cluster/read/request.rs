@@ -16,6 +16,9 @@ pub const READ_DEADLINE: Duration = Duration::from_secs(10);
 /// Most objects of one list that are kept; the operator's kinds, the records and the workloads of a namespace are far fewer.
 pub const MOST_OBJECTS: usize = 500;
 
+/// Most nodes, or pods of a namespace, that the command line counts: more than Kubernetes supports.
+pub const MOST_COUNTED: usize = 200_000;
+
 /// One read with its deadline, as a value. 404 means that the kind is not installed: objects are read by list, or with
 /// `get_opt`.
 pub async fn read<T>(what: &str, reading: impl Future<Output = Result<T, kube::Error>>) -> Read<T> {
@@ -36,9 +39,6 @@ pub fn too_many(what: &str, most: usize) -> ReadFailure {
     let message = format!("there are more than {most} objects, which is more than the controller reads");
     ReadFailure { what: what.to_owned(), forbidden: false, message }
 }
-
-/// Most nodes, or pods of a namespace, that the command line counts: more than Kubernetes supports.
-pub const MOST_COUNTED: usize = 200_000;
 
 /// Reads a list by `pages`, and passes each object to `take`. Of more than `most` it fails.
 pub async fn read_pages<K: Clone + Debug + DeserializeOwned>(
@@ -85,6 +85,20 @@ pub fn map<T, U>(read: Read<T>, with: impl FnOnce(T) -> U) -> Read<U> {
         Read::KindMissing => Read::KindMissing,
         Read::Failed(failure) => Read::Failed(failure),
     }
+}
+
+/// All objects of several reads, sorted, or the first failure. A kind that is not installed has none.
+pub fn all_of<T: Ord>(reads: impl IntoIterator<Item = Read<Vec<T>>>) -> Read<Vec<T>> {
+    let mut all = Vec::new();
+    for read in reads {
+        match read {
+            Read::Known(some) => all.extend(some),
+            Read::KindMissing => {}
+            Read::Failed(failure) => return Read::Failed(failure),
+        }
+    }
+    all.sort();
+    Read::Known(all)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod pods;
 mod store;
 mod tasks;
 mod wake;
+mod workloads;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,9 +32,7 @@ use self::tasks::{Metadata, Tasks, all, now, soon};
 pub use self::wake::{Urgency, Wake};
 use super::gate::{self, GateObject};
 use super::read::inspections::InspectionObjects;
-use super::read::objects::{
-    self, FEATURES, GATEWAY_PROXIES, ObservedDeployment, OperatorObjects, OwnedPod, OwnedReplicaSet,
-};
+use super::read::objects::{self, FEATURES, ObservedDeployment, OperatorObjects, OwnedPod, OwnedReplicaSet};
 use super::read::readings::Readings;
 use super::read::request::map;
 use super::records::{self, StoredRecord};
@@ -41,12 +40,12 @@ use super::write::Written;
 use crate::api;
 use crate::api::ImageSetPolicy;
 use crate::api::operator::GROUP;
-use crate::api::workload::{DaemonSet, Deployment, Job, Pod, ReplicaSet};
+use crate::api::workload::{Deployment, Job, Pod, ReplicaSet};
 use crate::cluster::POLICY_NAME;
 use crate::inspection::job::LABEL;
 use crate::model::{
     CALICO_NAMESPACES, ComponentStatus, ENTERPRISE_NAMESPACES, Feature, OperatorLocation, PodSummary, Read,
-    StoredImageSet, Workload, is_managed_namespace,
+    StoredImageSet, Workload,
 };
 
 /// How long a reconcile waits for the first responses to the watches; then it reads the API server.
@@ -68,9 +67,9 @@ pub struct Watches {
     /// In the order of [`gate::KINDS`].
     gate: Vec<Store<GateObject>>,
     /// DaemonSets and Deployments of each namespace that either variant has.
-    workloads: Vec<[Store<Workload>; 2]>,
+    workloads: Vec<workloads::Stores>,
     /// Those of Gateways in other namespaces.
-    gateway_proxies: [Store<Workload>; 2],
+    gateway_proxies: workloads::Stores,
     records: Store<Arc<StoredRecord>>,
     nodes: NodePlatforms,
     pods: ManagedPods,
@@ -81,7 +80,7 @@ pub struct Watches {
 
 /// The namespaces of Calico Enterprise, where that is installed.
 struct EnterpriseWatches {
-    workloads: Vec<[Store<Workload>; 2]>,
+    workloads: Vec<workloads::Stores>,
     pods: ManagedPods,
     tasks: Tasks,
 }
@@ -136,8 +135,8 @@ impl Watches {
         tasks.running.spawn(follow_definitions(client.clone(), definitions));
         let records = all().labels(&records::selector());
         let gate_object = |object| Some(GateObject::of(&object));
-        let workloads = CALICO_NAMESPACES.map(|namespace| workloads_in(&mut tasks, namespace));
-        let gateway_proxies = gateway_proxies(&mut tasks);
+        let workloads = CALICO_NAMESPACES.map(|namespace| workloads::in_namespace(&mut tasks, namespace));
+        let gateway_proxies = workloads::of_gateways(&mut tasks);
         let features = FEATURES.iter().map(|(feature, kind)| {
             let api: Api<Metadata> = Api::all_with(client.clone(), &kind.api_resource());
             (*feature, tasks.watch(api, all(), |_| Some(()), now))
@@ -237,7 +236,8 @@ impl Watches {
         }
         self.enterprise = is_installed.then(|| {
             let mut tasks = Tasks::new(self.tasks.client.clone(), self.tasks.signals.clone());
-            let workloads = ENTERPRISE_NAMESPACES.map(|namespace| workloads_in(&mut tasks, namespace)).into();
+            let workloads =
+                ENTERPRISE_NAMESPACES.map(|namespace| workloads::in_namespace(&mut tasks, namespace)).into();
             let pods = ManagedPods::new(&ENTERPRISE_NAMESPACES);
             watch_pods(&mut tasks, &pods);
             EnterpriseWatches { workloads, pods, tasks }
@@ -390,15 +390,15 @@ impl Watches {
     }
 
     pub(super) fn workloads(&self) -> Option<Read<Vec<Workload>>> {
-        listed(self.workloads.iter().flatten())
+        workloads::read(self.workloads.iter().flatten())
     }
 
     pub(super) fn gateway_proxies(&self) -> Option<Read<Vec<Workload>>> {
-        listed(self.gateway_proxies.iter())
+        workloads::read(self.gateway_proxies.iter())
     }
 
     pub(super) fn enterprise_workloads(&self) -> Option<Read<Vec<Workload>>> {
-        listed(self.enterprise.as_ref()?.workloads.iter().flatten())
+        workloads::read(self.enterprise.as_ref()?.workloads.iter().flatten())
     }
 
     pub(super) fn records(&self) -> Option<Read<Vec<Arc<StoredRecord>>>> {
@@ -425,40 +425,8 @@ impl Watches {
 
     pub(super) fn inspections(&self, namespace: &str) -> Option<Read<InspectionObjects>> {
         let inspections = self.inspections.as_ref().filter(|inspections| inspections.namespace == namespace)?;
-        let (jobs, pods) = (inspections.jobs.list()?, inspections.pods.list()?);
-        let jobs = jobs.known().cloned().unwrap_or_default();
-        let pods = pods.known().filter(|_| !jobs.is_empty()).cloned().unwrap_or_default();
-        Some(Read::Known(InspectionObjects { namespace: namespace.to_owned(), jobs, pods }))
+        Some(InspectionObjects::of(namespace, inspections.jobs.list()?, inspections.pods.list()?))
     }
-}
-
-/// The workloads in all of these stores.
-fn listed<'a>(stores: impl Iterator<Item = &'a Store<Workload>>) -> Option<Read<Vec<Workload>>> {
-    let mut workloads = Vec::new();
-    for store in stores {
-        workloads.extend(store.list()?.known().cloned().unwrap_or_default());
-    }
-    Some(Read::Known(workloads))
-}
-
-fn workloads_in(tasks: &mut Tasks, namespace: &str) -> [Store<Workload>; 2] {
-    let daemon_sets: Api<DaemonSet> = Api::namespaced(tasks.client.clone(), namespace);
-    let deployments: Api<Deployment> = Api::namespaced(tasks.client.clone(), namespace);
-    [
-        tasks.watch(daemon_sets, all(), |one| Some(objects::daemon_set(&one)), soon),
-        tasks.watch(deployments, all(), |one| Some(objects::deployment(&one)), soon),
-    ]
-}
-
-/// The workloads of Gateways in namespaces that are not watched as a whole.
-fn gateway_proxies(tasks: &mut Tasks) -> [Store<Workload>; 2] {
-    let elsewhere = |workload: Workload| Some(workload).filter(|one| !is_managed_namespace(&one.namespace));
-    let (daemon_sets, deployments) = (Api::all(tasks.client.clone()), Api::all(tasks.client.clone()));
-    let proxies = || all().labels(GATEWAY_PROXIES);
-    [
-        tasks.watch(daemon_sets, proxies(), move |one| elsewhere(objects::daemon_set(&one)), soon),
-        tasks.watch(deployments, proxies(), move |one| elsewhere(objects::deployment(&one)), soon),
-    ]
 }
 
 /// Makes stores unavailable. Returns whether any was available.
