@@ -67,6 +67,12 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Whether a failed read from the API server holds up what the policy requires.
+    #[must_use]
+    pub fn waits_for_a_read(&self) -> bool {
+        self.findings.iter().any(|finding| finding.reason.is_failed_read() && finding.blocks())
+    }
+
     /// Returns the release of an entry of `prepare.versions`, if it is known.
     #[must_use]
     pub fn release_of(&self, version: &PrepareVersion) -> Option<Release> {

@@ -48,8 +48,8 @@ pub(crate) fn handled_refresh(snapshot: &Snapshot, decision: &Decision, outcome:
         || results.operators.values().any(|result| matches!(result, LookupResult::Pending))
         || results.releases.values().any(|result| matches!(result, LookupResult::Pending));
     let conflict = outcome.failure.as_ref().is_some_and(|failure| failure.conflict);
-    let unread = decision.findings.iter().any(|finding| finding.reason.is_failed_read() && finding.blocks());
-    let checked = !decision.inputs_unreadable && !unread && !pending && !conflict && decision.lookups.is_empty();
+    let unread = decision.inputs_unreadable || decision.waits_for_a_read();
+    let checked = !unread && !pending && !conflict && decision.lookups.is_empty();
     let done = snapshot.refresh_due() && checked;
     snapshot.refresh.clone().filter(|_| done)
 }

@@ -104,7 +104,7 @@ fn complete(snapshot: &Snapshot, mut decision: Decision) -> Decision {
     let mut seen = BTreeSet::new();
     decision.findings.retain(|finding| seen.insert(finding.clone()));
     // A check counts when what it found could be written: a moved tag is compared again once everything can be read.
-    decision.verified &= !decision.findings.iter().any(|finding| finding.reason.is_failed_read() && finding.blocks());
+    decision.verified &= !decision.waits_for_a_read();
     decision.actions = allowed(snapshot, &decision);
     decision
 }

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, Digest, Finding, Goal, GoalState, ImageName, ImageSetName, InstallationSettings, ObjectRef, OperatorImages,
-    Progress, Purpose, Reason, RecordKey, Reference, RejectedContent, Release, Snapshot, StoredImageSet,
+    Action, Digest, Finding, Gate, Goal, GoalState, ImageName, ImageSetName, InstallationSettings, ObjectRef,
+    OperatorImages, Progress, Purpose, Reason, RecordKey, Reference, RejectedContent, Release, Snapshot,
+    StoredImageSet,
 };
 use crate::rules::adoption::PinnedImages;
 use crate::rules::checks::input::CheckedSet;
@@ -173,10 +174,10 @@ impl<'a> Context<'a> {
 
     /// Returns the earlier releases of this name that the stored set serves: they accept its entries, and pull what they require
     /// from the same repositories. Where a tag differs, such as that of `tigera/key-cert-provisioner` in v1.32, the content is
-    /// swapped when such an operator has taken over.
+    /// swapped when such an operator has taken over. Only the gate needs them.
     fn also_served(&self, required: &RequiredSet, stored: &CheckedSet) -> BTreeSet<Release> {
         let release = required.images.release();
-        if stored.state != GoalState::Stored {
+        if stored.state != GoalState::Stored || self.snapshot.settings.gate == Gate::Disabled {
             return BTreeSet::new();
         }
         let others = self.versions.effective.of_name(&required.name, self.installation.variant, release);
