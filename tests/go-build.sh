@@ -50,3 +50,29 @@ build_with_progress() {
     say "If modules could not be fetched: Go needs its module proxy, or GOPROXY set to one that you can reach."
     return 1
 }
+
+# build_program NAME TITLE PURPOSE PACKAGE SOURCES...: builds one Go program of the folder $source_dir into $tools_dir, and prints that
+# folder. Does nothing when it is there already from the same sources. PURPOSE says what it is for where there is no Go.
+build_program() {
+    local name=$1 title=$2 purpose=$3 package=$4 stamp=$tools_dir/stamp-$1 sources
+    shift 4
+    mkdir -p "$tools_dir"
+    cd "$source_dir"
+    lock "$tools_dir/lock-$name"
+    sources=$(sum_of "$@")
+    if [ -x "$tools_dir/$name" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$sources" ]; then
+        printf '%s\n' "$tools_dir"
+        return 0
+    fi
+    if ! command -v go >/dev/null; then
+        say "$title, $purpose: built from Go modules, and there is no 'go' in PATH."
+        say "Install Go $(sed -n 's/^go //p' go.mod) or newer (or the package 'golang' of your distribution) and run again."
+        exit 3
+    fi
+    rm -f "$stamp"
+    build_with_progress "Building $title (once)" "$tools_dir/$name-build.log" \
+        env CGO_ENABLED=0 go build -v -trimpath -ldflags "-s -w" -o "$tools_dir/$name.new" "$package"
+    mv "$tools_dir/$name.new" "$tools_dir/$name"
+    printf '%s' "$sources" >"$stamp"
+    printf '%s\n' "$tools_dir"
+}

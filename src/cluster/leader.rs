@@ -201,8 +201,8 @@ impl Candidate {
 }
 
 impl Term {
-    /// How long it takes to see whether somebody renews the Lease: a leader renews within its duration, a standby takes over a little
-    /// later.
+    /// How long it takes to see whether somebody renews the Lease: a leader renews within its duration, a standby takes over a
+    /// little later.
     #[must_use]
     pub fn shows_within(&self) -> Duration {
         (self.duration + self.duration / 5).max(SHORTEST)

@@ -56,8 +56,8 @@ pub fn node_fields(data: &[u8]) {
     }
 }
 
-/// A kubelet's report is bounded and escaped in every value made from it; pods that report the same are one entry. The lines are the reason,
-/// the image, the owner's kind and name, the rest the message.
+/// A kubelet's report is bounded and escaped in every value made from it; pods that report the same are one entry. The lines are
+/// the reason, the image, the owner's kind and name, the rest the message.
 pub fn kubelet_words(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut lines = text.splitn(5, '\n');

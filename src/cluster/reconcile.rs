@@ -287,9 +287,9 @@ impl Reconciler {
         Planned { policy, observed, due, decision, objections, is_from_stores }
     }
 
-    /// Confirms a decision that writes, once: reads the API server, and decides again with the responses of registries that are known.
-    /// Looks nothing up: a decision that requires more lookups writes nothing, and the next reconcile does them.
-    /// A decision that needs no confirmation is returned with the draft of its report.
+    /// Confirms a decision that writes, once: reads the API server, and decides again with the responses of registries that are
+    /// known. Looks nothing up: a decision that requires more lookups writes nothing, and the next reconcile does them. A
+    /// decision that needs no confirmation is returned with the draft of its report.
     async fn confirm(&mut self, planned: Planned) -> Result<Result<(Planned, Option<Draft>), End>, kube::Error> {
         let writes = !planned.decision.actions.is_empty() && self.paused(&planned.decision.actions).is_none();
         let drafted = (!writes).then(|| Draft::new(&planned, &Outcome::default()));

@@ -77,8 +77,8 @@ impl StoredRecord {
 }
 
 impl ReadRecords {
-    /// Returns the records that can be used. One that is damaged, or that another field manager wrote last, is reported and not used:
-    /// a record is a cache of what a registry served.
+    /// Returns the records that can be used. One that is damaged, or that another field manager wrote last, is reported and not
+    /// used: a record is a cache of what a registry served.
     #[must_use]
     pub fn of(stored: Read<Vec<Arc<StoredRecord>>>) -> Self {
         let mut read =

@@ -31,8 +31,8 @@ pub(crate) struct RegistryError {
     pub kind: RegistryFailureKind,
     /// What happened; may quote the registry.
     pub message: String,
-    /// The same without text of the registry: statuses, known error codes and numbers, but no text that the registry chose. This is shown of
-    /// a registry that received credentials, because it could have written them in any form.
+    /// The same without text of the registry: statuses, known error codes and numbers, but no text that the registry chose. This
+    /// is shown of a registry that received credentials, because it could have written them in any form.
     pub unquoted: String,
     /// Every other image of this registry would fail in the same way.
     pub whole_registry: bool,

@@ -40,8 +40,8 @@ impl Snapshot {
     }
 }
 
-/// Returns the refresh that this reconcile has handled: everything that holds up a write could be read, everything was checked, no lookup
-/// is pending, and no write met a conflict, after which the next reconcile reads and checks again.
+/// Returns the refresh that this reconcile has handled: everything that holds up a write could be read, everything was checked,
+/// no lookup is pending, and no write met a conflict, after which the next reconcile reads and checks again.
 pub(crate) fn handled_refresh(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome) -> Option<String> {
     let results = &snapshot.lookup_results;
     let pending = results.images.values().any(|result| matches!(result, LookupResult::Pending))

@@ -1,7 +1,6 @@
 //! An API server that is slow, silent or away: progress does not depend on speed, no wait is without an end, and SIGTERM ends
 //! the process whatever it waits for.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::testbox::Kind;
 use crate::testbox::api_proxy::in_front_of;
+use crate::testbox::control_plane::kubeconfig_text;
 use crate::testbox::controller::Manner;
 use crate::world::{CANARY, Scenery, USER, World, eventually};
 
@@ -40,26 +40,14 @@ async fn a_set_is_stored_however_long_reading_a_secret_takes() {
     world.finish(&[&controller]).await;
 }
 
-/// A kubeconfig that names this server.
-fn kubeconfig(folder: &Path, server: &str) -> PathBuf {
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "it",
-        "clusters": [{ "name": "it", "cluster": { "server": server } }],
-        "users": [{ "name": "it", "user": { "token": "none" } }],
-        "contexts": [{ "name": "it", "context": { "cluster": "it", "user": "it" } }],
-    });
-    let file = folder.join("kubeconfig");
-    std::fs::write(&file, config.to_string()).unwrap();
-    file
-}
-
 /// Starts the controller against `server`, waits until it has logged `words`, and ends it by SIGTERM.
 async fn ends_by_a_signal(server: &str, words: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("log");
+    let (log, kubeconfig) = (folder.path().join("log"), folder.path().join("kubeconfig"));
+    std::fs::write(&kubeconfig, kubeconfig_text(server, None, "nobody", "none")).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_imageset-controller"))
         .args(["run", "--listen", "127.0.0.1:0", "--log-format", "json", "--kubeconfig"])
-        .arg(kubeconfig(folder.path(), server))
+        .arg(&kubeconfig)
         .stdin(Stdio::null())
         .stdout(std::fs::File::create(&log).unwrap())
         .stderr(std::fs::File::options().append(true).open(&log).unwrap())

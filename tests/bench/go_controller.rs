@@ -1,5 +1,5 @@
-//! What a controller written in Go takes when it has nothing to do: Flux's kustomize-controller, built from its own module, beside ours and
-//! on the same API server.
+//! What a controller written in Go takes when it has nothing to do: Flux's kustomize-controller, built from its own module,
+//! beside ours and on the same API server.
 
 use std::process::Command;
 use std::time::Duration;

@@ -1,16 +1,16 @@
-//! How soon a controller is ready after its start, with the Lease free, how soon another one leads after the leader was killed, and how soon
-//! one ends by SIGTERM while the API server cannot be reached.
+//! How soon a controller is ready after its start, with the Lease free, how soon another one leads after the leader was killed,
+//! and how soon one ends by SIGTERM while the API server cannot be reached.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::Measured;
 use crate::statistics::median;
+use crate::testbox::control_plane::kubeconfig_text;
 use crate::testbox::patience::{SOON, until};
 use crate::testbox::process::{Folders, Process};
 use crate::testbox::{ControlPlane, Controller, apply_yaml, rights};
@@ -54,15 +54,16 @@ pub async fn measure(binary: &Path) -> Result<Vec<Measured>> {
     ])
 }
 
-/// The longest time from SIGTERM to the end of the process, in seconds: while nobody listens at the API server's address, and while somebody
-/// does who never says anything.
+/// The longest time from SIGTERM to the end of the process, in seconds: while nothing listens at the API server's address, and while
+/// something does that never responds.
 async fn end_without_an_api_server(binary: &Path) -> Result<f64> {
     let silent = TcpListener::bind("127.0.0.1:0").await?;
     let away = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     let folders = Folders::create("bench-end")?;
     let mut longest: f64 = 0.0;
     for server in [silent.local_addr()?, away] {
-        let kubeconfig = folders.write("kubeconfig", kubeconfig(&format!("https://{server}")))?;
+        let kubeconfig =
+            folders.write("kubeconfig", kubeconfig_text(&format!("https://{server}"), None, "nobody", "none"))?;
         for tries_for in TRIES_FOR {
             let mut command = Command::new(binary);
             command.args(["run", "--listen", "127.0.0.1:0", "--kubeconfig"]).arg(&kubeconfig);
@@ -78,15 +79,4 @@ async fn end_without_an_api_server(binary: &Path) -> Result<f64> {
         }
     }
     Ok(longest)
-}
-
-/// A kubeconfig that names this server.
-fn kubeconfig(server: &str) -> String {
-    json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "it",
-        "clusters": [{ "name": "it", "cluster": { "server": server } }],
-        "users": [{ "name": "it", "user": { "token": "none" } }],
-        "contexts": [{ "name": "it", "context": { "cluster": "it", "user": "it" } }],
-    })
-    .to_string()
 }

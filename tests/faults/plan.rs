@@ -181,8 +181,9 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Every plan of a scenario, by what a run of it without faults did. The controller is killed at each write at each of three points; a status
-/// and an event are alike in all scenarios, so that outside the main one the hardest point will do for them: stored, and not heard of.
+/// Every plan of a scenario, by what a run of it without faults did. The controller is killed at each write at each of three
+/// points; a status and an event are alike in all scenarios, so that outside the main one the hardest point will do for them:
+/// stored, and not heard of.
 pub fn of(scenario: Scenario, counts: &Counts) -> Vec<Plan> {
     use registry::Wrong as FromRegistry;
     let mut faults = vec![Fault::Restart];

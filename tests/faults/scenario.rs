@@ -92,8 +92,8 @@ impl Scenario {
         matches!(self, Self::FirstArming)
     }
 
-    /// Whether it also runs with a slow API server, with a second instance, with unmanaged objects and with watches that fail: one of each
-    /// way to write a set.
+    /// Whether it also runs with a slow API server, with a second instance, with unmanaged objects and with watches that fail:
+    /// one of each way to write a set.
     pub const fn is_thorough(self) -> bool {
         matches!(
             self,

@@ -64,7 +64,8 @@ async fn a_public_repository_beside_a_private_one() {
     assert_eq!(kinds(&outcomes), [None, None], "{outcomes:?} {:?}", server.requests());
 }
 
-/// The response for one repository is reported for all; the secret that it echoes belongs to it alone. `look_up_all` searches for it.
+/// The response for one repository is reported for all; the secret that it echoes belongs to it alone. `look_up_all` searches for
+/// it.
 #[tokio::test]
 async fn a_secret_echoed_for_one_repository_is_redacted_for_all() {
     let server = Server::start().await;

@@ -105,8 +105,8 @@ impl Builder {
         let port = free_port()?;
         let server = format!("https://127.0.0.1:{port}");
         let apiserver_arguments = self.apiserver_arguments(&folders, &certificate, &etcd_url, port)?;
-        let mut kubeconfig =
-            folders.write("kubeconfig", kubeconfig_text(&server, &certificate.authority_pem, "admin", ADMIN_TOKEN))?;
+        let mut kubeconfig = folders
+            .write("kubeconfig", kubeconfig_text(&server, Some(&certificate.authority_pem), "admin", ADMIN_TOKEN))?;
         let client = client_of(&kubeconfig).await?;
         let apiserver = start_apiserver(&folders, &apiserver_arguments, &client).await?;
 
@@ -120,7 +120,7 @@ impl Builder {
         if let Some(delay) = delay {
             let delayed = ApiDelay::start(&endpoint, delay).await?;
             endpoint = delayed.endpoint().clone();
-            let text = kubeconfig_text(&endpoint.server, &endpoint.authority_pem, "admin", ADMIN_TOKEN);
+            let text = kubeconfig_text(&endpoint.server, Some(&endpoint.authority_pem), "admin", ADMIN_TOKEN);
             kubeconfig = folders.write("kubeconfig-delayed", text)?;
             proxy = Some(delayed);
         }
@@ -294,7 +294,7 @@ impl ControlPlane {
             .await
             .with_context(|| format!("no token for ServiceAccount {namespace}/{name}"))?;
         let token = response.status.context("a TokenRequest without status")?.token;
-        let text = kubeconfig_text(&self.endpoint.server, &self.endpoint.authority_pem, namespace, &token)
+        let text = kubeconfig_text(&self.endpoint.server, Some(&self.endpoint.authority_pem), namespace, &token)
             .replace("namespace: default", &format!("namespace: {namespace}"));
         self.folders.write(&format!("kubeconfig-{namespace}-{name}"), text)
     }
@@ -432,12 +432,15 @@ async fn client_of(kubeconfig: &Path) -> Result<DebugClient> {
     Ok(DebugClient(Client::try_from(config)?))
 }
 
-fn kubeconfig_text(server: &str, authority_pem: &str, user: &str, token: &str) -> String {
+/// A kubeconfig of one user, for a server whose certificate this authority signed; without one the system's count.
+pub fn kubeconfig_text(server: &str, authority_pem: Option<&str>, user: &str, token: &str) -> String {
     use base64::Engine as _;
-    let authority = base64::engine::general_purpose::STANDARD.encode(authority_pem);
+    let authority = |pem| base64::engine::general_purpose::STANDARD.encode(pem);
+    let authority =
+        authority_pem.map_or_else(String::new, |pem| format!("    certificate-authority-data: {}\n", authority(pem)));
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: testbox\n\
-         clusters:\n- name: testbox\n  cluster:\n    server: {server}\n    certificate-authority-data: {authority}\n\
+         clusters:\n- name: testbox\n  cluster:\n    server: {server}\n{authority}\
          users:\n- name: {user}\n  user:\n    token: {token}\n\
          contexts:\n- name: testbox\n  context:\n    cluster: testbox\n    user: {user}\n    namespace: default\n"
     )

@@ -98,16 +98,16 @@ const GARBAGE_COLLECTION: &str = "400";
 /// (etcd and kube-apiserver), else from our own binary. It collects garbage less often than it would: memory is cheaper here than
 /// processor time.
 pub async fn program(name: &str) -> Result<Command> {
-    if let Some(folder) = std::env::var_os("KUBEBUILDER_ASSETS") {
-        let file = Path::new(&folder).join(name);
-        if file.is_file() {
-            let mut command = Command::new(file);
-            command.env("GOGC", GARBAGE_COLLECTION);
-            return Ok(command);
+    let asset = std::env::var_os("KUBEBUILDER_ASSETS").map(|folder| Path::new(&folder).join(name));
+    let mut command = match asset.filter(|file| file.is_file()) {
+        Some(file) => Command::new(file),
+        None => {
+            let mut command = Command::new(controlplane_binary().await?);
+            command.arg(name);
+            command
         }
-    }
-    let mut command = Command::new(controlplane_binary().await?);
-    command.arg(name).env("GOGC", GARBAGE_COLLECTION);
+    };
+    command.env("GOGC", GARBAGE_COLLECTION);
     Ok(command)
 }
 

@@ -277,8 +277,8 @@ impl Watches {
         self.relist_aggregates.send_modify(|times| *times += 1);
     }
 
-    /// Compares the stores with reads of the API server: where a read failed, a watch may go on that could not be started any more, and
-    /// its store is unavailable until it is listed again.
+    /// Compares the stores with reads of the API server: where a read failed, a watch may go on that could not be started any
+    /// more, and its store is unavailable until it is listed again.
     pub fn compare(&self, readings: &Readings) {
         let mut distrusted = false;
         let mut distrust = |failed: bool, unavailable: &dyn Fn() -> bool| distrusted |= failed && unavailable();

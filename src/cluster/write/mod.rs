@@ -1,6 +1,6 @@
 //! The only writer of ImageSets, records, inspection Jobs and the gate. It carries out what was decided, in order, and stops
-//! at the first failure; every write names the state that it was decided upon, so that a write on an outdated snapshot fails instead of
-//! doing harm.
+//! at the first failure; every write names the state that it was decided upon, so that a write on an outdated snapshot fails
+//! instead of doing harm.
 
 mod gate;
 mod jobs;

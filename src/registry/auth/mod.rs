@@ -1,8 +1,8 @@
 //! How the controller proves to a registry who it is.
 //!
-//! A registry responds with 401 and an authentication scheme ([`scheme`]). [`authenticate`] tries what worked before ([`cache`]), then
-//! each credential that matches the repository, and fetches a token ([`token`]) from the token service ([`realm`] has the rules on
-//! who may receive credentials). [`tried_credentials`] remembers which ones a session rejected.
+//! A registry responds with 401 and an authentication scheme ([`scheme`]). [`authenticate`] tries what worked before ([`cache`]),
+//! then each credential that matches the repository, and fetches a token ([`token`]) from the token service ([`realm`] has the
+//! rules on who may receive credentials). [`tried_credentials`] remembers which ones a session rejected.
 //!
 //! Where credentials come from: [`docker_config`] reads pull secrets, [`keyring`] matches them with repositories, and both yield
 //! a [`credentials::Credential`]. Authentication by a cloud's identity (such as an ECR token) belongs here as well, one file per

@@ -234,8 +234,8 @@ pub(crate) fn current_report(
 }
 
 /// Returns when the digests were last compared with the registry. A set from a record, such as after a rollback, was verified
-/// when the record was made: the next check is due an interval after that, not after the set became current. A check whose result could
-/// not be written does not count, so that it is repeated.
+/// when the record was made: the next check is due an interval after that, not after the set became current. A check whose result
+/// could not be written does not count, so that it is repeated.
 fn last_verified(snapshot: &Snapshot, decision: &Decision, outcome: &Outcome, goal: &Goal) -> Option<Timestamp> {
     let is_of_set =
         |object: &ObjectRef| *object.kind() == Kind::ConfigMap || *object == ObjectRef::image_set(goal.name.as_str());

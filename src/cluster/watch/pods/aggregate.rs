@@ -1,5 +1,5 @@
-//! Pods aggregated by what they report about images: one entry for all that report the same. What is kept of a pod is a hash of its name and
-//! a pointer.
+//! Pods aggregated by what they report about images: one entry for all that report the same. What is kept of a pod is a hash of
+//! its name and a pointer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,8 +23,8 @@ struct Shape {
     failing: Vec<(String, Option<PullFailureKind>)>,
 }
 
-/// Most bytes of shapes that are kept of one listing. Calico's own workloads take a hundredth of it; anybody with the right to create pods there
-/// could create as many shapes as pods.
+/// Most bytes of shapes that are kept of one listing. Calico's own workloads take a hundredth of it; anybody with the right to
+/// create pods there could create as many shapes as pods.
 const MOST_BYTES: usize = 1 << 20;
 /// Most messages that are kept before those that no pod has any more are forgotten.
 const MOST_MESSAGES: usize = 2048;
