@@ -1,7 +1,8 @@
 #!/bin/sh
 # add-operator.sh v1.42.5: adds an operator release to the catalogue (data/) from what the operator prints of itself, keeps what it
 # printed as test data, and tells documents the new number of releases. What it printed comes from the folder PRINTED (version.txt and
-# images.txt) or from running IMAGE with docker or podman. Set BINARY to a built imageset-controller, ONLY_FILES to run no tests.
+# images.txt) or from running IMAGE with docker or podman. REQUIRED may name the rules of required images (tests/facts/required-images.json
+# made anew); without it a patch release with the same names has those of the release before. Set BINARY to a built imageset-controller, ONLY_FILES to run no tests.
 set -eu
 cd "$(dirname "$0")/.."
 version=${1:-}
@@ -29,7 +30,7 @@ if [ -z "$binary" ]; then
 fi
 releases() { grep -c '^v[0-9]' data/operator-releases.txt; }
 before=$(releases)
-"$binary" catalogue add --version-file "$folder/version.txt" --images-file "$folder/images.txt"
+"$binary" catalogue add --version-file "$folder/version.txt" --images-file "$folder/images.txt" ${REQUIRED:+--required-file "$REQUIRED"}
 after=$(releases)
 
 # Beside the published facts, for the tests: the very bytes.

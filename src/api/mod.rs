@@ -3,6 +3,7 @@
 
 pub mod image_set_policy;
 pub mod interval;
+pub mod openshift;
 pub mod operator;
 pub mod policy_status;
 pub mod registry_access;

@@ -158,6 +158,28 @@ pub struct InstallationSpec {
     /// Settings of Calico's network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calico_network: Option<CalicoNetwork>,
+    /// Certificates of a signer of the cluster, which need an image of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_management: Option<CertificateManagement>,
+    /// Plugins of the container network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cni: Option<Cni>,
+}
+
+/// Settings of certificates, of which only the existence counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CertificateManagement {}
+
+/// Which plugins of the container network the operator installs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cni {
+    /// `Calico`, or the plugin of a cloud.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
+    pub r#type: Option<String>,
+    /// `All` or `CalicoOnly` (Enterprise v1.43 and later).
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "foreign_text::decode_optional_name")]
+    pub install_mode: Option<String>,
 }
 
 /// A reference to a Secret by name (`LocalObjectReference`).

@@ -119,6 +119,14 @@ impl Catalogue<'_> {
         self.releases.get(release)?.expand(*release).ok()
     }
 
+    /// Returns the names of all images that exactly this release prints, its own included.
+    #[must_use]
+    pub fn printed_names(&self, release: &Release) -> Option<BTreeSet<&str>> {
+        let build = self.releases.get(release)?;
+        let entries = [Part::Calico, Part::Enterprise, Part::Common, Part::Own].map(|part| build.list(part));
+        Some(entries.into_iter().flat_map(|entries| entries.iter()).map(|entry| name_of(entry)).collect())
+    }
+
     /// Returns all known releases, oldest first.
     pub fn releases(&self) -> impl DoubleEndedIterator<Item = Release> + ExactSizeIterator {
         self.releases.keys().copied()
@@ -233,6 +241,13 @@ fn registry_and_key(reference: &Reference) -> (String, String) {
     let whole = reference.name();
     let key_start = whole.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
     (whole[..key_start].trim_end_matches('/').to_owned(), whole[key_start..].to_owned())
+}
+
+/// Returns the name in an entry of the data file: the last two segments, without the tag.
+fn name_of(entry: &str) -> &str {
+    let start = entry.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
+    let name = &entry[start..];
+    name.split_once(':').map_or(name, |(name, _)| name)
 }
 
 /// Returns the registry of most of the images; the first by name if several have equally many.

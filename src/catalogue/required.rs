@@ -1,63 +1,180 @@
-//! The images that an operator build requires for the objects in the cluster. If a set lacks a required entry, the operator
-//! rejects the whole set (`ImageSet did not contain image …`).
+//! The images that an operator build requires for what is in the cluster. If a set lacks a required entry, the operator rejects it
+//! (`ImageSet did not contain image …`). Where a build requires an entry that its own validator rejects, no ImageSet is possible.
 //!
-//! The tables were found by extending a set on real operators until no message named a further image, on v1.25.7, v1.30.4,
-//! v1.34.5, v1.42.4 and v1.43.0. The rows of Istio, ManagementClusterConnection and Windows are from the operator's source.
-//! Images that were not observed count as required: that holds a set back, and breaks nothing.
+//! Which image is required on which condition is compiled into each operator. It is data (`data/required-images.txt`, see [`table`]
+//! for its format), read from the operator's source at every release.
 
-use std::collections::BTreeSet;
+pub mod condition;
+pub mod source;
+pub mod table;
 
-use crate::model::{Feature, ImageName, OperatorImages, Release, Variant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
-/// The series between the first and the last observed release. Outside of it no image is known to be optional.
-const OBSERVED: std::ops::RangeInclusive<(u16, u16)> = (1, 25)..=(1, 43);
+use self::condition::RuleCondition;
+use self::table::{Range, RequiredTable};
+use crate::catalogue::Catalogue;
+use crate::model::{Feature, ImageName, InstallationSettings, OperatorImages, Reference, Variant};
 
-/// Names that no feature requires and that the observed releases of these series did not require either.
-const NEVER_REQUIRED: [(&str, std::ops::RangeInclusive<(u16, u16)>); 3] = [
-    // v1.25.7 and v1.30.4 require it for certificate management only; v1.31 to v1.33 were not observed.
-    ("tigera/key-cert-provisioner", (1, 25)..=(1, 30)),
-    // v1.42.4 and v1.43.0.
-    ("calico/webhooks", (1, 42)..=(1, 43)),
-    // v1.25.7, v1.30.4 and v1.34.5 accept it without requiring it; later releases reject it.
-    ("tigera/operator", (1, 25)..=(1, 35)),
-];
+/// The name of the data file in the directory `data/` of a checkout.
+pub const FILE_NAME: &str = "required-images.txt";
 
-impl OperatorImages {
-    /// Returns the names that this build requires for an Installation of `variant` with these features.
-    ///
-    /// For Enterprise, and for releases outside the observed ones, every name of the variant is required: too little is known to
-    /// leave one out. The same applies to a name that no table has, such as that of a new component.
+/// The compiled-in data file.
+const EMBEDDED: &str = include_str!("../../data/required-images.txt");
+
+impl RequiredTable<'static> {
+    /// Returns the compiled-in table, which is parsed once. Tests prove that it parses. If it did not, it would be empty, so that
+    /// every image of every release counts as required.
     #[must_use]
-    pub fn requires(&self, variant: Variant, features: &BTreeSet<Feature>) -> BTreeSet<ImageName> {
-        let all = self.set_images(variant, false).into_keys();
-        match variant {
-            Variant::Enterprise => all.collect(),
-            Variant::Calico => all.filter(|name| is_required(self.release(), name.as_str(), features)).collect(),
-        }
+    pub fn embedded() -> &'static Self {
+        static TABLE: OnceLock<RequiredTable<'static>> = OnceLock::new();
+        TABLE.get_or_init(|| Self::parse(EMBEDDED).unwrap_or_default())
     }
 }
 
-/// Whether an operator of this release requires a name of its Calico list.
-fn is_required(release: Release, name: &str, features: &BTreeSet<Feature>) -> bool {
-    let series = release.series();
-    if !OBSERVED.contains(&series) {
-        return true;
+/// Returns the rules of a build, if they are known.
+///
+/// A build that prints other names than the release that the rules were read from is another build: its rules are not known. A later
+/// patch release, or a rebuild, that prints the same names has the same rules: in no minor series of v1.14 to v1.43 did the rules
+/// change without a change of the names.
+fn range_of(images: &OperatorImages) -> Option<&'static Range<'static>> {
+    let (table, release) = (RequiredTable::embedded(), images.release().base());
+    let (range, read_from) = match table.range_of(release) {
+        Some(range) => (range, release),
+        None => {
+            let range = table.range_before(release).filter(|range| range.from.series() == release.series())?;
+            (range, range.to)
+        }
+    };
+    let names = Catalogue::embedded().printed_names(&read_from)?;
+    (names == images.printed_names()).then_some(range)
+}
+
+impl OperatorImages {
+    /// Whether it is known which images this build requires.
+    #[must_use]
+    pub fn has_known_requirements(&self) -> bool {
+        range_of(self).is_some()
     }
-    match Feature::ALL.iter().find(|feature| feature.images().contains(&name)) {
-        Some(feature) => features.contains(feature),
-        None => !NEVER_REQUIRED.iter().any(|(optional, when)| *optional == name && when.contains(&series)),
+
+    /// Returns the names that this build requires for an Installation of `variant` with these features.
+    ///
+    /// If the rules of the build are not known, every name of the variant is required: nothing shows which of them can be left out.
+    #[must_use]
+    pub fn requires(&self, variant: Variant, features: &BTreeSet<Feature>) -> BTreeSet<ImageName> {
+        self.required_if(variant, |condition| condition.holds(features))
+    }
+
+    /// Returns the names that this build requires for `variant` with any features.
+    #[must_use]
+    pub fn may_require(&self, variant: Variant) -> BTreeSet<ImageName> {
+        self.required_if(variant, |_| true)
+    }
+
+    fn required_if(&self, variant: Variant, holds: impl Fn(RuleCondition) -> bool) -> BTreeSet<ImageName> {
+        match range_of(self) {
+            Some(range) => {
+                let images = range.images(variant).filter(|(condition, _)| holds(*condition));
+                // A fork may reject what its upstream build requires.
+                images.map(|(_, name)| name).filter(|name| self.accepts(name)).collect()
+            }
+            None => self.set_images(variant, false).into_keys().chain(self.own_entry(&holds)).collect(),
+        }
+    }
+
+    /// Returns the operator's own image, if a build of unknown rules may require it.
+    fn own_entry(&self, holds: &impl Fn(RuleCondition) -> bool) -> Option<ImageName> {
+        let own = self.own_image().image_name().ok()?;
+        (holds(RuleCondition::OpenShiftOnAws) && self.accepts(&own)).then_some(own)
+    }
+
+    /// Returns the entries of this build's ImageSet with the default reference of each: the names of the variant's list, and those
+    /// that it requires beside them.
+    ///
+    /// Enterprise requires names of Calico's list and, in v1.40.3 to v1.41.1, the reverse. The operator's own image is an entry only
+    /// where something requires it.
+    #[must_use]
+    pub fn entries(
+        &self,
+        variant: Variant,
+        fips: bool,
+        required: &BTreeSet<ImageName>,
+    ) -> BTreeMap<ImageName, Reference> {
+        let mut entries = self.set_images(variant, fips);
+        let more = required.iter().filter(|name| !entries.contains_key(*name));
+        let more: Vec<_> =
+            more.filter_map(|name| Some((name.clone(), self.reference_of(name, variant, fips)?))).collect();
+        entries.extend(more);
+        entries
+    }
+
+    /// Returns the default references that a mirror needs for one variant, sorted as text: what [`Self::printed`] returns, and the
+    /// images of the other variant's list that this build may require.
+    #[must_use]
+    pub fn to_mirror(&self, variant: Variant, fips: bool) -> BTreeSet<Reference> {
+        let printed = self.printed(variant, fips);
+        let names: BTreeSet<&str> = printed.iter().map(Reference::key).collect();
+        let may_require = self.may_require(variant).into_iter().filter(|name| !names.contains(name.as_str()));
+        let more: Vec<Reference> = may_require.filter_map(|name| self.reference_of(&name, variant, fips)).collect();
+        printed.into_iter().chain(more).collect()
+    }
+
+    /// Returns the condition under which this build requires an image, if it is more than an Installation.
+    #[must_use]
+    pub fn required_for(&self, variant: Variant, name: &ImageName) -> Option<RuleCondition> {
+        let mut rules = range_of(self)?.images(variant);
+        rules
+            .find(|(condition, image)| image == name && *condition != RuleCondition::Always)
+            .map(|(condition, _)| condition)
+    }
+
+    /// Returns the conditions that do not hold with these features, with the images that this build would require for each.
+    #[must_use]
+    pub fn required_with_more(
+        &self,
+        variant: Variant,
+        features: &BTreeSet<Feature>,
+    ) -> BTreeMap<RuleCondition, BTreeSet<ImageName>> {
+        let mut further: BTreeMap<RuleCondition, BTreeSet<ImageName>> = BTreeMap::new();
+        for (condition, name) in range_of(self).into_iter().flat_map(|range| range.images(variant)) {
+            if !condition.holds(features) {
+                further.entry(condition).or_default().insert(name);
+            }
+        }
+        further
+    }
+
+    /// Returns why this build can have no ImageSet in a cluster with this Installation and these features.
+    ///
+    /// What the newest release cannot do, a newer build of unknown rules cannot do either, unless its lists show that it can.
+    #[must_use]
+    pub fn no_set(&self, installation: &InstallationSettings, features: &BTreeSet<Feature>) -> Option<RuleCondition> {
+        let table = RequiredTable::embedded();
+        let release = self.release().base();
+        let range = table.range_of(release).or_else(|| table.range_before(release))?;
+        let own_image = |condition: RuleCondition| {
+            let name = self.own_image().image_name();
+            condition != RuleCondition::OpenShiftOnAws || !name.is_ok_and(|name| self.accepts(&name))
+        };
+        range.without_set(installation.variant).find(|condition| {
+            let holds = condition.holds(features) || (*condition == RuleCondition::Fips && installation.fips);
+            holds && own_image(*condition)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Catalogue;
+    use crate::model::PrintedImages;
+
+    fn images(release: &str) -> OperatorImages {
+        Catalogue::embedded().get(&release.parse().unwrap()).unwrap()
+    }
 
     fn requires(release: &str, features: &[Feature]) -> Vec<String> {
-        let images = Catalogue::embedded().get(&release.parse().unwrap()).unwrap();
         let features = features.iter().copied().collect();
-        images.requires(Variant::Calico, &features).into_iter().map(String::from).collect()
+        images(release).requires(Variant::Calico, &features).into_iter().map(String::from).collect()
     }
 
     fn calico(names: &[&str]) -> Vec<String> {
@@ -82,18 +199,52 @@ mod tests {
         }
         newest.extend(["goldmane", "whisker", "whisker-backend"]);
         assert_eq!(requires("v1.42.4", &[Feature::ApiServer, Feature::Goldmane, Feature::Whisker]), calico(&newest));
-        assert!(requires("v1.42.4", &[Feature::Istio]).contains(&"calico/istio-ztunnel".to_owned()));
-        assert!(requires("v1.32.0", &[Feature::WindowsHns]).contains(&"calico/node-windows".to_owned()));
     }
 
     #[test]
-    fn every_image_of_an_unobserved_release_is_required() {
-        assert!(requires("v1.20.0", &[]).contains(&"calico/apiserver".to_owned()));
-        assert!(requires("v1.33.0", &[]).contains(&"tigera/key-cert-provisioner".to_owned()));
-        let images = Catalogue::embedded().get(&"v1.42.4".parse().unwrap()).unwrap();
-        assert_eq!(
-            images.requires(Variant::Enterprise, &BTreeSet::new()).len(),
-            images.set_images(Variant::Enterprise, false).len()
-        );
+    fn native_definitions_replace_the_api_server_by_webhooks() {
+        let has = |features: &[Feature], name: &str| requires("v1.43.0", features).contains(&name.to_owned());
+        let native = [Feature::ApiServer, Feature::NativeDefinitions];
+        assert!(has(&[Feature::ApiServer], "calico/apiserver") && !has(&[Feature::ApiServer], "calico/webhooks"));
+        assert!(has(&native, "calico/webhooks") && !has(&native, "calico/apiserver"));
+        let unclear = [Feature::ApiServer, Feature::NativeDefinitionsUnclear];
+        assert!(has(&unclear, "calico/webhooks") && has(&unclear, "calico/apiserver"));
+    }
+
+    #[test]
+    fn a_later_patch_release_with_the_same_names_has_the_same_rules() {
+        let later = images("v1.42.4").of_release("v1.42.9".parse().unwrap());
+        assert_eq!(later.requires(Variant::Calico, &BTreeSet::new()).len(), 8);
+        assert!(images("v1.38.2").of_release("v1.38.2-1".parse().unwrap()).has_known_requirements());
+        assert!(!images("v1.43.0").of_release("v1.44.0".parse().unwrap()).has_known_requirements());
+    }
+
+    #[test]
+    fn every_image_of_a_build_with_other_names_is_required() {
+        let mut printed: PrintedImages = images("v1.42.4").into();
+        printed.calico_images.insert("quay.io/calico/new:v3.32.1".parse().unwrap());
+        let fork = OperatorImages::new(printed).unwrap();
+        assert!(!fork.has_known_requirements());
+        let all: BTreeSet<ImageName> = fork.set_images(Variant::Calico, false).into_keys().collect();
+        assert_eq!(fork.requires(Variant::Calico, &BTreeSet::new()), all);
+    }
+
+    #[test]
+    fn no_set_is_possible_where_the_operator_rejects_what_it_requires() {
+        let no_set = |images: OperatorImages, fips: bool, features: &[Feature]| {
+            let installation = InstallationSettings { fips, ..InstallationSettings::default() };
+            images.no_set(&installation, &features.iter().copied().collect())
+        };
+        let aws = [Feature::OpenShiftOnAws];
+        assert_eq!(no_set(images("v1.36.0"), false, &aws), Some(RuleCondition::OpenShiftOnAws));
+        assert_eq!(no_set(images("v1.35.3"), false, &aws), None);
+        assert_eq!(no_set(images("v1.36.0"), false, &[]), None);
+        assert_eq!(no_set(images("v1.43.0"), true, &[]), Some(RuleCondition::Fips));
+        assert_eq!(no_set(images("v1.42.4"), true, &[]), None);
+        let next = images("v1.43.0").of_release("v1.44.0".parse().unwrap());
+        assert_eq!(no_set(next.clone(), false, &aws), Some(RuleCondition::OpenShiftOnAws), "nothing shows otherwise");
+        assert_eq!(no_set(next, true, &[]), Some(RuleCondition::Fips));
+        let accepting = images("v1.35.3").of_release("v1.44.0".parse().unwrap());
+        assert_eq!(no_set(accepting, false, &aws), None, "its validator accepts tigera/operator");
     }
 }

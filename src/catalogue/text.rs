@@ -52,6 +52,15 @@ pub enum LineError {
     /// The release is not newer than the one before it.
     #[error("{0} is not newer than the release above it")]
     Order(Release),
+    /// The line begins neither a range of releases nor a change.
+    #[error("neither `vX.Y.Z to vX.Y.Z`, of one minor series, nor a change")]
+    RangeForm,
+    /// The change is not a rule.
+    #[error("not `  + VARIANT CONDITION IMAGE` with no-set or an image")]
+    RuleForm,
+    /// The condition does not exist.
+    #[error("{0:?} is not a condition of required images")]
+    UnknownCondition(String),
     /// A change precedes the first release.
     #[error("a change without a release above it")]
     NoRelease,

@@ -93,10 +93,14 @@ pub fn features(text: &str) -> Result<BTreeSet<Feature>, ManifestError> {
     for object in objects(text, |_| true)? {
         let kind = object.written_out("kind")?;
         found.extend(Feature::ALL.into_iter().filter(|feature| kind == Some(feature.kind())));
-        if kind == Some("Installation")
-            && object.text_at(&["spec", "calicoNetwork", "windowsDataplane"])? == Some("HNS")
-        {
+        if kind != Some("Installation") {
+            continue;
+        }
+        if object.text_at(&["spec", "calicoNetwork", "windowsDataplane"])? == Some("HNS") {
             found.insert(Feature::WindowsHns);
+        }
+        if object.path(&["spec", "certificateManagement"])?.is_some() {
+            found.insert(Feature::CertificateManagement);
         }
     }
     Ok(found)

@@ -14,6 +14,9 @@ pub struct OperatorDeployment {
     /// `TIGERA_OPERATOR_INIT_IMAGE_VERSION`, a hint that never decides alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_image_version: Option<String>,
+    /// `CALICO_API_GROUP`, which decides on which API of Calico the operator runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calico_api_group: Option<String>,
     /// Value of the break-glass annotation: the image that the gate admits without a set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<String>,

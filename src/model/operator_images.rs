@@ -219,10 +219,29 @@ impl OperatorImages {
         printed
     }
 
-    /// Returns the entries of this build's ImageSet with the default reference of each. There is one per name; of two Enterprise
-    /// tags it is that of the Enterprise release. Names that the validator rejects are left out.
+    /// Returns the names of the variant's list that the validator accepts, with the default reference of each. There is one per
+    /// name; of two Enterprise tags it is that of the Enterprise release. The operator's own image is not among them.
     #[must_use]
     pub fn set_images(&self, variant: Variant, fips: bool) -> BTreeMap<ImageName, Reference> {
+        let mut images = self.accepted(variant, fips);
+        if let Ok(own) = self.0.own_image.image_name() {
+            images.remove(&own);
+        }
+        images
+    }
+
+    /// Returns the default reference of a name that the validator accepts: that of the variant's list, else that of the other list.
+    #[must_use]
+    pub fn reference_of(&self, name: &ImageName, variant: Variant, fips: bool) -> Option<Reference> {
+        let other = match variant {
+            Variant::Calico => Variant::Enterprise,
+            Variant::Enterprise => Variant::Calico,
+        };
+        [variant, other].into_iter().find_map(|variant| self.accepted(variant, fips).remove(name))
+    }
+
+    /// Returns the accepted names of the variant's list, the operator's own image included.
+    fn accepted(&self, variant: Variant, fips: bool) -> BTreeMap<ImageName, Reference> {
         let version = self.product_version(variant).as_str();
         let is_of_release = |reference: &Reference| {
             reference.tag().is_some_and(|tag| tag.strip_suffix(FIPS_SUFFIX).unwrap_or(tag) == version)
@@ -234,6 +253,15 @@ impl OperatorImages {
             }
         }
         images
+    }
+
+    /// Returns the names of all printed images, the operator's own included.
+    #[must_use]
+    pub fn printed_names(&self) -> BTreeSet<&str> {
+        let printed = &self.0;
+        let lists = [&printed.calico_images, &printed.enterprise_images, &printed.common_images];
+        let all = lists.into_iter().flatten().chain([&printed.own_image]);
+        all.map(Reference::key).collect()
     }
 
     /// Whether the validator of this build accepts an entry of this name. Any other name makes it reject the whole set

@@ -126,6 +126,7 @@ reasons! {
     NodePlatformUnknown, Resolved, Warning, "A node reports an operating system or architecture for which Kubernetes has no nodes (a virtual kubelet, a new architecture, a hostile node). Images are not checked for it; the sets of all other nodes go on.", "check what the node is (kubectl get node -o wide); nothing is to be done for a virtual kubelet";
     ContentUnsupported, Resolved, Blocking, "The registry serves something that nodes cannot run, such as a schema 1 manifest or an artifact.", "push the image again as an OCI or Docker schema 2 image or index";
     ExcludedImageRequired, Resolved, Blocking, "spec.images.exclude names an image that this operator version insists on.", "remove it from spec.images.exclude";
+    OmissionUnproven, Resolved, Warning, "An image is left out of the set of an operator build whose requirements are not known. If the operator requires it, it rejects the set.", "watch OperatorDegraded when this operator runs; list the image again (spec.images.exclude), or push it, if the operator requires it";
     DigestForUnknownImage, Resolved, Warning, "spec.images.digests names an image that this operator version does not know; the entry is not used.", "remove it from spec.images.digests or correct its name";
     LayoutInvalid, Resolved, Blocking, "registry, imagePath and imagePrefix do not make an image reference.", "correct them in the Installation, or in spec.installation where there is none";
     RegistryUnauthorized, Resolved, Blocking, "The registry refuses the credentials, or asks for some.", "check the Installation's imagePullSecrets, or set spec.registries[].credentials";
@@ -144,6 +145,7 @@ reasons! {
     ImageSetPruned, Applied, Normal, "A set of a previous version was deleted: there were more than spec.retain keeps.", "";
     ForeignImageSetAccepted, Applied, Note, "Somebody else's ImageSet has the right name and content; it is left as it is.", "";
     ForeignImageSetInvalid, Applied, Blocking, "Somebody else's ImageSet has the name that is needed, and this operator version will refuse it.", "delete it, correct it, or set spec.takeOwnership: true";
+    ImageSetImpossible, Applied, Blocking, "The operator version can have no ImageSet in this cluster: it requires an image that it rejects in a set (OpenShift on AWS, v1.36 and later), or it rejects the Installation itself (fipsMode, v1.43 and later). Nothing is stored for it.", "stay on a version that can have one; or change what the message names, such as fipsMode; or run this version by tags, without any ImageSet (imageset-controller disarm)";
     OperatorKindsMissing, Applied, Blocking, "The operator's custom resource definitions are not installed yet.", "install them; work goes on by itself when they appear";
     RunningSetFirst, Applied, Blocking, "A set waits, because the set of the running version must exist before any other.", "solve what holds the running version's set";
     NothingToApply, Applied, Waiting, "No set can be named yet.", "solve what VersionKnown says";
@@ -181,7 +183,7 @@ reasons! {
     FipsMismatch, Drifted, Warning, "Installation.spec.fipsMode says one thing and the set pins the images of the other: they run without a word.", "have the set made for this fipsMode: delete somebody else's set or set spec.takeOwnership: true; ours is made anew in mode Apply";
     RequiredImageMissing, Drifted, Warning, "A stored set lacks an image that the operator insists on for the objects in the cluster.", "make the set anew for this operator version; see Resolved where the registry lacks the image";
     FeatureImageMissing, Drifted, Note, "A stored set lacks an image that the operator will insist on when a feature is enabled.", "before the feature is enabled: push the image, take it out of spec.images.exclude, and see status.current.omitted";
-    BlockingImageSet, Drifted, Warning, "An ImageSet exists that makes the operator stop while the exact one is missing.", "delete it, or let the exact one be stored";
+    BlockingImageSet, Drifted, Warning, "An ImageSet exists that makes the operator stop: the exact one is missing, or this operator can use none.", "delete it, or let the exact one be stored";
     ImageSetWillBlock, Drifted, Warning, "The stored sets will make an operator version that is to come stop, because its own set is not stored.", "solve what holds its set before the upgrade; see status.prepared";
     StrayImageSet, Drifted, Note, "An ImageSet has a name that no operator version of this variant looks for.", "delete it, or correct its name: an operator before v1.34.2 stops at any name, and a later one at any that starts like its own, when its own set is missing";
     WorkloadNotPinned, Drifted, Warning, "A workload's template does not name the pinned digests, although the operator has selected the set.", "see whether the operator runs and is not Degraded; it rewrites the template by itself";

@@ -55,6 +55,12 @@ impl Reference {
         self.digest.as_ref()
     }
 
+    /// Returns the last two segments of the repository, or the only one.
+    pub(crate) fn key(&self) -> &str {
+        let start = self.repository.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
+        &self.repository[start..]
+    }
+
     /// Returns the key of this image in an ImageSet.
     ///
     /// # Errors

@@ -126,6 +126,17 @@ impl Snapshot {
         }
     }
 
+    /// Returns the features of the cluster, its nodes included; `None` while the objects cannot be read.
+    #[must_use]
+    pub fn cluster_features(&self) -> Option<BTreeSet<Feature>> {
+        let mut features = self.features.known()?.clone();
+        let has_windows = |nodes: &BTreeMap<Platform, u32>| nodes.keys().any(Platform::is_windows);
+        if self.nodes.known().is_none_or(has_windows) {
+            features.insert(Feature::WindowsNodes);
+        }
+        Some(features)
+    }
+
     /// Returns the failed read that a condition of this type depends on.
     pub(crate) fn failed_read_for(&self, concern: ConditionType) -> Option<&ReadFailure> {
         match concern {

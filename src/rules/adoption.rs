@@ -46,7 +46,7 @@ impl PinnedImages {
         installation: &InstallationSettings,
         entries: &BTreeMap<ImageName, Digest>,
     ) -> Self {
-        let defaults = images.set_images(installation.variant, installation.fips);
+        let defaults = images.entries(installation.variant, installation.fips, &entries.keys().cloned().collect());
         let placed = entries.iter().filter_map(|(name, digest)| {
             let reference = installation.layout.place(defaults.get(name)?).ok()?;
             Some((reference.name(), *digest))

@@ -89,7 +89,8 @@ fn problems(snapshot: &Snapshot, rules: &OperatorRules, entries: &Entries) -> Ve
     if !matches!(snapshot.installation, Read::Known(Some(_))) {
         let excluded = |name: &String| snapshot.settings.exclude.iter().any(|excluded| excluded.as_str() == name);
         let listed = |name: &String| entries.iter().any(|(entry, _)| entry == name);
-        let missing = rules.names_of(variant).into_iter().filter(|name| !excluded(name) && !listed(name));
+        let names = rules.names_of(variant).into_iter().filter(|name| name != "tigera/operator");
+        let missing = names.filter(|name| !excluded(name) && !listed(name));
         found.extend(missing.map(|name| format!("nothing tells that {name} is not needed")));
     }
     found
@@ -111,7 +112,12 @@ fn features(snapshot: &Snapshot) -> Features {
         istio: has(Feature::Istio),
         management_cluster_connection: has(Feature::ManagementClusterConnection),
         windows_hns: has(Feature::WindowsHns),
-        certificate_management: false,
+        certificate_management: has(Feature::CertificateManagement),
+        native_v3: has(Feature::NativeDefinitions),
+        openshift_aws: has(Feature::OpenShiftOnAws),
+        enterprise_definitions: has(Feature::EnterpriseDefinitions),
+        other_cni: !has(Feature::CniPlugins),
+        ..Features::none()
     }
 }
 
@@ -308,18 +314,18 @@ mod tests {
         found(&snapshot, &of(&[], &["tigera/operator"]), "does not accept the name tigera/operator");
         // Objects in the cluster make further images required; so does not knowing which there are.
         for (feature, image) in [
-            (Feature::ApiServer, "calico/apiserver"),
-            (Feature::Goldmane, "calico/goldmane"),
-            (Feature::Whisker, "calico/whisker-backend"),
-            (Feature::GatewayApi, "calico/envoy-proxy"),
-            (Feature::Istio, "calico/istio-pilot"),
-            (Feature::ManagementClusterConnection, "calico/guardian"),
-            (Feature::WindowsHns, "calico/node-windows"),
+            (&[Feature::ApiServer][..], "calico/apiserver"),
+            (&[Feature::Goldmane], "calico/goldmane"),
+            (&[Feature::Goldmane, Feature::Whisker], "calico/whisker-backend"),
+            (&[Feature::GatewayApi], "calico/envoy-proxy"),
+            (&[Feature::Istio], "calico/istio-pilot"),
+            (&[Feature::ManagementClusterConnection], "calico/guardian"),
+            (&[Feature::WindowsHns], "calico/node-windows"),
         ] {
             let insists = format!("insists on {image}");
             snapshot.features = Read::Known(BTreeSet::new());
             none_found(&snapshot, &of(&[image], &[]));
-            snapshot.features = Read::Known(BTreeSet::from([feature]));
+            snapshot.features = Read::Known(feature.iter().copied().collect());
             found(&snapshot, &of(&[image], &[]), &insists);
             let failure = ReadFailure { what: "list".to_owned(), forbidden: false, message: String::new() };
             snapshot.features = Read::Failed(failure);

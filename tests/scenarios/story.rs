@@ -69,6 +69,9 @@ pub(crate) struct Scenario {
 pub(crate) struct BuildInShort {
     /// The published release that it is like.
     pub(crate) like: Release,
+    /// Most components are in one image.
+    #[serde(default)]
+    pub(crate) merged: bool,
     /// What it prints of itself.
     pub(crate) version: String,
     pub(crate) calico: String,
@@ -118,7 +121,11 @@ impl BuildInShort {
     }
 
     pub(crate) fn rules(&self) -> OperatorRules {
-        let rules = OperatorRules::unpublished(&self.like.to_string(), &self.version, &self.calico).unwrap();
+        let rules = match self.merged {
+            true => OperatorRules::merged(&self.version, &self.calico),
+            false => OperatorRules::unpublished(&self.like.to_string(), &self.version, &self.calico),
+        };
+        let rules = rules.unwrap();
         self.rejects.iter().fold(rules, |rules, name| rules.refusing(name.as_str()))
     }
 

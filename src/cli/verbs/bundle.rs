@@ -154,7 +154,8 @@ fn copies(arguments: &Arguments) -> Result<BTreeMap<Reference, Reference>, Failu
     let mut copies = BTreeMap::new();
     for release in &arguments.releases {
         let images = operator_images::of_release(*release)?;
-        let listed = images.set_images(arguments.variant.into(), arguments.fips);
+        let variant = arguments.variant.into();
+        let listed = images.entries(variant, arguments.fips, &images.may_require(variant));
         let listed =
             listed.into_iter().filter(|(name, _)| !arguments.exclude.contains(name)).map(|(_, default)| default);
         for default in listed.chain([images.own_image().clone()]) {

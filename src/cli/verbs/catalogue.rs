@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use crate::catalogue::Catalogue;
-use crate::catalogue::{Addition, FILE_NAME};
+use crate::catalogue::required::source;
+use crate::catalogue::required::table::RequiredTable;
+use crate::catalogue::{Addition, Catalogue, FILE_NAME, required};
 use crate::cli::edits;
 use crate::cli::inputs::files;
 use crate::cli::output::columns;
 use crate::cli::output::{Failure, Output};
 use crate::inspection::output;
+use crate::model::Release;
 
 /// Show the operator releases that this build knows, or add one to the data of a checkout.
 #[derive(Debug, Args)]
@@ -43,6 +45,10 @@ struct AddArguments {
     #[arg(long, value_name = "FILE")]
     images_file: PathBuf,
 
+    /// The rules of required images, as read from the operator's source; without it a patch release has those of the release before
+    #[arg(long, value_name = "FILE")]
+    required_file: Option<PathBuf>,
+
     /// The folder of the catalogue in the checkout
     #[arg(long, value_name = "DIR", default_value = "data")]
     data: PathBuf,
@@ -63,6 +69,19 @@ fn list() -> Output {
     let rows: Vec<[String; 3]> = std::iter::once(head).chain(releases).collect();
     let widths = columns::widths(rows.iter().map(<[String; 3]>::as_slice));
     Output::lines(rows.iter().map(|row| columns::row(row, &widths, "  ")))
+}
+
+/// Returns the name and the new text of the data file of required images, with the rules of one release.
+fn required(data: &Path, file: &Path, release: Release) -> Result<(String, String), Failure> {
+    let name = data.join(required::FILE_NAME).to_string_lossy().into_owned();
+    let text = files::read(&name)?;
+    let mut table = RequiredTable::parse(&text)
+        .map_err(|error| Failure::new(format!("the rules {name} cannot be read: {error}")))?;
+    let file = file.to_string_lossy();
+    let rules = source::rules_of(&files::read(&file)?, release)
+        .map_err(|error| Failure::new(format!("{}: {error}", files::display_name(&file))))?;
+    table.add(release, rules);
+    Ok((name, table.to_text()))
 }
 
 fn add(arguments: &AddArguments) -> Result<Output, Failure> {
@@ -90,12 +109,17 @@ fn add(arguments: &AddArguments) -> Result<Output, Failure> {
         )
     })?;
     let release = images.release();
+    let required =
+        arguments.required_file.as_deref().map(|file| required(&arguments.data, file, release)).transpose()?;
     let addition = catalogue.add(&images).map_err(|error| {
         Failure::new(error.to_string()).hint(
             "a release never changes: find out which of the two is of a fork, and if the catalogue is wrong remove \
              the release from it first",
         )
     })?;
+    if let Some((name, text)) = required {
+        edits::files::replace(&name, &text)?;
+    }
     match addition {
         Addition::AlreadyKnown => Ok(Output::text(format!("operator {release} is known already; nothing changed"))),
         Addition::Added => {

@@ -11,8 +11,8 @@ use crate::model::Release;
 
 /// Print the default image references of operator releases, for mirroring.
 ///
-/// One reference per line, sorted, without duplicates: the images of the variant, those that both variants share, and
-/// the operator's own.
+/// One reference per line, sorted, without duplicates: the images of the variant, those that the operator may require
+/// beside them, and the operator's own.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imageset-controller images v1.42.4
@@ -36,8 +36,8 @@ pub(in crate::cli) struct Arguments {
 pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
     let mut references = BTreeSet::new();
     for release in &arguments.releases {
-        let images = operator_images::of_release(*release)?.printed(arguments.variant.into(), arguments.fips);
-        references.extend(images.iter().map(ToString::to_string));
+        let images = operator_images::of_release(*release)?;
+        references.extend(images.to_mirror(arguments.variant.into(), arguments.fips).iter().map(ToString::to_string));
     }
     Ok(Output::lines(references))
 }

@@ -6,19 +6,24 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use kube::api::{Api, ListParams};
-use kube::core::{DynamicObject, Resource};
+use kube::core::{ApiResource, DynamicObject, Resource};
 
+use super::features::{self, DEFINITIONS, FEATURES, Presence};
 use super::inspections::InspectionObjects;
-use super::objects::{self, FEATURES, GATEWAY_PROXIES, ObservedDeployment, OperatorObjects, OwnedPod, OwnedReplicaSet};
+use super::objects::{self, GATEWAY_PROXIES, ObservedDeployment, OperatorObjects, OwnedPod, OwnedReplicaSet};
 use super::request::{MOST_OBJECTS, all_of, map, read, read_pages};
 use crate::api;
+use crate::api::openshift::Infrastructure;
 use crate::api::workload::{DaemonSet, Deployment, Job, Pod, ReplicaSet};
 use crate::cluster::gate::{self, GateObject};
 use crate::cluster::records::{self, StoredRecord};
 use crate::inspection::job::LABEL;
-use crate::model::{ComponentStatus, Feature, OperatorLocation, Read, StoredImageSet, Workload, is_managed_namespace};
+use crate::model::{
+    ComponentStatus, Feature, OperatorLocation, Read, ReadFailure, StoredImageSet, Workload, is_managed_namespace,
+};
 
 /// Objects per page of a list of the operator's kinds, so that a page of the largest objects is bounded.
 const PAGE: u32 = 20;
@@ -31,6 +36,16 @@ pub(super) struct ApiServer {
     own_namespace: String,
     /// As they were read last: a record that has not changed is not parsed again.
     records: Vec<Arc<StoredRecord>>,
+}
+
+/// What is there of a kind, by a list of metadata.
+async fn presence(api: &Api<DynamicObject>, what: &str, which: ListParams) -> Result<Presence, ReadFailure> {
+    match read(what, api.list_metadata(&which)).await {
+        Read::Known(list) if list.items.is_empty() => Ok(Presence::NoObject),
+        Read::Known(_) => Ok(Presence::Exists),
+        Read::KindMissing => Ok(Presence::KindMissing),
+        Read::Failed(failure) => Err(failure),
+    }
 }
 
 impl ApiServer {
@@ -108,23 +123,31 @@ impl ApiServer {
 
     /// Only the existence of an object counts, so one of each kind is requested, without its content.
     pub async fn features(&self) -> Read<BTreeSet<Feature>> {
-        let one = ListParams::default().limit(1);
-        let reads = FEATURES.into_iter().map(|(feature, kind)| {
+        let kinds = join_all(FEATURES.into_iter().map(|(_, kind)| {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind.api_resource());
-            let (what, one) = (format!("list {}", kind.crd_name()), one.clone());
-            async move { (feature, read(&what, api.list_metadata(&one)).await) }
-        });
-        let mut features = BTreeSet::new();
-        for (feature, read) in join_all(reads).await {
-            match read {
-                Read::Known(list) if !list.items.is_empty() => {
-                    features.insert(feature);
-                }
-                Read::Known(_) | Read::KindMissing => {}
-                Read::Failed(failure) => return Read::Failed(failure),
+            async move { presence(&api, &format!("list {}", kind.crd_name()), ListParams::default().limit(1)).await }
+        }));
+        let definitions = join_all(DEFINITIONS.map(|name| {
+            let resource = ApiResource::erase::<CustomResourceDefinition>(&());
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+            let this_one = ListParams::default().fields(&format!("metadata.name={name}"));
+            async move { presence(&api, "list customresourcedefinitions.apiextensions.k8s.io", this_one).await }
+        }));
+        let infrastructures = self.list_all::<Infrastructure>("infrastructures.config.openshift.io");
+        let (kinds, definitions, infrastructures) = futures::join!(kinds, definitions, infrastructures);
+        let is_aws = match infrastructures {
+            Read::Known(found) => found.iter().any(Infrastructure::is_aws),
+            Read::KindMissing => false,
+            Read::Failed(failure) => return Read::Failed(failure),
+        };
+        let known = |found: Vec<Result<Presence, ReadFailure>>| found.into_iter().collect::<Result<Vec<_>, _>>();
+        match (known(kinds), known(definitions)) {
+            (Ok(kinds), Ok(definitions)) => {
+                let exists = |at: usize| definitions.get(at) == Some(&Presence::Exists);
+                Read::Known(features::observed(&kinds, is_aws, [exists(0), exists(1)]))
             }
+            (Err(failure), _) | (_, Err(failure)) => Read::Failed(failure),
         }
-        Read::Known(features)
     }
 
     /// The workloads in these namespaces.

@@ -1,6 +1,7 @@
 //! Reads what decisions depend on into a snapshot: from the stores of the watches, or from the API server itself. Reads only.
 
 mod api_server;
+pub mod features;
 pub mod inspections;
 pub mod objects;
 pub mod readings;
@@ -27,7 +28,7 @@ use crate::api::ImageSetPolicy;
 use crate::api::operator::{CalicoNetwork, INSTALLATION_NAME, INSTALLATION_OVERLAY_NAME, InstallationSpec};
 use crate::api::requests::{LONGEST_REFRESH, PREPARE_ANNOTATION, REFRESH_ANNOTATION};
 use crate::model::{
-    CALICO_NAMESPACES, Digest, ENTERPRISE_NAMESPACES, Feature, Inspections, Installation, InstallationSettings,
+    CALICO_NAMESPACES, Digest, ENTERPRISE_NAMESPACES, Inspections, Installation, InstallationSettings,
     OperatorDeployment, OperatorLocation, OperatorPod, Read, RegistryLayout, Snapshot, Variant, foreign_text,
 };
 
@@ -120,8 +121,11 @@ impl Reader {
         let refresh = foreign_text::escaped_to(annotation(REFRESH_ANNOTATION), LONGEST_REFRESH);
         let inspections = settings.inspection_enabled.then_some(settings.inspection_namespace.as_str());
         let readings = self.read(&settings.operator, inspections, source).await;
-        let (installation, windows) = effective_installation(&readings.installations);
-        let features = with_windows(readings.features.clone(), windows);
+        let spec = effective_spec(&readings.installations);
+        let installation = effective_installation(&readings.installations, spec.as_ref());
+        let api_group = readings.operator.known().and_then(Option::as_ref);
+        let api_group = api_group.and_then(|operator| operator.calico_api_group.as_deref());
+        let features = map(readings.features.clone(), |found| features::with_settings(found, spec.as_ref(), api_group));
         let ReadRecords { images: records, inspected: kept, unusable: unusable_records, findings } =
             ReadRecords::of(readings.records.clone());
         objections.extend(findings);
@@ -247,24 +251,30 @@ fn operator_of(
     (Read::Known(Some(deployment.operator)), pods)
 }
 
-/// The effective Installation, and whether Windows nodes are served.
+fn named<'a>(all: &'a [api::operator::Installation], name: &str) -> Option<&'a api::operator::Installation> {
+    all.iter().find(|one| one.name_any() == name)
+}
+
+/// The spec of the effective Installation, if there is one.
+fn effective_spec(installations: &Read<Vec<api::operator::Installation>>) -> Option<InstallationSpec> {
+    let all = installations.known()?;
+    let overlay = named(all, INSTALLATION_OVERLAY_NAME).map(|overlay| &overlay.spec);
+    Some(merged(&named(all, INSTALLATION_NAME)?.spec, overlay))
+}
+
+/// The effective Installation, with this spec.
 fn effective_installation(
     installations: &Read<Vec<api::operator::Installation>>,
-) -> (Read<Option<Installation>>, bool) {
-    let mut windows = false;
-    let installation = map(installations.clone(), |all| {
-        let named = |name: &str| all.iter().find(|one| one.name_any() == name);
-        let default = named(INSTALLATION_NAME)?;
-        let spec = merged(&default.spec, named(INSTALLATION_OVERLAY_NAME).map(|overlay| &overlay.spec));
-        windows = spec.calico_network.as_ref().and_then(|network| network.windows_dataplane.as_deref()) == Some("HNS");
-        let status = default.status.as_ref();
+    spec: Option<&InstallationSpec>,
+) -> Read<Option<Installation>> {
+    map(installations.clone(), |all| {
+        let status = named(&all, INSTALLATION_NAME)?.status.as_ref();
         Some(Installation {
-            settings: effective(&spec),
+            settings: effective(spec?),
             selected_image_set: status.and_then(|status| status.image_set.clone()).filter(|name| !name.is_empty()),
             calico_version: status.and_then(|status| status.calico_version.clone()),
         })
-    });
-    (installation, windows)
+    })
 }
 
 /// The overlay's fields win where they are set, those of `calicoNetwork` one by one (operator: `OverrideInstallationSpec` and
@@ -294,6 +304,8 @@ fn merged(base: &InstallationSpec, overlay: Option<&InstallationSpec>) -> Instal
             }),
             (base, over) => over.as_ref().or(base.as_ref()).cloned(),
         },
+        certificate_management: over.certificate_management.clone().or_else(|| base.certificate_management.clone()),
+        cni: over.cni.clone().or_else(|| base.cni.clone()),
     }
 }
 
@@ -308,15 +320,6 @@ fn effective(spec: &InstallationSpec) -> InstallationSettings {
         fips: spec.fips_mode.as_deref() == Some("Enabled"),
         image_pull_secrets: spec.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
     }
-}
-
-fn with_windows(features: Read<BTreeSet<Feature>>, windows: bool) -> Read<BTreeSet<Feature>> {
-    map(features, |mut features| {
-        if windows {
-            features.insert(Feature::WindowsHns);
-        }
-        features
-    })
 }
 
 #[cfg(test)]

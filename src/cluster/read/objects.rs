@@ -4,30 +4,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::{Resource, ResourceExt};
 
 use crate::api;
-use crate::api::operator::{FeatureKind, InstallationStatus};
+use crate::api::operator::InstallationStatus;
 use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec, PodTemplate, ReplicaSet};
 use crate::cluster::{CONTENT_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
 use crate::model::{
-    ComponentStatus, Degraded, Digest, Feature, Kind, OperatorDeployment, OperatorLocation, OperatorPod, Origin, Read,
+    ComponentStatus, Degraded, Digest, Kind, OperatorDeployment, OperatorLocation, OperatorPod, Origin, Read,
     StoredImage, StoredImageSet, Workload, foreign_text, image_set::OPERATOR_ANNOTATION,
 };
 
 /// Labels of the workloads and pods that envoy-gateway makes for a Gateway, in any namespace (envoy-gateway: `EnvoyAppLabel`).
 pub const GATEWAY_PROXIES: &str = "app.kubernetes.io/managed-by=envoy-gateway,app.kubernetes.io/component=proxy";
-
-/// The features that depend on the existence of an object, and its kind. A release without one of these CRDs does not have the
-/// feature.
-pub const FEATURES: [(Feature, FeatureKind); 6] = [
-    (Feature::ApiServer, FeatureKind { kind: "APIServer", plural: "apiservers" }),
-    (Feature::Goldmane, FeatureKind { kind: "Goldmane", plural: "goldmanes" }),
-    (Feature::Whisker, FeatureKind { kind: "Whisker", plural: "whiskers" }),
-    (Feature::GatewayApi, FeatureKind { kind: "GatewayAPI", plural: "gatewayapis" }),
-    (Feature::Istio, FeatureKind { kind: "Istio", plural: "istios" }),
-    (
-        Feature::ManagementClusterConnection,
-        FeatureKind { kind: "ManagementClusterConnection", plural: "managementclusterconnections" },
-    ),
-];
 
 /// Longest message of a TigeraStatus that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 1024;
@@ -35,6 +21,8 @@ const LONGEST_MESSAGE: usize = 1024;
 const BREAK_GLASS_ANNOTATION: &str = "imageset-controller.io/break-glass";
 /// The variable that holds the operator's version in upstream manifests.
 const VERSION_VARIABLE: &str = "TIGERA_OPERATOR_INIT_IMAGE_VERSION";
+/// The variable that decides on which API of Calico the operator runs (v1.42 and later).
+const API_GROUP_VARIABLE: &str = "CALICO_API_GROUP";
 
 /// The operator's Deployment, with what ties its pods to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,11 +64,14 @@ pub type OperatorObjects = (Read<Option<ObservedDeployment>>, Read<Vec<OwnedPod>
 pub fn operator_deployment(deployment: &Deployment, container: &str) -> ObservedDeployment {
     let template = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let container = template.and_then(|spec| spec.containers.iter().find(|one| one.name == container));
-    let variable =
-        container.and_then(|one| one.env.iter().flatten().find(|variable| variable.name == VERSION_VARIABLE));
+    let variable = |name: &str| {
+        let variables = container.into_iter().flat_map(|one| one.env.iter().flatten());
+        variables.filter(|variable| variable.name == name).find_map(|variable| variable.value.clone())
+    };
     let operator = OperatorDeployment {
         image: container.map(|one| one.image.clone().unwrap_or_default()),
-        init_image_version: variable.and_then(|variable| variable.value.clone()),
+        init_image_version: variable(VERSION_VARIABLE),
+        calico_api_group: variable(API_GROUP_VARIABLE),
         break_glass: deployment.annotations().get(BREAK_GLASS_ANNOTATION).map(|image| foreign_text::name(image)),
     };
     ObservedDeployment {

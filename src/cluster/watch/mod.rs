@@ -1,6 +1,7 @@
 //! The cluster as watches show it: a store for each kind that decisions depend on, with only the fields that they require. Wakes
 //! the controller when something has changed.
 
+mod features;
 mod follow;
 pub mod nodes;
 pub mod pods;
@@ -9,6 +10,7 @@ mod tasks;
 mod wake;
 mod workloads;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use kube_runtime::WatchStreamExt;
 use kube_runtime::watcher::{Event, watcher};
 use tokio::sync::watch;
 
+use self::features::FeatureWatches;
 use self::follow::{Signals, WatchBackoff};
 use self::nodes::NodePlatforms;
 use self::pods::ManagedPods;
@@ -32,13 +35,14 @@ use self::tasks::{Metadata, Tasks, all, now, soon};
 pub use self::wake::{Urgency, Wake};
 use super::gate::{self, GateObject};
 use super::read::inspections::InspectionObjects;
-use super::read::objects::{self, FEATURES, ObservedDeployment, OperatorObjects, OwnedPod, OwnedReplicaSet};
+use super::read::objects::{self, ObservedDeployment, OperatorObjects, OwnedPod, OwnedReplicaSet};
 use super::read::readings::Readings;
 use super::read::request::map;
 use super::records::{self, StoredRecord};
 use super::write::Written;
 use crate::api;
 use crate::api::ImageSetPolicy;
+use crate::api::openshift::Infrastructure;
 use crate::api::operator::GROUP;
 use crate::api::workload::{Deployment, Job, Pod, ReplicaSet};
 use crate::cluster::POLICY_NAME;
@@ -62,8 +66,7 @@ pub struct Watches {
     installations: Store<api::operator::Installation>,
     image_sets: Store<StoredImageSet>,
     component_statuses: Store<ComponentStatus>,
-    /// The objects that features depend on.
-    features: Vec<(Feature, Store<()>)>,
+    features: FeatureWatches,
     /// In the order of [`gate::KINDS`].
     gate: Vec<Store<GateObject>>,
     /// DaemonSets and Deployments of each namespace that either variant has.
@@ -137,11 +140,7 @@ impl Watches {
         let gate_object = |object| Some(GateObject::of(&object));
         let workloads = CALICO_NAMESPACES.map(|namespace| workloads::in_namespace(&mut tasks, namespace));
         let gateway_proxies = workloads::of_gateways(&mut tasks);
-        let features = FEATURES.iter().map(|(feature, kind)| {
-            let api: Api<Metadata> = Api::all_with(client.clone(), &kind.api_resource());
-            (*feature, tasks.watch(api, all(), |_| Some(()), now))
-        });
-        let features = features.collect();
+        let features = FeatureWatches::start(&mut tasks, client);
         let (nodes, pods) = aggregates(&mut tasks, client);
         let in_own_namespace: Api<ConfigMap> = Api::namespaced(client.clone(), own_namespace);
         let this_policy = all().fields(&format!("metadata.name={POLICY_NAME}"));
@@ -291,7 +290,7 @@ impl Watches {
         distrust(readings.installations.failure().is_some(), &|| self.installations.unavailable());
         distrust(readings.image_sets.failure().is_some(), &|| self.image_sets.unavailable());
         distrust(readings.component_statuses.failure().is_some(), &|| self.component_statuses.unavailable());
-        distrust(readings.features.failure().is_some(), &|| any(self.features.iter().map(|(_, store)| store)));
+        distrust(readings.features.failure().is_some(), &|| self.features.unavailable());
         let more = self.enterprise.iter().flat_map(|enterprise| &enterprise.workloads);
         let workloads = || self.workloads.iter().chain(more.clone()).flatten().chain(&self.gateway_proxies);
         distrust(readings.workloads.failure().is_some(), &|| any(workloads()));
@@ -377,16 +376,7 @@ impl Watches {
     }
 
     pub(super) fn features(&self) -> Option<Read<BTreeSet<Feature>>> {
-        let mut features = BTreeSet::new();
-        for (feature, store) in &self.features {
-            match store.is_kind_missing() {
-                true => {}
-                false if !store.is_complete() => return None,
-                false if store.has_objects() => drop(features.insert(*feature)),
-                false => {}
-            }
-        }
-        Some(Read::Known(features))
+        self.features.read()
     }
 
     pub(super) fn workloads(&self) -> Option<Read<Vec<Workload>>> {
@@ -438,7 +428,8 @@ fn any<'a, V: 'a>(stores: impl Iterator<Item = &'a Store<V>>) -> bool {
 async fn follow_definitions(client: Client, definitions: watch::Sender<u64>) {
     let api: Api<Metadata> = Api::all_with(client, &ApiResource::erase::<CustomResourceDefinition>(&()));
     let mut events = watcher(api, all()).backoff(WatchBackoff::default()).boxed();
-    let suffixes = [format!(".{GROUP}"), format!(".{}", <ImageSetPolicy as Resource>::group(&()))];
+    let groups = [GROUP.into(), <ImageSetPolicy as Resource>::group(&()), <Infrastructure as Resource>::group(&())];
+    let suffixes = groups.map(|group: Cow<'_, str>| format!(".{group}"));
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(definition) | Event::Delete(definition) | Event::InitApply(definition)) => {

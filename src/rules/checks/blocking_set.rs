@@ -3,13 +3,25 @@
 use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::{Evidence, Finding, GoalState, ObjectRef, Purpose, Reason, Release, StoredImageSet, Variant};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
+use crate::rules::image_set::impossible::why_no_set;
 
 /// Releases before this one stop at any ImageSet, whatever its name (operator: `GetImageSet` in
 /// `pkg/controller/utils/imageset/imageset.go`, which compares prefixes from v1.34.2 on).
 const ONLY_SAME_PREFIX_BLOCKS_FROM: Release = Release::new(1, 34, 2);
 
 pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
-    let Some(first) = input.checked_sets.first().filter(|_| !input.frozen) else { return Vec::new() };
+    if input.frozen {
+        return Vec::new();
+    }
+    let operators = [(&input.operator.running, false), (&input.operator.target, true)];
+    let unusable = operators.into_iter().find_map(|(operator, ahead)| {
+        let ahead = ahead && input.operator.running.is_some();
+        unusable(input, operator.as_ref()?.release, ahead)
+    });
+    if let Some(findings) = unusable {
+        return findings;
+    }
+    let Some(first) = input.checked_sets.first() else { return Vec::new() };
     let now = blocking_sets(input, first).into_iter().map(|set| {
         let message =
             format!("operator {} stops reconciling: it wants {} and finds this one only", first.release(), first.name);
@@ -17,6 +29,28 @@ pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
             .with_evidence(Evidence::text(set.name.clone(), first.name.to_string()))
     });
     now.chain(will_block(input)).collect()
+}
+
+/// Returns the findings about an operator that can use no set at all and stops at any that it finds; `None` for any other operator.
+fn unusable(input: &CheckInput<'_>, release: Release, ahead: bool) -> Option<Vec<Finding>> {
+    let variant = input.installation.variant;
+    let images = input.effective.catalogue().get(&release)?;
+    let why = match images.image_set_name(variant) {
+        Err(marker) => marker.to_string(),
+        Ok(_) => match why_no_set(input.snapshot, input.installation, &images)? {
+            no_set if no_set.stops_at_sets() => no_set.why,
+            // It stops with or without sets.
+            _ => return Some(Vec::new()),
+        },
+    };
+    let (reason, stops) = match ahead {
+        false => (Reason::BlockingImageSet, "it stops at this set"),
+        true => (Reason::ImageSetWillBlock, "it will stop at this set"),
+    };
+    let sets = input.sets().iter().filter(|set| stops_at(&set.name, release, variant));
+    let finding =
+        |set: &StoredImageSet| Finding::new(reason, ObjectRef::image_set(&set.name), format!("{why}: {stops}"));
+    Some(sets.map(finding).collect())
 }
 
 /// Returns a finding if the target operator would find sets, but not its own.

@@ -1,13 +1,17 @@
 //! Check for components whose TigeraStatus has condition Degraded. Each becomes a finding with the cause, as far as the message
 //! and the cluster explain it. The finding blames an ImageSet only if one is the cause.
 
+use std::collections::BTreeSet;
+
+use crate::catalogue::required::condition::RuleCondition;
 use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::{
-    ComponentStatus, Evidence, Feature, Finding, ImageName, ObjectRef, OperatorKnowledge, PodSummary, Reason, Release,
-    StoredImageSet, Variant, foreign_text::escaped,
+    ComponentStatus, Evidence, Finding, ImageName, ObjectRef, OperatorImages, OperatorKnowledge, PodSummary, Reason,
+    Release, StoredImageSet, Variant, foreign_text::escaped,
 };
 use crate::rules::checks::input::CheckInput;
 use crate::rules::explain::operator_messages::OperatorMessage;
+use crate::rules::image_set::impossible::why_no_set;
 
 /// Names that the documented script keeps of a list, whatever the version.
 const DOCUMENTED_SCRIPT: [&str; 9] = [
@@ -24,10 +28,15 @@ const DOCUMENTED_SCRIPT: [&str; 9] = [
 
 /// Returns one finding per degraded component, those about images first.
 pub(crate) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
+    let operator = input.operator.running.as_ref().or(input.operator.target.as_ref());
+    let running_images = operator.and_then(|operator| input.effective.catalogue().get(&operator.release));
+    let no_set = |images| why_no_set(input.snapshot, input.installation, images).is_some();
     let cluster = ClusterState {
+        no_set: running_images.as_ref().is_some_and(no_set),
         sets: input.sets(),
         operator: input.operator,
         variant: input.installation.variant,
+        running_images,
         pods: input.snapshot.pods.known(),
     };
     let degraded = input.snapshot.component_statuses.known().into_iter().flatten();
@@ -45,6 +54,10 @@ struct ClusterState<'a> {
     sets: &'a [StoredImageSet],
     operator: &'a OperatorKnowledge,
     variant: Variant,
+    /// Images of the running operator, if they are known.
+    running_images: Option<OperatorImages>,
+    /// Whether the running operator can have no set.
+    no_set: bool,
     /// Pods of the operator's workloads; `None` if they could not be read.
     pods: Option<&'a PodSummary>,
 }
@@ -134,8 +147,13 @@ impl ClusterState<'_> {
 
     /// Returns what the missing images are required for.
     fn explain_missing_images(&self, names: &[&ImageName]) -> String {
-        let requires = |feature: &&Feature| names.iter().any(|name| feature.images().contains(&name.as_str()));
-        let features: Vec<&str> = Feature::ALL.iter().filter(requires).map(|feature| feature.label()).collect();
+        let condition = |name: &&&ImageName| self.running_images.as_ref()?.required_for(self.variant, name);
+        let labels: BTreeSet<&str> =
+            names.iter().filter_map(|name| condition(&name)).map(RuleCondition::label).collect();
+        let features: Vec<&str> = labels.into_iter().collect();
+        if self.no_set {
+            return " (it rejects a set that lists them: no set is possible)".to_owned();
+        }
         let script = names.iter().any(|name| !DOCUMENTED_SCRIPT.contains(&name.as_str()));
         match features.as_slice() {
             [] if script => " (the documented script leaves such names out)".to_owned(),

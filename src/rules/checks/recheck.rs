@@ -16,7 +16,7 @@ pub(super) fn other_mode_reference(
     name: &ImageName,
 ) -> Option<Reference> {
     let own = checked_set.references.get(name).filter(|own| own.digest().is_none())?;
-    let other = checked_set.images.set_images(input.installation.variant, !input.installation.fips).remove(name)?;
+    let other = checked_set.images.reference_of(name, input.installation.variant, !input.installation.fips)?;
     let other = input.installation.layout.place(&other).ok()?;
     (other != *own).then_some(other)
 }

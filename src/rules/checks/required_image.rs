@@ -1,9 +1,10 @@
 //! Check for images that a stored set lacks: those that the operator requires now, and those that a feature would require.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::catalogue::required::condition::RuleCondition;
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::{Evidence, Feature, Finding, GoalState, ImageName, Reason, Variant};
+use crate::model::{Evidence, Finding, GoalState, ImageName, Reason, Variant};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
 use crate::rules::image_set::stored_sets::{is_edited, parse_entries};
 
@@ -37,7 +38,7 @@ fn missing_now(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Findi
     let message = format!(
         "operator {} insists on {names}{}, and it is not listed",
         checked_set.release(),
-        for_which_features(&missing)
+        for_which_features(checked_set, input.installation.variant, &missing)
     );
     Some(
         Finding::new(Reason::RequiredImageMissing, checked_set.object(), message)
@@ -45,30 +46,32 @@ fn missing_now(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Findi
     )
 }
 
-fn for_which_features(missing: &[&ImageName]) -> String {
-    let requires = |feature: &Feature| missing.iter().any(|name| feature.images().contains(&name.as_str()));
-    let features: Vec<&str> =
-        Feature::ALL.iter().filter(|feature| requires(feature)).map(|feature| feature.label()).collect();
-    if features.is_empty() { String::new() } else { format!(" for {}", features.join(" and ")) }
+fn for_which_features(checked_set: &CheckedSet, variant: Variant, missing: &[&ImageName]) -> String {
+    let conditions = missing.iter().filter_map(|name| checked_set.images.required_for(variant, name));
+    let labels: BTreeSet<&str> = conditions.map(RuleCondition::label).collect();
+    let labels: Vec<&str> = labels.into_iter().collect();
+    if labels.is_empty() { String::new() } else { format!(" for {}", labels.join(" and ")) }
 }
 
 /// Returns a finding about images that the stored set leaves out and that a feature would require.
 fn for_features(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Finding> {
-    let enabled = input.snapshot.features.known()?;
-    let variant = input.installation.variant;
-    if variant != Variant::Calico {
-        return None;
+    let features = input.snapshot.cluster_features()?;
+    let (variant, images) = (input.installation.variant, &checked_set.images);
+    // A name of the other list is added when its condition holds.
+    let listed = images.set_images(variant, input.installation.fips);
+    let is_left_out = |name: &ImageName| listed.contains_key(name) && !checked_set.content.contains_key(name);
+    let mut missing: BTreeMap<&str, BTreeSet<ImageName>> = BTreeMap::new();
+    for (condition, names) in images.required_with_more(variant, &features) {
+        let names = names.into_iter().filter(is_left_out);
+        let names: BTreeSet<ImageName> = names.collect();
+        if !names.is_empty() {
+            missing.entry(condition.label()).or_default().extend(names);
+        }
     }
-    let needs = |feature: &Feature| {
-        let required = checked_set.images.requires(variant, &BTreeSet::from([*feature]));
-        let missing: Vec<ImageName> = required
-            .into_iter()
-            .filter(|name| feature.images().contains(&name.as_str()) && !checked_set.content.contains_key(name))
-            .collect();
-        (!missing.is_empty()).then(|| format!("{} needs {}", feature.label(), list_first(&missing, MOST_NAMED)))
+    let needs = |(label, names): (&str, BTreeSet<ImageName>)| {
+        format!("{label} needs {}", list_first(&names.into_iter().collect::<Vec<_>>(), MOST_NAMED))
     };
-    let missing: Vec<String> =
-        Feature::ALL.iter().filter(|feature| !enabled.contains(feature)).filter_map(needs).collect();
+    let missing: Vec<String> = missing.into_iter().map(needs).collect();
     if missing.is_empty() {
         return None;
     }

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use crate::catalogue::Catalogue;
 use crate::model::{
     Finding, GoalState, InstallationSettings, Lookups, ObjectRef, OperatorKnowledge, Origin, Read, Reason, Snapshot,
-    Variant,
 };
 use crate::rules::checks::CheckResults;
 use crate::rules::decide::phase::{Because, Phase};
+use crate::rules::image_set::impossible::why_no_set;
 use crate::rules::image_set::plan::PlannedSet;
 use crate::rules::version::Versions;
 use crate::rules::version::effective_catalogue::EffectiveCatalogue;
@@ -60,7 +60,12 @@ fn without_changes(mut set: PlannedSet) -> PlannedSet {
 /// Returns whether the running version can have a set, if the target is another version.
 ///
 /// Waits while no set can be made for the running version. Any set but its own would stop it, and its own is unknown.
-pub(super) fn running_set(operator: &OperatorKnowledge, catalogue: &Catalogue<'_>, variant: Variant) -> Phase<()> {
+pub(super) fn running_set(
+    snapshot: &Snapshot,
+    installation: &InstallationSettings,
+    operator: &OperatorKnowledge,
+    catalogue: &Catalogue<'_>,
+) -> Phase<()> {
     let (Some(running), Some(target)) = (operator.running.as_ref(), operator.target.as_ref()) else {
         return Phase::GoOn(());
     };
@@ -68,10 +73,15 @@ pub(super) fn running_set(operator: &OperatorKnowledge, catalogue: &Catalogue<'_
     if release == target.release {
         return Phase::GoOn(());
     }
-    let why = match catalogue.get(&release).map(|images| images.image_set_name(variant)) {
-        Some(Ok(_)) => return Phase::GoOn(()),
-        Some(Err(_)) => "it deploys no Calico release",
-        None => "its images are not known",
+    let why = match catalogue.get(&release) {
+        None => "its images are not known".to_owned(),
+        Some(images) if images.image_set_name(installation.variant).is_err() => {
+            "it deploys no Calico release".to_owned()
+        }
+        Some(images) => match why_no_set(snapshot, installation, &images) {
+            Some(no_set) => no_set.why,
+            None => return Phase::GoOn(()),
+        },
     };
     Phase::Wait(Because::RunningSetFirst(format!(
         "it waits until operator {release} runs no longer: no set can be made for that one ({why})"

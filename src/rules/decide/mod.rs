@@ -35,7 +35,7 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
         Phase::Wait(_) => return finish::without_inputs(snapshot, findings, Some(versions)),
     };
     let gone = hold::installation_gone(snapshot, &installation, &versions.operator, &versions.effective);
-    let running_set = hold::running_set(&versions.operator, versions.effective.catalogue(), installation.variant);
+    let running_set = hold::running_set(snapshot, &installation, &versions.operator, versions.effective.catalogue());
     let context = Context {
         snapshot,
         installation: &installation,

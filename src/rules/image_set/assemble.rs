@@ -115,7 +115,8 @@ impl SetSpec<'_> {
     }
 
     fn blockers(&self, images: &[Image<'_>]) -> Blockers {
-        let mut blockers = Blockers::new(self.installation.image_pull_secrets.is_empty());
+        let mut blockers =
+            Blockers::new(self.installation.image_pull_secrets.is_empty(), !self.images.has_known_requirements());
         for Image { reference, state, .. } in images {
             match state {
                 ImageState::Failed(failure) => blockers.add_failure(failure),
@@ -207,9 +208,24 @@ impl SetSpec<'_> {
             _ => None,
         });
         let mut warnings: Vec<Finding> = self.single_platform(&single).into_iter().collect();
+        warnings.extend(self.omission_unproven(images));
         warnings.extend(self.record_edited(contradictions));
         warnings.extend(moved);
         warnings
+    }
+
+    /// Returns a finding if images are left out of the set of a build whose requirements are not known.
+    fn omission_unproven(&self, images: &[Image<'_>]) -> Option<Finding> {
+        let excluded = self.entries().into_keys().filter(|name| self.snapshot.settings.exclude.contains(name));
+        let omitted = images.iter().filter(|image| image.is_omitted()).map(|image| image.name.clone());
+        let names: BTreeSet<ImageName> = excluded.chain(omitted).collect();
+        if names.is_empty() || self.images.has_known_requirements() {
+            return None;
+        }
+        let names = list_first(&names.into_iter().collect::<Vec<_>>(), MOST_NAMED);
+        let release = self.images.release();
+        let message = format!("without {names}: it is not known whether operator {release} requires it");
+        Some(Finding::new(Reason::OmissionUnproven, self.object(), message))
     }
 
     fn single_platform(&self, single: &[&Reference]) -> Option<Finding> {

@@ -12,6 +12,8 @@ use crate::model::{
 pub(super) struct Blockers {
     /// The Installation names no pull secret.
     no_secrets: bool,
+    /// It is not known which images the build requires.
+    unproven: bool,
     failures: BTreeMap<(Reason, String), Vec<String>>,
     missing: BTreeMap<bool, Vec<Reference>>,
     missing_at: String,
@@ -20,9 +22,10 @@ pub(super) struct Blockers {
 }
 
 impl Blockers {
-    /// Returns an empty group. `no_secrets`: the Installation names no pull secret.
-    pub(super) fn new(no_secrets: bool) -> Self {
-        Self { no_secrets, ..Self::default() }
+    /// Returns an empty group. `no_secrets`: the Installation names no pull secret. `unproven`: it is not known which images the
+    /// build requires.
+    pub(super) fn new(no_secrets: bool, unproven: bool) -> Self {
+        Self { no_secrets, unproven, ..Self::default() }
     }
 
     pub(super) fn add_failure(&mut self, failure: &RegistryFailure) {
@@ -62,7 +65,11 @@ impl Blockers {
         }
         // Images that the operator requires come first.
         for (required, references) in self.missing.into_iter().rev() {
-            let need = if required { "the operator insists on" } else { "nothing in the cluster needs" };
+            let need = match (required, self.unproven) {
+                (true, true) => "the operator may insist on",
+                (true, false) => "the operator insists on",
+                (false, _) => "nothing in the cluster needs",
+            };
             let at = if self.missing_at.is_empty() { String::new() } else { format!(" {}", self.missing_at) };
             let message =
                 format!("the registry{at} does not have {}, which {need}", list_first(&references, MOST_NAMED));

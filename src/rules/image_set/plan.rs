@@ -15,6 +15,7 @@ use crate::model::{
 use crate::rules::adoption::PinnedImages;
 use crate::rules::checks::input::CheckedSet;
 use crate::rules::image_set::assemble::{Assembled, Obstacle};
+use crate::rules::image_set::impossible::why_no_set;
 use crate::rules::image_set::name_conflict::NameClaim;
 use crate::rules::image_set::outcome::SetOutcome;
 use crate::rules::image_set::spec::SetSpec;
@@ -215,6 +216,9 @@ impl<'a> Context<'a> {
     }
 
     fn outcome(&self, required: &RequiredSet, before: &[PlannedSet]) -> SetOutcome {
+        if let Some(no_set) = why_no_set(self.snapshot, self.installation, &required.images) {
+            return no_set.outcome(self.snapshot, required.name.as_str());
+        }
         let key = self.versions.effective.record_key(required.images.release(), self.installation);
         let existing = self.existing(required);
         let spec = self.spec(required, &key);
@@ -344,7 +348,7 @@ fn unchanged_set(existing: Option<&StoredImageSet>, spec: &SetSpec<'_>) -> Optio
 /// accepts, still counts as stored.
 fn unchanged_while_held(unchanged_set: Option<UnchangedSet>, spec: &SetSpec<'_>, findings: Vec<Finding>) -> SetOutcome {
     let Some((entries, resolved_at)) = unchanged_set else { return SetOutcome::held(findings) };
-    let names = spec.images.set_images(spec.installation.variant, spec.installation.fips).into_keys();
+    let names = spec.entries().into_keys();
     let settings = &spec.snapshot.settings;
     let omitted = names.filter(|name| !entries.contains_key(name) && !settings.exclude.contains(name)).collect();
     SetOutcome { omitted, resolved_at, findings, ..SetOutcome::in_state(GoalState::Stored, Some(entries)) }

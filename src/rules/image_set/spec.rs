@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Digest, Feature, Finding, ImageName, ImageSetName, InstallationSettings, ObjectRef, OperatorImages, Platform,
-    Reason, Record, RecordKey, Reference, ResolvedImage, Snapshot,
+    Digest, Feature, Finding, ImageName, ImageSetName, InstallationSettings, ObjectRef, OnMissing, OperatorImages,
+    Platform, Reason, Record, RecordKey, Reference, ResolvedImage, Snapshot,
 };
 
 /// The input of assembling one set.
@@ -31,9 +31,9 @@ impl SetSpec<'_> {
         let required = self.required_now();
         let mut references = BTreeMap::new();
         let mut findings = Vec::new();
-        for (name, default) in self.images.set_images(self.installation.variant, self.installation.fips) {
+        for (name, default) in self.entries() {
             if settings.exclude.contains(&name) {
-                if required.contains(&name) {
+                if self.images.has_known_requirements() && required.contains(&name) {
                     let requires = match self.snapshot.features.known() {
                         Some(_) => "insists on it",
                         None => "may insist on it: what the cluster uses cannot be read",
@@ -58,21 +58,52 @@ impl SetSpec<'_> {
         if findings.is_empty() { Ok(references) } else { Err(findings) }
     }
 
-    /// Returns the names that the operator requires with the objects of the cluster. While these cannot be read, every feature
-    /// counts as enabled.
+    /// Returns the names of the set with the default reference of each: the list of the variant, and what the operator requires
+    /// beside it.
+    pub fn entries(&self) -> BTreeMap<ImageName, Reference> {
+        let variant = self.installation.variant;
+        let required = match self.features() {
+            Some(features) => self.images.requires(variant, &features),
+            // Names that the stored set has stay, whatever made the operator require them.
+            None => {
+                let may_require = self.images.may_require(variant).into_iter();
+                let pinned = may_require.filter(|name| self.pinned.contains_key(name));
+                pinned.chain(self.images.requires(variant, &BTreeSet::new())).collect()
+            }
+        };
+        self.images.entries(variant, self.installation.fips, &required)
+    }
+
+    /// Returns the names that the operator requires with what is in the cluster. While that cannot be read, every condition counts
+    /// as given. If it is not known what the build requires, the policy decides which images may be left out.
     pub fn required_now(&self) -> BTreeSet<ImageName> {
-        let all = || BTreeSet::from(Feature::ALL);
-        let features = self.snapshot.features.known().cloned().unwrap_or_else(all);
-        self.images.requires(self.installation.variant, &features)
+        let settings = &self.snapshot.settings;
+        let variant = self.installation.variant;
+        if !self.images.has_known_requirements() {
+            let all = if settings.on_missing == OnMissing::Hold { self.entries() } else { BTreeMap::new() };
+            return all.into_keys().filter(|name| !settings.exclude.contains(name)).collect();
+        }
+        match self.features() {
+            Some(features) => self.images.requires(variant, &features),
+            None => {
+                let entries = self.entries();
+                self.images.may_require(variant).into_iter().filter(|name| entries.contains_key(name)).collect()
+            }
+        }
     }
 
     /// Returns the names that no set of this spec may lack.
     pub fn required(&self) -> BTreeSet<ImageName> {
         if self.everything_required || self.snapshot.features.known().is_none() {
-            let all = self.images.set_images(self.installation.variant, self.installation.fips).into_keys();
+            let all = self.entries().into_keys();
             return all.filter(|name| !self.snapshot.settings.exclude.contains(name)).collect();
         }
         self.required_now()
+    }
+
+    /// Returns the features of the cluster, if they are known.
+    fn features(&self) -> Option<BTreeSet<Feature>> {
+        self.snapshot.cluster_features()
     }
 
     /// Returns this spec's record, if it is stored.

@@ -199,7 +199,8 @@ pub(crate) fn why_rejected(entries: &BTreeMap<ImageName, Digest>, spec: &SetSpec
         return Some(format!("operator {release} rejects {rejected}"));
     }
     let missing = spec.required_now().into_iter().find(|name| !entries.contains_key(name))?;
-    let may = if spec.snapshot.features.known().is_some() { "insists on" } else { "may insist on" };
+    let is_known = spec.snapshot.features.known().is_some() && spec.images.has_known_requirements();
+    let may = if is_known { "insists on" } else { "may insist on" };
     Some(format!("operator {release} {may} {missing}, which is not listed"))
 }
 

@@ -139,6 +139,11 @@ fn current_rejection(
 ) -> Option<(String, RejectedContent)> {
     let images = effective.catalogue().get(&running.release)?;
     let name = images.image_set_name(installation.variant).ok()?;
+    let features = snapshot.cluster_features().unwrap_or_default();
+    // Where no set is right, a rejection says nothing about the build.
+    if images.no_set(installation, &features).is_some() {
+        return None;
+    }
     let records = effective.record_names(running.release, installation);
     let made_for_it = |set: &StoredImageSet| {
         let origin = set.origin.as_ref();
@@ -147,7 +152,8 @@ fn current_rejection(
     let mut sets = snapshot.image_sets.known()?.iter();
     let set = sets.find(|set| set.name == name.as_str() && set.managed && made_for_it(set) && !is_edited(set))?;
     let stored: BTreeSet<ImageName> = set.images.iter().filter_map(|entry| entry.image.parse().ok()).collect();
-    let listed = images.set_images(installation.variant, installation.fips);
+    let required = images.requires(installation.variant, &features);
+    let listed = images.entries(installation.variant, installation.fips, &required);
     let (mut unexpected, mut missing) = (BTreeSet::new(), BTreeSet::new());
     for degraded in snapshot.component_statuses.known()?.iter().filter_map(|status| status.degraded.as_ref()) {
         let message = OperatorMessage::of(&degraded.reason, &degraded.message);

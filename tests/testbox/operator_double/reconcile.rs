@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kube::ResourceExt;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
 use super::super::crds::Kind;
@@ -176,6 +177,8 @@ impl Stage {
         let from_installation = |features: Features| Features {
             windows_hns: computed["calicoNetwork"]["windowsDataplane"] == "HNS",
             certificate_management: computed["certificateManagement"].is_object(),
+            openshift_aws: features.openshift_aws && computed["kubernetesProvider"] == "OpenShift",
+            fips: computed["fipsMode"] == "Enabled",
             ..features
         };
         if let Some((at, features)) = self.operator.features
@@ -190,10 +193,20 @@ impl Stage {
             gateway_api: self.exists(Kind::GatewayApi).await?,
             istio: self.exists(Kind::Istio).await?,
             management_cluster_connection: self.exists(Kind::ManagementClusterConnection).await?,
+            openshift_aws: self.is_on_aws().await?,
             ..Features::none()
         };
         self.operator.features = Some((Instant::now(), features));
         Ok(from_installation(features))
+    }
+
+    /// True if OpenShift says that it runs on AWS.
+    async fn is_on_aws(&self) -> Result<bool> {
+        let kind = GroupVersionKind::gvk("config.openshift.io", "v1", "Infrastructure");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "infrastructures");
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let cluster = api.get_opt("cluster").await.context("reading the Infrastructure")?;
+        Ok(cluster.is_some_and(|cluster| cluster.data["status"]["platformStatus"]["type"] == "AWS"))
     }
 
     /// True if an object of that kind exists; a missing CRD is no object.

@@ -68,7 +68,7 @@ pub fn workloads_of(rules: &OperatorRules, variant: Variant, features: Features)
     let named = |names: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
         names
             .iter()
-            .map(|(container, image)| (*container, format!("{prefix}/{image}")))
+            .map(|(container, image)| (*container, rules.image_of(&format!("{prefix}/{image}"))))
             .filter(|(_, image)| rules.lists(variant, image))
             .collect()
     };
@@ -80,7 +80,7 @@ pub fn workloads_of(rules: &OperatorRules, variant: Variant, features: Features)
             "calico-system",
             "calico-node",
             true,
-            &[("flexvol-driver", "pod2daemon-flexvol"), ("install-cni", "cni")],
+            &[("flexvol-driver", "pod2daemon-flexvol"), ("plugins", "third-party-cni-plugins"), ("install-cni", "cni")],
             &[("calico-node", "node"), ("calico-node", "cnx-node")],
         ),
         (Component::Calico, "calico-system", "calico-typha", false, &[], &[("calico-typha", "typha")]),

@@ -139,6 +139,7 @@ impl World {
             management_cluster_connection: has(Kind::ManagementClusterConnection),
             windows_hns: spec.is_some_and(|spec| spec["calicoNetwork"]["windowsDataplane"] == "HNS"),
             certificate_management: spec.is_some_and(|spec| spec["certificateManagement"].is_object()),
+            ..Features::none()
         }
     }
 

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, anyhow};
 
+use super::Variant;
 use super::requirements::Component;
 use super::verdict::Rejection;
 
@@ -77,6 +78,17 @@ impl Era {
     /// True if key-cert-provisioner is looked up before the set is validated, certificate management or not.
     pub fn makes_authority_first(self) -> bool {
         self >= Self::AuthorityFirst
+    }
+
+    /// The Installation has a FIPS mode that the release doesn't know any more.
+    pub fn refused_fips(variant: Variant, version: Version) -> Refusal {
+        let spec = if version >= Version(1, 41, 0) { "installation" } else { "Installation" };
+        let why = match version >= Version(1, 43, 0) {
+            true => "is not supported; FIPS mode has been removed".to_owned(),
+            false => format!("combined with spec.Variant={} is not supported", variant.spec()),
+        };
+        let message = format!("Invalid Installation provided: {spec} spec.FIPSMode=Enabled {why}");
+        Refusal::new(Component::Calico, "InvalidConfigurationError", &message)
     }
 
     /// ImageSets exist, but not the one.

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 pub use eras::Version;
-pub use requirements::{Component, Features};
+pub use requirements::{Component, EnterpriseObjects, Features};
 pub use verdict::{NamedSet, Rejection, Selection, accepts, strict_problems};
 
 /// One entry of an ImageSet: the name (`calico/node`) and the digest (`sha256:…`).
@@ -43,6 +43,22 @@ impl Variant {
         match text {
             "TigeraSecureEnterprise" | "CalicoEnterprise" => Self::Enterprise,
             _ => Self::Calico,
+        }
+    }
+
+    /// The variant as `required-images.json` has it.
+    fn from_fact(text: &str) -> Self {
+        match text {
+            "Enterprise" => Self::Enterprise,
+            _ => Self::Calico,
+        }
+    }
+
+    /// The value of `spec.variant` that messages print.
+    fn spec(self) -> &'static str {
+        match self {
+            Self::Calico => "Calico",
+            Self::Enterprise => "TigeraSecureEnterprise",
         }
     }
 
@@ -114,6 +130,10 @@ pub struct OperatorRules {
     pub version: Version,
     release: Published,
     also_rejected: BTreeSet<String>,
+    /// The release whose requirements it has.
+    rules_of: Version,
+    /// Most components are in one image.
+    merged: bool,
 }
 
 impl OperatorRules {
@@ -133,7 +153,7 @@ impl OperatorRules {
         let Some(release) = published().get(&version) else {
             bail!("operator {version} is not in tests/facts/operator-images.json");
         };
-        Ok(Self { version, release: release.clone(), also_rejected: BTreeSet::new() })
+        Ok(Self { version, release: release.clone(), also_rejected: BTreeSet::new(), rules_of: version, merged: false })
     }
 
     /// A build that nobody has published: like `base` in all but its own version and Calico's.
@@ -153,6 +173,25 @@ impl OperatorRules {
         release.calico_images.iter_mut().for_each(|reference| replace(reference, &old, calico));
         release.init_image.iter_mut().for_each(|reference| replace(reference, base, version));
         Ok(rules)
+    }
+
+    /// A build that nobody has published, with most components in the image `calico/calico`, as the branch of v1.44 has them: 13
+    /// names of Calico.
+    ///
+    /// # Errors
+    /// `version` is none.
+    pub fn merged(version: &str, calico: &str) -> Result<Self> {
+        let mut rules = Self::unpublished("v1.43.0", version, calico)?;
+        let images = &mut rules.release.calico_images;
+        images.retain(|reference| requirements::in_merged(&key(reference)) == key(reference));
+        images.extend(["calico", "third-party-cni-plugins"].map(|image| format!("quay.io/calico/{image}:{calico}")));
+        rules.merged = true;
+        Ok(rules)
+    }
+
+    /// The image that a component of this build is in, by the name that earlier releases give it.
+    pub fn image_of(&self, name: &str) -> String {
+        if self.merged { requirements::in_merged(name) } else { name.to_owned() }
     }
 
     /// What `operator --version` prints.

@@ -76,6 +76,9 @@ impl OperatorRules {
         sets: &'a [NamedSet],
     ) -> Result<Option<&'a NamedSet>, Rejection> {
         let era = Era::of(self.version);
+        if component == Component::Calico && features.fips && self.refuses_fips(variant) {
+            return Err(Era::refused_fips(variant, self.version));
+        }
         let set = match self.select(variant, sets) {
             Selection::Tags => return Ok(None),
             Selection::Blocked => return Err(era.blocked(component, &self.expected_set_name(variant))),
@@ -83,9 +86,9 @@ impl OperatorRules {
         };
         if component.makes_authority()
             && let Some(image) = self.authority_image(variant)
-            && set.digest(image).is_none()
+            && set.digest(&image).is_none()
         {
-            return Err(era.authority(component, &not_contained(image)));
+            return Err(era.authority(component, &not_contained(&image)));
         }
         if let Some(cause) = self.validation_error(set) {
             return Err(era.invalid(component, &cause));

@@ -123,7 +123,7 @@ impl Source {
         let mut exclude: BTreeSet<ImageName> = arguments.exclude.iter().cloned().collect();
         if arguments.only_required {
             let required = images.requires(settings.variant, &self.features);
-            let all = images.set_images(settings.variant, settings.fips).into_keys();
+            let all = images.entries(settings.variant, settings.fips, &required).into_keys();
             exclude.extend(all.filter(|name| !required.contains(name)));
         }
         let catalogue = match self.is_printed {

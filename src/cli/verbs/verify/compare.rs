@@ -66,7 +66,7 @@ impl CheckedSet {
     /// Returns the references that the entries stand for, with or without FIPS mode.
     fn places(&self, pinned: &Pinned, fips: bool) -> Result<Places, Failure> {
         let mut places = Places::new();
-        for (name, default) in self.images.set_images(self.settings.variant, fips) {
+        for (name, default) in self.images.entries(self.settings.variant, fips, &pinned.keys().cloned().collect()) {
             let Some((_, digest)) = pinned.get(&name) else { continue };
             let placed = self.place(&default)?;
             // A digest that the policy sets in the place of the tag is not compared with the tag.
