@@ -92,9 +92,12 @@ fn names_belong_to_the_calico_release_and_are_not_computable() {
 fn a_complete_set_passes_with_every_feature_in_every_release_and_variant() {
     for version in all_versions() {
         for variant in [Variant::Calico, Variant::Enterprise] {
-            let names = OperatorRules::new(version).unwrap().names_of(variant);
-            let set = entries(names.iter().map(String::as_str));
-            for features in [Features::none(), Features::all()] {
+            let rules = OperatorRules::new(version).unwrap();
+            // Enterprise of v1.32 and v1.33 requires Windows images that it rejects.
+            let windows_hns = rules.required_names(variant, Features::all()).is_subset(&rules.known_names());
+            for features in [Features::none(), Features { windows_hns, ..Features::all() }] {
+                let names = &rules.names_of(variant) | &rules.required_names(variant, features);
+                let set = entries(names.iter().map(String::as_str));
                 assert_eq!(accepts(&version.to_string(), variant, &set, features), Ok(()), "{version} {variant:?}");
                 assert_eq!(strict_problems(&version.to_string(), variant, &set, features), Vec::<String>::new());
             }
@@ -303,7 +306,8 @@ fn images_insisted_on() {
     let none = Features::none();
     for (features, names) in [
         (Features { goldmane: true, ..none }, &["goldmane"][..]),
-        (Features { whisker: true, ..none }, &["whisker", "whisker-backend"]),
+        (Features { whisker: true, ..none }, &[]),
+        (Features { goldmane: true, whisker: true, ..none }, &["goldmane", "whisker", "whisker-backend"]),
         (Features { gateway_api: true, ..none }, &["envoy-gateway", "envoy-proxy", "envoy-ratelimit"]),
         (Features { istio: true, ..none }, &["istio-pilot", "istio-install-cni", "istio-ztunnel", "istio-proxyv2"]),
         (Features { management_cluster_connection: true, ..none }, &["guardian"]),

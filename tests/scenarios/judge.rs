@@ -89,8 +89,7 @@ fn problems(snapshot: &Snapshot, rules: &OperatorRules, entries: &Entries) -> Ve
     if !matches!(snapshot.installation, Read::Known(Some(_))) {
         let excluded = |name: &String| snapshot.settings.exclude.iter().any(|excluded| excluded.as_str() == name);
         let listed = |name: &String| entries.iter().any(|(entry, _)| entry == name);
-        let names = rules.names_of(variant).into_iter().filter(|name| name != "tigera/operator");
-        let missing = names.filter(|name| !excluded(name) && !listed(name));
+        let missing = rules.names_of(variant).into_iter().filter(|name| !excluded(name) && !listed(name));
         found.extend(missing.map(|name| format!("nothing tells that {name} is not needed")));
     }
     found

@@ -9,7 +9,7 @@
 //! - `requirements`: which images the objects in the cluster require,
 //! - `verdict`: selection and validation of ImageSets, and the stricter reading that the invariants need.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::panic)]
 
 pub mod eras;
 pub mod requirements;
@@ -236,9 +236,11 @@ impl OperatorRules {
             .collect()
     }
 
-    /// The names that are both printed for this variant and accepted in an ImageSet: the most a useful set can hold.
+    /// The names that are both printed for this variant and accepted in an ImageSet, without the operator's own image, which only
+    /// OpenShift on AWS requires.
     pub fn names_of(&self, variant: Variant) -> BTreeSet<String> {
-        self.references_of(variant).map(key).filter(|name| !self.rejects(name)).collect()
+        let names = self.references_of(variant).map(key);
+        names.filter(|name| !self.rejects(name) && name != "tigera/operator").collect()
     }
 
     /// What `operator --print-images=list` prints: Calico, Enterprise, common images and the operator's own.

@@ -212,8 +212,8 @@ fn published() -> &'static BTreeMap<(Version, Variant), Published> {
 
 /// The rules of a release: of the range that begins last before it.
 fn rules_of(version: Version, variant: Variant) -> &'static Published {
-    let before = published().iter().filter(|((from, of), _)| *of == variant && *from <= version);
-    before.last().expect("the facts begin with the first release that knows ImageSets").1
+    let mut before = published().iter().filter(|((from, of), _)| *of == variant && *from <= version);
+    before.next_back().expect("the facts begin with the first release that knows ImageSets").1
 }
 
 /// A controller of the operator, each with a TigeraStatus of its own.
