@@ -81,14 +81,14 @@ impl Era {
     }
 
     /// The Installation has a FIPS mode that the release doesn't know any more.
-    pub fn refused_fips(variant: Variant, version: Version) -> Refusal {
+    pub fn refused_fips(variant: Variant, version: Version) -> Rejection {
         let spec = if version >= Version(1, 41, 0) { "installation" } else { "Installation" };
         let why = match version >= Version(1, 43, 0) {
             true => "is not supported; FIPS mode has been removed".to_owned(),
             false => format!("combined with spec.Variant={} is not supported", variant.spec()),
         };
         let message = format!("Invalid Installation provided: {spec} spec.FIPSMode=Enabled {why}");
-        Refusal::new(Component::Calico, "InvalidConfigurationError", &message)
+        Rejection::new(Component::Calico, "InvalidConfigurationError", &message)
     }
 
     /// ImageSets exist, but not the one.
