@@ -264,7 +264,12 @@ fn snapshot(registry: &str) -> Snapshot {
     let mut snapshot = Snapshot::default();
     snapshot.settings.mode = Mode::Apply;
     let image = format!("quay.io/tigera/operator:{RUNNING}");
-    let template = OperatorDeployment { image: Some(image.clone()), init_image_version: None, break_glass: None };
+    let template = OperatorDeployment {
+        image: Some(image.clone()),
+        init_image_version: None,
+        calico_api_group: None,
+        break_glass: None,
+    };
     snapshot.operator = Read::Known(Some(template));
     let pod = OperatorPod { name: "operator-1".to_owned(), image, image_digest: None, ready: true, ready_since: None };
     snapshot.operator_pods = Read::Known(vec![pod]);
