@@ -76,7 +76,8 @@ impl OperatorImages {
             Some(range) => {
                 let images = range.images(variant).filter(|(condition, _)| holds(*condition));
                 // A fork may reject what its upstream build requires.
-                images.map(|(_, name)| name).filter(|name| self.accepts(name)).collect()
+                let known = self.known_names();
+                images.map(|(_, name)| name).filter(|name| known.contains(name)).collect()
             }
             None => self.set_images(variant, false).into_keys().chain(self.own_entry(&holds)).collect(),
         }

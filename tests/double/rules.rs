@@ -94,7 +94,7 @@ fn a_complete_set_passes_with_every_feature_in_every_release_and_variant() {
         for variant in [Variant::Calico, Variant::Enterprise] {
             let rules = OperatorRules::new(version).unwrap();
             // Enterprise of v1.32 and v1.33 requires Windows images that it rejects.
-            let windows_hns = rules.required_names(variant, Features::all()).is_subset(&rules.known_names());
+            let windows_hns = rules.required_names(variant, Features::all()).is_subset(rules.known_names());
             for features in [Features::none(), Features { windows_hns, ..Features::all() }] {
                 let names = &rules.names_of(variant) | &rules.required_names(variant, features);
                 let set = entries(names.iter().map(String::as_str));
@@ -183,7 +183,7 @@ fn key_cert_provisioner_missing() {
 #[test]
 fn the_name_of_key_cert_provisioner_changed_with_v1_34() {
     for version in all_versions() {
-        let known = OperatorRules::new(version).unwrap().known_names();
+        let known = OperatorRules::new(version).unwrap().known_names().clone();
         assert_eq!(known.contains("calico/key-cert-provisioner"), version >= "v1.34.0".parse().unwrap(), "{version}");
     }
     // Enterprise's own list keeps the tigera name in many releases, and all lists count together.

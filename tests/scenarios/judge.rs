@@ -350,7 +350,7 @@ mod tests {
         let names = |version: &String| OperatorRules::for_version(version).unwrap().names_of(Variant::Calico);
         let pairs = twins.iter().flat_map(|one| twins.iter().map(move |other| (one, other)));
         let Some((runs, other)) = pairs.into_iter().find(|(one, other)| {
-            name(one) == name(other) && !names(other).is_subset(&OperatorRules::for_version(one).unwrap().known_names())
+            name(one) == name(other) && !names(other).is_subset(OperatorRules::for_version(one).unwrap().known_names())
         }) else {
             panic!("no two releases share a name with different images")
         };

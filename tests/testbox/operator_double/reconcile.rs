@@ -205,8 +205,11 @@ impl Stage {
         let kind = GroupVersionKind::gvk("config.openshift.io", "v1", "Infrastructure");
         let resource = ApiResource::from_gvk_with_plural(&kind, "infrastructures");
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        let cluster = api.get_opt("cluster").await.context("reading the Infrastructure")?;
-        Ok(cluster.is_some_and(|cluster| cluster.data["status"]["platformStatus"]["type"] == "AWS"))
+        match api.get("cluster").await {
+            Ok(cluster) => Ok(cluster.data["status"]["platformStatus"]["type"] == "AWS"),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) => Err(error).context("reading the Infrastructure"),
+        }
     }
 
     /// True if an object of that kind exists; a missing CRD is no object.

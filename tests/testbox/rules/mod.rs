@@ -134,6 +134,8 @@ pub struct OperatorRules {
     rules_of: Version,
     /// Most components are in one image.
     merged: bool,
+    /// [`Self::known_names`], once they were asked for.
+    known: OnceLock<BTreeSet<String>>,
 }
 
 impl OperatorRules {
@@ -153,7 +155,14 @@ impl OperatorRules {
         let Some(release) = published().get(&version) else {
             bail!("operator {version} is not in tests/facts/operator-images.json");
         };
-        Ok(Self { version, release: release.clone(), also_rejected: BTreeSet::new(), rules_of: version, merged: false })
+        Ok(Self {
+            version,
+            release: release.clone(),
+            also_rejected: BTreeSet::new(),
+            rules_of: version,
+            merged: false,
+            known: OnceLock::new(),
+        })
     }
 
     /// A build that nobody has published: like `base` in all but its own version and Calico's.
@@ -209,6 +218,7 @@ impl OperatorRules {
     #[must_use]
     pub fn refusing(mut self, name: &str) -> Self {
         self.also_rejected.insert(name.to_owned());
+        self.known = OnceLock::new();
         self
     }
 
@@ -227,7 +237,11 @@ impl OperatorRules {
 
     /// The names this build's validator accepts in an ImageSet, of whatever variant: it looks through its Calico,
     /// Enterprise and common lists together. (From v1.36.0 the operator's own image is in none of them.)
-    pub fn known_names(&self) -> BTreeSet<String> {
+    pub fn known_names(&self) -> &BTreeSet<String> {
+        self.known.get_or_init(|| self.find_known_names())
+    }
+
+    fn find_known_names(&self) -> BTreeSet<String> {
         [&self.release.calico_images, &self.release.common_images, &self.release.enterprise_images]
             .into_iter()
             .flatten()
