@@ -213,8 +213,7 @@ impl Reader {
 
 /// The variant of the effective Installation; Calico while it is not known.
 pub fn variant(installations: &Read<Vec<api::operator::Installation>>) -> Variant {
-    let (installation, _) = effective_installation(installations);
-    installation.known().and_then(Option::as_ref).map(|one| one.settings.variant).unwrap_or_default()
+    effective_spec(installations).map(|spec| effective(&spec).variant).unwrap_or_default()
 }
 
 async fn stored_or<T>(stored: Option<Read<T>>, direct: impl Future<Output = Read<T>>) -> Read<T> {
@@ -326,6 +325,7 @@ fn effective(spec: &InstallationSpec) -> InstallationSettings {
 mod tests {
     use super::*;
     use crate::api::workload::Pod;
+    use crate::model::Feature;
 
     #[test]
     fn a_value_of_the_overlay_wins() {
@@ -353,7 +353,8 @@ mod tests {
         let windows = |base: &str, overlay: &str| {
             let base = installation(&format!("metadata: {{name: default}}\nspec: {base}"));
             let overlay = installation(&format!("metadata: {{name: overlay}}\nspec: {overlay}"));
-            effective_installation(&Read::Known(vec![base, overlay])).1
+            let spec = effective_spec(&Read::Known(vec![base, overlay]));
+            features::with_settings(BTreeSet::new(), spec.as_ref(), None).contains(&Feature::WindowsHns)
         };
         let (hns, disabled) =
             ("{calicoNetwork: {windowsDataplane: HNS}}", "{calicoNetwork: {windowsDataplane: Disabled}}");
