@@ -68,7 +68,8 @@ async fn on_openshift_on_aws_nothing_is_stored_and_a_set_is_named_as_what_stops_
     world.delete_set("calico-v3.32.1").await;
     double.wait_healthy(SOON).await.unwrap();
     world.until("Drifted", "False", "NoDrift").await;
-    world.assert_nothing_written();
+    world.until_quiet().await;
+    assert_eq!(world.stored("calico-v3.32.1").await, None);
     double.stop().await;
     drop(controller);
 }
@@ -107,11 +108,6 @@ async fn a_fips_cluster_cannot_be_upgraded_to_a_release_without_fips() {
     eventually("the gate to refuse", async || world.set_image(&next).await.err()).await;
     assert_eq!(world.stored("calico-v3.32.0").await, None);
     assert!(double.degraded_moments().is_empty(), "{:?}", double.degraded_moments());
-
-    // Without FIPS mode it is a release like any other.
-    world.installation(json!({})).await;
-    world.until("Prepared", "True", "AllVersionsPrepared").await;
-    assert_eq!(world.stored("calico-v3.32.0").await.unwrap(), world.wanted("v1.43.0", false));
     double.stop().await;
     world.finish(&[&controller]).await;
 }
