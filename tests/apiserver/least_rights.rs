@@ -35,10 +35,23 @@ rules:
 ";
 /// Verbs that this story does not come to: an edited set is put back and an old one deleted, a gate is switched off, something happens
 /// again and its event is counted, a record is made anew. A server-side apply that creates is asked for as a patch and needs both; a
-/// server that does not stream lists is asked for one.
-const ELSEWHERE: [&str; 9] = [
+/// server that does not stream lists is asked for one. Kinds of Enterprise and of OpenShift are not installed: they are listed only.
+const ELSEWHERE: [&str; 22] = [
     "cluster: patch imagesets",
     "cluster: delete imagesets",
+    "cluster: watch amazoncloudintegrations",
+    "cluster: watch applicationlayers",
+    "cluster: watch authentications",
+    "cluster: watch compliances",
+    "cluster: watch egressgateways",
+    "cluster: watch intrusiondetections",
+    "cluster: watch logcollectors",
+    "cluster: watch logstorages",
+    "cluster: watch managers",
+    "cluster: watch monitors",
+    "cluster: watch packetcaptureapis",
+    "cluster: watch policyrecommendations",
+    "cluster: watch infrastructures",
     "cluster: create validatingadmissionpolicies",
     "cluster: create validatingadmissionpolicybindings",
     "cluster: delete validatingadmissionpolicies",
