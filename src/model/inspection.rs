@@ -55,13 +55,13 @@ impl Inspection {
         let printed = self.images.release();
         let labelled = self.label.as_deref().and_then(|label| label.parse::<Release>().ok());
         let tagged = || self.image.tag().and_then(|tag| tag.parse::<Release>().ok());
-        match labelled.or_else(|| tagged().filter(|_| self.image.digest().is_none())) {
-            Some(written) if written.base() != printed.base() => {
+        let written = labelled.or_else(|| tagged().filter(|_| self.image.digest().is_none()));
+        match printed.agree(written) {
+            Ok(printed) => Ok(written.unwrap_or(printed).max(printed)),
+            Err((printed, written)) => {
                 let by = if labelled.is_some() { "labelled" } else { "tagged" };
                 Err(format!("image {} is {by} {written} and prints {printed}", self.image))
             }
-            Some(written) => Ok(written.max(printed)),
-            None => Ok(printed),
         }
     }
 }

@@ -49,6 +49,18 @@ impl Release {
     pub const fn base(&self) -> Self {
         Self { rebuild: None, ..*self }
     }
+
+    /// Returns this version if it and `other` can be of one image: both are of one upstream release. A vendor's rebuild often
+    /// keeps the label or the output of its base.
+    ///
+    /// # Errors
+    /// This version and the other one, if they contradict each other.
+    pub fn agree(self, other: Option<Self>) -> Result<Self, (Self, Self)> {
+        match other {
+            Some(other) if other.base() != self.base() => Err((self, other)),
+            _ => Ok(self),
+        }
+    }
 }
 
 impl FromStr for Release {
@@ -206,6 +218,16 @@ mod tests {
         releases.sort();
         let sorted: Vec<String> = releases.iter().map(ToString::to_string).collect();
         assert_eq!(sorted, ["v1.4.0", "v1.38.2", "v1.38.2-1", "v1.38.10"]);
+    }
+
+    #[test]
+    fn a_rebuild_agrees_with_its_base_and_with_no_other_release() {
+        let release = |text: &str| text.parse::<Release>().unwrap();
+        assert_eq!(release("v1.38.2-1").agree(Some(release("v1.38.2"))), Ok(release("v1.38.2-1")));
+        assert_eq!(release("v1.38.2").agree(Some(release("v1.38.2-1"))), Ok(release("v1.38.2")));
+        assert_eq!(release("v1.38.2").agree(None), Ok(release("v1.38.2")));
+        let contradiction = (release("v1.38.2"), release("v1.38.3"));
+        assert_eq!(contradiction.0.agree(Some(contradiction.1)), Err(contradiction));
     }
 
     #[test]

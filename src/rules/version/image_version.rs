@@ -64,7 +64,9 @@ impl VersionFinder<'_> {
                 let message = format!("the version label of its image cannot be read: {}", failure.summary());
                 ImageVersion::Unknown(Finding::new(Reason::OperatorVersionUnknown, subject.clone(), message))
             }
-            Some(LookupResult::Known(looked_up)) => self.version_by_label(image, subject, &reference, looked_up),
+            Some(LookupResult::Known(looked_up)) => {
+                self.version_by_label(image, subject, tagged, &reference, looked_up)
+            }
         }
     }
 
@@ -73,34 +75,36 @@ impl VersionFinder<'_> {
         &self,
         image: &str,
         subject: &Subject,
+        tagged: Option<Release>,
         reference: &Reference,
         looked_up: &OperatorImage,
     ) -> ImageVersion {
-        let tag = reference.tag().filter(|_| reference.digest().is_none()).unwrap_or_default();
-        let tagged: Option<Release> = tag.parse().ok();
         let needed = |why: String| {
             let (image, label) = (reference.clone(), looked_up.version.clone());
             let subject = subject.clone();
             Box::new(NeededInspection { image, digest: looked_up.digest, label, subject, why, prepared: None })
         };
-        match looked_up.version.as_deref().map(str::parse::<Release>) {
-            Some(Ok(labelled)) if tagged.is_some_and(|tagged| tagged.base() != labelled.base()) => {
-                let message = format!("image {image} is tagged {tag} and labelled {labelled}");
-                ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message))
-            }
-            Some(Ok(labelled)) if self.effective.is_released(&labelled) => {
-                self.known_operator(image, labelled, Some(looked_up.digest))
-            }
-            Some(Ok(labelled)) => {
-                let (image, digest) = (Some(image.to_owned()), Some(looked_up.digest));
-                let operator = KnownOperator { image, digest, release: labelled, product: None };
-                ImageVersion::Unlisted(Some(Box::new(operator)), needed(self.not_listed(labelled)))
-            }
+        let labelled = match looked_up.version.as_deref().map(str::parse::<Release>) {
+            Some(Ok(labelled)) => labelled,
             Some(Err(error)) => {
                 let why = format!("the version label of image {image} is no release: {error}");
-                ImageVersion::Unlisted(None, needed(why))
+                return ImageVersion::Unlisted(None, needed(why));
             }
-            None => ImageVersion::Unlisted(None, needed(format!("image {image} has no version label"))),
+            None => return ImageVersion::Unlisted(None, needed(format!("image {image} has no version label"))),
+        };
+        match labelled.agree(tagged) {
+            Err((labelled, tagged)) => {
+                let message = format!("image {image} is tagged {tagged} and labelled {labelled}");
+                ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message))
+            }
+            Ok(release) if self.effective.is_released(&release) => {
+                self.known_operator(image, release, Some(looked_up.digest))
+            }
+            Ok(release) => {
+                let (image, digest) = (Some(image.to_owned()), Some(looked_up.digest));
+                let operator = KnownOperator { image, digest, release, product: None };
+                ImageVersion::Unlisted(Some(Box::new(operator)), needed(self.not_listed(release)))
+            }
         }
     }
 
@@ -115,12 +119,12 @@ impl VersionFinder<'_> {
         let ambiguous = |message: String| {
             ImageVersion::Unknown(Finding::new(Reason::OperatorVersionAmbiguous, subject.clone(), message))
         };
-        match (inspected.release(), tagged) {
-            (Err(message), _) => ambiguous(message),
-            (Ok(release), Some(tagged)) if tagged.base() != release.base() => {
+        match inspected.release().map(|release| release.agree(tagged)) {
+            Ok(Ok(release)) => self.known_operator(image, release, Some(inspected.digest)),
+            Ok(Err((release, tagged))) => {
                 ambiguous(format!("image {image} is tagged {tagged} and says that it is {release}"))
             }
-            (Ok(release), _) => self.known_operator(image, release, Some(inspected.digest)),
+            Err(message) => ambiguous(message),
         }
     }
 

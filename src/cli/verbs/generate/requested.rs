@@ -198,17 +198,15 @@ async fn images_of(file: &str, found: &OperatorImage, registries: &Registries) -
         ),
         None => None,
     };
-    let release = match (labelled, tagged) {
-        (Some(labelled), Some(tagged)) if labelled.base() != tagged.base() => {
-            return Err(Failure::new(format!(
-                "{place}: {image} is tagged {tagged}, and its digest is labelled {labelled}"
-            ))
-            .reason(Reason::OperatorVersionAmbiguous)
-            .hint("correct the tag or the digest; pin does both"));
-        }
-        (Some(release), _) | (None, Some(release)) => release,
-        (None, None) => return Err(unknown_version(format!("{image} has no tag, so its version is not known"))),
-    };
+    let release = labelled
+        .or(tagged)
+        .ok_or_else(|| unknown_version(format!("{image} has no tag, so its version is not known")))?
+        .agree(tagged)
+        .map_err(|(labelled, tagged)| {
+            Failure::new(format!("{place}: {image} is tagged {tagged}, and its digest is labelled {labelled}"))
+                .reason(Reason::OperatorVersionAmbiguous)
+                .hint("correct the tag or the digest; pin does both")
+        })?;
     Catalogue::embedded().get(&release).ok_or_else(|| operator_images::unknown_release(release))
 }
 
