@@ -84,6 +84,12 @@ impl<T> LookupResult<T> {
     }
 }
 
+impl<T> From<Result<T, RegistryFailure>> for LookupResult<T> {
+    fn from(result: Result<T, RegistryFailure>) -> Self {
+        result.map_or_else(Self::Failed, Self::Known)
+    }
+}
+
 /// An operator image, as its registry serves it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

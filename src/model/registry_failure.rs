@@ -192,6 +192,12 @@ impl RegistryFailure {
     pub const fn retry(&self) -> Retry {
         self.kind.retry()
     }
+
+    /// Whether the registry responded that it does not have the image.
+    #[must_use]
+    pub const fn is_missing(&self) -> bool {
+        matches!(self.kind, RegistryFailureKind::NotFound)
+    }
 }
 
 impl fmt::Display for RegistryFailure {

@@ -9,6 +9,7 @@ mod failed_reads;
 pub mod gate;
 pub mod image_set;
 pub mod lookup_loop;
+pub mod pin_state;
 pub mod report;
 pub mod requests;
 pub mod schedule;

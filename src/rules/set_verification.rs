@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Content, Coverage, Digest, ImageName, OperatorImages, Platform, Reason, Reference, RegistryFailure,
-    RegistryFailureKind, ResolvedImage, StoredImage,
+    Content, Coverage, Digest, ImageName, OperatorImages, Platform, Reason, Reference, RegistryFailure, ResolvedImage,
+    StoredImage,
 };
+use crate::rules::image_set::tag_moved;
+use crate::rules::pin_state::{PinState, Served};
 
 /// An entry, or a set, that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +76,9 @@ pub fn check_entries(
     (wrong, pinned)
 }
 
-/// The lookup results about one pinned image.
+/// An entry and the state of its image in the registry.
 #[derive(Debug, Clone)]
-pub struct PinLookup<'a> {
+pub struct ComparedEntry<'a> {
     /// Name of the entry.
     pub name: &'a ImageName,
     /// Position of the entry.
@@ -85,51 +87,40 @@ pub struct PinLookup<'a> {
     pub pinned: Digest,
     /// Reference by which nodes would pull the image by tag.
     pub reference: &'a Reference,
-    /// Result for that tag.
-    pub by_tag: &'a Result<ResolvedImage, RegistryFailure>,
-    /// Result for the pinned digest; looked up if the tag resolves to another digest.
-    pub by_digest: Option<&'a Result<ResolvedImage, RegistryFailure>>,
-    /// Result for the tag of the other FIPS mode, if it exists and the tag resolves to another digest.
-    pub other_mode: Option<&'a Result<ResolvedImage, RegistryFailure>>,
+    /// State of the image.
+    pub state: PinState<'a>,
 }
 
-/// Compares a pinned digest with the registry.
+/// Returns in what an entry differs from the registry, which must have these platforms; `None` before all lookups are made.
 #[must_use]
-pub fn compare_with_registry(lookup: &PinLookup<'_>, platforms: &BTreeSet<Platform>) -> Option<Mismatch> {
-    let PinLookup { name, pinned, reference, .. } = lookup;
-    let mismatch = |reason, message: String| Some(Mismatch::new(reason, Some(lookup.entry), name.as_str(), message));
-    let unknown = |failure: &RegistryFailure| {
-        let mut one = Mismatch::new(Reason::from(failure.kind), Some(lookup.entry), name.as_str(), failure.summary());
-        one.known = false;
-        Some(one)
-    };
-    let is_gone = |failure: &RegistryFailure| failure.kind == RegistryFailureKind::NotFound;
-    let served = match (lookup.by_tag, lookup.by_digest) {
-        (Ok(image), _) if image.digest == *pinned => image,
-        (Ok(image), Some(Err(gone))) if is_gone(gone) => {
-            return mismatch(Reason::DigestGone, not_the_same(reference, image, *pinned));
+pub fn compare_with_registry(compared: &ComparedEntry<'_>, platforms: &BTreeSet<Platform>) -> Option<Mismatch> {
+    let ComparedEntry { name, entry, pinned, reference, ref state } = *compared;
+    let mismatch = |reason, message: String| Some(Mismatch::new(reason, Some(entry), name.as_str(), message));
+    let served = match *state {
+        PinState::NeedsLookup(_) | PinState::Pending => return None,
+        PinState::Failed(failure)
+        | PinState::Moved { served: Served::Unknown(failure), .. }
+        | PinState::Gone { served: Served::Unknown(failure) } => {
+            let unknown = Mismatch::new(Reason::from(failure.kind), Some(entry), name.as_str(), failure.summary());
+            return Some(Mismatch { known: false, ..unknown });
         }
-        (Err(failure), Some(Err(gone))) if is_gone(failure) && is_gone(gone) => {
+        PinState::OtherFipsMode { now } => {
+            let message =
+                format!("the digest pinned is that of the other FIPS mode; {reference} is {}", now.digest.short());
+            return mismatch(Reason::FipsMismatch, message);
+        }
+        PinState::Moved { now, served: Served::Yes(_) } => {
+            return mismatch(Reason::TagMoved, tag_moved::message(reference, pinned, now.digest));
+        }
+        PinState::Moved { now, served: Served::No } => {
+            return mismatch(Reason::DigestGone, not_the_same(reference, now, pinned));
+        }
+        PinState::Gone { served: Served::No } => {
             let message = format!("the registry has neither {reference} nor {}", pinned.short());
             return mismatch(Reason::DigestGone, message);
         }
-        // The tag is gone, and the pinned digest is still served: nodes pull by digest.
-        (Err(failure), Some(Ok(image))) if is_gone(failure) => image,
-        (_, Some(Err(failure))) | (Err(failure), _) => return unknown(failure),
-        (Ok(image), Some(Ok(_)) | None) => {
-            let twins = lookup
-                .other_mode
-                .is_some_and(|other_mode| other_mode.as_ref().is_ok_and(|other_mode| other_mode.digest == *pinned));
-            if twins {
-                let message = format!(
-                    "the digest pinned is that of the other FIPS mode; {reference} is {}",
-                    image.digest.short()
-                );
-                return mismatch(Reason::FipsMismatch, message);
-            }
-            let message = format!("{reference} is {} now, pinned is {}", image.digest.short(), pinned.short());
-            return mismatch(Reason::TagMoved, message);
-        }
+        // Nodes pull by digest: a tag that is gone does not matter.
+        PinState::Same(image) | PinState::Gone { served: Served::Yes(image) } => image,
     };
     let lacks = served.describe_gaps(reference, &served.uncovered(name, platforms));
     if lacks.is_empty() { None } else { mismatch(Reason::PlatformMissing, lacks.join("; ")) }
@@ -148,7 +139,7 @@ pub fn check_operator_image(
         Ok(image) => image,
         Err(failure) => {
             let mut one = Mismatch::new(Reason::from(failure.kind), None, "", failure.summary());
-            one.known = failure.kind == RegistryFailureKind::NotFound;
+            one.known = failure.is_missing();
             return Some(one);
         }
     };

@@ -11,7 +11,7 @@ use crate::cli::inputs::registries::Registries;
 use crate::cli::output::{Failure, Output, note, registry_failure};
 use crate::cli::runtime::runtime;
 use crate::manifest::{self, HelmValues, KustomizedImage, ManifestError, OperatorImage, OperatorManifest};
-use crate::model::{Digest, Hints, Reference, RegistryFailureKind};
+use crate::model::{Digest, Hints, Reference};
 
 /// The operator's image in Tigera's manifests, kustomizations and charts.
 const OPERATOR: &str = "quay.io/tigera/operator";
@@ -243,7 +243,7 @@ impl Pinning<'_> {
         let images = self.runtime.block_on(self.registries.resolve("operator image", references, &hints));
         match images.into_values().next() {
             Some(Ok(image)) => Ok(image.digest),
-            Some(Err(failed)) if failed.kind == RegistryFailureKind::NotFound => {
+            Some(Err(failed)) if failed.is_missing() => {
                 Err(registry_failure::failure(&failed)
                     .hint("push or mirror the operator's image, or correct the manifest"))
             }

@@ -2,7 +2,8 @@
 
 use crate::model::{Finding, Reason};
 use crate::rules::checks::input::CheckInput;
-use crate::rules::checks::recheck::{PinState, Served, findings_per_set};
+use crate::rules::checks::recheck::findings_per_set;
+use crate::rules::pin_state::{PinState, Served};
 
 pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     let not_served = |state: &PinState<'_>| {

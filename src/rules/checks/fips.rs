@@ -4,7 +4,8 @@
 use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::{Digest, Evidence, Finding, InstallationSettings, Reason, Reference};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
-use crate::rules::checks::recheck::{PinState, checked_images, previous_findings};
+use crate::rules::checks::recheck::{checked_images, previous_findings};
+use crate::rules::pin_state::PinState;
 
 pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     input
@@ -38,7 +39,7 @@ pub(super) fn made_for_other(input: &CheckInput<'_>, checked_set: &CheckedSet) -
 /// Returns a finding if pinned digests are those that the tags of the other mode resolve to.
 fn pinned_for_other(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Finding> {
     let checked = checked_images(input, checked_set);
-    let other = checked.iter().filter(|one| matches!(one.state, PinState::OtherFipsMode));
+    let other = checked.iter().filter(|one| matches!(one.state, PinState::OtherFipsMode { .. }));
     let (references, digests): (Vec<&Reference>, Vec<Digest>) = other.map(|one| (one.reference, one.pinned)).unzip();
     if references.is_empty() {
         return None;

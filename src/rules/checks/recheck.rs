@@ -1,13 +1,12 @@
-//! Comparison of pinned digests with the registry: the results that the checks of this folder share, and the lookups for them. A
-//! tag that moved or is gone proves nothing about the pinned digest, so the digest is then looked up as well.
+//! Comparison of the pinned digests of all required sets with the registry: the results that the checks of this folder share, and
+//! the lookups for them.
 
 use std::collections::BTreeSet;
 
 use crate::model::lists::{MOST_NAMED, list_first};
-use crate::model::{
-    Digest, Evidence, Finding, ImageName, LookupResult, Reason, Reference, RegistryFailure, ShortDigest,
-};
+use crate::model::{Digest, Evidence, Finding, ImageName, Reason, Reference, ShortDigest};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
+use crate::rules::pin_state::PinState;
 
 /// Returns the reference that the other FIPS mode pulls this image by, if that is a different one.
 pub(super) fn other_mode_reference(
@@ -19,45 +18,6 @@ pub(super) fn other_mode_reference(
     let other = checked_set.images.reference_of(name, input.installation.variant, !input.installation.fips)?;
     let other = input.installation.layout.place(&other).ok()?;
     (other != *own).then_some(other)
-}
-
-/// The state of one pinned image in the registry.
-pub(super) enum PinState<'a> {
-    /// The tag resolves to the pinned digest.
-    Same,
-    /// The tag resolves to another digest.
-    Moved { now: Digest, served: Served<'a> },
-    /// The registry does not have the tag, or the digest of a reference without one.
-    Gone { served: Served<'a> },
-    /// The pinned digest is that of the other FIPS mode.
-    OtherFipsMode,
-    /// The lookup failed.
-    Failed(&'a RegistryFailure),
-    /// This reference has to be looked up first.
-    NeedsLookup(Reference),
-    /// The lookup is still pending.
-    Pending,
-}
-
-/// Whether the registry serves a pinned digest that its tag no longer names.
-#[derive(Clone, Copy)]
-pub(super) enum Served<'a> {
-    Yes,
-    No,
-    /// The lookup of the digest failed.
-    Unknown(&'a RegistryFailure),
-}
-
-impl<'a> PinState<'a> {
-    /// Returns the failure that leaves the state unknown.
-    pub fn failure(&self) -> Option<&'a RegistryFailure> {
-        match self {
-            Self::Failed(failure)
-            | Self::Moved { served: Served::Unknown(failure), .. }
-            | Self::Gone { served: Served::Unknown(failure) } => Some(failure),
-            _ => None,
-        }
-    }
 }
 
 /// A pinned image of a set, with its state in the registry.
@@ -77,56 +37,11 @@ pub(super) fn checked_images<'a>(input: &'a CheckInput<'_>, checked_set: &'a Che
         .iter()
         .filter_map(|(name, digest)| Some((name, *digest, checked_set.references.get(name)?)));
     let checked = pinned.map(|(name, pinned, reference)| {
-        let state = state(input, checked_set, name, reference, pinned);
+        let other_mode = || other_mode_reference(input, checked_set, name);
+        let state = PinState::new(reference, pinned, other_mode, &input.snapshot.lookup_results.images);
         CheckedImage { reference, pinned, state }
     });
     checked.collect()
-}
-
-fn state<'a>(
-    input: &'a CheckInput<'_>,
-    checked_set: &CheckedSet,
-    name: &ImageName,
-    reference: &Reference,
-    pinned: Digest,
-) -> PinState<'a> {
-    let results = &input.snapshot.lookup_results.images;
-    let by_tag = match results.get(reference) {
-        None => return PinState::NeedsLookup(reference.clone()),
-        Some(LookupResult::Pending) => return PinState::Pending,
-        Some(LookupResult::Known(image)) if image.digest == pinned => return PinState::Same,
-        Some(LookupResult::Known(image)) => Some(image.digest),
-        Some(LookupResult::Failed(failure)) if is_missing(failure) => None,
-        Some(LookupResult::Failed(failure)) => return PinState::Failed(failure),
-    };
-    if let (Some(_), Some(other)) = (by_tag, other_mode_reference(input, checked_set, name)) {
-        match results.get(&other) {
-            None => return PinState::NeedsLookup(other),
-            Some(LookupResult::Pending) => return PinState::Pending,
-            Some(LookupResult::Known(image)) if image.digest == pinned => return PinState::OtherFipsMode,
-            // Any other result shows that the pinned digest is not of the other mode.
-            Some(LookupResult::Known(_) | LookupResult::Failed(_)) => {}
-        }
-    }
-    let moved_or_gone = |served: Served<'a>| match by_tag {
-        Some(now) => PinState::Moved { now, served },
-        None => PinState::Gone { served },
-    };
-    if reference.digest() == Some(&pinned) {
-        return moved_or_gone(Served::No);
-    }
-    let by_digest = reference.with_digest(pinned);
-    match results.get(&by_digest) {
-        None => PinState::NeedsLookup(by_digest),
-        Some(LookupResult::Pending) => PinState::Pending,
-        Some(LookupResult::Known(_)) => moved_or_gone(Served::Yes),
-        Some(LookupResult::Failed(failure)) if is_missing(failure) => moved_or_gone(Served::No),
-        Some(LookupResult::Failed(failure)) => moved_or_gone(Served::Unknown(failure)),
-    }
-}
-
-fn is_missing(failure: &RegistryFailure) -> bool {
-    Reason::from(failure.kind) == Reason::ImageMissing
 }
 
 /// Returns all references to look up.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::model::{Finding, Reason, Subject};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
-use crate::rules::checks::recheck::{CheckedImage, PinState, checked_images, previous_findings};
+use crate::rules::checks::recheck::{CheckedImage, checked_images, previous_findings};
 use crate::rules::image_set::tag_moved::finding;
+use crate::rules::pin_state::PinState;
 
 pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     input.checked_sets.iter().flat_map(|checked_set| of_set(input, checked_set)).collect()
@@ -14,7 +15,7 @@ pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
 fn of_set(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Vec<Finding> {
     let checked = checked_images(input, checked_set);
     let moved = checked.iter().filter_map(|one| match one.state {
-        PinState::Moved { now, .. } => Some(finding(checked_set.object(), one.reference, one.pinned, now)),
+        PinState::Moved { now, .. } => Some(finding(checked_set.object(), one.reference, one.pinned, now.digest)),
         _ => None,
     });
     let remembered = previous_findings(input, checked_set, &[Reason::TagMoved, Reason::RecheckFailed]);

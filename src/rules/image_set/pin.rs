@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Content, Coverage, Digest, ImageName, LookupResult, OnMissing, Platform, Presence, Reason, Reference,
-    RegistryFailure, ResolvedImage, StoredImageSet, TagMoved,
+    Content, Coverage, Digest, ImageName, LookupResult, OnMissing, Platform, Presence, Reference, RegistryFailure,
+    ResolvedImage, StoredImageSet, TagMoved,
 };
 use crate::rules::image_set::spec::SetSpec;
 
@@ -136,9 +136,7 @@ impl SetSpec<'_> {
             (Some(image), _) => Pin::Resolved(image),
             (None, Some(LookupResult::Known(image))) => Pin::Resolved(image),
             (None, Some(LookupResult::Pending)) => Pin::Pending,
-            (None, Some(LookupResult::Failed(failure))) if Reason::from(failure.kind) == Reason::ImageMissing => {
-                Pin::Missing(Some(failure))
-            }
+            (None, Some(LookupResult::Failed(failure))) if failure.is_missing() => Pin::Missing(Some(failure)),
             (None, Some(LookupResult::Failed(failure))) => Pin::Failed(failure),
             (None, None) => self.without_lookup(reference, may_omit),
         }

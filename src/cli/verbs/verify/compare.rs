@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::sets::CheckedSet;
 use crate::cli::inputs::registries::{Registries, ResolvedImages};
 use crate::cli::output::Failure;
-use crate::model::{Digest, Hints, ImageName, Platform, Reference, ResolvedImage};
-use crate::rules::set_verification::{Mismatch, PinLookup, check_entries, check_operator_image, compare_with_registry};
+use crate::model::{Digest, Hints, ImageName, LookupResult, Platform, Reference, ResolvedImage};
+use crate::rules::pin_state::PinState;
+use crate::rules::set_verification::{
+    ComparedEntry, Mismatch, check_entries, check_operator_image, compare_with_registry,
+};
 
 /// The entries that count: the place in the list and the digest, by image name.
 type Pinned = BTreeMap<ImageName, (usize, Digest)>;
 type Places = BTreeMap<ImageName, Reference>;
+type Results = BTreeMap<Reference, LookupResult<ResolvedImage>>;
 
 /// Returns everything in which a set differs, in the order of its entries.
 pub(super) async fn compare(
@@ -33,25 +37,14 @@ pub(super) async fn compare(
         let image = lookup.resolve([reference.clone()].into(), &set.platforms).await.remove(&reference);
         mismatches.extend(image.and_then(|image| check_operator_image(&reference, &image, &set.platforms)));
     }
-    let further = lookup.further(&pinned, &tags, &twins, &by_tag).await;
-    for (name, (entry, digest)) in &pinned {
+    let results = lookup.with_further(&pinned, &tags, &twins, by_tag).await;
+    for (name, (entry, pinned)) in &pinned {
         let Some(reference) = tags.get(name) else { continue };
-        let Some(image) = by_tag.get(reference) else { continue };
-        let lookup = PinLookup {
-            name,
-            entry: *entry,
-            pinned: *digest,
-            reference,
-            by_tag: image,
-            by_digest: further.get(&reference.with_digest(*digest)),
-            other_mode: twins
-                .get(name)
-                .filter(|other_mode| *other_mode != reference)
-                .and_then(|other_mode| further.get(other_mode)),
-        };
-        let listed = || image.as_ref().map(listed_platforms).unwrap_or_default();
+        let state = pin_state(name, reference, *pinned, &twins, &results);
+        let listed = || results.get(reference).and_then(LookupResult::known).map(listed_platforms).unwrap_or_default();
         let platforms = if set.platforms.is_empty() { listed() } else { set.platforms.clone() };
-        mismatches.extend(compare_with_registry(&lookup, &platforms));
+        let compared = ComparedEntry { name, entry: *entry, pinned: *pinned, reference, state };
+        mismatches.extend(compare_with_registry(&compared, &platforms));
     }
     mismatches.sort_by_key(|one| (one.entry.unwrap_or(usize::MAX), one.reason));
     Ok(mismatches)
@@ -105,23 +98,41 @@ impl Lookup<'_> {
         by_tag
     }
 
-    /// Looks up digests and twins of the entries whose tag has another digest: only for these is there more to report.
-    async fn further(&self, pinned: &Pinned, tags: &Places, twins: &Places, by_tag: &ResolvedImages) -> ResolvedImages {
-        let mut further = BTreeSet::new();
-        for (name, (_, digest)) in pinned {
-            let Some(reference) = tags.get(name) else { continue };
-            let differs =
-                |image: &Result<ResolvedImage, _>| image.as_ref().map_or(true, |image| image.digest != *digest);
-            if by_tag.get(reference).is_some_and(differs) {
-                further.insert(reference.with_digest(*digest));
-                further.extend(twins.get(name).filter(|other_mode| *other_mode != reference).cloned());
+    /// Looks up what the state of each entry depends on besides its tag: for an entry whose tag has another digest, the tag of the
+    /// other FIPS mode, and then the pinned digest.
+    async fn with_further(&self, pinned: &Pinned, tags: &Places, twins: &Places, by_tag: ResolvedImages) -> Results {
+        let mut results: Results =
+            by_tag.into_iter().map(|(reference, image)| (reference, LookupResult::from(image))).collect();
+        loop {
+            let states = pinned
+                .iter()
+                .filter_map(|(name, (_, digest))| Some(pin_state(name, tags.get(name)?, *digest, twins, &results)));
+            let further: BTreeSet<Reference> = states
+                .filter_map(|state| match state {
+                    PinState::NeedsLookup(reference) => Some(reference),
+                    _ => None,
+                })
+                .collect();
+            if further.is_empty() {
+                return results;
             }
-        }
-        match further.is_empty() {
-            true => ResolvedImages::new(),
-            false => self.resolve(further, &self.set.platforms).await,
+            let found = self.resolve(further.clone(), &self.set.platforms).await;
+            results.extend(further.into_iter().map(|reference| (reference, LookupResult::Pending)));
+            results.extend(found.into_iter().map(|(reference, image)| (reference, LookupResult::from(image))));
         }
     }
+}
+
+/// Returns the state of an entry, from the lookups made so far.
+fn pin_state<'a>(
+    name: &ImageName,
+    reference: &Reference,
+    pinned: Digest,
+    twins: &Places,
+    results: &'a Results,
+) -> PinState<'a> {
+    let other_mode = || twins.get(name).filter(|other_mode| *other_mode != reference).cloned();
+    PinState::new(reference, pinned, other_mode, results)
 }
 
 /// Returns the platforms that an index lists: a complete copy has all of them.
