@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::condition_type::ConditionType;
 use crate::model::explained::explained;
+use crate::model::pods::PullFailureKind;
 use crate::model::registry_failure::RegistryFailureKind;
 
 explained! {
@@ -267,6 +268,20 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(self.as_str())
+    }
+}
+
+impl From<PullFailureKind> for Reason {
+    fn from(kind: PullFailureKind) -> Self {
+        match kind {
+            PullFailureKind::NotFound => Self::PullNotFound,
+            PullFailureKind::Unauthorized => Self::PullUnauthorized,
+            PullFailureKind::PlatformMissing => Self::PullPlatformMissing,
+            PullFailureKind::RateLimited => Self::PullRateLimited,
+            PullFailureKind::Timeout => Self::PullTimeout,
+            PullFailureKind::ExecFormat => Self::ExecFormatError,
+            PullFailureKind::Other => Self::PullFailed,
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use crate::cli::flags::format::TextOrJson;
 use crate::cli::inputs::files;
 use crate::cli::output::serialized;
 use crate::cli::output::{Failure, Output};
-use crate::model::{ObjectRef, PullFailureKind, Reason};
-use crate::rules::explain::kubelet_messages::classify;
+use crate::model::{ObjectRef, Reason};
+use crate::rules::explain::kubelet_messages::classify_quoted;
 use crate::rules::explain::operator_messages::OperatorMessage;
 use crate::rules::explain::{Row, TABLE};
 use crate::yaml;
@@ -172,8 +172,8 @@ fn causes(message: &str) -> Vec<Explained> {
     if let Some(pull) = &words.pull {
         add(Reason::PodsCannotPull, None, vec![format!("{}: {}", pull.pods, pull.containers)]);
     }
-    if let Some(reason) = pull_reason(&message) {
-        add(reason, None, Vec::new());
+    if let Some(kind) = classify_quoted(&message) {
+        add(kind.into(), None, Vec::new());
     }
     if found.is_empty() {
         found.extend(
@@ -181,23 +181,6 @@ fn causes(message: &str) -> Vec<Explained> {
         );
     }
     found
-}
-
-/// Returns the reason for the message of a kubelet that cannot pull or start an image.
-fn pull_reason(message: &str) -> Option<Reason> {
-    let words = ["ErrImagePull", "ImagePullBackOff", "Failed to pull image", "exec format error"];
-    if !words.iter().any(|word| message.contains(word)) {
-        return None;
-    }
-    Some(match classify("ErrImagePull", message) {
-        _ if message.contains("exec format error") => Reason::ExecFormatError,
-        Some(PullFailureKind::NotFound) => Reason::PullNotFound,
-        Some(PullFailureKind::Unauthorized) => Reason::PullUnauthorized,
-        Some(PullFailureKind::PlatformMissing) => Reason::PullPlatformMissing,
-        Some(PullFailureKind::RateLimited) => Reason::PullRateLimited,
-        Some(PullFailureKind::Timeout) => Reason::PullTimeout,
-        _ => Reason::PullFailed,
-    })
 }
 
 fn explained(row: &Row, names: Vec<String>) -> Explained {

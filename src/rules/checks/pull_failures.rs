@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::{
-    Digest, Evidence, FailingImage, Finding, ImageName, ObjectRef, PodSummary, PullFailureKind, Reason, Reference,
+    Digest, Evidence, FailingImage, Finding, ImageName, ObjectRef, PodSummary, PullFailureKind, Reference,
     StoredImageSet, foreign_text::escaped, is_managed_namespace,
 };
 use crate::rules::checks::input::CheckInput;
@@ -62,7 +62,7 @@ fn findings(
             (cause, None) => cause.unwrap_or("the kubelet does not say why").to_owned(),
         };
         let message = format!("{pods} cannot {verb} {}: {why}", list_first(&named, MOST_NAMED));
-        let finding = Finding::new(reason(kind), workload.clone(), message);
+        let finding = Finding::new(kind.into(), workload.clone(), message);
         match evidence {
             Some((have, want)) => finding.with_evidence(Evidence::digest(&have, &want)),
             None => finding,
@@ -132,18 +132,6 @@ fn about(pods: u32) -> String {
             let bound = [10_000, 1_000, 100].into_iter().find(|bound| more > *bound).unwrap_or(10);
             format!("more than {bound} pods")
         }
-    }
-}
-
-const fn reason(kind: PullFailureKind) -> Reason {
-    match kind {
-        PullFailureKind::NotFound => Reason::PullNotFound,
-        PullFailureKind::Unauthorized => Reason::PullUnauthorized,
-        PullFailureKind::PlatformMissing => Reason::PullPlatformMissing,
-        PullFailureKind::RateLimited => Reason::PullRateLimited,
-        PullFailureKind::Timeout => Reason::PullTimeout,
-        PullFailureKind::ExecFormat => Reason::ExecFormatError,
-        PullFailureKind::Other => Reason::PullFailed,
     }
 }
 

@@ -100,15 +100,32 @@ pub(crate) const KEYWORDS: [(PullFailureKind, &[&str]); 5] = [
 /// Returns the cause if a container waits or has ended because of its image, from the kubelet's reason and message.
 #[must_use]
 pub fn classify(reason: &str, message: &str) -> Option<PullFailureKind> {
-    let words = message.to_ascii_lowercase();
     if !PULL_REASONS.contains(&reason) {
-        return words.contains("exec format error").then_some(PullFailureKind::ExecFormat);
+        return is_exec_format_error(message).then_some(PullFailureKind::ExecFormat);
     }
+    let words = message.to_ascii_lowercase();
     // A missing tool on the node is not a response of a registry.
     let words = without_quoted(&words).replace("executable file not found", "");
     let found = KEYWORDS.iter().find(|(_, all)| all.iter().any(|one| words.contains(one))).map(|(kind, _)| *kind);
     let unavailable = (reason == "RegistryUnavailable").then_some(PullFailureKind::Timeout);
     Some(found.or(unavailable).unwrap_or(PullFailureKind::Other))
+}
+
+/// Returns the cause if a text quotes a kubelet that cannot pull or start an image: an event, a condition, or the description of a
+/// pod.
+#[must_use]
+pub fn classify_quoted(text: &str) -> Option<PullFailureKind> {
+    let quotes_kubelet =
+        ["ErrImagePull", "ImagePullBackOff", "Failed to pull image"].iter().any(|one| text.contains(one));
+    match is_exec_format_error(text) {
+        true => Some(PullFailureKind::ExecFormat),
+        false => classify("ErrImagePull", text).filter(|_| quotes_kubelet),
+    }
+}
+
+/// Whether a runtime reports an image of another platform than the node. CRI-O writes it with a capital.
+fn is_exec_format_error(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("exec format error")
 }
 
 /// Whether a kubelet reports the cause. Before 1.32 it alternates between an ErrImagePull that does and an ImagePullBackOff that
@@ -328,6 +345,9 @@ mod tests {
         assert_eq!(classify("CrashLoopBackOff", "back-off 5m0s restarting failed container=calico-node"), None);
         assert_eq!(classify("Error", "the datastore was not found"), None);
         assert_eq!(classify("ContainerCreating", ""), None);
+        let quoted = "exec container process `/x`: Exec format error";
+        assert_eq!(classify_quoted(quoted), Some(PullFailureKind::ExecFormat));
+        assert_eq!(classify_quoted("the datastore was not found"), None);
     }
 
     #[test]
