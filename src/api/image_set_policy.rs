@@ -12,6 +12,7 @@ use super::interval::Interval;
 use super::policy_status::ImageSetPolicyStatus;
 use super::registry_access::RegistryAccess;
 use super::schema_text;
+use crate::model::{Gate, Mode, OnMissing, TagMoved};
 
 /// What the controller may do in this cluster, and how.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,16 +127,6 @@ impl Default for ImageSetPolicySpec {
             registries: Vec::new(),
         }
     }
-}
-
-/// Whether the controller acts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub enum Mode {
-    /// Compute the plan, write nothing but the status.
-    #[default]
-    Observe,
-    /// Store ImageSets.
-    Apply,
 }
 
 /// The Deployment and the container that run the tigera-operator.
@@ -290,18 +281,6 @@ pub enum Channel {
     Minor,
 }
 
-/// What an operator image without a prepared ImageSet meets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub enum Gate {
-    /// Nothing.
-    #[default]
-    Disabled,
-    /// A warning in the answer to whoever changes it.
-    Warn,
-    /// A refusal. In Observe it only warns.
-    Deny,
-}
-
 /// Exceptions for single images.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -319,26 +298,6 @@ pub struct ImageRules {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema_text::digests")]
     pub digests: BTreeMap<String, String>,
-}
-
-/// What to do about an image that the registry doesn't have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub enum OnMissing {
-    /// Store nothing until it is there.
-    #[default]
-    Hold,
-    /// Leave it out where it is provably not needed.
-    OmitUnneeded,
-}
-
-/// What to do when a tag resolves to another digest than the pinned one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub enum TagMoved {
-    /// Keep the pin and report it.
-    #[default]
-    Hold,
-    /// Store the new digest.
-    Repin,
 }
 
 /// When to look again at what the registry serves.

@@ -14,9 +14,8 @@ pub mod workload;
 use kube::CustomResourceExt;
 
 pub use image_set_policy::{
-    Channel, Discover, FipsMode, Gate, ImageRules, ImageSetPolicy, ImageSetPolicySpec, Inspection,
-    InstallationDefaults, InstallationVariant, Mode, ObjectName, OnMissing, OperatorDeployment, Prepare, Recheck,
-    TagMoved,
+    Channel, Discover, FipsMode, ImageRules, ImageSetPolicy, ImageSetPolicySpec, Inspection, InstallationDefaults,
+    InstallationVariant, ObjectName, OperatorDeployment, Prepare, Recheck,
 };
 pub use interval::Interval;
 pub use policy_status::{

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
+use crate::model::{Gate, Mode, OnMissing, TagMoved};
 
 fn schema() -> Value {
     let crd = serde_json::to_value(ImageSetPolicy::crd()).unwrap();

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::as_text::as_text;
@@ -95,7 +96,7 @@ impl Default for Settings {
 }
 
 /// Whether the controller shows the plan (Observe) or carries it out (Apply).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
     /// Only the status is written.
     #[default]
@@ -127,7 +128,7 @@ pub enum Channel {
 }
 
 /// How the gate treats an operator image for which no set is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum Gate {
     /// There is no gate.
     #[default]
@@ -139,7 +140,7 @@ pub enum Gate {
 }
 
 /// What happens to a set if the registry lacks one of its images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum OnMissing {
     /// The whole set waits.
     #[default]
@@ -149,7 +150,7 @@ pub enum OnMissing {
 }
 
 /// What happens if a tag moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum TagMoved {
     /// The stored digest stays; the difference is a finding.
     #[default]

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use imageset_controller::api::{self, ImageSetPolicy, ImageSetPolicySpec, ImageSetPolicyStatus};
+use imageset_controller::api::{ImageSetPolicy, ImageSetPolicySpec, ImageSetPolicyStatus};
 use imageset_controller::catalogue::Catalogue;
 use imageset_controller::cluster::status;
 use imageset_controller::inspection::output;
 use imageset_controller::model::{
     Child, Content, Decision, Digest, Hints, ImageName, Inspection, InspectionJob, InstallationSettings, JobState,
-    LookupResult, Mode, OperatorImage, OperatorImages, Origin, Outcome, Platform, Presence, Read, Record, RecordKey,
+    LookupResult, OperatorImage, OperatorImages, Origin, Outcome, Platform, Presence, Read, Record, RecordKey,
     Reference, RegistryFailure, RegistryFailureKind, RejectedContent, Release, Report, ResolvedImage, Snapshot,
     StoredImage, StoredImageSet, Workload, image_set::content_digest,
 };
@@ -438,10 +438,7 @@ pub(crate) fn pass(scenario: &Scenario) -> (Snapshot, Decision, usize) {
 /// The policy object as it is after this pass, of those fields of the spec that a snapshot tells.
 pub(crate) fn policy(snapshot: &Snapshot, report: &Report) -> ImageSetPolicy {
     let mut policy = ImageSetPolicy::new("default", ImageSetPolicySpec::default());
-    policy.spec.mode = match snapshot.settings.mode {
-        Mode::Observe => api::Mode::Observe,
-        Mode::Apply => api::Mode::Apply,
-    };
+    policy.spec.mode = snapshot.settings.mode;
     policy.spec.suspend = snapshot.settings.suspend;
     policy.status = Some(status::of_report(&ImageSetPolicyStatus::default(), report, &Time(snapshot.observed_at)));
     policy

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::{
-    ComponentStatus, Finding, ImageSetPolicy, ImageSetPolicyStatus, Mode, PendingWorkload, PlanAction, PreparedSet,
+    ComponentStatus, Finding, ImageSetPolicy, ImageSetPolicyStatus, PendingWorkload, PlanAction, PreparedSet,
     PreparedState, RetainedSet,
 };
-use crate::model::{ConditionType, Reason, Severity, stored_time::elapsed};
+use crate::model::{ConditionType, Mode, Reason, Severity, stored_time::elapsed};
 use layout::{Line, View, bad, good, warn};
 
 /// How much of the status is shown.

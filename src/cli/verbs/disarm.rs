@@ -7,7 +7,7 @@ use clap::Args;
 use kube::Client;
 use serde_json::json;
 
-use crate::api::{Gate, ImageSetPolicy, Inspection, Mode};
+use crate::api::{ImageSetPolicy, Inspection};
 use crate::catalogue::Catalogue;
 use crate::cli::edits::policy_patch;
 use crate::cli::flags::cluster::{ClusterFlags, LEASE};
@@ -18,7 +18,9 @@ use crate::cli::runtime::runtime;
 use crate::cluster::leader::{self, Term};
 use crate::cluster::read::{Reader, Source};
 use crate::cluster::write::{Basis, Writer};
-use crate::model::{Action, GateState, ObjectRef, PruneImageSet, Read, Reason, Snapshot, StoredImageSet, Workload};
+use crate::model::{
+    Action, Gate, GateState, Mode, ObjectRef, PruneImageSet, Read, Reason, Snapshot, StoredImageSet, Workload,
+};
 use crate::rules::decide::decide;
 
 /// Print the steps back from digests to tags; with --yes go them.

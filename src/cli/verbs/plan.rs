@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 
-use crate::api::{self, ImageSetPolicy, ImageSetPolicySpec, POLICY_NAME};
+use crate::api::{ImageSetPolicy, ImageSetPolicySpec, POLICY_NAME};
 use crate::catalogue::Catalogue;
 use crate::cli::flags::cluster::ClusterFlags;
 use crate::cli::inputs::policy;
@@ -20,7 +20,7 @@ use crate::cli::output::{Failure, Output, image_set_file, note, serialized, stat
 use crate::cli::runtime::runtime;
 use crate::cluster::registry_cache::RegistryCache;
 use crate::cluster::{reconcile, status};
-use crate::model::{Decision, Finding, GoalState, Mode, Outcome, Report, Snapshot};
+use crate::model::{Decision, Finding, GoalState, Outcome, Report, Settings, Snapshot};
 use crate::registry::{RegistryClient, RegistryClientSettings};
 use crate::rules::decide::decide;
 use what_if::WhatIf;
@@ -162,11 +162,8 @@ fn from_snapshot(path: &Path, what_if: &WhatIf) -> Result<Planned, Failure> {
     what_if.apply(&mut snapshot);
     let decision = decide(&snapshot, Catalogue::embedded());
     let report = Report::new(&snapshot, &decision, &Outcome::default());
-    let mode = match snapshot.settings.mode {
-        Mode::Observe => api::Mode::Observe,
-        Mode::Apply => api::Mode::Apply,
-    };
-    let spec = ImageSetPolicySpec { mode, suspend: snapshot.settings.suspend, ..ImageSetPolicySpec::default() };
+    let Settings { mode, suspend, .. } = snapshot.settings;
+    let spec = ImageSetPolicySpec { mode, suspend, ..ImageSetPolicySpec::default() };
     Ok(Planned { policy: ImageSetPolicy::new(POLICY_NAME, spec), snapshot, decision, report })
 }
 

@@ -7,7 +7,7 @@ use kube::Client;
 use serde_json::json;
 
 use crate::api::requests::{MOST_REQUESTED, PREPARE_ANNOTATION, entries, version_and_time};
-use crate::api::{ImageSetPolicy, ImageSetPolicyStatus, Interval, Mode, PreparedSet, PreparedState};
+use crate::api::{ImageSetPolicy, ImageSetPolicyStatus, Interval, PreparedSet, PreparedState};
 use crate::catalogue::Catalogue;
 use crate::cli::edits::policy_patch;
 use crate::cli::flags::cluster::ClusterFlags;
@@ -16,7 +16,7 @@ use crate::cli::inputs::policy::{self, POLICY};
 use crate::cli::output::{Failure, Output, note};
 use crate::cli::runtime::runtime;
 use crate::cluster::status::remembered_finding;
-use crate::model::{InvalidPrepareVersion, PrepareVersion, Reason, Subject, Variant};
+use crate::model::{InvalidPrepareVersion, Mode, PrepareVersion, Reason, Subject, Variant};
 
 /// Attempts to write the annotation while the policy changes concurrently.
 const ATTEMPTS: usize = 10;

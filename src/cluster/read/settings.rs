@@ -5,8 +5,8 @@ use crate::api::requests::{MOST_REQUESTED, entries, version_and_time};
 use crate::api::{self, ImageSetPolicySpec};
 use crate::model::foreign_text::{cut, escaped};
 use crate::model::{
-    Channel, Discover, Finding, Gate, InstallationSettings, InvalidPrepareVersion, Mode, ObjectRef, OnMissing,
-    OperatorLocation, PrepareRequest, PrepareVersion, Reason, RegistryLayout, Settings, TagMoved, Variant,
+    Channel, Discover, Finding, InstallationSettings, InvalidPrepareVersion, ObjectRef, OperatorLocation,
+    PrepareRequest, PrepareVersion, Reason, RegistryLayout, Settings, Variant,
 };
 
 /// Returns the entries of `spec.prepare.versions`, each once.
@@ -31,28 +31,15 @@ pub fn parse(spec: &ImageSetPolicySpec) -> (Settings, Vec<Finding>) {
     };
     let prepare = prepared_versions(spec, &mut objections);
     let mut settings = Settings {
-        mode: match spec.mode {
-            api::Mode::Observe => Mode::Observe,
-            api::Mode::Apply => Mode::Apply,
-        },
+        mode: spec.mode,
         suspend: spec.suspend,
         operator: operator_location(spec),
         installation: installation_settings(&spec.installation),
         prepare,
-        gate: match spec.gate {
-            api::Gate::Disabled => Gate::Disabled,
-            api::Gate::Warn => Gate::Warn,
-            api::Gate::Deny => Gate::Deny,
-        },
+        gate: spec.gate,
         discover: discover(&spec.prepare.discover),
-        on_missing: match spec.images.on_missing {
-            api::OnMissing::Hold => OnMissing::Hold,
-            api::OnMissing::OmitUnneeded => OnMissing::OmitUnneeded,
-        },
-        tag_moved: match spec.tag_moved {
-            api::TagMoved::Hold => TagMoved::Hold,
-            api::TagMoved::Repin => TagMoved::Repin,
-        },
+        on_missing: spec.images.on_missing,
+        tag_moved: spec.tag_moved,
         take_ownership: spec.take_ownership,
         retain: u32::try_from(spec.retain).unwrap_or_default(),
         recheck_interval: spec.recheck.interval.duration(),
