@@ -25,6 +25,14 @@ pub struct StoredImageSet {
     pub changed_at: Option<Timestamp>,
 }
 
+impl StoredImageSet {
+    /// Returns who wrote the set last, for messages.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        self.manager.as_deref().unwrap_or("somebody else")
+    }
+}
+
 /// An entry of a stored ImageSet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StoredImage {

@@ -43,6 +43,12 @@ pub struct RegistrySettings {
     pub trust_of_others: bool,
 }
 
+/// Whether a bundle of certificate authorities holds a certificate in PEM.
+#[must_use]
+pub fn holds_certificate(bundle: &[u8]) -> bool {
+    String::from_utf8_lossy(bundle).contains("-----BEGIN CERTIFICATE-----")
+}
+
 /// A registry that is looked up: one host and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {

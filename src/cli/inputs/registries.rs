@@ -11,7 +11,7 @@ use super::registry_credentials::{self, Credentials};
 use crate::cli::flags::registry::RegistryFlags;
 use crate::cli::output::{Failure, Progress, note};
 use crate::model::{Hints, LookupResult, OperatorImage, Reason, Reference, RegistryFailure, ResolvedImage};
-use crate::registry::{Access, RegistryClient, RegistryClientSettings, RegistrySettings};
+use crate::registry::{Access, RegistryClient, RegistryClientSettings, RegistrySettings, holds_certificate};
 
 /// Registries, as this machine can access them.
 pub(in crate::cli) struct Registries {
@@ -164,7 +164,7 @@ fn request_host(settings: &RegistrySettings) -> &str {
 fn authorities(path: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
     let Some(path) = path else { return Ok(None) };
     let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+    if !holds_certificate(&pem) {
         return Err(
             Failure::new(format!("{} holds no certificate in PEM", path.display())).reason(Reason::CaBundleInvalid)
         );

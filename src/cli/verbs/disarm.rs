@@ -153,10 +153,8 @@ fn steps(mut snapshot: Snapshot) -> Result<Steps, Failure> {
 
 /// Checks that no unmanaged set would stop the operator once the managed ones are deleted. `snapshot` has no sets.
 fn check_unmanaged(mut snapshot: Snapshot, unmanaged: Vec<StoredImageSet>) -> Result<(), Failure> {
-    let owners: Vec<(String, String)> = unmanaged
-        .iter()
-        .map(|set| (set.name.clone(), set.manager.clone().unwrap_or_else(|| "somebody else".to_owned())))
-        .collect();
+    let owners: Vec<(String, String)> =
+        unmanaged.iter().map(|set| (set.name.clone(), set.owner().to_owned())).collect();
     snapshot.image_sets = Read::Known(unmanaged);
     let decision = decide(&snapshot, Catalogue::embedded());
     // Where it is not known which set the operator looks for, any other set may stop it.

@@ -11,6 +11,7 @@ use crate::model::{
     ComponentStatus, Degraded, Digest, Kind, OperatorDeployment, OperatorLocation, OperatorPod, Origin, Read,
     StoredImage, StoredImageSet, Workload, foreign_text, image_set::OPERATOR_ANNOTATION,
 };
+use crate::rules::explain::kubelet_messages::repository_digest;
 
 /// Labels of the workloads and pods that envoy-gateway makes for a Gateway, in any namespace (envoy-gateway: `EnvoyAppLabel`).
 pub const GATEWAY_PROXIES: &str = "app.kubernetes.io/managed-by=envoy-gateway,app.kubernetes.io/component=proxy";
@@ -120,8 +121,7 @@ fn operator_pod(pod: &Pod, container: &str) -> Option<OperatorPod> {
     let ready = conditions.find(|condition| condition.type_ == "Ready");
     let runs = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
     let image_id = runs.clone().find(|one| one.name == container).map(|one| one.image_id.as_str());
-    // `registry/repository@sha256:…`; a bare `sha256:…` is the runtime's own id, unknown to the registry.
-    let image_digest = image_id.and_then(|id| id.rsplit_once('@')).and_then(|(_, digest)| digest.parse().ok());
+    let image_digest = image_id.and_then(repository_digest);
     Some(OperatorPod {
         name: pod.name_any(),
         image,

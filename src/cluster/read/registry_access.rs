@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::request::read;
 use crate::api::{ImageSetPolicy, ImageSetPolicySpec, RegistryAccess};
 use crate::model::{Finding, InstallationSettings, Kind, ObjectRef, Read, Reason, foreign_text::escaped};
-use crate::registry::{Access, DockerConfig, RegistrySettings};
+use crate::registry::{Access, DockerConfig, RegistrySettings, holds_certificate};
 
 /// How long credentials hold while no lookup is due: shorter than the pause while a person may correct them.
 const HOLDS_FOR: Duration = Duration::from_secs(25);
@@ -143,7 +143,7 @@ async fn authorities(client: &Client, bundle: &crate::api::CaBundle) -> Result<V
         return Err(invalid(ObjectRef::policy(), "caBundle names no object".to_owned()));
     };
     let pem = pem.map_err(|message| invalid(object.clone(), message))?;
-    match String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+    match holds_certificate(&pem) {
         true => Ok(pem),
         false => Err(invalid(object, "it holds no certificate in PEM".to_owned())),
     }

@@ -17,7 +17,7 @@ pub(in crate::rules) fn finding(stored: &StoredImageSet, set: &CompleteImageSet)
     let names: BTreeSet<&str> = have.keys().chain(wanted.keys()).copied().collect();
     let differing: Vec<&str> =
         names.into_iter().filter(|name| have.get(name).copied() != full.get(name).map(String::as_str)).collect();
-    let by = stored.manager.as_deref().unwrap_or("somebody else");
+    let by = stored.owner();
     let object = ObjectRef::image_set(set.name().as_str());
     let what =
         if differing.is_empty() { "its annotations or order".to_owned() } else { list_first(&differing, MOST_NAMED) };

@@ -4,7 +4,7 @@ use crate::model::{Finding, ObjectRef, Reason, StoredImageSet};
 
 /// Returns the finding for a set that has all that the operator requires, and that is left as it is.
 pub(in crate::rules) fn accepted(set: &StoredImageSet, images: usize) -> Finding {
-    let message = format!("made by {} with {images} images, all that this operator wants", owner(set));
+    let message = format!("made by {} with {images} images, all that this operator wants", set.owner());
     Finding::new(Reason::ForeignImageSetAccepted, ObjectRef::image_set(&set.name), message)
 }
 
@@ -13,10 +13,6 @@ pub(in crate::rules) fn invalid(set: &StoredImageSet, cause: &str) -> Finding {
     Finding::new(
         Reason::ForeignImageSetInvalid,
         ObjectRef::image_set(&set.name),
-        format!("made by {}: {cause}", owner(set)),
+        format!("made by {}: {cause}", set.owner()),
     )
-}
-
-fn owner(set: &StoredImageSet) -> &str {
-    set.manager.as_deref().unwrap_or("somebody else")
 }

@@ -69,10 +69,7 @@ fn not_restored(stored: &StoredImageSet, assembled: &Assembled, spec: &SetSpec<'
     let object = ObjectRef::image_set(set.name().as_str());
     let restored = snapshot.restored.get(&stored.name).copied().unwrap_or_default();
     if restored >= CONTESTED_AFTER {
-        let message = format!(
-            "it was changed by {} and put back {restored} times within ten minutes",
-            stored.manager.as_deref().unwrap_or("somebody else")
-        );
+        let message = format!("it was changed by {} and put back {restored} times within ten minutes", stored.owner());
         return Some(Finding::new(Reason::ContestedOwnership, object, message));
     }
     // Without its annotations only its entries show what the set was.
