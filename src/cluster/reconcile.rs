@@ -122,6 +122,16 @@ struct Planned {
     is_from_stores: bool,
 }
 
+/// The end of a confirmation.
+enum Confirmed {
+    /// The decision writes nothing new, so that it needs no confirmation. The draft of its report comes with it.
+    WritesNothing(Box<(Planned, Draft)>),
+    /// The decision that follows from the API server.
+    DecidedAgain(Box<Planned>),
+    /// The policy was changed or deleted since.
+    Ended(End),
+}
+
 /// A report, and the status that is written for it.
 struct Draft {
     report: Report,
@@ -179,8 +189,9 @@ impl Reconciler {
         let (observed, is_from_stores) = self.observe(&policy).await;
         let planned = self.plan(policy, observed, is_from_stores).await;
         let (planned, drafted) = match self.confirm(planned).await? {
-            Ok(confirmed) => confirmed,
-            Err(end) => return Ok(end),
+            Confirmed::WritesNothing(drafted) => (drafted.0, Some(drafted.1)),
+            Confirmed::DecidedAgain(planned) => (*planned, None),
+            Confirmed::Ended(end) => return Ok(end),
         };
         let (outcome, pause) = self.write(&planned).await;
         let drafted = drafted.filter(|_| outcome == Outcome::default());
@@ -288,20 +299,19 @@ impl Reconciler {
     }
 
     /// Confirms a decision that writes, once: reads the API server, and decides again with the responses of registries that are
-    /// known. Looks nothing up: a decision that requires more lookups writes nothing, and the next reconcile does them. A
-    /// decision that needs no confirmation is returned with the draft of its report.
-    async fn confirm(&mut self, planned: Planned) -> Result<Result<(Planned, Option<Draft>), End>, kube::Error> {
+    /// known. Looks nothing up: a decision that requires more lookups writes nothing, and the next reconcile does them.
+    async fn confirm(&mut self, planned: Planned) -> Result<Confirmed, kube::Error> {
         let writes = !planned.decision.actions.is_empty() && self.paused(&planned.decision.actions).is_none();
         let drafted = (!writes).then(|| Draft::new(&planned, &Outcome::default()));
-        if drafted.as_ref().is_some_and(|draft| !draft.has_new_facts(&planned.policy)) {
-            return Ok(Ok((planned, drafted)));
+        if let Some(draft) = drafted.filter(|draft| !draft.has_new_facts(&planned.policy)) {
+            return Ok(Confirmed::WritesNothing(Box::new((planned, draft))));
         }
         let policies = self.policies.clone();
         let policy = within(REQUEST_DEADLINE, policies.get_opt(POLICY_NAME));
         let (policy, mut observed) = futures::join!(policy, self.read(&planned.policy));
-        let Some(policy) = policy? else { return Ok(Err(End::Gone)) };
+        let Some(policy) = policy? else { return Ok(Confirmed::Ended(End::Gone)) };
         if policy_revision(&policy) != policy_revision(&planned.policy) {
-            return Ok(Err(End::Changed(Box::new(policy))));
+            return Ok(Confirmed::Ended(End::Changed(Box::new(policy))));
         }
         let snapshot = &mut observed.snapshot;
         snapshot.remembered = policy.status.as_ref().map(status::remembered).unwrap_or_default();
@@ -310,11 +320,11 @@ impl Reconciler {
         snapshot.recheck_due = planned.observed.snapshot.recheck_due;
         snapshot.discovery_due = planned.observed.snapshot.discovery_due;
         let decision = decide(snapshot, Catalogue::embedded());
-        let is_the_same = subjects(&decision.actions) == subjects(&planned.decision.actions);
+        let is_the_same = write_the_same(&decision.actions, &planned.decision.actions);
         if planned.is_from_stores && self.schedule.confirmed(is_the_same) {
             self.watches.relist();
         }
-        Ok(Ok((Planned { policy: Arc::new(policy), observed, decision, ..planned }, None)))
+        Ok(Confirmed::DecidedAgain(Box::new(Planned { policy: Arc::new(policy), observed, decision, ..planned })))
     }
 
     fn paused(&self, actions: &[Action]) -> Option<(Outcome, Duration)> {
@@ -374,16 +384,29 @@ fn add_new(known: &mut Vec<Finding>, more: &[Finding]) {
     known.extend(new);
 }
 
-/// Returns the kinds and objects of the actions: decisions with the same ones write the same, whatever their times.
-fn subjects(actions: &[Action]) -> Vec<(std::mem::Discriminant<Action>, String)> {
-    let name = |action: &Action| match action {
-        Action::WriteRecord(record) => record.key.name(),
-        Action::KeepInspection(inspected) => inspected.name(),
-        Action::StartInspection(start) => start.name(),
-        Action::EndInspection { name, .. } => name.clone(),
-        Action::StoreImageSet(store) => store.set.name().to_string(),
-        Action::PruneImageSet(prune) => prune.image_set.clone(),
-        Action::SetGate(enforcement) => format!("{enforcement:?}"),
-    };
-    actions.iter().map(|action| (std::mem::discriminant(action), name(action))).collect()
+/// Whether two decisions write the same objects, whatever the times in them.
+fn write_the_same(some: &[Action], others: &[Action]) -> bool {
+    some.len() == others.len() && some.iter().zip(others).all(|(one, other)| writes_the_same(one, other))
+}
+
+fn writes_the_same(one: &Action, other: &Action) -> bool {
+    match (one, other) {
+        (Action::WriteRecord(one), Action::WriteRecord(other)) => one.key == other.key,
+        (Action::StoreImageSet(one), Action::StoreImageSet(other)) => one.set.name() == other.set.name(),
+        (Action::KeepInspection(one), Action::KeepInspection(other)) => one.digest == other.digest,
+        (Action::StartInspection(one), Action::StartInspection(other)) => one.digest == other.digest,
+        (Action::EndInspection { name: one, .. }, Action::EndInspection { name: other, .. }) => one == other,
+        (Action::PruneImageSet(one), Action::PruneImageSet(other)) => one.image_set == other.image_set,
+        (Action::SetGate(one), Action::SetGate(other)) => one == other,
+        (
+            Action::WriteRecord(_)
+            | Action::StoreImageSet(_)
+            | Action::KeepInspection(_)
+            | Action::StartInspection(_)
+            | Action::EndInspection { .. }
+            | Action::PruneImageSet(_)
+            | Action::SetGate(_),
+            _,
+        ) => false,
+    }
 }

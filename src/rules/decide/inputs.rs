@@ -4,7 +4,6 @@ use crate::model::{
     Finding, InstallationSettings, ObjectRef, Read, Reason, Snapshot, StoredImageSet, Subject, UnknownNode,
     lists::MOST_NAMED,
 };
-use crate::rules::decide::phase::{Because, Phase};
 use crate::rules::failed_reads::failed_reads;
 
 /// Returns findings about the inputs themselves: invalid settings, failed reads, and nodes of unknown platforms.
@@ -15,24 +14,21 @@ pub(super) fn findings(snapshot: &Snapshot) -> Vec<Finding> {
     findings
 }
 
-/// Returns the settings of the Installation, or those of the policy until one exists.
-///
-/// Waits while the Installation cannot be read: every reference, and so every digest, follows from it.
-pub(super) fn effective_installation(snapshot: &Snapshot) -> Phase<InstallationSettings> {
+/// Returns the settings of the Installation, or those of the policy until one exists; `None` while the Installation cannot be
+/// read: every reference, and so every digest, follows from it.
+pub(super) fn effective_installation(snapshot: &Snapshot) -> Option<InstallationSettings> {
     match &snapshot.installation {
-        Read::Known(_) | Read::KindMissing => Phase::GoOn(snapshot.effective_installation().clone()),
-        Read::Failed(_) => Phase::Wait(Because::InputsUnreadable),
+        Read::Known(_) | Read::KindMissing => Some(snapshot.effective_installation().clone()),
+        Read::Failed(_) => None,
     }
 }
 
-/// Returns the stored ImageSets.
-///
-/// Waits while they cannot be read: an existing set must not be treated as missing.
-pub(super) fn stored_sets(snapshot: &Snapshot) -> Phase<&[StoredImageSet]> {
+/// Returns the stored ImageSets; `None` while they cannot be read: an existing set must not be treated as missing.
+pub(super) fn stored_sets(snapshot: &Snapshot) -> Option<&[StoredImageSet]> {
     match &snapshot.image_sets {
-        Read::Known(sets) => Phase::GoOn(sets),
-        Read::KindMissing => Phase::GoOn(&[]),
-        Read::Failed(_) => Phase::Wait(Because::InputsUnreadable),
+        Read::Known(sets) => Some(sets),
+        Read::KindMissing => Some(&[]),
+        Read::Failed(_) => None,
     }
 }
 

@@ -2,7 +2,7 @@
 //! decision.
 //!
 //! [`decide`] is a list of phases. Each is a function from values to values, and its documentation gives the reason for its
-//! place. A phase that cannot conclude anything waits, with a reason (`phase::Because`).
+//! place. Unreadable inputs end the decision early; `hold` holds sets back for a reason (`phase::Because`).
 
 mod finish;
 mod hold;
@@ -14,7 +14,6 @@ use crate::catalogue::Catalogue;
 use crate::model::{Decision, Snapshot};
 use crate::rules::checks::input::{CheckInput, CheckedSet};
 use crate::rules::decide::finish::Phases;
-use crate::rules::decide::phase::Phase;
 use crate::rules::image_set::plan::Context;
 use crate::rules::version::inspection;
 use crate::rules::{checks, gate, image_set, version};
@@ -25,14 +24,12 @@ use crate::rules::{checks, gate, image_set, version};
 #[must_use]
 pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
     let findings = inputs::findings(snapshot);
-    let installation = match inputs::effective_installation(snapshot) {
-        Phase::GoOn(installation) => installation,
-        Phase::Wait(_) => return finish::without_inputs(snapshot, findings, None),
+    let Some(installation) = inputs::effective_installation(snapshot) else {
+        return finish::without_inputs(snapshot, findings, None);
     };
     let versions = version::determine(snapshot, embedded, &installation);
-    let stored = match inputs::stored_sets(snapshot) {
-        Phase::GoOn(stored) => stored,
-        Phase::Wait(_) => return finish::without_inputs(snapshot, findings, Some(versions)),
+    let Some(stored) = inputs::stored_sets(snapshot) else {
+        return finish::without_inputs(snapshot, findings, Some(versions));
     };
     let gone = hold::installation_gone(snapshot, &installation, &versions.operator, &versions.effective);
     let running_set = hold::running_set(snapshot, &installation, &versions.operator, versions.effective.catalogue());

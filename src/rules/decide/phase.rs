@@ -1,6 +1,6 @@
-//! How a phase of a decision ends.
+//! How a phase that can hold sets back ends.
 
-/// The end of a phase: the following phases go on with its output, or wait.
+/// The end of such a phase: the following phases go on with its output, or wait.
 pub(crate) enum Phase<T> {
     /// The output, for the phases that follow.
     GoOn(T),
@@ -8,10 +8,8 @@ pub(crate) enum Phase<T> {
     Wait(Because),
 }
 
-/// Why a phase waits.
+/// Why sets are held back.
 pub(crate) enum Because {
-    /// A read failed that versions and sets depend on.
-    InputsUnreadable,
     /// It is unknown which operator runs; a finding has the reason.
     OperatorUnclear,
     /// Stored sets were made from an Installation that is gone.
