@@ -96,7 +96,7 @@ pub struct ImageSetPolicySpec {
 
     /// How to ask an operator image that is not in the catalogue for its version and its images.
     #[serde(default)]
-    pub inspection: Inspection,
+    pub inspection: InspectionRules,
 
     /// How to reach registries that need more than the Installation says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -123,7 +123,7 @@ impl Default for ImageSetPolicySpec {
             take_ownership: false,
             retain: retain(),
             recheck: Recheck::default(),
-            inspection: Inspection::default(),
+            inspection: InspectionRules::default(),
             registries: Vec::new(),
         }
     }
@@ -324,7 +324,7 @@ impl Default for Recheck {
 /// The Job that asks an operator image itself, under an account without any rights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Inspection {
+pub struct InspectionRules {
     /// Whether such Jobs may run at all; otherwise an unknown version is reported and nothing is guessed.
     #[serde(default = "enabled")]
     pub enabled: bool,
@@ -360,7 +360,7 @@ fn inspection_namespace() -> String {
     "imageset-inspection".to_owned()
 }
 
-impl Default for Inspection {
+impl Default for InspectionRules {
     fn default() -> Self {
         Self {
             enabled: enabled(),

@@ -14,7 +14,7 @@ pub mod workload;
 use kube::CustomResourceExt;
 
 pub use image_set_policy::{
-    Channel, Discover, FipsMode, ImageRules, ImageSetPolicy, ImageSetPolicySpec, Inspection, InstallationDefaults,
+    Channel, Discover, FipsMode, ImageRules, ImageSetPolicy, ImageSetPolicySpec, InspectionRules, InstallationDefaults,
     InstallationVariant, ObjectName, OperatorDeployment, Prepare, Recheck,
 };
 pub use interval::Interval;

@@ -12,7 +12,7 @@ use crate::model::{Enforcement, GateState, object_ref::GATE_NAME};
 /// Name of both objects.
 pub(super) const NAME: &str = GATE_NAME;
 const TEMPLATE: &str = include_str!("gate.yaml");
-/// In the order in which they are set; taken away in the other.
+/// In the order in which they are created; they are deleted in the reverse order.
 pub(super) const KINDS: [(&str, &str); 2] = [
     ("ValidatingAdmissionPolicy", "validatingadmissionpolicies"),
     ("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"),

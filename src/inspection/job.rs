@@ -36,7 +36,7 @@ const BINARY: &str = "operator";
 
 /// Returns the Job for one image.
 #[must_use]
-pub fn build(start: &StartInspection, inspection: &api::Inspection) -> Value {
+pub fn build(start: &StartInspection, inspection: &api::InspectionRules) -> Value {
     let labels = json!({ "app.kubernetes.io/managed-by": MANAGED_BY, LABEL: "true" });
     let annotations = [
         (IMAGE, Some(start.image.to_string())),
@@ -64,7 +64,7 @@ pub fn build(start: &StartInspection, inspection: &api::Inspection) -> Value {
     })
 }
 
-fn pod(start: &StartInspection, inspection: &api::Inspection) -> Value {
+fn pod(start: &StartInspection, inspection: &api::InspectionRules) -> Value {
     let image = start.image.with_digest(start.digest).to_string();
     let secrets = inspection.image_pull_secrets.iter().map(|secret| json!({ "name": secret.name }));
     let mut nodes = json!({ "kubernetes.io/os": "linux" });
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_image_runs_by_digest_and_without_rights() {
-        let job: WholeJob = serde_json::from_value(build(&start(), &api::Inspection::default())).unwrap();
+        let job: WholeJob = serde_json::from_value(build(&start(), &api::InspectionRules::default())).unwrap();
         let pod = job.spec.unwrap().template.spec.unwrap();
         let digest = Digest::of(b"x");
         for container in &pod.containers {
@@ -195,13 +195,13 @@ mod tests {
 
     #[test]
     fn the_policy_sets_where_the_job_runs() {
-        let inspection = api::Inspection {
+        let inspection = api::InspectionRules {
             namespace: "elsewhere".to_owned(),
             host_network: true,
             image_pull_secrets: vec![api::ObjectName { name: "pull".to_owned() }],
             node_selector: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             tolerations: vec![Toleration { operator: Some("Exists".to_owned()), ..Toleration::default() }],
-            ..api::Inspection::default()
+            ..api::InspectionRules::default()
         };
         let job: WholeJob = serde_json::from_value(build(&start(), &inspection)).unwrap();
         assert_eq!(job.metadata.namespace.as_deref(), Some("elsewhere"));
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn only_a_job_as_the_controller_creates_it_is_parsed() {
-        let job: Job = serde_json::from_value(build(&start(), &api::Inspection::default())).unwrap();
+        let job: Job = serde_json::from_value(build(&start(), &api::InspectionRules::default())).unwrap();
         assert_eq!(parse(&job), Some(start()));
         let changed = |change: &dyn Fn(&mut Job, &mut PodSpec)| {
             let mut job = job.clone();

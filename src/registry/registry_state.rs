@@ -12,7 +12,7 @@ use super::auth::docker_config::DockerConfig;
 use super::http::budget::RegistryBudget;
 use super::http::rate_limit::RateLimit;
 
-/// See the module. One per registry and way of reaching it.
+/// The state of one registry, for one way of reaching it.
 #[derive(Default)]
 pub(crate) struct RegistryState {
     known: Mutex<Known>,

@@ -23,7 +23,7 @@ use crate::model::{Reference, RegistryFailure, RegistryFailureKind, Release};
 /// Replaces the text of a registry that received credentials.
 const NOT_QUOTED: &str = "[not quoted]";
 
-/// See the module.
+/// A session with one registry for the lookups of one call.
 pub(crate) struct Session<'a> {
     pub transport: &'a Transport,
     pub access: &'a Access,

@@ -21,7 +21,7 @@ use crate::rules::version::effective_catalogue::lists_of;
 /// What the cluster has, and what the rules decide on it.
 pub(in crate::cli) struct ClusterView {
     /// The snapshot with its decision and report.
-    pub passed: Reconciled,
+    pub reconciled: Reconciled,
     /// Those of the Installation, or of the policy where there is no Installation; `None` where it cannot be read.
     pub settings: Option<InstallationSettings>,
     /// Features that make the operator require further images; all of them where they cannot be read.
@@ -36,7 +36,7 @@ impl ClusterView {
     /// # Errors
     /// Neither has it.
     pub fn images(&self, release: Release) -> Result<OperatorImages, Failure> {
-        lists_of(&self.passed.snapshot, Catalogue::embedded()).get(&release).ok_or_else(|| unknown_release(release))
+        lists_of(&self.reconciled.snapshot, Catalogue::embedded()).get(&release).ok_or_else(|| unknown_release(release))
     }
 
     /// Returns the target operator, of the Deployment.
@@ -44,11 +44,11 @@ impl ClusterView {
     /// # Errors
     /// Its version is not known, with the reason.
     pub fn target(&self) -> Result<&KnownOperator, Failure> {
-        let has_operator = self.passed.snapshot.operator.known().is_some_and(Option::is_some);
-        if let Some(target) = self.passed.decision.operator.target.as_ref().filter(|_| has_operator) {
+        let has_operator = self.reconciled.snapshot.operator.known().is_some_and(Option::is_some);
+        if let Some(target) = self.reconciled.decision.operator.target.as_ref().filter(|_| has_operator) {
             return Ok(target);
         }
-        let findings = &self.passed.report.findings;
+        let findings = &self.reconciled.report.findings;
         let why = findings.iter().find(|finding| finding.reason.condition() == ConditionType::VersionKnown);
         let (reason, why) = match why.or_else(|| findings.iter().find(|finding| finding.reason.is_failed_read())) {
             Some(finding) => (finding.reason, finding.message.clone()),
@@ -68,25 +68,26 @@ impl ClusterView {
 pub(in crate::cli) async fn observe(cluster: &ClusterFlags, registries: &Registries) -> Result<ClusterView, Failure> {
     let client = cluster.client().await?;
     let policy = policy::find(&client).await?.unwrap_or_else(policy::defaults);
-    let mut passed = reconcile::preview_of_cluster(client.clone(), &policy, cluster.namespace.clone()).await;
-    if let Some(installation) = passed.snapshot.installation.known().and_then(Option::as_ref) {
+    let mut reconciled = reconcile::preview_of_cluster(client.clone(), &policy, cluster.namespace.clone()).await;
+    if let Some(installation) = reconciled.snapshot.installation.known().and_then(Option::as_ref) {
         // Secrets that may not be read here are reported by the registry, as missing credentials.
         let (access, _) = registry_access(&client, &policy.spec, &installation.settings).await;
         registries.add_cluster_access(access);
     }
-    passed.decision = decide_with_lookups(&mut passed.snapshot, Catalogue::embedded(), async |snapshot, decision| {
-        let operators = decision.lookups.operators.clone();
-        let any = !operators.is_empty();
-        if any {
-            snapshot.lookup_results.operators.extend(registries.operators(operators).await);
-        }
-        any
-    })
-    .await;
-    passed.report = Report::new(&passed.snapshot, &passed.decision, &Outcome::default());
-    let snapshot = &passed.snapshot;
+    reconciled.decision =
+        decide_with_lookups(&mut reconciled.snapshot, Catalogue::embedded(), async |snapshot, decision| {
+            let operators = decision.lookups.operators.clone();
+            let any = !operators.is_empty();
+            if any {
+                snapshot.lookup_results.operators.extend(registries.operators(operators).await);
+            }
+            any
+        })
+        .await;
+    reconciled.report = Report::new(&reconciled.snapshot, &reconciled.decision, &Outcome::default());
+    let snapshot = &reconciled.snapshot;
     let settings = snapshot.installation.known().map(|_| snapshot.effective_installation().clone());
     let features = snapshot.features.known().cloned().unwrap_or_else(|| Feature::ALL.into());
     let platforms = snapshot.nodes.known().map(|nodes| nodes.keys().cloned().collect()).unwrap_or_default();
-    Ok(ClusterView { settings, features, platforms, passed })
+    Ok(ClusterView { settings, features, platforms, reconciled })
 }

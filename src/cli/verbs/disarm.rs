@@ -7,7 +7,7 @@ use clap::Args;
 use kube::Client;
 use serde_json::json;
 
-use crate::api::{ImageSetPolicy, Inspection};
+use crate::api::{ImageSetPolicy, InspectionRules};
 use crate::catalogue::Catalogue;
 use crate::cli::edits::policy_patch;
 use crate::cli::flags::cluster::{ClusterFlags, LEASE};
@@ -270,7 +270,7 @@ async fn carry_out(client: &Client, steps: Steps, stopped: Option<String>, names
         actions.push(Action::PruneImageSet(set.clone()));
     }
     let mut writer = Writer::new(client.clone(), namespace.to_owned(), Default::default());
-    let basis = Basis { inspection: &Inspection::default(), record_versions: &BTreeMap::new() };
+    let basis = Basis { inspection: &InspectionRules::default(), record_versions: &BTreeMap::new() };
     let (outcome, _) = writer.apply(&actions, &basis).await;
     if let Some(failure) = outcome.failure {
         let hint =

@@ -16,7 +16,7 @@ use crate::cli::output::{Failure, Output};
 use crate::cli::runtime::runtime;
 use crate::model::{Platform, Release};
 use crate::rules::set_verification::Mismatch;
-use sets::CheckedSet;
+use sets::SetToVerify;
 
 /// Compare ImageSets with the rules of their operator version and with the registry.
 ///
@@ -95,7 +95,7 @@ enum Format {
 
 /// One set with everything in which it differs.
 struct VerifiedSet {
-    set: CheckedSet,
+    set: SetToVerify,
     mismatches: Vec<Mismatch>,
 }
 

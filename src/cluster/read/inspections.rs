@@ -27,10 +27,10 @@ pub struct InspectionJobs {
 /// What is remembered of a Job, by its uid.
 #[derive(Default, Clone)]
 struct Seen {
-    /// The best that was told of what keeps its pod from starting. It stays the same as long as the Job is there, however
-    /// often the kubelet changes its words.
+    /// The best known cause that keeps its pod from starting. It stays the same while the Job exists, however often the kubelet
+    /// changes its message.
     start_problem: Option<StartProblem>,
-    /// What it printed, judged.
+    /// The state that its output leads to.
     printed: Option<JobState>,
 }
 
@@ -86,7 +86,10 @@ impl InspectionJobs {
         let mut jobs = Vec::new();
         for made in &listed.jobs {
             let (Some(inspection), Some(uid)) = (job::parse(made), made.uid()) else {
-                tracing::warn!(job = made.name_any(), "this Job has our label and is none of ours");
+                tracing::warn!(
+                    job = made.name_any(),
+                    "this Job has the label of the controller, but not the form of its Jobs; it is ignored"
+                );
                 continue;
             };
             let is_kept = kept.contains(&inspection.digest);
@@ -152,7 +155,9 @@ impl InspectionJobs {
             Progress::Failed(at) => {
                 JobState::Failed { at, why: outcome::failure(made, &pods, self.remember(uid, None).as_ref()) }
             }
-            Progress::Complete(at) if is_kept => JobState::Failed { at, why: "its answer is kept".to_owned() },
+            Progress::Complete(at) if is_kept => {
+                JobState::Failed { at, why: "its output is stored already".to_owned() }
+            }
             Progress::Complete(at) => {
                 let remembered = || self.seen.get(uid).and_then(|seen| seen.printed.clone());
                 read.cloned().or_else(remembered).unwrap_or_else(|| match outcome::succeeded(&pods) {

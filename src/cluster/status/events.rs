@@ -30,7 +30,7 @@ const fn plural(kind: &Kind) -> Option<&'static str> {
     }
 }
 
-/// See the module.
+/// Publishes events on the policy and on the objects that they are about.
 pub(super) struct EventPublisher {
     client: Client,
     recorder: Recorder,

@@ -1,4 +1,4 @@
-//! Sets the gate, or takes it away.
+//! Creates, updates or deletes the gate.
 
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -29,7 +29,8 @@ async fn managed(client: &Client, kind: (&'static str, &str)) -> Result<Option<D
     }
 }
 
-/// Sets the gate, or takes it away. Objects of its name that the controller did not create are left as they are.
+/// Creates or updates the gate; deletes it without an enforcement. Objects of its name that the controller did not create are left as
+/// they are.
 pub(super) async fn set(
     client: &Client,
     enforcement: Option<Enforcement>,

@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Preconditions};
 
 use super::{WriteError, Writer, Written, created_by_us, delete, within};
-use crate::api::Inspection;
+use crate::api::InspectionRules;
 use crate::api::workload::Job;
 use crate::inspection::job::{self, LABEL};
 use crate::model::StartInspection;
@@ -14,7 +14,7 @@ impl Writer {
     pub(super) async fn start(
         &self,
         start: &StartInspection,
-        inspection: &Inspection,
+        inspection: &InspectionRules,
     ) -> Result<Option<Written>, WriteError> {
         let resource = ApiResource::erase::<Job>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &inspection.namespace, &resource);

@@ -21,7 +21,7 @@ use super::records::{OF_IMAGES, OF_INSPECTION};
 use super::{CONTENT_ANNOTATION, FIELD_MANAGER, POLICY_LABEL, POLICY_NAME, RECORD_ANNOTATION};
 use crate::api::operator::{ImageEntry, ImageSet};
 use crate::api::workload::Job;
-use crate::api::{ImageSetPolicy, Inspection};
+use crate::api::{ImageSetPolicy, InspectionRules};
 use crate::metrics::Results;
 use crate::model::{
     Action, ActionFailure, Kind, Motive, ObjectRef, Outcome, Precondition, PruneImageSet, StoreImageSet,
@@ -68,7 +68,7 @@ pub enum Written {
 #[derive(Debug)]
 pub struct Basis<'a> {
     /// Where and how operator images are run.
-    pub inspection: &'a Inspection,
+    pub inspection: &'a InspectionRules,
     /// The resourceVersions of all records by their names.
     pub record_versions: &'a BTreeMap<String, String>,
 }

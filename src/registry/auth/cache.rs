@@ -23,7 +23,7 @@ const MAX_HEADER_BYTES: usize = 512 * 1024;
 /// How long a token service that rejected several scopes is asked for one at a time.
 const SINGLE_SCOPES: Duration = Duration::from_secs(3600);
 
-/// See the module.
+/// The authentication state of one registry: its scheme, headers and tokens.
 #[derive(Default)]
 pub(crate) struct AuthCache {
     /// The pull secrets that everything below was derived from.

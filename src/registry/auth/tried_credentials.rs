@@ -3,7 +3,7 @@
 use super::credentials::Credential;
 use crate::registry::error::RegistryError;
 
-/// See the module.
+/// Credentials that the registry accepted and rejected during one session.
 #[derive(Default)]
 pub(crate) struct TriedCredentials {
     accepted: Vec<Option<Credential>>,

@@ -55,7 +55,7 @@ type Negotiating = AndThen<
 >;
 type HttpClient = Client<Negotiating, Full<Bytes>>;
 
-/// See the module.
+/// The HTTP clients, one per trust setting, reach and protocol.
 pub(crate) struct HttpClients {
     connect_deadline: Duration,
     proxies: Arc<Proxies>,

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 /// Maximum number of hosts that are remembered. Beyond it every host counts.
 const MAX_HOSTS: usize = 256;
 
-/// See the module.
+/// The hosts that received a credential or a token.
 #[derive(Default)]
 pub(crate) struct Disclosures(Mutex<Disclosed>);
 

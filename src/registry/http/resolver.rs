@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::dns::Name;
 use super::address::{AddressClass, Reach};
 use crate::registry::error::RegistryError;
 
-/// See the module.
+/// A name resolver that returns no address out of reach.
 #[derive(Debug, Clone)]
 pub(crate) struct GuardedResolver(pub Reach);
 

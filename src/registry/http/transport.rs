@@ -31,7 +31,7 @@ use crate::request_metrics::RequestMetrics;
 /// Maximum number of redirects of one request.
 const MAX_REDIRECTS: usize = 3;
 
-/// See the module.
+/// Sends requests and reads bounded responses.
 pub(crate) struct Transport {
     user_agent: HeaderValue,
     /// Where sessions count their requests.

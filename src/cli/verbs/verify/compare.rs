@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::sets::CheckedSet;
+use super::sets::SetToVerify;
 use crate::cli::inputs::registries::{Registries, ResolvedImages};
 use crate::cli::output::Failure;
 use crate::model::{Digest, Hints, ImageName, LookupResult, Platform, Reference, ResolvedImage};
@@ -18,7 +18,7 @@ type Results = BTreeMap<Reference, LookupResult<ResolvedImage>>;
 
 /// Returns everything in which a set differs, in the order of its entries.
 pub(super) async fn compare(
-    set: &CheckedSet,
+    set: &SetToVerify,
     registries: &Registries,
     operator_image: bool,
 ) -> Result<Vec<Mismatch>, Failure> {
@@ -50,7 +50,7 @@ pub(super) async fn compare(
     Ok(mismatches)
 }
 
-impl CheckedSet {
+impl SetToVerify {
     /// Returns where the cluster pulls an image from.
     fn place(&self, default: &Reference) -> Result<Reference, Failure> {
         self.settings.layout.place(default).map_err(|error| Failure::new(error.to_string()))
@@ -75,7 +75,7 @@ impl CheckedSet {
 
 /// Lookups for one set.
 struct Lookup<'a> {
-    set: &'a CheckedSet,
+    set: &'a SetToVerify,
     registries: &'a Registries,
 }
 

@@ -17,7 +17,7 @@ use crate::model::{
 use crate::rules::set_verification::Mismatch;
 
 /// A set, with what it is compared with.
-pub(super) struct CheckedSet {
+pub(super) struct SetToVerify {
     /// Its name.
     pub name: String,
     /// Where it is in a file; `None` for a set of the cluster.
@@ -42,7 +42,7 @@ pub(super) struct FilePlace {
     pub entry_lines: Vec<usize>,
 }
 
-impl CheckedSet {
+impl SetToVerify {
     /// Returns the mismatch of a set that does not exist, while the operator finds others.
     pub fn absent(&self) -> Option<Mismatch> {
         (!self.stored).then(|| Mismatch {
@@ -73,7 +73,7 @@ impl CheckedSet {
 }
 
 /// Returns all sets of all files. Files may also have the Installation, and objects that make the operator require further images.
-pub(super) fn of_files(arguments: &Arguments) -> Result<Vec<CheckedSet>, Failure> {
+pub(super) fn of_files(arguments: &Arguments) -> Result<Vec<SetToVerify>, Failure> {
     let (mut sets, mut context) = (Vec::new(), ManifestContext::default());
     context.features.extend(arguments.with.iter().map(|one| one.0));
     for name in &arguments.file {
@@ -119,9 +119,9 @@ fn of_file(
     images: OperatorImages,
     settings: InstallationSettings,
     features: BTreeSet<Feature>,
-) -> CheckedSet {
+) -> SetToVerify {
     let entry_lines = set.entries.iter().map(|entry| entry.place.line).collect();
-    CheckedSet {
+    SetToVerify {
         images,
         name: set.name,
         file: Some(FilePlace { name: files::display_name(file).to_owned(), line: set.place.line, entry_lines }),
@@ -185,10 +185,10 @@ fn by_name(place: &str, set: &FileImageSet, settings: &InstallationSettings) -> 
 }
 
 /// Returns the sets that an operator of the cluster looks up.
-pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -> Result<Vec<CheckedSet>, Failure> {
+pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -> Result<Vec<SetToVerify>, Failure> {
     let view = cluster_view::observe(&arguments.cluster, registries).await?;
-    let ClusterView { passed, settings, features, platforms } = &view;
-    let (snapshot, decision) = (&passed.snapshot, &passed.decision);
+    let ClusterView { reconciled, settings, features, platforms } = &view;
+    let (snapshot, decision) = (&reconciled.snapshot, &reconciled.decision);
     let Some(stored) = snapshot.image_sets.known() else {
         return Err(Failure::new("the ImageSets of the cluster cannot be read"));
     };
@@ -198,7 +198,7 @@ pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -
         true => platforms.clone(),
         false => arguments.platform.iter().cloned().collect(),
     };
-    let mut checked: Vec<CheckedSet> = Vec::new();
+    let mut checked: Vec<SetToVerify> = Vec::new();
     for goal in &decision.goals {
         // Content that waits for its operator is not what is stored under that name.
         let waits = matches!(goal.state, GoalState::Waiting | GoalState::Conflict);
@@ -209,7 +209,7 @@ pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -
             continue;
         }
         let images = view.images(goal.release)?;
-        checked.push(CheckedSet {
+        checked.push(SetToVerify {
             name: goal.name.to_string(),
             file: None,
             images,

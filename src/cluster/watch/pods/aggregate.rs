@@ -93,7 +93,7 @@ struct Namespace {
 /// Workload, image and why.
 type Failure = (ObjectRef, String, Option<PullFailureKind>);
 
-/// All of it.
+/// The aggregated pods of all namespaces.
 pub struct Aggregate {
     namespaces: BTreeMap<&'static str, Namespace>,
     /// The message of the first pod with each failure.
