@@ -53,7 +53,7 @@ impl ClusterView {
         let (reason, why) = match why.or_else(|| findings.iter().find(|finding| finding.reason.is_failed_read())) {
             Some(finding) => (finding.reason, finding.message.clone()),
             None => {
-                let place = self.passed.snapshot.settings.operator.object();
+                let place = self.reconciled.snapshot.settings.operator.object();
                 (Reason::OperatorVersionUnknown, format!("there is no {place}"))
             }
         };
