@@ -12,20 +12,41 @@ use crate::model::{Enforcement, GateState, object_ref::GATE_NAME};
 /// Name of both objects.
 pub(super) const NAME: &str = GATE_NAME;
 const TEMPLATE: &str = include_str!("gate.yaml");
-/// In the order in which they are created; they are deleted in the reverse order.
-pub(super) const KINDS: [(&str, &str); 2] = [
-    ("ValidatingAdmissionPolicy", "validatingadmissionpolicies"),
-    ("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"),
-];
 
-/// The API resource of one of them.
-pub(super) fn resource((kind, plural): (&str, &str)) -> ApiResource {
-    let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
-    ApiResource::from_gvk_with_plural(&kind, plural)
+/// The objects that the gate is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateKind {
+    /// ValidatingAdmissionPolicy.
+    Policy,
+    /// ValidatingAdmissionPolicyBinding.
+    Binding,
 }
 
-pub(super) fn api(client: &Client, kind: (&str, &str)) -> Api<DynamicObject> {
-    Api::all_with(client.clone(), &resource(kind))
+impl GateKind {
+    /// Both, in the order in which they are created; they are deleted in the reverse order.
+    pub const ALL: [Self; 2] = [Self::Policy, Self::Binding];
+
+    /// The kind as the API names it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "ValidatingAdmissionPolicy",
+            Self::Binding => "ValidatingAdmissionPolicyBinding",
+        }
+    }
+
+    /// The kind in request paths and rights.
+    pub(super) const fn plural(self) -> &'static str {
+        match self {
+            Self::Policy => "validatingadmissionpolicies",
+            Self::Binding => "validatingadmissionpolicybindings",
+        }
+    }
+
+    /// Its API.
+    pub(super) fn api(self, client: &Client) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", self.name());
+        Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&kind, self.plural()))
+    }
 }
 
 /// Both objects as they should be. The template is tested, so that parsing it cannot fail.
@@ -69,7 +90,7 @@ impl GateObject {
     }
 }
 
-/// How the gate stands, by its objects in the order of [`KINDS`]. `owner` is the uid of the policy object: a gate of one that was
+/// How the gate stands, by its objects in the order of [`GateKind::ALL`]. `owner` is the uid of the policy object: a gate of one that was
 /// there before would not go with it.
 pub(super) fn compared(found: &[Option<GateObject>], owner: Option<&str>) -> GateState {
     if found.iter().all(Option::is_none) {
@@ -127,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_template_is_two_objects_that_are_recognised() {
-        assert_eq!(objects(Enforcement::Deny).len(), KINDS.len());
+        assert_eq!(objects(Enforcement::Deny).len(), GateKind::ALL.len());
         for enforcement in [Enforcement::Warn, Enforcement::Deny] {
             assert_eq!(compared(&found(enforcement), None), Some(enforcement).into());
         }

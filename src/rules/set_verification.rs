@@ -7,6 +7,7 @@ use crate::model::{
     Content, Coverage, Digest, ImageName, OperatorImages, Platform, Reason, Reference, RegistryFailure, ResolvedImage,
     StoredImage,
 };
+use crate::rules::image_set::entries::{self, EntryFault, FaultyEntry};
 use crate::rules::image_set::tag_moved;
 use crate::rules::pin_state::{PinState, Served};
 
@@ -42,38 +43,28 @@ pub fn check_entries(
     images: &OperatorImages,
     required: &BTreeSet<ImageName>,
 ) -> (Vec<Mismatch>, BTreeMap<ImageName, (usize, Digest)>) {
-    let mut wrong = Vec::new();
-    let mut pinned: BTreeMap<ImageName, (usize, Digest)> = BTreeMap::new();
-    let mut named = BTreeSet::new();
-    for (position, entry) in entries.iter().enumerate() {
-        let at = Some(position);
-        let parsed: Result<ImageName, _> = entry.image.parse();
-        let Some(name) = parsed.ok().filter(|name| images.accepts(name)) else {
-            let message = format!("operator {} does not know this name and refuses the whole set", images.release());
-            wrong.push(Mismatch::new(Reason::UnexpectedImages, at, &entry.image, message));
-            continue;
+    let (faulty, pinned) = entries::check_entries(entries, images, required);
+    let operator = images.release();
+    let mismatch = |faulty: FaultyEntry<'_>| {
+        let (reason, message) = match faulty.fault {
+            EntryFault::UnknownName => {
+                let message = format!("operator {operator} does not know this name and refuses the whole set");
+                (Reason::UnexpectedImages, message)
+            }
+            EntryFault::ListedTwice => {
+                (Reason::ForeignImageSetInvalid, "it is listed twice; the operator takes the first".to_owned())
+            }
+            EntryFault::MalformedDigest => {
+                let form = "is not a digest of the form sha256:<64 lower-case hexadecimal digits>";
+                (Reason::DigestsMalformed, format!("{:?} {form}", faulty.digest))
+            }
+            EntryFault::NotListed => {
+                (Reason::ImagesNotListed, format!("operator {operator} insists on it, and it is not listed"))
+            }
         };
-        if !named.insert(name.clone()) {
-            let message = "it is listed twice; the operator takes the first".to_owned();
-            wrong.push(Mismatch::new(Reason::ForeignImageSetInvalid, at, &entry.image, message));
-            continue;
-        }
-        match entry.digest.parse() {
-            Ok(digest) => {
-                pinned.insert(name, (position, digest));
-            }
-            Err(_) => {
-                let message =
-                    format!("{:?} is no digest of the form sha256:<64 lower-case hexadecimal digits>", entry.digest);
-                wrong.push(Mismatch::new(Reason::DigestsMalformed, at, &entry.image, message));
-            }
-        }
-    }
-    for name in required.iter().filter(|name| !named.contains(*name)) {
-        let message = format!("operator {} insists on it, and it is not listed", images.release());
-        wrong.push(Mismatch::new(Reason::ImagesNotListed, None, name.as_str(), message));
-    }
-    (wrong, pinned)
+        Mismatch::new(reason, faulty.position, faulty.name, message)
+    };
+    (faulty.into_iter().map(mismatch).collect(), pinned)
 }
 
 /// An entry and the state of its image in the registry.

@@ -182,14 +182,16 @@ const fn ms(millis: u64) -> Duration {
 }
 
 /// Every plan of a scenario, by what a run of it without faults did. The controller is killed at each write at each of three
-/// points; a status and an event are alike in all scenarios, so that outside the main one the hardest point will do for them:
-/// stored, and not heard of.
+/// points; a status and an event are alike in all scenarios, so that outside the main one the hardest point will do for a
+/// status (stored, and not heard of), and none for an event, which nothing depends on.
 pub fn of(scenario: Scenario, counts: &Counts) -> Vec<Plan> {
     use registry::Wrong as FromRegistry;
     let mut faults = vec![Fault::Restart];
     for (number, write) in (1..).zip(&counts.writes) {
-        let is_alike = !scenario.is_main() && (write.ends_with("/status") || write.contains("/events"));
-        let points = CrashPoint::ALL.into_iter().filter(|point| !is_alike || *point == CrashPoint::BeforeResponse);
+        let is_status = !scenario.is_main() && write.ends_with("/status");
+        let is_event = !scenario.is_main() && write.contains("/events");
+        let points = CrashPoint::ALL.into_iter().filter(|point| !is_status || *point == CrashPoint::BeforeResponse);
+        let points = points.filter(|_| !is_event);
         faults.extend(points.map(|point| Fault::ApiCrash(number, point)));
     }
     let every = |count: usize| if scenario.is_main() { 1 } else { (count / 2).max(1) };
@@ -249,11 +251,14 @@ pub fn of(scenario: Scenario, counts: &Counts) -> Vec<Plan> {
     if scenario.is_thorough() {
         faults.push(Fault::Rival(Rival::SecondInstance));
         faults.extend([api::Flow::Stalls, api::Flow::Cut].map(Fault::Watches));
-        let objects = [Object::OddNode, Object::LongNode, Object::StrangerPod, Object::LongStatus];
-        faults.extend(objects.map(Fault::Object));
+        faults.push(Fault::Object(Object::OddNode));
         if scenario.is_armed() {
-            let records = [Object::UnlabelledRecord, Object::ChangedRecord, Object::FutureTimes];
-            faults.extend(records.map(Fault::Object));
+            faults.extend([Object::UnlabelledRecord, Object::ChangedRecord].map(Fault::Object));
+        }
+        if scenario.is_main() || scenario == Scenario::StagedUpgrade {
+            let others = [Object::LongNode, Object::StrangerPod, Object::LongStatus, Object::FutureTimes];
+            let others = others.into_iter().filter(|one| scenario.is_armed() || *one != Object::FutureTimes);
+            faults.extend(others.map(Fault::Object));
         }
     }
     faults.retain(|fault| scenario.allows(*fault));

@@ -18,7 +18,7 @@ use super::request::{MOST_OBJECTS, all_of, map, read, read_pages};
 use crate::api;
 use crate::api::openshift::Infrastructure;
 use crate::api::workload::{DaemonSet, Deployment, Job, Pod, ReplicaSet};
-use crate::cluster::gate::{self, GateObject};
+use crate::cluster::gate::{self, GateKind, GateObject};
 use crate::cluster::records::{self, StoredRecord};
 use crate::inspection::job::LABEL;
 use crate::model::{
@@ -201,11 +201,11 @@ impl ApiServer {
         }
     }
 
-    /// The objects of the gate, in the order of [`gate::KINDS`].
+    /// The objects of the gate, in the order of [`GateKind::ALL`].
     pub async fn gate(&self) -> Read<Vec<Option<GateObject>>> {
-        let reads = gate::KINDS.map(async |kind| {
-            let what = format!("get {}.admissionregistration.k8s.io {}", kind.1, gate::NAME);
-            read(&what, gate::api(&self.client, kind).get_opt(gate::NAME)).await
+        let reads = GateKind::ALL.map(async |kind| {
+            let what = format!("get {}.admissionregistration.k8s.io {}", kind.plural(), gate::NAME);
+            read(&what, kind.api(&self.client).get_opt(gate::NAME)).await
         });
         let mut found = Vec::new();
         for read in join_all(reads).await {

@@ -13,7 +13,7 @@ use kube_runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::store::{Observed, Store};
+use super::store::{Store, Watched};
 use super::wake::{Urgency, Wake};
 use crate::cluster::read::request::READ_DEADLINE;
 use crate::rules::schedule::Backoff;
@@ -140,7 +140,7 @@ pub async fn follow<K, V>(
             };
             match event {
                 Ok(event) => {
-                    if let Some(urgency) = store.event(observed(event, &convert, everywhere), &urgency) {
+                    if let Some(urgency) = store.event(watched(event, &convert, everywhere), &urgency) {
                         signals.wake.up(urgency);
                     }
                     if store.is_full() {
@@ -184,18 +184,18 @@ fn key<K: Resource>(object: &K, everywhere: bool) -> String {
     namespace.map_or_else(|| object.name_any(), |namespace| format!("{namespace}/{}", object.name_any()))
 }
 
-fn observed<K: Resource, V>(event: Event<K>, convert: impl Fn(K) -> Option<V>, everywhere: bool) -> Event<Observed<V>> {
-    let observed = |object: K| Observed {
+fn watched<K: Resource, V>(event: Event<K>, convert: impl Fn(K) -> Option<V>, everywhere: bool) -> Event<Watched<V>> {
+    let watched = |object: K| Watched {
         name: key(&object, everywhere),
         version: object.resource_version().unwrap_or_default(),
         value: convert(object),
     };
     match event {
         Event::Init => Event::Init,
-        Event::InitApply(object) => Event::InitApply(observed(object)),
+        Event::InitApply(object) => Event::InitApply(watched(object)),
         Event::InitDone => Event::InitDone,
-        Event::Apply(object) => Event::Apply(observed(object)),
-        Event::Delete(object) => Event::Delete(observed(object)),
+        Event::Apply(object) => Event::Apply(watched(object)),
+        Event::Delete(object) => Event::Delete(watched(object)),
     }
 }
 

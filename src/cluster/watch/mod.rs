@@ -30,10 +30,10 @@ use self::features::FeatureWatches;
 use self::follow::{Signals, WatchBackoff};
 use self::nodes::NodePlatforms;
 use self::pods::ManagedPods;
-use self::store::{Observed, Store};
+use self::store::{Store, Watched};
 use self::tasks::{Metadata, Tasks, all, now, soon};
 pub use self::wake::{Urgency, Wake};
-use super::gate::{self, GateObject};
+use super::gate::{self, GateKind, GateObject};
 use super::read::inspections::InspectionObjects;
 use super::read::objects::{self, ObservedDeployment, OperatorObjects, OwnedPod, OwnedReplicaSet};
 use super::read::readings::Readings;
@@ -67,8 +67,8 @@ pub struct Watches {
     image_sets: Store<StoredImageSet>,
     component_statuses: Store<ComponentStatus>,
     features: FeatureWatches,
-    /// In the order of [`gate::KINDS`].
-    gate: Vec<Store<GateObject>>,
+    gate_policy: Store<GateObject>,
+    gate_binding: Store<GateObject>,
     /// DaemonSets and Deployments of each namespace that either variant has.
     workloads: Vec<workloads::Stores>,
     /// Those of Gateways in other namespaces.
@@ -137,7 +137,10 @@ impl Watches {
         let mut tasks = Tasks::new(client.clone(), signals);
         tasks.running.spawn(follow_definitions(client.clone(), definitions));
         let records = all().labels(&records::selector());
-        let gate_object = |object| Some(GateObject::of(&object));
+        let of_gate = |tasks: &mut Tasks, kind: GateKind| {
+            let this_one = all().fields(&format!("metadata.name={}", gate::NAME));
+            tasks.watch(kind.api(client), this_one, |one| Some(GateObject::of(&one)), now)
+        };
         let workloads = CALICO_NAMESPACES.map(|namespace| workloads::in_namespace(&mut tasks, namespace));
         let gateway_proxies = workloads::of_gateways(&mut tasks);
         let features = FeatureWatches::start(&mut tasks, client);
@@ -160,12 +163,8 @@ impl Watches {
                 soon,
             ),
             features,
-            gate: gate::KINDS
-                .map(|kind| {
-                    let this_one = all().fields(&format!("metadata.name={}", gate::NAME));
-                    tasks.watch(Api::all_with(client.clone(), &gate::resource(kind)), this_one, gate_object, now)
-                })
-                .into(),
+            gate_policy: of_gate(&mut tasks, GateKind::Policy),
+            gate_binding: of_gate(&mut tasks, GateKind::Binding),
             records: tasks.watch(in_own_namespace, records, |one| Some(Arc::new(StoredRecord::of(&one))), now),
             workloads: workloads.into(),
             gateway_proxies,
@@ -295,7 +294,7 @@ impl Watches {
         let workloads = || self.workloads.iter().chain(more.clone()).flatten().chain(&self.gateway_proxies);
         distrust(readings.workloads.failure().is_some(), &|| any(workloads()));
         distrust(readings.records.failure().is_some(), &|| self.records.unavailable());
-        distrust(readings.gate.failure().is_some(), &|| any(self.gate.iter()));
+        distrust(readings.gate.failure().is_some(), &|| any(GateKind::ALL.iter().map(|kind| self.gate_store(*kind))));
         if distrusted {
             self.relist();
         }
@@ -303,21 +302,23 @@ impl Watches {
 
     /// Stores what the controller has just written, which the watches may not show yet.
     pub fn learn(&self, written: Written) {
-        fn observed<K: Resource, V>(object: K, convert: impl FnOnce(K) -> V) -> Observed<V> {
+        fn watched<K: Resource, V>(object: K, convert: impl FnOnce(K) -> V) -> Watched<V> {
             let (name, version) = (object.name_any(), object.resource_version().unwrap_or_default());
-            Observed { name, version, value: Some(convert(object)) }
+            Watched { name, version, value: Some(convert(object)) }
         }
         match written {
-            Written::ImageSet(set) => self.image_sets.written(observed(*set, |set| objects::stored_image_set(&set))),
+            Written::ImageSet(set) => self.image_sets.written(watched(*set, |set| objects::stored_image_set(&set))),
             Written::NoImageSet(name) => self.image_sets.deleted(&name),
-            Written::Record(map) => self.records.written(observed(*map, |map| Arc::new(StoredRecord::of(&map)))),
-            Written::Gate(kind, object) => self.gate[kind].written(observed(*object, |one| GateObject::of(&one))),
-            Written::NoGate(kind) => self.gate[kind].deleted(gate::NAME),
+            Written::Record(map) => self.records.written(watched(*map, |map| Arc::new(StoredRecord::of(&map)))),
+            Written::Gate(kind, object) => {
+                self.gate_store(kind).written(watched(*object, |one| GateObject::of(&one)));
+            }
+            Written::NoGate(kind) => self.gate_store(kind).deleted(gate::NAME),
             Written::Job(job) => {
                 let jobs = self.inspections.as_ref().map(|inspections| &inspections.jobs);
                 let (name, version) = (job.name_any(), job.resource_version().unwrap_or_default());
                 jobs.into_iter().for_each(|jobs| {
-                    jobs.written(Observed {
+                    jobs.written(Watched {
                         name: name.clone(),
                         version: version.clone(),
                         value: objects::without_history(Job::clone(&job)),
@@ -328,7 +329,7 @@ impl Watches {
                 self.inspections.iter().for_each(|inspections| inspections.jobs.deleted(&name));
             }
             Written::Policy(policy) => {
-                self.policy.written(observed(*policy, |policy| StoredPolicy(Arc::new(policy))));
+                self.policy.written(watched(*policy, |policy| StoredPolicy(Arc::new(policy))));
                 // A later decision may depend on what was reported.
                 self.tasks.signals.wake.up(Urgency::Soon);
             }
@@ -395,10 +396,17 @@ impl Watches {
         self.records.list()
     }
 
+    const fn gate_store(&self, kind: GateKind) -> &Store<GateObject> {
+        match kind {
+            GateKind::Policy => &self.gate_policy,
+            GateKind::Binding => &self.gate_binding,
+        }
+    }
+
     pub(super) fn gate(&self) -> Option<Read<Vec<Option<GateObject>>>> {
         let mut found = Vec::new();
-        for store in &self.gate {
-            match store.get(gate::NAME)? {
+        for kind in GateKind::ALL {
+            match self.gate_store(kind).get(gate::NAME)? {
                 Read::Known(object) => found.push(object),
                 Read::KindMissing => return Some(Read::KindMissing),
                 Read::Failed(failure) => return Some(Read::Failed(failure)),

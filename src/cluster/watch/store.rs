@@ -20,7 +20,7 @@ const RECENT_VERSIONS: usize = 64;
 
 /// An object of a watch, or as the controller has written it.
 #[derive(Debug, Clone)]
-pub struct Observed<V> {
+pub struct Watched<V> {
     /// Its name.
     pub name: String,
     /// Its resourceVersion.
@@ -29,7 +29,7 @@ pub struct Observed<V> {
     pub value: Option<V>,
 }
 
-/// See the module. Cheap to clone.
+/// The objects of one watch that are known. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store<V> {
     /// What is watched, for a failure: `list imagesets.operator.tigera.io`.
@@ -45,7 +45,7 @@ struct Content<V> {
     objects: BTreeMap<String, V>,
     /// A list that is under way; what was known before stays until it is complete.
     listing: Option<BTreeMap<String, V>>,
-    written: BTreeMap<String, Written<V>>,
+    written: BTreeMap<String, OwnWrite<V>>,
     recent: VecDeque<String>,
 }
 
@@ -61,7 +61,7 @@ enum State {
 
 /// A write of the controller that the watch has not shown.
 #[derive(Debug)]
-struct Written<V> {
+struct OwnWrite<V> {
     /// `None` for a deletion.
     version: Option<String>,
     value: Option<V>,
@@ -156,10 +156,10 @@ impl<V: Clone + PartialEq> Store<V> {
     }
 
     /// An object as the controller has just written it. It stands until the watch shows this write, or for 10 s.
-    pub fn written(&self, object: Observed<V>) {
+    pub fn written(&self, object: Watched<V>) {
         let mut content = self.content();
         if content.state == State::Complete && !content.recent.contains(&object.version) {
-            let written = Written { version: Some(object.version), value: object.value, at: Instant::now() };
+            let written = OwnWrite { version: Some(object.version), value: object.value, at: Instant::now() };
             content.written.insert(object.name, written);
         }
     }
@@ -168,14 +168,14 @@ impl<V: Clone + PartialEq> Store<V> {
     pub fn deleted(&self, name: &str) {
         let mut content = self.content();
         if content.objects.contains_key(name) {
-            content.written.insert(name.to_owned(), Written { version: None, value: None, at: Instant::now() });
+            content.written.insert(name.to_owned(), OwnWrite { version: None, value: None, at: Instant::now() });
         }
     }
 
     /// Takes an event of the watch. Returns how urgent the change is; `None` where no value has changed.
     pub fn event(
         &self,
-        event: Event<Observed<V>>,
+        event: Event<Watched<V>>,
         urgency: impl Fn(Option<&V>, Option<&V>) -> Urgency,
     ) -> Option<Urgency> {
         let mut content = self.content();
@@ -186,7 +186,7 @@ impl<V: Clone + PartialEq> Store<V> {
             }
             Event::InitApply(object) => {
                 content.shown(&object);
-                let Observed { name, value: Some(value), .. } = object else { return None };
+                let Watched { name, value: Some(value), .. } = object else { return None };
                 let listing = content.listing.as_mut()?;
                 listing.insert(name, value);
                 if listing.len() <= MOST_OBJECTS {
@@ -211,7 +211,7 @@ impl<V: Clone + PartialEq> Store<V> {
             Event::Apply(object) => {
                 let before = content.get(&object.name).cloned();
                 content.shown(&object);
-                let Observed { name, value, .. } = object;
+                let Watched { name, value, .. } = object;
                 match value {
                     Some(value) => drop(content.objects.insert(name.clone(), value)),
                     None => drop(content.objects.remove(&name)),
@@ -254,7 +254,7 @@ impl<V> Content<V> {
     }
 
     /// The watch shows this version of an object: a write of the controller that it was made by, or that is older, stands no more.
-    fn shown(&mut self, object: &Observed<V>) {
+    fn shown(&mut self, object: &Watched<V>) {
         self.written.retain(|name, written| {
             let is_it = *name == object.name && written.version.as_ref() == Some(&object.version);
             !is_it && written.stands()
@@ -266,7 +266,7 @@ impl<V> Content<V> {
     }
 }
 
-impl<V> Written<V> {
+impl<V> OwnWrite<V> {
     fn stands(&self) -> bool {
         self.at.elapsed() < SHOWN_WITHIN
     }
@@ -276,12 +276,12 @@ impl<V> Written<V> {
 mod tests {
     use super::*;
 
-    fn object(name: &str, version: &str, value: u32) -> Observed<u32> {
-        Observed { name: name.to_owned(), version: version.to_owned(), value: Some(value) }
+    fn object(name: &str, version: &str, value: u32) -> Watched<u32> {
+        Watched { name: name.to_owned(), version: version.to_owned(), value: Some(value) }
     }
 
     /// Values below 100 are urgent.
-    fn send(store: &Store<u32>, event: Event<Observed<u32>>) -> Option<Urgency> {
+    fn send(store: &Store<u32>, event: Event<Watched<u32>>) -> Option<Urgency> {
         store.event(event, |_, after| match after {
             Some(100..) => Urgency::Soon,
             _ => Urgency::Now,

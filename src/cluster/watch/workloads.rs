@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::read::request::MOST_OBJECTS;
-    use crate::cluster::watch::store::Observed;
+    use crate::cluster::watch::store::Watched;
     use crate::cluster::watch::wake::Urgency;
 
     fn store(workloads: usize) -> Store<Workload> {
@@ -59,7 +59,7 @@ mod tests {
                 "metadata: {{name: w{number}, namespace: calico-system}}\nspec: {{selector: {{}}, template: {{}}}}"
             );
             let set: DaemonSet = crate::yaml::from_str(&text).unwrap();
-            Observed { name: number.to_string(), version: number.to_string(), value: Some(objects::daemon_set(&set)) }
+            Watched { name: number.to_string(), version: number.to_string(), value: Some(objects::daemon_set(&set)) }
         };
         let applied = (0..workloads).map(|number| Event::InitApply(one(number)));
         for event in [Event::Init].into_iter().chain(applied) {

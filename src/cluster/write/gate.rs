@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Written;
 use crate::api::{ImageSetPolicy, POLICY_NAME};
 use crate::cluster::FIELD_MANAGER;
-use crate::cluster::gate::{KINDS, NAME, api, is_managed, objects};
+use crate::cluster::gate::{GateKind, NAME, is_managed, objects};
 use crate::model::Enforcement;
 
 /// Why the gate could not be set.
@@ -22,9 +22,9 @@ pub(super) enum SetError {
 }
 
 /// The object of this kind as it stands, if the controller created it.
-async fn managed(client: &Client, kind: (&'static str, &str)) -> Result<Option<DynamicObject>, SetError> {
-    match api(client, kind).get_opt(NAME).await? {
-        Some(object) if !is_managed(&object) => Err(SetError::NotManaged(kind.0)),
+async fn managed(client: &Client, kind: GateKind) -> Result<Option<DynamicObject>, SetError> {
+    match kind.api(client).get_opt(NAME).await? {
+        Some(object) if !is_managed(&object) => Err(SetError::NotManaged(kind.name())),
         found => Ok(found),
     }
 }
@@ -36,23 +36,23 @@ pub(super) async fn set(
     enforcement: Option<Enforcement>,
     written: &mut Vec<Written>,
 ) -> Result<(), SetError> {
-    let [policy, binding] = KINDS.map(|kind| managed(client, kind));
+    let [policy, binding] = GateKind::ALL.map(|kind| managed(client, kind));
     let (policy, binding) = (policy.await?, binding.await?);
     let Some(enforcement) = enforcement else {
-        for ((index, kind), found) in KINDS.iter().enumerate().zip([policy, binding]).rev() {
+        for (kind, found) in GateKind::ALL.into_iter().zip([policy, binding]).rev() {
             let Some(found) = found else { continue };
             let this_one = Preconditions { uid: found.uid(), resource_version: None };
-            match api(client, *kind).delete(NAME, &DeleteParams::default().preconditions(this_one)).await {
+            match kind.api(client).delete(NAME, &DeleteParams::default().preconditions(this_one)).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 deleted => drop(deleted?),
             }
-            written.push(Written::NoGate(index));
+            written.push(Written::NoGate(kind));
         }
         return Ok(());
     };
     let policies: Api<ImageSetPolicy> = Api::all(client.clone());
     let owner = policies.get_metadata(POLICY_NAME).await?;
-    for (mut object, (index, kind)) in objects(enforcement).into_iter().zip(KINDS.into_iter().enumerate()) {
+    for (mut object, kind) in objects(enforcement).into_iter().zip(GateKind::ALL) {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             let reference = [
                 ("apiVersion", ImageSetPolicy::api_version(&()).into_owned()),
@@ -64,8 +64,8 @@ pub(super) async fn set(
             metadata.insert("ownerReferences".to_owned(), Value::from(vec![Value::Object(reference.collect())]));
         }
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let object = api(client, kind).patch(NAME, &parameters, &Patch::Apply(&object)).await?;
-        written.push(Written::Gate(index, Box::new(object)));
+        let object = kind.api(client).patch(NAME, &parameters, &Patch::Apply(&object)).await?;
+        written.push(Written::Gate(kind, Box::new(object)));
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use super::gate::GateKind;
 use super::records::{OF_IMAGES, OF_INSPECTION};
 use super::{CONTENT_ANNOTATION, FIELD_MANAGER, POLICY_LABEL, POLICY_NAME, RECORD_ANNOTATION};
 use crate::api::operator::{ImageEntry, ImageSet};
@@ -52,10 +53,10 @@ pub enum Written {
     NoImageSet(String),
     /// A record.
     Record(Box<ConfigMap>),
-    /// An object of the gate, by its index in the list of their kinds.
-    Gate(usize, Box<DynamicObject>),
+    /// An object of the gate.
+    Gate(GateKind, Box<DynamicObject>),
     /// This object of the gate is deleted.
-    NoGate(usize),
+    NoGate(GateKind),
     /// An inspection Job.
     Job(Box<Job>),
     /// The Job of this name is deleted.

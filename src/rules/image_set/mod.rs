@@ -2,6 +2,7 @@
 
 pub(crate) mod assemble;
 mod blockers;
+pub(crate) mod entries;
 pub(crate) mod impossible;
 pub(crate) mod name_conflict;
 pub(crate) mod outcome;

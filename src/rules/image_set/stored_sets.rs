@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Action, CompleteImageSet, Digest, Finding, GoalState, ImageName, Motive, ObjectRef, Precondition, Read, Reason,
-    Record, RecordKey, RejectedContent, Snapshot, StoreImageSet, StoredImageSet, TagMoved, image_set::content_digest,
+    Record, RecordKey, RejectedContent, Snapshot, StoreImageSet, StoredImage, StoredImageSet, TagMoved,
+    image_set::content_digest,
 };
 use crate::rules::image_set::assemble::Assembled;
+use crate::rules::image_set::entries::check_entries;
 use crate::rules::image_set::outcome::SetOutcome;
 use crate::rules::image_set::spec::SetSpec;
 use crate::rules::image_set::{set_edited, set_owner};
@@ -172,33 +174,25 @@ pub(crate) fn leave_unchanged(set: &StoredImageSet, spec: &SetSpec<'_>) -> SetOu
     SetOutcome::in_state(if valid { GoalState::Stored } else { GoalState::Held }, parse_entries(set))
 }
 
-/// Validates a set by the operator's rules (`ValidateImageSet`, and the resolving of rendered components), and by stricter ones
-/// where the operator is lenient (malformed digests, duplicates).
+/// Validates a set by the rules of the operator of this spec: its entries, or the first thing that is wrong with them.
 pub(crate) fn validate(set: &StoredImageSet, spec: &SetSpec<'_>) -> Result<BTreeMap<ImageName, Digest>, String> {
-    let mut entries = BTreeMap::new();
-    for entry in &set.images {
-        let name: ImageName = entry.image.parse().map_err(|error| format!("{error}"))?;
-        let digest: Digest = entry.digest.parse().map_err(|error| format!("{name}: {error}"))?;
-        if let Some(listed) = entries.insert(name, digest).and(Some(&entry.image)) {
-            return Err(format!("{listed} is listed twice"));
+    let required = spec.required_now();
+    let (faulty, pinned) = check_entries(&set.images, spec.images, &required);
+    match faulty.first() {
+        Some(faulty) => {
+            let is_known = spec.snapshot.features.known().is_some() && spec.images.has_known_requirements();
+            Err(faulty.describe(spec.images.release(), is_known))
         }
-    }
-    match why_rejected(&entries, spec) {
-        Some(why) => Err(why),
-        None => Ok(entries),
+        None => Ok(pinned.into_iter().map(|(name, (_, digest))| (name, digest)).collect()),
     }
 }
 
 /// Returns why the operator of this spec rejects such entries.
 pub(crate) fn why_rejected(entries: &BTreeMap<ImageName, Digest>, spec: &SetSpec<'_>) -> Option<String> {
-    let release = spec.images.release();
-    if let Some(rejected) = entries.keys().find(|name| !spec.images.accepts(name)) {
-        return Some(format!("operator {release} rejects {rejected}"));
-    }
-    let missing = spec.required_now().into_iter().find(|name| !entries.contains_key(name))?;
-    let is_known = spec.snapshot.features.known().is_some() && spec.images.has_known_requirements();
-    let may = if is_known { "insists on" } else { "may insist on" };
-    Some(format!("operator {release} {may} {missing}, which is not listed"))
+    let stored =
+        |(name, digest): (&ImageName, &Digest)| StoredImage { image: name.to_string(), digest: digest.to_string() };
+    let set = StoredImageSet { images: entries.iter().map(stored).collect(), ..StoredImageSet::default() };
+    validate(&set, spec).err()
 }
 
 /// Whether a managed set is as the controller wrote it from this record. Its digests then stay pinned, with or without the
