@@ -69,7 +69,7 @@ async fn what_differs_is_told_on_its_line_and_what_is_right_is_exit_code_0() {
     for (place, words) in [
         (place(&box_.digest("calico/node")), "TagMoved: calico/node: "),
         (place(&csi), "DigestGone: calico/csi: the registry does not have"),
-        (place("md5:53"), "DigestsMalformed: calico/cni: \"md5:53\" is no digest"),
+        (place("md5:53"), "DigestsMalformed: calico/cni: \"md5:53\" is not a digest"),
         (place(&box_.digest("calico/typha")), "UnexpectedImages: calico/tyhpa: operator v1.42.4 does not know"),
     ] {
         assert!(stdout.contains(&format!("{place}{words}")), "{place}{words}\n{stdout}");
