@@ -40,7 +40,10 @@ impl FaultyEntry<'_> {
             EntryFault::UnknownName => format!("operator {operator} rejects {name}"),
             EntryFault::ListedTwice => format!("{name} is listed twice"),
             EntryFault::MalformedDigest => {
-                format!("{name}: {:?} is not a digest of the form sha256:<64 lower-case hexadecimal digits>", self.digest)
+                format!(
+                    "{name}: {:?} is not a digest of the form sha256:<64 lower-case hexadecimal digits>",
+                    self.digest
+                )
             }
             EntryFault::NotListed => format!("operator {operator} {may} {name}, which is not listed"),
         }
