@@ -99,4 +99,7 @@ pub struct OperatorImage {
     /// `LABEL version` of its configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Platforms that it has.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub platforms: BTreeSet<Platform>,
 }

@@ -1,5 +1,6 @@
 //! Platforms of images and nodes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -46,17 +47,61 @@ impl Platform {
         self.os == "unknown" && self.architecture == "unknown"
     }
 
-    /// Whether a node of platform `node` can run an image of this platform. Windows requires the same `major.minor.build`
-    /// (process isolation); a version that is missing on either side matches any.
+    /// Returns the Linux platforms of which a cluster has several nodes, or all of them in a cluster of two Linux nodes at most. What
+    /// one node reports of itself must not decide about all others.
+    #[must_use]
+    pub fn of_several(nodes: &BTreeMap<Self, u32>) -> Vec<&Self> {
+        let linux = || nodes.iter().filter(|(platform, _)| !platform.is_windows());
+        let all: u32 = linux().map(|(_, count)| count).sum();
+        linux().filter(|(_, count)| **count > 1 || all <= 2).map(|(platform, _)| platform).collect()
+    }
+
+    /// Whether a node of platform `node` can run an image of this platform, as containerd decides it. On Windows the builds have to
+    /// be compatible; a version that is missing on either side matches any, which is how images for host-process containers are
+    /// listed.
     #[must_use]
     pub fn runs_on(&self, node: &Self) -> bool {
-        let build = |version: &str| version.split('.').take(3).collect::<Vec<_>>().join(".");
         self.os == node.os
             && self.architecture == node.architecture
             && match (&self.os_version, &node.os_version) {
-                (Some(image), Some(node)) if self.is_windows() => build(image) == build(node),
+                (Some(image), Some(node)) if self.is_windows() => WindowsBuild::of(node)
+                    .is_none_or(|node| WindowsBuild::of(image).is_some_and(|image| image.runs_on(node))),
                 _ => true,
             }
+    }
+}
+
+/// The part of a Windows version that decides whether a host runs a container: `10.0.20348` of `10.0.20348.2340`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct WindowsBuild {
+    major: u8,
+    minor: u8,
+    build: u16,
+}
+
+/// The build of Windows Server 2022. From it on a host also runs images of builds before its own.
+const SERVER_2022: u16 = 20348;
+/// The build of Windows Server 2025.
+const SERVER_2025: u16 = 26100;
+
+impl WindowsBuild {
+    /// Parses a version with at least three parts.
+    fn of(version: &str) -> Option<Self> {
+        let mut parts = version.split('.');
+        let (major, minor, build) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()?, build: build.parse().ok()? })
+    }
+
+    /// Whether a host of this build runs an image of this build (containerd: `checkWindowsHostAndContainerCompat` in
+    /// `platform_windows_compat.go` of github.com/containerd/platforms v1.0.0): up to Server 2022 its own build only, after it every
+    /// build from the last long-term release before the host's on.
+    fn runs_on(self, host: Self) -> bool {
+        let oldest = match host.build {
+            ..SERVER_2022 => host.build,
+            SERVER_2022..=SERVER_2025 => SERVER_2022,
+            _ => SERVER_2025,
+        };
+        (self.major, self.minor) == (host.major, host.minor) && (oldest..=host.build).contains(&self.build)
     }
 }
 
@@ -159,11 +204,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_windows_node_requires_images_of_its_own_build() {
+    fn a_windows_node_runs_the_builds_that_containerd_pulls_for_it() {
         let platform = |text: &str| text.parse::<Platform>().unwrap();
-        let image = platform("windows/amd64/10.0.17763.5329");
-        assert!(image.runs_on(&platform("windows/amd64/10.0.17763.2114")));
-        assert!(!image.runs_on(&platform("windows/amd64/10.0.20348.2340")));
+        let runs = |image: &str, host: &str| {
+            let windows = |build: &str| platform(&format!("windows/amd64/{build}"));
+            windows(image).runs_on(&windows(host))
+        };
+        // Server 2019 and everything before Server 2022: the same build, whatever the patch level.
+        assert!(runs("10.0.17763.5329", "10.0.17763.2114") && runs("10.0.14393.1", "10.0.14393"));
+        assert!(!runs("10.0.17763.1", "10.0.18362.1") && !runs("10.0.17763.1", "10.0.17134.1"));
+        // Later hosts: Server 2022, the annual channel, Server 2025 and what follows it.
+        for (image, host, fits) in [
+            ("10.0.20348.1", "10.0.20348.2340", true),
+            ("10.0.17763.1", "10.0.20348.2340", false),
+            ("10.0.20348.1", "10.0.25398.1", true),
+            ("10.0.20348.1", "10.0.26100.1742", true),
+            ("10.0.25398.1", "10.0.26100.1742", true),
+            ("10.0.17763.1", "10.0.26100.1742", false),
+            ("10.0.26100.1", "10.0.25398.1", false),
+            ("10.0.26100.1", "10.0.27000.1", true),
+            ("10.0.20348.1", "10.0.27000.1", false),
+            ("11.0.20348.1", "10.0.20348.1", false),
+        ] {
+            assert_eq!(runs(image, host), fits, "{image} on {host}");
+        }
+        // An image without a version is for every build, and a host without one takes any; a malformed version of an image fits none.
+        assert!(platform("windows/amd64").runs_on(&platform("windows/amd64/10.0.26100.1742")));
+        assert!(platform("windows/amd64/10.0.17763.1").runs_on(&platform("windows/amd64")));
+        assert!(!runs("10.0", "10.0.17763.1") && runs("10.0.17763.1", "10.0"));
         assert!(platform("linux/arm64/v8").runs_on(&platform("linux/arm64")));
         assert!(!platform("linux/arm64").runs_on(&platform("linux/amd64")));
     }

@@ -116,11 +116,22 @@ impl ResolvedImage {
         best
     }
 
-    /// Returns the nodes' platforms that an image of this name should cover and does not: Windows images are for Windows nodes,
-    /// all others for the rest.
+    /// Whether an image of this name is for nodes of this system. Its platforms decide it: an image for Windows alone is for no
+    /// Linux node, whatever its name. By its name a Windows image is known where a mirror lost its platforms.
+    #[must_use]
+    pub fn is_for(&self, name: &ImageName, node: &Platform) -> bool {
+        let platforms = self.platforms();
+        let has = |windows: bool| platforms.iter().any(|platform| platform.is_windows() == windows);
+        match node.is_windows() {
+            true => name.is_windows() || has(true),
+            false => !name.is_windows() && (has(false) || !has(true)),
+        }
+    }
+
+    /// Returns the nodes' platforms that an image of this name should cover and does not.
     pub fn uncovered<'a>(&self, name: &ImageName, nodes: impl IntoIterator<Item = &'a Platform>) -> Vec<&'a Platform> {
         let lacks = |node: &&Platform| matches!(self.coverage(node), Coverage::None | Coverage::Absent);
-        nodes.into_iter().filter(|node| node.is_windows() == name.is_windows()).filter(lacks).collect()
+        nodes.into_iter().filter(|node| self.is_for(name, node)).filter(lacks).collect()
     }
 
     /// Returns messages about the platforms that the image does not cover.
@@ -186,6 +197,33 @@ mod tests {
             assert_eq!((index.coverage(&node), single.coverage(&node)), (of_index, of_single), "{node}");
         }
         assert!(index.is_index() && !single.is_index());
+    }
+
+    #[test]
+    fn the_platforms_of_an_image_decide_which_nodes_it_is_for() {
+        let platform = |text: &str| text.parse::<Platform>().unwrap();
+        let index = |platforms: &[&str]| {
+            let child = |text: &&str| Child {
+                platform: platform(text),
+                digest: Digest::of(text.as_bytes()),
+                presence: Presence::Unchecked,
+            };
+            image(Content::Index { children: platforms.iter().map(child).collect() })
+        };
+        let (linux, windows) = (platform("linux/amd64"), platform("windows/amd64/10.0.20348.1"));
+        for (name, platforms, for_linux, for_windows) in [
+            ("calico/node", &["linux/amd64"][..], true, false),
+            ("calico/upgrade", &["windows/amd64/10.0.17763.1"], false, true),
+            ("calico/calico", &["linux/amd64", "windows/amd64"], true, true),
+            ("calico/node-windows", &["linux/amd64"], false, true),
+        ] {
+            let (image, name) = (index(platforms), name.parse().unwrap());
+            assert_eq!(
+                (image.is_for(&name, &linux), image.is_for(&name, &windows)),
+                (for_linux, for_windows),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -56,6 +56,12 @@ pub struct Snapshot {
     pub features: Read<BTreeSet<Feature>>,
     /// Number of nodes by platform.
     pub nodes: Read<BTreeMap<Platform, u32>>,
+    /// The first names of the nodes that a set may leave without images: of Windows nodes, and of the one node of its platform.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_names: BTreeMap<Platform, Vec<String>>,
+    /// Platforms that every image must have, whatever nodes there are. A person named them.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub required_platforms: BTreeSet<Platform>,
     /// Nodes on a platform for which no images are built: each is a warning and holds up nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unknown_nodes: Vec<UnknownNode>,
@@ -100,6 +106,8 @@ impl Default for Snapshot {
             component_statuses: Read::default(),
             features: Read::default(),
             nodes: Read::default(),
+            node_names: BTreeMap::new(),
+            required_platforms: BTreeSet::new(),
             unknown_nodes: Vec::new(),
             workloads: Read::default(),
             pods: Read::default(),

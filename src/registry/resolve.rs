@@ -61,10 +61,14 @@ pub(crate) async fn operator_image(session: &Session<'_>, target: &Target<'_>) -
         Manifest::Image { config, .. } => *config,
         Manifest::Index { children, .. } => linux_configuration(session, target, children).await?,
     };
-    let version = fetch_configuration(session, &target.repository, &config).await?.version;
+    let ImageConfiguration { platform, version } = fetch_configuration(session, &target.repository, &config).await?;
+    let platforms = match fetched.manifest {
+        Manifest::Image { .. } => [platform].into(),
+        Manifest::Index { children, .. } => children.into_iter().map(|child| child.platform).collect(),
+    };
     let is_plain = |text: &String| text.len() <= MAX_VERSION && text.bytes().all(|byte| byte.is_ascii_graphic());
     let version = version.filter(is_plain).map(|version| session.quotable(version));
-    Ok(OperatorImage { digest: fetched.digest, version })
+    Ok(OperatorImage { digest: fetched.digest, version, platforms })
 }
 
 /// Whether the registry still names the known digest (HEAD). If in doubt, it does not, and the bytes decide.

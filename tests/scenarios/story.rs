@@ -218,7 +218,12 @@ impl MadeUpRegistry {
     }
 
     fn operator_image(&self, reference: &Reference) -> OperatorImage {
-        OperatorImage { digest: resolved(reference).digest, version: self.labels.get(reference).cloned().flatten() }
+        let image = resolved(reference);
+        let platforms = match self.single.get(reference) {
+            Some(only) => [only.clone()].into(),
+            None => image.platforms().into_iter().cloned().collect(),
+        };
+        OperatorImage { digest: image.digest, version: self.labels.get(reference).cloned().flatten(), platforms }
     }
 
     fn releases(&self, reference: &Reference) -> LookupResult<BTreeSet<Release>> {

@@ -1,7 +1,7 @@
 //! A cluster as verbs that work on ImageSets require it: read once, with the rights of the user. Writes nothing. From
 //! registries it looks up only the version of an operator that is pinned by digest, as the controller does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalogue::Catalogue;
 use crate::cli::flags::cluster::ClusterFlags;
@@ -26,8 +26,8 @@ pub(in crate::cli) struct ClusterView {
     pub settings: Option<InstallationSettings>,
     /// Features that make the operator require further images; all of them where they cannot be read.
     pub features: BTreeSet<Feature>,
-    /// The platforms of the nodes.
-    pub platforms: BTreeSet<Platform>,
+    /// Number of nodes by platform.
+    pub nodes: BTreeMap<Platform, u32>,
 }
 
 impl ClusterView {
@@ -88,6 +88,6 @@ pub(in crate::cli) async fn observe(cluster: &ClusterFlags, registries: &Registr
     let snapshot = &reconciled.snapshot;
     let settings = snapshot.installation.known().map(|_| snapshot.effective_installation().clone());
     let features = snapshot.features.known().cloned().unwrap_or_else(|| Feature::ALL.into());
-    let platforms = snapshot.nodes.known().map(|nodes| nodes.keys().cloned().collect()).unwrap_or_default();
-    Ok(ClusterView { settings, features, platforms, reconciled })
+    let nodes = snapshot.nodes.known().cloned().unwrap_or_default();
+    Ok(ClusterView { settings, features, nodes, reconciled })
 }

@@ -221,7 +221,7 @@ impl Arguments {
             command.extend(one.features.iter().map(|feature| format!("--with {}", feature.kind())));
         }
         command.extend(self.exclude.iter().collect::<BTreeSet<_>>().iter().map(|name| format!("--exclude {name}")));
-        command.extend(one.platforms.iter().map(|platform| format!("--platform {platform}")));
+        command.extend(one.platforms().into_iter().map(|platform| format!("--platform {platform}")));
         command.join(" ")
     }
 }

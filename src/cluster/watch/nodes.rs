@@ -2,7 +2,6 @@
 //! the size of a Node. Reads only.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +24,8 @@ use crate::model::{NodePlatform, Platform, Read, ReadFailure, Snapshot, UnknownN
 const PAGE: u32 = 500;
 /// Most nodes of an unknown platform that are kept by name.
 const MOST_UNKNOWN: usize = 64;
+/// Most names that are kept of the nodes of one platform.
+const MOST_NAMES: usize = 3;
 /// What a missing right to read nodes is called in findings.
 const WHAT: &str = "list nodes";
 
@@ -57,25 +58,15 @@ struct NodeInfo {
 }
 
 impl Node {
-    fn report(&self) -> NodeReport {
-        let info = &self.status.node_info;
-        match NodePlatform::of(&info.operating_system, &info.architecture, &info.kernel_version) {
-            NodePlatform::Unreported => NodeReport::None,
-            NodePlatform::Known(platform) => NodeReport::Platform(platform),
-            NodePlatform::Unknown(platform) => {
-                NodeReport::Unknown(Box::new(UnknownNode { node: escaped(&self.name_any()), platform }))
-            }
-        }
+    /// Returns the name, escaped and cut: the key under which a node is kept.
+    fn key(&self) -> String {
+        escaped(&self.name_any())
     }
-}
 
-/// What is kept of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum NodeReport {
-    /// The kubelet has not reported yet.
-    None,
-    Platform(Platform),
-    Unknown(Box<UnknownNode>),
+    fn report(&self) -> NodePlatform {
+        let info = &self.status.node_info;
+        NodePlatform::of(&info.operating_system, &info.architecture, &info.kernel_version)
+    }
 }
 
 /// The platforms of all nodes with the number of nodes, and the nodes of a platform for which no images are built.
@@ -83,6 +74,8 @@ enum NodeReport {
 pub struct SeenNodes {
     /// By platform.
     pub platforms: BTreeMap<Platform, u32>,
+    /// The first names of the nodes that may have to be named: of Windows nodes, and of the one node of its platform.
+    pub names: BTreeMap<Platform, Vec<String>>,
     /// By name, the first 64 of them.
     pub unknown: Vec<UnknownNode>,
 }
@@ -90,26 +83,51 @@ pub struct SeenNodes {
 impl SeenNodes {
     /// Adds what one more node reports.
     pub(in crate::cluster) fn add_node(&mut self, node: &Node) {
-        self.add(&node.report());
+        self.add(&node.key(), &node.report());
     }
 
-    fn add(&mut self, report: &NodeReport) {
+    fn add(&mut self, name: &str, report: &NodePlatform) {
         match report {
-            NodeReport::None => {}
-            NodeReport::Platform(platform) => match self.platforms.get_mut(platform) {
-                Some(count) => *count += 1,
-                None => {
-                    self.platforms.insert(platform.clone(), 1);
+            NodePlatform::Unreported => {}
+            NodePlatform::Known(platform) => {
+                match self.platforms.get_mut(platform) {
+                    Some(count) => *count += 1,
+                    None => {
+                        self.platforms.insert(platform.clone(), 1);
+                    }
                 }
-            },
-            NodeReport::Unknown(node) => self.unknown.push(UnknownNode::clone(node)),
+                self.add_name(name, platform);
+            }
+            NodePlatform::Unknown(platform) => {
+                self.unknown.push(UnknownNode { node: name.to_owned(), platform: platform.clone() });
+            }
         }
+    }
+
+    /// Keeps the first names of a platform.
+    fn add_name(&mut self, name: &str, platform: &Platform) {
+        let names = match self.names.get_mut(platform) {
+            Some(names) => names,
+            None => self.names.entry(platform.clone()).or_default(),
+        };
+        let position = names.partition_point(|one| one.as_str() < name);
+        if position < MOST_NAMES {
+            names.insert(position, name.to_owned());
+            names.truncate(MOST_NAMES);
+        }
+    }
+
+    /// Returns what decisions and findings depend on, apart from the exact number of nodes.
+    fn deciding(&self) -> (Vec<&Platform>, Vec<&Platform>, &BTreeMap<Platform, Vec<String>>, &[UnknownNode]) {
+        (self.platforms.keys().collect(), Platform::of_several(&self.platforms), &self.names, &self.unknown)
     }
 
     /// In an order that does not depend on who came first, and bounded.
     fn finished(mut self) -> Self {
         self.unknown.sort();
         self.unknown.truncate(MOST_UNKNOWN);
+        let counts = &self.platforms;
+        self.names.retain(|platform, _| platform.is_windows() || counts.get(platform) == Some(&1));
         self
     }
 }
@@ -117,11 +135,9 @@ impl SeenNodes {
 impl Snapshot {
     /// Stores the platforms of the nodes in the snapshot.
     pub(in crate::cluster) fn set_nodes(&mut self, nodes: Read<SeenNodes>) {
-        (self.nodes, self.unknown_nodes) = match nodes {
-            Read::Known(seen) => (Read::Known(seen.platforms), seen.unknown),
-            Read::KindMissing => (Read::KindMissing, Vec::new()),
-            Read::Failed(failure) => (Read::Failed(failure), Vec::new()),
-        };
+        let SeenNodes { names, unknown, .. } = nodes.known().cloned().unwrap_or_default();
+        (self.node_names, self.unknown_nodes) = (names, unknown);
+        self.nodes = map(nodes, |seen| seen.platforms);
     }
 }
 
@@ -142,10 +158,10 @@ pub struct NodePlatforms {
 }
 
 struct Aggregate {
-    /// What each node reports, by a hash of its name: a few bytes per node.
-    nodes: BTreeMap<u64, NodeReport>,
+    /// What each node reports, by its name.
+    nodes: BTreeMap<String, NodePlatform>,
     /// Nodes of a listing that is under way.
-    listing: Option<BTreeMap<u64, NodeReport>>,
+    listing: Option<BTreeMap<String, NodePlatform>>,
     state: Read<()>,
 }
 
@@ -195,7 +211,7 @@ impl NodePlatforms {
             Ok(Event::Init) => aggregate.listing = Some(BTreeMap::new()),
             Ok(Event::InitApply(node)) => {
                 if let Some(listing) = &mut aggregate.listing {
-                    listing.insert(hash(&node.name_any()), node.report());
+                    listing.insert(node.key(), node.report());
                 }
             }
             Ok(Event::InitDone) => {
@@ -203,10 +219,10 @@ impl NodePlatforms {
                 aggregate.state = Read::Known(());
             }
             Ok(Event::Apply(node)) => {
-                aggregate.nodes.insert(hash(&node.name_any()), node.report());
+                aggregate.nodes.insert(node.key(), node.report());
             }
             Ok(Event::Delete(node)) => {
-                aggregate.nodes.remove(&hash(&node.name_any()));
+                aggregate.nodes.remove(&node.key());
             }
             Err(error) => {
                 // A watch that broke after its first list keeps its content: it lists again.
@@ -220,21 +236,13 @@ impl NodePlatforms {
             }
         }
         let now = seen(&aggregate.nodes);
-        let changed = known != matches!(aggregate.state, Read::Known(()))
-            || before.platforms.keys().ne(now.platforms.keys())
-            || before.unknown != now.unknown;
+        let changed = known != matches!(aggregate.state, Read::Known(())) || before.deciding() != now.deciding();
         changed.then_some(())
     }
 }
 
-fn seen(nodes: &BTreeMap<u64, NodeReport>) -> SeenNodes {
+fn seen(nodes: &BTreeMap<String, NodePlatform>) -> SeenNodes {
     let mut seen = SeenNodes::default();
-    nodes.values().for_each(|report| seen.add(report));
+    nodes.iter().for_each(|(name, report)| seen.add(name, report));
     seen.finished()
-}
-
-fn hash(name: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    hasher.finish()
 }

@@ -7,6 +7,7 @@ pub(crate) mod fips;
 pub(crate) mod input;
 pub(crate) mod installation;
 pub(crate) mod operator_degraded;
+pub(crate) mod operator_platform;
 pub(crate) mod pods;
 pub(crate) mod pull_failures;
 pub(crate) mod recheck;
@@ -36,6 +37,7 @@ const CHECKS: &[fn(&CheckInput<'_>) -> Vec<Finding>] = &[
     tag_gone::check,
     workload_template::check,
     pods::check,
+    operator_platform::check,
     stray_set::check,
     operator_degraded::check,
     pull_failures::check,

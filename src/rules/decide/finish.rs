@@ -140,6 +140,7 @@ fn hints(snapshot: &Snapshot, references: &BTreeSet<Reference>) -> Hints {
         let image = snapshot.records.known()?.iter().find_map(of_record)?;
         Some((reference.clone(), image))
     };
-    let platforms = snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform.clone());
-    Hints { known: references.iter().filter_map(recorded).collect(), platforms: platforms.collect() }
+    let nodes = snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform);
+    let platforms = nodes.chain(&snapshot.required_platforms).cloned().collect();
+    Hints { known: references.iter().filter_map(recorded).collect(), platforms }
 }

@@ -207,7 +207,12 @@ impl SetSpec<'_> {
             ImageState::Stored(digest) => self.moved(&image.reference, digest),
             _ => None,
         });
+        let resolved = images.iter().filter_map(|image| match &image.state {
+            ImageState::Resolved { image: resolved, .. } => Some((&image.name, &image.reference, resolved)),
+            _ => None,
+        });
         let mut warnings: Vec<Finding> = self.single_platform(&single).into_iter().collect();
+        warnings.extend(self.nodes_not_served(resolved));
         warnings.extend(self.omission_unproven(images));
         warnings.extend(self.record_edited(contradictions));
         warnings.extend(moved);

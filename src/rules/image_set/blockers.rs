@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::lists::{MOST_NAMED, list_first};
+use crate::model::lists::{MOST_NAMED, first_sentences, list_first};
 use crate::model::{
     Finding, ObjectRef, Platform, Reason, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage, Subject,
 };
@@ -76,11 +76,7 @@ impl Blockers {
             findings.push(Finding::new(Reason::ImageMissing, object.clone(), message));
         }
         if !self.uncovered.is_empty() {
-            let more = self.uncovered.len().saturating_sub(MOST_NAMED);
-            let mut message = self.uncovered.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join("; ");
-            if more > 0 {
-                message.push_str(&format!("; and {more} more"));
-            }
+            let message = first_sentences(&self.uncovered);
             findings.push(Finding::new(Reason::PlatformMissing, object.clone(), message));
         }
         findings

@@ -5,6 +5,7 @@ mod blockers;
 pub(crate) mod entries;
 pub(crate) mod impossible;
 pub(crate) mod name_conflict;
+mod nodes;
 pub(crate) mod outcome;
 pub(crate) mod pin;
 pub(crate) mod plan;

@@ -95,7 +95,12 @@ impl SetSpec<'_> {
             }
             ManifestPresence::NeedsLookup(by_digest) => ImageState::NeedsLookup(by_digest),
             ManifestPresence::Pending if !is_pinned => ImageState::Pending,
-            ManifestPresence::Yes | ManifestPresence::Pending => ImageState::Resolved { image, refresh: None },
+            ManifestPresence::Yes | ManifestPresence::Pending => {
+                let by_digest = reference.with_digest(image.digest);
+                let unchecked = self.nodes_for(name, &image).any(|node| image.coverage(node) == Coverage::Unchecked);
+                let refresh = unchecked && !self.snapshot.lookup_results.images.contains_key(&by_digest);
+                ImageState::Resolved { image, refresh: refresh.then_some(by_digest) }
+            }
         }
     }
 
@@ -184,11 +189,6 @@ impl SetSpec<'_> {
         })
     }
 
-    /// Returns the platforms of nodes that this image should cover and does not.
-    fn uncovered(&self, name: &ImageName, image: &ResolvedImage) -> Vec<Platform> {
-        image.uncovered(name, self.nodes(name)).into_iter().cloned().collect()
-    }
-
     /// Returns the image with what later lookups show about the manifests of its index.
     fn with_presence(&self, reference: &Reference, image: &ResolvedImage) -> ResolvedImage {
         let mut image = image.clone();
@@ -223,7 +223,7 @@ impl SetSpec<'_> {
     /// Returns whether the registry has the manifests that the nodes pull. An image is looked up again by its pinned digest if
     /// nodes joined after it was resolved.
     fn presence(&self, name: &ImageName, reference: &Reference, image: &ResolvedImage) -> ManifestPresence<'_> {
-        if !self.nodes(name).any(|node| image.coverage(node) == Coverage::Unchecked) {
+        if !self.deciding_nodes(name, image).iter().any(|node| image.coverage(node) == Coverage::Unchecked) {
             return ManifestPresence::Yes;
         }
         let pinned = reference.with_digest(image.digest);

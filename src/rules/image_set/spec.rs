@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Digest, Feature, Finding, ImageName, ImageSetName, InstallationSettings, ObjectRef, OnMissing, OperatorImages,
-    Platform, Reason, Record, RecordKey, Reference, ResolvedImage, Snapshot,
+    Reason, Record, RecordKey, Reference, ResolvedImage, Snapshot,
 };
 
 /// The input of assembling one set.
@@ -102,7 +102,7 @@ impl SetSpec<'_> {
     }
 
     /// Returns the features of the cluster, if they are known.
-    fn features(&self) -> Option<BTreeSet<Feature>> {
+    pub(super) fn features(&self) -> Option<BTreeSet<Feature>> {
         self.snapshot.cluster_features()
     }
 
@@ -130,14 +130,6 @@ impl SetSpec<'_> {
             accepted: None,
             rejected: None,
         }
-    }
-
-    /// Returns the platforms of the nodes that an image of this name is for: Windows images for Windows nodes, all others for the
-    /// rest.
-    pub(super) fn nodes(&self, name: &ImageName) -> impl Iterator<Item = &Platform> {
-        let nodes = self.snapshot.nodes.known().into_iter().flatten().map(|(platform, _)| platform);
-        let windows = name.is_windows();
-        nodes.filter(move |node| node.is_windows() == windows)
     }
 
     pub(super) fn is_pinned(&self, name: &ImageName, image: &ResolvedImage) -> bool {

@@ -26,7 +26,10 @@ pub(super) struct RequestedSet {
     pub settings: InstallationSettings,
     /// Features that make the operator require further images.
     pub features: BTreeSet<Feature>,
-    pub platforms: BTreeSet<Platform>,
+    /// Platforms that every image must have.
+    platforms: BTreeSet<Platform>,
+    /// Number of nodes of the cluster, by platform.
+    nodes: BTreeMap<Platform, u32>,
     /// Where the version was read, if no flag names it.
     pub source: Option<String>,
     exclude: BTreeSet<ImageName>,
@@ -43,9 +46,18 @@ impl RequestedSet {
             exclude: self.exclude.clone(),
             ..Settings::default()
         };
-        let nodes: BTreeMap<Platform, u32> = self.platforms.iter().map(|platform| (platform.clone(), 1)).collect();
-        let features = Read::Known(self.features.clone());
-        Snapshot { settings, nodes: Read::Known(nodes), features, ..Snapshot::default() }
+        Snapshot {
+            settings,
+            nodes: Read::Known(self.nodes.clone()),
+            required_platforms: self.platforms.clone(),
+            features: Read::Known(self.features.clone()),
+            ..Snapshot::default()
+        }
+    }
+
+    /// Returns the platforms that were named, or those of the cluster's nodes.
+    pub fn platforms(&self) -> BTreeSet<&Platform> {
+        self.platforms.iter().chain(Platform::of_several(&self.nodes)).collect()
     }
 
     /// Whether its images are those of the embedded catalogue.
@@ -65,6 +77,7 @@ struct Source {
     settings: InstallationSettings,
     features: BTreeSet<Feature>,
     platforms: BTreeSet<Platform>,
+    nodes: BTreeMap<Platform, u32>,
     name: Option<String>,
     /// The images are not those of the embedded catalogue.
     is_printed: bool,
@@ -95,6 +108,7 @@ impl Source {
             settings: InstallationSettings::default(),
             features: BTreeSet::new(),
             platforms: BTreeSet::new(),
+            nodes: BTreeMap::new(),
             name,
             is_printed: false,
         }
@@ -110,6 +124,7 @@ impl Source {
         self.features.extend(arguments.with.iter().map(|one| one.0));
         if !arguments.platform.is_empty() {
             self.platforms = arguments.platform.iter().cloned().collect();
+            self.nodes.clear();
         }
         self
     }
@@ -139,6 +154,7 @@ impl Source {
             settings: settings.clone(),
             features: self.features.clone(),
             platforms: self.platforms.clone(),
+            nodes: self.nodes.clone(),
             source: self.name.clone(),
             exclude,
             catalogue,
@@ -238,8 +254,8 @@ async fn from_cluster(arguments: &Arguments, registries: &Registries) -> Result<
     let source = format!("the cluster's {}", target.image.as_deref().unwrap_or("operator"));
     let images = view.images(target.release)?;
     let is_printed = Catalogue::embedded().get(&target.release).as_ref() != Some(&images);
-    let ClusterView { settings, features, platforms, .. } = view;
+    let ClusterView { settings, features, nodes, .. } = view;
     let settings = settings
         .ok_or_else(|| Failure::new("the Installation cannot be read").hint("name version, registry and path"))?;
-    Ok(Source { settings, features, platforms, is_printed, ..Source::of(vec![images], Some(source)) })
+    Ok(Source { settings, features, nodes, is_printed, ..Source::of(vec![images], Some(source)) })
 }

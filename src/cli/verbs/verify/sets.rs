@@ -187,15 +187,19 @@ fn by_name(place: &str, set: &FileImageSet, settings: &InstallationSettings) -> 
 /// Returns the sets that an operator of the cluster looks up.
 pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -> Result<Vec<SetToVerify>, Failure> {
     let view = cluster_view::observe(&arguments.cluster, registries).await?;
-    let ClusterView { reconciled, settings, features, platforms } = &view;
+    let ClusterView { reconciled, settings, features, nodes } = &view;
     let (snapshot, decision) = (&reconciled.snapshot, &reconciled.decision);
     let Some(stored) = snapshot.image_sets.known() else {
         return Err(Failure::new("the ImageSets of the cluster cannot be read"));
     };
     let mut settings = settings.clone().ok_or_else(|| Failure::new("the Installation cannot be read"))?;
     settings.layout = arguments.layout.over(settings.layout);
-    let platforms = match arguments.platform.is_empty() {
-        true => platforms.clone(),
+    let platforms: BTreeSet<Platform> = match arguments.platform.is_empty() {
+        // Nothing of the set runs on Windows nodes without a Windows data plane.
+        true => {
+            let runs_windows = features.contains(&Feature::WindowsHns);
+            nodes.keys().filter(|platform| runs_windows || !platform.is_windows()).cloned().collect()
+        }
         false => arguments.platform.iter().cloned().collect(),
     };
     let mut checked: Vec<SetToVerify> = Vec::new();
