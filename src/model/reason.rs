@@ -199,6 +199,7 @@ reasons! {
     // OperatorDegraded
     NotDegraded, OperatorDegraded, Normal, "No TigeraStatus says Degraded.", "";
     ImageSetRefused, OperatorDegraded, Warning, "The operator refuses a set of ours that is right for its version, as a vendor's build under an upstream tag may do.", "its image is asked and the set made anew by its own word; if that does not help, name the image by a tag of its own in the Deployment";
+    OmittedImageRequired, OperatorDegraded, Warning, "The operator requires an image that its set leaves out (spec.images.exclude, or OmitUnneeded and the registry lacks it), although nothing in the cluster is known to need it. It refuses the set.", "remove the image from spec.images.exclude, or push it; and report it with the message: what the controller knows of this operator version is wrong";
     ExactImageSetMissing, OperatorDegraded, Warning, "The operator stops: there are ImageSets, and none has the name that it wants.", "have the set that it names stored (see Applied and Prepared), or delete all ImageSets to go back to tags";
     UnexpectedImages, OperatorDegraded, Warning, "The operator refuses a set because it lists names that this operator version does not know.", "take these entries out, or have the set made anew for this version";
     ImagesNotListed, OperatorDegraded, Warning, "The operator refuses a set because it lacks images that a component needs; a list made for another version, or by the documented script.", "have the set made anew for this version; the message can hide more names";
@@ -244,6 +245,7 @@ impl Reason {
                 | Self::ImagesNotListed
                 | Self::DigestsMalformed
                 | Self::ImageSetRefused
+                | Self::OmittedImageRequired
         )
     }
 

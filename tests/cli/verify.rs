@@ -145,6 +145,15 @@ async fn a_fips_set_is_known_by_its_digests_and_platforms_are_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_set_of_an_operator_that_can_have_none_is_named() {
+    let box_ = Verifiable::start().await;
+    let (code, stdout, _) = box_.verify(&box_.yaml, &["--with", "OpenShiftOnAWS"]);
+    assert_eq!(code, 1);
+    let why = "ImageSetImpossible: on OpenShift on AWS, operator v1.42.4 requires tigera/operator and rejects a set that lists it";
+    assert_contains(&stdout, &[why, "run this version by tags"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_lacks_what_its_indexes_list_is_no_copy() {
     let box_ = Verifiable::start().await;
     let access = box_.registry.access().unwrap();

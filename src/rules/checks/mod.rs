@@ -6,6 +6,7 @@ pub(crate) mod digest_gone;
 pub(crate) mod fips;
 pub(crate) mod input;
 pub(crate) mod installation;
+pub(crate) mod omitted_image;
 pub(crate) mod operator_degraded;
 pub(crate) mod operator_platform;
 pub(crate) mod pods;
@@ -39,6 +40,7 @@ const CHECKS: &[fn(&CheckInput<'_>) -> Vec<Finding>] = &[
     pods::check,
     operator_platform::check,
     stray_set::check,
+    omitted_image::check,
     operator_degraded::check,
     pull_failures::check,
 ];

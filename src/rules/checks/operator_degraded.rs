@@ -10,6 +10,7 @@ use crate::model::{
     Release, StoredImageSet, Variant, foreign_text::escaped,
 };
 use crate::rules::checks::input::CheckInput;
+use crate::rules::checks::omitted_image;
 use crate::rules::explain::operator_messages::OperatorMessage;
 use crate::rules::image_set::impossible::why_no_set;
 
@@ -38,6 +39,7 @@ pub(crate) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
         variant: input.installation.variant,
         running_images,
         pods: input.snapshot.pods.known(),
+        left_out: omitted_image::missed(input),
     };
     let degraded = input.snapshot.component_statuses.known().into_iter().flatten();
     let mut findings: Vec<Finding> = degraded.filter_map(|status| cluster.explain(status)).collect();
@@ -60,6 +62,8 @@ struct ClusterState<'a> {
     no_set: bool,
     /// Pods of the operator's workloads; `None` if they could not be read.
     pods: Option<&'a PodSummary>,
+    /// Names that the operator misses and that have a finding of their own.
+    left_out: BTreeSet<ImageName>,
 }
 
 impl ClusterState<'_> {
@@ -91,7 +95,11 @@ impl ClusterState<'_> {
                 finding(message).with_evidence(Evidence::text(list_first(&names, MOST_NAMED), "no such entry"))
             }
             Reason::ImagesNotListed => {
-                let names: Vec<&ImageName> = parsed.missing.iter().collect();
+                let names: Vec<&ImageName> =
+                    parsed.missing.iter().filter(|name| !self.left_out.contains(*name)).collect();
+                if names.is_empty() {
+                    return None;
+                }
                 let message = format!(
                     "entries that it needs are missing: {}{}",
                     list_first(&names, MOST_NAMED),

@@ -53,7 +53,7 @@ pub fn decide(snapshot: &Snapshot, embedded: &Catalogue<'_>) -> Decision {
         rejected: versions.has_rejection(),
     });
     let held = hold::hold(&versions, sets, &checked, !gone.is_empty());
-    let retained = retain::plan(snapshot, &versions, &held, installation.variant);
+    let retained = retain::plan(snapshot, &versions, &held, &installation);
     let gate = gate::plan(snapshot);
     let inspections = inspection::plan(snapshot, &versions.inspections, versions.learned.as_ref());
     let unmakeable = versions.unmakeable(installation.variant);

@@ -1,9 +1,11 @@
 //! The phase of previous operators: which of them can be rolled back to, and which of their sets are deleted.
 
 use crate::model::{
-    Goal, KnownOperator, PrepareVersion, PruneImageSet, Reference, Release, Retained, Snapshot, Variant,
+    Goal, InstallationSettings, KnownOperator, PrepareVersion, PruneImageSet, Reference, Release, Retained, Snapshot,
+    Variant,
 };
 use crate::rules::decide::hold::Held;
+use crate::rules::image_set::impossible::why_no_set;
 use crate::rules::image_set::retention;
 use crate::rules::version::Versions;
 use crate::rules::version::operator_digests::OperatorDigests;
@@ -19,16 +21,27 @@ pub(super) struct RetainedSets {
 /// Keeps the policy's number of previous sets, and deletes the others when no upgrade is under way.
 ///
 /// After the hold, because a set is deleted only if nothing else is to be changed or looked up.
-pub(super) fn plan(snapshot: &Snapshot, versions: &Versions<'_>, held: &Held, variant: Variant) -> RetainedSets {
+pub(super) fn plan(
+    snapshot: &Snapshot,
+    versions: &Versions<'_>,
+    held: &Held,
+    installation: &InstallationSettings,
+) -> RetainedSets {
     if versions.frozen {
         return RetainedSets { retained: snapshot.remembered.retained.clone(), pruned: Vec::new() };
     }
     let goals: Vec<Goal> = held.sets.iter().map(|set| set.goal.clone()).collect();
     let (digests, required) = (OperatorDigests::new(snapshot), required_operators(versions, &goals));
     let is_required = |one: &Retained| required.iter().any(|operator| is_the_same(one, operator, &digests));
-    let left = operator_until_now(snapshot, versions, variant);
-    let retained = retention::retained(snapshot, &goals, left, is_required);
+    let left = operator_until_now(snapshot, versions, installation.variant);
+    let mut retained = retention::retained(snapshot, &goals, left, is_required);
     let pruned = retention::to_prune(snapshot, &goals, &retained, is_quiet(snapshot, versions, held));
+    // An operator that stops whatever is stored is no way back.
+    let is_possible = |one: &Retained| {
+        let images = versions.effective.catalogue().get(&one.operator);
+        images.is_none_or(|images| why_no_set(snapshot, installation, &images).is_none())
+    };
+    retained.retain(is_possible);
     RetainedSets { retained, pruned }
 }
 

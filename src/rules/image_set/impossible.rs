@@ -1,8 +1,10 @@
 //! Operator versions that can have no ImageSet in this cluster: they reject every set, or the Installation itself. Nothing is stored
 //! for them.
 
+use std::collections::BTreeSet;
+
 use crate::catalogue::required::condition::RuleCondition;
-use crate::model::{Finding, GoalState, InstallationSettings, ObjectRef, OperatorImages, Reason, Snapshot};
+use crate::model::{Feature, Finding, GoalState, InstallationSettings, ObjectRef, OperatorImages, Reason, Snapshot};
 use crate::rules::image_set::outcome::SetOutcome;
 use crate::rules::image_set::stored_sets::parse_entries;
 
@@ -12,20 +14,7 @@ pub(crate) fn why_no_set(
     installation: &InstallationSettings,
     images: &OperatorImages,
 ) -> Option<NoSet> {
-    let features = snapshot.cluster_features().unwrap_or_default();
-    let condition = images.no_set(installation, &features)?;
-    let release = images.release();
-    let why = match condition {
-        RuleCondition::Fips => format!("operator {release} rejects an Installation with fipsMode: Enabled"),
-        RuleCondition::OpenShiftOnAws => {
-            format!("on OpenShift on AWS, operator {release} requires {} and rejects a set that lists it", own(images))
-        }
-        other => {
-            let label = other.label();
-            format!("with {label}, operator {release} requires images that it rejects in a set")
-        }
-    };
-    Some(NoSet { condition, why })
+    NoSet::find(installation, &snapshot.cluster_features().unwrap_or_default(), images)
 }
 
 fn own(images: &OperatorImages) -> String {
@@ -40,6 +29,30 @@ pub(crate) struct NoSet {
 }
 
 impl NoSet {
+    /// Returns why a version can have no ImageSet for this Installation, in a cluster with these features.
+    pub fn find(
+        installation: &InstallationSettings,
+        features: &BTreeSet<Feature>,
+        images: &OperatorImages,
+    ) -> Option<Self> {
+        let condition = images.no_set(installation, features)?;
+        let release = images.release();
+        let why = match condition {
+            RuleCondition::Fips => format!("operator {release} rejects an Installation with fipsMode: Enabled"),
+            RuleCondition::OpenShiftOnAws => {
+                format!(
+                    "on OpenShift on AWS, operator {release} requires {} and rejects a set that lists it",
+                    own(images)
+                )
+            }
+            other => {
+                let label = other.label();
+                format!("with {label}, operator {release} requires images that it rejects in a set")
+            }
+        };
+        Some(Self { condition, why })
+    }
+
     /// Whether stored sets stop the operator. Where it rejects the Installation, it stops with or without sets.
     pub fn stops_at_sets(&self) -> bool {
         self.condition != RuleCondition::Fips

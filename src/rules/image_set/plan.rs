@@ -182,7 +182,8 @@ impl<'a> Context<'a> {
             return BTreeSet::new();
         }
         let others = self.versions.effective.of_name(&required.name, self.installation.variant, release);
-        let earlier = others.into_iter().filter(|images| images.release() < release);
+        let can_have_sets = |images: &OperatorImages| why_no_set(self.snapshot, self.installation, images).is_none();
+        let earlier = others.into_iter().filter(|images| images.release() < release && can_have_sets(images));
         let serves = |images: &OperatorImages| {
             let key = self.versions.effective.record_key(images.release(), self.installation);
             let spec = SetSpec { images, key: &key, ..self.spec(required, &stored.key) };

@@ -23,11 +23,12 @@ pub(super) async fn compare(
     operator_image: bool,
 ) -> Result<Vec<Mismatch>, Failure> {
     if let Some(absent) = set.absent() {
-        return Ok(vec![absent]);
+        return Ok(vec![set.impossible().unwrap_or(absent)]);
     }
     let (settings, images) = (&set.settings, &set.images);
     let (mut mismatches, pinned) =
         check_entries(&set.entries, images, &images.requires(settings.variant, &set.features));
+    mismatches.extend(set.impossible());
     mismatches.extend(set.misnamed());
     let lookup = Lookup { set, registries };
     let (tags, twins) = (set.places(&pinned, settings.fips)?, set.places(&pinned, !settings.fips)?);

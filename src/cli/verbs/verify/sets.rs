@@ -14,6 +14,7 @@ use crate::model::{
     Digest, Feature, GoalState, ImageName, InstallationSettings, OperatorImages, Platform, Purpose, Reason, Release,
     StoredImage, Variant,
 };
+use crate::rules::image_set::impossible::{NoSet, why_no_set};
 use crate::rules::set_verification::Mismatch;
 
 /// A set, with what it is compared with.
@@ -31,6 +32,8 @@ pub(super) struct SetToVerify {
     pub entries: Vec<StoredImage>,
     /// False for a set that an operator of the cluster requires and that does not exist.
     pub stored: bool,
+    /// Why its operator can have no set at all.
+    pub no_set: Option<String>,
 }
 
 /// Where a set is in a file; lines count from 1.
@@ -54,6 +57,18 @@ impl SetToVerify {
                 self.images.release()
             ),
             next_step: Reason::ExactImageSetMissing.next_step(),
+            known: true,
+        })
+    }
+
+    /// Returns the mismatch of a set whose operator can have none.
+    pub fn impossible(&self) -> Option<Mismatch> {
+        self.no_set.as_ref().map(|why| Mismatch {
+            reason: Reason::ImageSetImpossible,
+            entry: None,
+            image: None,
+            message: why.clone(),
+            next_step: Reason::ImageSetImpossible.next_step(),
             known: true,
         })
     }
@@ -120,6 +135,7 @@ fn of_file(
     settings: InstallationSettings,
     features: BTreeSet<Feature>,
 ) -> SetToVerify {
+    let no_set = NoSet::find(&settings, &features, &images);
     let entry_lines = set.entries.iter().map(|entry| entry.place.line).collect();
     SetToVerify {
         images,
@@ -131,6 +147,7 @@ fn of_file(
         overridden: BTreeMap::new(),
         entries: set.entries.into_iter().map(|one| StoredImage { image: one.image, digest: one.digest }).collect(),
         stored: true,
+        no_set: no_set.map(|no_set| no_set.why),
     }
 }
 
@@ -213,6 +230,7 @@ pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -
             continue;
         }
         let images = view.images(goal.release)?;
+        let no_set = why_no_set(snapshot, &settings, &images).map(|no_set| no_set.why);
         checked.push(SetToVerify {
             name: goal.name.to_string(),
             file: None,
@@ -223,6 +241,7 @@ pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -
             overridden: snapshot.settings.digests.clone(),
             entries: set.map(|set| set.images.clone()).unwrap_or_default(),
             stored: set.is_some(),
+            no_set,
         });
     }
     if checked.is_empty() {
