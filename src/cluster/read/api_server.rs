@@ -258,3 +258,59 @@ where
     let listed = read_pages(what, api, page, MOST_OBJECTS, |item| items.push(item)).await;
     map(listed, |()| items)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The operator's objects, where the Deployment has changed each time that its generation is asked for, up to this one.
+    fn changing_deployment(last: i64) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&requests);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let path = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            let mut seen = seen.lock().unwrap();
+            seen.push(path.clone());
+            let generation = i64::try_from(seen.iter().filter(|one| **one == path).count()).unwrap().min(last);
+            let answer = match path.as_str() {
+                "tigera-operator" => deployment(generation),
+                _ => json!({ "kind": "List", "apiVersion": "v1", "metadata": {}, "items": [] }),
+            };
+            async move { Ok::<_, Infallible>(Response::new(Body::from(answer.to_string().into_bytes()))) }
+        });
+        (Client::new(service, "default"), requests)
+    }
+
+    fn deployment(generation: i64) -> Value {
+        let container =
+            json!({ "name": "tigera-operator", "image": format!("quay.io/tigera/operator:v1.0.{generation}") });
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": { "name": "tigera-operator", "uid": "1", "generation": generation },
+            "spec": { "selector": { "matchLabels": { "a": "b" } }, "template": { "spec": { "containers": [container] } } },
+        })
+    }
+
+    /// Pods of one template must not be taken for those of another.
+    #[tokio::test]
+    async fn pods_are_listed_again_if_their_deployment_changed_meanwhile() {
+        for (last, reads) in [(1, 1), (2, 2), (9, CONSISTENT_READS)] {
+            let (client, requests) = changing_deployment(last);
+            let server = ApiServer::new(client, "imageset-controller".to_owned());
+            let (deployment, pods, replica_sets) = server.operator(&OperatorLocation::default()).await;
+            assert!(pods.known().is_some() && replica_sets.known().is_some(), "{:?}", pods.failure());
+            let requests = requests.lock().unwrap();
+            let times = |path: &str| requests.iter().filter(|one| *one == path).count();
+            assert_eq!((times("pods"), times("tigera-operator")), (reads, reads + 1));
+            let generation = deployment.known().and_then(Option::as_ref).and_then(|one| one.generation);
+            assert_eq!(generation, Some(last.min(i64::try_from(reads + 1).unwrap())), "the last that was read counts");
+        }
+    }
+}
