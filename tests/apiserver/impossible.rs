@@ -105,7 +105,7 @@ async fn a_fips_cluster_cannot_be_upgraded_to_a_release_without_fips() {
     world.until_message("Prepared", "False", "NotPrepared", &words).await;
     world.until_gate("Deny").await;
     let next = world.mirror.operator_image("v1.43.0");
-    eventually("the gate to refuse", async || world.set_image(&next).await.err()).await;
+    eventually("the gate to refuse", async || world.rejects(&next).await.then_some(())).await;
     assert_eq!(world.stored("calico-v3.32.0").await, None);
     assert!(double.degraded_moments().is_empty(), "{:?}", double.degraded_moments());
     double.stop().await;
