@@ -117,9 +117,11 @@ impl SeenNodes {
         }
     }
 
-    /// Returns what decisions and findings depend on, apart from the exact number of nodes.
-    fn deciding(&self) -> (Vec<&Platform>, Vec<&Platform>, &BTreeMap<Platform, Vec<String>>, &[UnknownNode]) {
-        (self.platforms.keys().collect(), Platform::of_several(&self.platforms), &self.names, &self.unknown)
+    /// Whether decisions and findings are the same with `other`: all but the exact numbers of nodes.
+    fn decides_as(&self, other: &Self) -> bool {
+        self.platforms.keys().eq(other.platforms.keys())
+            && Platform::of_several(&self.platforms) == Platform::of_several(&other.platforms)
+            && (&self.names, &self.unknown) == (&other.names, &other.unknown)
     }
 
     /// In an order that does not depend on who came first, and bounded.
@@ -236,7 +238,7 @@ impl NodePlatforms {
             }
         }
         let now = seen(&aggregate.nodes);
-        let changed = known != matches!(aggregate.state, Read::Known(())) || before.deciding() != now.deciding();
+        let changed = known != matches!(aggregate.state, Read::Known(())) || !before.decides_as(&now);
         changed.then_some(())
     }
 }
