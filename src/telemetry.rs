@@ -20,18 +20,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// kube logs bodies that it cannot decode, secrets included: only errors of that target are logged.
-const SILENCED: [(&str, LevelFilter); 1] = [("kube_client::client", LevelFilter::ERROR)];
+/// Targets that log secrets, and below them: kube logs bodies that it cannot decode, the signer of AWS the headers that it signs.
+/// Only their errors are logged, whatever the filter says.
+const SILENCED: [&str; 2] = ["kube_client::client", "aws_sigv4"];
 
 /// Starts logging. `level` is a level, or a filter such as `info,imageset_controller=debug`.
 ///
 /// # Errors
 /// The filter is invalid.
 pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
-    let mut filter: Targets = level.parse().map_err(|error| format!("{level:?} is not a log level: {error}"))?;
-    for (target, level) in SILENCED {
-        filter = filter.with_target(target, level);
-    }
+    let filter = filter(level)?;
     let colours = format == LogFormat::Text && console::colors_enabled_stderr();
     let logs = tracing_subscriber::fmt::layer().with_writer(move || Log { to: io::stderr(), format, colours });
     let started = match format {
@@ -42,6 +40,18 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
         LogFormat::Json => tracing_subscriber::registry().with(logs.json().with_filter(filter)).try_init(),
     };
     started.map_err(|error| error.to_string())
+}
+
+/// Returns the filter that a text names, without the targets that log secrets.
+fn filter(text: &str) -> Result<Targets, String> {
+    let named: Targets = text.parse().map_err(|error| format!("{text:?} is not a log level: {error}"))?;
+    let is_silenced = |target: &str| SILENCED.iter().any(|silenced| target.starts_with(silenced));
+    let kept = named.iter().filter(|(target, _)| !is_silenced(target)).map(|(target, level)| (target.to_owned(), level));
+    let mut filter = Targets::new().with_targets(kept);
+    if let Some(level) = named.default_level() {
+        filter = filter.with_default(level);
+    }
+    Ok(filter.with_targets(SILENCED.map(|target| (target, LevelFilter::ERROR))))
 }
 
 /// Maximum length of an event, in bytes.
@@ -100,7 +110,23 @@ fn shorten(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
+
+    #[test]
+    fn targets_that_log_secrets_are_silent_whatever_the_filter_says() {
+        for text in ["trace", "aws_sigv4=trace", "info,aws_sigv4::http_request::sign=trace,kube_client::client=debug"] {
+            let filter = filter(text).unwrap();
+            for target in ["aws_sigv4", "aws_sigv4::http_request::sign", "kube_client::client", "kube_client::client::body"] {
+                assert!(!filter.would_enable(target, &Level::WARN), "{text}: {target}");
+                assert!(filter.would_enable(target, &Level::ERROR), "{text}: {target}");
+            }
+        }
+        assert!(filter("info,imageset_controller=debug").unwrap().would_enable("imageset_controller::x", &Level::DEBUG));
+        assert!(!filter("info").unwrap().would_enable("hyper", &Level::DEBUG));
+        assert!(filter("imageset_controller=loud").is_err());
+    }
 
     #[test]
     fn an_event_is_one_bounded_line_whatever_it_contains() {

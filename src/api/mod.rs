@@ -23,7 +23,7 @@ pub use policy_status::{
     OperatorStatus, PendingWorkload, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet,
     SwapStatus, WorkloadProgress,
 };
-pub use registry_access::{CaBundle, Credentials, ObjectKey, RegistryAccess, SecretKey};
+pub use registry_access::{CaBundle, Credentials, ObjectKey, Provider, RegistryAccess, SecretKey};
 
 /// The API group of the project's kinds, and the prefix of its labels and annotations.
 pub const GROUP: &str = "imageset-controller.io";

@@ -12,6 +12,12 @@ use super::schema_text;
 #[x_kube(validation = Rule::new("!(self.plainHttp && has(self.caBundle))")
     .message("remove caBundle or set plainHttp to false: plain HTTP uses no certificates")
     .field_path(".plainHttp"))]
+#[x_kube(validation = Rule::new("self.provider == 'Generic' || !has(self.credentials)")
+    .message("remove credentials or set provider to Generic: a cloud issues credentials of its own")
+    .field_path(".provider"))]
+#[x_kube(validation = Rule::new("self.provider == 'Generic' || !self.plainHttp")
+    .message("set plainHttp to false or provider to Generic: a token of a cloud is not sent without TLS")
+    .field_path(".provider"))]
 pub struct RegistryAccess {
     /// Host, with its port if it has one, as it stands in references.
     #[schemars(schema_with = "schema_text::host")]
@@ -20,6 +26,10 @@ pub struct RegistryAccess {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema_text::mirror")]
     pub mirror: Option<String>,
+    /// The cloud whose identity the controller uses for this registry: AWS for ECR, GCP for Artifact Registry, Azure for ACR.
+    /// Generic uses pull secrets.
+    #[serde(default)]
+    pub provider: Provider,
     /// Credentials, where the Installation names no secret because the nodes have a credential provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
@@ -33,6 +43,22 @@ pub struct RegistryAccess {
     /// Talks to the registry without TLS. Digests are still verified; credentials travel readable.
     #[serde(default)]
     pub plain_http: bool,
+}
+
+/// Where the credentials of a registry come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Provider {
+    /// Pull secrets of the Installation, and the credentials that the policy names.
+    #[default]
+    Generic,
+    /// The controller's identity in AWS: a role by IRSA, EKS Pod Identity or the node's instance profile.
+    #[serde(rename = "AWS")]
+    Aws,
+    /// The controller's identity in Google Cloud: Workload Identity, or a credentials file.
+    #[serde(rename = "GCP")]
+    Gcp,
+    /// The controller's identity in Azure: Workload Identity, or a managed identity.
+    Azure,
 }
 
 /// Where credentials are kept.

@@ -5,6 +5,7 @@
 mod action;
 pub mod adoption;
 mod as_text;
+mod cloud_provider;
 mod cluster_feature;
 pub mod condition;
 mod condition_type;
@@ -51,6 +52,7 @@ mod workload;
 
 pub use action::{Action, Motive, Precondition, PruneImageSet, StartInspection, StoreImageSet};
 pub use adoption::{PendingWorkload, Progress};
+pub use cloud_provider::{CloudProvider, EcrRegistry, UnknownCloud};
 pub use cluster_feature::Feature;
 pub use condition::{Condition, Status};
 pub use condition_type::ConditionType;

@@ -133,7 +133,10 @@ reasons! {
     DigestForUnknownImage, Resolved, Warning, "spec.images.digests names an image that this operator version does not know; the entry is not used.", "remove it from spec.images.digests or correct its name";
     LayoutInvalid, Resolved, Blocking, "registry, imagePath and imagePrefix do not make an image reference.", "correct them in the Installation, or in spec.installation where there is none";
     RegistryUnauthorized, Resolved, Blocking, "The registry refuses the credentials, or asks for some.", "check the Installation's imagePullSecrets, or set spec.registries[].credentials";
-    NodeCredentialsOnly, Resolved, Blocking, "The registry wants credentials and the Installation names no pull secret: the nodes have credentials of their own (a credential provider), which the controller cannot use.", "give the controller credentials in spec.registries[].credentials for this host";
+    NodeCredentialsOnly, Resolved, Blocking, "The registry wants credentials and the Installation names no pull secret: the nodes have credentials of their own (a credential provider), which the controller cannot use.", "give the controller credentials in spec.registries[].credentials for this host, or an identity of the cloud with spec.registries[].provider";
+    CloudIdentityMissing, Resolved, Blocking, "spec.registries[].provider names a cloud, and the controller has no identity there: nothing was injected into its pod, and the metadata service of the node does not give one.", "give the controller's service account an identity and restart its pod (docs/guide/eks.md, gke.md, aks.md), or set spec.registries[].provider: Generic and give credentials";
+    CloudIdentityRefused, Resolved, Blocking, "The cloud or its registry rejects the controller's identity.", "grant the identity that the message names the permission that it names (docs/guide/eks.md, gke.md, aks.md)";
+    CloudUnavailable, Resolved, Blocking, "A service of the cloud that issues tokens for the registry cannot be reached, limits the rate or fails. A token that is still valid is used meanwhile.", "it is retried; if it lasts, check that the network policy and the proxy let the controller reach the service that the message names";
     RegistryRateLimited, Resolved, Blocking, "The registry's rate limit is used up, or only the half of it is left that is kept for the nodes; it is asked again when it says so.", "pull with credentials, or from a mirror";
     RegistryCertificateInvalid, Resolved, Blocking, "The registry's certificate is not trusted.", "give its certificate authority in spec.registries[].caBundle";
     RegistryUnreachable, Resolved, Blocking, "The registry cannot be reached.", "check the network policy, the DNS name and the port; plain HTTP needs spec.registries[].plainHttp";
@@ -307,6 +310,9 @@ impl From<RegistryFailureKind> for Reason {
             | RegistryFailureKind::InvalidAnswer
             | RegistryFailureKind::ForeignTokenService
             | RegistryFailureKind::RefusedTarget => Self::RegistryAnswerInvalid,
+            RegistryFailureKind::CloudIdentityMissing => Self::CloudIdentityMissing,
+            RegistryFailureKind::CloudIdentityRefused => Self::CloudIdentityRefused,
+            RegistryFailureKind::CloudUnavailable { .. } => Self::CloudUnavailable,
         }
     }
 }

@@ -48,6 +48,15 @@ pub enum RegistryFailureKind {
     ForeignTokenService,
     /// The registry redirects to an address, host or scheme that is not allowed.
     RefusedTarget,
+    /// The registry takes tokens of a cloud, and this process has no identity there.
+    CloudIdentityMissing,
+    /// The cloud, or its registry, rejects the identity of this process.
+    CloudIdentityRefused,
+    /// A service that issues tokens of the cloud cannot be reached, limits the rate or fails.
+    CloudUnavailable {
+        /// `Retry-After` in seconds, at most [`LONGEST_RETRY_AFTER_SECONDS`]; `None` if the service sent none.
+        retry_after_seconds: Option<u64>,
+    },
 }
 
 /// When a failed lookup is retried.
@@ -66,8 +75,12 @@ impl RegistryFailureKind {
     #[must_use]
     pub const fn retry(self) -> Retry {
         match self {
-            Self::RateLimited { retry_after_seconds: Some(seconds) } => Retry::After(Duration::from_secs(seconds)),
+            Self::RateLimited { retry_after_seconds: Some(seconds) }
+            | Self::CloudUnavailable { retry_after_seconds: Some(seconds) } => {
+                Retry::After(Duration::from_secs(seconds))
+            }
             Self::RateLimited { retry_after_seconds: None }
+            | Self::CloudUnavailable { retry_after_seconds: None }
             | Self::Unreachable
             | Self::Tls
             | Self::ServerError
@@ -81,7 +94,9 @@ impl RegistryFailureKind {
             | Self::UnsupportedContent
             | Self::CredentialsInvalid
             | Self::ForeignTokenService
-            | Self::RefusedTarget => Retry::WhenChanged,
+            | Self::RefusedTarget
+            | Self::CloudIdentityMissing
+            | Self::CloudIdentityRefused => Retry::WhenChanged,
         }
     }
 
@@ -90,7 +105,14 @@ impl RegistryFailureKind {
     pub const fn concerns_whole_registry(self) -> bool {
         matches!(
             self,
-            Self::RateLimited { .. } | Self::Unreachable | Self::Tls | Self::Timeout | Self::CredentialsInvalid
+            Self::RateLimited { .. }
+                | Self::Unreachable
+                | Self::Tls
+                | Self::Timeout
+                | Self::CredentialsInvalid
+                | Self::CloudIdentityMissing
+                | Self::CloudIdentityRefused
+                | Self::CloudUnavailable { .. }
         )
     }
 
@@ -113,6 +135,9 @@ impl RegistryFailureKind {
             Self::CredentialsInvalid => "CredentialsInvalid",
             Self::ForeignTokenService => "ForeignTokenService",
             Self::RefusedTarget => "RefusedTarget",
+            Self::CloudIdentityMissing => "CloudIdentityMissing",
+            Self::CloudIdentityRefused => "CloudIdentityRefused",
+            Self::CloudUnavailable { .. } => "CloudUnavailable",
         }
     }
 
@@ -145,6 +170,13 @@ impl RegistryFailureKind {
             Self::ForeignTokenService => "if this token service is meant, name it in registries[].tokenService",
             Self::RefusedTarget => {
                 "check the registry's redirects and token realm; https and the registry's network only"
+            }
+            Self::CloudIdentityMissing => {
+                "give the controller's service account an identity of the cloud, or set registries[].provider: Generic"
+            }
+            Self::CloudIdentityRefused => "grant the named identity the permission that the message names",
+            Self::CloudUnavailable { .. } => {
+                "nothing if it passes; else check that the controller can reach this service: network policy, proxy"
             }
         }
     }
@@ -246,6 +278,15 @@ impl fmt::Display for Summary<'_> {
                 write!(formatter, "registry {registry} wants its credentials sent to somebody else")?;
             }
             RegistryFailureKind::RefusedTarget => write!(formatter, "registry {registry} sends us where we do not go")?,
+            RegistryFailureKind::CloudIdentityMissing => {
+                write!(formatter, "registry {registry} needs a token of its cloud, and there is no identity to get one")?;
+            }
+            RegistryFailureKind::CloudIdentityRefused => {
+                write!(formatter, "registry {registry} is not open to the identity in the cloud")?;
+            }
+            RegistryFailureKind::CloudUnavailable { .. } => {
+                write!(formatter, "the cloud of registry {registry} issues no token")?;
+            }
         }
         if !failure.response.is_empty() {
             write!(formatter, " ({})", failure.response)?;

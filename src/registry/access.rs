@@ -6,7 +6,8 @@ use super::auth::credentials::Credential;
 use super::auth::docker_config::{DockerConfig, matching};
 use super::auth::keyring::DOCKER_HUB_NAMES;
 use super::error::{RegistryError, Result};
-use crate::model::{Reference, RegistryFailureKind};
+use super::http::address::names_metadata_service;
+use crate::model::{CloudProvider, Reference, RegistryFailureKind};
 
 /// The host that serves the images of Docker Hub.
 const DOCKER_HUB_ENDPOINT: &str = "registry-1.docker.io";
@@ -32,6 +33,9 @@ pub struct RegistrySettings {
     pub mirror: Option<String>,
     /// Credentials that precede all pull secrets, for clusters whose nodes use credential providers.
     pub credentials: Option<DockerConfig>,
+    /// The cloud whose identity this process uses for the registry, instead of credentials. Its tokens precede all credentials, and
+    /// go to the cloud's own registries only.
+    pub provider: Option<CloudProvider>,
     /// A token service outside the registry's domain that may receive the credentials: host with optional port.
     pub token_service: Option<String>,
     /// Certificate authorities to trust in addition to the system's, in PEM.
@@ -180,6 +184,10 @@ fn base(host: &str, plain_http: bool) -> Result<Url> {
     let name = host.split(':').next().unwrap_or_default();
     match url.host() {
         Some(Host::Ipv4(address)) if address.to_string() != name => Err(unusable()),
+        _ if names_metadata_service(&url) => {
+            let text = format!("{host} is a metadata service of a cloud");
+            Err(RegistryError::new(RegistryFailureKind::RefusedTarget, text).of_whole_registry())
+        }
         _ => Ok(url),
     }
 }

@@ -12,12 +12,16 @@ use http::Version;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::access::{Access, Endpoint};
+use super::access::{Access, Endpoint, RegistrySettings};
+use super::auth::cloud::environment::CloudEnvironment;
+use super::auth::cloud::identities::CloudIdentities;
+use super::auth::cloud::issued::Identity;
+use super::auth::docker_config::DockerConfig;
 use super::error::{RegistryError, Result};
 use super::http::budget::MAX_REGISTRIES;
 use super::http::proxy::Proxies;
 use super::http::transport::Transport;
-use super::lookup::preconnect;
+use super::lookup::{learn_scheme, preconnect};
 use super::registry_state::RegistryState;
 use super::resolve::{Target, operator_image, resolve_image};
 use super::session::Session;
@@ -43,15 +47,17 @@ pub struct RegistryClientSettings {
     pub parallel_connections: usize,
     /// Proxies to use; by default none, whatever the environment names.
     pub proxies: Proxies,
+    /// Identities in clouds; by default none, whatever the environment names.
+    pub cloud: CloudEnvironment,
     /// Where requests are counted.
     pub metrics: RequestMetrics,
 }
 
 impl RegistryClientSettings {
-    /// Returns the defaults with the proxies of this process's environment.
+    /// Returns the defaults with the proxies and the identities of this process's environment.
     #[must_use]
     pub fn of_environment() -> Self {
-        Self { proxies: Proxies::of_environment(), ..Self::default() }
+        Self { proxies: Proxies::of_environment(), cloud: CloudEnvironment::of_process(), ..Self::default() }
     }
 }
 
@@ -64,6 +70,7 @@ impl Default for RegistryClientSettings {
             parallel_streams: 32,
             parallel_connections: 8,
             proxies: Proxies::default(),
+            cloud: CloudEnvironment::default(),
             metrics: RequestMetrics::default(),
         }
     }
@@ -73,9 +80,16 @@ impl Default for RegistryClientSettings {
 pub struct RegistryClient {
     settings: RegistryClientSettings,
     transport: Transport,
+    cloud: CloudIdentities,
     states: Mutex<Vec<(Endpoint, Arc<RegistryState>)>>,
     /// One for each registry in use.
     seats: Arc<Semaphore>,
+}
+
+/// A registry with the credential that a cloud issued for it, where its settings name one.
+struct SignedIn {
+    endpoint: Endpoint,
+    identity: Option<Identity>,
 }
 
 /// What all images of one call have in common.
@@ -95,7 +109,8 @@ impl RegistryClient {
     #[must_use]
     pub fn new(settings: RegistryClientSettings) -> Self {
         let transport = Transport::new(settings.connect_deadline, settings.proxies.clone(), settings.metrics.clone());
-        Self { transport, settings, states: Mutex::default(), seats: Arc::new(Semaphore::new(MAX_REGISTRIES)) }
+        let cloud = CloudIdentities::new(settings.cloud.clone());
+        Self { transport, cloud, settings, states: Mutex::default(), seats: Arc::new(Semaphore::new(MAX_REGISTRIES)) }
     }
 
     /// Resolves all references, in the order of `references`. Registries are used side by side, so that a failing one delays no
@@ -144,7 +159,10 @@ impl RegistryClient {
         let found = endpoint_and_target(access, reference);
         let (endpoint, target) = found.map_err(|error| no_endpoint(&error, reference))?;
         let state = self.state(&endpoint);
-        let session = Session::new(&self.transport, access, &endpoint, &state, vec![target.repository.clone()]);
+        let signed_in = self.sign_in(&endpoint, &state).await;
+        let SignedIn { endpoint, identity } = signed_in.map_err(|error| no_token(&error, &endpoint, reference))?;
+        let session = Session::new(&self.transport, access, &endpoint, &state, vec![target.repository.clone()])
+            .of_identity(identity.as_ref());
         self.run(&session, reference, self.settings.image_deadline, operator_image(&session, &target)).await
     }
 
@@ -156,7 +174,10 @@ impl RegistryClient {
         let found = endpoint_and_target(access, reference);
         let (endpoint, target) = found.map_err(|error| no_endpoint(&error, reference))?;
         let state = self.state(&endpoint);
-        let session = Session::new(&self.transport, access, &endpoint, &state, vec![target.repository.clone()]);
+        let signed_in = self.sign_in(&endpoint, &state).await;
+        let SignedIn { endpoint, identity } = signed_in.map_err(|error| no_token(&error, &endpoint, reference))?;
+        let session = Session::new(&self.transport, access, &endpoint, &state, vec![target.repository.clone()])
+            .of_identity(identity.as_ref());
         self.run(&session, reference, self.settings.set_deadline, tags::releases(&session, &target.repository)).await
     }
 
@@ -173,7 +194,43 @@ impl RegistryClient {
             lookups.await
         };
         let outcome = tokio::time::timeout(deadline, seated).await.unwrap_or_else(|_| Err(timed_out(deadline)));
-        outcome.map_err(|error| session.failure(&error, reference))
+        outcome.map_err(|error| self.failure(session, &error, reference))
+    }
+
+    /// Returns a registry with the credential that its cloud issues, if its settings name one.
+    ///
+    /// # Errors
+    /// The cloud issues none. No other image of the registry fares better.
+    async fn sign_in(&self, endpoint: &Endpoint, state: &RegistryState) -> Result<SignedIn> {
+        let Some(provider) = endpoint.settings.provider else {
+            return Ok(SignedIn { endpoint: endpoint.clone(), identity: None });
+        };
+        let issued = match self.cloud.kept(endpoint, provider) {
+            Some(kept) => kept,
+            None => {
+                let credential = pin!(self.cloud.credential(&self.transport, endpoint, provider));
+                match select(credential, pin!(learn_scheme(&self.transport, endpoint, state))).await {
+                    // The first lookup would have to learn the same. One that is never answered delays no image for long.
+                    Either::Left((issued, learning)) => {
+                        let issued = issued?;
+                        let _ = tokio::time::timeout(self.settings.connect_deadline, learning).await;
+                        issued
+                    }
+                    Either::Right(((), credential)) => credential.await?,
+                }
+            }
+        };
+        let credentials = Some(DockerConfig::of_credential(&endpoint.settings.host, issued.credential));
+        let settings = RegistrySettings { credentials, ..endpoint.settings.clone() };
+        Ok(SignedIn { endpoint: Endpoint { settings, ..endpoint.clone() }, identity: Some(issued.identity) })
+    }
+
+    /// Returns the failure of a reference. A credential of a cloud that the registry rejects is not kept for long.
+    fn failure(&self, session: &Session<'_>, error: &RegistryError, reference: &Reference) -> RegistryFailure {
+        if let Some(provider) = session.endpoint.settings.provider.filter(|_| error.is_of_credentials()) {
+            self.cloud.note_rejected(session.endpoint, provider);
+        }
+        session.failure(error, reference)
     }
 
     /// Resolves all images of one registry. Of a registry that is not known, the first image goes ahead until the authentication
@@ -187,7 +244,18 @@ impl RegistryClient {
     ) -> Vec<Outcome> {
         let repositories = group.iter().map(|(_, target)| target.repository.clone()).collect();
         let state = self.state(endpoint);
-        let session = Session::new(&self.transport, access, endpoint, &state, repositories);
+        let SignedIn { endpoint, identity } = match self.sign_in(endpoint, &state).await {
+            Ok(signed_in) => signed_in,
+            Err(error) => {
+                let fail = |(position, target): &Positioned<'_>| {
+                    (call.tick)();
+                    (*position, Err(no_token(&error, endpoint, target.reference)))
+                };
+                return group.iter().map(fail).collect();
+            }
+        };
+        let session =
+            Session::new(&self.transport, access, &endpoint, &state, repositories).of_identity(identity.as_ref());
         let Ok(_seat) = tokio::time::timeout_at(call.deadline, self.seat(&state)).await else {
             let error = RegistryError::new(RegistryFailureKind::Timeout, "other registries were asked all the time");
             let fail = |(position, target): &Positioned<'_>| {
@@ -229,7 +297,7 @@ impl RegistryClient {
             Err(error)
         });
         (call.tick)();
-        (*position, outcome.map_err(|error| session.failure(&error, target.reference)))
+        (*position, outcome.map_err(|error| self.failure(session, &error, target.reference)))
     }
 
     /// Waits for a seat among the registries in use. All sessions with one registry share its seat.
@@ -278,4 +346,9 @@ fn endpoint_and_target<'a>(access: &Access, reference: &'a Reference) -> Result<
 /// Returns the failure of a reference that names no usable endpoint.
 fn no_endpoint(error: &RegistryError, reference: &Reference) -> RegistryFailure {
     RegistryFailure::new(error.kind, Some(reference.clone()), reference.registry(), &error.message)
+}
+
+/// Returns the failure of a reference for whose registry a cloud issues no token. The error quotes nobody.
+fn no_token(error: &RegistryError, endpoint: &Endpoint, reference: &Reference) -> RegistryFailure {
+    RegistryFailure::new(error.kind, Some(reference.clone()), &endpoint.settings.host, &error.unquoted)
 }

@@ -3,10 +3,13 @@
 use http::{StatusCode, Version};
 use url::Url;
 
+use super::access::Endpoint;
 use super::auth::authenticate::{AuthAttempt, is_settled};
 use super::auth::scheme::AuthScheme;
 use super::error::{RegistryError, Result};
 use super::http::request::{HttpRequest, HttpResponse};
+use super::http::transport::Transport;
+use super::registry_state::RegistryState;
 use super::session::{Lookup, Session};
 use crate::model::RegistryFailureKind;
 
@@ -75,6 +78,20 @@ async fn look_up_authorized(session: &Session<'_>, lookup: Lookup<'_>) -> Result
     }
     let attempt = AuthAttempt { session, lookup, url: &url, scheme, class: response.class, remembered: false };
     attempt.run(Some(response.error())).await
+}
+
+/// Opens the connection to the registry and learns its authentication scheme, while a cloud issues a credential for it. Whatever
+/// fails is found out by the lookups.
+pub(crate) async fn learn_scheme(transport: &Transport, endpoint: &Endpoint, state: &RegistryState) {
+    let Ok(url) = endpoint.base.join("v2/") else { return };
+    let request = HttpRequest { redirects: false, ..HttpRequest::get(url, &state.budget) };
+    let Ok(response) = transport.send(endpoint, request).await else { return };
+    let scheme = AuthScheme::of_response(&response.headers).filter(|_| response.status == StatusCode::UNAUTHORIZED);
+    let mut known = state.known();
+    known.version = Some(response.version);
+    if let Some(scheme) = scheme {
+        known.auth.scheme = Some((scheme, response.class));
+    }
 }
 
 /// Opens the connection to the registry while a token is fetched from another host, so that lookups need not wait for it. Does

@@ -25,6 +25,7 @@ mod tags;
 pub use self::http::proxy::Proxies;
 pub use self::http::tunnel::Connector;
 pub use access::{Access, RegistrySettings, holds_certificate};
+pub use auth::cloud::environment::CloudEnvironment;
 pub use auth::credentials::Secret;
 pub use auth::docker_config::{DockerConfig, InvalidDockerConfig};
 pub use auth::keyring::DOCKER_HUB_NAMES;

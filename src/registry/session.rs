@@ -10,6 +10,7 @@ use url::Url;
 
 use super::access::{Access, Endpoint};
 use super::auth::cache::Authorization;
+use super::auth::cloud::issued::Identity;
 use super::auth::credentials::{Credential, Secret};
 use super::auth::tried_credentials::TriedCredentials;
 use super::error::{RegistryError, Result};
@@ -31,6 +32,8 @@ pub(crate) struct Session<'a> {
     pub state: &'a RegistryState,
     pub repositories: Vec<String>,
     pub progress: watch::Sender<Progress>,
+    /// Whom a cloud issued the endpoint's credentials to.
+    identity: Option<Identity>,
     tried: Mutex<TriedCredentials>,
 }
 
@@ -67,9 +70,16 @@ impl<'a> Session<'a> {
         state: &'a RegistryState,
         repositories: Vec<String>,
     ) -> Self {
-        let open = state.begin_session(endpoint, access.configs(endpoint).cloned().collect());
+        // Those of a cloud change with time.
+        let configs = access.configs(endpoint).chain(&endpoint.settings.credentials).cloned().collect();
+        let open = state.begin_session(endpoint, configs);
         let progress = watch::Sender::new(Progress { open, ..Progress::default() });
-        Self { transport, access, endpoint, state, repositories, progress, tried: Mutex::default() }
+        Self { transport, access, endpoint, state, repositories, progress, identity: None, tried: Mutex::default() }
+    }
+
+    /// Names whom a cloud issued the endpoint's credentials to, for failures.
+    pub(crate) fn of_identity(self, identity: Option<&Identity>) -> Self {
+        Self { identity: identity.cloned(), ..self }
     }
 
     /// Returns the HTTP version of the registry, if it has ever responded.
@@ -117,6 +127,14 @@ impl<'a> Session<'a> {
     /// any form: from then on only statuses and known error codes are quoted. Every secret that this session knows is redacted all
     /// the same.
     pub(crate) fn failure(&self, error: &RegistryError, reference: &Reference) -> RegistryFailure {
+        let settings = &self.endpoint.settings;
+        let of_cloud = match (&self.identity, settings.provider) {
+            (Some(identity), Some(provider)) if error.is_of_credentials() => {
+                Some(identity.rejected_by_registry(provider, &settings.host, error))
+            }
+            _ => None,
+        };
+        let error = of_cloud.as_ref().unwrap_or(error);
         let text = if self.has_sent_credentials() { &error.unquoted } else { &error.message };
         let own: Vec<Secret> = self.access.all_credentials(self.endpoint).flat_map(Credential::secrets).collect();
         let proxies = self.transport.proxy_secrets();

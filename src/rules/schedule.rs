@@ -302,6 +302,8 @@ fn is_mended_elsewhere(finding: &Finding) -> bool {
             | Reason::CaBundleInvalid
             | Reason::RegistryUnauthorized
             | Reason::NodeCredentialsOnly
+            | Reason::CloudIdentityMissing
+            | Reason::CloudIdentityRefused
             | Reason::RegistryCertificateInvalid
     )
 }

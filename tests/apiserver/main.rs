@@ -9,6 +9,7 @@ mod shell;
 mod world;
 
 mod bad_input;
+mod cloud;
 mod crash;
 mod disarm;
 mod discovery;

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::front::{Front, Routes};
-use crate::latency::LatencyProxy;
+use crate::latency::{Far, LatencyProxy};
 use crate::testbox::certificates::ServerCertificate;
 use crate::testbox::rules::OperatorRules;
 use crate::testbox::token_service::TokenService;
@@ -102,21 +102,6 @@ impl FarRegistry {
         self.references.iter().map(placed).collect()
     }
 
-    /// How far away everything is from now on.
-    pub fn set_round_trip(&self, round_trip: Duration) {
-        for place in self.places() {
-            place.proxy.set_round_trip(round_trip);
-        }
-    }
-
-    /// Closes all connections and forgets what went through.
-    pub async fn cut(&self) {
-        for place in self.places() {
-            place.proxy.cut().await;
-            place.take_traffic();
-        }
-    }
-
     /// Gives out the tokens.
     pub fn token_service(&self) -> Result<&TokenService> {
         self.registry.token_service().context("no token service")
@@ -135,6 +120,21 @@ impl FarRegistry {
 
     fn places(&self) -> [&Place; 3] {
         [&self.with_tokens, &self.without_tokens, &self.tokens]
+    }
+}
+
+impl Far for FarRegistry {
+    fn set_round_trip(&self, round_trip: Duration) {
+        for place in self.places() {
+            place.proxy.set_round_trip(round_trip);
+        }
+    }
+
+    async fn cut(&self) {
+        for place in self.places() {
+            place.proxy.cut().await;
+            place.take_traffic();
+        }
     }
 }
 

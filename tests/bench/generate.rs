@@ -8,6 +8,7 @@ use tokio::process::Command;
 
 use crate::Measured;
 use crate::far_registry::{FarRegistry, RELEASE, TokenServiceAt};
+use crate::latency::Far as _;
 use crate::statistics::median;
 
 const RUNS: usize = 7;

@@ -15,6 +15,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+/// Places that can be far away.
+pub trait Far {
+    /// How far away they are from now on.
+    fn set_round_trip(&self, round_trip: Duration);
+
+    /// Closes all connections and forgets what went through.
+    fn cut(&self) -> impl Future<Output = ()>;
+}
+
 /// Timers fire up to a millisecond late.
 const MEAN_LATENESS: Duration = Duration::from_micros(500);
 
@@ -24,6 +33,8 @@ type Chunk = (Instant, Vec<u8>);
 #[derive(Default)]
 struct Line {
     round_trip_micros: AtomicU64,
+    /// Round trips beyond that of TCP before the first byte goes on.
+    handshake: u32,
     connections: AtomicUsize,
     open: Mutex<JoinSet<()>>,
 }
@@ -48,7 +59,16 @@ impl LatencyProxy {
 
     /// Passes everything on to `target`, `host:port`; with no delay at first.
     pub fn start(listener: TcpListener, target: String) -> Self {
-        let line: Arc<Line> = Arc::default();
+        Self::start_with(listener, target, 0)
+    }
+
+    /// The same to a server without TLS that stands for one with it: its handshake takes one more round trip.
+    pub fn start_for_tls(listener: TcpListener, target: String) -> Self {
+        Self::start_with(listener, target, 1)
+    }
+
+    fn start_with(listener: TcpListener, target: String, handshake: u32) -> Self {
+        let line = Arc::new(Line { handshake, ..Line::default() });
         let shared = line.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -85,7 +105,7 @@ impl Drop for LatencyProxy {
 }
 
 async fn pass(client: TcpStream, target: String, line: Arc<Line>) {
-    let usable_from = Instant::now() + line.round_trip();
+    let usable_from = Instant::now() + line.round_trip() * (1 + line.handshake);
     let Ok(server) = TcpStream::connect(target).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();

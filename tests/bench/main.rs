@@ -4,6 +4,7 @@
 //! slow API server. Real parts (the box), no timed assertion anywhere else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod far_cloud;
 mod far_registry;
 mod foreign;
 mod front;
@@ -70,7 +71,9 @@ async fn main() -> ExitCode {
     }
     let file = std::fs::metadata(&binary).unwrap();
     let mut measured = vec![Measured::limited("release_binary", file.len() as f64 / 1e6, 16.0, "MB")];
-    if part.as_deref() == Some("slow-api") {
+    if part.as_deref() == Some("cloud") {
+        measured.extend(far_cloud::measure().await.unwrap());
+    } else if part.as_deref() == Some("slow-api") {
         measured.extend(slow_api::measure(&binary).await.unwrap());
     } else if part.as_deref() == Some("foreign") {
         measured.extend(foreign::measure(&binary).await.unwrap());
@@ -81,7 +84,7 @@ async fn main() -> ExitCode {
     } else if part.as_deref() != Some("pods") {
         measured.extend(all_but_pods(&binary).await.unwrap());
     }
-    if !matches!(part.as_deref(), Some("reaction" | "hostile" | "foreign" | "slow-api")) {
+    if !matches!(part.as_deref(), Some("reaction" | "hostile" | "foreign" | "slow-api" | "cloud")) {
         measured.extend(pods::measure(&binary).await.unwrap());
     }
     for Measured { name, value, limit, unit } in &measured {
@@ -103,6 +106,7 @@ async fn all_but_pods(binary: &Path) -> Result<Vec<Measured>> {
     measured.extend(others::measure(&far).await?);
     measured.extend(generate::measure(binary, &far).await?);
     drop(far);
+    measured.extend(far_cloud::measure().await?);
     measured.extend(hostile::measure(binary).await?);
     measured.extend(foreign::measure(binary).await?);
     measured.extend(reaction::measure(binary).await?);

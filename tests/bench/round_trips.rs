@@ -9,12 +9,13 @@ use imageset_controller::registry::{Access, DockerConfig, RegistryClient, Regist
 
 use crate::Measured;
 use crate::far_registry::{FarRegistry, TokenServiceAt, Traffic};
+use crate::latency::Far;
 use crate::statistics::{lower_quartile, median, slope};
 
 /// Round-trip times, in milliseconds.
 const DISTANCES: [u64; 4] = [0, 20, 50, 100];
 /// How often each is measured; the lower quartile counts.
-const RUNS: usize = 7;
+pub const RUNS: usize = 7;
 /// A token is worth nothing after this; see [`resolve_realm_known`].
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
@@ -68,7 +69,7 @@ pub async fn measure(far: &FarRegistry) -> Result<Vec<Measured>> {
 
 /// Measures at every distance, says what it took, and gives the slope of that.
 pub async fn sloped(
-    far: &FarRegistry,
+    far: &impl Far,
     name: &str,
     runs: usize,
     mut run: impl AsyncFnMut() -> Result<Duration>,

@@ -44,6 +44,31 @@ const DOES: &[(&str, &str, &str, &str)] = &[
         "/spec/egress/1/ports",
         r#"[{"port":3128,"protocol":"TCP"}]"#,
     ),
+    (
+        "networkPolicy.cloudEndpoints=[{\"cidr\":\"169.254.170.23/32\",\"port\":80}]",
+        "NetworkPolicy",
+        "/spec/egress/2",
+        r#"{"ports":[{"port":80,"protocol":"TCP"}],"to":[{"ipBlock":{"cidr":"169.254.170.23/32"}}]}"#,
+    ),
+    (
+        "serviceAccount.annotations={\"eks.amazonaws.com/role-arn\":\"arn:aws:iam::111122223333:role/isc\"}",
+        "ServiceAccount imageset-controller/imageset-controller",
+        "/metadata/annotations",
+        r#"{"eks.amazonaws.com/role-arn":"arn:aws:iam::111122223333:role/isc"}"#,
+    ),
+    (
+        "podLabels={\"azure.workload.identity/use\":\"true\"}",
+        "Deployment",
+        "/template/metadata/labels",
+        r#"{"app.kubernetes.io/name":"imageset-controller","azure.workload.identity/use":"true"}"#,
+    ),
+    ("extraVolumes=[{\"name\":\"t\",\"emptyDir\":{}}]", "Deployment", "/volumes", r#"[{"emptyDir":{},"name":"t"}]"#),
+    (
+        "extraVolumeMounts=[{\"name\":\"t\",\"mountPath\":\"/t\"}]",
+        "Deployment",
+        "/volumeMounts",
+        r#"[{"mountPath":"/t","name":"t"}]"#,
+    ),
     ("networkPolicy.except=[]", "NetworkPolicy", "/spec/egress/1/to/0/ipBlock", r#"{"cidr":"0.0.0.0/0"}"#),
     ("networkPolicy.exceptIPv6=[]", "NetworkPolicy", "/spec/egress/1/to/1/ipBlock", r#"{"cidr":"::/0"}"#),
     ("priorityClassName=high", "Deployment", "/priorityClassName", r#""high""#),
@@ -118,6 +143,8 @@ const REFUSED: [(&str, &str); 19] = [
     ("inspection.hostNetwork=yes", "/inspection/hostNetwork"),
     ("runAsUser=0", "/runAsUser"),
     ("networkPolicy.egressPorts=[]", "/networkPolicy/egressPorts"),
+    ("networkPolicy.cloudEndpoints=[{\"cidr\":\"169.254.170.23/32\"}]", "missing property 'port'"),
+    ("podLabels={\"app.kubernetes.io/name\":\"x\"}", "/podLabels"),
     ("extraArgs=[\"run\"]", "/extraArgs/0"),
     ("operatorNamespace=imageset-controller", "must be different"),
     ("inspection.namespace=tigera-operator", "must be different"),
@@ -221,11 +248,13 @@ fn a_typo_is_refused_wherever_it_is() {
 }
 
 /// What may hold anything, because the API server or Helm validates it.
-const OPEN: [&str; 7] = [
+const OPEN: [&str; 9] = [
     "/affinity/nodeAffinity",
     "/affinity/podAffinity",
     "/affinity/podAntiAffinity",
     "/extraEnv/items/valueFrom",
+    "/extraVolumeMounts/items",
+    "/extraVolumes/items",
     "/global",
     "/policy",
     "/topologySpreadConstraints/items",

@@ -18,6 +18,10 @@ mod caching;
 #[path = "../testbox/certificates.rs"]
 mod certificates;
 mod checks;
+mod cloud;
+mod cloud_aws;
+mod cloud_azure;
+mod cloud_gcp;
 mod cluster;
 mod content;
 mod failures;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::unfold;
-use http::{Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -42,6 +42,19 @@ pub struct Seen {
     pub body: String,
     /// All headers, which could carry a secret.
     rest: String,
+    headers: HeaderMap,
+}
+
+impl Seen {
+    /// A header's value; empty if there was none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// The fields of a form in the body.
+    pub fn form(&self) -> HashMap<String, String> {
+        url::form_urlencoded::parse(self.body.as_bytes()).into_owned().collect()
+    }
 }
 
 /// What is sent after the headers.
@@ -145,6 +158,8 @@ impl Reply {
 #[derive(Default)]
 struct State {
     script: Mutex<HashMap<String, Reply>>,
+    /// Before the script, each for one request.
+    once: Mutex<HashMap<String, Reply>>,
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
     /// Bytes of floods that were taken over for sending.
@@ -201,6 +216,12 @@ impl Server {
     /// which is a 404.
     pub fn on(&self, path: &str, reply: Reply) -> &Self {
         locked(&self.state.script).insert(path.to_owned(), reply);
+        self
+    }
+
+    /// What to answer to the next request for this path, before what [`Self::on`] says.
+    pub fn once(&self, path: &str, reply: Reply) -> &Self {
+        locked(&self.state.once).insert(path.to_owned(), reply);
         self
     }
 
@@ -316,13 +337,16 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         scheme: authorization.as_deref().map(|text| text.split(' ').next().unwrap_or_default().to_owned()),
         body: String::from_utf8_lossy(&body).into_owned(),
         rest: format!("{:?} {authorization:?}", parts.headers),
+        headers: parts.headers,
     });
     let own = format!("{} {path}", parts.method);
+    let once = locked(&state.once).remove(&path);
     let mut reply = {
         let script = locked(&state.script);
         let whole = format!("{path}?{}", parts.uri.query().unwrap_or_default());
         let of_path = script.get(&own).or_else(|| script.get(&whole)).or_else(|| script.get(&path));
-        of_path.or_else(|| script.get("*")).cloned().unwrap_or_else(|| Reply::status(404))
+        let scripted = of_path.or_else(|| script.get("*")).cloned();
+        once.or(scripted).unwrap_or_else(|| Reply::status(404))
     };
     if let Some((expected, other)) = reply.to.take()
         && authorization.as_deref() == Some(expected.as_str())

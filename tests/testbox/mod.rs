@@ -15,6 +15,7 @@ pub mod checkout;
 pub mod control_plane;
 pub mod controller;
 pub mod crds;
+pub mod ecr;
 pub mod images;
 pub mod internet;
 pub mod kubelet;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use crate::model::RegistryLayout;
+use crate::model::{CloudProvider, RegistryLayout};
 
 /// Where an Installation has its images.
 #[derive(Debug, Clone, Args)]
@@ -32,6 +33,11 @@ pub(in crate::cli) struct RegistryFlags {
     #[arg(long, value_name = "FILE", alias = "docker-config")]
     pub registry_config: Option<PathBuf>,
 
+    /// The cloud whose identity in this environment is used for its registries (ECR, Artifact Registry, ACR), before any
+    /// other credentials
+    #[arg(long, value_name = "CLOUD", value_parser = provider())]
+    pub provider: Option<CloudProvider>,
+
     /// Certificates in PEM to trust beside the system's
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
@@ -43,6 +49,11 @@ pub(in crate::cli) struct RegistryFlags {
     /// A token service outside the registry's domain that may get its credentials, HOST or HOST:PORT
     #[arg(long, value_name = "HOST")]
     pub token_service: Option<String>,
+}
+
+/// Returns the parser of a cloud's name, with the names that it accepts.
+fn provider() -> impl TypedValueParser<Value = CloudProvider> {
+    PossibleValuesParser::new(CloudProvider::ALL.map(CloudProvider::as_str)).try_map(|name| name.parse::<CloudProvider>())
 }
 
 impl LayoutFlags {

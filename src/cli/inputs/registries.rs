@@ -10,7 +10,9 @@ use anyhow::Context as _;
 use super::registry_credentials::{self, Credentials};
 use crate::cli::flags::registry::RegistryFlags;
 use crate::cli::output::{Failure, Progress, note};
-use crate::model::{Hints, LookupResult, OperatorImage, Reason, Reference, RegistryFailure, ResolvedImage};
+use crate::model::{
+    CloudProvider, Hints, LookupResult, OperatorImage, Reason, Reference, RegistryFailure, ResolvedImage,
+};
 use crate::registry::{Access, RegistryClient, RegistryClientSettings, RegistrySettings, holds_certificate};
 
 /// Registries, as this machine can access them.
@@ -21,6 +23,7 @@ pub(in crate::cli) struct Registries {
     authorities: Option<Vec<u8>>,
     plain_http: Vec<String>,
     token_service: Option<String>,
+    provider: Option<CloudProvider>,
     /// Registries for which a note reports withheld credentials.
     noted: RefCell<BTreeSet<String>>,
     /// How a cluster accesses them, where a verb has read one.
@@ -42,6 +45,7 @@ impl Registries {
             authorities: authorities(flags.ca_file.as_deref())?,
             plain_http: flags.plain_http.clone(),
             token_service: flags.token_service.clone(),
+            provider: flags.provider,
             noted: RefCell::default(),
             cluster: OnceLock::new(),
         })
@@ -89,7 +93,7 @@ impl Registries {
         let helped = own.iter().filter_map(|one| self.credentials.helpers.credentials(request_host(one)));
         let personal = helped.chain(self.credentials.config.clone()).collect();
         let helpers =
-            others.iter().map(|one| request_host(one)).filter(|host| self.credentials.helpers.has_helper_for(host));
+            others.iter().map(|one| request_host(one)).filter(|host| self.has_credentials_for(host));
         let mut withheld: BTreeSet<String> = helpers.map(str::to_owned).collect();
         let access = Access { credentials: cluster, personal, registries: registries.clone() };
         withheld.extend(references.iter().filter_map(|reference| access.keeps_back_for(reference)));
@@ -121,7 +125,19 @@ impl Registries {
         settings.plain_http |= plain_http;
         settings.ca_pem = self.authorities.clone().or(settings.ca_pem);
         settings.token_service = self.token_service.clone().or(settings.token_service);
+        // The identity is that of this environment, as its user says: a policy means the controller's.
+        settings.provider = self.provider_for(&requested).filter(|_| !settings.trust_of_others);
         settings
+    }
+
+    /// Whether a helper or `--provider` would have credentials for a host.
+    fn has_credentials_for(&self, host: &str) -> bool {
+        self.credentials.helpers.has_helper_for(host) || self.provider_for(host).is_some()
+    }
+
+    /// Returns the cloud whose identity `--provider` has used for a host.
+    fn provider_for(&self, host: &str) -> Option<CloudProvider> {
+        self.provider.filter(|provider| CloudProvider::of_host(host) == Some(*provider))
     }
 
     /// Notes once for each registry that credentials of this machine are withheld, and the flags that have them sent.

@@ -19,7 +19,13 @@ pub(in crate::cli) const fn hint(reason: Reason) -> &'static str {
         Reason::LayoutInvalid => {
             "correct --registry, --image-path and --image-prefix; the registry is a host, without scheme"
         }
-        Reason::RegistryUnauthorized => "log in to the registry, or give its credentials with --registry-config FILE",
+        Reason::RegistryUnauthorized => {
+            "log in to the registry, or give its credentials with --registry-config FILE; a cloud's own registry takes an identity of \
+             your environment with --provider AWS, GCP or Azure"
+        }
+        Reason::CloudIdentityMissing => {
+            "set the variables of an identity of that cloud, or leave out --provider and log in to the registry"
+        }
         Reason::RegistryCertificateInvalid => "give the registry's certificate authority with --ca-file FILE",
         Reason::RegistryUnreachable => {
             "check the registry's name and port; a registry without TLS needs --plain-http HOST"

@@ -13,8 +13,10 @@ use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::request::read;
-use crate::api::{ImageSetPolicy, ImageSetPolicySpec, RegistryAccess};
-use crate::model::{Finding, InstallationSettings, Kind, ObjectRef, Read, Reason, foreign_text::escaped};
+use crate::api::{ImageSetPolicy, ImageSetPolicySpec, Provider, RegistryAccess};
+use crate::model::{
+    CloudProvider, Finding, InstallationSettings, Kind, ObjectRef, Read, Reason, foreign_text::escaped,
+};
 use crate::registry::{Access, DockerConfig, RegistrySettings, holds_certificate};
 
 /// How long credentials hold while no lookup is due: shorter than the pause while a person may correct them.
@@ -86,6 +88,12 @@ async fn registry_settings(client: &Client, entry: &RegistryAccess) -> (Registry
     let mut settings = RegistrySettings {
         host: entry.host.clone(),
         mirror: entry.mirror.clone(),
+        provider: match entry.provider {
+            Provider::Generic => None,
+            Provider::Aws => Some(CloudProvider::Aws),
+            Provider::Gcp => Some(CloudProvider::Gcp),
+            Provider::Azure => Some(CloudProvider::Azure),
+        },
         token_service: entry.token_service.clone(),
         plain_http: entry.plain_http,
         ..RegistrySettings::default()

@@ -93,6 +93,11 @@ impl DockerConfig {
         Self { entries: vec![keyring::Entry::new(host, Credential::IdentityToken(token))] }
     }
 
+    /// Returns a configuration with one credential for a host, whatever the repository.
+    pub(crate) fn of_credential(host: &str, credential: Credential) -> Self {
+        Self { entries: vec![keyring::Entry::new(host, credential)] }
+    }
+
     /// Parses `.dockerconfigjson` (`{"auths": {host: …}}`).
     ///
     /// # Errors

@@ -5,12 +5,13 @@
 //! rules on who may receive credentials). [`tried_credentials`] remembers which ones a session rejected.
 //!
 //! Where credentials come from: [`docker_config`] reads pull secrets, [`keyring`] matches them with repositories, and both yield
-//! a [`credentials::Credential`]. Authentication by a cloud's identity (such as an ECR token) belongs here as well, one file per
-//! cloud named after it: a function that returns a `Credential` for the registry hosts of that cloud. `Access::credentials` in
-//! `../access.rs` decides the order in which credentials of all sources are tried.
+//! a [`credentials::Credential`]; [`cloud`] has those that a cloud issues to an identity of this process, such as ECR's. The
+//! client puts them before a session begins into the endpoint's settings. `Access::credentials` in `../access.rs` decides the order
+//! in which credentials of all sources are tried.
 
 pub(crate) mod authenticate;
 pub(crate) mod cache;
+pub(crate) mod cloud;
 pub(crate) mod credentials;
 pub(crate) mod docker_config;
 pub(crate) mod keyring;

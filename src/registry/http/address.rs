@@ -23,29 +23,45 @@ pub(crate) enum AddressClass {
 /// Which addresses a request may connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Reach {
-    /// The request goes to the registry that the user named: any address.
+    /// The request goes to the registry that the user named: any address but those of metadata services.
     Registry,
     /// A registry at an address of this class named the host: never further in than that address.
     SentBy(AddressClass),
+    /// The request goes to a metadata service of a cloud: link-local addresses, and this machine.
+    CloudMetadata,
 }
 
 impl Reach {
-    pub(crate) const fn allows(self, target: AddressClass) -> bool {
+    pub(crate) fn allows(self, target: IpAddr) -> bool {
+        let class = AddressClass::of(target);
         match self {
-            Self::Registry => true,
-            Self::SentBy(class) => class.may_send_to(target),
+            Self::Registry => !is_metadata_service(target),
+            Self::SentBy(sender) => sender.may_send_to(class),
+            Self::CloudMetadata => matches!(class, AddressClass::LinkLocal | AddressClass::Loopback),
         }
     }
 }
 
 /// Metadata and host services of clouds at addresses that are not link-local: Azure's wire server, Alibaba Cloud.
 const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
-/// The same in IPv6: AWS, Google Cloud, Scaleway (by their own documentation).
-const METADATA_V6: [Ipv6Addr; 3] = [
+/// The same at link-local addresses: most clouds, the credentials of tasks and of EKS Pod Identity (AWS), Oracle Cloud.
+const METADATA_LINK_LOCAL: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(169, 254, 169, 254),
+    Ipv4Addr::new(169, 254, 170, 2),
+    Ipv4Addr::new(169, 254, 170, 23),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+/// The same in IPv6: AWS (twice: EKS Pod Identity), Google Cloud, Scaleway (by their own documentation).
+const METADATA_V6: [Ipv6Addr; 4] = [
+    Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x23),
     Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd00, 0x0042, 0, 0, 0, 0, 0, 0x42),
 ];
+
+/// Names of metadata services.
+const METADATA_NAMES: [&str; 4] =
+    ["metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"];
 
 impl AddressClass {
     /// Returns the class of an address. An IPv4 address inside IPv6 counts as itself.
@@ -63,10 +79,7 @@ impl AddressClass {
         if name == "localhost" || name.ends_with(".localhost") {
             return Self::Loopback;
         }
-        if matches!(
-            name.as_str(),
-            "metadata" | "metadata.google.internal" | "instance-data" | "instance-data.ec2.internal"
-        ) {
+        if METADATA_NAMES.contains(&name.as_str()) {
             return Self::LinkLocal;
         }
         let known = psl::domain(name.as_bytes()).is_some_and(|domain| domain.suffix().is_known());
@@ -162,6 +175,23 @@ fn v4(high: u16, low: u16) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, d)
 }
 
+/// Whether a metadata service of a cloud has this address. These hand out credentials of the node or the pod.
+pub(crate) fn is_metadata_service(address: IpAddr) -> bool {
+    let is_v4 = |address: &Ipv4Addr| METADATA_V4.contains(address) || METADATA_LINK_LOCAL.contains(address);
+    match address {
+        IpAddr::V4(address) => is_v4(&address),
+        IpAddr::V6(address) => embedded_v4(address).as_ref().is_some_and(is_v4) || METADATA_V6.contains(&address),
+    }
+}
+
+/// Whether a URL names a metadata service of a cloud, without a name lookup.
+pub(crate) fn names_metadata_service(url: &Url) -> bool {
+    match literal_address(url) {
+        Some(address) => is_metadata_service(address),
+        None => METADATA_NAMES.contains(&normalized_host(url.host_str().unwrap_or_default()).as_str()),
+    }
+}
+
 /// Returns the address that a URL contains literally, without a name lookup.
 pub(crate) fn literal_address(url: &Url) -> Option<IpAddr> {
     match url.host()? {
@@ -205,6 +235,24 @@ mod tests {
             for text in addresses.split(' ') {
                 assert_eq!(AddressClass::of(text.parse().unwrap()), class, "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn metadata_services_are_for_the_flow_of_their_cloud_alone() {
+        for text in "169.254.169.254 169.254.170.2 169.254.170.23 100.100.100.200 168.63.129.16 192.0.0.192 fd00:ec2::254 \
+                     fd00:ec2::23 fd20:ce::254 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe"
+            .split_whitespace()
+        {
+            let address = text.parse().unwrap();
+            let reaches = [Reach::Registry, Reach::CloudMetadata].map(|reach| reach.allows(address));
+            assert_eq!(reaches, [false, true], "{text}");
+        }
+        for text in ["169.254.1.1", "10.0.0.1", "127.0.0.1", "1.1.1.1", "fe80::1"] {
+            assert!(Reach::Registry.allows(text.parse().unwrap()), "{text}");
+        }
+        for text in ["10.0.0.1", "1.1.1.1", "0.0.0.0"] {
+            assert!(!Reach::CloudMetadata.allows(text.parse().unwrap()), "{text}");
         }
     }
 

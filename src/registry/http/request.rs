@@ -1,6 +1,6 @@
 //! A request to a registry or token service, and its complete response.
 
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -23,6 +23,10 @@ pub(crate) struct HttpRequest<'a> {
     pub confidential: bool,
     /// A form makes the request a POST, which is never redirected.
     pub form: Option<Zeroizing<String>>,
+    /// Replaces the method that the other fields imply; for services of clouds.
+    pub method: Option<Method>,
+    /// Further headers, which replace those of the other fields; for services of clouds, which never redirect.
+    pub headers: HeaderMap,
     /// Requests the headers only (HEAD).
     pub head: bool,
     /// Maximum length of the body, in bytes.
@@ -43,6 +47,8 @@ impl<'a> HttpRequest<'a> {
             authorization: None,
             confidential: false,
             form: None,
+            method: None,
+            headers: HeaderMap::new(),
             head: false,
             limit: MAX_ERROR_BODY,
             reach: Reach::Registry,

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::dns::Name;
 
-use super::address::{AddressClass, Reach};
+use super::address::Reach;
 use crate::registry::error::RegistryError;
 
 /// A name resolver that returns no address out of reach.
@@ -28,10 +28,14 @@ impl tower::Service<Name> for GuardedResolver {
         let reach = self.0;
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let in_reach = |address: &SocketAddr| reach.allows(AddressClass::of(address.ip()));
+            let in_reach = |address: &SocketAddr| reach.allows(address.ip());
             let (allowed, rejected): (Vec<_>, Vec<_>) = found.into_iter().partition(in_reach);
             if allowed.is_empty() && !rejected.is_empty() {
-                let further = "whose addresses are further inside than the registry's";
+                let further = match reach {
+                    Reach::Registry => "whose addresses are those of a metadata service",
+                    Reach::SentBy(_) => "whose addresses are further inside than the registry's",
+                    Reach::CloudMetadata => "whose addresses are not those of a metadata service",
+                };
                 let unquoted = format!("sent to a host {further}");
                 let rejected = RegistryError::rejected_target(unquoted, &format!("sent to {name}, {further}"));
                 return Err(io::Error::other(rejected));

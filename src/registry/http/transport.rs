@@ -100,7 +100,7 @@ impl Transport {
         let Reach::SentBy(_) = request.reach else { return Ok(()) };
         let is_proxied = || request.url.as_str().parse().is_ok_and(|uri| !matches!(self.proxies.to(&uri), Ok(None)));
         let (allowed, target) = match literal_address(&request.url) {
-            Some(address) => (request.reach.allows(AddressClass::of(address)), address.to_string()),
+            Some(address) => (request.reach.allows(address), address.to_string()),
             None if is_proxied() => {
                 let host = request.url.host_str().unwrap_or_default();
                 (names.may_send_to(AddressClass::of_name(host)), host.to_owned())
@@ -137,10 +137,11 @@ impl Transport {
     }
 
     fn message(&self, request: &HttpRequest<'_>) -> Result<Request<Full<Bytes>>> {
-        let method = match (&request.form, request.head) {
-            (Some(_), _) => Method::POST,
-            (None, true) => Method::HEAD,
-            (None, false) => Method::GET,
+        let method = match (&request.method, &request.form, request.head) {
+            (Some(method), _, _) => method.clone(),
+            (None, Some(_), _) => Method::POST,
+            (None, None, true) => Method::HEAD,
+            (None, None, false) => Method::GET,
         };
         let mut builder = Request::builder()
             .method(method)
@@ -158,6 +159,7 @@ impl Transport {
         let mut message = builder
             .body(Full::new(body))
             .map_err(|_| RegistryError::invalid("an address that no request can be made for"))?;
+        message.headers_mut().extend(request.headers.clone());
         self.proxies.authorize(&mut message);
         Ok(message)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::lists::{MOST_NAMED, first_sentences, list_first};
 use crate::model::{
-    Finding, ObjectRef, Platform, Reason, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage, Subject,
+    CloudProvider, Finding, ObjectRef, Platform, Reason, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage, Subject,
 };
 
 /// What keeps a set from being complete, grouped by registry and reason.
@@ -35,10 +35,14 @@ impl Blockers {
             kind => kind.into(),
         };
         let group = self.failures.entry((reason, failure.registry.clone())).or_default();
+        let summary = match reason {
+            Reason::NodeCredentialsOnly => format!("{}{}", failure.summary(), provider_for(&failure.registry)),
+            _ => failure.summary(),
+        };
         if failure.reference.is_some() {
-            group.push(failure.summary());
+            group.push(summary);
         } else if group.is_empty() {
-            self.other.push(Finding::new(reason, Subject::registry(&failure.registry), failure.summary()));
+            self.other.push(Finding::new(reason, Subject::registry(&failure.registry), summary));
         }
     }
 
@@ -81,4 +85,12 @@ impl Blockers {
         }
         findings
     }
+}
+
+/// Returns how to use an identity of the cloud, if a registry is one of a cloud: its nodes pull with theirs.
+fn provider_for(registry: &str) -> String {
+    let Some(provider) = CloudProvider::of_host(registry) else { return String::new() };
+    let provider = provider.as_str();
+    format!("; it is a registry of {provider}: provider: {provider} (registries[] of the policy, or --provider {provider}) \
+             uses an identity of that cloud")
 }
