@@ -46,7 +46,8 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
 fn filter(text: &str) -> Result<Targets, String> {
     let named: Targets = text.parse().map_err(|error| format!("{text:?} is not a log level: {error}"))?;
     let is_silenced = |target: &str| SILENCED.iter().any(|silenced| target.starts_with(silenced));
-    let kept = named.iter().filter(|(target, _)| !is_silenced(target)).map(|(target, level)| (target.to_owned(), level));
+    let kept =
+        named.iter().filter(|(target, _)| !is_silenced(target)).map(|(target, level)| (target.to_owned(), level));
     let mut filter = Targets::new().with_targets(kept);
     if let Some(level) = named.default_level() {
         filter = filter.with_default(level);
@@ -118,12 +119,16 @@ mod tests {
     fn targets_that_log_secrets_are_silent_whatever_the_filter_says() {
         for text in ["trace", "aws_sigv4=trace", "info,aws_sigv4::http_request::sign=trace,kube_client::client=debug"] {
             let filter = filter(text).unwrap();
-            for target in ["aws_sigv4", "aws_sigv4::http_request::sign", "kube_client::client", "kube_client::client::body"] {
+            for target in
+                ["aws_sigv4", "aws_sigv4::http_request::sign", "kube_client::client", "kube_client::client::body"]
+            {
                 assert!(!filter.would_enable(target, &Level::WARN), "{text}: {target}");
                 assert!(filter.would_enable(target, &Level::ERROR), "{text}: {target}");
             }
         }
-        assert!(filter("info,imageset_controller=debug").unwrap().would_enable("imageset_controller::x", &Level::DEBUG));
+        assert!(
+            filter("info,imageset_controller=debug").unwrap().would_enable("imageset_controller::x", &Level::DEBUG)
+        );
         assert!(!filter("info").unwrap().would_enable("hyper", &Level::DEBUG));
         assert!(filter("imageset_controller=loud").is_err());
     }

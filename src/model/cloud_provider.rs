@@ -71,7 +71,8 @@ impl CloudProvider {
             return Some(Self::Aws);
         }
         let ends_with = |suffix: &str| name.strip_suffix(suffix).is_some_and(|rest| !rest.is_empty());
-        if name == "gcr.io" || ends_with(".gcr.io") || ends_with("-docker.pkg.dev") || name == "docker.s3nsregistry.fr" {
+        if name == "gcr.io" || ends_with(".gcr.io") || ends_with("-docker.pkg.dev") || name == "docker.s3nsregistry.fr"
+        {
             return Some(Self::Gcp);
         }
         let azure = [".azurecr.io", ".azurecr.cn", ".azurecr.us", ".azurecr.de"];
@@ -106,13 +107,22 @@ impl EcrRegistry {
         let name = host_name(host)?;
         if ECR_PUBLIC.contains(&name.as_str()) {
             let region = "us-east-1".to_owned();
-            return Some(Self { api_host: "api.ecr-public.us-east-1.amazonaws.com".to_owned(), region, is_public: true });
+            return Some(Self {
+                api_host: "api.ecr-public.us-east-1.amazonaws.com".to_owned(),
+                region,
+                is_public: true,
+            });
         }
         let (account, rest) = name.split_once('.')?;
         if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        let kinds = [("dkr.ecr.", false, false), ("dkr.ecr-fips.", false, true), ("dkr-ecr.", true, false), ("dkr-ecr-fips.", true, true)];
+        let kinds = [
+            ("dkr.ecr.", false, false),
+            ("dkr.ecr-fips.", false, true),
+            ("dkr-ecr.", true, false),
+            ("dkr-ecr-fips.", true, true),
+        ];
         let (rest, dual_stack, fips) =
             kinds.into_iter().find_map(|(prefix, dual, fips)| Some((rest.strip_prefix(prefix)?, dual, fips)))?;
         let (region, domain) = rest.split_once('.')?;
@@ -174,12 +184,24 @@ mod tests {
     fn each_registry_of_ecr_has_the_api_of_its_partition() {
         for (host, api, region) in [
             ("111122223333.dkr.ecr.eu-west-1.amazonaws.com", "api.ecr.eu-west-1.amazonaws.com", "eu-west-1"),
-            ("111122223333.dkr.ecr.us-gov-west-1.amazonaws.com", "api.ecr.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
-            ("111122223333.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "ecr-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+            (
+                "111122223333.dkr.ecr.us-gov-west-1.amazonaws.com",
+                "api.ecr.us-gov-west-1.amazonaws.com",
+                "us-gov-west-1",
+            ),
+            (
+                "111122223333.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+                "ecr-fips.us-gov-west-1.amazonaws.com",
+                "us-gov-west-1",
+            ),
             ("111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn", "api.ecr.cn-north-1.amazonaws.com.cn", "cn-north-1"),
             ("111122223333.dkr-ecr.us-west-2.on.aws", "ecr.us-west-2.api.aws", "us-west-2"),
             ("111122223333.dkr-ecr-fips.us-west-2.on.aws", "ecr-fips.us-west-2.api.aws", "us-west-2"),
-            ("111122223333.dkr.ecr.eusc-de-east-1.amazonaws.eu", "api.ecr.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1"),
+            (
+                "111122223333.dkr.ecr.eusc-de-east-1.amazonaws.eu",
+                "api.ecr.eusc-de-east-1.amazonaws.eu",
+                "eusc-de-east-1",
+            ),
             ("public.ecr.aws", "api.ecr-public.us-east-1.amazonaws.com", "us-east-1"),
         ] {
             let found = EcrRegistry::of_host(host).unwrap();

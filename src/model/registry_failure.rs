@@ -279,7 +279,10 @@ impl fmt::Display for Summary<'_> {
             }
             RegistryFailureKind::RefusedTarget => write!(formatter, "registry {registry} sends us where we do not go")?,
             RegistryFailureKind::CloudIdentityMissing => {
-                write!(formatter, "registry {registry} needs a token of its cloud, and there is no identity to get one")?;
+                write!(
+                    formatter,
+                    "registry {registry} needs a token of its cloud, and there is no identity to get one"
+                )?;
             }
             RegistryFailureKind::CloudIdentityRefused => {
                 write!(formatter, "registry {registry} is not open to the identity in the cloud")?;

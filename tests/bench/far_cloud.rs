@@ -65,9 +65,8 @@ impl FarCloud {
     /// A client that never asked anything.
     async fn resolve(&self) -> Result<Duration> {
         let variables = self.ecr.environment(&self.services_host);
-        let value = |name: &str| {
-            variables.iter().find(|(other, _)| *other == name).map(|(_, value)| OsString::from(value))
-        };
+        let value =
+            |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| OsString::from(value));
         let proxy = |name: &str| (name == "HTTPS_PROXY").then(|| self.tunnel.url().into());
         let settings = RegistryClientSettings {
             proxies: Proxies::of_variables(proxy),

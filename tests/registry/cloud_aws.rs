@@ -44,7 +44,9 @@ fn basic(password: &str) -> String {
 }
 
 fn sts(text: &str) -> String {
-    format!("<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">{text}</AssumeRoleWithWebIdentityResponse>")
+    format!(
+        "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">{text}</AssumeRoleWithWebIdentityResponse>"
+    )
 }
 
 fn assumed() -> Reply {
@@ -91,9 +93,8 @@ fn assert_signed(seen: &Seen, service: &str, region: &str) {
     let canonical = format!("{}\n{}\n\n{headers}\n{names}\n{}", seen.method, seen.path, sha256(seen.body.as_bytes()));
     let scope = format!("{}/{region}/{service}/aws4_request", &date[..8]);
     let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(canonical.as_bytes()));
-    let sign = |key: &[u8], text: &str| {
-        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
-    };
+    let sign =
+        |key: &[u8], text: &str| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec();
     let key = format!("AWS4secret-{}", canary()).into_bytes();
     let key = [&date[..8], region, service, "aws4_request"].iter().fold(key, |key, part| sign(&key, part));
     let expected = format!(
@@ -261,7 +262,8 @@ async fn when_a_token_has_expired_a_cloud_that_fails_is_told() {
 async fn refusals_name_the_identity_and_the_permission() {
     use RegistryFailureKind::{CloudIdentityRefused, CloudUnavailable};
     let xml = |status: u16, code: &str| {
-        let error = format!("<ErrorResponse><Error><Code>{code}</Code><Message>{CANARY}</Message></Error></ErrorResponse>");
+        let error =
+            format!("<ErrorResponse><Error><Code>{code}</Code><Message>{CANARY}</Message></Error></ErrorResponse>");
         Reply::new(status, "text/xml", error)
     };
     let api = |status: u16, code: &str| {
@@ -269,21 +271,61 @@ async fn refusals_name_the_identity_and_the_permission() {
     };
     let unavailable = |retry_after_seconds| CloudUnavailable { retry_after_seconds };
     for (path, reply, kind, words) in [
-        ("/sts", xml(403, "AccessDenied"), CloudIdentityRefused, [ROLE, "403 AccessDenied", "sts:AssumeRoleWithWebIdentity"]),
-        ("/sts", xml(400, "InvalidIdentityToken"), CloudIdentityRefused, [ROLE, "InvalidIdentityToken", "OIDC provider"]),
-        ("/sts", xml(400, "ExpiredTokenException"), CloudIdentityRefused, [ROLE, "ExpiredTokenException", "has expired"]),
+        (
+            "/sts",
+            xml(403, "AccessDenied"),
+            CloudIdentityRefused,
+            [ROLE, "403 AccessDenied", "sts:AssumeRoleWithWebIdentity"],
+        ),
+        (
+            "/sts",
+            xml(400, "InvalidIdentityToken"),
+            CloudIdentityRefused,
+            [ROLE, "InvalidIdentityToken", "OIDC provider"],
+        ),
+        (
+            "/sts",
+            xml(400, "ExpiredTokenException"),
+            CloudIdentityRefused,
+            [ROLE, "ExpiredTokenException", "has expired"],
+        ),
         ("/sts", xml(400, CANARY), CloudIdentityRefused, [ROLE, "(400)", "role-arn"]),
         ("/sts", xml(400, "Throttling"), unavailable(None), ["AWS STS", "limits the rate", "400"]),
         ("/sts", xml(503, "x"), unavailable(None), ["AWS STS", "fails", "503"]),
         ("/sts", Reply::new(200, "text/xml", CANARY), unavailable(None), ["AWS STS", "not understood", ""]),
-        ("/ecr", api(400, "AccessDeniedException"), CloudIdentityRefused, [ROLE, "AccessDeniedException", "ecr:GetAuthorizationToken"]),
-        ("/ecr", api(400, "UnrecognizedClientException"), CloudIdentityRefused, [ROLE, "UnrecognizedClientException", "not valid"]),
+        (
+            "/ecr",
+            api(400, "AccessDeniedException"),
+            CloudIdentityRefused,
+            [ROLE, "AccessDeniedException", "ecr:GetAuthorizationToken"],
+        ),
+        (
+            "/ecr",
+            api(400, "UnrecognizedClientException"),
+            CloudIdentityRefused,
+            [ROLE, "UnrecognizedClientException", "not valid"],
+        ),
         ("/ecr", api(400, CANARY), CloudIdentityRefused, [ROLE, "(400)", "not valid"]),
         ("/ecr", api(400, "ThrottlingException"), unavailable(None), ["ECR API", "limits the rate", "400"]),
-        ("/ecr", Reply::status(429).with("retry-after", "7"), unavailable(Some(7)), ["ECR API", "limits the rate", "429"]),
+        (
+            "/ecr",
+            Reply::status(429).with("retry-after", "7"),
+            unavailable(Some(7)),
+            ["ECR API", "limits the rate", "429"],
+        ),
         ("/ecr", Reply::status(500), unavailable(None), ["ECR API", "fails", "500"]),
-        ("/ecr", Reply::status(307).with("location", "https://evil.example/"), unavailable(None), ["ECR API", "fails", "307"]),
-        ("/ecr", json_reply(200, &json!({"authorizationData": []})), unavailable(None), ["ECR API", "not understood", ""]),
+        (
+            "/ecr",
+            Reply::status(307).with("location", "https://evil.example/"),
+            unavailable(None),
+            ["ECR API", "fails", "307"],
+        ),
+        (
+            "/ecr",
+            json_reply(200, &json!({"authorizationData": []})),
+            unavailable(None),
+            ["ECR API", "not understood", ""],
+        ),
     ] {
         let cloud = irsa().await;
         cloud.services.on(path, reply.clone());
@@ -334,7 +376,8 @@ async fn a_clock_that_is_ten_minutes_off_is_corrected() {
         assert!(signed_at(&cloud.services.seen()[1]) < 300, "{date}");
 
         // With keys of the environment the API itself tells it, by a refusal.
-        let cloud = cloud.with("AWS_ACCESS_KEY_ID", KEY_ID).with("AWS_SECRET_ACCESS_KEY", format!("secret-{}", canary()));
+        let cloud =
+            cloud.with("AWS_ACCESS_KEY_ID", KEY_ID).with("AWS_SECRET_ACCESS_KEY", format!("secret-{}", canary()));
         let refusal = json_reply(403, &json!({"__type": "InvalidSignatureException"})).with("date", &date);
         cloud.services.once("/ecr", refusal);
         look_up(&cloud.client(), &cloud.access, &images[0]).await.unwrap();
@@ -398,7 +441,10 @@ async fn metadata_services_are_no_registries() {
 async fn files_that_cannot_be_used_are_named() {
     let image = format!("{HOST}/calico/image-0:v1").parse().unwrap();
     for (cloud, words) in [
-        (irsa().await.with("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token"), "AWS_WEB_IDENTITY_TOKEN_FILE /nowhere/token"),
+        (
+            irsa().await.with("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token"),
+            "AWS_WEB_IDENTITY_TOKEN_FILE /nowhere/token",
+        ),
         (irsa().await.with_file("AWS_WEB_IDENTITY_TOKEN_FILE", " \n"), "it is empty"),
         (irsa().await.with_file("AWS_WEB_IDENTITY_TOKEN_FILE", &CANARY.repeat(9000)), "larger than"),
     ] {

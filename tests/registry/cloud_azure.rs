@@ -62,7 +62,10 @@ fn assert_exchanged(cloud: &Cloud, tenant: Option<&str>) {
     expected.extend(tenant.map(|tenant| ("tenant".to_owned(), tenant.to_owned())));
     assert_eq!(form(exchanges[0]), expected);
     let token = tokens[0].form();
-    assert_eq!((token["grant_type"].as_str(), token["refresh_token"].as_str()), ("refresh_token", refresh_token().as_str()));
+    assert_eq!(
+        (token["grant_type"].as_str(), token["refresh_token"].as_str()),
+        ("refresh_token", refresh_token().as_str())
+    );
     assert_eq!(token["service"], HOST);
 }
 

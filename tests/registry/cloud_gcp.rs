@@ -66,7 +66,8 @@ async fn workload_identity_is_served_by_the_metadata_server() {
     assert!([EMAIL, "roles/artifactregistry.reader"].iter().all(|word| failure.response.contains(word)), "{failure}");
 
     // Somebody else at this address, and a pod without an account.
-    for (reply, words) in [(access_token(), "not that of Google"), (flavored(Reply::status(404)), "no service account")] {
+    for (reply, words) in [(access_token(), "not that of Google"), (flavored(Reply::status(404)), "no service account")]
+    {
         cloud.services.on(&format!("{METADATA}/token"), reply);
         let failure = look_up(&cloud.client(), &cloud.access, &images[0]).await.unwrap_err();
         assert_eq!(failure.kind, RegistryFailureKind::CloudIdentityMissing);
@@ -211,7 +212,10 @@ async fn files_and_services_that_are_not_googles_are_refused() {
         (broken, "not a credentials file"),
         (other.to_string(), "not a credentials file"),
         (CANARY.to_owned(), "not a credentials file"),
-        (json!({"type": "service_account", "client_email": EMAIL, "private_key": CANARY}).to_string(), "not an RSA key"),
+        (
+            json!({"type": "service_account", "client_email": EMAIL, "private_key": CANARY}).to_string(),
+            "not an RSA key",
+        ),
     ] {
         let (cloud, images) = registry().await;
         let cloud = cloud.with_file("GOOGLE_APPLICATION_CREDENTIALS", &text);
@@ -222,8 +226,16 @@ async fn files_and_services_that_are_not_googles_are_refused() {
     let (cloud, images) = registry().await;
     let cloud = service_account(cloud);
     for (reply, kind, word) in [
-        (json_reply(400, &json!({"error": "invalid_grant", "error_description": CANARY})), CloudIdentityRefused, "invalid_grant"),
-        (Reply::status(429).with("retry-after", "3"), CloudUnavailable { retry_after_seconds: Some(3) }, "limits the rate"),
+        (
+            json_reply(400, &json!({"error": "invalid_grant", "error_description": CANARY})),
+            CloudIdentityRefused,
+            "invalid_grant",
+        ),
+        (
+            Reply::status(429).with("retry-after", "3"),
+            CloudUnavailable { retry_after_seconds: Some(3) },
+            "limits the rate",
+        ),
         (Reply::status(502), CloudUnavailable { retry_after_seconds: None }, "fails"),
     ] {
         cloud.services.on("/token", reply);

@@ -196,7 +196,8 @@ async fn issue(state: Arc<State>, request: Request<Incoming>) -> Result<Response
             let token = STANDARD.encode(format!("AWS:password-{secret}-{number}"));
             let until = SystemTime::now() + Duration::from_secs(state.lifetime.load(Ordering::SeqCst));
             state.valid().push((token.clone(), until));
-            let data = json!({"authorizationToken": token, "expiresAt": until.duration_since(UNIX_EPOCH)?.as_secs_f64()});
+            let data =
+                json!({"authorizationToken": token, "expiresAt": until.duration_since(UNIX_EPOCH)?.as_secs_f64()});
             let text = json!({"authorizationData": [data]}).to_string();
             Ok(reply(StatusCode::OK, "application/x-amz-json-1.1", text))
         }

@@ -53,7 +53,8 @@ pub(in crate::cli) struct RegistryFlags {
 
 /// Returns the parser of a cloud's name, with the names that it accepts.
 fn provider() -> impl TypedValueParser<Value = CloudProvider> {
-    PossibleValuesParser::new(CloudProvider::ALL.map(CloudProvider::as_str)).try_map(|name| name.parse::<CloudProvider>())
+    PossibleValuesParser::new(CloudProvider::ALL.map(CloudProvider::as_str))
+        .try_map(|name| name.parse::<CloudProvider>())
 }
 
 impl LayoutFlags {

@@ -92,8 +92,7 @@ impl Registries {
         let (others, own): (Vec<_>, Vec<_>) = registries.iter().partition(|one| one.trust_of_others);
         let helped = own.iter().filter_map(|one| self.credentials.helpers.credentials(request_host(one)));
         let personal = helped.chain(self.credentials.config.clone()).collect();
-        let helpers =
-            others.iter().map(|one| request_host(one)).filter(|host| self.has_credentials_for(host));
+        let helpers = others.iter().map(|one| request_host(one)).filter(|host| self.has_credentials_for(host));
         let mut withheld: BTreeSet<String> = helpers.map(str::to_owned).collect();
         let access = Access { credentials: cluster, personal, registries: registries.clone() };
         withheld.extend(references.iter().filter_map(|reference| access.keeps_back_for(reference)));

@@ -240,9 +240,10 @@ mod tests {
 
     #[test]
     fn metadata_services_are_for_the_flow_of_their_cloud_alone() {
-        for text in "169.254.169.254 169.254.170.2 169.254.170.23 100.100.100.200 168.63.129.16 192.0.0.192 fd00:ec2::254 \
+        for text in
+            "169.254.169.254 169.254.170.2 169.254.170.23 100.100.100.200 168.63.129.16 192.0.0.192 fd00:ec2::254 \
                      fd00:ec2::23 fd20:ce::254 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe"
-            .split_whitespace()
+                .split_whitespace()
         {
             let address = text.parse().unwrap();
             let reaches = [Reach::Registry, Reach::CloudMetadata].map(|reach| reach.allows(address));

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::model::lists::{MOST_NAMED, first_sentences, list_first};
 use crate::model::{
-    CloudProvider, Finding, ObjectRef, Platform, Reason, Reference, RegistryFailure, RegistryFailureKind, ResolvedImage, Subject,
+    CloudProvider, Finding, ObjectRef, Platform, Reason, Reference, RegistryFailure, RegistryFailureKind,
+    ResolvedImage, Subject,
 };
 
 /// What keeps a set from being complete, grouped by registry and reason.
@@ -91,6 +92,8 @@ impl Blockers {
 fn provider_for(registry: &str) -> String {
     let Some(provider) = CloudProvider::of_host(registry) else { return String::new() };
     let provider = provider.as_str();
-    format!("; it is a registry of {provider}: provider: {provider} (registries[] of the policy, or --provider {provider}) \
-             uses an identity of that cloud")
+    format!(
+        "; it is a registry of {provider}: provider: {provider} (registries[] of the policy, or --provider {provider}) \
+             uses an identity of that cloud"
+    )
 }

@@ -85,7 +85,8 @@ fn request(services: &CloudServices<'_>, registry: &EcrRegistry) -> Result<Servi
     };
     let address = services.environment.get(variable).map(str::to_owned);
     let address = address.unwrap_or_else(|| format!("https://{}/", registry.api_host));
-    let request = ServiceRequest::post(ECR, service_url(variable, &address)?, "application/x-amz-json-1.1", "{}".to_owned());
+    let request =
+        ServiceRequest::post(ECR, service_url(variable, &address)?, "application/x-amz-json-1.1", "{}".to_owned());
     request.with_header("x-amz-target", target)
 }
 

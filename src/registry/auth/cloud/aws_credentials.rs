@@ -177,7 +177,8 @@ async fn of_container(services: &CloudServices<'_>, address: &str) -> Result<Aws
     let identity = Identity::new("the role of the Pod Identity association");
     if response.status != StatusCode::OK {
         let refused = || {
-            let text = "the agent answers for this service account only if the cluster has a Pod Identity association for it";
+            let text =
+                "the agent answers for this service account only if the cluster has a Pod Identity association for it";
             rejected(format!("{POD_IDENTITY} reject this pod ({}): {text}", response.status.as_u16()))
         };
         return Err(outage(POD_IDENTITY, &response, false).unwrap_or_else(refused));
@@ -187,7 +188,8 @@ async fn of_container(services: &CloudServices<'_>, address: &str) -> Result<Aws
 
 async fn of_instance(services: &CloudServices<'_>) -> Result<AwsCredentials> {
     let variable = |name| services.environment.get(name);
-    let none = |text: &str| missing(format!("neither IRSA nor EKS Pod Identity is set up for this pod, and {text}; {HOW}"));
+    let none =
+        |text: &str| missing(format!("neither IRSA nor EKS Pod Identity is set up for this pod, and {text}; {HOW}"));
     if variable("AWS_EC2_METADATA_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
         return Err(none("AWS_EC2_METADATA_DISABLED is true"));
     }
@@ -216,7 +218,11 @@ async fn of_instance(services: &CloudServices<'_>) -> Result<AwsCredentials> {
     let role = text.lines().next().map(str::trim).filter(|name| !name.is_empty() && is_name(name));
     let role = match (roles.status, role) {
         (StatusCode::OK, Some(role)) => role,
-        _ => return Err(outage(INSTANCE_METADATA, &roles, false).unwrap_or_else(|| none("the node has no instance profile"))),
+        _ => {
+            return Err(
+                outage(INSTANCE_METADATA, &roles, false).unwrap_or_else(|| none("the node has no instance profile"))
+            );
+        }
     };
     let response = get(&format!("{folder}{role}")).await?;
     if response.status != StatusCode::OK {

@@ -30,7 +30,8 @@ pub(crate) fn signed(
 ) -> Result<ServiceRequest> {
     let unusable = || rejected(format!("{} cannot sign a request for {}", credentials.identity, request.service));
     let headers = headers(request, credentials, scope, at).ok_or_else(unusable)?;
-    let add = |request: ServiceRequest, (name, value): (&'static str, Secret)| request.with_header(name, value.expose());
+    let add =
+        |request: ServiceRequest, (name, value): (&'static str, Secret)| request.with_header(name, value.expose());
     headers.into_iter().try_fold(request.clone(), add)
 }
 

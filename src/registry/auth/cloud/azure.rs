@@ -73,7 +73,9 @@ pub(crate) async fn issue(services: &CloudServices<'_>, endpoint: &Endpoint) -> 
 fn lifetime(token: &Secret) -> Option<Duration> {
     let claims = URL_SAFE_NO_PAD.decode(token.expose().split('.').nth(1)?).ok()?;
     let Claims { iat, exp } = serde_json::from_slice(&claims).ok()?;
-    exp.checked_sub(iat).filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.min(MAX_LIFETIME_SECONDS)))
+    exp.checked_sub(iat)
+        .filter(|seconds| *seconds > 0)
+        .map(|seconds| Duration::from_secs(seconds.min(MAX_LIFETIME_SECONDS)))
 }
 
 async fn entra_token(services: &CloudServices<'_>, registry: &str) -> Result<EntraToken> {
@@ -97,7 +99,8 @@ async fn entra_token(services: &CloudServices<'_>, registry: &str) -> Result<Ent
     let authority = variable("AZURE_AUTHORITY_HOST").unwrap_or_else(|| default_authority(registry));
     let place = "AZURE_AUTHORITY_HOST or AZURE_TENANT_ID";
     let is_tenant = tenant.chars().all(|one| one.is_ascii_alphanumeric() || "-.".contains(one));
-    let tenant_in_path = if is_tenant { tenant } else { return Err(missing("AZURE_TENANT_ID is not the id of a tenant")) };
+    let tenant_in_path =
+        if is_tenant { tenant } else { return Err(missing("AZURE_TENANT_ID is not the id of a tenant")) };
     let url = format!("{}/{tenant_in_path}/oauth2/v2.0/token", authority.trim_end_matches('/'));
     let response = services.send(&ServiceRequest::form(ENTRA, service_url(place, &url)?, &form)).await?;
     let identity = Identity::new(&format!("client {client}"));

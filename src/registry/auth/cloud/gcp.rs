@@ -41,7 +41,9 @@ async fn credentials_file(services: &CloudServices<'_>) -> Result<Option<(String
         return Ok(Some((place, text)));
     }
     let folder = variable("CLOUDSDK_CONFIG").map(str::to_owned);
-    let Some(folder) = folder.or_else(|| Some(format!("{}/.config/gcloud", variable("HOME")?))) else { return Ok(None) };
+    let Some(folder) = folder.or_else(|| Some(format!("{}/.config/gcloud", variable("HOME")?))) else {
+        return Ok(None);
+    };
     let path = format!("{folder}/application_default_credentials.json");
     if !Path::new(&path).is_file() {
         return Ok(None);
@@ -54,7 +56,8 @@ async fn of_metadata(services: &CloudServices<'_>) -> Result<(AccessToken, Ident
     let host = services.environment.get("GCE_METADATA_HOST").unwrap_or("metadata.google.internal");
     let base = metadata_url("GCE_METADATA_HOST", &format!("http://{host}/"))?;
     let get = async |name: &str| {
-        let url = base.join(&format!("{SERVICE_ACCOUNT}{name}")).map_err(|_| missing("GCE_METADATA_HOST is no host"))?;
+        let url =
+            base.join(&format!("{SERVICE_ACCOUNT}{name}")).map_err(|_| missing("GCE_METADATA_HOST is no host"))?;
         let request = ServiceRequest::metadata(METADATA, url, Method::GET).with_header("metadata-flavor", "Google")?;
         services.send(&request).await
     };

@@ -130,7 +130,8 @@ async fn of_service_account(
     let identity = Identity::new(&account.client_email);
     let send = async || {
         let assertion = assertion(account, &url, services.clock.now().as_second());
-        let assertion = assertion.ok_or_else(|| missing(format!("{place}: its private_key is not an RSA key in PKCS #8")))?;
+        let assertion =
+            assertion.ok_or_else(|| missing(format!("{place}: its private_key is not an RSA key in PKCS #8")))?;
         let grant = ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
         services.send(&ServiceRequest::form(OAUTH, url.clone(), &[grant, ("assertion", &assertion)])).await
     };
@@ -218,9 +219,7 @@ async fn impersonated(
     let request = ServiceRequest::post(IAM, url, "application/json", body);
     let bearer = Zeroizing::new(format!("Bearer {}", token.token.expose()));
     let response = services.send(&request.with_header("authorization", &bearer)?).await?;
-    oauth::check(IAM, &response, || {
-        format!("{federated}, which needs roles/iam.workloadIdentityUser on {identity}")
-    })?;
+    oauth::check(IAM, &response, || format!("{federated}, which needs roles/iam.workloadIdentityUser on {identity}"))?;
     let Impersonated { access_token } = parse(IAM, &response)?;
     let lifetime = Duration::from_secs(LIFETIME_SECONDS);
     Ok((AccessToken { token: access_token, lifetime }, identity))

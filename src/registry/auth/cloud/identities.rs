@@ -106,6 +106,7 @@ fn of_other_cloud(endpoint: &Endpoint, provider: CloudProvider) -> RegistryError
     if endpoint.settings.plain_http {
         return rejected(format!("no token of {name} is sent to {host} without TLS; remove plainHttp"));
     }
-    let text = format!("{host} is not a registry of {name} ({}), and gets no token of it; correct provider", provider.hosts());
+    let text =
+        format!("{host} is not a registry of {name} ({}), and gets no token of it; correct provider", provider.hosts());
     rejected(text)
 }

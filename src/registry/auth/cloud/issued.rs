@@ -41,7 +41,9 @@ impl Identity {
             CloudProvider::Aws if EcrRegistry::of_host(host).is_some_and(|registry| registry.is_public) => {
                 "no permission to pull from the gallery: its token is not accepted"
             }
-            CloudProvider::Aws => "ecr:BatchGetImage for this repository; where another account has it, also in its repository policy",
+            CloudProvider::Aws => {
+                "ecr:BatchGetImage for this repository; where another account has it, also in its repository policy"
+            }
             CloudProvider::Gcp => "roles/artifactregistry.reader for this repository",
             CloudProvider::Azure => "the role AcrPull (or Container Registry Repository Reader) for this registry",
         };

@@ -52,13 +52,18 @@ struct ErrorResponse {
 ///
 /// # Errors
 /// The service is not available, or rejects the identity; `rejection` says which, and what to do about it.
-pub(crate) fn access_token(service: &str, response: &HttpResponse, rejection: impl FnOnce() -> String) -> Result<AccessToken> {
+pub(crate) fn access_token(
+    service: &str,
+    response: &HttpResponse,
+    rejection: impl FnOnce() -> String,
+) -> Result<AccessToken> {
     check(service, response, rejection)?;
     let TokenResponse { access_token, expires_in } = parse(service, response)?;
     if access_token.is_empty() {
         return Err(unavailable(service, "it answers without a token", None));
     }
-    let lifetime = expires_in.map_or(DEFAULT_LIFETIME, |seconds| Duration::from_secs(seconds.min(MAX_LIFETIME_SECONDS)));
+    let lifetime =
+        expires_in.map_or(DEFAULT_LIFETIME, |seconds| Duration::from_secs(seconds.min(MAX_LIFETIME_SECONDS)));
     Ok(AccessToken { token: access_token, lifetime })
 }
 

@@ -76,7 +76,8 @@ impl ServiceRequest {
     /// The value has characters that a header cannot carry. The error does not quote it.
     pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> Result<Self> {
         let value = HeaderValue::from_str(value);
-        let mut value = value.map_err(|_| missing(format!("a token for {} cannot be sent in a header", self.service)))?;
+        let mut value =
+            value.map_err(|_| missing(format!("a token for {} cannot be sent in a header", self.service)))?;
         value.set_sensitive(true);
         self.headers.insert(name, value);
         Ok(self)
@@ -121,7 +122,9 @@ impl CloudServices<'_> {
         let response = match sent {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(unavailable(request.service, &error.unquoted, None)),
-            Err(_) => return Err(unavailable(request.service, &format!("no whole answer within {deadline:.0?}"), None)),
+            Err(_) => {
+                return Err(unavailable(request.service, &format!("no whole answer within {deadline:.0?}"), None));
+            }
         };
         if !is_metadata {
             self.clock.learn(&response.headers);
@@ -206,7 +209,11 @@ mod tests {
             ("file:///etc/passwd", false, false),
             ("", false, false),
         ] {
-            assert_eq!((service_url("X", text).is_ok(), metadata_url("X", text).is_ok()), (service, metadata), "{text}");
+            assert_eq!(
+                (service_url("X", text).is_ok(), metadata_url("X", text).is_ok()),
+                (service, metadata),
+                "{text}"
+            );
         }
     }
 }

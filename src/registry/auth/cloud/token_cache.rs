@@ -173,7 +173,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_credential_is_replaced_before_it_expires() {
         let cache = TokenCache::default();
-        let get = async |next: &str| cache.get(&key(), async { Ok(issued(next, 3600)) }).await.map(|got| name(&got).to_owned());
+        let get = async |next: &str| {
+            cache.get(&key(), async { Ok(issued(next, 3600)) }).await.map(|got| name(&got).to_owned())
+        };
         assert_eq!(get("first").await, Ok("first".to_owned()));
         tokio::time::advance(Duration::from_secs(3600 - 241)).await;
         assert_eq!(get("second").await, Ok("first".to_owned()));
