@@ -197,7 +197,7 @@ pub struct RegistryFailure {
     #[serde(rename = "answer")]
     pub response: String,
     /// What to do.
-    pub advice: String,
+    pub advice: Box<str>,
 }
 
 impl RegistryFailure {
@@ -209,7 +209,7 @@ impl RegistryFailure {
             reference,
             registry: escaped(registry),
             response: escaped(response),
-            advice: kind.advice().to_owned(),
+            advice: kind.advice().into(),
         }
     }
 

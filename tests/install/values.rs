@@ -123,7 +123,7 @@ const LEAVES_OUT: [(&str, &str); 6] = [
 ];
 
 /// Flag and what is said of it.
-const REFUSED: [(&str, &str); 19] = [
+const REFUSED: [(&str, &str); 21] = [
     ("replica=2", "additional properties 'replica' not allowed"),
     ("replicas=-1", "/replicas"),
     ("replicas=two", "/replicas"),
