@@ -110,12 +110,14 @@ impl OperatorImages {
     }
 
     /// Returns the default references that a mirror needs for one variant, sorted as text: what [`Self::printed`] returns, and the
-    /// images of the other variant's list that this build may require.
+    /// images of the other variant's list that this build may require in a cluster of this variant.
     #[must_use]
     pub fn to_mirror(&self, variant: Variant, fips: bool) -> BTreeSet<Reference> {
         let printed = self.printed(variant, fips);
         let names: BTreeSet<&str> = printed.iter().map(Reference::key).collect();
-        let may_require = self.may_require(variant).into_iter().filter(|name| !names.contains(name.as_str()));
+        // Only clusters with the definitions of Enterprise require these.
+        let may_require = self.required_if(variant, |condition| condition != RuleCondition::IstioEnterprise);
+        let may_require = may_require.into_iter().filter(|name| !names.contains(name.as_str()));
         let more: Vec<Reference> = may_require.filter_map(|name| self.reference_of(&name, variant, fips)).collect();
         printed.into_iter().chain(more).collect()
     }

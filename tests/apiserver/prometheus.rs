@@ -190,8 +190,13 @@ async fn pulls(cluster: &Cluster, watched: &mut Watched) {
 async fn versions(world: &World, watched: &mut Watched) {
     world.policy(json!({ "mode": "Apply", "prepare": { "versions": ["v1.42.4"] } })).await;
     watched.until_firing(&["ImageSetVersionNotPrepared", "ImageSetPolicyNotReady"]).await;
+    // From v1.43.0 on no set is possible in FIPS mode.
+    world.policy(json!({ "mode": "Observe", "prepare": { "versions": ["v1.43.0"] } })).await;
+    world.installation(json!({ "fipsMode": "Enabled" })).await;
+    watched.until_firing(&["ImageSetImpossible"]).await;
+    world.installation(json!({ "fipsMode": "Disabled" })).await;
     world.policy(json!({ "mode": "Observe" })).await;
-    watched.until_silent(&["ImageSetVersionNotPrepared", "ImageSetPolicyNotReady"]).await;
+    watched.until_silent(&["ImageSetImpossible", "ImageSetVersionNotPrepared", "ImageSetPolicyNotReady"]).await;
     world.operator("v1.42.4").await;
     watched.until_firing(&["ImageSetBlocksOperator", "ImageSetOperatorDegraded"]).await;
     world.operator("v1.40.15").await;

@@ -69,7 +69,7 @@ fn for_features(input: &CheckInput<'_>, checked_set: &CheckedSet) -> Option<Find
         }
     }
     let needs = |(label, names): (&str, BTreeSet<ImageName>)| {
-        format!("{label} needs {}", list_first(&names.into_iter().collect::<Vec<_>>(), MOST_NAMED))
+        format!("{}, required for {label}", list_first(&names.into_iter().collect::<Vec<_>>(), MOST_NAMED))
     };
     let missing: Vec<String> = missing.into_iter().map(needs).collect();
     if missing.is_empty() {
