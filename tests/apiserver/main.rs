@@ -28,6 +28,7 @@ mod impossible;
 mod installed;
 mod least_rights;
 mod merged_images;
+mod nodes;
 mod odd_rollouts;
 mod pods;
 mod procedure;

@@ -208,7 +208,7 @@ impl SetSpec<'_> {
             _ => None,
         });
         let resolved = images.iter().filter_map(|image| match &image.state {
-            ImageState::Resolved { image: resolved, .. } => Some((&image.name, &image.reference, resolved)),
+            ImageState::Resolved { image: resolved, .. } => Some((&image.name, resolved)),
             _ => None,
         });
         let mut warnings: Vec<Finding> = self.single_platform(&single).into_iter().collect();

@@ -1,10 +1,10 @@
 //! Which nodes an image of a set must serve. Those of a platform that the cluster is made of hold the set back; a single node and
 //! Windows nodes only get a warning. What one node reports must not stop the set of all others.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use crate::model::lists::first_sentences;
-use crate::model::{Coverage, Feature, Finding, ImageName, Platform, Reason, Reference, ResolvedImage};
+use crate::model::lists::{MOST_NAMED, first_sentences, list_first};
+use crate::model::{Coverage, Feature, Finding, ImageName, Platform, Reason, ResolvedImage};
 use crate::rules::image_set::spec::SetSpec;
 
 impl SetSpec<'_> {
@@ -39,23 +39,23 @@ impl SetSpec<'_> {
         image.uncovered(name, self.deciding_nodes(name, image)).into_iter().cloned().collect()
     }
 
-    /// Returns the finding about nodes that these images do not serve, where that does not hold back the set.
+    /// Returns the finding about nodes that cannot run these images, where that does not hold back the set.
     pub(super) fn nodes_not_served<'a>(
         &self,
-        images: impl Iterator<Item = (&'a ImageName, &'a Reference, &'a ResolvedImage)>,
+        images: impl Iterator<Item = (&'a ImageName, &'a ResolvedImage)>,
     ) -> Option<Finding> {
         let required = self.required_now();
-        let (mut platforms, mut gaps) = (BTreeSet::new(), Vec::new());
-        for (name, reference, image) in images.filter(|(name, ..)| required.contains(*name)) {
+        let mut lacking: BTreeMap<&Platform, Vec<&ImageName>> = BTreeMap::new();
+        for (name, image) in images.filter(|(name, _)| required.contains(*name)) {
             let with_windows = self.is_on_windows_nodes(name, image);
             let nodes = self.nodes_for(name, image).filter(|node| with_windows || !node.is_windows());
-            let lacking = image.uncovered(name, nodes);
-            gaps.extend(image.describe_gaps(reference, &lacking));
-            platforms.extend(lacking);
+            image.uncovered(name, nodes).into_iter().for_each(|node| lacking.entry(node).or_default().push(name));
         }
-        let nodes: Vec<String> = platforms.into_iter().map(|platform| self.name_nodes(platform)).collect();
-        let message = format!("nothing for {}: {}", nodes.join(", "), first_sentences(&gaps));
-        (!gaps.is_empty()).then(|| Finding::new(Reason::NodesNotServed, self.object(), message))
+        let of_platform = |(platform, names): (&&Platform, &Vec<&ImageName>)| {
+            format!("{} cannot run {}", self.name_nodes(platform), list_first(names, MOST_NAMED))
+        };
+        let nodes: Vec<String> = lacking.iter().map(of_platform).collect();
+        (!nodes.is_empty()).then(|| Finding::new(Reason::NodesNotServed, self.object(), first_sentences(&nodes)))
     }
 
     /// Whether the operator runs the image on Windows nodes. It does so where the Installation has a Windows data plane; images that
@@ -66,7 +66,7 @@ impl SetSpec<'_> {
         has_data_plane || (is_windows_only && self.images.has_known_requirements())
     }
 
-    /// Returns the names of the nodes of a platform, such as `win-1 and win-2 (windows/amd64/10.0.26100.1742)`.
+    /// Returns the names of the nodes of a platform, such as `win-1, win-2 (windows/amd64/10.0.26100.1742)`.
     fn name_nodes(&self, platform: &Platform) -> String {
         let count = self.snapshot.nodes.known().and_then(|nodes| nodes.get(platform)).copied().unwrap_or_default();
         let names = self.snapshot.node_names.get(platform).map_or(&[][..], Vec::as_slice);
