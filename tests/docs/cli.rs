@@ -87,94 +87,43 @@ const OURS: [(&str, &str); 38] = [
         "AWS_ACCESS_KEY_ID",
         "with `AWS_SECRET_ACCESS_KEY` and perhaps `AWS_SESSION_TOKEN`: keys for ECR, with the provider AWS ([EKS](../guide/eks.md))",
     ),
-    (
-        "AWS_SECRET_ACCESS_KEY",
-        "",
-    ),
-    (
-        "AWS_SESSION_TOKEN",
-        "",
-    ),
+    ("AWS_SECRET_ACCESS_KEY", ""),
+    ("AWS_SESSION_TOKEN", ""),
     (
         "AWS_WEB_IDENTITY_TOKEN_FILE",
         "with `AWS_ROLE_ARN` and perhaps `AWS_ROLE_SESSION_NAME`: the token that IRSA injects, and its role",
     ),
-    (
-        "AWS_ROLE_ARN",
-        "",
-    ),
-    (
-        "AWS_ROLE_SESSION_NAME",
-        "",
-    ),
+    ("AWS_ROLE_ARN", ""),
+    ("AWS_ROLE_SESSION_NAME", ""),
     (
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
         "with `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`: what EKS Pod Identity injects; an ECS task has `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `AWS_CONTAINER_AUTHORIZATION_TOKEN`",
     ),
-    (
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "",
-    ),
-    (
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-        "",
-    ),
-    (
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-        "",
-    ),
-    (
-        "AWS_REGION",
-        "or `AWS_DEFAULT_REGION`: region of STS; else that of the registry",
-    ),
-    (
-        "AWS_DEFAULT_REGION",
-        "",
-    ),
+    ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", ""),
+    ("AWS_CONTAINER_AUTHORIZATION_TOKEN", ""),
+    ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", ""),
+    ("AWS_REGION", "or `AWS_DEFAULT_REGION`: region of STS; else that of the registry"),
+    ("AWS_DEFAULT_REGION", ""),
     (
         "AWS_ENDPOINT_URL_STS",
         "address of STS, in the place of its public one; `AWS_ENDPOINT_URL_ECR` and `AWS_ENDPOINT_URL_ECR_PUBLIC` those of the APIs of ECR",
     ),
-    (
-        "AWS_ENDPOINT_URL_ECR",
-        "",
-    ),
-    (
-        "AWS_ENDPOINT_URL_ECR_PUBLIC",
-        "",
-    ),
+    ("AWS_ENDPOINT_URL_ECR", ""),
+    ("AWS_ENDPOINT_URL_ECR_PUBLIC", ""),
     (
         "GOOGLE_APPLICATION_CREDENTIALS",
         "credentials file, with the provider GCP ([GKE](../guide/gke.md)); else that of gcloud in `CLOUDSDK_CONFIG` or `~/.config/gcloud`",
     ),
-    (
-        "CLOUDSDK_CONFIG",
-        "",
-    ),
-    (
-        "GCE_METADATA_HOST",
-        "the metadata server of Google, in the place of `metadata.google.internal`",
-    ),
+    ("CLOUDSDK_CONFIG", ""),
+    ("GCE_METADATA_HOST", "the metadata server of Google, in the place of `metadata.google.internal`"),
     (
         "AZURE_CLIENT_ID",
         "with `AZURE_TENANT_ID` and `AZURE_FEDERATED_TOKEN_FILE` or `AZURE_CLIENT_SECRET`: the identity, with the provider Azure ([AKS](../guide/aks.md))",
     ),
-    (
-        "AZURE_TENANT_ID",
-        "",
-    ),
-    (
-        "AZURE_FEDERATED_TOKEN_FILE",
-        "",
-    ),
-    (
-        "AZURE_CLIENT_SECRET",
-        "",
-    ),
-    (
-        "AZURE_AUTHORITY_HOST",
-        "address of Microsoft Entra ID; else by the registry's domain",
-    ),
+    ("AZURE_TENANT_ID", ""),
+    ("AZURE_FEDERATED_TOKEN_FILE", ""),
+    ("AZURE_CLIENT_SECRET", ""),
+    ("AZURE_AUTHORITY_HOST", "address of Microsoft Entra ID; else by the registry's domain"),
     (
         "AZURE_POD_IDENTITY_AUTHORITY_HOST",
         "address of the metadata service that has managed identities, in the place of the node's",
