@@ -41,7 +41,7 @@ pub enum InvalidOutput {
     /// One of the three lines of `--version` appears twice, with different versions.
     #[error("the output of --version has several lines `{0}: …` that differ")]
     SeveralVersions(&'static str),
-    /// The operator's own version is not that of a release.
+    /// The operator's own version is neither that of a release nor that of a rebuild of one.
     #[error("the output of --version does not name a released operator: {0}")]
     Release(#[from] InvalidRelease),
     /// The text after `Calico:` or `Enterprise:` is neither a version nor a marker.
@@ -68,7 +68,7 @@ pub enum InvalidOutput {
     #[error("--version was printed by operator {version}, --print-images=list by {own_image}")]
     OtherOperator {
         /// After `Operator:`.
-        version: Release,
+        version: String,
         /// In the list.
         own_image: String,
     },
@@ -90,6 +90,8 @@ pub enum InvalidOutput {
 /// - An ImageSet may name the operator's own image if it was printed within Calico's part and the release is older
 ///   than v1.36.
 ///
+/// The version of a rebuild is read as the release that it was built from ([`rebuild_of`]).
+///
 /// # Errors
 /// See [`InvalidOutput`].
 pub fn parse(version: &str, images: &str) -> Result<OperatorImages, InvalidOutput> {
@@ -98,12 +100,13 @@ pub fn parse(version: &str, images: &str) -> Result<OperatorImages, InvalidOutpu
             return Err(InvalidOutput::TooLong { option, length: text.len() });
         }
     }
-    let release: Release = version_line(version, "Operator")?.parse()?;
+    let printed_version = version_line(version, "Operator")?;
+    let release = Release::of_build(printed_version)?;
     let calico = product_version(version, "Calico")?;
     let enterprise = product_version(version, "Enterprise")?;
 
     let images = parse_references(images)?;
-    let own_image = own_image(release, &images)?;
+    let own_image = own_image(printed_version, &images)?;
     let is_calico = |image: &Image| image.key.starts_with("calico/") || image.key == OWN_KEY;
     let calico_length = images.iter().take_while(|image| is_calico(image)).count();
     let (calico_part, rest) = images.split_at(calico_length);
@@ -133,6 +136,20 @@ pub fn parse(version: &str, images: &str) -> Result<OperatorImages, InvalidOutpu
     Ok(OperatorImages::new(printed)?)
 }
 
+/// Returns the version that a rebuild prints of itself, with the release that it is read as; `None` for a release.
+#[must_use]
+pub fn rebuild_of(version: &str) -> Option<(&str, Release)> {
+    let printed = version_line(version, "Operator").ok()?;
+    let release = Release::of_build(printed).ok()?;
+    (release.to_string() != printed).then_some((printed, release))
+}
+
+/// Returns what a build prints after `Variant:`. Only builds for Calico Cloud print this line (`cmd/main.go`, after v1.43).
+#[must_use]
+pub fn build_variant(version: &str) -> Option<String> {
+    version_line(version, "Variant").ok().map(|variant| cut(variant, 100))
+}
+
 /// One line of the list.
 struct Image {
     reference: Reference,
@@ -155,15 +172,16 @@ fn ends_with_common_image(images: &[&Image]) -> bool {
     }
 }
 
-fn own_image(release: Release, images: &[Image]) -> Result<Reference, InvalidOutput> {
+/// Returns the operator's own image, whose tag is the version that the same build prints.
+fn own_image(version: &str, images: &[Image]) -> Result<Reference, InvalidOutput> {
     let own: BTreeSet<&Reference> =
         images.iter().filter(|image| image.key == OWN_KEY).map(|image| &image.reference).collect();
     let mut own = own.into_iter();
     match (own.next(), own.next()) {
         (None, _) => Err(InvalidOutput::NoOwnImage),
         (Some(first), Some(second)) => Err(InvalidOutput::SeveralOwnImages(first.to_string(), second.to_string())),
-        (Some(own), None) if own.tag() != Some(release.to_string().as_str()) => {
-            Err(InvalidOutput::OtherOperator { version: release, own_image: own.to_string() })
+        (Some(own), None) if own.tag() != Some(version) => {
+            Err(InvalidOutput::OtherOperator { version: cut(version, 100), own_image: own.to_string() })
         }
         (Some(own), None) => Ok(own.clone()),
     }
@@ -231,6 +249,19 @@ mod tests {
         assert_eq!(images.as_printed().calico_images.len(), 2);
         assert!(!images.accepts(&"tigera/operator".parse().unwrap()));
         assert!(images.accepts(&"tigera/kibana".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_rebuild_is_read_as_its_base_and_its_own_image_keeps_its_tag() {
+        for rebuilt in ["v1.99.0-0-g91d909b", "v1.99.0-dirty", "1.99.0"] {
+            let (version, images) = (VERSION.replace("v1.99.0", rebuilt), IMAGES.replace("v1.99.0", rebuilt));
+            let parsed = parse(&format!("{version}Variant: Calico Cloud\n"), &images).unwrap();
+            assert_eq!((parsed.release().to_string().as_str(), parsed.own_image().tag()), ("v1.99.0", Some(rebuilt)));
+            assert_eq!(rebuild_of(&version), Some((rebuilt, parsed.release())));
+            assert!(matches!(parse(&version, IMAGES), Err(InvalidOutput::OtherOperator { .. })));
+        }
+        assert_eq!((rebuild_of(VERSION), build_variant(VERSION)), (None, None));
+        assert_eq!(build_variant("Variant: Calico Cloud\n").as_deref(), Some("Calico Cloud"));
     }
 
     #[test]

@@ -44,6 +44,18 @@ impl Release {
         (self.major, self.minor)
     }
 
+    /// Parses the version that a build prints of itself. A rebuild of a release prints what `git describe` says of its source, as in
+    /// the operator's Makefile (`v1.40.5-0-g91d909b`, `v1.30.5-dirty`), or leaves out the `v`. It is read as that release.
+    ///
+    /// # Errors
+    /// The build is not made from a release.
+    pub fn of_build(text: &str) -> Result<Self, InvalidRelease> {
+        let described = text.strip_suffix("-dirty").unwrap_or(text);
+        let release = without_commit(described);
+        let release = if release.starts_with('v') { release.to_owned() } else { format!("v{release}") };
+        release.parse().map_err(|_| InvalidRelease(cut(text, 100)))
+    }
+
     /// Returns the upstream release that a rebuild was made from; an upstream release returns itself.
     #[must_use]
     pub const fn base(&self) -> Self {
@@ -61,6 +73,15 @@ impl Release {
             _ => Ok(self),
         }
     }
+}
+
+/// Removes the number of commits since a tag and the commit: `v1.40.5` of `v1.40.5-0-g91d909b`.
+fn without_commit(text: &str) -> &str {
+    let is_commit = |hash: &str| (4..=40).contains(&hash.len()) && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_number = |count: &str| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+    let before_commit = text.rsplit_once("-g").filter(|(_, hash)| is_commit(hash)).map(|(before, _)| before);
+    let tag = before_commit.and_then(|before| before.rsplit_once('-')).filter(|(_, count)| is_number(count));
+    tag.map_or(text, |(tag, _)| tag)
 }
 
 impl FromStr for Release {
@@ -236,6 +257,30 @@ mod tests {
             ["1.42.4", "v1.42", "v1.42.4-rc1", "v1.42.4-0.dev", "v1.42.04", "master", "v1.42.4-amd64", "v1.42.99999"]
         {
             assert!(text.parse::<Release>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rebuild_is_read_as_the_release_that_it_was_built_from() {
+        for (text, base) in [
+            ("v1.40.5", "v1.40.5"),
+            ("v1.40.5-0-g91d909b", "v1.40.5"),
+            ("v1.40.5-3-g91d909b8a1c2-dirty", "v1.40.5"),
+            ("v1.30.5-dirty", "v1.30.5"),
+            ("1.40.5", "v1.40.5"),
+            ("1.38.2-1-dirty", "v1.38.2-1"),
+        ] {
+            assert_eq!(Release::of_build(text), Ok(base.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "v1.99.0-0.dev-12-gabcdef",
+            "v1.42.4-dev-build",
+            "v1.42.4-rc1-0-gabcdef",
+            "v1.42.4-0-gxyz",
+            "master",
+            "91d909b",
+        ] {
+            assert!(Release::of_build(text).is_err(), "{text}");
         }
     }
 

@@ -215,7 +215,8 @@ fn an_unknown_release_is_an_error_with_a_next_step_and_no_answer() {
         assert_eq!((ran.status.code(), text(&ran.stdout)), (Some(2), String::new()));
         let complaint = text(&ran.stderr);
         let newest = Catalogue::embedded().newest().unwrap().to_string();
-        for part in ["error: ", version, "(OperatorVersionUnknown)", &newest, "\nhint: ", "catalogue add"] {
+        for part in ["error: ", version, "(OperatorVersionUnknown)", &newest, "\nhint: ", "--inspect", "--version-file"]
+        {
             assert!(complaint.contains(part), "{part} in {complaint}");
         }
     }
@@ -276,6 +277,13 @@ fn adding_what_is_known_changes_nothing_or_is_refused() {
     for part in ["operator v1.42.4 is in the catalogue already", "- calico calico/typha", "\nhint: "] {
         assert!(complaint.contains(part), "{part} in {complaint}");
     }
+
+    // A rebuild may have other images than its release.
+    let [version_of_rebuild, images_of_rebuild] =
+        [&version, &images].map(|text| text.replace("v1.42.4", "v1.42.4-0-g91d909b"));
+    let (ran, data) = add(DATA, &version_of_rebuild, &images_of_rebuild);
+    assert_eq!((ran.status.code(), data.as_str()), (Some(2), DATA));
+    assert!(text(&ran.stderr).contains("is a rebuild of v1.42.4"), "{}", text(&ran.stderr));
 
     let (ran, data) = add(DATA, &version.replace("v1.42.4", "v1.42.5"), &images);
     assert_eq!((ran.status.code(), data.as_str()), (Some(2), DATA));

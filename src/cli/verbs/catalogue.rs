@@ -108,6 +108,12 @@ fn add(arguments: &AddArguments) -> Result<Output, Failure> {
              as they are",
         )
     })?;
+    if let Some((printed, release)) = output::rebuild_of(&version) {
+        return Err(Failure::new(format!(
+            "operator {printed:?} is a rebuild of {release}; the catalogue has releases only"
+        ))
+        .hint("generate --version-file FILE --images-file FILE makes a set for a rebuild"));
+    }
     let release = images.release();
     let required =
         arguments.required_file.as_deref().map(|file| required(&arguments.data, file, release)).transpose()?;
