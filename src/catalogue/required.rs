@@ -219,7 +219,7 @@ mod tests {
         let later = images("v1.42.4").of_release("v1.42.9".parse().unwrap());
         assert_eq!(later.requires(Variant::Calico, &BTreeSet::new()).len(), 8);
         assert!(images("v1.38.2").of_release("v1.38.2-1".parse().unwrap()).has_known_requirements());
-        assert!(!images("v1.43.0").of_release("v1.44.0".parse().unwrap()).has_known_requirements());
+        assert!(!images("v1.43.0").of_release("v1.99.0".parse().unwrap()).has_known_requirements());
     }
 
     #[test]
@@ -244,10 +244,10 @@ mod tests {
         assert_eq!(no_set(images("v1.36.0"), false, &[]), None);
         assert_eq!(no_set(images("v1.43.0"), true, &[]), Some(RuleCondition::Fips));
         assert_eq!(no_set(images("v1.42.4"), true, &[]), None);
-        let next = images("v1.43.0").of_release("v1.44.0".parse().unwrap());
+        let next = images("v1.43.0").of_release("v1.99.0".parse().unwrap());
         assert_eq!(no_set(next.clone(), false, &aws), Some(RuleCondition::OpenShiftOnAws), "nothing shows otherwise");
         assert_eq!(no_set(next, true, &[]), Some(RuleCondition::Fips));
-        let accepting = images("v1.35.3").of_release("v1.44.0".parse().unwrap());
+        let accepting = images("v1.35.3").of_release("v1.99.0".parse().unwrap());
         assert_eq!(no_set(accepting, false, &aws), None, "its validator accepts tigera/operator");
     }
 }
