@@ -14,10 +14,10 @@ MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"$$/\1/p' Cargo.toml)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
 .PHONY: help demo slow test check lint bench faults fuzz image image-test install-yaml archive krew msrv package release add-release \
-	needs-rust needs-go needs-fuzz
+	update-catalogue needs-rust needs-go needs-fuzz
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "} {printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "} {printf "  make %-16s %s\n", $$1, $$2}'
 
 demo: needs-rust needs-go ## Tell the main job as a story on a real control plane and registry (KEEP=1 keeps it running)
 	@tests/controlplane/build.sh >/dev/null
@@ -89,6 +89,9 @@ release: needs-rust ## Set VERSION=x.y.z everywhere, date the changelog, check, 
 
 add-release: needs-rust ## Add an operator release to the catalogue: VERSION=v1.42.5 and IMAGE=… or PRINTED=FOLDER
 	@IMAGE="$(IMAGE)" PRINTED="$(PRINTED)" release/add-operator.sh "$(VERSION)"
+
+update-catalogue: needs-rust ## Add every operator release that the catalogue does not have, from running its image
+	@release/update-catalogue.sh
 
 install-yaml: needs-rust ## Write deploy/install.yaml and the chart's copies of other files anew
 	@UPDATE=1 $(CARGO) test --quiet --locked --test install copies

@@ -15,8 +15,15 @@ pub struct Interval(Duration);
 
 /// The error for a text that is not an interval.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an interval: write hours, minutes and seconds, such as 6h, 1h30m or 90s")]
+#[error("{}", describe(.0))]
 pub struct InvalidInterval(String);
+
+fn describe(text: &str) -> String {
+    match text.parse::<u32>() {
+        Ok(number) => format!("{text:?} needs a unit, such as {number}m"),
+        Err(_) => format!("{text:?} is not an interval: write hours, minutes and seconds, such as 6h, 1h30m or 90s"),
+    }
+}
 
 impl Interval {
     /// Returns an interval of whole hours.

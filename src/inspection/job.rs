@@ -30,9 +30,9 @@ const DEADLINE_SECONDS: i64 = 600;
 /// Time until an ended Job is deleted if the controller does not delete it, in seconds.
 const KEPT_SECONDS: i32 = 3600;
 /// Numeric, so that `runAsNonRoot` can be verified whatever user the image names.
-const USER: i64 = 65532;
+pub const USER: i64 = 65532;
 /// Command of the operator's own manifests. Releases keep it in different folders, and images have no shell.
-const BINARY: &str = "operator";
+pub const BINARY: &str = "operator";
 
 /// Returns the Job for one image.
 #[must_use]

@@ -374,7 +374,7 @@ async fn what_an_operator_prints_of_itself_and_what_it_insists_on_make_a_set() {
 }
 
 /// A manifest with this operator image, and whatever stands beside it.
-fn manifest(image: &str, beside: &str) -> String {
+pub fn manifest(image: &str, beside: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: tigera-operator}}\nspec:\n  template:\n    spec:\n      containers:\n      \
          - name: tigera-operator\n        image: {image}\n---\n{beside}"

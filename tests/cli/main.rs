@@ -7,7 +7,9 @@ mod cluster;
 mod credentials;
 mod explain;
 mod generate;
+mod inspect;
 mod pin;
+mod typed;
 mod verify;
 
 #[path = "../testbox/mod.rs"]

@@ -51,7 +51,7 @@ const EXIT_CODES: [(&str, &str, &str, &str); 18] = [
     ),
     ("verify", "in sync", "something differs", "could not tell"),
     ("explain", "explained, or listed", "nothing in it is about images", "could not be read"),
-    ("images", "printed", "", "a release is not known"),
+    ("images", "printed", "", "a release is not known, or its image could not be run"),
     ("bundle", "printed", "", "an image is missing, or a registry could not be asked; nothing is printed"),
     ("crds", "printed", "", ""),
     ("catalogue", "printed, or added", "", "could not be read or added"),
@@ -61,7 +61,7 @@ const EXIT_CODES: [(&str, &str, &str, &str); 18] = [
 ];
 
 /// Read by our own code: the name, and what for.
-const OURS: [(&str, &str); 38] = [
+const OURS: [(&str, &str); 39] = [
     (
         "HTTPS_PROXY",
         "`https_proxy` too: proxy to registries with TLS ([the rules](../guide/private-registry.md#behind-a-proxy))",
@@ -82,7 +82,8 @@ const OURS: [(&str, &str); 38] = [
         "DOCKER_CONFIG",
         "folder whose `config.json` has such credentials, where none of these is given; else `~/.docker`",
     ),
-    ("HOME", "where `.docker`, `.kube` and `.config/gcloud` are"),
+    ("XDG_CACHE_HOME", "folder in which `--inspect` keeps what operator images printed; else `~/.cache`"),
+    ("HOME", "where `.docker`, `.kube`, `.cache` and `.config/gcloud` are"),
     (
         "AWS_ACCESS_KEY_ID",
         "with `AWS_SECRET_ACCESS_KEY` and perhaps `AWS_SESSION_TOKEN`: keys for ECR, with the provider AWS ([EKS](../guide/eks.md))",

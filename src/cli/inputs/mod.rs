@@ -3,6 +3,8 @@
 pub(super) mod cluster_view;
 mod credential_helpers;
 pub(super) mod files;
+pub(super) mod image_names;
+mod inspection;
 pub(super) mod manifest_context;
 pub(super) mod operator_images;
 pub(super) mod policy;

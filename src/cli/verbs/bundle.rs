@@ -6,14 +6,18 @@ use std::fmt::Write as _;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::flags::digests::DigestFlags;
 use crate::cli::flags::installation::VariantValue;
+use crate::cli::flags::operator_output::OperatorOutputFlags;
 use crate::cli::flags::registry::{self, LayoutFlags, RegistryFlags};
-use crate::cli::inputs::operator_images;
+use crate::cli::flags::release;
+use crate::cli::inputs::image_names;
+use crate::cli::inputs::operator_images::OperatorFinder;
 use crate::cli::inputs::registries::{Registries, ResolvedImages};
 use crate::cli::output::registry_failure;
 use crate::cli::output::{Failure, Output};
 use crate::cli::runtime::runtime;
-use crate::model::{Digest, Hints, ImageName, Reference, RegistryLayout, Release};
+use crate::model::{Digest, Hints, ImageName, OperatorImages, Reference, RegistryLayout, Release};
 
 /// Print a script that copies the images of operator releases into another registry, by digest and for all platforms.
 ///
@@ -23,13 +27,14 @@ use crate::model::{Digest, Hints, ImageName, Reference, RegistryLayout, Release}
 #[command(after_help = "Examples:
   imageset-controller bundle v1.42.4 --to mirror.example.com --to-path calico > mirror.sh
   imageset-controller bundle v1.40.15 v1.42.4 --to mirror.example.com --tool skopeo > mirror.sh
+  imageset-controller bundle v1.44.0 --inspect --to mirror.example.com > mirror.sh
   sh mirror.sh
   imageset-controller verify imageset.yaml --registry mirror.example.com --image-path calico
 
 Exit codes: 0 printed; 2 an image is missing or a registry could not be asked, and nothing is printed.")]
 pub(in crate::cli) struct Arguments {
     /// Operator releases, such as v1.42.4
-    #[arg(value_name = "VERSION", required = true)]
+    #[arg(value_name = "VERSION", value_parser = release::parse, required_unless_present_any = ["version_file", "inspect"])]
     releases: Vec<Release>,
 
     /// Registry to copy to: `registry` of the Installation there
@@ -59,6 +64,12 @@ pub(in crate::cli) struct Arguments {
     /// Leave out an image, such as calico/node-windows
     #[arg(long, value_name = "NAME")]
     exclude: Vec<ImageName>,
+
+    #[command(flatten)]
+    digests: DigestFlags,
+
+    #[command(flatten)]
+    operator_output: OperatorOutputFlags,
 
     #[command(flatten)]
     layout: LayoutFlags,
@@ -118,11 +129,15 @@ impl Arguments {
 }
 
 pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
-    let copies = copies(arguments)?;
+    let runtime = runtime()?;
     let registries = Registries::open(&arguments.access)?;
-    let images = runtime()?.block_on(registries.resolve("bundle", copies.keys().cloned(), &Hints::default()));
+    let finder = OperatorFinder::new(&arguments.operator_output, Some(&registries));
+    let operators = runtime.block_on(finder.all(&arguments.releases, &arguments.layout.layout()))?;
+    let copies = copies(arguments, &operators)?;
+    let images = runtime.block_on(registries.resolve("bundle", copies.keys().cloned(), &Hints::default()));
     let digests = digests(images)?;
-    Ok(Output::text(script(arguments, &copies, &digests)))
+    let releases: Vec<String> = operators.iter().map(|images| images.release().to_string()).collect();
+    Ok(Output::text(script(arguments, &releases.join(" "), &copies, &digests)))
 }
 
 /// Returns the digests by reference.
@@ -143,23 +158,25 @@ fn digests(images: ResolvedImages) -> Result<BTreeMap<Reference, Digest>, Failur
 }
 
 /// Returns source and target of each image, by tag.
-fn copies(arguments: &Arguments) -> Result<BTreeMap<Reference, Reference>, Failure> {
+fn copies(arguments: &Arguments, operators: &[OperatorImages]) -> Result<BTreeMap<Reference, Reference>, Failure> {
     let target = arguments.target();
-    let source = arguments.layout.layout();
+    let (source, digests) = (arguments.layout.layout(), arguments.digests.by_name()?);
+    image_names::check(arguments.exclude.iter().chain(digests.keys()), operators)?;
     let place = |layout: &RegistryLayout, default: &Reference| {
         layout.place(default).map_err(|error| {
             Failure::new(error.to_string()).hint("a registry is a host, without scheme; paths are in lower case")
         })
     };
     let mut copies = BTreeMap::new();
-    for release in &arguments.releases {
-        let images = operator_images::of_release(*release)?;
+    for images in operators {
         let variant = arguments.variant.into();
         let listed = images.entries(variant, arguments.fips, &images.may_require(variant));
-        let listed =
-            listed.into_iter().filter(|(name, _)| !arguments.exclude.contains(name)).map(|(_, default)| default);
-        for default in listed.chain([images.own_image().clone()]) {
-            copies.insert(place(&source, &default)?, place(&target, &default)?);
+        let own = images.own_image();
+        let listed = listed.into_iter().filter(|(name, _)| !arguments.exclude.contains(name));
+        for (name, default) in listed.chain(own.image_name().ok().map(|name| (name, own.clone()))) {
+            let from = place(&source, &default)?;
+            let from = digests.get(&name).map_or_else(|| from.clone(), |digest| from.with_digest(*digest));
+            copies.insert(from, place(&target, &default)?);
         }
     }
     Ok(copies)
@@ -168,6 +185,7 @@ fn copies(arguments: &Arguments) -> Result<BTreeMap<Reference, Reference>, Failu
 /// Returns the script.
 fn script(
     arguments: &Arguments,
+    releases: &str,
     copies: &BTreeMap<Reference, Reference>,
     digests: &BTreeMap<Reference, Digest>,
 ) -> String {
@@ -175,7 +193,6 @@ fn script(
         arguments.access.plain_http.iter().any(|host| host.eq_ignore_ascii_case(reference.registry()))
     };
     let (tool, scheme) = (arguments.tool, arguments.tool.scheme());
-    let releases = arguments.releases.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let target = arguments.target();
     let mut script = format!(
         "#!/bin/sh\n# {} images of operator {releases}, by digest and for all platforms. Log in to both registries first.\n\

@@ -12,9 +12,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::cli::flags::cluster::ClusterFlags;
+use crate::cli::flags::digests::DigestFlags;
 use crate::cli::flags::installation::{FeatureValue, VariantValue};
 use crate::cli::flags::operator_output::OperatorOutputFlags;
 use crate::cli::flags::registry::{self, LayoutFlags, RegistryFlags};
+use crate::cli::flags::release;
 use crate::cli::inputs::registries::Registries;
 use crate::cli::output::{Failure, Output, image_set_file, note, registry_failure};
 use crate::cli::runtime::runtime;
@@ -37,13 +39,14 @@ use requested::RequestedSet;
   imageset-controller generate -f tigera-operator.yaml -f installation.yaml
   curl -fsSL https://example.com/tigera-operator.yaml | imageset-controller generate -f -
   imageset-controller generate --from-cluster --only-required
+  imageset-controller generate v1.44.0 --inspect
   imageset-controller generate --version-file version.txt --images-file images.txt
   imageset-controller generate v1.42.4 --check imageset.yaml
 
 Exit codes: 0 printed, or the file is as it should be; 1 the file is out of date; 2 could not tell.")]
 pub(in crate::cli) struct Arguments {
     /// Operator releases, such as v1.42.4
-    #[arg(value_name = "VERSION", required_unless_present_any = ["file", "from_cluster", "version_file"])]
+    #[arg(value_name = "VERSION", value_parser = release::parse, required_unless_present_any = ["file", "from_cluster", "version_file", "inspect"])]
     releases: Vec<Release>,
 
     /// A manifest with the operator's Deployment, and perhaps the Installation; - is standard input; repeatable
@@ -68,6 +71,9 @@ pub(in crate::cli) struct Arguments {
     /// Leave out an image, such as calico/node-windows; one that the operator insists on is refused
     #[arg(long, value_name = "NAME")]
     exclude: Vec<ImageName>,
+
+    #[command(flatten)]
+    digests: DigestFlags,
 
     /// Leave out what the operator does not insist on, for an Installation with the objects of --with
     #[arg(long)]
@@ -199,16 +205,19 @@ impl Arguments {
     }
     /// Returns the command that makes a set again.
     fn command_line(&self, one: &RequestedSet) -> String {
-        let mut command = match (&self.operator_output.version_file, &self.operator_output.images_file) {
-            (Some(version), Some(images)) => vec![
-                "imageset-controller generate".to_owned(),
-                format!("--version-file {} --images-file {}", version.display(), images.display()),
-            ],
-            _ if self.from_cluster && !one.is_of_catalogue() => {
-                vec!["imageset-controller generate --from-cluster".to_owned()]
+        let output = &self.operator_output;
+        let source = match (&output.version_file, &output.images_file, output.image()) {
+            (Some(version), Some(images), _) => {
+                format!("--version-file {} --images-file {}", version.display(), images.display())
             }
-            _ => vec![format!("imageset-controller generate {}", one.release)],
+            (_, _, Some(image)) => format!("--inspect={image}"),
+            _ if one.is_of_catalogue() => one.release.to_string(),
+            _ => {
+                let source = if self.from_cluster { "--from-cluster".to_owned() } else { one.release.to_string() };
+                source + if output.inspect.is_some() { " --inspect" } else { "" }
+            }
         };
+        let mut command = vec![format!("imageset-controller generate {source}")];
         if matches!(one.settings.variant, Variant::Enterprise) {
             command.push("--variant Enterprise".to_owned());
         }
@@ -221,6 +230,7 @@ impl Arguments {
             command.extend(one.features.iter().map(|feature| format!("--with {}", feature.kind())));
         }
         command.extend(self.exclude.iter().collect::<BTreeSet<_>>().iter().map(|name| format!("--exclude {name}")));
+        command.extend(one.digests.iter().map(|(name, digest)| format!("--digest {name}={digest}")));
         command.extend(one.platforms().into_iter().map(|platform| format!("--platform {platform}")));
         command.join(" ")
     }

@@ -1,13 +1,19 @@
-//! `images`: the default references of operator releases, one per line, for mirroring. Needs no cluster, no registry.
+//! `images`: the default references of operator releases, one per line, for mirroring. Needs no cluster, and no registry for a release that
+//! the catalogue has.
 
 use std::collections::BTreeSet;
 
 use clap::Args;
 
 use crate::cli::flags::installation::VariantValue;
-use crate::cli::inputs::operator_images;
+use crate::cli::flags::operator_output::OperatorOutputFlags;
+use crate::cli::flags::registry::RegistryFlags;
+use crate::cli::flags::release;
+use crate::cli::inputs::operator_images::OperatorFinder;
+use crate::cli::inputs::registries::Registries;
 use crate::cli::output::{Failure, Output};
-use crate::model::Release;
+use crate::cli::runtime::runtime;
+use crate::model::{RegistryLayout, Release};
 
 /// Print the default image references of operator releases, for mirroring.
 ///
@@ -17,10 +23,11 @@ use crate::model::Release;
 #[command(after_help = "Examples:
   imageset-controller images v1.42.4
   imageset-controller images v1.40.15 v1.42.4 --fips
-  imageset-controller images v1.42.4 --variant Enterprise")]
+  imageset-controller images v1.42.4 --variant Enterprise
+  imageset-controller images v1.44.0 --inspect")]
 pub(in crate::cli) struct Arguments {
     /// Operator releases, such as v1.42.4
-    #[arg(value_name = "VERSION", required = true)]
+    #[arg(value_name = "VERSION", value_parser = release::parse, required_unless_present_any = ["version_file", "inspect"])]
     releases: Vec<Release>,
 
     /// The images for FIPS mode where a release has them, in the place of the normal ones
@@ -30,13 +37,22 @@ pub(in crate::cli) struct Arguments {
     /// The product that the operator installs
     #[arg(long, value_enum, default_value_t, ignore_case = true)]
     variant: VariantValue,
+
+    #[command(flatten)]
+    operator_output: OperatorOutputFlags,
+
+    #[command(flatten)]
+    access: RegistryFlags,
 }
 
 /// Prints the references of all releases; none of them if one release is unknown.
 pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
+    let flags = &arguments.operator_output;
+    let registries = flags.inspect.is_some().then(|| Registries::open(&arguments.access)).transpose()?;
+    let operators = OperatorFinder::new(flags, registries.as_ref());
+    let all = runtime()?.block_on(operators.all(&arguments.releases, &RegistryLayout::default()))?;
     let mut references = BTreeSet::new();
-    for release in &arguments.releases {
-        let images = operator_images::of_release(*release)?;
+    for images in all {
         references.extend(images.to_mirror(arguments.variant.into(), arguments.fips).iter().map(ToString::to_string));
     }
     Ok(Output::lines(references))

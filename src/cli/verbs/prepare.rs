@@ -11,6 +11,7 @@ use crate::api::{ImageSetPolicy, ImageSetPolicyStatus, Interval, PreparedSet, Pr
 use crate::catalogue::Catalogue;
 use crate::cli::edits::policy_patch;
 use crate::cli::flags::cluster::ClusterFlags;
+use crate::cli::flags::release;
 use crate::cli::flags::timeout::TimeoutFlag;
 use crate::cli::inputs::policy::{self, POLICY};
 use crate::cli::output::{Failure, Output, note};
@@ -102,10 +103,14 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
 fn versions(arguments: &Arguments) -> Result<Vec<PrepareVersion>, Failure> {
     let mut versions = Vec::new();
     for text in &arguments.versions {
-        let version: PrepareVersion = text.parse().map_err(|error: InvalidPrepareVersion| {
-            Failure::new(error.to_string())
+        let invalid = |error: String| {
+            Failure::new(format!("{text:?} cannot be prepared: {error}"))
                 .hint("name versions of the operator, such as v1.42.4, or full references of its image")
-        })?;
+        };
+        let version = match text.contains('/') {
+            true => text.parse().map_err(|error: InvalidPrepareVersion| invalid(error.to_string()))?,
+            false => PrepareVersion::Release(release::parse(text).map_err(invalid)?),
+        };
         if !versions.contains(&version) {
             versions.push(version);
         }

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::api::Interval;
 use crate::cli::flags::cluster::{KubeconfigFlags, LEASE};
 use crate::cli::output::{Failure, Output};
-use crate::cli::runtime::runtime;
+use crate::cli::runtime::{runtime, stop_signal};
 use crate::cluster::leader::{self, Candidate};
 use crate::cluster::{client, controller};
 use crate::metrics::Metrics;
@@ -176,16 +176,4 @@ async fn wait_for_api_server(client: &Client) {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));
     }
-}
-
-/// Resolves at SIGTERM or SIGINT.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

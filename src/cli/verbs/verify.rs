@@ -8,9 +8,11 @@ mod sets;
 use clap::{Args, ValueEnum};
 
 use crate::cli::flags::cluster::ClusterFlags;
+use crate::cli::flags::digests::DigestFlags;
 use crate::cli::flags::installation::{FeatureValue, VariantValue};
 use crate::cli::flags::operator_output::OperatorOutputFlags;
 use crate::cli::flags::registry::{LayoutFlags, RegistryFlags};
+use crate::cli::flags::release;
 use crate::cli::inputs::registries::Registries;
 use crate::cli::output::{Failure, Output};
 use crate::cli::runtime::runtime;
@@ -26,15 +28,14 @@ use sets::SetToVerify;
 /// Without a file those of the cluster are compared: of the operator that runs, that is to run, and that is prepared. The operator
 /// version of a file's set is that of its annotation, or follows from its name.
 #[derive(Debug, Args)]
-#[command(mut_arg("version_file", |file| {
-    let help = "What the operator prints with --version, for one that this build does not know";
-    file.help(help).requires("file").conflicts_with("operator_version")
-}))]
+#[command(mut_arg("version_file", |file| file.requires("file").conflicts_with("operator_version")))]
+#[command(mut_arg("inspect", |inspect| inspect.requires("file")))]
 #[command(after_help = "Examples:
   imageset-controller verify
   imageset-controller verify imageset.yaml
   imageset-controller verify imageset.yaml installation.yaml
   imageset-controller verify imageset.yaml --registry mirror.example.com --image-path calico --operator-image
+  imageset-controller verify imageset.yaml --operator-version v1.44.0 --inspect
   imageset-controller verify imagesets/*.yaml -o github
 
 Exit codes: 0 in sync; 1 something differs; 2 could not tell.")]
@@ -44,7 +45,7 @@ pub(in crate::cli) struct Arguments {
     file: Vec<String>,
 
     /// The operator release that the sets in the files are for
-    #[arg(long, value_name = "VERSION", requires = "file")]
+    #[arg(long, value_name = "VERSION", value_parser = release::parse, requires = "file")]
     operator_version: Option<Release>,
 
     #[command(flatten)]
@@ -69,6 +70,9 @@ pub(in crate::cli) struct Arguments {
     /// A platform of your nodes that every image must have; repeatable
     #[arg(long, value_name = "PLATFORM")]
     platform: Vec<Platform>,
+
+    #[command(flatten)]
+    digests: DigestFlags,
 
     /// How to tell it; github makes annotations on the lines of the files
     #[arg(short, long, value_enum, default_value_t)]
@@ -104,7 +108,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
     let registries = Registries::open(&arguments.access)?;
     let sets = match arguments.file.is_empty() {
         true => runtime.block_on(sets::of_cluster(arguments, &registries))?,
-        false => sets::of_files(arguments)?,
+        false => runtime.block_on(sets::of_files(arguments, &registries))?,
     };
     let mut verified = Vec::new();
     for set in sets {

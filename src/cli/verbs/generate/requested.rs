@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Arguments;
 use crate::catalogue::Catalogue;
 use crate::cli::inputs::cluster_view::{self, ClusterView};
+use crate::cli::inputs::files;
+use crate::cli::inputs::image_names;
 use crate::cli::inputs::manifest_context::ManifestContext;
+use crate::cli::inputs::operator_images::{OperatorFinder, unknown_release};
 use crate::cli::inputs::registries::Registries;
-use crate::cli::inputs::{files, operator_images};
 use crate::cli::output::{Failure, note, registry_failure};
 use crate::manifest::{self, OperatorImage, OperatorManifest};
 use crate::model::{
-    Feature, ImageName, InstallationSettings, LookupResult, Mode, OperatorImages, Platform, PrepareVersion, Read,
-    Reason, Reference, Release, Settings, Snapshot,
+    Digest, Feature, ImageName, InstallationSettings, LookupResult, Mode, OperatorImages, Platform, PrepareVersion,
+    Read, Reason, Reference, Release, Settings, Snapshot,
 };
 
 /// The name of the operator's container in every manifest of Tigera.
@@ -32,6 +34,8 @@ pub(super) struct RequestedSet {
     nodes: BTreeMap<Platform, u32>,
     /// Where the version was read, if no flag names it.
     pub source: Option<String>,
+    /// Digests that are pinned in the place of those of tags.
+    pub digests: BTreeMap<ImageName, Digest>,
     exclude: BTreeSet<ImageName>,
     catalogue: Cow<'static, Catalogue<'static>>,
 }
@@ -44,6 +48,7 @@ impl RequestedSet {
             installation: self.settings.clone(),
             prepare: vec![PrepareVersion::Release(self.release)],
             exclude: self.exclude.clone(),
+            digests: self.digests.clone(),
             ..Settings::default()
         };
         Snapshot {
@@ -79,23 +84,29 @@ struct Source {
     platforms: BTreeSet<Platform>,
     nodes: BTreeMap<Platform, u32>,
     name: Option<String>,
-    /// The images are not those of the embedded catalogue.
-    is_printed: bool,
 }
 
 /// Returns the sets to generate, in the order of releases, each once. Fails before any image is looked up.
 pub(super) async fn find(arguments: &Arguments, registries: &Registries) -> Result<Vec<RequestedSet>, Failure> {
-    let source = match operator_images::of_output(&arguments.operator_output)? {
-        Some(images) => Source { is_printed: true, ..Source::of(vec![images], None) },
-        None if arguments.from_cluster => from_cluster(arguments, registries).await?,
-        None if !arguments.file.is_empty() => from_manifests(&arguments.file, registries).await?,
-        None => {
-            let images = arguments.releases.iter().map(|release| operator_images::of_release(*release));
-            Source::of(images.collect::<Result<_, _>>()?, None)
-        }
+    let operators = OperatorFinder::new(&arguments.operator_output, Some(registries));
+    let names_image = arguments.operator_output.image().is_some();
+    let names_others = !arguments.releases.is_empty() || !arguments.file.is_empty() || arguments.from_cluster;
+    if names_image && names_others {
+        return Err(Failure::new("an image to run is named, and another operator").hint(
+            "the image itself says its version: give --inspect=IMAGE alone; --inspect without an image runs the other one's",
+        ));
+    }
+    let source = if arguments.from_cluster {
+        from_cluster(arguments, registries, operators).await?
+    } else if arguments.file.is_empty() {
+        Source::of(operators.all(&arguments.releases, &arguments.layout.layout()).await?, None)
+    } else {
+        from_manifests(&arguments.file, registries, operators).await?
     };
     let source = source.with_flags(arguments);
-    let sets = source.images.iter().map(|images| source.request(images, arguments));
+    let digests = arguments.digests.by_name()?;
+    image_names::check(arguments.exclude.iter().chain(digests.keys()), &source.images)?;
+    let sets = source.images.iter().map(|images| source.request(images, arguments, &digests));
     let sets: BTreeMap<Release, RequestedSet> =
         sets.map(|set| set.map(|set| (set.release, set))).collect::<Result<_, _>>()?;
     Ok(sets.into_values().collect())
@@ -110,7 +121,6 @@ impl Source {
             platforms: BTreeSet::new(),
             nodes: BTreeMap::new(),
             name,
-            is_printed: false,
         }
     }
 
@@ -130,7 +140,12 @@ impl Source {
     }
 
     /// Returns the set for one operator.
-    fn request(&self, images: &OperatorImages, arguments: &Arguments) -> Result<RequestedSet, Failure> {
+    fn request(
+        &self,
+        images: &OperatorImages,
+        arguments: &Arguments,
+        digests: &BTreeMap<ImageName, Digest>,
+    ) -> Result<RequestedSet, Failure> {
         let settings = &self.settings;
         images.image_set_name(settings.variant).map_err(|marker| {
             Failure::new(marker.to_string()).reason(Reason::PreReleaseMarker).hint(Reason::PreReleaseMarker.next_step())
@@ -141,9 +156,10 @@ impl Source {
             let all = images.entries(settings.variant, settings.fips, &required).into_keys();
             exclude.extend(all.filter(|name| !required.contains(name)));
         }
-        let catalogue = match self.is_printed {
-            false => Cow::Borrowed(Catalogue::embedded()),
-            true => {
+        let embedded = Catalogue::embedded();
+        let catalogue = match embedded.get(&images.release()).as_ref() == Some(images) {
+            true => Cow::Borrowed(embedded),
+            false => {
                 let mut catalogue = Catalogue::default();
                 catalogue.add(images).map_err(|error| Failure::new(error.to_string()))?;
                 Cow::Owned(catalogue)
@@ -156,6 +172,7 @@ impl Source {
             platforms: self.platforms.clone(),
             nodes: self.nodes.clone(),
             source: self.name.clone(),
+            digests: digests.clone(),
             exclude,
             catalogue,
         })
@@ -163,7 +180,11 @@ impl Source {
 }
 
 /// Reads operator Deployments, and with them the Installation and features, if they are there.
-async fn from_manifests(names: &[String], registries: &Registries) -> Result<Source, Failure> {
+async fn from_manifests(
+    names: &[String],
+    registries: &Registries,
+    operators: OperatorFinder<'_>,
+) -> Result<Source, Failure> {
     let (mut images, mut context, mut sources) = (Vec::new(), ManifestContext::default(), Vec::new());
     for name in names {
         let text = files::read(name)?;
@@ -174,7 +195,7 @@ async fn from_manifests(names: &[String], registries: &Registries) -> Result<Sou
             OperatorManifest::Workloads(found) => {
                 for one in found {
                     sources.push(format!("{}: {}", files::display_name(name), one.image));
-                    images.push(images_of(name, &one, registries).await?);
+                    images.push(images_of(name, &one, registries, operators).await?);
                 }
             }
             OperatorManifest::Kustomization { .. } | OperatorManifest::HelmValues { .. } => {
@@ -193,8 +214,13 @@ async fn from_manifests(names: &[String], registries: &Registries) -> Result<Sou
 }
 
 /// Returns the images of the operator that a manifest deploys: by its tag, or, where a digest decides what runs, by the version label of
-/// that digest.
-async fn images_of(file: &str, found: &OperatorImage, registries: &Registries) -> Result<OperatorImages, Failure> {
+/// that digest; of one that the catalogue does not know, and that may be run, by what it prints.
+async fn images_of(
+    file: &str,
+    found: &OperatorImage,
+    registries: &Registries,
+    operators: OperatorFinder<'_>,
+) -> Result<OperatorImages, Failure> {
     let place = format!("{}:{}", files::display_name(file), found.place.line);
     let image = &found.image;
     let reference: Reference = image.parse().map_err(|error| Failure::new(format!("{place}: {image:?}: {error}")))?;
@@ -204,26 +230,32 @@ async fn images_of(file: &str, found: &OperatorImage, registries: &Registries) -
     };
     let unknown_version = |message: String| {
         Failure::new(format!("{place}: {message}")).reason(Reason::OperatorVersionUnknown).hint(
-            "name the version in the place of the file, or give what the operator prints: --version-file, --images-file",
+            "name the version in the place of the file, add --inspect to have the image run, or give what it prints: \
+             --version-file, --images-file",
         )
     };
-    let tagged = match reference.tag() {
-        Some(tag) => Some(
-            tag.parse::<Release>()
-                .map_err(|_| unknown_version(format!("{tag:?} is not the version of an operator release")))?,
-        ),
+    let tagged: Option<Release> = match reference.tag().map(str::parse) {
+        Some(Ok(tagged)) => Some(tagged),
+        Some(Err(_)) if operators.inspects() => return operators.inspected(&reference).await,
+        Some(Err(error)) => {
+            return Err(unknown_version(format!("the tag of {image} does not say its version: {error}")));
+        }
         None => None,
     };
-    let release = labelled
-        .or(tagged)
-        .ok_or_else(|| unknown_version(format!("{image} has no tag, so its version is not known")))?
-        .agree(tagged)
-        .map_err(|(labelled, tagged)| {
+    let release = match labelled.or(tagged) {
+        Some(release) => release.agree(tagged).map_err(|(labelled, tagged)| {
             Failure::new(format!("{place}: {image} is tagged {tagged}, and its digest is labelled {labelled}"))
                 .reason(Reason::OperatorVersionAmbiguous)
                 .hint("correct the tag or the digest; pin does both")
-        })?;
-    Catalogue::embedded().get(&release).ok_or_else(|| operator_images::unknown_release(release))
+        })?,
+        None if operators.inspects() => return operators.inspected(&reference).await,
+        None => return Err(unknown_version(format!("{image} has no tag, so its version is not known"))),
+    };
+    match Catalogue::embedded().get(&release) {
+        Some(images) => Ok(images),
+        None if operators.inspects() => operators.inspected(&reference).await,
+        None => Err(unknown_release(release)),
+    }
 }
 
 /// Returns the version label of a digest. Where the lookup fails, the tag has to do if there is one, with a note.
@@ -247,15 +279,28 @@ async fn version_label(
     Ok(None)
 }
 
-/// Reads the operator of the cluster, and its Installation.
-async fn from_cluster(arguments: &Arguments, registries: &Registries) -> Result<Source, Failure> {
+/// Reads the operator of the cluster, and its Installation. An operator that neither the catalogue nor the controller knows is run if it may
+/// be.
+async fn from_cluster(
+    arguments: &Arguments,
+    registries: &Registries,
+    operators: OperatorFinder<'_>,
+) -> Result<Source, Failure> {
     let view = cluster_view::observe(&arguments.cluster, registries).await?;
-    let target = view.target()?;
-    let source = format!("the cluster's {}", target.image.as_deref().unwrap_or("operator"));
-    let images = view.images(target.release)?;
-    let is_printed = Catalogue::embedded().get(&target.release).as_ref() != Some(&images);
+    let known = view.target().and_then(|target| Ok((view.images(target.release)?, target.image.clone())));
+    let deployed = view.reconciled.snapshot.operator.known().and_then(Option::as_ref).and_then(|one| one.image.clone());
+    let (images, image) = match (known, deployed.filter(|_| operators.inspects())) {
+        (Ok(known), _) => known,
+        (Err(_), Some(image)) => {
+            let reference: Reference =
+                image.parse().map_err(|error| Failure::new(format!("the cluster's operator: {error}")))?;
+            (operators.inspected(&reference).await?, Some(image))
+        }
+        (Err(failure), None) => return Err(failure),
+    };
+    let source = format!("the cluster's {}", image.as_deref().unwrap_or("operator"));
     let ClusterView { settings, features, nodes, .. } = view;
     let settings = settings
         .ok_or_else(|| Failure::new("the Installation cannot be read").hint("name version, registry and path"))?;
-    Ok(Source { settings, features, nodes, is_printed, ..Source::of(vec![images], Some(source)) })
+    Ok(Source { settings, features, nodes, ..Source::of(vec![images], Some(source)) })
 }

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Arguments;
 use crate::catalogue::Catalogue;
 use crate::cli::inputs::cluster_view::{self, ClusterView};
+use crate::cli::inputs::files;
+use crate::cli::inputs::image_names;
 use crate::cli::inputs::manifest_context::ManifestContext;
+use crate::cli::inputs::operator_images::OperatorFinder;
 use crate::cli::inputs::registries::Registries;
-use crate::cli::inputs::{files, operator_images};
 use crate::cli::output::Failure;
 use crate::manifest::{self, FileImageSet};
 use crate::model::{
@@ -88,7 +90,7 @@ impl SetToVerify {
 }
 
 /// Returns all sets of all files. Files may also have the Installation, and objects that make the operator require further images.
-pub(super) fn of_files(arguments: &Arguments) -> Result<Vec<SetToVerify>, Failure> {
+pub(super) async fn of_files(arguments: &Arguments, registries: &Registries) -> Result<Vec<SetToVerify>, Failure> {
     let (mut sets, mut context) = (Vec::new(), ManifestContext::default());
     context.features.extend(arguments.with.iter().map(|one| one.0));
     for name in &arguments.file {
@@ -105,16 +107,20 @@ pub(super) fn of_files(arguments: &Arguments) -> Result<Vec<SetToVerify>, Failur
     let mut settings = installation.unwrap_or_default();
     settings.fips |= arguments.fips;
     settings.layout = arguments.layout.over(settings.layout);
-    let printed = operator_images::of_output(&arguments.operator_output)?;
-    let checked = |(name, set): (&String, FileImageSet)| {
+    let operators = OperatorFinder::new(&arguments.operator_output, Some(registries));
+    let (named, digests) = (operators.named().await?, arguments.digests.by_name()?);
+    let mut checked: Vec<SetToVerify> = Vec::new();
+    for (name, set) in sets {
         let settings = InstallationSettings { variant: variant_of(arguments, &set), ..settings.clone() };
-        let images = match &printed {
+        let images = match &named {
             Some(images) => images.clone(),
-            None => find_operator(arguments, name, &set, &settings)?,
+            None => find_operator(arguments, name, &set, &settings, operators).await?,
         };
-        Ok(of_file(arguments, name, set, images, settings, features.clone()))
-    };
-    sets.into_iter().map(checked).collect()
+        image_names::check(digests.keys(), std::slice::from_ref(&images))?;
+        let set = of_file(arguments, name, set, images, settings, features.clone());
+        checked.push(SetToVerify { overridden: digests.clone(), ..set });
+    }
+    Ok(checked)
 }
 
 /// Returns the product that a set is for: by flag, or by its name.
@@ -152,21 +158,22 @@ fn of_file(
 }
 
 /// Finds the operator that a set in a file is for: by flag, by its annotation, or by its name.
-fn find_operator(
+async fn find_operator(
     arguments: &Arguments,
     file: &str,
     set: &FileImageSet,
     settings: &InstallationSettings,
+    operators: OperatorFinder<'_>,
 ) -> Result<OperatorImages, Failure> {
     if let Some(release) = arguments.operator_version {
-        return operator_images::of_release(release);
+        return operators.of_release(release, &settings.layout).await;
     }
     let place = format!("{}:{}", files::display_name(file), set.place.line);
     if let Some(operator) = &set.operator {
         let release: Release = operator
             .parse()
             .map_err(|_| Failure::new(format!("{place}: {operator:?} is not the version of an operator release")))?;
-        return operator_images::of_release(release);
+        return operators.of_release(release, &settings.layout).await;
     }
     by_name(&place, set, settings)
 }
@@ -219,6 +226,8 @@ pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -
         }
         false => arguments.platform.iter().cloned().collect(),
     };
+    let mut overridden = snapshot.settings.digests.clone();
+    overridden.extend(arguments.digests.by_name()?);
     let mut checked: Vec<SetToVerify> = Vec::new();
     for goal in &decision.goals {
         // Content that waits for its operator is not what is stored under that name.
@@ -238,7 +247,7 @@ pub(super) async fn of_cluster(arguments: &Arguments, registries: &Registries) -
             settings: settings.clone(),
             features: features.clone(),
             platforms: platforms.clone(),
-            overridden: snapshot.settings.digests.clone(),
+            overridden: overridden.clone(),
             entries: set.map(|set| set.images.clone()).unwrap_or_default(),
             stored: set.is_some(),
             no_set,
