@@ -168,7 +168,7 @@ pub struct InstallationDefaults {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(schema_with = "schema_text::installation_registry")]
     pub registry: String,
-    /// Path that replaces the organisation of every image, such as mirrors/calico.
+    /// Path that replaces the organisation of every image, such as mirror/calico.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(schema_with = "schema_text::image_path")]
     pub image_path: String,

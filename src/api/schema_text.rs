@@ -63,7 +63,7 @@ pub(super) fn installation_registry(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn image_path(_: &mut SchemaGenerator) -> Schema {
     let pattern = format!("|UseDefault|{SEGMENT}(/{SEGMENT})*");
-    text(&pattern, 512, "write a path without leading and trailing slash, such as mirrors/calico, or leave it out")
+    text(&pattern, 512, "write a path without leading and trailing slash, such as mirror/calico, or leave it out")
 }
 
 pub(super) fn image_prefix(_: &mut SchemaGenerator) -> Schema {

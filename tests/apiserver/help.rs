@@ -44,13 +44,15 @@ const VERBS: [&str; 19] = [
 const ENDLESS: [&str; 3] =
     ["imageset-controller status --watch", "imageset-controller run", "imageset-controller run --kubeconfig"];
 /// Guides whose commands need nothing but files, registries and a cluster that works.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 11] = [
+    "docs/quick-start.md",
     "docs/guide/first-policy.md",
     "docs/guide/private-registry.md",
     "docs/guide/hand-made.md",
     "docs/guide/air-gap.md",
     "docs/guide/files.md",
     "docs/guide/fips.md",
+    "docs/guide/mirror.md",
     "docs/guide/troubleshooting.md",
     "docs/guide/upgrades.md",
     "docs/guide/what-is-wrong.md",
@@ -105,7 +107,7 @@ async fn every_example_of_every_help_works_as_it_is_printed() {
     assert_eq!(sorted, known, "each verb has its place in this test");
 
     let world = World::start(Scenery { name: "help", releases: &RELEASES, ..Scenery::default() }).await;
-    let internet = Internet::start(&world.control_plane, &RELEASES, &["mirrors/calico", "calico"]).await.unwrap();
+    let internet = Internet::start(&world.control_plane, &RELEASES, &["mirror/calico", "calico"]).await.unwrap();
     let double = world.double(|_| {});
     world.create(OperatorKind::Installation, "default", json!({ "variant": "Calico" })).await;
     let folder = tempfile::tempdir().unwrap();
@@ -200,7 +202,7 @@ async fn readme(environment: &[(&'static str, String)]) {
     let page = Walkthrough::of("README.md", folder.path(), environment.to_vec(), Vec::new()).unwrap();
     let walk = move || {
         let mut page = page;
-        page.walk("On the command line")
+        page.walk("Quick start without a cluster")
     };
     tokio::task::spawn_blocking(walk).await.unwrap().unwrap();
 }

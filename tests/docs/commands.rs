@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use super::{documents, shown};
 
 const NAME: &str = "imageset-controller";
-/// The same as a plugin of kubectl.
-const PLUGIN: &str = "kubectl imageset ";
+/// The same as a plugin of kubectl, and in the controller's pod.
+const SAME: [&str; 2] =
+    ["kubectl imageset ", "kubectl -n imageset-controller exec deploy/imageset-controller -- /imageset-controller "];
 
 /// The commands of this product in a document's code, inline and in blocks, word by word.
 fn commands(document: &str) -> Vec<Vec<String>> {
@@ -41,7 +42,8 @@ fn code(document: &str) -> (Vec<String>, Vec<String>) {
 
 fn command(text: &str) -> Option<Vec<String>> {
     let text = text.trim_start().trim_start_matches("$ ");
-    let text = text.strip_prefix(PLUGIN).map_or_else(|| text.to_owned(), |rest| format!("{NAME} {rest}"));
+    let rest = SAME.iter().find_map(|same| text.strip_prefix(same));
+    let text = rest.map_or_else(|| text.to_owned(), |rest| format!("{NAME} {rest}"));
     let words = text.split_whitespace().take_while(|word| !matches!(*word, "|" | ">" | "&&" | ";" | "#"));
     let words: Vec<String> = words.map(str::to_owned).collect();
     (words.len() > 1 && words[0] == NAME).then_some(words)

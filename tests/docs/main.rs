@@ -14,6 +14,7 @@ mod explain;
 mod links;
 mod metrics;
 mod monitoring;
+mod picture;
 mod places;
 mod policies;
 mod reference;

@@ -34,7 +34,7 @@ use requested::RequestedSet;
 #[command(mut_arg("version_file", |file| file.conflicts_with("releases")))]
 #[command(after_help = "Examples:
   imageset-controller generate v1.42.4
-  imageset-controller generate v1.42.4 --registry registry.example.com --image-path mirrors/calico
+  imageset-controller generate v1.42.4 --registry registry.example.com --image-path mirror/calico
   imageset-controller generate v1.40.15 v1.42.4 --fips --platform linux/amd64 > imagesets.yaml
   imageset-controller generate -f tigera-operator.yaml -f installation.yaml
   curl -fsSL https://example.com/tigera-operator.yaml | imageset-controller generate -f -
