@@ -58,8 +58,10 @@ const PAGES: [&str; 11] = [
     "docs/guide/what-is-wrong.md",
 ];
 /// What can't be run here, and where it is or why not.
-const NOT_HERE: [(&str, &str); 6] = [
+const NOT_HERE: [(&str, &str); 8] = [
     ("docker ", "there is no engine; tests/image builds the image with buildah"),
+    ("sed 's|image: imageset-controller:|", "tests/apiserver/installed.rs"),
+    ("kubectl apply --server-side -f -", "tests/apiserver/installed.rs"),
     ("kubectl apply --server-side -k overlay", "tests/apiserver/installed.rs"),
     ("rollout status deployment/imageset-controller", "tests/apiserver/installed.rs"),
     ("delete -k overlay", "tests/apiserver/installed.rs"),
