@@ -1,5 +1,5 @@
 //! A cluster for one test: control plane, registry with made-up images, the operator's parts, our rights and the
-//! invariant recorder. `finish` checks what every test has to keep: S1 to S5, no gap, no panic, no byte of the password.
+//! invariant recorder. `finish` checks what every test has to keep: S1 to S6, no gap, no panic, no byte of the password.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -76,5 +76,5 @@ pub async fn from_nothing(story: &mut Story) -> Result<()> {
     let violations: Vec<String> = report.violations.iter().map(Violation::to_string).chain(report.gaps).collect();
     let promise =
         format!("{} revisions of this cluster judged: {creates} set stored; violations: 0, gaps: 0", report.revisions);
-    narrator.check(violations.is_empty(), &promise, "no violation of S1 to S5, no gap", &violations)
+    narrator.check(violations.is_empty(), &promise, "no violation of S1 to S6, no gap", &violations)
 }

@@ -17,15 +17,15 @@ const HEAD: &str = "\
 
 <!-- Made from crds/ by `UPDATE=1 cargo test --test docs`; don't edit. -->
 
-There is one kind, `ImageSetPolicy`, and one object of it, `default`. Its `spec` belongs to people and to Git, its `status` to the
-controller, which writes nothing else of it. `kubectl explain imagesetpolicy.spec` tells the same as this page. `[]` stands for each
-entry of a list, `{}` for each value of a map. A part that is left out has the defaults of its fields.
+The API has one kind, `ImageSetPolicy`, with one object, `default`. People and Git write its `spec`. The controller writes its `status`, and nothing else
+of it. `kubectl explain imagesetpolicy.spec` shows the same text as this page. `[]` stands for each entry of a list, `{}` for each value of a map. An
+object that is left out has the defaults of its fields.
 ";
 
 const RULES: &str = "
 ## Rules
 
-The API server refuses a policy that breaks one of these, with this text. `self` is the field that has the rule.
+The API server rejects a policy that violates one of these rules, with this message. `self` is the field with the rule.
 ";
 
 /// What is kept in metadata: where, name and value, who writes it, what for. Every name of ours in the code is here.
@@ -42,57 +42,57 @@ const MARKS: [(&str, &str, &str, &str, &str); 13] = [
         "annotation",
         "imageset-controller.io/refresh",
         "people, `refresh`",
-        "any new text, at most 128 characters: everything is checked now, once; `status.lastHandledRefresh` has the last one",
+        "each new value, at most 128 characters, triggers one check of everything; `status.lastHandledRefresh` has the last handled value",
     ),
     (
         "the operator's Deployment",
         "annotation",
         "imageset-controller.io/break-glass",
         "people",
-        "an operator image that the gate admits though no set is ready for it: that one and no other",
+        "an operator image that the gate admits although no set is ready for it; it admits no other",
     ),
     (
         "ImageSet",
         "label",
         "imageset-controller.io/policy",
         "the controller",
-        "`default`: the set is ours. Without this label it is somebody else's and is left alone unless `spec.takeOwnership` is true",
+        "`default`: the controller manages the set. Without this label the set is unmanaged, and left alone unless `spec.takeOwnership` is true",
     ),
     (
         "ImageSet",
         "annotation",
         "imageset-controller.io/operator-version",
         "the controller, `generate`",
-        "operator version that the set was made for",
+        "operator version of the set",
     ),
-    ("ImageSet", "annotation", "imageset-controller.io/record", "the controller", "record that its digests come from"),
+    ("ImageSet", "annotation", "imageset-controller.io/record", "the controller", "record with the digests of the set"),
     (
         "ImageSet",
         "annotation",
         "imageset-controller.io/content",
         "the controller",
-        "digest of the entries as we wrote them, which is how an edit is noticed",
+        "digest of the entries that the controller wrote, to detect edits",
     ),
     (
         "ConfigMap in the controller's namespace",
         "label",
         "imageset-controller.io/record",
         "the controller",
-        "`true`: what the images of a release resolved to; `inspection`: what an operator image said of itself",
+        "`true`: resolved digests of a release; `inspection`: the output of an operator image",
     ),
     (
         "Job and pod in the inspection namespace",
         "label",
         "imageset-controller.io/inspection",
         "the controller",
-        "`true`: it asks an operator image",
+        "`true`: it inspects an operator image",
     ),
     (
         "Job in the inspection namespace",
         "annotation",
         "imageset-controller.io/operator-image",
         "the controller",
-        "the image as it was written where it was found",
+        "the image reference as found",
     ),
     (
         "Job in the inspection namespace",
@@ -106,22 +106,21 @@ const MARKS: [(&str, &str, &str, &str, &str); 13] = [
         "annotation",
         "imageset-controller.io/attempt",
         "the controller",
-        "which attempt it is, counted from 1",
+        "attempt number, starting at 1",
     ),
     (
         "Job in the inspection namespace",
         "annotation",
         "imageset-controller.io/failed-before",
         "the controller",
-        "why the attempt before brought no answer",
+        "why the previous attempt failed",
     ),
 ];
 
 const AROUND: &str = "
-ImageSets, records, inspection Jobs and the gate carry the label `app.kubernetes.io/managed-by: imageset-controller`, too. Fields that
-the controller writes belong to the field manager `imageset-controller`; what the commands change of a policy, to
-`imageset-controller-cli`. The gate is the ValidatingAdmissionPolicy `imageset-controller-gate` and its binding of the same name, both
-owned by the policy object, with the label of ImageSets. Nothing has a finalizer.
+ImageSets, records, inspection Jobs and the gate also have the label `app.kubernetes.io/managed-by: imageset-controller`. The controller writes with the
+field manager `imageset-controller`, the commands change a policy with `imageset-controller-cli`. The gate is the ValidatingAdmissionPolicy
+`imageset-controller-gate` and its binding of the same name. The policy object owns both, and both have the label of ImageSets. Nothing has a finalizer.
 ";
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -245,7 +244,7 @@ fn page(definition: &Value) -> String {
     }
 
     page.push_str(
-        "\n## Annotations and labels\n\n| On | What | Name | Written by | Meaning |\n|---|---|---|---|---|\n",
+        "\n## Annotations and labels\n\n| Object | Kind | Name | Written by | Meaning |\n|---|---|---|---|---|\n",
     );
     for (on, what, name, writer, meaning) in MARKS {
         writeln!(page, "| {on} | {what} | `{name}` | {writer} | {} |", cell(meaning)).unwrap();

@@ -14,45 +14,45 @@ const HEAD: &str = "\
 
 <!-- Made from the binary's --help by `UPDATE=1 cargo test --test docs`; don't edit. -->
 
-One binary, `imageset-controller`; installed as `kubectl-imageset` it is `kubectl imageset`, with the same verbs. The answer goes to
-standard output and nothing else does; what went wrong goes to standard error as `error:` and `hint:`. Every example runs in a test.
+One binary, `imageset-controller`. Installed as `kubectl-imageset` it is `kubectl imageset`, with the same verbs. Results go to standard
+output, and nothing else does; errors go to standard error as `error:` and `hint:`. A test runs each example.
 ";
 
 /// By verb, in the order of the help: 0, 1 and 2, nothing where a verb never ends so.
 const EXIT_CODES: [(&str, &str, &str, &str); 18] = [
-    ("status", "shown", "", "no policy, or the cluster did not answer"),
+    ("status", "shown", "", "no policy, or the cluster did not respond"),
     (
         "plan",
         "the plan is complete",
-        "asked for another registry, path or FIPS mode: the digests there are others",
-        "something is in the way of a complete plan, which is printed all the same",
+        "with another registry, path or FIPS mode: the digests there differ",
+        "the plan is incomplete; it is printed all the same",
     ),
     (
         "prepare",
-        "asked; with `--wait` staged, or ready and waiting for its operator",
-        "held, and why",
-        "no answer in time",
+        "requested; with `--wait` staged, or ready and waiting for its operator",
+        "held, with the cause",
+        "no result in time",
     ),
-    ("refresh", "asked; with `--wait` done", "", "not done in time"),
+    ("refresh", "requested; with `--wait` done", "", "not done in time"),
     ("suspend", "suspended", "", "could not be written"),
     ("resume", "resumed", "", "could not be written"),
-    ("disarm", "printed; with `--yes` done", "", "refused, or it failed on the way"),
+    ("disarm", "printed; with `--yes` done", "", "refused, or failed"),
     (
         "generate",
-        "printed; with `--check` the file is as it should be",
+        "printed; with `--check` the file is up to date",
         "with `--check` the file is out of date",
-        "could not tell",
+        "could not be completed",
     ),
     (
         "pin",
         "pinned; with `--check` it is",
-        "with `--check` it is not; the tag is another digest now",
-        "could not tell",
+        "with `--check` it is not; the tag has another digest now",
+        "could not be completed",
     ),
-    ("verify", "in sync", "something differs", "could not tell"),
-    ("explain", "explained, or listed", "nothing in it is about images", "could not be read"),
+    ("verify", "in sync", "something differs", "could not be completed"),
+    ("explain", "explained, or listed", "nothing in the message is about images", "could not be read"),
     ("images", "printed", "", "a release is not known, or its image could not be run"),
-    ("bundle", "printed", "", "an image is missing, or a registry could not be asked; nothing is printed"),
+    ("bundle", "printed", "", "an image is missing, or a registry did not respond; nothing is printed"),
     ("crds", "printed", "", ""),
     ("catalogue", "printed, or added", "", "could not be read or added"),
     ("version", "printed", "", ""),
@@ -67,20 +67,20 @@ const OURS: [(&str, &str); 39] = [
         "`https_proxy` too: proxy to registries with TLS ([the rules](../guide/private-registry.md#behind-a-proxy))",
     ),
     ("HTTP_PROXY", "`http_proxy` too: proxy to registries without TLS"),
-    ("ALL_PROXY", "`all_proxy` too: proxy to both, where the other is not set"),
-    ("NO_PROXY", "`no_proxy` too: what is reached directly"),
+    ("ALL_PROXY", "`all_proxy` too: proxy to both, if the specific variable is not set"),
+    ("NO_PROXY", "`no_proxy` too: targets that are reached without a proxy"),
     ("https_proxy", ""),
     ("http_proxy", ""),
     ("all_proxy", ""),
     ("no_proxy", ""),
     (
         "DOCKER_AUTH_CONFIG",
-        "credentials of registries, the text itself, for verbs with `--registry-config` where that is not given",
+        "registry credentials as JSON text, for verbs with `--registry-config` if that flag is not given",
     ),
-    ("REGISTRY_AUTH_FILE", "file with such credentials, where neither of the two is given"),
+    ("REGISTRY_AUTH_FILE", "file with such credentials, if neither of the two is given"),
     (
         "DOCKER_CONFIG",
-        "folder whose `config.json` has such credentials, where none of these is given; else `~/.docker`",
+        "folder whose `config.json` has such credentials, if none of these is given; default `~/.docker`",
     ),
     ("XDG_CACHE_HOME", "folder in which `--inspect` keeps what operator images printed; else `~/.cache`"),
     ("HOME", "where `.docker`, `.kube`, `.cache` and `.config/gcloud` are"),
@@ -129,22 +129,22 @@ const OURS: [(&str, &str); 39] = [
         "AZURE_POD_IDENTITY_AUTHORITY_HOST",
         "address of the metadata service that has managed identities, in the place of the node's",
     ),
-    ("POD_NAMESPACE", "`run`: namespace of the Lease and the records, where `--namespace` is not given"),
+    ("POD_NAMESPACE", "`run`: namespace of the Lease and the records, if `--namespace` is not given"),
     ("POD_NAME", "`run`: name of this instance in the Lease and in events"),
 ];
 
 /// Read by libraries, for us.
 const OTHERS: [(&str, &str); 7] = [
-    ("KUBECONFIG", "kubeconfig files, several with `:` between them, where `--kubeconfig` is not given"),
+    ("KUBECONFIG", "kubeconfig files, separated by `:`, if `--kubeconfig` is not given"),
     (
         "KUBERNETES_SERVICE_HOST",
-        "with `KUBERNETES_SERVICE_PORT`: address of the API server in a pod, where there is no kubeconfig",
+        "with `KUBERNETES_SERVICE_PORT`: address of the API server in a pod, if no kubeconfig exists",
     ),
-    ("SSL_CERT_FILE", "certificates of authorities to trust for registries and proxies in the place of the system's"),
-    ("SSL_CERT_DIR", "folders with such certificates"),
-    ("NO_COLOR", "set: no colour in what verbs print"),
+    ("SSL_CERT_FILE", "certificate authorities to trust for registries and proxies instead of the system's"),
+    ("SSL_CERT_DIR", "folders with such authorities"),
+    ("NO_COLOR", "set: no colour in the output"),
     ("CLICOLOR", "`0`: no colour either"),
-    ("CLICOLOR_FORCE", "anything but `0`: colour in a pipe, too"),
+    ("CLICOLOR_FORCE", "anything except `0`: colour in a pipe, too"),
 ];
 
 /// The verbs that a help lists, but for `help` itself.

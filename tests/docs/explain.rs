@@ -11,14 +11,14 @@ const HEAD: &str = "\
 
 <!-- Made from src/rules/explain/mod.rs by `UPDATE=1 cargo test --test docs`; don't edit. -->
 
-What operators say in a TigeraStatus, and runtimes of pods, with the cause and what helps. The controller does this look-up by itself:
-`kubectl imageset status` shows the line with the names of your cluster in it, and the same stands in the conditions
-`OperatorDegraded`, `ImagePullFailing` and `Adopted` under the reason that each row has ([all reasons](../reference/reasons.md)).
+Messages of operators in a TigeraStatus and of container runtimes, with cause and fix. The controller looks them up by itself: `kubectl imageset status`
+shows the matching row with the names of your cluster, and the conditions `OperatorDegraded`, `ImagePullFailing` and `Adopted` have its reason
+([all reasons](../reference/reasons.md)). `imageset-controller explain 'THE MESSAGE'` looks up a message that you paste.
 
-The same cause comes with other words around it from other parts and releases of the operator; what is quoted here is the middle that
-stays. Releases up to v1.25 put the text into the condition's `reason`.
+Components and releases of the operator add different text before and after a message. The table quotes the part that is the same in all of them. Releases
+up to v1.25 put the text into the condition's `reason`.
 
-| You see | Because | What helps | Reason |
+| You see | Cause | Fix | Reason |
 |---|---|---|---|
 ";
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{documents, root, shown};
 
 /// The lines that are prose: no code block, and inline code cut out.
-fn prose(document: &str) -> String {
+pub(super) fn prose(document: &str) -> String {
     let mut text = String::new();
     let mut fence: Option<&str> = None;
     for line in document.lines() {

@@ -21,6 +21,7 @@ mod reference;
 mod release;
 mod rooms;
 mod versions;
+mod words;
 mod workflows;
 
 use std::fs;

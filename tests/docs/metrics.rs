@@ -12,19 +12,19 @@ const HEAD: &str = "\
 
 <!-- Made from src/metrics/table.rs by `UPDATE=1 cargo test --test docs`; don't edit. -->
 
-The controller serves them as OpenMetrics text at `/metrics` on port 8080. They hold no secrets, no text of an error and no name
-of a pod, a node or a digest; their number doesn't grow with the cluster. Labels take the words that are listed here; the reasons
-are those of [reasons](reasons.md). Passes and writes are counted from 0, so that `increase()` sees the first of them.
+The controller serves OpenMetrics text at `/metrics` on port 8080. The metrics contain no secrets, no error texts, and no names of pods, nodes or
+digests, and their number does not grow with the cluster. Labels have the values that are listed here; the reasons are those of
+[reasons](reasons.md). Counters of reconciles (`passes`) and writes start at 0, so that `increase()` sees the first one.
 ";
 
 const OF_POLICY: &str = "\
-Gauges of the policy `default`, made at each scrape from what its status says. Only the instance that leads tells them, and only
-while there is a policy, so that sums over instances count nothing twice.
+Gauges of the policy `default`, rendered at each scrape from its status. Only the leader exports them, and only while a policy exists, so that sums over
+instances count nothing twice.
 ";
 
 const OF_INSTANCE: &str = "Each instance counts for itself, from its start.\n";
 
-const OF_PROCESS: &str = "As every process tells them, without the product's prefix.\n";
+const OF_PROCESS: &str = "Standard process metrics, without the product's prefix.\n";
 
 fn rows(page: &mut String, wanted: impl Fn(&MetricDescription) -> bool) {
     page.push_str("\n| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n");

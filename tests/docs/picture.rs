@@ -65,9 +65,7 @@ fn drawn(line: &str) -> String {
     let (label, rest) = line.split_at(label.unwrap_or(0));
     let coloured = COLOURS.iter().find_map(|(words, class)| Some((rest.find(words)?, *words, *class)));
     let rest = match coloured {
-        Some((at, words, class)) => {
-            escaped(&rest[..at]) + &span(class, words) + &escaped(&rest[at + words.len()..])
-        }
+        Some((at, words, class)) => escaped(&rest[..at]) + &span(class, words) + &escaped(&rest[at + words.len()..]),
         None => escaped(rest),
     };
     if label.is_empty() { rest } else { span("label", label) + &rest }

@@ -9,30 +9,27 @@ use super::assert_current;
 const MADE: &str = "<!-- Made from src/model/reason.rs by `UPDATE=1 cargo test --test docs`; don't edit. -->";
 
 const REASONS: &str = "\
-One closed list of words says why something is as it is. The same words are in the conditions, findings and events of an
-ImageSetPolicy, in the label `reason` of the metric `imageset_controller_findings`, and behind the errors of the command
-line. Each belongs to one of the [conditions](conditions.md). A condition can also carry a word of another table:
-`Ready` is False with the reason of whatever keeps it from being True.
+Reasons are one closed list. Conditions, findings and events of an ImageSetPolicy use them, and so do the label `reason` of the metric
+`imageset_controller_findings` and the errors of the command line. Each reason belongs to one of the [conditions](conditions.md). `Ready` can have a
+reason of any table: if it is False, it has the reason of the problem.
 
-A finding says what happened to which object; what to do about it is in this table, and stands in the finding's
-`nextStep` and at the end of the condition's message.
+A finding says what happened to which object. The next step is in this table, in the finding's `nextStep`, and at the end of the condition's message.
 ";
 
 const CONDITIONS: &str = "\
-The conditions of an ImageSetPolicy, in `status.conditions`. Each answers one question. `kubectl describe imagesetpolicy
-default` shows them with their reasons, which are explained in [reasons](reasons.md).
+The conditions of an ImageSetPolicy, in `status.conditions`. Each answers one question. `kubectl describe imagesetpolicy default` shows them with their
+reasons; [reasons](reasons.md) explains each one.
 ";
 
 const RULES: &str = "\
-- `Ready` speaks of what the controller can do by itself. It is True in mode Apply when the set of the target version is
-  stored and every version of `prepare.versions` is stored or ready and waiting for its operator, and in mode Observe
-  when the plan for them is computed (reason `PlanComputed`). What `Adopted`, `Drifted` and `OperatorDegraded` say never
-  changes it, so that a pipeline that waits for `Ready` waits for exactly what it should.
-- `Ready`, `Reconciling` and `Stalled` sum up the others, with the meaning that kstatus gives them, so that Flux and
-  other tools that follow kstatus need no rules for this kind.
-- Unknown means that the question cannot be answered (yet); the reason says what is missing.
-- `lastTransitionTime` changes with the status, not with the reason or the message. `observedGeneration` is the
-  generation of the policy that the answer is about; `kubectl wait` heeds it.
+- `Ready` covers what the controller can do by itself. In mode Apply it is True when the set of the target version is stored, and every version of
+  `prepare.versions` is stored, or ready and waiting for its operator. In mode Observe it is True when the plan for them is computed (reason
+  `PlanComputed`). `Adopted`, `Drifted` and `OperatorDegraded` never change it, so that a pipeline that waits for `Ready` waits for the right thing.
+- `Ready`, `Reconciling` and `Stalled` summarise the others with the meaning that kstatus defines, so that Flux and other tools that use kstatus need no
+  rules for this kind.
+- Unknown means that the question cannot be answered; the reason says what is missing.
+- `lastTransitionTime` changes with the status, not with the reason or the message. `observedGeneration` is the generation of the policy that the
+  condition refers to; `kubectl wait` honours it.
 ";
 
 fn reasons() -> String {
@@ -43,7 +40,7 @@ fn reasons() -> String {
     for condition in ConditionType::ALL {
         let question = cell(condition.question());
         write!(page, "\n## {condition}\n\n{question}\n\n").unwrap();
-        page.push_str("| Reason | Severity | Meaning | What to do |\n|---|---|---|---|\n");
+        page.push_str("| Reason | Severity | Meaning | Next step |\n|---|---|---|---|\n");
         for reason in Reason::ALL.iter().filter(|reason| reason.condition() == condition) {
             let (meaning, next) = (cell(reason.meaning()), cell(reason.next_step()));
             writeln!(page, "| `{reason}` | {} | {meaning} | {next} |", reason.severity()).unwrap();
@@ -54,7 +51,7 @@ fn reasons() -> String {
 
 fn conditions() -> String {
     let mut page = format!("# Conditions\n\n{MADE}\n\n{CONDITIONS}\n");
-    page.push_str("| Condition | Question | All is well when | kstatus | Reasons |\n|---|---|---|---|---|\n");
+    page.push_str("| Condition | Question | Good when | kstatus | Reasons |\n|---|---|---|---|---|\n");
     for condition in ConditionType::ALL {
         let well = if condition.is_abnormal_true() { "False" } else { "True" };
         let kstatus = if condition.is_kstatus() { "yes" } else { "" };
@@ -62,7 +59,7 @@ fn conditions() -> String {
         let question = cell(condition.question());
         writeln!(page, "| `{condition}` | {question} | {well} | {kstatus} | [reasons](reasons.md#{anchor}) |").unwrap();
     }
-    page + "\n## How they are to be read\n\n" + RULES
+    page + "\n## How to read them\n\n" + RULES
 }
 
 /// A text in a cell of a table.

@@ -1,5 +1,5 @@
 //! The invariant recorder: sees every revision of what the product touches, through watches of its own, and judges the
-//! safety invariants S1 to S5 on each, and of S6 what must not get in, from when a test knows that the gate is in force. S7, L1 and
+//! safety invariants S1 to S6 on each; of S6 only what must not be admitted, once a test knows that the gate is in force. S7, L1 and
 //! L2, and whom the gate must let through, are for other tests.
 //!
 //! - `stream`: lists and watches, and the merge into one history,
