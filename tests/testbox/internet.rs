@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::registry::{Kind, Registry};
-use super::rules::{Features, OperatorRules, Variant, key};
+use super::rules::{OperatorRules, Variant, key};
 use super::{ControlPlane, images};
 
 /// All that is ever asked for.
@@ -52,13 +52,10 @@ impl Internet {
         let mut references = BTreeSet::new();
         for release in releases {
             let rules = OperatorRules::for_version(release)?;
-            // Some releases use names of the Enterprise list for Calico's Istio.
-            let required = rules.required_names(Variant::Calico, Features::all());
-            for name in rules.names_of(Variant::Calico).union(&required) {
-                let reference = |variant, fips| rules.default_reference(variant, name, fips);
-                references.extend([false, true].into_iter().filter_map(|fips| {
-                    reference(Variant::Calico, fips).or_else(|| reference(Variant::Enterprise, fips))
-                }));
+            for name in rules.names_of(Variant::Calico) {
+                references.extend(
+                    [false, true].into_iter().filter_map(|fips| rules.default_reference(Variant::Calico, &name, fips)),
+                );
             }
             references.insert(format!("quay.io/tigera/operator:{release}"));
         }
