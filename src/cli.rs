@@ -69,7 +69,7 @@ const PLUGIN: &str = "kubectl-imageset";
 /// Runs one command line and returns its exit code.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = flags::registry::with_plain_http_values(arguments.into_iter().collect());
     let command = command(arguments.first());
     let parsed = command.clone().try_get_matches_from(arguments);
     output::finish(match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {

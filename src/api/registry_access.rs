@@ -18,6 +18,9 @@ use super::schema_text;
 #[x_kube(validation = Rule::new("self.provider == 'Generic' || !self.plainHttp")
     .message("set plainHttp to false or provider to Generic: a token of a cloud is not sent without TLS")
     .field_path(".provider"))]
+#[x_kube(validation = Rule::new("!(self.plainHttp && has(self.clientCertificate))")
+    .message("remove clientCertificate or set plainHttp to false: plain HTTP uses no certificates")
+    .field_path(".plainHttp"))]
 pub struct RegistryAccess {
     /// Host, with its port if it has one, as it stands in references.
     #[schemars(schema_with = "schema_text::host")]
@@ -40,6 +43,9 @@ pub struct RegistryAccess {
     /// Certificate authorities to trust for this registry, besides the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
+    /// Client certificate, where the registry asks for one. No other host gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
     /// Talks to the registry without TLS. Digests are still verified; credentials travel readable.
     #[serde(default)]
     pub plain_http: bool,
@@ -67,6 +73,15 @@ pub enum Provider {
 pub struct Credentials {
     /// Secret of type kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg. The controller needs the right to get
     /// it by name.
+    pub secret_ref: SecretKey,
+}
+
+/// Where a client certificate is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientCertificate {
+    /// Secret of type kubernetes.io/tls: tls.crt with the chain, tls.key without a password. The controller needs the right
+    /// to get it by name.
     pub secret_ref: SecretKey,
 }
 

@@ -14,6 +14,7 @@ mod digest;
 mod discovery;
 pub mod event;
 mod explained;
+mod failure_cause;
 pub mod finding;
 pub mod foreign_text;
 mod gate;
@@ -60,6 +61,7 @@ pub use decision::{Decision, Goal, GoalState, KnownOperator, OperatorKnowledge, 
 pub use digest::{Digest, ShortDigest};
 pub use discovery::Discovery;
 pub use event::Event;
+pub use failure_cause::FailureCause;
 pub use finding::{Evidence, EvidenceText, Finding};
 pub use gate::{Enforcement, GateState};
 pub use image_name::{ImageName, InvalidImageName};

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::condition_type::ConditionType;
 use crate::model::explained::explained;
+use crate::model::failure_cause::FailureCause;
 use crate::model::pods::PullFailureKind;
-use crate::model::registry_failure::RegistryFailureKind;
+use crate::model::registry_failure::{RegistryFailure, RegistryFailureKind};
 
 explained! {
     /// How much a finding matters.
@@ -133,16 +134,22 @@ reasons! {
     DigestForUnknownImage, Resolved, Warning, "spec.images.digests names an image that this operator version does not know; the entry is not used.", "remove it from spec.images.digests or correct its name";
     LayoutInvalid, Resolved, Blocking, "registry, imagePath and imagePrefix do not make an image reference.", "correct them in the Installation, or in spec.installation where there is none";
     RegistryUnauthorized, Resolved, Blocking, "The registry refuses the credentials, or asks for some.", "check the Installation's imagePullSecrets, or set spec.registries[].credentials";
+    RegistryPolicyRefusal, Resolved, Blocking, "The registry has the image and refuses it by a policy of its own: a vulnerability, a missing signature, a quarantine, a quota. Nodes are refused as well.", "have the registry's administrator allow the image or raise the quota, or mirror it to a project without that policy";
+    TokenServiceForeign, Resolved, Blocking, "The registry sends clients to a token service on a host outside its own domain, which gets no credentials unless it is named.", "if that token service is meant, name its host in spec.registries[].tokenService";
+    TokenServiceFailing, Resolved, Blocking, "The registry's token service fails, or the registry names it by an address that cannot be used.", "check the token service, and the external address in the registry's own settings";
+    RegistryWithoutTls, Resolved, Blocking, "The registry's port answers without TLS.", "name the port with TLS, or set spec.registries[].plainHttp for this registry";
     NodeCredentialsOnly, Resolved, Blocking, "The registry wants credentials and the Installation names no pull secret: the nodes have credentials of their own (a credential provider), which the controller cannot use.", "give the controller credentials in spec.registries[].credentials for this host, or an identity of the cloud with spec.registries[].provider";
     CloudIdentityMissing, Resolved, Blocking, "spec.registries[].provider names a cloud, and the controller has no identity there: nothing was injected into its pod, and the metadata service of the node does not give one.", "give the controller's service account an identity and restart its pod (docs/guide/eks.md, gke.md, aks.md), or set spec.registries[].provider: Generic and give credentials";
     CloudIdentityRefused, Resolved, Blocking, "The cloud or its registry rejects the controller's identity.", "grant the identity that the message names the permission that it names (docs/guide/eks.md, gke.md, aks.md)";
     CloudUnavailable, Resolved, Blocking, "A service of the cloud that issues tokens for the registry cannot be reached, limits the rate or fails. A token that is still valid is used meanwhile.", "it is retried; if it lasts, check that the network policy and the proxy let the controller reach the service that the message names";
     RegistryRateLimited, Resolved, Blocking, "The registry's rate limit is used up, or only the half of it is left that is kept for the nodes; it is asked again when it says so.", "pull with credentials, or from a mirror";
-    RegistryCertificateInvalid, Resolved, Blocking, "The registry's certificate is not trusted.", "give its certificate authority in spec.registries[].caBundle";
+    RegistryCertificateInvalid, Resolved, Blocking, "The registry's certificate is not trusted; the message says what is wrong with it.", "give its certificate authority in spec.registries[].caBundle, or correct the certificate";
     RegistryUnreachable, Resolved, Blocking, "The registry cannot be reached.", "check the network policy, the DNS name and the port; plain HTTP needs spec.registries[].plainHttp";
     RegistryAnswerInvalid, Resolved, Blocking, "The registry's answer cannot be trusted or understood.", "look at the registry, or at the proxy in front of it";
     PullSecretMissing, Resolved, Blocking, "A pull secret that the Installation names cannot be read.", "create it in the operator's namespace, and name it in the controller's Role";
     PullSecretInvalid, Resolved, Blocking, "A pull secret is not a docker configuration.", "create it again with kubectl create secret docker-registry";
+    PullSecretEntryInvalid, Resolved, Warning, "An entry of a pull secret cannot be read. The controller uses the other entries; a kubelet rejects the whole Secret, and pulls nothing for pods that name it.", "correct or remove the entry; kubectl create secret docker-registry makes it again";
+    ClientCertificateInvalid, Resolved, Blocking, "A client certificate that the policy names is not there, or cannot be used.", "correct spec.registries[].clientCertificate or the Secret that it names: tls.crt and tls.key in PEM, the key without a password";
     CaBundleInvalid, Resolved, Blocking, "A CA bundle that the policy names is not there or is not PEM.", "correct spec.registries[].caBundle or the object that it names";
 
     // Applied
@@ -300,19 +307,31 @@ impl From<RegistryFailureKind> for Reason {
             | RegistryFailureKind::CredentialsMissing
             | RegistryFailureKind::Forbidden
             | RegistryFailureKind::CredentialsInvalid => Self::RegistryUnauthorized,
+            RegistryFailureKind::RefusedByPolicy => Self::RegistryPolicyRefusal,
+            RegistryFailureKind::ForeignTokenService => Self::TokenServiceForeign,
             RegistryFailureKind::RateLimited { .. } => Self::RegistryRateLimited,
             RegistryFailureKind::Tls => Self::RegistryCertificateInvalid,
             RegistryFailureKind::Unreachable | RegistryFailureKind::Timeout | RegistryFailureKind::ServerError => {
                 Self::RegistryUnreachable
             }
             RegistryFailureKind::UnsupportedContent => Self::ContentUnsupported,
-            RegistryFailureKind::TooLarge
-            | RegistryFailureKind::InvalidAnswer
-            | RegistryFailureKind::ForeignTokenService
-            | RegistryFailureKind::RefusedTarget => Self::RegistryAnswerInvalid,
+            RegistryFailureKind::TooLarge | RegistryFailureKind::InvalidAnswer | RegistryFailureKind::RefusedTarget => {
+                Self::RegistryAnswerInvalid
+            }
             RegistryFailureKind::CloudIdentityMissing => Self::CloudIdentityMissing,
             RegistryFailureKind::CloudIdentityRefused => Self::CloudIdentityRefused,
             RegistryFailureKind::CloudUnavailable { .. } => Self::CloudUnavailable,
+        }
+    }
+}
+
+impl From<&RegistryFailure> for Reason {
+    fn from(failure: &RegistryFailure) -> Self {
+        match failure.cause {
+            Some(cause) if cause.is_of_token_service() => Self::TokenServiceFailing,
+            Some(FailureCause::PlainHttp) => Self::RegistryWithoutTls,
+            Some(FailureCause::ClientCertificateRequired) => Self::RegistryUnauthorized,
+            _ => Self::from(failure.kind),
         }
     }
 }

@@ -30,6 +30,13 @@ pub struct InvalidReference {
     cause: String,
 }
 
+impl InvalidReference {
+    /// Returns the error about a setting that references are made of.
+    pub(crate) fn of_setting(value: &str, cause: String) -> Self {
+        Self { text: cut(value, 300), cause }
+    }
+}
+
 impl Reference {
     /// Returns host and port, such as `quay.io` or `registry.example.com:5000`.
     #[must_use]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::failure_cause::FailureCause;
 use crate::model::foreign_text::escaped;
 use crate::model::reference::Reference;
 
@@ -23,6 +24,8 @@ pub enum RegistryFailureKind {
     CredentialsMissing,
     /// The registry authenticates the controller and denies access.
     Forbidden,
+    /// The registry's own policy refuses the image: a vulnerability, a missing signature, a quota. Nodes are refused as well.
+    RefusedByPolicy,
     /// The registry limits the rate.
     RateLimited {
         /// `Retry-After` in seconds, at most [`LONGEST_RETRY_AFTER_SECONDS`]; `None` if the registry sent none.
@@ -89,6 +92,7 @@ impl RegistryFailureKind {
             | Self::Unauthorized
             | Self::CredentialsMissing
             | Self::Forbidden
+            | Self::RefusedByPolicy
             | Self::TooLarge
             | Self::InvalidAnswer
             | Self::UnsupportedContent
@@ -124,6 +128,7 @@ impl RegistryFailureKind {
             Self::Unauthorized => "Unauthorized",
             Self::CredentialsMissing => "CredentialsMissing",
             Self::Forbidden => "Forbidden",
+            Self::RefusedByPolicy => "RefusedByPolicy",
             Self::RateLimited { .. } => "RateLimited",
             Self::Unreachable => "Unreachable",
             Self::Tls => "Tls",
@@ -154,6 +159,9 @@ impl RegistryFailureKind {
                  nodes use a credential provider"
             }
             Self::Forbidden => "grant the account of the pull secret the right to pull this repository",
+            Self::RefusedByPolicy => {
+                "have the image allowed by the registry's policy, or raise its quota: nodes are refused as well"
+            }
             Self::RateLimited { .. } => {
                 "nothing; it is asked again later, or use a pull secret or a mirror with a higher limit"
             }
@@ -198,6 +206,12 @@ pub struct RegistryFailure {
     pub response: String,
     /// What to do.
     pub advice: Box<str>,
+    /// What the kind alone does not show.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cause: Option<FailureCause>,
+    /// Host of the token service that the failure is about, escaped.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub token_service: Option<Box<str>>,
 }
 
 impl RegistryFailure {
@@ -210,7 +224,17 @@ impl RegistryFailure {
             registry: escaped(registry),
             response: escaped(response),
             advice: kind.advice().into(),
+            cause: None,
+            token_service: None,
         }
+    }
+
+    /// Returns the same failure with what its kind does not show. `token_service` is escaped here.
+    #[must_use]
+    pub fn because(self, cause: Option<FailureCause>, token_service: Option<&str>) -> Self {
+        let advice = cause.map(FailureCause::explanation).filter(|explanation| !explanation.is_empty());
+        let advice = advice.map_or(self.advice, str::to_owned);
+        Self { advice, cause, token_service: token_service.map(escaped), ..self }
     }
 
     /// Returns what happened, without the advice: for findings, whose reason has a next step of its own.
@@ -234,7 +258,11 @@ impl RegistryFailure {
 
 impl fmt::Display for RegistryFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}; {}", self.summary(), self.advice)
+        // With a cause, the summary has the advice.
+        match self.cause {
+            Some(_) => Summary(self).fmt(formatter),
+            None => write!(formatter, "{}; {}", self.summary(), self.advice),
+        }
     }
 }
 
@@ -249,6 +277,15 @@ impl fmt::Display for Summary<'_> {
             None => write!(formatter, "images of {}: ", failure.registry)?,
         }
         let registry = &failure.registry;
+        if failure.cause.is_some_and(FailureCause::is_of_token_service) {
+            let host = failure.token_service.as_ref().map(|host| format!(" {host}")).unwrap_or_default();
+            let what = match failure.cause {
+                Some(FailureCause::TokenServiceFailing) => "fails",
+                _ => "has an address that cannot be used",
+            };
+            write!(formatter, "the token service{host} of registry {registry} {what}")?;
+            return self.end(formatter);
+        }
         match failure.kind {
             RegistryFailureKind::NotFound => write!(formatter, "registry {registry} does not have it")?,
             RegistryFailureKind::Unauthorized => write!(formatter, "registry {registry} does not let us in")?,
@@ -256,6 +293,9 @@ impl fmt::Display for Summary<'_> {
                 write!(formatter, "registry {registry} wants credentials and nothing that we have names it")?;
             }
             RegistryFailureKind::Forbidden => write!(formatter, "registry {registry} forbids it")?,
+            RegistryFailureKind::RefusedByPolicy => {
+                write!(formatter, "registry {registry} has it and refuses it by its own policy, for nodes as well")?;
+            }
             RegistryFailureKind::RateLimited { retry_after_seconds: Some(seconds) } => {
                 write!(formatter, "registry {registry} limits the rate and asks to wait {seconds} s")?;
             }
@@ -275,7 +315,10 @@ impl fmt::Display for Summary<'_> {
             }
             RegistryFailureKind::CredentialsInvalid => write!(formatter, "our settings for {registry} cannot be used")?,
             RegistryFailureKind::ForeignTokenService => {
-                write!(formatter, "registry {registry} wants its credentials sent to somebody else")?;
+                write!(
+                    formatter,
+                    "registry {registry} wants its credentials sent to a token service of another domain"
+                )?;
             }
             RegistryFailureKind::RefusedTarget => write!(formatter, "registry {registry} sends us where we do not go")?,
             RegistryFailureKind::CloudIdentityMissing => {
@@ -291,9 +334,17 @@ impl fmt::Display for Summary<'_> {
                 write!(formatter, "the cloud of registry {registry} issues no token")?;
             }
         }
-        if !failure.response.is_empty() {
-            write!(formatter, " ({})", failure.response)?;
+        self.end(formatter)
+    }
+}
+
+impl Summary<'_> {
+    /// Writes the response, and what explains it.
+    fn end(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.response.is_empty() {
+            write!(formatter, " ({})", self.0.response)?;
         }
-        Ok(())
+        let explanation = self.0.cause.map(FailureCause::explanation).unwrap_or_default();
+        if explanation.is_empty() { Ok(()) } else { write!(formatter, ": {explanation}") }
     }
 }

@@ -37,6 +37,7 @@ impl RegistryLayout {
         // A setting that is empty or the default only without its slashes is invalid, and stays so.
         let setting = |text: &str| match text.trim_matches('/') {
             _ if is_default(text) => String::new(),
+            _ if mistake(text).is_some() => text.to_owned(),
             "" | USE_DEFAULT => "/".to_owned(),
             trimmed => trimmed.to_owned(),
         };
@@ -55,6 +56,7 @@ impl RegistryLayout {
         if self.is_default() {
             return Ok(default.clone());
         }
+        self.check_settings()?;
         // The operator keeps `<organisation>/<image>` as the name. Everything before it is the default registry.
         let whole = default.name();
         let (rest, image) = whole.rsplit_once('/').unwrap_or(("", &whole));
@@ -70,6 +72,37 @@ impl RegistryLayout {
             Some(path) => format!("{registry}/{path}/{prefix}{image}"),
             None => format!("{registry}/{prefix}{image}"),
         })
+    }
+}
+
+impl RegistryLayout {
+    /// The operator puts settings together as they are, so that nodes cannot pull what these make.
+    fn check_settings(&self) -> Result<(), InvalidReference> {
+        let settings =
+            [("registry", &self.registry), ("imagePath", &self.image_path), ("imagePrefix", &self.image_prefix)];
+        for (name, value) in settings {
+            if let Some(mistake) = mistake(value) {
+                return Err(InvalidReference::of_setting(value, format!("{name} {mistake}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns what is wrong with a setting that no reference can have in it.
+fn mistake(setting: &str) -> Option<&'static str> {
+    if setting.ends_with(['\n', '\r']) {
+        Some("ends with a line end, as a value from a file or a block of YAML does")
+    } else if setting.starts_with(char::is_whitespace) || setting.ends_with(char::is_whitespace) {
+        Some("has a blank before or after it")
+    } else if setting.contains(char::is_whitespace) {
+        Some("has a blank or a line end in it")
+    } else if setting.contains("://") {
+        Some("has a scheme; it begins with the host")
+    } else if setting.contains("//") {
+        Some("has two slashes in a row")
+    } else {
+        None
     }
 }
 
@@ -104,6 +137,31 @@ mod tests {
         assert_eq!(place("reg.example", "", "", old), "reg.example/tigera/kibana:v3.11.0");
         assert_eq!(place("", "team", "", old), "gcr.io/unique-caldron-775/cnx/team/kibana:v3.11.0");
         assert_eq!(place("", "team/calico", "", node), "quay.io/team/calico/node:v3.32.1");
+    }
+
+    #[test]
+    fn the_mistake_in_a_setting_is_named() {
+        let default = "quay.io/calico/node:v1".parse().unwrap();
+        for (registry, image_path, words) in [
+            ("reg.example\n", "", "registry ends with a line end"),
+            ("reg.example/ ", "", "registry has a blank before or after it"),
+            (" reg.example", "", "registry has a blank before or after it"),
+            ("reg. example", "", "registry has a blank or a line end in it"),
+            ("https://reg.example", "", "registry has a scheme"),
+            ("reg.example//", "", "registry has two slashes in a row"),
+            ("reg.example", "mirror//calico", "imagePath has two slashes in a row"),
+            ("reg.example", "mirror\n", "imagePath ends with a line end"),
+        ] {
+            let layout = RegistryLayout {
+                registry: registry.into(),
+                image_path: image_path.into(),
+                ..RegistryLayout::default()
+            };
+            for layout in [layout.normalised(), layout] {
+                let error = layout.place(&default).unwrap_err().to_string();
+                assert!(error.contains(words) && !error.contains('\n'), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -86,6 +86,15 @@ pub enum Coverage {
 }
 
 impl ResolvedImage {
+    /// Returns the entries of an index; none of a single manifest.
+    #[must_use]
+    pub fn children(&self) -> &[Child] {
+        match &self.content {
+            Content::Index { children } => children,
+            Content::Manifest { .. } => &[],
+        }
+    }
+
     /// Returns the platforms that the image has, each once.
     #[must_use]
     pub fn platforms(&self) -> BTreeSet<&Platform> {

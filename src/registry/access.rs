@@ -7,6 +7,7 @@ use super::auth::docker_config::{DockerConfig, matching};
 use super::auth::keyring::DOCKER_HUB_NAMES;
 use super::error::{RegistryError, Result};
 use super::http::address::names_metadata_service;
+use super::http::client_certificate::ClientCertificate;
 use crate::model::{CloudProvider, Reference, RegistryFailureKind};
 
 /// The host that serves the images of Docker Hub.
@@ -40,6 +41,8 @@ pub struct RegistrySettings {
     pub token_service: Option<String>,
     /// Certificate authorities to trust in addition to the system's, in PEM.
     pub ca_pem: Option<Vec<u8>>,
+    /// Presented to the registry, and to no other host, where it asks for one.
+    pub client_certificate: Option<ClientCertificate>,
     /// Use HTTP without TLS, credentials included. Requires this opt-in even for loopback addresses.
     pub plain_http: bool,
     /// The authorities, the token service or plain HTTP were set by somebody other than the owner of [`Access::personal`], whose

@@ -161,8 +161,15 @@ impl RegistryClient {
         let state = self.state(&endpoint);
         let signed_in = self.sign_in(&endpoint, &state).await;
         let SignedIn { endpoint, identity } = signed_in.map_err(|error| no_token(&error, &endpoint, reference))?;
-        let session = Session::new(&self.transport, access, &endpoint, &state, vec![target.repository.clone()])
-            .of_identity(identity.as_ref());
+        let session = Session::new(
+            &self.transport,
+            access,
+            &endpoint,
+            &state,
+            vec![target.repository.clone()],
+            self.head_deadline(),
+        )
+        .of_identity(identity.as_ref());
         self.run(&session, reference, self.settings.image_deadline, operator_image(&session, &target)).await
     }
 
@@ -176,8 +183,15 @@ impl RegistryClient {
         let state = self.state(&endpoint);
         let signed_in = self.sign_in(&endpoint, &state).await;
         let SignedIn { endpoint, identity } = signed_in.map_err(|error| no_token(&error, &endpoint, reference))?;
-        let session = Session::new(&self.transport, access, &endpoint, &state, vec![target.repository.clone()])
-            .of_identity(identity.as_ref());
+        let session = Session::new(
+            &self.transport,
+            access,
+            &endpoint,
+            &state,
+            vec![target.repository.clone()],
+            self.head_deadline(),
+        )
+        .of_identity(identity.as_ref());
         self.run(&session, reference, self.settings.set_deadline, tags::releases(&session, &target.repository)).await
     }
 
@@ -254,8 +268,8 @@ impl RegistryClient {
                 return group.iter().map(fail).collect();
             }
         };
-        let session =
-            Session::new(&self.transport, access, &endpoint, &state, repositories).of_identity(identity.as_ref());
+        let session = Session::new(&self.transport, access, &endpoint, &state, repositories, self.head_deadline())
+            .of_identity(identity.as_ref());
         let Ok(_seat) = tokio::time::timeout_at(call.deadline, self.seat(&state)).await else {
             let error = RegistryError::new(RegistryFailureKind::Timeout, "other registries were asked all the time");
             let fail = |(position, target): &Positioned<'_>| {
@@ -298,6 +312,11 @@ impl RegistryClient {
         });
         (call.tick)();
         (*position, outcome.map_err(|error| self.failure(session, &error, target.reference)))
+    }
+
+    /// A third of an image's deadline: what HEAD does not answer, GET still can.
+    fn head_deadline(&self) -> Duration {
+        self.settings.image_deadline / 3
     }
 
     /// Waits for a seat among the registries in use. All sessions with one registry share its seat.
@@ -346,6 +365,7 @@ fn endpoint_and_target<'a>(access: &Access, reference: &'a Reference) -> Result<
 /// Returns the failure of a reference that names no usable endpoint.
 fn no_endpoint(error: &RegistryError, reference: &Reference) -> RegistryFailure {
     RegistryFailure::new(error.kind, Some(reference.clone()), reference.registry(), &error.message)
+        .because(error.cause, None)
 }
 
 /// Returns the failure of a reference for whose registry a cloud issues no token. The error quotes nobody.

@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::http::redaction::cut;
 use super::json_object::JsonObject;
-use crate::model::{RegistryFailureKind, registry_failure::LONGEST_RETRY_AFTER_SECONDS};
+use super::policy_refusal;
+use crate::model::{FailureCause, RegistryFailureKind, registry_failure::LONGEST_RETRY_AFTER_SECONDS};
 
 /// Maximum length of the registry's text that a message keeps, in bytes. Shown messages are shorter.
 pub(crate) const MAX_QUOTE: usize = 2048;
@@ -17,8 +18,8 @@ pub(crate) const MAX_QUOTE: usize = 2048;
 /// Artifactory send. A code that is not listed is untrusted text like any other.
 pub(crate) const CODES: &str = "BLOB_UNKNOWN BLOB_UPLOAD_INVALID BLOB_UPLOAD_UNKNOWN DENIED DIGEST_INVALID FORBIDDEN INTERNAL_ERROR \
     INVALID_REQUEST MANIFEST_BLOB_UNKNOWN MANIFEST_INVALID MANIFEST_UNKNOWN MANIFEST_UNVERIFIED NAME_INVALID \
-    NAME_UNKNOWN NOT_FOUND PAGINATION_NUMBER_INVALID PROJECTPOLICYVIOLATION RANGE_INVALID SIZE_INVALID TAG_EXPIRED \
-    TAG_INVALID TOOMANYREQUESTS TOO_MANY_TAGS_REQUESTED UNAUTHORIZED UNAVAILABLE UNKNOWN UNSUPPORTED";
+    NAME_UNKNOWN NOT_FOUND PAGINATION_NUMBER_INVALID PRECONDITION PROJECTPOLICYVIOLATION QUOTA_EXCEEDED RANGE_INVALID \
+    SIZE_INVALID TAG_EXPIRED TAG_INVALID TOOMANYREQUESTS TOO_MANY_TAGS_REQUESTED UNAUTHORIZED UNAVAILABLE UNKNOWN UNSUPPORTED";
 
 /// The result of everything that may fail on the way to a registry.
 pub(crate) type Result<T, E = RegistryError> = std::result::Result<T, E>;
@@ -38,6 +39,14 @@ pub(crate) struct RegistryError {
     pub whole_registry: bool,
     /// The token service failed, not the registry.
     pub of_token_service: bool,
+    /// The status of the response, if there was one.
+    pub status: Option<StatusCode>,
+    /// The registry's error code, if it is a known one.
+    pub code: Option<&'static str>,
+    /// What the kind alone does not show.
+    pub cause: Option<FailureCause>,
+    /// Host of the token service that the failure is about: text that the registry chose.
+    pub token_service: Option<String>,
 }
 
 impl RegistryError {
@@ -50,6 +59,10 @@ impl RegistryError {
             message,
             whole_registry: kind.concerns_whole_registry(),
             of_token_service: false,
+            status: None,
+            code: None,
+            cause: None,
+            token_service: None,
         }
     }
 
@@ -83,6 +96,11 @@ impl RegistryError {
         Self { whole_registry: false, ..self }
     }
 
+    /// The same error with a cause that its kind does not show.
+    pub(crate) fn because(self, cause: FailureCause) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
     /// The same error with `prefix` before both messages.
     pub(crate) fn prefixed(self, prefix: &str) -> Self {
         Self { message: format!("{prefix}{}", self.message), unquoted: format!("{prefix}{}", self.unquoted), ..self }
@@ -100,10 +118,26 @@ impl RegistryError {
         matches!(self.kind, Unauthorized | Forbidden | NotFound)
     }
 
+    /// Whether the registry serves nobody for now, so that asking again at once is no use.
+    pub(crate) fn is_of_busy_registry(&self) -> bool {
+        matches!(self.kind, RegistryFailureKind::RateLimited { .. })
+            || self.status == Some(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
     /// Returns the error that a status other than 200 stands for. `now_seconds` is Unix time, for a `Retry-After` date.
     pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], now_seconds: i64) -> Self {
         let retry_after_seconds = retry_after_seconds(headers, now_seconds);
+        let (code, text) = error_text(headers, body);
         let kind = match status {
+            _ if policy_refusal::is_one(status, code, &text) => RegistryFailureKind::RefusedByPolicy,
+            // A repository that may not be seen is not missing.
+            StatusCode::NOT_FOUND | StatusCode::GONE if code == Some("UNAUTHORIZED") => {
+                RegistryFailureKind::Unauthorized
+            }
+            StatusCode::NOT_FOUND | StatusCode::GONE if code == Some("DENIED") => RegistryFailureKind::Forbidden,
+            status if status.is_client_error() && code == Some("TOOMANYREQUESTS") => {
+                RegistryFailureKind::RateLimited { retry_after_seconds }
+            }
             StatusCode::UNAUTHORIZED => RegistryFailureKind::Unauthorized,
             StatusCode::FORBIDDEN => RegistryFailureKind::Forbidden,
             StatusCode::NOT_FOUND | StatusCode::GONE => RegistryFailureKind::NotFound,
@@ -115,9 +149,18 @@ impl RegistryError {
             status if status.is_server_error() => RegistryFailureKind::ServerError,
             _ => RegistryFailureKind::InvalidAnswer,
         };
-        let (code, text) = error_text(headers, body);
-        let code = code.map(|code| format!(" {code}")).unwrap_or_default();
-        Self::quoting(kind, format!("{}{code}", status.as_u16()), &format!("{}{text}", status.as_u16()))
+        let is_policy = kind == RegistryFailureKind::RefusedByPolicy;
+        let words = is_policy.then(|| policy_refusal::known_words(&text)).flatten();
+        let vouched: Vec<String> =
+            [Some(status.as_u16().to_string()), code.map(str::to_owned), words].into_iter().flatten().collect();
+        let unquoted = vouched.join(" ");
+        let cause = (status == StatusCode::BAD_REQUEST).then(|| cause_of_page(body)).flatten();
+        Self {
+            code,
+            status: Some(status),
+            cause,
+            ..Self::quoting(kind, unquoted, &format!("{}{text}", status.as_u16()))
+        }
     }
 }
 
@@ -136,13 +179,14 @@ struct ErrorEntry {
 }
 
 /// Returns the first error's code, if it is a known one, and what the body says: the first error of the specification's list, or
-/// plain text; of any other body only the content type.
+/// plain text; of any other body only the content type. Artifactory sends entries with a status in the code's place.
 fn error_text(headers: &HeaderMap, body: &[u8]) -> (Option<&'static str>, String) {
     if let Ok(JsonObject(ErrorBody { errors })) = serde_json::from_slice(body)
         && let Some(JsonObject(first)) = errors.first()
     {
         let code = CODES.split(' ').find(|code| *code == first.code);
-        return (code, format!(" {} {}", first.code, first.message).trim_end().to_owned());
+        let parts = [first.code.as_str(), first.message.as_str()].into_iter().filter(|part| !part.is_empty());
+        return (code, parts.flat_map(|part| [" ", part]).collect());
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let text = if content_type.starts_with("text/plain") {
@@ -153,6 +197,23 @@ fn error_text(headers: &HeaderMap, body: &[u8]) -> (Option<&'static str>, String
         format!(", {content_type}")
     };
     (None, text)
+}
+
+/// Returns the cause that the page of a web server names: nginx, Go and Apache about TLS.
+fn cause_of_page(body: &[u8]) -> Option<FailureCause> {
+    let page = String::from_utf8_lossy(body);
+    let names = |phrases: &[&str]| phrases.iter().any(|phrase| page.contains(phrase));
+    if names(&["No required SSL certificate", "The SSL certificate error"]) {
+        Some(FailureCause::ClientCertificateRequired)
+    } else if names(&[
+        "HTTP request was sent to HTTPS port",
+        "HTTP request to an HTTPS server",
+        "plain HTTP to an SSL-enabled",
+    ]) {
+        Some(FailureCause::SpeaksTls)
+    } else {
+        None
+    }
 }
 
 /// Returns `Retry-After` in seconds, given as seconds or as a date (RFC 9110, section 10.2.3), at most
@@ -199,10 +260,8 @@ mod tests {
         let body = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{}}]}"#;
         let error = RegistryError::of_status(StatusCode::NOT_FOUND, &HeaderMap::new(), body, 0);
         let kind = RegistryFailureKind::NotFound;
-        assert_eq!(
-            error,
-            RegistryError::quoting(kind, "404 MANIFEST_UNKNOWN", "404 MANIFEST_UNKNOWN manifest unknown")
-        );
+        assert_eq!((error.kind, error.unquoted.as_str()), (kind, "404 MANIFEST_UNKNOWN"));
+        assert_eq!(error.message, "404 MANIFEST_UNKNOWN manifest unknown");
         let secret = br#"{"errors":[{"code":"HUNTER_TWO","message":"hunter2"}]}"#;
         let error = RegistryError::of_status(StatusCode::NOT_FOUND, &HeaderMap::new(), secret, 0);
         assert_eq!(error.unquoted, "404", "a code that is not known is foreign text");

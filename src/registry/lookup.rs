@@ -7,7 +7,8 @@ use super::access::Endpoint;
 use super::auth::authenticate::{AuthAttempt, is_settled};
 use super::auth::scheme::AuthScheme;
 use super::error::{RegistryError, Result};
-use super::http::request::{HttpRequest, HttpResponse};
+use super::http::address::AddressClass;
+use super::http::request::{HttpRequest, HttpResponse, MAX_ERROR_BODY};
 use super::http::transport::Transport;
 use super::registry_state::RegistryState;
 use super::session::{Lookup, Session};
@@ -27,7 +28,9 @@ pub(crate) async fn look_up(session: &Session<'_>, lookup: Lookup<'_>) -> Result
         Ok(dead) = dead => return Err(dead.halted.clone().unwrap_or_else(RegistryError::unauthorized)),
     };
     if let Err(error) = &outcome {
-        if error.whole_registry && error.kind != RegistryFailureKind::Timeout {
+        // A connection that ends at a HEAD request may hold for a GET, which finds out.
+        let is_of_head = lookup.head && error.kind == RegistryFailureKind::Unreachable;
+        if error.whole_registry && error.kind != RegistryFailureKind::Timeout && !is_of_head {
             session.halt(error);
         }
         if error.is_of_credentials() {
@@ -49,7 +52,12 @@ async fn look_up_authorized(session: &Session<'_>, lookup: Lookup<'_>) -> Result
             AuthAttempt { session, lookup, url: &url, scheme: scheme.without_scope(), class, remembered: true };
         match attempt.run(None).await {
             Err(error) if is_settled(session, lookup.repository) => return Err(error),
-            Err(error) if error.of_token_service && error.is_of_credentials() && !error.whole_registry => {
+            Err(error)
+                if error.of_token_service
+                    && error.is_of_credentials()
+                    && !error.whole_registry
+                    && !scheme.has_unexplained_names() =>
+            {
                 // Very likely the token service is right; if it has moved, the next session finds out.
                 return Err(error);
             }
@@ -62,13 +70,24 @@ async fn look_up_authorized(session: &Session<'_>, lookup: Lookup<'_>) -> Result
         }
     }
     let response = session.send(&url, lookup, None).await?;
-    // `send` rejects a 401 of a host that the registry redirected to.
-    if response.status != StatusCode::UNAUTHORIZED {
-        session.open();
+    let named = match AuthScheme::of_response(&response.headers) {
+        // `send` rejects a 401 of a host that the registry redirected to.
+        Some(scheme) if response.status == StatusCode::UNAUTHORIZED => {
+            Some((scheme.named_for(lookup.repository), response.class))
+        }
+        _ if may_hide(session, lookup, response.status) => scheme_of_root(session).await,
+        _ => None,
+    };
+    let Some((scheme, class)) = named else {
+        if response.status == StatusCode::OK {
+            session.state.known().note_open(lookup.repository);
+        }
+        if response.status != StatusCode::UNAUTHORIZED {
+            session.open();
+        }
         return response.into_success();
-    }
-    let Some(scheme) = AuthScheme::of_response(&response.headers) else { return Err(response.error()) };
-    session.state.known().auth.scheme = Some((scheme.clone(), response.class));
+    };
+    session.state.known().auth.scheme = Some((scheme.clone(), class));
     // The same scheme failed just now, with credentials to send.
     if let Some((old, error)) = failed
         && scheme.is_same_for(&old, lookup.repository)
@@ -76,8 +95,38 @@ async fn look_up_authorized(session: &Session<'_>, lookup: Lookup<'_>) -> Result
     {
         return Err(error);
     }
-    let attempt = AuthAttempt { session, lookup, url: &url, scheme, class: response.class, remembered: false };
-    attempt.run(Some(response.error())).await
+    // Where nothing asked for credentials, a token service that fails says nothing about the other images.
+    let is_hidden = response.status != StatusCode::UNAUTHORIZED;
+    let attempt = AuthAttempt { session, lookup, url: &url, scheme, class, remembered: is_hidden };
+    let outcome = attempt.run(Some(response.error())).await;
+    outcome.map_err(|error| if is_hidden { error.of_this_image() } else { error })
+}
+
+/// Whether a response without authentication may be different with it, although it does not say so: a 401 without a scheme, or a
+/// registry that hides what a stranger must not see behind 404 or 403, while there are credentials for it.
+fn may_hide(session: &Session<'_>, lookup: Lookup<'_>, status: StatusCode) -> bool {
+    match status {
+        StatusCode::UNAUTHORIZED => true,
+        StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => {
+            !session.access.credentials(session.endpoint, lookup.repository).is_empty()
+                && !session.state.known().is_open(lookup.repository)
+        }
+        _ => false,
+    }
+}
+
+/// Returns the scheme that the registry names at its root (OCI distribution specification 1.1, "Determining Support"). Requested once
+/// in a session.
+async fn scheme_of_root(session: &Session<'_>) -> Option<(AuthScheme, AddressClass)> {
+    let ask = async {
+        let url = session.endpoint.base.join("v2/").ok()?;
+        let lookup =
+            Lookup { repository: "", path: "", accept: "application/json", limit: MAX_ERROR_BODY, head: false };
+        let response = session.send(&url, lookup, None).await.ok()?;
+        let scheme = AuthScheme::of_response(&response.headers)?;
+        (response.status == StatusCode::UNAUTHORIZED).then(|| (scheme.without_scope(), response.class))
+    };
+    session.named_by_root.get_or_init(|| ask).await.clone()
 }
 
 /// Opens the connection to the registry and learns its authentication scheme, while a cloud issues a credential for it. Whatever

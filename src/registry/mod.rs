@@ -15,6 +15,7 @@ mod http;
 mod json_object;
 mod lookup;
 mod manifest;
+mod policy_refusal;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod registry_state;
@@ -22,6 +23,7 @@ mod resolve;
 mod session;
 mod tags;
 
+pub use self::http::client_certificate::{ClientCertificate, InvalidClientCertificate};
 pub use self::http::proxy::Proxies;
 pub use self::http::tunnel::Connector;
 pub use access::{Access, RegistrySettings, holds_certificate};

@@ -1,5 +1,6 @@
 //! What the client keeps about one registry between sessions: how to authenticate, its HTTP version and its rate limit.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use http::Version;
@@ -31,10 +32,34 @@ pub(crate) struct Known {
     pub auth: AuthCache,
     /// The HTTP version of the registry, known from its first response on.
     pub version: Option<Version>,
+    /// Namespaces (repositories without their last part) of which it served an image without credentials.
+    open_namespaces: BTreeSet<String>,
     /// Its announced limit.
     pub rate: Option<RateLimit>,
     /// The last session failed. The registry's scheme may have changed, and one lookup is enough to find out whether it serves again.
     pub doubted: bool,
+}
+
+/// Maximum number of namespaces that are remembered; a set has two or three.
+const MAX_NAMESPACES: usize = 64;
+
+impl Known {
+    /// Notes that the registry served this repository without credentials.
+    pub(crate) fn note_open(&mut self, repository: &str) {
+        if self.open_namespaces.len() < MAX_NAMESPACES {
+            self.open_namespaces.insert(namespace(repository).to_owned());
+        }
+    }
+
+    /// Whether the registry serves repositories beside this one without credentials: what it does not have there is missing, not
+    /// hidden.
+    pub(crate) fn is_open(&self, repository: &str) -> bool {
+        self.open_namespaces.contains(namespace(repository))
+    }
+}
+
+fn namespace(repository: &str) -> &str {
+    repository.rsplit_once('/').map_or("", |(namespace, _)| namespace)
 }
 
 impl RegistryState {

@@ -37,21 +37,51 @@ struct Fetched {
 
 /// Resolves an image. Where the registry still names the known digest, nothing is fetched again.
 pub(crate) async fn resolve_image(session: &Session<'_>, target: &Target<'_>, hints: &Hints) -> Result<ResolvedImage> {
-    let mut image = match hints.known.get(target.reference) {
-        Some(known) if is_unchanged(session, target, known).await? => known.clone(),
-        _ => fetch_image(session, target).await?,
+    let known = match hints.known.get(target.reference) {
+        Some(known) if is_unchanged(session, target, known).await? => Some(known),
+        _ => None,
     };
-    if let Content::Index { children } = &mut image.content {
-        let needed = |child: &&mut Child| {
-            child.presence != Presence::Present && hints.platforms.iter().any(|node| child.platform.runs_on(node))
-        };
-        let lookups = children.iter_mut().filter(needed).map(|child| note_presence(session, &target.repository, child));
-        // Over HTTP/1.1 each would open a connection of its own.
-        let parallel = if session.version() == Some(Version::HTTP_2) { PARALLEL_CHILDREN } else { 1 };
-        let lookups: Vec<_> = lookups.collect();
-        futures::stream::iter(lookups).map(Ok).try_for_each_concurrent(parallel, |lookup| lookup).await?;
+    let mut image = match known {
+        Some(known) => known.clone(),
+        None => fetch_image(session, target).await?,
+    };
+    note_children(session, target, hints, &mut image).await?;
+    let has_absent = |image: &ResolvedImage| {
+        image.children().iter().any(|child| child.presence == Presence::Absent && is_needed(child, hints))
+    };
+    // A pull-through cache that was not asked for the bytes yet may know the tag and nothing below it.
+    if known.is_some() && has_absent(&image) && warm(session, &target.repository, target.reference).await {
+        note_children(session, target, hints, &mut image).await?;
     }
     Ok(image)
+}
+
+/// Whether nodes of these hints need this entry of an index, and it is not known to be there.
+fn is_needed(child: &Child, hints: &Hints) -> bool {
+    child.presence != Presence::Present && hints.platforms.iter().any(|node| child.platform.runs_on(node))
+}
+
+/// Notes for each entry of an index that nodes need whether the registry has it.
+async fn note_children(
+    session: &Session<'_>,
+    target: &Target<'_>,
+    hints: &Hints,
+    image: &mut ResolvedImage,
+) -> Result<()> {
+    let Content::Index { children } = &mut image.content else { return Ok(()) };
+    let needed = children.iter_mut().filter(|child| is_needed(child, hints));
+    let lookups: Vec<_> = needed.map(|child| note_presence(session, &target.repository, child)).collect();
+    // Over HTTP/1.1 each would open a connection of its own.
+    let parallel = if session.version() == Some(Version::HTTP_2) { PARALLEL_CHILDREN } else { 1 };
+    futures::stream::iter(lookups).map(Ok).try_for_each_concurrent(parallel, |lookup| lookup).await
+}
+
+/// Fetches what the tag of a reference names, so that a pull-through cache fetches it from its own source. Returns whether there is a
+/// tag, and something to fetch.
+async fn warm(session: &Session<'_>, repository: &str, reference: &Reference) -> bool {
+    let Some(tag) = reference.tag() else { return false };
+    let path = format!("manifests/{tag}");
+    look_up(session, manifest_lookup(repository, &path, false)).await.is_ok()
 }
 
 /// Resolves an operator image and its version label. Of an index, linux/amd64 or else the first Linux image is used.
@@ -73,40 +103,44 @@ pub(crate) async fn operator_image(session: &Session<'_>, target: &Target<'_>) -
 
 /// Whether the registry still names the known digest (HEAD). If in doubt, it does not, and the bytes decide.
 async fn is_unchanged(session: &Session<'_>, target: &Target<'_>, known: &ResolvedImage) -> Result<bool> {
-    let path = manifest_path(target.reference);
-    match look_up(session, manifest_lookup(&target.repository, &path, true)).await {
-        Ok(response) => {
-            Ok(claimed_digest(&response.headers).is_some_and(|claimed| claimed == known.digest.to_string()))
-        }
-        // Some registries do not support HEAD, or hide content from it.
-        Err(error) if matches!(error.kind, RegistryFailureKind::NotFound | RegistryFailureKind::InvalidAnswer) => {
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
+    let response = look_up_head(session, &target.repository, &manifest_path(target.reference)).await?;
+    let claimed = response.as_ref().and_then(|response| claimed_digest(&response.headers));
+    Ok(claimed.is_some_and(|claimed| claimed == known.digest.to_string()))
 }
 
 /// Notes whether the registry has the manifest that an index lists.
 async fn note_presence(session: &Session<'_>, repository: &str, child: &mut Child) -> Result<()> {
     let path = format!("manifests/{}", child.digest);
-    let mut response = look_up(session, manifest_lookup(repository, &path, true)).await;
-    // The bytes decide where HEAD is not supported, or its response is that of something else.
-    let is_doubtful = match &response {
-        Ok(response) => !may_be_manifest(&response.headers, &child.digest),
-        Err(error) => error.kind == RegistryFailureKind::InvalidAnswer,
-    };
-    if is_doubtful {
-        response = look_up(session, manifest_lookup(repository, &path, false)).await;
-        if let Ok(response) = &response {
-            check_digest(response, Some(&child.digest))?;
-        }
+    let head = look_up_head(session, repository, &path).await?;
+    if head.is_some_and(|response| may_be_manifest(&response.headers, &child.digest)) {
+        child.presence = Presence::Present;
+        return Ok(());
     }
-    child.presence = match response {
-        Ok(_) => Presence::Present,
+    child.presence = match look_up(session, manifest_lookup(repository, &path, false)).await {
+        Ok(response) => {
+            check_digest(&response, Some(&child.digest))?;
+            Presence::Present
+        }
         Err(error) if error.kind == RegistryFailureKind::NotFound => Presence::Absent,
         Err(error) => return Err(error),
     };
     Ok(())
+}
+
+/// Returns the response to a HEAD request, or `None` where only the bytes can decide: registries and proxies answer HEAD with 404,
+/// 405, an error of their own or nothing at all, and serve the same manifest to GET.
+///
+/// # Errors
+/// GET would fail in the same way: there is no token, the registry limits the rate or is unavailable, or the session has ended.
+async fn look_up_head(session: &Session<'_>, repository: &str, path: &str) -> Result<Option<HttpResponse>> {
+    let lookup = look_up(session, manifest_lookup(repository, path, true));
+    match tokio::time::timeout(session.head_deadline, lookup).await {
+        Ok(Ok(response)) => Ok(Some(response)),
+        Ok(Err(error)) if session.halted().is_some() || error.of_token_service || error.is_of_busy_registry() => {
+            Err(error)
+        }
+        Ok(Err(_)) | Err(_) => Ok(None),
+    }
 }
 
 async fn fetch_image(session: &Session<'_>, target: &Target<'_>) -> Result<ResolvedImage> {
@@ -121,9 +155,16 @@ async fn fetch_image(session: &Session<'_>, target: &Target<'_>) -> Result<Resol
     Ok(ResolvedImage { reference: target.reference.clone(), digest, media_type, content, size })
 }
 
-/// Fetches and parses a manifest. A digest in the reference must be that of the bytes.
+/// Fetches and parses a manifest. A digest in the reference must be that of the bytes. A digest that a pull-through cache does not have
+/// is fetched once more after its tag, where the reference has one.
 async fn fetch_manifest(session: &Session<'_>, repository: &str, reference: &Reference) -> Result<Fetched> {
-    let response = look_up(session, manifest_lookup(repository, &manifest_path(reference), false)).await?;
+    let path = manifest_path(reference);
+    let mut response = look_up(session, manifest_lookup(repository, &path, false)).await;
+    let is_missing = response.as_ref().is_err_and(|error| error.kind == RegistryFailureKind::NotFound);
+    if is_missing && reference.digest().is_some() && warm(session, repository, reference).await {
+        response = look_up(session, manifest_lookup(repository, &path, false)).await;
+    }
+    let response = response?;
     check_digest(&response, reference.digest())?;
     let manifest = manifest::parse(&response.body, content_type(&response.headers))?;
     Ok(Fetched { manifest, digest: response.digest, size: response.body.len() as u64 })

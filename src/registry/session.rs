@@ -2,9 +2,10 @@
 //! registry cannot serve, and decides what a failure may quote.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http::{StatusCode, Version};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 use url::Url;
 
@@ -12,8 +13,11 @@ use super::access::{Access, Endpoint};
 use super::auth::cache::Authorization;
 use super::auth::cloud::issued::Identity;
 use super::auth::credentials::{Credential, Secret};
+use super::auth::scheme::AuthScheme;
 use super::auth::tried_credentials::TriedCredentials;
 use super::error::{RegistryError, Result};
+use super::http::address::AddressClass;
+use super::http::client_certificate::ClientCertificate;
 use super::http::rate_limit::{RateLimit, Turn};
 use super::http::redaction::redacted;
 use super::http::request::{HttpRequest, HttpResponse};
@@ -34,6 +38,10 @@ pub(crate) struct Session<'a> {
     pub progress: watch::Sender<Progress>,
     /// Whom a cloud issued the endpoint's credentials to.
     identity: Option<Identity>,
+    /// For the response to a HEAD request. Some proxies never answer one.
+    pub head_deadline: Duration,
+    /// The scheme that the registry's root names, once a lookup had to find out.
+    pub named_by_root: OnceCell<Option<(AuthScheme, AddressClass)>>,
     tried: Mutex<TriedCredentials>,
 }
 
@@ -69,12 +77,24 @@ impl<'a> Session<'a> {
         endpoint: &'a Endpoint,
         state: &'a RegistryState,
         repositories: Vec<String>,
+        head_deadline: Duration,
     ) -> Self {
         // Those of a cloud change with time.
         let configs = access.configs(endpoint).chain(&endpoint.settings.credentials).cloned().collect();
         let open = state.begin_session(endpoint, configs);
         let progress = watch::Sender::new(Progress { open, ..Progress::default() });
-        Self { transport, access, endpoint, state, repositories, progress, identity: None, tried: Mutex::default() }
+        Self {
+            transport,
+            access,
+            endpoint,
+            state,
+            repositories,
+            progress,
+            head_deadline,
+            identity: None,
+            named_by_root: OnceCell::new(),
+            tried: Mutex::default(),
+        }
     }
 
     /// Names whom a cloud issued the endpoint's credentials to, for failures.
@@ -137,9 +157,13 @@ impl<'a> Session<'a> {
         let error = of_cloud.as_ref().unwrap_or(error);
         let text = if self.has_sent_credentials() { &error.unquoted } else { &error.message };
         let own: Vec<Secret> = self.access.all_credentials(self.endpoint).flat_map(Credential::secrets).collect();
+        let key = self.endpoint.settings.client_certificate.as_ref().map(ClientCertificate::key);
         let proxies = self.transport.proxy_secrets();
-        let text = redacted(text, own.iter().chain(&proxies).chain(self.state.known().auth.received()));
+        let text = redacted(text, own.iter().chain(key).chain(&proxies).chain(self.state.known().auth.received()));
+        // A host that the registry named is text of its choice.
+        let token_service = error.token_service.as_deref().filter(|_| !self.has_sent_credentials());
         RegistryFailure::new(error.kind, Some(reference.clone()), &self.endpoint.settings.host, &text)
+            .because(error.cause, token_service)
     }
 
     /// Returns an image's version label as it may be shown: of a registry that received credentials, only that of a release.

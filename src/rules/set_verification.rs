@@ -92,7 +92,7 @@ pub fn compare_with_registry(compared: &ComparedEntry<'_>, platforms: &BTreeSet<
         PinState::Failed(failure)
         | PinState::Moved { served: Served::Unknown(failure), .. }
         | PinState::Gone { served: Served::Unknown(failure) } => {
-            let unknown = Mismatch::new(Reason::from(failure.kind), Some(entry), name.as_str(), failure.summary());
+            let unknown = Mismatch::new(Reason::from(failure), Some(entry), name.as_str(), failure.summary());
             return Some(Mismatch { known: false, ..unknown });
         }
         PinState::OtherFipsMode { now } => {
@@ -129,7 +129,7 @@ pub fn check_operator_image(
     let image = match result {
         Ok(image) => image,
         Err(failure) => {
-            let mut one = Mismatch::new(Reason::from(failure.kind), None, "", failure.summary());
+            let mut one = Mismatch::new(Reason::from(failure), None, "", failure.summary());
             one.known = failure.is_missing();
             return Some(one);
         }

@@ -61,7 +61,7 @@ const EXIT_CODES: [(&str, &str, &str, &str); 18] = [
 ];
 
 /// Read by our own code: the name, and what for.
-const OURS: [(&str, &str); 39] = [
+const OURS: [(&str, &str); 41] = [
     (
         "HTTPS_PROXY",
         "`https_proxy` too: proxy to registries with TLS ([the rules](../guide/private-registry.md#behind-a-proxy))",
@@ -83,6 +83,8 @@ const OURS: [(&str, &str); 39] = [
         "folder whose `config.json` has such credentials, if none of these is given; default `~/.docker`",
     ),
     ("XDG_CACHE_HOME", "folder in which `--inspect` keeps what operator images printed; else `~/.cache`"),
+    ("XDG_RUNTIME_DIR", "folder whose `containers/auth.json` has those of `podman login`, tried after docker's"),
+    ("XDG_CONFIG_HOME", "the same for what podman keeps for good; else `~/.config`"),
     ("HOME", "where `.docker`, `.kube`, `.cache` and `.config/gcloud` are"),
     (
         "AWS_ACCESS_KEY_ID",

@@ -57,16 +57,20 @@ pub enum Requests {
     Each,
     /// Once for each image, and so many times before.
     EachAfter(usize),
-    /// So often for each image.
-    EachTimes(usize),
     /// Not oftener than so for each image.
     AtMostEachTimes(usize),
     /// Not oftener than so: they are asked side by side until one of them finds out.
     AtMost(usize),
     /// Once for each image; those that are pinned again, with GET, for a HEAD decides nothing.
     HeadThenGet,
+    /// The same, so often.
+    HeadThenGetTimes(usize),
+    /// The same once, and so many requests before.
+    HeadThenGetAfter(usize),
     /// The same by tag, and then the same for those that are pinned by digest.
     ByTagThenByDigest,
+    /// The same, and each time one request for the registry's root before.
+    RootThenByTagThenByDigest,
 }
 
 /// See the module.
@@ -250,10 +254,12 @@ impl Cluster {
             Requests::AtMost(times) => return 1..=times,
             Requests::Each => images,
             Requests::EachAfter(times) => times + images,
-            Requests::EachTimes(times) => times * images,
+            Requests::HeadThenGetAfter(times) => times + images + self.pinned.len(),
             Requests::AtMostEachTimes(times) => return 1..=times * images,
             Requests::HeadThenGet => images + self.pinned.len(),
+            Requests::HeadThenGetTimes(times) => times * (images + self.pinned.len()),
             Requests::ByTagThenByDigest => images + 3 * self.pinned.len(),
+            Requests::RootThenByTagThenByDigest => 2 + images + 3 * self.pinned.len(),
         };
         times..=times
     }

@@ -18,14 +18,16 @@ use crate::{
 
 use Reason::{
     ContentUnsupported, ImageMissing, NodeCredentialsOnly, RegistryAnswerInvalid, RegistryCertificateInvalid,
-    RegistryRateLimited, RegistryUnauthorized, RegistryUnreachable,
+    RegistryRateLimited, RegistryUnauthorized, RegistryUnreachable, RegistryWithoutTls, TokenServiceFailing,
+    TokenServiceForeign,
 };
 use RegistryFailureKind::{
     CredentialsMissing, Forbidden, ForeignTokenService, InvalidAnswer, NotFound, RefusedTarget, ServerError, Timeout,
     Tls, TooLarge, Unauthorized, Unreachable, UnsupportedContent,
 };
 use Requests::{
-    AtMost, AtMostEachTimes, ByTagThenByDigest, Each, EachAfter, EachTimes, Exactly, HeadThenGet, Never, Once,
+    AtMost, AtMostEachTimes, ByTagThenByDigest, Each, EachAfter, Exactly, HeadThenGet, HeadThenGetAfter,
+    HeadThenGetTimes, Never, Once, RootThenByTagThenByDigest,
 };
 
 type Row<Script> = (Script, RegistryFailureKind, Reason, &'static str, Requests);
@@ -49,9 +51,9 @@ async fn all_respond(rows: Vec<Row<Reply>>, client: impl Fn() -> RegistryClient)
 async fn refusals() {
     let wait = |text: &str| Reply::status(429).with("retry-after", text);
     let rows = vec![
-        (Reply::status(401), Unauthorized, RegistryUnauthorized, "does not let us in (401)", Each),
-        (Reply::status(403), Forbidden, RegistryUnauthorized, "forbids it (403)", Each),
-        (Reply::status(404), NotFound, ImageMissing, "does not have", ByTagThenByDigest),
+        (Reply::status(401), Unauthorized, RegistryUnauthorized, "does not let us in (401)", HeadThenGetAfter(1)),
+        (Reply::status(403), Forbidden, RegistryUnauthorized, "forbids it (403)", HeadThenGetAfter(1)),
+        (Reply::status(404), NotFound, ImageMissing, "does not have", RootThenByTagThenByDigest),
         (Reply::status(410), NotFound, ImageMissing, "does not have", ByTagThenByDigest),
         (wait("7"), rate_limited(7), RegistryRateLimited, "asks to wait 7 s", Once),
         (wait("Tue, 31 Dec 2999 23:59:59 GMT"), rate_limited(3600), RegistryRateLimited, "to wait 3600 s", Once),
@@ -60,8 +62,8 @@ async fn refusals() {
         (wait("soon"), rate_limited(None), RegistryRateLimited, "limits the rate (429)", Once),
         (Reply::status(429), rate_limited(None), RegistryRateLimited, "limits the rate (429)", Once),
         (Reply::status(503).with("retry-after", "9"), rate_limited(9), RegistryRateLimited, "to wait 9 s", Once),
-        (Reply::status(500), ServerError, RegistryUnreachable, "failed (500)", Each),
-        (Reply::status(502), ServerError, RegistryUnreachable, "failed (502)", Each),
+        (Reply::status(500), ServerError, RegistryUnreachable, "failed (500)", HeadThenGet),
+        (Reply::status(502), ServerError, RegistryUnreachable, "failed (502)", HeadThenGet),
         (Reply::status(503), ServerError, RegistryUnreachable, "failed (503)", Each),
     ];
     all_respond(rows, patient).await;
@@ -103,7 +105,7 @@ async fn contents() {
         (long_million, TooLarge, RegistryAnswerInvalid, "answered too much", HeadThenGet),
         (endless(true), TooLarge, RegistryAnswerInvalid, "answered too much", HeadThenGet),
         (endless(false), TooLarge, RegistryAnswerInvalid, "answered too much", HeadThenGet),
-        (endless(false).refusing(500), ServerError, RegistryUnreachable, "failed (500", Each),
+        (endless(false).refusing(500), ServerError, RegistryUnreachable, "failed (500", HeadThenGet),
         // Side by side until the first connection breaks, which is one for all.
         (good("node").cut_off(), Unreachable, RegistryUnreachable, "cannot be reached", AtMost(16)),
     ];
@@ -119,7 +121,7 @@ async fn silence_and_dripping() {
     };
     let drip = good("node").dripping(Duration::from_millis(200));
     let rows = vec![
-        (Reply::silence(), Timeout, RegistryUnreachable, "no whole answer within 3s", Once),
+        (Reply::silence(), Timeout, RegistryUnreachable, "no whole answer within 3s", Exactly(2)),
         (drip, Timeout, RegistryUnreachable, "no whole answer within 3s", AtMostEachTimes(2)),
     ];
     all_respond(rows, hurried).await;
@@ -129,11 +131,23 @@ async fn silence_and_dripping() {
 async fn redirects() {
     let to = |location: &str| Reply::status(307).with("location", location);
     let rows = vec![
-        (to("http://169.254.169.254/latest"), RefusedTarget, RegistryAnswerInvalid, "sent to 169.254.169.254", Each),
-        (to("http://[::ffff:169.254.169.254]/"), RefusedTarget, RegistryAnswerInvalid, "sent to ::ffff:169.254", Each),
-        (to("http://robot:x@127.0.0.2/"), RefusedTarget, RegistryAnswerInvalid, "with credentials in the", Each),
-        (to("file:///etc/passwd"), RefusedTarget, RegistryAnswerInvalid, "redirected to file://", Each),
-        (to("/again"), RefusedTarget, RegistryAnswerInvalid, "more than 3 redirects", EachTimes(4)),
+        (
+            to("http://169.254.169.254/latest"),
+            RefusedTarget,
+            RegistryAnswerInvalid,
+            "sent to 169.254.169.254",
+            HeadThenGet,
+        ),
+        (
+            to("http://[::ffff:169.254.169.254]/"),
+            RefusedTarget,
+            RegistryAnswerInvalid,
+            "sent to ::ffff:169.254",
+            HeadThenGet,
+        ),
+        (to("http://robot:x@127.0.0.2/"), RefusedTarget, RegistryAnswerInvalid, "with credentials in the", HeadThenGet),
+        (to("file:///etc/passwd"), RefusedTarget, RegistryAnswerInvalid, "redirected to file://", HeadThenGet),
+        (to("/again"), RefusedTarget, RegistryAnswerInvalid, "more than 3 redirects", HeadThenGetTimes(4)),
         (to("http://"), InvalidAnswer, RegistryAnswerInvalid, "a redirect to nowhere", HeadThenGet),
     ];
     all_respond(rows, patient).await;
@@ -151,7 +165,7 @@ async fn a_redirect_to_another_host_or_port() {
             kind: InvalidAnswer,
             reason: RegistryAnswerInvalid,
             words: "redirected to another host, which wants credentials of its own (401)",
-            requested: AtMostEachTimes(3),
+            requested: AtMostEachTimes(4),
         };
         let cluster = Cluster::pinned_to(server.host());
         cluster.meets(address, patient(), with_secret(&[&server]), &[&server], expected).await;
@@ -172,8 +186,8 @@ fn token(text: &str) -> Reply {
 #[tokio::test]
 async fn token_services() {
     let rows = vec![
-        (Reply::status(500), ServerError, RegistryUnreachable, "token service: 500", Exactly(2)),
-        (Reply::status(503), ServerError, RegistryUnreachable, "token service: 503", Exactly(2)),
+        (Reply::status(500), ServerError, TokenServiceFailing, "token service: 500", Exactly(2)),
+        (Reply::status(503), ServerError, TokenServiceFailing, "token service: 503", Exactly(2)),
         (
             Reply::status(429).with("retry-after", "11"),
             rate_limited(11),
@@ -183,20 +197,20 @@ async fn token_services() {
         ),
         (Reply::status(401), Unauthorized, RegistryUnauthorized, "token service: 401", Exactly(3)),
         (Reply::status(403), Forbidden, RegistryUnauthorized, "token service: 403", EachAfter(2)),
-        (token("good\nX-Injected: yes"), InvalidAnswer, RegistryAnswerInvalid, "no header can carry", Exactly(2)),
-        (token("good\r\n"), InvalidAnswer, RegistryAnswerInvalid, "no header can carry", Exactly(2)),
-        (token(&"x".repeat(70_000)), TooLarge, RegistryAnswerInvalid, "more than 64 KiB", Exactly(2)),
-        (Reply::flood("application/json", 1 << 40, false), TooLarge, RegistryAnswerInvalid, "too much", Exactly(2)),
+        (token("good\nX-Injected: yes"), InvalidAnswer, TokenServiceFailing, "no header can carry", Exactly(2)),
+        (token("good\r\n"), InvalidAnswer, TokenServiceFailing, "no header can carry", Exactly(2)),
+        (token(&"x".repeat(70_000)), TooLarge, TokenServiceFailing, "more than 64 KiB", Exactly(2)),
+        (Reply::flood("application/json", 1 << 40, false), TooLarge, TokenServiceFailing, "more than", Exactly(2)),
         (
             Reply::new(200, "text/html", "<html>"),
             InvalidAnswer,
-            RegistryAnswerInvalid,
+            TokenServiceFailing,
             "something that is no token",
             Exactly(2),
         ),
-        (token("x").cut_off(), Unreachable, RegistryUnreachable, "cannot be reached", Exactly(2)),
-        (Reply::status(307).with("location", "/other"), InvalidAnswer, RegistryAnswerInvalid, "redirects", Exactly(2)),
-        (token("wrong"), Unauthorized, RegistryUnauthorized, "does not let us in (401)", AtMostEachTimes(4)),
+        (token("x").cut_off(), Unreachable, TokenServiceFailing, "fails", Exactly(2)),
+        (Reply::status(307).with("location", "/other"), InvalidAnswer, TokenServiceFailing, "redirects", Exactly(2)),
+        (token("wrong"), Unauthorized, RegistryUnauthorized, "does not let us in (401)", AtMostEachTimes(6)),
     ];
     for (script, kind, reason, words, requested) in rows {
         let server = Server::start().await;
@@ -213,12 +227,12 @@ async fn token_services() {
 async fn realms() {
     let stranger = Server::start_at("127.0.0.2", None).await;
     let rows: Vec<Row<(String, bool)>> = vec![
-        ((stranger.url("/token"), true), ForeignTokenService, RegistryAnswerInvalid, "token service 127.0.0.2", Once),
-        (("http://169.254.169.254/".to_owned(), true), ForeignTokenService, RegistryAnswerInvalid, "169.254", Once),
-        (("http://169.254.169.254/".to_owned(), false), RefusedTarget, RegistryAnswerInvalid, "169.254", Once),
-        (("http://0.0.0.0:1/token".to_owned(), false), RefusedTarget, RegistryAnswerInvalid, "0.0.0.0", Once),
-        (("file:///etc/passwd".to_owned(), true), InvalidAnswer, RegistryAnswerInvalid, "token realm", Once),
-        (("".to_owned(), true), InvalidAnswer, RegistryAnswerInvalid, "token realm", Once),
+        ((stranger.url("/token"), true), ForeignTokenService, TokenServiceForeign, "token service 127.0.0.2", Once),
+        (("http://169.254.169.254/".to_owned(), true), ForeignTokenService, TokenServiceForeign, "169.254", Once),
+        (("http://169.254.169.254/".to_owned(), false), RefusedTarget, TokenServiceFailing, "169.254", Once),
+        (("http://0.0.0.0:1/token".to_owned(), false), RefusedTarget, TokenServiceFailing, "0.0.0.0", Once),
+        (("file:///etc/passwd".to_owned(), true), InvalidAnswer, TokenServiceFailing, "token realm", Once),
+        (("".to_owned(), true), InvalidAnswer, TokenServiceFailing, "token realm", Once),
     ];
     for ((realm, secret), kind, reason, words, requested) in rows {
         let server = Server::start().await;
@@ -260,7 +274,7 @@ async fn credentials() {
     assert!(received_secret(&server));
 }
 
-/// The authority's own certificate, which names the server as well: trusted, but not as a server.
+/// The authority's own certificate, which names the server as well.
 fn authority_as_server() -> ServerCertificate {
     let mut authority = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -281,7 +295,7 @@ async fn certificates() {
         ("expired", &expired, &expired, "expired"),
         ("another name", &elsewhere, &elsewhere, "not valid for name"),
         ("unknown authority", &own, &other, "UnknownIssuer"),
-        ("an authority in the place of a server", &authority, &authority, "CaUsedAsEndEntity"),
+        ("an authority in the place of a server", &authority, &other, "CaUsedAsEndEntity"),
     ] {
         let server = Server::start_at("127.0.0.1", Some(certificate)).await;
         server.on("*", good("node"));
@@ -291,8 +305,7 @@ async fn certificates() {
         assert_eq!(server.connections(), 2, "{fault}: one for all images, and one when it was due again");
     }
     let clear = Server::start().await;
-    let expected =
-        Expected { kind: Tls, reason: RegistryCertificateInvalid, words: "is not trusted", requested: Never };
+    let expected = Expected { kind: Tls, reason: RegistryWithoutTls, words: "answers without TLS", requested: Never };
     let access = Access { credentials: with_secret(&[&clear]).credentials, ..Access::default() };
     Cluster::pinned_to(clear.host()).meets("no TLS at all", patient(), access, &[&clear], expected).await;
 }
@@ -304,7 +317,7 @@ async fn a_redirect_from_https_to_http() {
     let (server, clear) = (Server::start_http2(&certificate).await, Server::start().await);
     server.on("*", Reply::status(307).with("location", &clear.url("/")));
     let words = "redirected to http://127.0.0.1";
-    let expected = Expected { kind: RefusedTarget, reason: RegistryAnswerInvalid, words, requested: Each };
+    let expected = Expected { kind: RefusedTarget, reason: RegistryAnswerInvalid, words, requested: HeadThenGet };
     let cluster = Cluster::pinned_to(server.host());
     cluster.meets("downgrade", patient(), trusting(&server, &certificate), &[&server, &clear], expected).await;
 }

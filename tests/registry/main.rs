@@ -30,10 +30,12 @@ mod outdated_state;
 mod platforms;
 mod proxies;
 mod proxy;
+mod quirks;
 mod redirects;
 mod server;
 mod tags;
 mod transcripts;
+mod trust;
 
 use server::{Reply, Server};
 

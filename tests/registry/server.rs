@@ -75,8 +75,8 @@ pub struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     content: Content,
-    /// The response to a request with exactly this `Authorization`.
-    to: Option<(String, Box<Reply>)>,
+    /// The responses to requests with exactly these `Authorization`s.
+    to: Vec<(String, Reply)>,
     /// Held back until the sender sends true (or is dropped).
     gate: Option<watch::Receiver<bool>>,
     silent: bool,
@@ -91,7 +91,7 @@ impl Reply {
     /// A status and a body, without any header of ours.
     pub fn bare(status: u16, body: impl Into<Bytes>) -> Self {
         let content = Content::Bytes(body.into());
-        Self { status, headers: Vec::new(), content, to: None, gate: None, silent: false }
+        Self { status, headers: Vec::new(), content, to: Vec::new(), gate: None, silent: false }
     }
 
     /// An empty answer.
@@ -116,8 +116,9 @@ impl Reply {
     }
 
     /// `reply` is for those who show exactly this authorization.
-    pub fn but_to(self, authorization: &str, reply: Self) -> Self {
-        Self { to: Some((authorization.to_owned(), Box::new(reply))), ..self }
+    pub fn but_to(mut self, authorization: &str, reply: Self) -> Self {
+        self.to.push((authorization.to_owned(), reply));
+        self
     }
 
     /// Answers only when the gate opens.
@@ -190,6 +191,11 @@ impl Server {
     /// HTTPS on 127.0.0.1, with HTTP/2 for those who can.
     pub async fn start_http2(certificate: &ServerCertificate) -> Self {
         Self::start_with("127.0.0.1", Some(acceptor(certificate, &[b"h2", b"http/1.1"]))).await
+    }
+
+    /// HTTPS as this acceptor makes it.
+    pub async fn start_with_tls(address: &str, acceptor: TlsAcceptor) -> Self {
+        Self::start_with(address, Some(acceptor)).await
     }
 
     async fn start_with(address: &str, acceptor: Option<TlsAcceptor>) -> Self {
@@ -348,10 +354,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         let scripted = of_path.or_else(|| script.get("*")).cloned();
         once.or(scripted).unwrap_or_else(|| Reply::status(404))
     };
-    if let Some((expected, other)) = reply.to.take()
-        && authorization.as_deref() == Some(expected.as_str())
-    {
-        reply = *other;
+    let mut others = std::mem::take(&mut reply.to).into_iter();
+    if let Some((_, other)) = others.find(|(expected, _)| authorization.as_deref() == Some(expected.as_str())) {
+        reply = other;
     }
     if let Some(mut gate) = reply.gate.take() {
         drop(gate.wait_for(|open| *open).await);

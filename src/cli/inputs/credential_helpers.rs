@@ -28,14 +28,21 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 const TOKEN_USER: &str = "<token>";
 
 /// Which helper is for which registry, with the credentials that they have printed.
-#[derive(Default, Deserialize)]
+#[derive(Default)]
 pub(in crate::cli) struct CredentialHelpers {
-    #[serde(default, rename = "credsStore")]
     store: Option<String>,
-    #[serde(default, rename = "credHelpers")]
+    /// An empty name stands for none, also where there is a store.
     by_host: BTreeMap<String, String>,
-    #[serde(skip)]
     printed: RefCell<BTreeMap<String, Option<DockerConfig>>>,
+}
+
+/// The fields of a configuration that name helpers. What is no text names none.
+#[derive(Default, Deserialize)]
+struct NamedHelpers {
+    #[serde(default, rename = "credsStore")]
+    store: serde_json::Value,
+    #[serde(default, rename = "credHelpers")]
+    by_host: serde_json::Value,
 }
 
 /// The output of a helper.
@@ -50,25 +57,38 @@ struct HelperOutput {
 impl CredentialHelpers {
     /// Returns those of a configuration; none if it is invalid, which is reported elsewhere.
     pub fn of(text: &[u8]) -> Self {
-        let helpers: Self = serde_json::from_slice(text).unwrap_or_default();
-        Self { store: helpers.store.filter(|name| !name.is_empty()), ..helpers }
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        let named: NamedHelpers = serde_json::from_slice(text).unwrap_or_default();
+        let name = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        let by_host = named.by_host.as_object().into_iter().flatten();
+        Self {
+            store: name(&named.store).filter(|name| !name.is_empty()),
+            by_host: by_host.filter_map(|(host, value)| Some((host.clone(), name(value)?))).collect(),
+            printed: RefCell::default(),
+        }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.store.is_none() && self.by_host.is_empty()
+        self.store.is_none() && self.by_host.values().all(String::is_empty)
     }
 
     /// Whether there is a helper for a registry.
     pub fn has_helper_for(&self, host: &str) -> bool {
-        self.store.is_some() || self.by_host.contains_key(host)
+        self.helper(&[host]).is_some()
+    }
+
+    /// Returns the helper for a registry with these names.
+    fn helper(&self, names: &[&str]) -> Option<&str> {
+        let own = names.iter().find_map(|name| self.by_host.get(*name));
+        own.or(self.store.as_ref()).map(String::as_str).filter(|helper| !helper.is_empty())
     }
 
     /// Returns the credentials for a registry. Its helper runs once; if it fails, that is noted, and there are none.
     pub fn credentials(&self, host: &str) -> Option<DockerConfig> {
         let is_hub = DOCKER_HUB_NAMES.contains(&host);
         let names = if is_hub { [&[DOCKER_HUB][..], &DOCKER_HUB_NAMES].concat() } else { vec![host] };
-        let helper = names.iter().find_map(|name| self.by_host.get(*name)).or(self.store.as_ref())?;
+        let helper = self.helper(&names)?;
         if let Some(printed) = self.printed.borrow().get(host) {
             return printed.clone();
         }

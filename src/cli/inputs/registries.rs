@@ -13,17 +13,19 @@ use crate::cli::output::{Failure, Progress, note};
 use crate::model::{
     CloudProvider, Hints, LookupResult, OperatorImage, Reason, Reference, RegistryFailure, ResolvedImage,
 };
-use crate::registry::{Access, RegistryClient, RegistryClientSettings, RegistrySettings, holds_certificate};
+use crate::registry::{
+    Access, ClientCertificate, RegistryClient, RegistryClientSettings, RegistrySettings, Secret, holds_certificate,
+};
 
 /// Registries, as this machine can access them.
 pub(in crate::cli) struct Registries {
     client: RegistryClient,
-    credentials: Credentials,
+    credentials: Vec<Credentials>,
     /// Certificates of `--ca-file`, in PEM.
     authorities: Option<Vec<u8>>,
-    plain_http: Vec<String>,
-    token_service: Option<String>,
-    provider: Option<CloudProvider>,
+    /// Presented where a registry asks for a client certificate.
+    client_certificate: Option<ClientCertificate>,
+    flags: RegistryFlags,
     /// Registries for which a note reports withheld credentials.
     noted: RefCell<BTreeSet<String>>,
     /// How a cluster accesses them, where a verb has read one.
@@ -43,9 +45,8 @@ impl Registries {
             client: RegistryClient::new(RegistryClientSettings::of_environment()),
             credentials: registry_credentials::find(flags.registry_config.as_deref())?,
             authorities: authorities(flags.ca_file.as_deref())?,
-            plain_http: flags.plain_http.clone(),
-            token_service: flags.token_service.clone(),
-            provider: flags.provider,
+            client_certificate: client_certificate(flags)?,
+            flags: flags.clone(),
             noted: RefCell::default(),
             cluster: OnceLock::new(),
         })
@@ -90,8 +91,11 @@ impl Registries {
         let cluster = self.cluster.get().map(|access| access.credentials.clone()).unwrap_or_default();
         // Helpers come before the configuration, as for docker. Where their credentials would be withheld, they are not run.
         let (others, own): (Vec<_>, Vec<_>) = registries.iter().partition(|one| one.trust_of_others);
-        let helped = own.iter().filter_map(|one| self.credentials.helpers.credentials(request_host(one)));
-        let personal = helped.chain(self.credentials.config.clone()).collect();
+        let personal = self.credentials.iter().flat_map(|credentials| {
+            let helped = own.iter().filter_map(|one| credentials.helpers.credentials(request_host(one)));
+            helped.chain(credentials.config.clone()).collect::<Vec<_>>()
+        });
+        let personal = personal.collect();
         let helpers = others.iter().map(|one| request_host(one)).filter(|host| self.has_credentials_for(host));
         let mut withheld: BTreeSet<String> = helpers.map(str::to_owned).collect();
         let access = Access { credentials: cluster, personal, registries: registries.clone() };
@@ -114,29 +118,27 @@ impl Registries {
     /// trusted, the credentials of this machine are withheld.
     fn setting(&self, host: &str, mut settings: RegistrySettings) -> RegistrySettings {
         host.clone_into(&mut settings.host);
-        let requested = request_host(&settings).to_owned();
-        let is_flagged =
-            |flagged: &String| flagged.eq_ignore_ascii_case(host) || flagged.eq_ignore_ascii_case(&requested);
-        let plain_http = self.plain_http.iter().any(is_flagged);
+        let plain_http = self.flags.uses_plain_http(host) || self.flags.uses_plain_http(request_host(&settings));
         settings.trust_of_others = (settings.plain_http && !plain_http)
             || (settings.ca_pem.is_some() && self.authorities.is_none())
-            || (settings.token_service.is_some() && self.token_service.is_none());
+            || (settings.token_service.is_some() && self.flags.token_service.is_none());
         settings.plain_http |= plain_http;
         settings.ca_pem = self.authorities.clone().or(settings.ca_pem);
-        settings.token_service = self.token_service.clone().or(settings.token_service);
+        settings.token_service = self.flags.token_service.clone().or(settings.token_service);
+        settings.client_certificate = self.client_certificate.clone().or(settings.client_certificate);
         // The identity is that of this environment, as its user says: a policy means the controller's.
-        settings.provider = self.provider_for(&requested).filter(|_| !settings.trust_of_others);
+        settings.provider = self.provider_for(request_host(&settings)).filter(|_| !settings.trust_of_others);
         settings
     }
 
     /// Whether a helper or `--provider` would have credentials for a host.
     fn has_credentials_for(&self, host: &str) -> bool {
-        self.credentials.helpers.has_helper_for(host) || self.provider_for(host).is_some()
+        self.credentials.iter().any(|one| one.helpers.has_helper_for(host)) || self.provider_for(host).is_some()
     }
 
     /// Returns the cloud whose identity `--provider` has used for a host.
     fn provider_for(&self, host: &str) -> Option<CloudProvider> {
-        self.provider.filter(|provider| CloudProvider::of_host(host) == Some(*provider))
+        self.flags.provider.filter(|provider| CloudProvider::of_host(host) == Some(*provider))
     }
 
     /// Notes once for each registry that credentials of this machine are withheld, and the flags that have them sent.
@@ -149,7 +151,7 @@ impl Registries {
                 registries.iter().find(|one| one.trust_of_others && request_host(one).eq_ignore_ascii_case(host));
             let hub = || registries.iter().find(|one| one.trust_of_others);
             let Some(settings) = found.or_else(hub) else { continue };
-            let plain = settings.plain_http && !self.plain_http.iter().any(|one| one.eq_ignore_ascii_case(host));
+            let plain = settings.plain_http && !self.flags.uses_plain_http(host);
             let mut flags = Vec::new();
             if plain {
                 flags.push(format!("--plain-http {host}"));
@@ -157,7 +159,7 @@ impl Registries {
             if settings.ca_pem.is_some() && self.authorities.is_none() {
                 flags.push("--ca-file FILE".to_owned());
             }
-            if let Some(service) = settings.token_service.as_ref().filter(|_| self.token_service.is_none()) {
+            if let Some(service) = settings.token_service.as_ref().filter(|_| self.flags.token_service.is_none()) {
                 flags.push(format!("--token-service {service}"));
             }
             note(&format!(
@@ -173,6 +175,19 @@ impl Registries {
 fn request_host(settings: &RegistrySettings) -> &str {
     let place = settings.mirror.as_deref().unwrap_or(&settings.host);
     place.split('/').next().unwrap_or(place)
+}
+
+/// Returns the client certificate of the flags.
+fn client_certificate(flags: &RegistryFlags) -> Result<Option<ClientCertificate>, Failure> {
+    let (Some(cert), Some(key)) = (&flags.cert, &flags.key) else { return Ok(None) };
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
+    // A key in PEM is text; what is none is refused below.
+    let key_pem = Secret::new(String::from_utf8(read(key)?).unwrap_or_default());
+    let certificate = ClientCertificate::new(read(cert)?, key_pem).map_err(|error| {
+        Failure::new(format!("{} with {}: {error}", cert.display(), key.display()))
+            .reason(Reason::ClientCertificateInvalid)
+    })?;
+    Ok(Some(certificate))
 }
 
 /// Returns the certificates of a PEM file.

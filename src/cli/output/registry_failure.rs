@@ -5,7 +5,7 @@ use crate::model::{Reason, RegistryFailure};
 
 /// Returns the failure of a verb that follows from a registry's.
 pub(in crate::cli) fn failure(failed: &RegistryFailure) -> Failure {
-    let reason = Reason::from(failed.kind);
+    let reason = Reason::from(failed);
     Failure::new(failed.summary()).reason(reason).hint(hint(reason))
 }
 
@@ -26,7 +26,11 @@ pub(in crate::cli) const fn hint(reason: Reason) -> &'static str {
         Reason::CloudIdentityMissing => {
             "set the variables of an identity of that cloud, or leave out --provider and log in to the registry"
         }
-        Reason::RegistryCertificateInvalid => "give the registry's certificate authority with --ca-file FILE",
+        Reason::RegistryCertificateInvalid => {
+            "give the registry's certificate authority, or exactly its own certificate, with --ca-file FILE; or correct the certificate"
+        }
+        Reason::RegistryWithoutTls => "name the port with TLS; if the registry has none, give --plain-http HOST",
+        Reason::TokenServiceForeign => "if that token service is meant, name its host: --token-service HOST",
         Reason::RegistryUnreachable => {
             "check the registry's name and port; a registry without TLS needs --plain-http HOST"
         }

@@ -189,9 +189,7 @@ fn script(
     copies: &BTreeMap<Reference, Reference>,
     digests: &BTreeMap<Reference, Digest>,
 ) -> String {
-    let plain = |reference: &Reference| {
-        arguments.access.plain_http.iter().any(|host| host.eq_ignore_ascii_case(reference.registry()))
-    };
+    let plain = |reference: &Reference| arguments.access.uses_plain_http(reference.registry());
     let (tool, scheme) = (arguments.tool, arguments.tool.scheme());
     let target = arguments.target();
     let mut script = format!(

@@ -14,10 +14,11 @@ use tokio::time::Instant;
 
 use super::request::read;
 use crate::api::{ImageSetPolicy, ImageSetPolicySpec, Provider, RegistryAccess};
+use crate::model::lists::{MOST_NAMED, list_first};
 use crate::model::{
     CloudProvider, Finding, InstallationSettings, Kind, ObjectRef, Read, Reason, foreign_text::escaped,
 };
-use crate::registry::{Access, DockerConfig, RegistrySettings, holds_certificate};
+use crate::registry::{self, Access, ClientCertificate, DockerConfig, RegistrySettings, holds_certificate};
 
 /// How long credentials hold while no lookup is due: shorter than the pause while a person may correct them.
 const HOLDS_FOR: Duration = Duration::from_secs(25);
@@ -72,7 +73,10 @@ pub async fn registry_access(
     let mut access = Access::default();
     for secret in secrets {
         match secret {
-            Ok(config) => access.credentials.push(config),
+            Ok((config, objection)) => {
+                access.credentials.push(config);
+                findings.extend(objection);
+            }
             Err(finding) => findings.push(finding),
         }
     }
@@ -103,31 +107,69 @@ async fn registry_settings(client: &Client, entry: &RegistryAccess) -> (Registry
         Some(docker_config(client, &secret.namespace, &secret.name).await)
     };
     let bundle = async { Some(authorities(client, entry.ca_bundle.as_ref()?).await) };
-    let (credentials, bundle) = futures::join!(credentials, bundle);
+    let certificate = async {
+        let secret = &entry.client_certificate.as_ref()?.secret_ref;
+        Some(client_certificate(client, &secret.namespace, &secret.name).await)
+    };
+    let (credentials, bundle, certificate) = futures::join!(credentials, bundle, certificate);
     match credentials.transpose() {
-        Ok(config) => settings.credentials = config,
+        Ok(Some((config, objection))) => {
+            settings.credentials = Some(config);
+            findings.extend(objection);
+        }
+        Ok(None) => {}
         Err(finding) => findings.push(finding),
     }
     match bundle.transpose() {
         Ok(pem) => settings.ca_pem = pem,
         Err(finding) => findings.push(finding),
     }
+    match certificate.transpose() {
+        Ok(certificate) => settings.client_certificate = certificate,
+        Err(finding) => findings.push(finding),
+    }
     (settings, findings)
 }
 
-async fn docker_config(client: &Client, namespace: &str, name: &str) -> Result<DockerConfig, Finding> {
+/// Returns the credentials of a Secret, with a finding about entries that cannot be used.
+async fn docker_config(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<(DockerConfig, Option<Finding>), Finding> {
     let object = ObjectRef::namespaced(Kind::Secret, namespace, name);
     let data = secret_data(client, namespace, name)
         .await
         .map_err(|message| Finding::new(Reason::PullSecretMissing, object.clone(), message))?;
     let invalid = |message: String| Finding::new(Reason::PullSecretInvalid, object.clone(), message);
-    if let Some(ByteString(text)) = data.get(".dockerconfigjson") {
-        return DockerConfig::parse_dockerconfigjson(text).map_err(|error| invalid(error.to_string()));
-    }
-    if let Some(ByteString(text)) = data.get(".dockercfg") {
-        return DockerConfig::parse_dockercfg(text).map_err(|error| invalid(error.to_string()));
-    }
-    Err(invalid("it has neither .dockerconfigjson nor .dockercfg".to_owned()))
+    let parsed = if let Some(ByteString(text)) = data.get(".dockerconfigjson") {
+        DockerConfig::parse_dockerconfigjson(text)
+    } else if let Some(ByteString(text)) = data.get(".dockercfg") {
+        DockerConfig::parse_dockercfg(text)
+    } else {
+        return Err(invalid("it has neither .dockerconfigjson nor .dockercfg".to_owned()));
+    };
+    let config = parsed.map_err(|error| invalid(error.to_string()))?;
+    let objections: Vec<String> = config.objections().iter().map(ToString::to_string).collect();
+    let objection = (!objections.is_empty()).then(|| {
+        let message = list_first(&objections, MOST_NAMED);
+        Finding::new(Reason::PullSecretEntryInvalid, object.clone(), message)
+    });
+    Ok((config, objection))
+}
+
+async fn client_certificate(client: &Client, namespace: &str, name: &str) -> Result<ClientCertificate, Finding> {
+    let object = ObjectRef::namespaced(Kind::Secret, namespace, name);
+    let invalid = |message: String| Finding::new(Reason::ClientCertificateInvalid, object.clone(), message);
+    let mut data = secret_data(client, namespace, name).await.map_err(&invalid)?;
+    let mut value = |key: &str| -> Result<Vec<u8>, Finding> {
+        let ByteString(value) = data.remove(key).ok_or_else(|| invalid(format!("it has no key {key}")))?;
+        Ok(value)
+    };
+    let (chain, key) = (value("tls.crt")?, value("tls.key")?);
+    // A key in PEM is text; what is none is refused below.
+    let key = registry::Secret::new(String::from_utf8(key).unwrap_or_default());
+    ClientCertificate::new(chain, key).map_err(|error| invalid(error.to_string()))
 }
 
 async fn authorities(client: &Client, bundle: &crate::api::CaBundle) -> Result<Vec<u8>, Finding> {

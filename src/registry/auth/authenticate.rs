@@ -8,7 +8,7 @@ use url::Url;
 
 use super::cache::Authorization;
 use super::credentials::Credential;
-use super::scheme::{AuthScheme, BearerChallenge, scope};
+use super::scheme::{AuthScheme, BearerChallenge, scope, scope_of_other};
 use super::token::{Token, TokenService, authorization_header};
 use crate::model::RegistryFailureKind;
 use crate::registry::error::{RegistryError, Result};
@@ -85,12 +85,18 @@ impl AuthAttempt<'_> {
         let (session, repository) = (self.session, self.lookup.repository);
         self.check_not_rejected(credential)?;
         let mut used = self.authorize(credential).await?;
+        let is_shared = session.state.known().auth.is_shared(&used.header);
         let mut response = self.send(&used).await?;
-        if response.status == StatusCode::UNAUTHORIZED && session.state.known().auth.is_shared(&used.header) {
-            // The shared token is not valid for this repository, which needs its own.
-            session.state.known().auth.forget(repository, &used.header);
+        if is_shared && may_need_own_token(&response) {
+            // The shared token may not be valid for this repository, which then needs its own.
+            let shared = used.header.clone();
+            session.state.known().auth.forget(repository, &shared);
             used = self.own_token(credential).await?;
             response = self.send(&used).await?;
+            if response.status == StatusCode::OK {
+                // The service issues tokens for several repositories that hold for some of them only.
+                session.state.known().auth.forget_shared(&shared);
+            }
         }
         if response.status == StatusCode::UNAUTHORIZED && self.scheme == AuthScheme::Basic {
             session.tried().note_rejected(credential, &response.error());
@@ -145,7 +151,10 @@ impl AuthAttempt<'_> {
         if repositories.len() < 2 || !repositories.iter().any(|other| *other == repository) {
             return Ok(None);
         }
-        let scope = |other: &&String| scope((other.as_str() == repository).then_some(challenge), other);
+        let scope = |other: &&String| match other.as_str() == repository {
+            true => scope(Some(challenge), other),
+            false => scope_of_other(challenge, other),
+        };
         let scopes: Vec<String> = repositories.iter().map(scope).collect();
         match self.fetch_token(challenge, &scopes, credential).await {
             Ok(token) => {
@@ -224,6 +233,16 @@ impl AuthAttempt<'_> {
     /// Fails with the error of a credential that this session has rejected already.
     fn check_not_rejected(&self, credential: Option<&Credential>) -> Result<()> {
         self.session.tried().rejection(credential).map_or(Ok(()), |error| Err(error.clone()))
+    }
+}
+
+/// Whether a token for several repositories may be the reason of a rejection: docker_auth answers 403 where its token holds for the
+/// first of them only, others 401, or 404 as for a repository that does not exist.
+fn may_need_own_token(response: &HttpResponse) -> bool {
+    match response.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => response.error().may_try_next_credential(),
+        StatusCode::NOT_FOUND => response.error().code != Some("MANIFEST_UNKNOWN"),
+        _ => false,
     }
 }
 

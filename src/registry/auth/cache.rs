@@ -133,6 +133,12 @@ impl AuthCache {
         self.shared.iter().any(|token| token.authorization.header == *header)
     }
 
+    /// Forgets a token that does not hold for all of its repositories: from now on each gets its own.
+    pub(crate) fn forget_shared(&mut self, header: &HeaderValue) {
+        self.shared.retain(|token| token.authorization.header != *header);
+        self.note_single_scopes();
+    }
+
     /// Notes that the token service issues no token for several repositories.
     pub(crate) fn note_single_scopes(&mut self) {
         self.single_scopes_until = Some(Instant::now() + SINGLE_SCOPES);

@@ -50,6 +50,13 @@ pub(crate) enum Credential {
         /// The password, or an access token used as one.
         password: Secret,
     },
+    /// User and password that are not both text, with every byte as it is.
+    Encoded {
+        /// `user:password` in base64.
+        pair: Secret,
+        /// The password with replacement characters, as a message could quote it.
+        shown: Secret,
+    },
     /// A refresh token for the token service (`identitytoken`).
     IdentityToken(Secret),
     /// A token for the registry itself (`registrytoken`).
@@ -59,7 +66,11 @@ pub(crate) enum Credential {
 impl Credential {
     /// Returns `user:password` in base64 for `Authorization: Basic`; `None` for tokens.
     pub(crate) fn basic(&self) -> Option<Secret> {
-        let Self::Password { username, password } = self else { return None };
+        let (username, password) = match self {
+            Self::Password { username, password } => (username, password),
+            Self::Encoded { pair, .. } => return Some(pair.clone()),
+            Self::IdentityToken(_) | Self::RegistryToken(_) => return None,
+        };
         let pair = Zeroizing::new(format!("{}:{}", username.expose(), password.expose()));
         Some(Secret::new(STANDARD.encode(pair.as_bytes())))
     }
@@ -68,6 +79,7 @@ impl Credential {
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         match self {
             Self::Password { password, .. } => [Some(password.clone()), self.basic()].into_iter().flatten().collect(),
+            Self::Encoded { pair, shown } => vec![pair.clone(), shown.clone()],
             Self::IdentityToken(token) | Self::RegistryToken(token) => vec![token.clone()],
         }
     }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::alphabet;
+use base64::engine::general_purpose::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::credentials::{Credential, Secret};
+use super::docker_config_json::{Config, ConfigEntry, Entries};
 use super::keyring;
 use crate::model::foreign_text::cut;
-use crate::registry::json_object::ObjectOrList;
+use crate::registry::json_object::Shape;
 
 /// Maximum size of a configuration, in bytes; a Kubernetes Secret holds at most 1 MiB.
 const MAX_CONFIG: usize = 1024 * 1024;
@@ -31,12 +32,17 @@ pub enum InvalidDockerConfig {
         /// Counted from 1.
         column: usize,
     },
-    /// A list in the place of an object, which other readers of a configuration reject.
-    #[error("it is not a Docker configuration: {place} must be a JSON object, not a list")]
+    /// Something else in the place of an object, which other readers of a configuration reject.
+    #[error("it is not a Docker configuration: {place} must be a JSON object, not {found}")]
     NotAnObject {
-        /// "it" or the entry of a host.
+        /// "it", "auths" or the entry of a host.
         place: String,
+        /// "a list" or "a single value".
+        found: &'static str,
     },
+    /// The text begins with the bytes EF BB BF, which some editors of Windows write.
+    #[error("it begins with a byte order mark, with which the kubelet and docker do not read it")]
+    ByteOrderMark,
     /// Larger than a Secret can be.
     #[error("it is larger than {MAX_CONFIG} bytes")]
     TooLarge,
@@ -54,29 +60,11 @@ pub enum InvalidDockerConfig {
     Empty,
 }
 
-/// The credentials of one pull secret, in the order of the text.
+/// The credentials of one pull secret, in the order of their hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DockerConfig {
     entries: Vec<keyring::Entry>,
-}
-
-#[derive(Deserialize)]
-struct ConfigFile {
-    #[serde(default)]
-    auths: BTreeMap<String, ObjectOrList<ConfigEntry>>,
-    #[serde(default, rename = "credsStore")]
-    store: Option<String>,
-    #[serde(default, rename = "credHelpers")]
-    helpers: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct ConfigEntry {
-    auth: Option<Secret>,
-    username: Option<Secret>,
-    password: Option<Secret>,
-    identitytoken: Option<Secret>,
-    registrytoken: Option<Secret>,
+    objections: Vec<InvalidDockerConfig>,
 }
 
 impl DockerConfig {
@@ -84,28 +72,29 @@ impl DockerConfig {
     #[must_use]
     pub fn of_password(host: &str, username: &str, password: &str) -> Self {
         let (username, password) = (Secret::new(username.to_owned()), Secret::new(password.to_owned()));
-        Self { entries: vec![keyring::Entry::new(host, Credential::Password { username, password })] }
+        Self::of_credential(host, Credential::Password { username, password })
     }
 
     /// Returns a configuration with one identity token for a host, as a credential helper provides it.
     #[must_use]
     pub fn of_identity_token(host: &str, token: Secret) -> Self {
-        Self { entries: vec![keyring::Entry::new(host, Credential::IdentityToken(token))] }
+        Self::of_credential(host, Credential::IdentityToken(token))
     }
 
     /// Returns a configuration with one credential for a host, whatever the repository.
     pub(crate) fn of_credential(host: &str, credential: Credential) -> Self {
-        Self { entries: vec![keyring::Entry::new(host, credential)] }
+        Self { entries: vec![keyring::Entry::new(host, credential)], objections: Vec::new() }
     }
 
     /// Parses `.dockerconfigjson` (`{"auths": {host: …}}`).
     ///
     /// # Errors
-    /// The text is not such a configuration, or one of its entries is unusable. There is no fallback to the others.
+    /// The text is not such a configuration, or none of its entries is usable. Unusable ones beside others are
+    /// [`DockerConfig::objections`].
     pub fn parse_dockerconfigjson(text: &[u8]) -> Result<Self, InvalidDockerConfig> {
-        let file: ConfigFile = parse(text)?;
-        let names_helper = file.store.is_some() || !file.helpers.is_empty();
-        Self::of_entries(file.auths, names_helper)
+        let (Config { auths, names_helper }, mark) = parse(text)?;
+        let Entries(auths) = object(auths, "auths")?;
+        Self::of_entries(auths, names_helper, mark)
     }
 
     /// Parses the legacy `.dockercfg` (`{host: …}`).
@@ -113,7 +102,15 @@ impl DockerConfig {
     /// # Errors
     /// As [`DockerConfig::parse_dockerconfigjson`].
     pub fn parse_dockercfg(text: &[u8]) -> Result<Self, InvalidDockerConfig> {
-        Self::of_entries(parse(text)?, false)
+        let (Entries(auths), mark) = parse(text)?;
+        Self::of_entries(auths, false, mark)
+    }
+
+    /// Returns what is wrong with the configuration although its other entries are used. A kubelet rejects a Secret with any of these
+    /// as a whole.
+    #[must_use]
+    pub fn objections(&self) -> &[InvalidDockerConfig] {
+        &self.objections
     }
 
     /// Returns all credentials, whatever host they are for.
@@ -122,24 +119,48 @@ impl DockerConfig {
     }
 
     fn of_entries(
-        parsed: BTreeMap<String, ObjectOrList<ConfigEntry>>,
+        parsed: BTreeMap<String, Shape<ConfigEntry>>,
         names_helper: bool,
+        mark: Option<InvalidDockerConfig>,
     ) -> Result<Self, InvalidDockerConfig> {
-        let mut entries = Vec::new();
-        for (host, ObjectOrList(entry)) in parsed {
-            let place = || format!("the entry of {:?}", cut(&host, MAX_HOST));
-            let entry = entry.ok_or_else(|| InvalidDockerConfig::NotAnObject { place: place() })?;
-            let credential = entry.credential();
-            let credential =
-                credential.map_err(|Unusable| InvalidDockerConfig::InvalidAuth { host: cut(&host, MAX_HOST) })?;
-            entries.extend(credential.map(|credential| keyring::Entry::new(&host, credential)));
+        let mut config = Self { entries: Vec::new(), objections: mark.into_iter().collect() };
+        let mut unusable = None;
+        for (host, entry) in parsed {
+            match usable(&host, entry) {
+                Ok(credential) => {
+                    config.entries.extend(credential.map(|credential| keyring::Entry::new(&host, credential)));
+                }
+                Err(error) => {
+                    unusable.get_or_insert_with(|| error.clone());
+                    config.objections.push(error);
+                }
+            }
         }
-        match (entries.is_empty(), names_helper) {
-            (true, true) => Err(InvalidDockerConfig::HelperOnly),
-            (true, false) => Err(InvalidDockerConfig::Empty),
-            (false, _) => Ok(Self { entries }),
+        match (config.entries.is_empty(), unusable, names_helper) {
+            (false, ..) => Ok(config),
+            (true, Some(error), _) => Err(error),
+            (true, None, true) => Err(InvalidDockerConfig::HelperOnly),
+            (true, None, false) => Err(InvalidDockerConfig::Empty),
         }
     }
+}
+
+/// Returns the object that stands in this place, an empty one for `null`.
+fn object<T: Default>(shape: Shape<T>, place: &str) -> Result<T, InvalidDockerConfig> {
+    let error = |found| InvalidDockerConfig::NotAnObject { place: place.to_owned(), found };
+    match shape {
+        Shape::Object(object) => Ok(object),
+        Shape::Null => Ok(T::default()),
+        Shape::List => Err(error("a list")),
+        Shape::Value => Err(error("a single value")),
+    }
+}
+
+/// Returns the credential of an entry; `None` for an entry without any.
+fn usable(host: &str, entry: Shape<ConfigEntry>) -> Result<Option<Credential>, InvalidDockerConfig> {
+    let host = cut(host, MAX_HOST);
+    let entry = object(entry, &format!("the entry of {host:?}"))?;
+    credential(entry).map_err(|Unusable| InvalidDockerConfig::InvalidAuth { host })
 }
 
 /// Returns the credentials of several configurations that match a repository, in the order in which the kubelet tries them.
@@ -151,12 +172,20 @@ pub(crate) fn matching<'a>(
     keyring::matching(configs.into_iter().flat_map(|config| &config.entries), host, repository)
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(text: &[u8]) -> Result<T, InvalidDockerConfig> {
+/// Reads JSON as Go does where that matters: bytes that are no UTF-8 become replacement characters. A byte order mark is an objection.
+fn parse<T: Default + for<'de> serde::Deserialize<'de>>(
+    text: &[u8],
+) -> Result<(T, Option<InvalidDockerConfig>), InvalidDockerConfig> {
     if text.len() > MAX_CONFIG {
         return Err(InvalidDockerConfig::TooLarge);
     }
+    let (text, mark) = match text.strip_prefix(b"\xef\xbb\xbf") {
+        Some(rest) => (rest, Some(InvalidDockerConfig::ByteOrderMark)),
+        None => (text, None),
+    };
+    let text = Zeroizing::new(String::from_utf8_lossy(text).into_owned());
     // The library's own message can quote a value, and so a password.
-    let ObjectOrList(file) = serde_json::from_slice(text).map_err(|error| InvalidDockerConfig::Malformed {
+    let parsed: Shape<T> = serde_json::from_str(&text).map_err(|error| InvalidDockerConfig::Malformed {
         category: match error.classify() {
             serde_json::error::Category::Io | serde_json::error::Category::Eof => "end of file",
             serde_json::error::Category::Syntax => "syntax",
@@ -165,47 +194,60 @@ fn parse<T: for<'de> Deserialize<'de>>(text: &[u8]) -> Result<T, InvalidDockerCo
         line: error.line(),
         column: error.column(),
     })?;
-    file.ok_or_else(|| InvalidDockerConfig::NotAnObject { place: "it".to_owned() })
+    Ok((object(parsed, "it")?, mark))
 }
 
-/// The entry has half a credential, or one that cannot be decoded.
+/// The entry has a credential that cannot be decoded.
 struct Unusable;
 
-impl ConfigEntry {
-    /// Returns the strongest credential: a registry token, an identity token, user and password. `None` for an entry without
-    /// any, as `docker logout` leaves it.
-    fn credential(self) -> Result<Option<Credential>, Unusable> {
-        let set = |secret: Option<Secret>| secret.filter(|secret| !secret.is_empty());
-        if let Some(token) = set(self.registrytoken) {
-            return Ok(Some(Credential::RegistryToken(token)));
+/// Returns the strongest credential of an entry: a registry token, an identity token, user and password. `None` for an entry without
+/// any, as `docker logout` leaves it.
+fn credential(entry: ConfigEntry) -> Result<Option<Credential>, Unusable> {
+    let set = |secret: Option<Secret>| secret.filter(|secret| !secret.is_empty());
+    if entry.has_other_type {
+        return Err(Unusable);
+    }
+    if let Some(token) = set(entry.registrytoken) {
+        return Ok(Some(Credential::RegistryToken(token)));
+    }
+    if let Some(token) = set(entry.identitytoken) {
+        return Ok(Some(Credential::IdentityToken(token)));
+    }
+    match (set(entry.auth), set(entry.username), set(entry.password)) {
+        (Some(auth), ..) => decode_auth(&auth).map(Some),
+        (None, None, None) => Ok(None),
+        // As for the kubelet, one of them may be empty.
+        (None, username, password) => {
+            let or_empty = |secret: Option<Secret>| secret.unwrap_or_else(|| Secret::new(String::new()));
+            Ok(Some(Credential::Password { username: or_empty(username), password: or_empty(password) }))
         }
-        if let Some(token) = set(self.identitytoken) {
-            return Ok(Some(Credential::IdentityToken(token)));
-        }
-        let (username, password) = match (set(self.auth), set(self.username), set(self.password)) {
-            (Some(auth), ..) => decode_auth(&auth).ok_or(Unusable)?,
-            (None, Some(username), Some(password)) => (username, password),
-            (None, None, None) => return Ok(None),
-            (None, ..) => return Err(Unusable),
-        };
-        Ok(Some(Credential::Password { username, password }))
     }
 }
 
-/// Decodes `user:password` from base64 of the standard or the URL alphabet, padded or not.
-fn decode_auth(auth: &Secret) -> Option<(Secret, Secret)> {
+/// Decodes `user:password` from base64 as the kubelet does: padded or not, with any line ends in it, whatever the bytes. The URL
+/// alphabet is accepted, too.
+fn decode_auth(auth: &Secret) -> Result<Credential, Unusable> {
     let config = GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true);
-    let text = auth.expose().trim();
-    let decode = |alphabet| GeneralPurpose::new(alphabet, config).decode(text).ok();
-    let bytes = Zeroizing::new(decode(&alphabet::STANDARD).or_else(|| decode(&alphabet::URL_SAFE))?);
-    let (username, password) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
+    let text: Zeroizing<String> =
+        Zeroizing::new(auth.expose().trim().chars().filter(|character| !matches!(character, '\r' | '\n')).collect());
+    let decode = |alphabet| GeneralPurpose::new(alphabet, config).decode(text.as_bytes()).ok();
+    let bytes = Zeroizing::new(decode(&alphabet::STANDARD).or_else(|| decode(&alphabet::URL_SAFE)).ok_or(Unusable)?);
+    let colon = bytes.iter().position(|byte| *byte == b':').ok_or(Unusable)?;
     // Old clients pad the password with NUL.
-    let password = password.trim_end_matches('\0');
-    let plain = |text: &str| !text.chars().any(char::is_control);
-    (!username.is_empty() && plain(username) && plain(password))
-        .then(|| (Secret::new(username.to_owned()), Secret::new(password.to_owned())))
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1).max(colon + 1);
+    let (username, password) = (&bytes[..colon], &bytes[colon + 1..end]);
+    Ok(match (std::str::from_utf8(username), std::str::from_utf8(password)) {
+        (Ok(username), Ok(password)) => Credential::Password {
+            username: Secret::new(username.to_owned()),
+            password: Secret::new(password.to_owned()),
+        },
+        _ => Credential::Encoded {
+            pair: Secret::new(STANDARD.encode(&bytes[..end])),
+            shown: Secret::new(String::from_utf8_lossy(password).into_owned()),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -232,6 +274,15 @@ mod tests {
             (r#"{"auth": "dTpwcA=="}"#, "u:pp"),
             (r#"{"auth": "dTpwcA"}"#, "u:pp"),
             (r#"{"username": "u", "password": "p", "email": "x"}"#, "u:p"),
+            (r#"{"Username": "u", "PASSWORD": "p", "email": 5}"#, "u:p"),
+            (r#"{"username": "u"}"#, "u:"),
+            (r#"{"auth": "dTpw", "username": null, "password": null, "identitytoken": null}"#, "u:p"),
+            (r#"{"auth": "OnA="}"#, ":p"),
+            (r#"{"auth": "dTpwAAA="}"#, "u:p"),
+            // Line ends anywhere, as base64 and PowerShell write them.
+            (r#"{"auth": "dXNl\ncjpw\r\nYXNz\n"}"#, "user:pass"),
+            // A key of several lines, as Google's are.
+            (r#"{"auth": "X2pzb25fa2V5OnsKICJhIjogMQp9Cg=="}"#, "_json_key:{\n \"a\": 1\n}\n"),
             (r#"{"auth": "dTpw", "identitytoken": "refresh"}"#, "identity refresh"),
             (r#"{"registrytoken": "token"}"#, "registry token"),
         ] {
@@ -243,6 +294,70 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_text_are_passed_on() {
+        let text = r#"{"auths": {"reg.example": {"auth": "dXNlcjpw5HNz"}}}"#;
+        let config = DockerConfig::parse_dockerconfigjson(text.as_bytes()).unwrap();
+        let found = matching([&config], "reg.example", "calico/node");
+        assert_eq!(found[0].basic().unwrap().expose(), "dXNlcjpw5HNz");
+        assert_eq!(found[0].secrets().len(), 2);
+    }
+
+    #[test]
+    fn one_unusable_entry_leaves_the_others() {
+        let good = r#""reg.example": {"auth": "dXNlcjpwYXNz"}"#;
+        for bad in [
+            r#"{"auth": "not base64!"}"#,
+            r#"{"auth": "aHVudGVyMg=="}"#,
+            r#"{"auth": 4711}"#,
+            r#"{"password": ["hunter2"]}"#,
+            r#""hunter2""#,
+            "[]",
+            "5",
+            "true",
+        ] {
+            for entries in [format!(r#"{good}, "old.example": {bad}"#), format!(r#""old.example": {bad}, {good}"#)] {
+                let text = format!(r#"{{"auths": {{{entries}}}}}"#);
+                let config = DockerConfig::parse_dockerconfigjson(text.as_bytes()).unwrap();
+                assert_eq!(shown(&config), "user:pass", "{text}");
+                assert!(config.objections().len() == 1, "{text}");
+                assert!(config.objections()[0].to_string().contains("old.example"), "{:?}", config.objections());
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_in_many_ways() {
+        let good = r#""reg.example": {"auth": "dXNlcjpwYXNz"}"#;
+        for text in [
+            format!(r#"{{"auths": {{{good}, "old.example": null}}}}"#),
+            format!(r#"{{"auths": {{{good}, "old.example": {{}}}}}}"#),
+            format!(r#"{{"auths": {{{good}, "old.example": {{"auth": ""}}}}}}"#),
+            format!(r#"{{"Auths": {{{good}}}, "credHelpers": null, "credsStore": null, "HttpHeaders": 5}}"#),
+            format!(r#"{{"auths": null, "auths": {{{good}}}, "credHelpers": {{"x": null}}, "credsStore": ""}}"#),
+        ] {
+            let config = DockerConfig::parse_dockerconfigjson(text.as_bytes()).unwrap();
+            assert_eq!((shown(&config).as_str(), config.objections()), ("user:pass", &[][..]), "{text}");
+        }
+        let error = |text: &str| DockerConfig::parse_dockerconfigjson(text.as_bytes()).unwrap_err();
+        for empty in [
+            "null",
+            r#"{"auths": null}"#,
+            r#"{"credsStore": ""}"#,
+            r#"{"credHelpers": null, "auths": {}}"#,
+            r#"{"auths": {"reg.example": null}}"#,
+        ] {
+            assert_eq!(error(empty), InvalidDockerConfig::Empty, "{empty}");
+        }
+        assert_eq!(error(r#"{"credHelpers": {"reg.example": "ecr-login"}}"#), InvalidDockerConfig::HelperOnly);
+        let marked = format!("\u{feff}{{\"auths\": {{{good}}}}}");
+        let config = DockerConfig::parse_dockerconfigjson(marked.as_bytes()).unwrap();
+        assert_eq!(
+            (shown(&config).as_str(), config.objections()),
+            ("user:pass", &[InvalidDockerConfig::ByteOrderMark][..])
+        );
+    }
+
+    #[test]
     fn errors_name_the_cause_and_quote_no_value() {
         for text in [
             "",
@@ -251,7 +366,6 @@ mod tests {
             r#"{"auths": {"reg.example": {"auth": "aHVudGVyMg=="}}}"#,
             r#"{"auths": {"reg.example": {"auth": 4711}}}"#,
             r#"{"auths": "hunter2"}"#,
-            r#"{"auths": {"reg.example": {"username": "u"}}}"#,
             r#"{"auths": {"reg.example": "hunter2"}}"#,
             r#"{"auths": {"reg.example": ["hunter2"]}}"#,
             r#"{"credsStore": "desktop", "auths": {"reg.example": {}}}"#,

@@ -113,7 +113,7 @@ mod tests {
     fn users(configs: &[DockerConfig], host: &str, repository: &str) -> Vec<String> {
         let user = |credential: &Credential| match credential {
             Credential::Password { username, .. } => username.expose().to_owned(),
-            Credential::IdentityToken(_) | Credential::RegistryToken(_) => String::new(),
+            _ => String::new(),
         };
         matching(configs, host, repository).into_iter().map(user).collect()
     }

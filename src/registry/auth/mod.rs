@@ -14,6 +14,7 @@ pub(crate) mod cache;
 pub(crate) mod cloud;
 pub(crate) mod credentials;
 pub(crate) mod docker_config;
+mod docker_config_json;
 pub(crate) mod keyring;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;

@@ -6,19 +6,19 @@ use std::net::IpAddr;
 use url::Url;
 
 use super::scheme::BearerChallenge;
-use crate::model::RegistryFailureKind;
+use crate::model::{FailureCause, RegistryFailureKind};
 use crate::registry::access::Endpoint;
 use crate::registry::error::{RegistryError, Result};
-use crate::registry::http::address::normalized_host;
+use crate::registry::http::address::{AddressClass, normalized_host};
 
 /// Returns the address of the token service, if the rules allow to contact it (and to send it credentials, with
 /// `with_credentials`).
 pub(crate) fn checked_realm(endpoint: &Endpoint, challenge: &BearerChallenge, with_credentials: bool) -> Result<Url> {
-    let error =
-        |kind, unquoted: &str, text: &str| Err(RegistryError::quoting(kind, unquoted, text).of_whole_registry());
+    let error = |kind, unquoted: &str, text: &str| RegistryError::quoting(kind, unquoted, text).of_whole_registry();
+    let unusable = |error: RegistryError| Err(error.because(FailureCause::TokenServiceAddress));
     let invalid = || {
         let text = format!("token realm {:?}", challenge.realm);
-        error(RegistryFailureKind::InvalidAnswer, "a token realm that is no address", &text)
+        unusable(error(RegistryFailureKind::InvalidAnswer, "a token realm that is no address", &text))
     };
     let Ok(url) = Url::parse(&challenge.realm) else { return invalid() };
     let (Some(host), true) = (url.host_str(), url.username().is_empty() && url.password().is_none()) else {
@@ -27,13 +27,18 @@ pub(crate) fn checked_realm(endpoint: &Endpoint, challenge: &BearerChallenge, wi
     let secure = url.scheme() == "https" || (url.scheme() == "http" && endpoint.settings.plain_http);
     if !secure {
         let text = format!("token service {}://{host}", url.scheme());
-        return error(RegistryFailureKind::RefusedTarget, "a token service without TLS", &text);
+        return unusable(error(RegistryFailureKind::RefusedTarget, "a token service without TLS", &text));
     }
     let listed = endpoint.settings.token_service.as_deref().is_some_and(|listed| is_listed(listed, &url));
     let own = endpoint.base.host_str().is_some_and(|registry| have_same_owner(registry, host));
     if with_credentials && !own && !listed {
         let text = format!("token service {host}");
-        return error(RegistryFailureKind::ForeignTokenService, "a token service on a host of another owner", &text);
+        let unquoted = "a token service on a host of another owner";
+        let foreign = error(RegistryFailureKind::ForeignTokenService, unquoted, &text);
+        // A registry that is known by a public name and sends its clients to an inner one has a wrong address of itself.
+        let is_inner = AddressClass::of_host(&url) != AddressClass::Public
+            && AddressClass::of_host(&endpoint.base) == AddressClass::Public;
+        return if is_inner { unusable(foreign) } else { Err(foreign) };
     }
     Ok(url)
 }

@@ -26,6 +26,48 @@ pub(crate) struct BearerChallenge {
     pub service: Option<String>,
     /// The access that the rejected request needs, such as `repository:calico/node:pull`. Applies to no other request.
     pub scope: Option<String>,
+    /// How the registry names its repositories at the token service, as far as one challenge showed.
+    pub naming: ScopeNaming,
+}
+
+/// How names in scopes differ from names in addresses: Artifactory serves `docker-remote/calico/node` under the scope of
+/// `calico/node`, or the other way round.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum ScopeNaming {
+    /// They are the same.
+    #[default]
+    Same,
+    /// Scopes lack this beginning.
+    Without(String),
+    /// Scopes have this before the name.
+    With(String),
+    /// No rule explains them: only the challenge of a repository tells its own.
+    Unexplained,
+}
+
+impl ScopeNaming {
+    /// Returns the naming by which `repository` is `named`.
+    fn between(repository: &str, named: &str) -> Self {
+        let ends_at_slash = |prefix: &&str| prefix.ends_with('/');
+        if let Some(prefix) = repository.strip_suffix(named).filter(ends_at_slash) {
+            Self::Without(prefix.to_owned())
+        } else if let Some(prefix) = named.strip_suffix(repository).filter(ends_at_slash) {
+            Self::With(prefix.to_owned())
+        } else if repository == named {
+            Self::Same
+        } else {
+            Self::Unexplained
+        }
+    }
+
+    /// Returns a repository's name in scopes.
+    fn name(&self, repository: &str) -> String {
+        match self {
+            Self::Same | Self::Unexplained => repository.to_owned(),
+            Self::Without(prefix) => repository.strip_prefix(prefix.as_str()).unwrap_or(repository).to_owned(),
+            Self::With(prefix) => format!("{prefix}{repository}"),
+        }
+    }
 }
 
 impl AuthScheme {
@@ -53,17 +95,39 @@ impl AuthScheme {
             Self::Bearer(challenge) => Self::Bearer(BearerChallenge { scope: None, ..challenge.clone() }),
         }
     }
+
+    /// Whether a repository may need a challenge of its own.
+    pub(crate) fn has_unexplained_names(&self) -> bool {
+        matches!(self, Self::Bearer(BearerChallenge { naming: ScopeNaming::Unexplained, .. }))
+    }
+
+    /// Returns the scheme with the naming that its challenge shows for this repository.
+    pub(crate) fn named_for(self, repository: &str) -> Self {
+        let Self::Bearer(challenge) = self else { return self };
+        let naming = named(&challenge).map_or(ScopeNaming::Same, |named| ScopeNaming::between(repository, named));
+        Self::Bearer(BearerChallenge { naming, ..challenge })
+    }
 }
 
 /// Returns the scope to request: that of the challenge reduced to pulling, if it names a repository (some registries rewrite
 /// names), else ours.
 pub(crate) fn scope(challenge: Option<&BearerChallenge>, repository: &str) -> String {
-    let named = challenge.and_then(|challenge| challenge.scope.as_deref()).and_then(|scope| {
-        let (name, _) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
-        (!name.is_empty() && name.len() <= 256 && name.bytes().all(plain)).then_some(name)
-    });
-    format!("repository:{}:pull", named.unwrap_or(repository))
+    match challenge.and_then(named) {
+        Some(named) => format!("repository:{named}:pull"),
+        None => format!("repository:{}:pull", challenge.map_or(&ScopeNaming::Same, |one| &one.naming).name(repository)),
+    }
+}
+
+/// Returns the scope to request for a repository other than the one of the challenge.
+pub(crate) fn scope_of_other(challenge: &BearerChallenge, repository: &str) -> String {
+    format!("repository:{}:pull", challenge.naming.name(repository))
+}
+
+/// Returns the repository that a challenge's scope names.
+fn named(challenge: &BearerChallenge) -> Option<&str> {
+    let (name, _) = challenge.scope.as_deref()?.strip_prefix("repository:")?.rsplit_once(':')?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
+    (!name.is_empty() && name.len() <= 256 && name.bytes().all(plain)).then_some(name)
 }
 
 /// Parses all `WWW-Authenticate` values of a response, in order. Schemes that are not supported are left out.
@@ -122,7 +186,8 @@ fn scheme(name: &str, parameters: &mut Vec<(String, String)>) -> Option<AuthSche
         "basic" => Some(AuthScheme::Basic),
         "bearer" => {
             let (realm, service, scope) = (parameter("realm")?, parameter("service"), parameter("scope"));
-            Some(AuthScheme::Bearer(BearerChallenge { realm, service, scope }))
+            let naming = ScopeNaming::default();
+            Some(AuthScheme::Bearer(BearerChallenge { realm, service, scope, naming }))
         }
         _ => None,
     }
@@ -168,7 +233,8 @@ mod tests {
 
     fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> AuthScheme {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        AuthScheme::Bearer(BearerChallenge { realm: realm.to_owned(), service: owned(service), scope: owned(scope) })
+        let (service, scope) = (owned(service), owned(scope));
+        AuthScheme::Bearer(BearerChallenge { realm: realm.to_owned(), service, scope, naming: ScopeNaming::Same })
     }
 
     #[test]
@@ -235,6 +301,22 @@ mod tests {
         for _ in 0..5 {
             texts = texts.iter().flat_map(|text| alphabet.map(|next| format!("{text}{next}"))).collect();
             texts.iter().for_each(|text| drop(one(text)));
+        }
+    }
+
+    #[test]
+    fn the_naming_of_one_challenge_serves_other_repositories() {
+        let named = |repository: &str, scope: &str| {
+            let scheme = bearer("https://r.example/t", None, Some(&format!("repository:{scope}:pull")));
+            match scheme.named_for(repository) {
+                AuthScheme::Bearer(challenge) => scope_of_other(&challenge, "docker/calico/cni"),
+                AuthScheme::Basic => String::new(),
+            }
+        };
+        assert_eq!(named("docker/calico/node", "calico/node"), "repository:calico/cni:pull");
+        assert_eq!(named("calico/node", "docker/calico/node"), "repository:docker/docker/calico/cni:pull");
+        for same in ["docker/calico/node", "co/node", "x", "other/calico/node"] {
+            assert_eq!(named("docker/calico/node", same), "repository:docker/calico/cni:pull", "{same}");
         }
     }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::cache::Authorization;
 use super::credentials::{Credential, Secret};
 use super::realm::checked_realm;
 use super::scheme::BearerChallenge;
-use crate::model::RegistryFailureKind;
+use crate::model::{FailureCause, RegistryFailureKind};
 use crate::registry::access::Endpoint;
 use crate::registry::error::{RegistryError, Result};
 use crate::registry::http::address::{AddressClass, Reach};
@@ -79,7 +80,18 @@ impl TokenService<'_> {
     /// Fetches a token for these scopes.
     pub(crate) async fn fetch(&self, scopes: &[String], credential: Option<&Credential>) -> Result<Token> {
         let fetched = self.request(scopes, credential).await;
-        fetched.map_err(|error| RegistryError { of_token_service: true, ..error })
+        fetched.map_err(|error| self.failure(error))
+    }
+
+    /// Returns the error as one of the token service. What the service answers about a credential is no failure of its own.
+    fn failure(&self, error: RegistryError) -> RegistryError {
+        use RegistryFailureKind::{InvalidAnswer, RefusedTarget, ServerError, Timeout, Tls, TooLarge, Unreachable};
+        let fails =
+            matches!(error.kind, InvalidAnswer | RefusedTarget | ServerError | Timeout | Tls | TooLarge | Unreachable);
+        let own = fails.then_some(FailureCause::TokenServiceFailing);
+        let cause = error.cause.filter(|cause| cause.is_of_token_service()).or(own);
+        let host = Url::parse(&self.challenge.realm).ok().and_then(|url| url.host_str().map(str::to_owned));
+        RegistryError { of_token_service: true, cause, token_service: host, ..error }
     }
 
     async fn request(&self, scopes: &[String], credential: Option<&Credential>) -> Result<Token> {

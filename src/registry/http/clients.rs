@@ -21,6 +21,7 @@ use url::Url;
 
 use super::address::Reach;
 use super::budget::IDLE;
+use super::client_certificate::ClientCertificate;
 use super::connect_error::causes;
 use super::proxy::Proxies;
 use super::resolver::GuardedResolver;
@@ -69,6 +70,8 @@ pub(crate) struct HttpClients {
 #[derive(PartialEq, Eq, Hash)]
 struct ClientKey {
     authorities: Option<Digest>,
+    /// The client certificate that is presented.
+    identity: Option<Digest>,
     plain_http: bool,
     reach: Reach,
     protocol: Protocol,
@@ -110,7 +113,10 @@ impl HttpClients {
     /// Returns the client for requests to this endpoint, or to a host that it leads to.
     pub(crate) fn get(&self, endpoint: &Endpoint, reach: Reach, protocol: Protocol) -> Result<HttpClient> {
         let authorities = endpoint.settings.ca_pem.as_deref().map(Digest::of);
-        let key = ClientKey { authorities, plain_http: endpoint.settings.plain_http, reach, protocol };
+        let certificate = own_certificate(endpoint, reach);
+        // A key that is exchanged beside the same certificate belongs to it as well.
+        let identity = certificate.map(|certificate| Digest::of(certificate.chain_pem()));
+        let key = ClientKey { authorities, identity, plain_http: endpoint.settings.plain_http, reach, protocol };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
@@ -137,7 +143,7 @@ impl HttpClients {
         let (proxies, deadline) = (Arc::clone(&self.proxies), self.connect_deadline);
         let connector = Connector::new(tcp(reach), to_proxies, proxies, deadline);
         let connector = connector.map_err(|error| RegistryError::new(RegistryFailureKind::Tls, error.to_string()))?;
-        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(self.tls_config(endpoint)?);
+        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(self.tls_config(endpoint, reach)?);
         let builder = if endpoint.settings.plain_http { builder.https_or_http() } else { builder.https_only() };
         let connector: Negotiating = match protocol {
             Protocol::Http1 => AndThen::new(builder.enable_http1().wrap_connector(connector), |made| ready(Ok(made))),
@@ -158,23 +164,31 @@ impl HttpClients {
             .build(connector))
     }
 
-    fn tls_config(&self, endpoint: &Endpoint) -> Result<rustls::ClientConfig> {
+    fn tls_config(&self, endpoint: &Endpoint, reach: Reach) -> Result<rustls::ClientConfig> {
         let unusable =
             |text: String| RegistryError::new(RegistryFailureKind::CredentialsInvalid, text).of_whole_registry();
         let mut trusted = self.system_authorities.get_or_init(|| Arc::new(tls::system_authorities())).clone();
+        let mut given = Vec::new();
         if let Some(pem) = &endpoint.settings.ca_pem {
             let roots = Arc::make_mut(&mut trusted);
-            let before = roots.len();
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 let certificate = certificate.map_err(|error| unusable(format!("CA bundle: {error}")))?;
-                roots.add(certificate).map_err(|error| unusable(format!("CA bundle: {error}")))?;
+                roots.add(certificate.clone()).map_err(|error| unusable(format!("CA bundle: {error}")))?;
+                given.push(certificate);
             }
-            if roots.len() == before {
+            if given.is_empty() {
                 return Err(unusable("the CA bundle holds no certificate in PEM".to_owned()));
             }
         }
-        tls::client_config(trusted).map_err(|error| unusable(error.to_string()))
+        let identity = own_certificate(endpoint, reach).map(ClientCertificate::identity).transpose();
+        let identity = identity.map_err(|error| unusable(format!("client certificate: {error}")))?;
+        tls::client_config(trusted, given, identity).map_err(|error| unusable(error.to_string()))
     }
+}
+
+/// Returns the client certificate, for the registry itself and no host that it leads to.
+fn own_certificate(endpoint: &Endpoint, reach: Reach) -> Option<&ClientCertificate> {
+    endpoint.settings.client_certificate.as_ref().filter(|_| reach == Reach::Registry)
 }
 
 /// A server that was offered HTTP/2 and chose HTTP/1.1.

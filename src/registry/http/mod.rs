@@ -7,6 +7,7 @@
 
 pub(crate) mod address;
 pub(crate) mod budget;
+pub(crate) mod client_certificate;
 pub(crate) mod clients;
 pub(crate) mod connect_error;
 pub(crate) mod disclosures;

@@ -22,7 +22,7 @@ use super::proxy::Proxies;
 use super::redirect::{follow, is_redirect};
 use super::request::{HttpRequest, HttpResponse, MAX_ERROR_BODY};
 use super::tunnel::{Via, check_proxy_response};
-use crate::model::{Digest, RegistryFailureKind};
+use crate::model::{Digest, FailureCause, RegistryFailureKind};
 use crate::registry::access::Endpoint;
 use crate::registry::auth::credentials::Secret;
 use crate::registry::error::{RegistryError, Result};
@@ -128,11 +128,11 @@ impl Transport {
             match client.request(message.clone()).await {
                 Ok(response) => return Ok(response),
                 Err(error) if is_http1_only(&error) => self.clients.note_http1_only(&request.url),
-                Err(error) => return Err(explain(&error)),
+                Err(error) => return Err(explain_exchange(&error, &request.url)),
             }
         }
         let client = self.clients.get(endpoint, request.reach, Protocol::Http1)?;
-        let response = client.request(message).await.map_err(|error| explain(&error))?;
+        let response = client.request(message).await.map_err(|error| explain_exchange(&error, &request.url))?;
         check_proxy_response(response, request.url.host_str().unwrap_or_default())
     }
 
@@ -214,6 +214,21 @@ impl Transport {
             digest: Digest::of_stream(hasher),
         })
     }
+}
+
+/// Returns the error of a request to this address.
+fn explain_exchange(error: &hyper_util::client::legacy::Error, url: &Url) -> RegistryError {
+    let explained = explain(error);
+    let cause = match explained.kind {
+        RegistryFailureKind::InvalidAnswer if url.scheme() == "http" => Some(FailureCause::SpeaksTls),
+        RegistryFailureKind::Unreachable
+            if error.is_connect() && AddressClass::of_host(url) == AddressClass::Loopback =>
+        {
+            Some(FailureCause::OnlyOnNodes)
+        }
+        _ => explained.cause,
+    };
+    RegistryError { cause, ..explained }
 }
 
 async fn next_frame(incoming: &mut Incoming, until: Option<Instant>) -> Result<Option<Frame<Bytes>>> {

@@ -65,7 +65,11 @@ impl<C: Clone> Connector<C> {
     pub fn new(direct: C, to_proxies: C, proxies: Arc<Proxies>, deadline: Duration) -> Result<Self, rustls::Error> {
         let to_tls_proxies = if proxies.any_uses_tls() {
             // No registry chooses the proxy: the system's authorities are trusted, and no registry's.
-            let builder = HttpsConnectorBuilder::new().with_tls_config(tls::client_config(tls::system_authorities())?);
+            let builder = HttpsConnectorBuilder::new().with_tls_config(tls::client_config(
+                tls::system_authorities(),
+                Vec::new(),
+                None,
+            )?);
             let builder = builder.https_only();
             Some(builder.enable_http1().wrap_connector(to_proxies.clone()))
         } else {

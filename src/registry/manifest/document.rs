@@ -66,14 +66,14 @@ pub(super) struct Descriptor {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Entry {
     pub media_type: Option<String>,
-    pub digest: String,
+    pub digest: Option<String>,
     pub platform: Option<JsonObject<EntryPlatform>>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct EntryPlatform {
-    pub architecture: String,
-    pub os: String,
+    pub architecture: Option<String>,
+    pub os: Option<String>,
     #[serde(rename = "os.version")]
     pub os_version: Option<String>,
     pub variant: Option<String>,

@@ -147,39 +147,49 @@ fn media_type(is_index: bool, body: Option<&str>, header: Option<&str>) -> Resul
     }
 }
 
-/// Returns the entries that a node can run. Left out are attestations (`unknown/unknown`), nested indexes, entries without platform,
-/// and platforms that Go does not know, for which no kubelet is built.
+/// Returns the entries that a node can run. Left out are attestations (`unknown/unknown`), nested indexes, entries without platform or
+/// with an empty one, platforms that Go does not know, for which no kubelet is built, and entries that cannot be read: container
+/// runtimes match no node with any of these either. One of them says nothing about the others.
 fn children(entries: &[Entry]) -> Result<Vec<Child>> {
     let mut children = Vec::new();
     let (mut attestations, mut nested, mut unnamed, mut unknown) = (0_usize, 0_usize, 0_usize, 0_usize);
+    let mut unreadable = Vec::new();
     for entry in entries {
-        let digest = digest(&entry.digest)?;
-        match (entry.media_type.as_deref(), &entry.platform) {
-            (Some(OCI_IMAGE_INDEX_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE), _) => nested += 1,
-            (_, None) => unnamed += 1,
-            (_, Some(JsonObject(named))) => {
-                let (os_version, variant) = (named.os_version.as_deref(), named.variant.as_deref());
-                let platform = parse_platform(&named.os, &named.architecture, os_version, variant)?;
-                if platform.is_unknown() {
-                    attestations += 1;
-                } else if !is_built_for(&platform) {
-                    unknown += 1;
-                } else {
-                    children.push(Child { platform, digest, presence: Presence::Unchecked });
-                }
-            }
+        if matches!(entry.media_type.as_deref(), Some(OCI_IMAGE_INDEX_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE)) {
+            nested += 1;
+            continue;
+        }
+        match child(entry) {
+            Ok(None) => unnamed += 1,
+            Ok(Some(child)) if child.platform.is_unknown() => attestations += 1,
+            Ok(Some(child)) if !is_built_for(&child.platform) => unknown += 1,
+            Ok(Some(child)) => children.push(child),
+            Err(error) => unreadable.push(error),
         }
     }
     children.sort();
     children.dedup();
-    if children.is_empty() {
-        let message = format!(
-            "an index without an image for any platform ({attestations} attestations, {nested} nested indexes, \
-             {unnamed} entries without platform, {unknown} for unknown platforms)"
-        );
-        return Err(unsupported(message.clone(), &message));
+    if !children.is_empty() {
+        return Ok(children);
     }
-    Ok(children)
+    if let Some(error) = unreadable.into_iter().next() {
+        return Err(error);
+    }
+    let message = format!(
+        "an index without an image for any platform ({attestations} attestations, {nested} nested indexes, \
+         {unnamed} entries without platform, {unknown} for unknown platforms)"
+    );
+    Err(unsupported(message.clone(), &message))
+}
+
+/// Returns an entry of an index; `None` if it names no platform.
+fn child(entry: &Entry) -> Result<Option<Child>> {
+    let Some(JsonObject(named)) = &entry.platform else { return Ok(None) };
+    let part = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let (Some(os), Some(architecture)) = (part(&named.os), part(&named.architecture)) else { return Ok(None) };
+    let platform = parse_platform(&os, &architecture, named.os_version.as_deref(), named.variant.as_deref())?;
+    let digest = digest(entry.digest.as_deref().unwrap_or_default())?;
+    Ok(Some(Child { platform, digest, presence: Presence::Unchecked }))
 }
 
 fn digest(text: &str) -> Result<Digest> {
@@ -303,6 +313,34 @@ mod tests {
         ] {
             let parsed = parse_json(&value, None);
             assert_eq!(kind(&parsed), Some(UnsupportedContent), "{value}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn odd_entries_beside_good_ones_are_left_out() {
+        let good = entry("linux", "amd64");
+        let platform = |platform: serde_json::Value| with(good.clone(), "platform", platform);
+        let odd = [
+            platform(json!({})),
+            platform(json!({"os": "", "architecture": ""})),
+            platform(json!({"os": "linux"})),
+            platform(json!({"os": null, "architecture": null})),
+            platform(json!({"os": "linux", "architecture": "amd64/../x"})),
+            platform(serde_json::Value::Null),
+            without(good.clone(), "platform"),
+            without(good.clone(), "digest"),
+            with(good.clone(), "digest", serde_json::Value::Null),
+            with(good.clone(), "digest", json!(format!("sha512:{}", "0".repeat(128)))),
+            with(good.clone(), "digest", json!("sha256:../../etc/passwd")),
+            json!({}),
+        ];
+        for odd in odd {
+            for entries in [[odd.clone(), entry("linux", "arm64")], [entry("linux", "arm64"), odd.clone()]] {
+                let parsed = parse_json(&index(&entries), None);
+                let Ok(Manifest::Index { children, .. }) = parsed else { panic!("{odd}: {parsed:?}") };
+                let platforms: Vec<String> = children.iter().map(|child| child.platform.to_string()).collect();
+                assert_eq!(platforms, ["linux/arm64"], "{odd}");
+            }
         }
     }
 

@@ -33,7 +33,7 @@ impl Blockers {
         let reason = match failure.kind {
             // The nodes then have a credential provider, or the cluster could not run.
             RegistryFailureKind::CredentialsMissing if self.no_secrets => Reason::NodeCredentialsOnly,
-            kind => kind.into(),
+            _ => failure.into(),
         };
         let group = self.failures.entry((reason, failure.registry.clone())).or_default();
         let summary = match reason {
