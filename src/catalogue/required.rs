@@ -71,6 +71,15 @@ impl OperatorImages {
         self.required_if(variant, |_| true)
     }
 
+    /// The same less what it requires for Calico only where the definitions of Enterprise are installed: its registry does not serve
+    /// that to everybody.
+    #[must_use]
+    pub fn may_require_in_cluster_of(&self, variant: Variant) -> BTreeSet<ImageName> {
+        self.required_if(variant, |condition| {
+            variant == Variant::Enterprise || condition != RuleCondition::IstioEnterprise
+        })
+    }
+
     fn required_if(&self, variant: Variant, holds: impl Fn(RuleCondition) -> bool) -> BTreeSet<ImageName> {
         match range_of(self) {
             Some(range) => {
@@ -115,9 +124,8 @@ impl OperatorImages {
     pub fn to_mirror(&self, variant: Variant, fips: bool) -> BTreeSet<Reference> {
         let printed = self.printed(variant, fips);
         let names: BTreeSet<&str> = printed.iter().map(Reference::key).collect();
-        // Only clusters with the definitions of Enterprise require these.
-        let may_require = self.required_if(variant, |condition| condition != RuleCondition::IstioEnterprise);
-        let may_require = may_require.into_iter().filter(|name| !names.contains(name.as_str()));
+        let may_require =
+            self.may_require_in_cluster_of(variant).into_iter().filter(|name| !names.contains(name.as_str()));
         let more: Vec<Reference> = may_require.filter_map(|name| self.reference_of(&name, variant, fips)).collect();
         printed.into_iter().chain(more).collect()
     }

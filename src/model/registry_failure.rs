@@ -205,13 +205,13 @@ pub struct RegistryFailure {
     #[serde(rename = "answer")]
     pub response: String,
     /// What to do.
-    pub advice: Box<str>,
+    pub advice: String,
     /// What the kind alone does not show.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cause: Option<FailureCause>,
     /// Host of the token service that the failure is about, escaped.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub token_service: Option<Box<str>>,
+    pub token_service: Option<String>,
 }
 
 impl RegistryFailure {
@@ -223,7 +223,7 @@ impl RegistryFailure {
             reference,
             registry: escaped(registry),
             response: escaped(response),
-            advice: kind.advice().into(),
+            advice: kind.advice().to_owned(),
             cause: None,
             token_service: None,
         }

@@ -214,7 +214,10 @@ async fn unsuitable_sets_are_reported_before_and_when_they_break_the_operator() 
     double.wait_adopted(SET, SOON).await.unwrap();
     world.until("Drifted", "False", "NoDrift").await;
     let note = world.findings("FeatureImageMissing").await;
-    assert!(note[0]["message"].as_str().unwrap().contains("not listed: calico/whisker, required for Whisker"), "{note:?}");
+    assert!(
+        note[0]["message"].as_str().unwrap().contains("not listed: calico/whisker, required for Whisker"),
+        "{note:?}"
+    );
 
     // The feature is enabled: the operator requires what the registry does not have.
     world.create(OperatorKind::Whisker, "default", json!({})).await;

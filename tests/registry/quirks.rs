@@ -357,8 +357,8 @@ async fn a_rewritten_scope_costs_no_request_for_each_image() {
         server.on("/token", Reply::status(403));
         let all = token_query(in_order.iter().map(|number| scopes[*number].as_str()));
         server.on(&all, token("shared"));
-        for number in 0..IMAGES {
-            server.on_manifest(&name(number), bearer(&server, &scopes[number]).but_to("Bearer shared", good("x")));
+        for (number, scope) in scopes.iter().enumerate() {
+            server.on_manifest(&name(number), bearer(&server, scope).but_to("Bearer shared", good("x")));
         }
         let outcomes = look_up_all(&patient(), &with_secret(&[&server]), &images).await;
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");

@@ -170,7 +170,7 @@ fn copies(arguments: &Arguments, operators: &[OperatorImages]) -> Result<BTreeMa
     let mut copies = BTreeMap::new();
     for images in operators {
         let variant = arguments.variant.into();
-        let listed = images.entries(variant, arguments.fips, &images.may_require(variant));
+        let listed = images.entries(variant, arguments.fips, &images.may_require_in_cluster_of(variant));
         let own = images.own_image();
         let listed = listed.into_iter().filter(|(name, _)| !arguments.exclude.contains(name));
         for (name, default) in listed.chain(own.image_name().ok().map(|name| (name, own.clone()))) {
