@@ -66,11 +66,19 @@ enum Verb {
 /// The file name by which kubectl runs this program as `kubectl imageset`.
 const PLUGIN: &str = "kubectl-imageset";
 
+/// The file name by which kubectl runs this program to complete `kubectl imageset`.
+const PLUGIN_COMPLETION: &str = "kubectl_complete-imageset";
+
 /// Runs one command line and returns its exit code.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = flags::registry::with_plain_http_values(arguments.into_iter().collect());
     let command = command(arguments.first());
+    if arguments.first().and_then(program_name) == Some(PLUGIN_COMPLETION) {
+        let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        return output::finish(Ok(completion::of_kubectl(&command, &words)));
+    }
+    let arguments = flags::before_verb::behind_verb(&command, arguments);
     let parsed = command.clone().try_get_matches_from(arguments);
     output::finish(match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(Arguments { verb: Verb::Status(arguments) }) => status::run(&arguments),
@@ -97,11 +105,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
+/// Returns the name by which the program is called.
+fn program_name(program: &OsString) -> Option<&str> {
+    Path::new(program).file_stem()?.to_str()
+}
+
 /// Returns the parser. Installed as `kubectl-imageset`, its help shows the command as people type it then.
 fn command(program: Option<&OsString>) -> clap::Command {
     let command = Arguments::command();
-    let name = program.and_then(|program| Path::new(program).file_stem()?.to_str());
-    if name != Some(PLUGIN) {
+    if program.and_then(program_name) != Some(PLUGIN) {
         return command;
     }
     let renamed = |text: String| text.replace("imageset-controller ", "kubectl imageset ");

@@ -10,10 +10,11 @@ pub use crate::registry::properties::{
 
 use crate::catalogue::Catalogue;
 use crate::inspection::output;
-use crate::manifest::{self, OperatorManifest};
+use crate::manifest;
 use crate::model::{ImageName, Reference, RegistryLayout, Release};
 use crate::registry::properties::looked_up_where_it_says;
-use crate::rules::explain::operator_messages::OperatorMessage;
+use crate::rules::explain::operator_messages::{OperatorMessage, Pull};
+use crate::rules::explain::paste::{self, Explanation};
 
 /// A reference reads back as written, is looked up at the host that it names, and is placed as the operator places it. The first
 /// line is the reference, the next three are `registry`, `imagePath` and `imagePrefix`.
@@ -93,9 +94,13 @@ pub fn operator_words(data: &[u8]) {
     let words = OperatorMessage::of(reason, message);
     assert_eq!(words.cause(), OperatorMessage::of(message, reason).cause());
     let names = words.unexpected.iter().chain(&words.missing).map(ImageName::as_str);
-    let pull =
-        words.pull.iter().flat_map(|pull| std::iter::once(pull.pods.as_str()).chain(pull.containers.split(", ")));
-    let taken = names.chain(words.wanted.as_deref()).chain(words.bad_digests.iter().map(String::as_str)).chain(pull);
+    let pull = |Pull { pods, containers, image }: &Pull| {
+        let image = image.iter().map(String::as_str);
+        image.chain([pods.as_str()]).chain(containers.split(", ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let pulls: Vec<String> = words.pulls.iter().flat_map(pull).collect();
+    let written = words.misspelt.iter().map(|one| &one.written).chain(&words.bad_digests).chain(&pulls);
+    let taken = names.chain(words.wanted.as_deref()).chain(written.map(String::as_str));
     let mut length = 0;
     for word in taken {
         assert!(reason.contains(word) || message.contains(word), "{word:?} is not in the text");
@@ -126,30 +131,49 @@ pub fn operator_manifest(data: &[u8]) {
     if let Err(error) = manifest::installation(text) {
         rejected(&error);
     }
-    let images = match manifest::operator_images(text, "tigera-operator") {
-        Ok(OperatorManifest::Workloads(images)) => images,
-        Ok(_) => return,
+    let found = match manifest::operator_file(text, "tigera-operator") {
+        Ok(found) => found,
         Err(error) => return rejected(&error),
     };
-    let pinned = format!("quay.io/tigera/operator:v1.42.4@sha256:{}", "5".repeat(64));
-    for (position, one) in images.iter().enumerate() {
-        let changed = match manifest::with_image(text, one, &pinned) {
+    let places = found.places;
+    for (position, one) in places.iter().enumerate() {
+        let bytes = one.place.bytes.clone();
+        assert!(text.get(bytes.clone()).is_some(), "{one:?} is not in the text");
+        let has_tag = one.image.parse::<Reference>().is_ok() && one.repository() != one.image;
+        if !has_tag {
+            continue;
+        }
+        let pinned = format!("v1.42.4@sha256:{}", "5".repeat(64));
+        let changed = match one.pinned(text, &pinned) {
             Ok(changed) => changed,
             Err(error) => return rejected(&error),
         };
-        let bytes = one.place.bytes.clone();
-        assert_eq!(changed.len(), text.len() - one.image.len() + pinned.len());
         assert_eq!(changed[..bytes.start], text[..bytes.start]);
         assert_eq!(changed[changed.len() - (text.len() - bytes.end)..], text[bytes.end..]);
-        let again = match manifest::operator_images(&changed, "tigera-operator") {
-            Ok(OperatorManifest::Workloads(again)) => again,
-            _ => Vec::new(),
-        };
-        let read: Vec<&str> = again.iter().map(|image| image.image.as_str()).collect();
-        let mut wanted: Vec<&str> = images.iter().map(|image| image.image.as_str()).collect();
-        wanted[position] = &pinned;
+        let again = manifest::operator_file(&changed, "tigera-operator").map(|found| found.places).unwrap_or_default();
+        let read: Vec<&str> = again.iter().map(|place| place.image.as_str()).collect();
+        let now = format!("{}:{pinned}", one.repository());
+        let mut wanted: Vec<&str> = places.iter().map(|place| place.image.as_str()).collect();
+        wanted[position] = &now;
         assert_eq!(read, wanted, "{changed}");
+        let twice = again.get(position).map(|place| place.pinned(&changed, &pinned));
+        assert_eq!(twice, Some(Ok(changed)), "pinning again changes something");
     }
+}
+
+/// What a text means is bounded, can be shown, and is the same whether its lines end with a carriage return.
+pub fn pasted_text(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let objects = crate::yaml::documents(text).unwrap_or_default();
+    let explanation = paste::explain(text, &objects);
+    let Explanation { problems, healthy } = &explanation;
+    assert!(problems.len() <= 64 && healthy.len() <= 64, "what is found grows with the text");
+    for problem in problems {
+        assert!(problem.names.iter().all(|name| !name.contains('\n')), "{problem:?}");
+    }
+    let understood = explanation.is_understood();
+    let lines = paste::explain(&text.replace('\n', "\r\n"), &objects);
+    assert!(text.contains('\r') || lines.is_understood() == understood, "line ends change the meaning");
 }
 
 /// Parsed output has every image of the log and no other, whatever is between its lines.
@@ -197,7 +221,7 @@ mod tests {
     #[test]
     fn every_corpus_holds_the_properties() {
         type Property = fn(&[u8]);
-        let targets: [(&str, Property); 15] = [
+        let targets: [(&str, Property); 16] = [
             ("challenge", challenge),
             ("connect_answer", connect_answer),
             ("docker_config", docker_config),
@@ -208,6 +232,7 @@ mod tests {
             ("operator_manifest", operator_manifest),
             ("operator_output", operator_output),
             ("operator_words", operator_words),
+            ("pasted_text", pasted_text),
             ("rate_headers", rate_headers),
             ("records", records),
             ("reference", reference),

@@ -17,7 +17,7 @@ pub use image_set_policy::{
     Channel, Discover, FipsMode, ImageRules, ImageSetPolicy, ImageSetPolicySpec, InspectionRules, InstallationDefaults,
     InstallationVariant, ObjectName, OperatorDeployment, Prepare, Recheck,
 };
-pub use interval::Interval;
+pub use interval::{Interval, InvalidInterval};
 pub use policy_status::{
     ComponentStatus, CurrentSet, DiscoveryStatus, Finding, FindingObject, GateStatus, ImageSetPolicyStatus,
     OperatorStatus, PendingWorkload, Plan, PlanAction, PlannedChange, PreparedSet, PreparedState, RetainedSet,

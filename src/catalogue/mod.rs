@@ -5,6 +5,7 @@
 //! The catalogue knows exact releases only. A vendor's rebuild `v1.38.2-1` is another build than `v1.38.2` and may have other
 //! images, so it is unknown until it is inspected or added.
 
+pub mod names;
 pub mod required;
 pub mod text;
 

@@ -3,7 +3,7 @@
 //! kubectl would use. Every wait has an end.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::retry::{InvalidBackoff, RetryPolicy};
 use kube::client::{Body, ConfigExt as _};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
@@ -57,8 +57,8 @@ pub enum ConnectError {
     #[error("the kubeconfig cannot be used: {0}")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
     /// Neither a kubeconfig nor a service account was found.
-    #[error("no cluster to talk to: {0}")]
-    Infer(#[from] kube::config::InferConfigError),
+    #[error("there is no kubeconfig ($KUBECONFIG, ~/.kube/config), and this is no pod")]
+    NoKubeconfig,
     /// The connection's settings do not fit together.
     #[error("{0}")]
     Client(#[from] kube::Error),
@@ -73,31 +73,63 @@ pub enum ConnectError {
     Retry(#[from] InvalidBackoff),
 }
 
+/// Which API server, and as whom: as the flags of kubectl say it.
+#[derive(Debug, Clone, Default)]
+pub struct Target {
+    /// Kubeconfig file.
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    pub context: Option<String>,
+    /// User to act as.
+    pub user: Option<String>,
+    /// Groups to act as.
+    pub groups: Vec<String>,
+    /// Longest wait for the head of a response; `None` is the default.
+    pub request_timeout: Option<Duration>,
+}
+
 /// Connects as kubectl does: by `--kubeconfig` and `--context`, else `KUBECONFIG`, else the default file, else as the
 /// pod's service account.
 ///
 /// # Errors
 /// No usable configuration.
-pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ConnectError> {
-    connect_counted(kubeconfig, context, RequestMetrics::default()).await
+pub async fn connect(target: &Target) -> Result<Client, ConnectError> {
+    connect_counted(target, RequestMetrics::default()).await
 }
 
 /// As [`connect`], with every request counted.
 ///
 /// # Errors
 /// As [`connect`].
-pub async fn connect_counted(
-    kubeconfig: Option<&Path>,
-    context: Option<&str>,
-    metrics: RequestMetrics,
-) -> Result<Client, ConnectError> {
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let config = match (kubeconfig, context) {
+pub async fn connect_counted(target: &Target, metrics: RequestMetrics) -> Result<Client, ConnectError> {
+    let Target { kubeconfig, context, user, groups, request_timeout } = target;
+    let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+    let mut config = match (kubeconfig, context) {
         (Some(path), _) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
         (None, Some(_)) => Config::from_kubeconfig(&options).await?,
-        (None, None) => Config::infer().await?,
+        (None, None) => inferred(&options).await?,
     };
-    of_config(config, metrics)
+    if user.is_some() || !groups.is_empty() {
+        config.auth_info.impersonate.clone_from(user);
+        config.auth_info.impersonate_groups = Some(groups.clone());
+    }
+    of_config(config, *request_timeout, metrics)
+}
+
+/// Returns the configuration of the default kubeconfig, or of the pod's service account. A kubeconfig that is there and broken is reported
+/// itself.
+async fn inferred(options: &KubeConfigOptions) -> Result<Config, ConnectError> {
+    let missing = match Config::from_kubeconfig(options).await {
+        Ok(_) => None,
+        Err(KubeconfigError::FindPath) => Some(true),
+        Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => Some(true),
+        Err(_) => Some(false),
+    };
+    match (Config::infer().await, missing) {
+        (Ok(config), _) => Ok(config),
+        (Err(_), Some(true)) => Err(ConnectError::NoKubeconfig),
+        (Err(_), _) => Ok(Config::from_kubeconfig(options).await?),
+    }
 }
 
 /// The proxies for an address that kube found: in the kubeconfig, or else in `HTTPS_PROXY`, where it knows half of the rules.
@@ -111,7 +143,11 @@ fn proxies(found: &http::Uri, variable: impl Fn(&str) -> Option<OsString>) -> Pr
     Proxies::only("the kubeconfig's proxy-url", &found.to_string())
 }
 
-fn of_config(mut config: Config, metrics: RequestMetrics) -> Result<Client, ConnectError> {
+fn of_config(
+    mut config: Config,
+    request_timeout: Option<Duration>,
+    metrics: RequestMetrics,
+) -> Result<Client, ConnectError> {
     let proxies = config.proxy_url.take().map(|url| proxies(&url, |name| std::env::var_os(name)));
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     let mut tcp = HttpConnector::new();
@@ -150,6 +186,6 @@ fn of_config(mut config: Config, metrics: RequestMetrics) -> Result<Client, Conn
         .layer(RetryLayer::new(RetryPolicy::new(first, longest, tries, true)?))
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .service(TimedRequests(Counted::new(http, metrics)));
+        .service(TimedRequests::new(Counted::new(http, metrics), request_timeout));
     Ok(Client::new(service, config.default_namespace))
 }

@@ -28,8 +28,8 @@ type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 enum Late {
     #[error("no connection within {} s", CONNECTION.as_secs())]
     Connection,
-    #[error("no response within {} s", HEAD.as_secs())]
-    Head,
+    #[error("no response within {} s", .0.as_secs())]
+    Head(Duration),
 }
 
 /// A connector that gives up in time.
@@ -56,7 +56,17 @@ where
 
 /// Requests that end in time.
 #[derive(Clone)]
-pub(super) struct TimedRequests<S>(pub S);
+pub(super) struct TimedRequests<S> {
+    inner: S,
+    head: Duration,
+}
+
+impl<S> TimedRequests<S> {
+    /// Returns requests that end after this wait for the head of a response, or after the default.
+    pub fn new(inner: S, head: Option<Duration>) -> Self {
+        Self { inner, head: head.unwrap_or(HEAD) }
+    }
+}
 
 impl<S, B, R> Service<Request<B>> for TimedRequests<S>
 where
@@ -67,14 +77,15 @@ where
     type Future = Boxed<Self::Response>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(context).map_err(Into::into)
+        self.inner.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let pause = if is_watch(request.uri()) { PAUSE_OF_A_WATCH } else { PAUSE };
-        let head = tokio::time::timeout(HEAD, self.0.call(request));
+        let longest = self.head;
+        let head = tokio::time::timeout(longest, self.inner.call(request));
         Box::pin(async move {
-            let response = head.await.map_err(|_| Late::Head)?.map_err(Into::into)?;
+            let response = head.await.map_err(|_| Late::Head(longest))?.map_err(Into::into)?;
             Ok(response.map(|body| TimeoutBody::new(pause, body)))
         })
     }
@@ -94,7 +105,7 @@ mod tests {
         let late = TimedConnector(silent).call(Uri::from_static("https://silent.example")).await;
         assert_eq!(late.unwrap_err().to_string(), "no connection within 10 s");
         let silent = tower::service_fn(|_: Request<()>| std::future::pending::<Result<Response<Body>, Infallible>>());
-        let late = TimedRequests(silent).call(Request::new(())).await;
+        let late = TimedRequests::new(silent, None).call(Request::new(())).await;
         assert_eq!(late.map(drop).unwrap_err().to_string(), "no response within 30 s");
     }
 
@@ -106,7 +117,7 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(StreamBody::new(never)))
             });
             let request = Request::get(address).body(()).unwrap();
-            let response = TimedRequests(silent).call(request).await.unwrap();
+            let response = TimedRequests::new(silent, None).call(request).await.unwrap();
             let started = tokio::time::Instant::now();
             response.into_body().collect().await.unwrap_err();
             started.elapsed().as_secs()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::tree::{Node, Place};
+use super::tree::{Node, Place, Value};
 use super::{ManifestError, tree};
 use crate::model::{Feature, InstallationSettings, RegistryLayout, Variant, image_set::OPERATOR_ANNOTATION};
 
@@ -74,14 +74,23 @@ pub fn installation(text: &str) -> Result<Option<InstallationSettings>, Manifest
         if found.is_some() {
             return Err(ManifestError::at(&object.place, "a second Installation default"));
         }
-        let text = |key: &str| Ok(object.text_at(&["spec", key])?.unwrap_or_default().to_owned());
-        let variant = Variant::of_installation(object.text_at(&["spec", "variant"])?);
-        let (registry, image_path, image_prefix) = (text("registry")?, text("imagePath")?, text("imagePrefix")?);
-        let layout = RegistryLayout { registry, image_path, image_prefix };
-        let fips = text("fipsMode")? == "Enabled";
-        found = Some(InstallationSettings { variant, layout, fips, ..InstallationSettings::default() });
+        let spec = object.path(&["spec"])?.map(settings).transpose()?.flatten();
+        found = Some(spec.unwrap_or_default());
     }
     Ok(found)
+}
+
+/// Returns the image settings of the spec of an Installation, or of the same fields in values of a chart; `None` if it is no mapping.
+pub(super) fn settings(spec: &Node) -> Result<Option<InstallationSettings>, ManifestError> {
+    if !matches!(spec.value, Value::Mapping(_)) {
+        return Ok(None);
+    }
+    let text = |key: &str| Ok::<_, ManifestError>(spec.text_at(&[key])?.unwrap_or_default().to_owned());
+    let variant = Variant::of_installation(spec.text_at(&["variant"])?);
+    let (registry, image_path, image_prefix) = (text("registry")?, text("imagePath")?, text("imagePrefix")?);
+    let layout = RegistryLayout { registry, image_path, image_prefix };
+    let fips = text("fipsMode")? == "Enabled";
+    Ok(Some(InstallationSettings { variant, layout, fips, ..InstallationSettings::default() }))
 }
 
 /// Returns the features of a text: objects and settings that make the operator require further images.

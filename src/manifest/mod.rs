@@ -5,10 +5,13 @@
 
 mod image_sets;
 mod operator;
+mod source;
 mod tree;
 
 pub use image_sets::{FileEntry, FileImageSet, features, image_sets, installation};
-pub use operator::{HelmValues, KustomizedImage, OperatorImage, OperatorManifest, operator_images, with_image};
+pub use operator::{
+    Addition, Holds, KustomizedImage, MissingVersion, Notice, OperatorFile, OperatorPlace, OtherImage, operator_file,
+};
 pub use tree::Place;
 
 /// Why a manifest is rejected, and where; lines and columns count from 1.

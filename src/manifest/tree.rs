@@ -9,7 +9,7 @@ use super::ManifestError;
 /// The deepest nesting that is read; manifests have some fifteen levels.
 const MAX_DEPTH: usize = 100;
 /// Merges the keys of another mapping into this one (YAML 1.1).
-const MERGE_KEY: &str = "<<";
+pub const MERGE_KEY: &str = "<<";
 
 /// Where a value is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -93,7 +93,7 @@ pub use settings::{
     PrepareRequest, PrepareVersion, Settings, TagMoved,
 };
 pub use snapshot::Snapshot;
-pub use stored_image_set::{StoredImage, StoredImageSet};
+pub use stored_image_set::{AppliedBy, StoredImage, StoredImageSet};
 pub use subject::Subject;
 pub use tigera_status::{ComponentStatus, Degraded};
 pub use workload::Workload;

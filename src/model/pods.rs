@@ -58,6 +58,22 @@ pub enum PullFailureKind {
     PlatformMissing,
     /// The registry limits the node's rate.
     RateLimited,
+    /// A policy of the registry or of the node refuses the image.
+    Refused,
+    /// The registry, its token service or its proxy responds with an error of its own.
+    RegistryFailing,
+    /// What arrives has another digest than the image.
+    ContentInvalid,
+    /// A layer cannot be unpacked.
+    LayerInvalid,
+    /// The node has no space left.
+    DiskFull,
+    /// The node does not trust the registry's certificate, or the registry does not speak TLS.
+    Untrusted,
+    /// The image is not a reference.
+    NameInvalid,
+    /// The pull policy is `Never`, and the node does not have the image.
+    NeverPolicy,
     /// The registry did not respond in time, or is unreachable.
     Timeout,
     /// The image was pulled, but is for another platform.

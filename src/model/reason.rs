@@ -188,6 +188,7 @@ reasons! {
     // Drifted
     NoDrift, Drifted, Normal, "Nothing differs from what is pinned.", "";
     ImageSetEdited, Drifted, Warning, "A set of ours was changed by somebody else.", "put wanted digests into spec.images.digests instead of editing the set";
+    ImageSetAppliedElsewhere, Drifted, Warning, "A set that is to be taken over is applied by another tool, which puts its content back.", "take the set out of that tool first, without having it deleted; docs/guide/hand-made.md has how";
     RecordEdited, Drifted, Warning, "A record of resolved digests was changed by somebody else, or disagrees with the stored set; it is not used. Stored digests stay, and the registry is asked for what the record should hold.", "find out who changed the ConfigMap (metadata.managedFields) and stop it; where the record is of no wanted set, delete the ConfigMap";
     TagMoved, Drifted, Warning, "A tag resolves to another digest than the pinned one.", "find out why; spec.tagMoved: Repin stores the new digest in a set of ours, any other is changed where it is kept";
     TagGone, Drifted, Warning, "A tag of a pinned image is gone from the registry; as far as is known the pinned digest is still served.", "nothing breaks now; push the tag again before the registry collects what no tag names";
@@ -216,6 +217,16 @@ reasons! {
     DigestsMalformed, OperatorDegraded, Warning, "The operator refuses a set because a digest does not start with sha256:.", "have the set made anew";
     PodsCannotPull, OperatorDegraded, Warning, "The operator says that a pod cannot pull its image; it names the pod and never the entry.", "see ImagePullFailing, which names the entry and what the registry answered";
     DegradedUnexplained, OperatorDegraded, Warning, "A TigeraStatus says Degraded, and names images or ImageSets in words that are not known here.", "read its message; kubectl describe tigerastatus";
+    ComponentKindsMissing, OperatorDegraded, Warning, "The API server does not have kinds that the operator needs.", "wait for TigeraStatus apiserver where they are of projectcalico.org/v3; else install the definitions of the operator's own release";
+    OperatorForbidden, OperatorDegraded, Warning, "The API server denies the operator a request.", "install the ClusterRoles of the operator's own release; they come with its manifest or chart";
+    AdmissionRefused, OperatorDegraded, Warning, "An admission webhook, an admission policy, Pod Security or a quota refuses what the operator writes.", "the message names what refuses: repair it, or exempt the operator's namespaces there";
+    InstallationInvalid, OperatorDegraded, Warning, "The operator refuses a setting of the Installation or of another of its objects.", "correct the field that the message names";
+    KubernetesApiGone, OperatorDegraded, Warning, "The operator asks for a version of a Kubernetes API that this Kubernetes no longer has.", "use an operator release that supports this Kubernetes version";
+    ClusterCertificateInvalid, OperatorDegraded, Warning, "A certificate in the cluster is missing, expired, or not trusted.", "renew or delete the certificate's Secret that the message names; the operator makes its own again";
+    DatastoreUnavailable, OperatorDegraded, Warning, "The Kubernetes API server, etcd or Calico's datastore does not answer, or refuses Calico's components.", "check the API server and the network between it and the component that the message names";
+    PodsCrashing, OperatorDegraded, Warning, "Pods have their image and crash, end, or do not get ready.", "read the log of the container: kubectl -n calico-system logs POD -c CONTAINER --previous; exec format error in it is ExecFormatError";
+    PodsPending, OperatorDegraded, Warning, "Pods are not scheduled, or their containers are not created yet.", "see the events of the pod: kubectl describe pod; a registry that never answers a node shows no other symptom";
+    OperatorWaiting, OperatorDegraded, Warning, "The operator waits for another object or component.", "see what the message names: kubectl get tigerastatus";
     ComponentDegraded, OperatorDegraded, Warning, "A TigeraStatus says Degraded in words that name neither images nor ImageSets.", "read its message; kubectl describe tigerastatus";
 
     // ImagePullFailing
@@ -224,7 +235,15 @@ reasons! {
     PullUnauthorized, ImagePullFailing, Warning, "The registry refuses the node's credentials for a pinned image.", "check the Installation's imagePullSecrets and that the secrets are in the pod's namespace and still valid";
     PullPlatformMissing, ImagePullFailing, Warning, "A pinned image has nothing for the platform of a node.", "mirror the whole index (crane copy, skopeo copy --all) and have the set made anew";
     PullRateLimited, ImagePullFailing, Warning, "The registry's rate limit for nodes is used up.", "pull with credentials, or from a mirror; kubelets try again by themselves";
-    PullTimeout, ImagePullFailing, Warning, "A node does not reach the registry, not in time, does not trust it, or the registry fails.", "check network, DNS and proxy of the nodes, whether they trust the registry's certificate, and whether the registry answers them";
+    PullRefused, ImagePullFailing, Warning, "A policy of the registry or of the node refuses a pinned image, whatever the credentials.", "ask the registry why: imageset-controller verify shows its words; exempt the image there, or push one that passes";
+    PullRegistryFailing, ImagePullFailing, Warning, "The registry, its token service or the proxy in front of it fails: it answers with a 5xx, or breaks off.", "look at the registry's own log; kubelets try again by themselves";
+    PullContentInvalid, ImagePullFailing, Warning, "Something between node and registry serves other bytes than the pinned digest names: a proxy's page, or a broken cache.", "pull the digest on that node by hand, compare with another network, and empty the cache or exempt the registry from the proxy";
+    PullLayerInvalid, ImagePullFailing, Warning, "A layer of a pinned image cannot be unpacked: a broken push or mirror.", "push or mirror the image again, and remove the broken copy from caches";
+    PullDiskFull, ImagePullFailing, Warning, "A node has no space left for a pinned image.", "free the disk of the container runtime on that node";
+    PullUntrusted, ImagePullFailing, Warning, "A node does not trust the registry's certificate, or speaks TLS to a registry that serves plain HTTP.", "give the registry's certificate authority to the container runtime of every node, or configure plain HTTP there";
+    PullNameInvalid, ImagePullFailing, Warning, "The image of a pod is not a reference: registry, image path and prefix do not make one.", "correct registry, imagePath and imagePrefix of the Installation, without scheme and without slashes at the ends";
+    PullNever, ImagePullFailing, Warning, "The pull policy of a workload is Never, and the node does not have the image.", "load the image on every node, or take imagePullPolicy out of the overrides";
+    PullTimeout, ImagePullFailing, Warning, "A node does not reach the registry, or not in time.", "check network, DNS and proxy of the nodes";
     PullFailed, ImagePullFailing, Warning, "A pinned image cannot be pulled for a cause that is not known here.", "read the message; kubectl describe pod shows all of it";
     ExecFormatError, ImagePullFailing, Warning, "A pinned image is of another platform than its node: a platform manifest is pinned and not the index.", "pin the index: imageset-controller refresh, and mirror the whole index where there is none";
 }
@@ -256,6 +275,25 @@ impl Reason {
                 | Self::DigestsMalformed
                 | Self::ImageSetRefused
                 | Self::OmittedImageRequired
+        )
+    }
+
+    /// Whether the reason is a component that is Degraded for other causes than images.
+    #[must_use]
+    pub const fn is_unrelated_to_images(self) -> bool {
+        matches!(
+            self,
+            Self::ComponentKindsMissing
+                | Self::OperatorForbidden
+                | Self::AdmissionRefused
+                | Self::InstallationInvalid
+                | Self::KubernetesApiGone
+                | Self::ClusterCertificateInvalid
+                | Self::DatastoreUnavailable
+                | Self::PodsCrashing
+                | Self::PodsPending
+                | Self::OperatorWaiting
+                | Self::ComponentDegraded
         )
     }
 
@@ -292,6 +330,14 @@ impl From<PullFailureKind> for Reason {
             PullFailureKind::Unauthorized => Self::PullUnauthorized,
             PullFailureKind::PlatformMissing => Self::PullPlatformMissing,
             PullFailureKind::RateLimited => Self::PullRateLimited,
+            PullFailureKind::Refused => Self::PullRefused,
+            PullFailureKind::RegistryFailing => Self::PullRegistryFailing,
+            PullFailureKind::ContentInvalid => Self::PullContentInvalid,
+            PullFailureKind::LayerInvalid => Self::PullLayerInvalid,
+            PullFailureKind::DiskFull => Self::PullDiskFull,
+            PullFailureKind::Untrusted => Self::PullUntrusted,
+            PullFailureKind::NameInvalid => Self::PullNameInvalid,
+            PullFailureKind::NeverPolicy => Self::PullNever,
             PullFailureKind::Timeout => Self::PullTimeout,
             PullFailureKind::ExecFormat => Self::ExecFormatError,
             PullFailureKind::Other => Self::PullFailed,

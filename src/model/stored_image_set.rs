@@ -23,6 +23,45 @@ pub struct StoredImageSet {
     /// When that write was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Timestamp>,
+    /// The tool that applies the set and will put its content back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_by: Option<AppliedBy>,
+}
+
+/// A tool that applies an object again and again, by the labels and annotations that it leaves there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AppliedBy {
+    /// The addon manager of a cluster.
+    AddonManager,
+    /// Argo CD.
+    ArgoCd,
+    /// Flux.
+    Flux,
+    /// Helm.
+    Helm,
+    /// `kubectl apply`, by hand or in a pipeline.
+    Kubectl,
+}
+
+impl AppliedBy {
+    /// Returns the tool, and how the set is taken out of it.
+    #[must_use]
+    pub const fn described(self) -> (&'static str, &'static str) {
+        match self {
+            Self::AddonManager => (
+                "the cluster's addon manager",
+                "take its file out of the addons, and the label addonmanager.kubernetes.io/mode off",
+            ),
+            Self::ArgoCd => {
+                ("Argo CD", "take it out of the Application, with argocd.argoproj.io/sync-options: Prune=false")
+            }
+            Self::Flux => {
+                ("Flux", "take it out of the Kustomization, with kustomize.toolkit.fluxcd.io/prune: disabled")
+            }
+            Self::Helm => ("Helm", "take it out of the chart, with helm.sh/resource-policy: keep"),
+            Self::Kubectl => ("kubectl apply", "take its file out of whatever applies it"),
+        }
+    }
 }
 
 impl StoredImageSet {

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::catalogue::names;
 use crate::model::{
     Content, Coverage, Digest, ImageName, OperatorImages, Platform, Reason, Reference, RegistryFailure, ResolvedImage,
     StoredImage,
 };
+use crate::rules::explain::operator_messages::MisspeltName;
 use crate::rules::image_set::entries::{self, EntryFault, FaultyEntry};
 use crate::rules::image_set::tag_moved;
 use crate::rules::pin_state::{PinState, Served};
@@ -48,16 +50,14 @@ pub fn check_entries(
     let mismatch = |faulty: FaultyEntry<'_>| {
         let (reason, message) = match faulty.fault {
             EntryFault::UnknownName => {
-                let message = format!("operator {operator} does not know this name and refuses the whole set");
+                let write = right_name(faulty.name, images).map(|name| format!(": write {name}")).unwrap_or_default();
+                let message = format!("operator {operator} does not know this name and refuses the whole set{write}");
                 (Reason::UnexpectedImages, message)
             }
             EntryFault::ListedTwice => {
                 (Reason::ForeignImageSetInvalid, "it is listed twice; the operator takes the first".to_owned())
             }
-            EntryFault::MalformedDigest => {
-                let form = "is not a digest of the form sha256:<64 lower-case hexadecimal digits>";
-                (Reason::DigestsMalformed, format!("{:?} {form}", faulty.digest))
-            }
+            EntryFault::MalformedDigest => (Reason::DigestsMalformed, describe_digest(faulty.digest)),
             EntryFault::NotListed => {
                 (Reason::ImagesNotListed, format!("operator {operator} insists on it, and it is not listed"))
             }
@@ -65,6 +65,33 @@ pub fn check_entries(
         Mismatch::new(reason, faulty.position, faulty.name, message)
     };
     (faulty.into_iter().map(mismatch).collect(), pinned)
+}
+
+/// Returns the name to write in the place of one that the operator does not know.
+fn right_name(written: &str, images: &OperatorImages) -> Option<ImageName> {
+    let known = |name: &ImageName| images.accepts(name);
+    let misspelt = MisspeltName::of(written).name.filter(known);
+    misspelt.or_else(|| names::suggest(written).filter(|name| known(name)).cloned())
+}
+
+/// Returns what is wrong with a text in the place of a digest.
+fn describe_digest(text: &str) -> String {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match text {
+        "" => "it has no digest".to_owned(),
+        _ if text.contains('@') => format!("{text:?} is a reference: write only what follows @"),
+        _ if is_hexadecimal(digits) && digits.len() == 64 && digits == text => {
+            format!("{text:?} is not a digest of the form sha256:<64 digits>: write sha256: in front")
+        }
+        _ if is_hexadecimal(digits) && digits.len() == 64 => {
+            format!("{text:?} is not a digest: write it in lower case")
+        }
+        _ if is_hexadecimal(digits) && text.starts_with("sha256:") => {
+            format!("{text:?} is shortened: it has {} of 64 digits", digits.len())
+        }
+        _ => format!("{text:?} is not a digest of the form sha256:<64 lower-case hexadecimal digits>"),
+    }
 }
 
 /// An entry and the state of its image in the registry.

@@ -41,7 +41,7 @@ impl World {
 /// Component, reason, message (operator facts, verbatim), the cause, and words that the finding must have.
 type Said = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
 
-const SAID: [Said; 10] = [
+const SAID: [Said; 12] = [
     (
         "calico",
         "Error getting ImageSet",
@@ -100,16 +100,30 @@ const SAID: [Said; 10] = [
     ),
     (
         "calico",
+        "PodFailure",
+        "Pod calico-system/calico-node-7dv74 failed to pull container image \"quay.io/calico/node:v3.32.1\" for container calico-node",
+        "PodsCannotPull",
+        &["a pod of calico-system/calico-node cannot pull the image of calico-node: ", "calico/node"],
+    ),
+    (
+        "calico",
         "ResourceReadError",
         "Error getting ImageSet: etcdserver: request timed out",
+        "DatastoreUnavailable",
+        &["not because of images", "etcdserver: request timed out"],
+    ),
+    (
+        "calico",
+        "ResourceReadError",
+        "Error with images of tomorrow",
         "DegradedUnexplained",
-        &["etcdserver: request timed out"],
+        &["Error with images of tomorrow"],
     ),
     (
         "ippools",
         "ResourceReadError",
         "Error querying IP pools: no matches for kind IPPool",
-        "ComponentDegraded",
+        "ComponentKindsMissing",
         &["not because of images"],
     ),
 ];

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{assert_contains, command, outcome, run};
 
 /// A message as people paste it, the reason of it, and a word of what helps.
-const MESSAGES: [(&str, &str, &str); 14] = [
+const MESSAGES: [(&str, &str, &str); 15] = [
     (
         "    message: 'invalid ImageSet: ImageSet did not contain\n      image calico/csi'\n    observedGeneration: 1",
         "ImagesNotListed: calico/csi",
@@ -58,7 +58,8 @@ const MESSAGES: [(&str, &str, &str); 14] = [
     ),
     ("ErrImagePull toomanyrequests: You have reached your pull rate limit", "PullRateLimited", "pull with credentials"),
     ("exec /usr/bin/calico-node: exec format error", "ExecFormatError", "pin the index"),
-    ("Error querying IP pools: no matches for kind IPPool", "ComponentDegraded", "only where a pod cannot pull"),
+    ("Error querying IP pools: no matches for kind IPPool", "ComponentKindsMissing", "TigeraStatus `apiserver`"),
+    ("Error querying IP pools of tomorrow", "ComponentDegraded", "only where a pod cannot pull"),
 ];
 
 #[test]
@@ -144,6 +145,28 @@ fn of_a_tigerastatus_only_what_degraded_says_is_explained() {
     assert_eq!(outcome(&run(&["explain", ""])).0, 2);
 }
 
+/// Every file of `tests/cases/explain` is a text as people have it: first the exit code and what is found, worst first, then `---`, then the
+/// text. A new case is a new file.
+#[test]
+fn every_case_from_the_field_is_understood_as_its_file_says() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/explain");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() > 40, "only {} cases", files.len());
+    let mut wrong = Vec::new();
+    for file in files {
+        let case = std::fs::read_to_string(&file).unwrap();
+        let (expected, text) = case.split_once("\n---\n").unwrap();
+        let (code, stdout, stderr) = explained(text, &[]);
+        let found = stdout.lines().filter(|line| !line.is_empty() && !line.starts_with("  "));
+        let found = [format!("exit {code}")].into_iter().chain(found.map(str::to_owned)).collect::<Vec<_>>().join("\n");
+        if found != expected || !stderr.is_empty() {
+            wrong.push(format!("{}:\n{found}\n{stderr}instead of\n{expected}", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
 #[test]
 fn without_a_message_all_are_listed_as_on_the_page() {
     let (code, stdout, _) = outcome(&run(&["explain"]));
@@ -155,7 +178,7 @@ fn without_a_message_all_are_listed_as_on_the_page() {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
         assert_contains(&stdout, &[cells[0], cells[1], cells[2]]);
     }
-    assert_eq!((code, count), (0, 16));
+    assert_eq!((code, count), (0, 36));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod credentials;
 mod explain;
 mod generate;
 mod inspect;
+mod mirror;
 mod pin;
 mod typed;
 mod verify;
@@ -116,6 +117,43 @@ fn as_a_plugin_of_kubectl_it_speaks_of_itself_as_it_is_called() {
 }
 
 #[test]
+fn kubectl_completes_its_plugin() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("kubectl_complete-imageset");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imageset-controller"), &plugin).unwrap();
+    let complete = |words: &[&str]| outcome(&Command::new(&plugin).args(words).output().unwrap()).1;
+    assert_eq!(complete(&["gen"]), "generate\n:4\n");
+    assert_eq!(complete(&["generate", "v1.42."]), "v1.42.4\nv1.42.3\nv1.42.2\nv1.42.1\nv1.42.0\n:4\n");
+    assert_eq!(complete(&["generate", "--exclude", "calico/node-w"]), "calico/node-windows\n:4\n");
+    assert_eq!(complete(&["generate", "--with", "Gold"]), "Goldmane\n:4\n");
+    assert_eq!(complete(&["generate", "--only-r"]), "--only-required\n:4\n");
+    assert_eq!(complete(&["pin", "tigera"]), ":0\n");
+}
+
+#[test]
+fn typos_get_a_suggestion() {
+    for (arguments, words) in [
+        (&["generate", "1.42.4"][..], &["did you mean v1.42.4?"][..]),
+        (&["images", "v3.32.1"], &["v3.32.1 is a Calico version; operators v1.42.3 and v1.42.4 install it"]),
+        (
+            &["generate", "v1.42.4", "--exclude", "calico/nodeee"],
+            &["no operator has an image calico/nodeee", "calico/node?"],
+        ),
+        (&["prepare", "v1.42.4", "--timeout", "10"], &["needs a unit, such as 10m"]),
+    ] {
+        let (code, _, stderr) = outcome(&run(arguments));
+        assert_eq!(code, 2, "{stderr}");
+        assert_contains(&stderr, words);
+    }
+    let nowhere = tempfile::tempdir().unwrap();
+    let mut command = command(&["status"]);
+    command.env("HOME", nowhere.path()).env_remove("KUBECONFIG").env_remove("KUBERNETES_SERVICE_HOST");
+    let (code, _, stderr) = outcome(&command.output().unwrap());
+    assert_eq!(code, 2);
+    assert_contains(&stderr, &["there is no kubeconfig", "hint: "]);
+}
+
+#[test]
 fn shells_complete_verbs_and_flags() {
     for (shell, words) in [
         ("bash", ["complete -F", "--only-required"]),
@@ -129,6 +167,10 @@ fn shells_complete_verbs_and_flags() {
         }
     }
     let script = outcome(&run(&["completion", "bash"])).1;
+    assert_contains(&script, &["calico/node-windows", "kubectl get namespaces"]);
+    for version in ["v1.14.0", "v1.42.4"] {
+        assert!(script.contains(version), "{version} is not offered");
+    }
     let checked = Command::new("bash").args(["-n", "-c", &script]).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
 }

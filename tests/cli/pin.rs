@@ -95,7 +95,8 @@ async fn only_the_one_value_changes_whatever_the_shape() {
         assert!(fs::read_to_string(&file).unwrap() == stdout, "{shape}");
         // Once more: nothing is left to do.
         let (code, again, stderr) = box_.pin(&[&file]);
-        assert_eq!((code, stderr.as_str()), (0, ""), "{shape}");
+        assert_eq!(code, 0, "{shape}");
+        assert_contains(&stderr, &["is already pinned to", &box_.digest[..19]]);
         assert!(again == stdout, "{shape}: it is not idempotent");
         assert_eq!(box_.pin(&["--check", &file]).0, 0, "{shape}");
     }
@@ -222,20 +223,97 @@ async fn charts_and_kustomizations_get_the_lines_to_add() {
     assert_contains(&stderr, &["is pinned, without a tag"]);
     let (code, _, stderr) = box_.pin(&["--in-place", &file]);
     assert_eq!(code, 2);
-    assert_contains(&stderr, &["kustomizations and chart values are not changed in place", "hint: without --in-place"]);
+    assert_contains(
+        &stderr,
+        &["kustomizations, and values without a version, are not changed in place", "hint: without --in-place"],
+    );
     assert_eq!(fs::read_to_string(&file).unwrap(), pinned);
 
+    // Values are changed where they have the version.
     let values = format!("tigeraOperator:\n  registry: {host}/\n  version: v1.42.4\ninstallation: {{enabled: true}}\n");
     let file = box_.file("values.yaml", &values);
+    let pinned = values.replace("v1.42.4", &format!("v1.42.4@{digest}"));
     let (code, stdout, stderr) = box_.pin(&[&file]);
-    assert_eq!((code, stdout), (0, format!("tigeraOperator:\n  version: v1.42.4@{digest}\n")), "{stderr}");
+    assert_eq!((code, stdout.as_str()), (0, pinned.as_str()), "{stderr}");
     assert_eq!(box_.pin(&["--check", &file]).0, 1);
-    let file = box_.file("values.yaml", &values.replace("v1.42.4", &format!("v1.42.4@{digest}")));
+    assert_eq!(box_.pin(&["--in-place", &file]).0, 0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), pinned);
     assert_eq!(box_.pin(&["--check", &file]).0, 0);
-    let file = box_.file("values.yaml", "tigeraOperator: {}\n");
+    let file = box_.file("values.yaml", &format!("tigeraOperator: {{registry: \"{host}\"}}\n"));
     let (code, _, stderr) = box_.pin(&[&file]);
     assert_eq!(code, 2);
     assert_contains(&stderr, &["tigeraOperator.version is not set", "hint: name it with --version"]);
+    let (code, stdout, stderr) = box_.pin(&["--version", "v1.42.4", &file]);
+    assert_eq!((code, stdout), (0, format!("tigeraOperator:\n  version: v1.42.4@{digest}\n")), "{stderr}");
+}
+
+/// The files of a folder of cases, by name.
+fn cases(folder: &str) -> Vec<(String, String)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(folder);
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: std::path::PathBuf| {
+        (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap())
+    };
+    let mut cases: Vec<(String, String)> = files.map(read).collect();
+    cases.sort();
+    cases
+}
+
+/// Every file of `tests/cases/pin` has the registry as `{HOST}`, and `{DIGEST}` where the digest comes. A new case is a new file.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_file_from_the_field_is_pinned_in_all_its_places_and_nowhere_else() {
+    let box_ = Pinnable::start().await;
+    let host = box_.registry.host();
+    for (name, case) in cases("pin") {
+        let text = case.replace("{HOST}", &host);
+        let pinned = text.replace("{DIGEST}", &format!("@{}", box_.digest));
+        for line_end in ["\n", "\r\n"] {
+            let with = |text: &str| text.replace("{DIGEST}", "").replace('\n', line_end);
+            let (before, after) = (with(&text), with(&pinned));
+            let file = box_.file(&name, &before);
+            assert_eq!(box_.pin(&["--check", &file]).0, 1, "{name}");
+            let (code, stdout, stderr) = box_.pin(&[&file]);
+            assert_eq!((code, stdout.as_str()), (0, after.as_str()), "{name}: {stderr}");
+            assert_eq!(box_.pin(&["--in-place", &file]).0, 0, "{name}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), after, "{name}");
+            assert_eq!(box_.pin(&["--check", &file]).0, 0, "{name}");
+            let (code, again, stderr) = box_.pin(&[&file]);
+            assert_eq!((code, again.as_str()), (0, after.as_str()), "{name}: {stderr}");
+            assert_contains(&stderr, &["is already pinned to"]);
+        }
+    }
+}
+
+/// Every file of `tests/cases/pin-refused` has what the message says, line by line, then `---`, then the text.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_pinned_is_named_with_what_to_do_and_nothing_is_pinned_half() {
+    let box_ = Pinnable::start().await;
+    for (name, case) in cases("pin-refused") {
+        let (expected, text) = case.split_once("\n---\n").unwrap();
+        let file = box_.file("file.yaml", text);
+        let (code, stdout, stderr) = box_.pin(&[&file]);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{name}: {stderr}");
+        assert_eq!(box_.pin(&["--in-place", &file]).0, 2, "{name}");
+        for line in expected.lines() {
+            let line = line.replace("standard input:", "file.yaml:");
+            assert!(stderr.contains(&line), "{name}: {line:?} is not in {stderr}");
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), text, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_one_platform_and_a_tag_that_may_move_are_warned_of() {
+    let box_ = Pinnable::start().await;
+    let single = Image::single("single", LINUX_PLATFORMS[0]).unwrap();
+    images::push(&box_.registry.access().unwrap(), "tigera/operator", "latest", &single).await.unwrap();
+    let text = shapes().remove(0).1.replace("%%", &box_.image()).replace("v1.42.4", "latest");
+    let (code, _, stderr) = box_.pin(&[&box_.file("operator.yaml", &text)]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_contains(
+        &stderr,
+        &["tag \"latest\" is not the version of an operator release", "is a single manifest for linux/"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

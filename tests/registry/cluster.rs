@@ -303,6 +303,7 @@ fn store_first_set(snapshot: &mut Snapshot) -> Vec<Reference> {
                 };
                 snapshot.image_sets = Read::Known(vec![StoredImageSet {
                     changed_at: None,
+                    applied_by: None,
                     name: store.set.name().to_string(),
                     resource_version: "7".to_owned(),
                     managed: true,

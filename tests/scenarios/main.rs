@@ -271,6 +271,7 @@ fn after_the_writes_a_restart_finds_nothing_to_do() {
                     let entries = store.set.entries().iter();
                     sets.push(StoredImageSet {
                         changed_at: Some(snapshot.observed_at),
+                        applied_by: None,
                         name: store.set.name().to_string(),
                         resource_version: "8".to_owned(),
                         managed: true,

@@ -158,6 +158,9 @@ pub(crate) struct SetInShort {
     /// When it was written last; long ago, if nothing is said.
     #[serde(default)]
     pub(crate) changed_at: Option<jiff::Timestamp>,
+    /// The tool that applies it.
+    #[serde(default)]
+    pub(crate) applied_by: Option<imageset_controller::model::AppliedBy>,
     /// The digests are those of the other FIPS mode.
     #[serde(default)]
     pub(crate) other_fips_mode: bool,
@@ -308,6 +311,7 @@ pub(crate) fn expand(scenario: &Scenario) -> Snapshot {
             }
             sets.push(StoredImageSet {
                 changed_at: short.changed_at,
+                applied_by: short.applied_by,
                 name: short.name.clone(),
                 resource_version: "7".to_owned(),
                 managed: short.ours,

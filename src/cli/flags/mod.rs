@@ -1,5 +1,6 @@
 //! Flags that several verbs have: each is declared once and flattened into their arguments.
 
+pub(super) mod before_verb;
 pub(super) mod cluster;
 pub(super) mod digests;
 pub(super) mod format;

@@ -6,6 +6,7 @@ pub(super) mod files;
 pub(super) mod image_names;
 mod inspection;
 pub(super) mod manifest_context;
+pub(super) mod operator_files;
 pub(super) mod operator_images;
 pub(super) mod policy;
 pub(super) mod registries;

@@ -12,6 +12,7 @@ use crate::cli::flags::operator_output::OperatorOutputFlags;
 use crate::cli::flags::registry::{self, LayoutFlags, RegistryFlags};
 use crate::cli::flags::release;
 use crate::cli::inputs::image_names;
+use crate::cli::inputs::operator_files::ManifestImages;
 use crate::cli::inputs::operator_images::OperatorFinder;
 use crate::cli::inputs::registries::{Registries, ResolvedImages};
 use crate::cli::output::registry_failure;
@@ -21,6 +22,8 @@ use crate::model::{Digest, Hints, ImageName, OperatorImages, Reference, Registry
 
 /// Print a script that copies the images of operator releases into another registry, by digest and for all platforms.
 ///
+/// Or the list of these images by digest, for a Zarf package or for Hauler.
+///
 /// The operator's own image is among them. The list is that of the release and not of any cluster. The tags stay, so that verify
 /// can prove the copy.
 #[derive(Debug, Args)]
@@ -28,17 +31,23 @@ use crate::model::{Digest, Hints, ImageName, OperatorImages, Reference, Registry
   imageset-controller bundle v1.42.4 --to mirror.example.com --to-path calico > mirror.sh
   imageset-controller bundle v1.40.15 v1.42.4 --to mirror.example.com --tool skopeo > mirror.sh
   imageset-controller bundle v1.44.0 --inspect --to mirror.example.com > mirror.sh
+  imageset-controller bundle -f tigera-operator.yaml --to mirror.example.com > openshift.sh
+  imageset-controller bundle v1.42.4 -o hauler > images.yaml
   sh mirror.sh
   imageset-controller verify imageset.yaml --registry mirror.example.com --image-path calico
 
 Exit codes: 0 printed; 2 an image is missing or a registry could not be asked, and nothing is printed.")]
 pub(in crate::cli) struct Arguments {
     /// Operator releases, such as v1.42.4
-    #[arg(value_name = "VERSION", value_parser = release::parse, required_unless_present_any = ["version_file", "inspect"])]
+    #[arg(value_name = "VERSION", value_parser = release::parse, required_unless_present_any = ["version_file", "inspect", "file"])]
     releases: Vec<Release>,
 
+    /// Add what a manifest runs, such as calico/ctl, and the release of its operator; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Vec<String>,
+
     /// Registry to copy to: `registry` of the Installation there
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", default_value = "", hide_default_value = true)]
     to: String,
 
     /// `imagePath` of the Installation there
@@ -52,6 +61,10 @@ pub(in crate::cli) struct Arguments {
     /// What copies
     #[arg(long, value_enum, default_value_t)]
     tool: Tool,
+
+    /// A script for --tool, a component of a Zarf package, or a manifest of Hauler
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 
     /// The product that the operator installs
     #[arg(long, value_enum, default_value_t, ignore_case = true)]
@@ -88,6 +101,38 @@ enum Tool {
     Skopeo,
     /// The OCI registry client.
     Oras,
+}
+
+/// What is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Format {
+    /// A shell script.
+    #[default]
+    Script,
+    /// A component of a Zarf package: from Zarf v0.76 on it keeps an index that is named by digest.
+    Zarf,
+    /// A manifest of Hauler.
+    Hauler,
+}
+
+impl Format {
+    /// Returns the list of images by digest. Each tag stays in front of its digest, for people.
+    fn list(self, copies: &BTreeMap<Reference, Reference>, digests: &BTreeMap<Reference, Digest>) -> String {
+        let (head, item) = match self {
+            Self::Hauler => (
+                "apiVersion: content.hauler.cattle.io/v1\nkind: Images\nmetadata:\n  name: calico\nspec:\n  images:\n",
+                "  - name: ",
+            ),
+            Self::Zarf | Self::Script => {
+                ("# Zarf v0.76 or newer.\ncomponents:\n- name: calico-images\n  required: true\n  images:\n", "  - ")
+            }
+        };
+        let named = copies.keys().filter_map(|from| match from.digest() {
+            Some(_) => Some(format!("{item}{from}\n")),
+            None => digests.get(from).map(|digest| format!("{item}{from}@{digest}\n")),
+        });
+        head.to_owned() + &named.collect::<String>()
+    }
 }
 
 impl Tool {
@@ -129,15 +174,25 @@ impl Arguments {
 }
 
 pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
+    if arguments.output == Format::Script && arguments.to.is_empty() {
+        return Err(
+            Failure::new("a script copies to a registry").hint("name it with --to; -o zarf and -o hauler need none")
+        );
+    }
+    let of_manifests = ManifestImages::of_files(&arguments.file)?;
     let runtime = runtime()?;
     let registries = Registries::open(&arguments.access)?;
     let finder = OperatorFinder::new(&arguments.operator_output, Some(&registries));
-    let operators = runtime.block_on(finder.all(&arguments.releases, &arguments.layout.layout()))?;
-    let copies = copies(arguments, &operators)?;
+    let releases = of_manifests.releases_with(&arguments.releases);
+    let operators = runtime.block_on(finder.all(&releases, &arguments.layout.layout()))?;
+    let copies = copies(arguments, &operators, &of_manifests.images)?;
     let images = runtime.block_on(registries.resolve("bundle", copies.keys().cloned(), &Hints::default()));
     let digests = digests(images)?;
     let releases: Vec<String> = operators.iter().map(|images| images.release().to_string()).collect();
-    Ok(Output::text(script(arguments, &releases.join(" "), &copies, &digests)))
+    Ok(Output::text(match arguments.output {
+        Format::Script => script(arguments, &releases.join(" "), &copies, &digests),
+        list => list.list(&copies, &digests),
+    }))
 }
 
 /// Returns the digests by reference.
@@ -158,7 +213,11 @@ fn digests(images: ResolvedImages) -> Result<BTreeMap<Reference, Digest>, Failur
 }
 
 /// Returns source and target of each image, by tag.
-fn copies(arguments: &Arguments, operators: &[OperatorImages]) -> Result<BTreeMap<Reference, Reference>, Failure> {
+fn copies(
+    arguments: &Arguments,
+    operators: &[OperatorImages],
+    of_manifests: &BTreeSet<Reference>,
+) -> Result<BTreeMap<Reference, Reference>, Failure> {
     let target = arguments.target();
     let (source, digests) = (arguments.layout.layout(), arguments.digests.by_name()?);
     image_names::check(arguments.exclude.iter().chain(digests.keys()), operators)?;
@@ -177,6 +236,14 @@ fn copies(arguments: &Arguments, operators: &[OperatorImages]) -> Result<BTreeMa
             let from = place(&source, &default)?;
             let from = digests.get(&name).map_or_else(|| from.clone(), |digest| from.with_digest(*digest));
             copies.insert(from, place(&target, &default)?);
+        }
+    }
+    let listed: BTreeSet<Reference> = copies.values().cloned().collect();
+    for image in of_manifests {
+        let to = place(&target, image)?;
+        // The operator's own image is among those of its release.
+        if !listed.contains(&to) {
+            copies.insert(image.clone(), to);
         }
     }
     Ok(copies)

@@ -1,5 +1,7 @@
-//! `pin`: the operator's own image by digest, in the manifest that deploys it. Changes that one value and no other byte. Looks up the digest
+//! `pin`: writes the operator's image by digest into the file that deploys it. Changes that one value and no other byte. Looks up the digest
 //! in the registry of the image, and needs no cluster.
+
+use std::collections::BTreeMap;
 
 use clap::Args;
 use tokio::runtime::Runtime;
@@ -7,20 +9,22 @@ use tokio::runtime::Runtime;
 use crate::cli::edits;
 use crate::cli::flags::registry::RegistryFlags;
 use crate::cli::inputs::files;
+use crate::cli::inputs::operator_files::{self, parse_image};
 use crate::cli::inputs::registries::Registries;
 use crate::cli::output::{Failure, Output, note, registry_failure};
 use crate::cli::runtime::runtime;
-use crate::manifest::{self, HelmValues, KustomizedImage, ManifestError, OperatorImage, OperatorManifest};
-use crate::model::{Digest, Hints, Reference};
+use crate::manifest::{Addition, KustomizedImage, MissingVersion, OperatorFile, OperatorPlace};
+use crate::model::{Content, Digest, Hints, Reference, RegistryFailureKind, Release, ResolvedImage};
 
 /// The operator's image in Tigera's manifests, kustomizations and charts.
 const OPERATOR: &str = "quay.io/tigera/operator";
 
-/// Write the operator's image into a manifest by its digest.
+/// Write the operator's image into a file by its digest.
 ///
 /// The tag stays beside the digest: image: quay.io/tigera/operator:v1.42.4@sha256:…. Comments, order, quotes and line ends stay as
-/// they are. For a kustomization or the values of the Helm chart it prints the lines to add. What it does not understand it refuses,
-/// with line and column.
+/// they are. Finds the image in workloads, in values of charts (also within HelmChartConfig, HelmRelease, Application and HelmChartProxy),
+/// in patches, and in strings that are YAML themselves. Prints the lines to add where no value could hold the digest. Refuses what it
+/// does not understand, with kind, line and column, and then changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imageset-controller pin tigera-operator.yaml > pinned.yaml
@@ -28,7 +32,7 @@ const OPERATOR: &str = "quay.io/tigera/operator";
   imageset-controller pin --check tigera-operator.yaml
   curl -fsSL https://example.com/tigera-operator.yaml | imageset-controller pin - | kubectl apply --server-side -f -
   imageset-controller pin kustomization.yaml --version v1.42.4
-  imageset-controller pin values.yaml
+  imageset-controller pin --in-place values.yaml
 
 Exit codes: 0 pinned; 1 with --check, it is not, or the tag is another digest now; 2 could not tell.")]
 pub(in crate::cli) struct Arguments {
@@ -65,7 +69,8 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Output, Failure> {
         return Err(Failure::new("several files make no one manifest").hint("name one, or change them with --in-place"));
     }
     let registries = Registries::open(&arguments.access)?;
-    let mut pinning = Pinning { arguments, registries, runtime: runtime()?, result: PinResult::default() };
+    let mut pinning =
+        Pinning { arguments, registries, runtime: runtime()?, images: BTreeMap::new(), result: PinResult::default() };
     // Everything is looked up before anything is written.
     let mut changes = Vec::new();
     for name in &arguments.file {
@@ -108,6 +113,13 @@ struct PinResult {
 }
 
 impl PinResult {
+    /// Adds a warning, once.
+    fn warn(&mut self, warning: String) {
+        if !self.notes.contains(&warning) {
+            self.notes.push(warning);
+        }
+    }
+
     /// Adds an image that has a digest and no tag: it can mean nothing else.
     fn add_untagged(&mut self, place: &str, reference: &Reference) {
         let line = format!("{place}: {} is pinned, without a tag to compare it with", reference.short());
@@ -122,6 +134,7 @@ impl PinResult {
         match pinned {
             Some(pinned) if pinned == current.to_string() => {
                 self.checks.push(format!("{place}: {image} is pinned to {now}"));
+                self.notes.push(format!("{place}: {image} is already pinned to {now}"));
             }
             Some(pinned) => {
                 self.differs = true;
@@ -144,33 +157,32 @@ struct Pinning<'a> {
     arguments: &'a Arguments,
     registries: Registries,
     runtime: Runtime,
+    /// Images that were looked up.
+    images: BTreeMap<Reference, ResolvedImage>,
     result: PinResult,
 }
 
 impl Pinning<'_> {
-    /// Pins the images of one file. Returns its change, if it is a manifest; for others the result has the lines to add.
+    /// Pins the images of one file. Returns its change; for a file without a value to change the result has the lines to add.
     fn file<'name>(&mut self, name: &'name str) -> Result<Option<FileChange<'name>>, Failure> {
         let before = files::read(name)?;
-        let container = &self.arguments.container;
-        let found = manifest::operator_images(&before, container).map_err(|error| files::malformed(name, &error))?;
-        match found {
-            OperatorManifest::Workloads(images) => {
-                let after = self.workloads(name, &before, &images)?;
-                return Ok(Some(FileChange { name, before, after }));
-            }
-            OperatorManifest::None => {
-                let message = format!("no workload in this file has a container named {container}");
-                return Err(files::malformed(name, &ManifestError { line: 1, column: 1, message }));
-            }
-            OperatorManifest::Kustomization { .. } | OperatorManifest::HelmValues(_) if self.arguments.in_place => {
-                let name = files::display_name(name);
-                return Err(Failure::new(format!("{name}: kustomizations and chart values are not changed in place"))
-                    .hint("without --in-place the lines to add are printed"));
-            }
-            OperatorManifest::Kustomization { images } => self.kustomization(name, &images)?,
-            OperatorManifest::HelmValues(values) => self.helm_values(name, values)?,
+        let OperatorFile { places, additions, .. } = operator_files::read(name, &before, &self.arguments.container)?;
+        if places.is_empty() && self.arguments.in_place {
+            let name = files::display_name(name);
+            let message = format!("{name}: kustomizations, and values without a version, are not changed in place");
+            return Err(Failure::new(message).hint("without --in-place the lines to add are printed"));
         }
-        Ok(None)
+        for addition in &additions {
+            match addition {
+                Addition::Kustomization { images, .. } => self.kustomization(name, images)?,
+                Addition::Values(missing) => self.missing_version(name, missing)?,
+            }
+        }
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let after = self.places(name, &before, &places)?;
+        Ok(Some(FileChange { name, before, after }))
     }
 
     fn kustomization(&mut self, name: &str, images: &[KustomizedImage]) -> Result<(), Failure> {
@@ -188,34 +200,40 @@ impl Pinning<'_> {
         Ok(())
     }
 
-    fn helm_values(&mut self, name: &str, values: HelmValues) -> Result<(), Failure> {
-        let (reference, pinned) = operator_of_values(self.arguments, name, values)?;
+    fn missing_version(&mut self, name: &str, missing: &MissingVersion) -> Result<(), Failure> {
+        let place = format!("{}:{}", files::display_name(name), missing.line);
+        let Some(tag) = &self.arguments.version else {
+            let field = missing.keys.iter().map(|key| key.trim_end_matches(": |-")).collect::<Vec<_>>().join(".");
+            let message = format!("{place}: {field} is not set, so that the chart decides which version runs");
+            return Err(Failure::new(message).hint(
+                "name it with --version, or pin what the chart renders: helm template … | imageset-controller pin -",
+            ));
+        };
+        let reference = parse_image(&place, &format!("{}:{tag}", missing.name))?;
         let digest = self.digest(&reference)?;
-        self.result.add(name, pinned.as_ref().map(Digest::to_string).as_deref(), &reference, digest);
-        let tag = reference.tag().unwrap_or_default();
-        self.result.text.push_str(&format!("tigeraOperator:\n  version: {tag}@{digest}\n"));
+        self.result.add(&place, None, &reference, digest);
+        self.result.text.push_str(&missing.lines(&format!("{tag}@{digest}")));
         Ok(())
     }
 
-    /// Returns the text of a manifest with all images by digest.
-    fn workloads(&mut self, name: &str, text: &str, images: &[OperatorImage]) -> Result<String, Failure> {
+    /// Returns the text of a file with all images by digest.
+    fn places(&mut self, name: &str, text: &str, places: &[OperatorPlace]) -> Result<String, Failure> {
         let mut text = text.to_owned();
         // From the end, so that the places of those before stay valid.
-        for found in images.iter().rev() {
-            if let Some(image) = self.workload(name, found)? {
-                text = manifest::with_image(&text, found, &image).map_err(|error| files::malformed(name, &error))?;
+        for found in places.iter().rev() {
+            if let Some((by_tag, digest)) = self.place(name, found)? {
+                let tag = format!("{}@{digest}", by_tag.tag().unwrap_or_default());
+                text = found.pinned(&text, &tag).map_err(|error| files::malformed(name, &error))?;
             }
         }
         Ok(text)
     }
 
-    /// Returns the reference with tag and digest of one image; `None` where it has a digest and no tag.
-    fn workload(&mut self, name: &str, found: &OperatorImage) -> Result<Option<String>, Failure> {
+    /// Returns the reference by tag and the digest of one image; `None` where it has a digest and no tag.
+    fn place(&mut self, name: &str, found: &OperatorPlace) -> Result<Option<(Reference, Digest)>, Failure> {
         let (image, column) = (&found.image, found.place.column);
         let place = format!("{}:{}", files::display_name(name), found.place.line);
-        let reference: Reference = image
-            .parse()
-            .map_err(|error| Failure::new(format!("{place}:{column}: {image:?} is no image reference: {error}")))?;
+        let reference = parse_image(&format!("{place}:{column}"), image)?;
         let pinned = reference.digest().copied();
         let Some(tag) = reference.tag() else {
             self.digest(&reference)?;
@@ -227,6 +245,11 @@ impl Pinning<'_> {
             let message = format!("{place}:{column}: {image:?} has no tag, so that it would be any version");
             return Err(Failure::new(message).hint("write the version as its tag"));
         }
+        if tag.parse::<Release>().is_err() {
+            let message =
+                format!("warning: {place}: tag {tag:?} is not the version of an operator release, and may move");
+            self.result.warn(message);
+        }
         let by_tag = reference.with_tag(tag);
         let now = self.digest(&by_tag)?;
         self.result.add(&place, pinned.as_ref().map(Digest::to_string).as_deref(), &by_tag, now);
@@ -234,16 +257,32 @@ impl Pinning<'_> {
             let message = format!("{place}: {by_tag} is {} now, pinned is {}", now.short(), reference.short());
             return Err(Failure::new(message).known().hint("find out why the tag moved; --update pins the new digest"));
         }
-        Ok(Some(format!("{by_tag}@{now}")))
+        Ok(Some((by_tag, now)))
     }
 
-    /// Looks up the digest of a reference.
-    fn digest(&self, reference: &Reference) -> Result<Digest, Failure> {
+    /// Looks up the digest of a reference, once.
+    fn digest(&mut self, reference: &Reference) -> Result<Digest, Failure> {
+        if let Some(known) = self.images.get(reference) {
+            return Ok(known.digest);
+        }
+        let image = self.resolve(reference)?;
+        let digest = image.digest;
+        if let Content::Manifest { platform } = &image.content {
+            let message = format!(
+                "warning: {reference} is a single manifest for {platform} and no index: nodes of other platforms cannot run it"
+            );
+            self.result.warn(message);
+        }
+        self.images.insert(reference.clone(), image);
+        Ok(digest)
+    }
+
+    fn resolve(&self, reference: &Reference) -> Result<ResolvedImage, Failure> {
         let (references, hints) = ([reference.clone()], Hints::default());
         let images = self.runtime.block_on(self.registries.resolve("operator image", references, &hints));
         match images.into_values().next() {
-            Some(Ok(image)) => Ok(image.digest),
-            Some(Err(failed)) if failed.is_missing() => {
+            Some(Ok(image)) => Ok(image),
+            Some(Err(failed)) if failed.kind == RegistryFailureKind::NotFound => {
                 Err(registry_failure::failure(&failed)
                     .hint("push or mirror the operator's image, or correct the manifest"))
             }
@@ -282,8 +321,7 @@ fn kustomized_operator(
     images: &[KustomizedImage],
 ) -> Result<KustomizedOperator, Failure> {
     let shown = files::display_name(file);
-    let is_operator = |image: &&KustomizedImage| image.name == OPERATOR || image.name.ends_with("tigera/operator");
-    let entry = images.iter().find(is_operator).cloned().unwrap_or_else(|| KustomizedImage {
+    let entry = images.iter().find(|image| image.is_operator()).cloned().unwrap_or_else(|| KustomizedImage {
         name: OPERATOR.to_owned(),
         new_name: None,
         new_tag: None,
@@ -292,38 +330,12 @@ fn kustomized_operator(
     let tag = arguments.version.clone().or_else(|| entry.new_tag.clone());
     let name = entry.new_name.as_ref().unwrap_or(&entry.name).clone();
     if let (None, Some(digest)) = (&tag, &entry.digest) {
-        return parse(shown, &format!("{name}@{digest}")).map(KustomizedOperator::Pinned);
+        return parse_image(shown, &format!("{name}@{digest}")).map(KustomizedOperator::Pinned);
     }
     let Some(tag) = tag else {
         return Err(Failure::new(format!("{shown}: no newTag says which version of {} is meant", entry.name))
             .hint("name it with --version"));
     };
-    let reference = parse(shown, &format!("{name}:{tag}"))?;
+    let reference = parse_image(shown, &format!("{name}:{tag}"))?;
     Ok(KustomizedOperator::Tagged(TaggedEntry { entry, reference }))
-}
-
-/// Returns the image of the chart, `{registry}/{image}:{version}`, and the digest in its version.
-fn operator_of_values(
-    arguments: &Arguments,
-    file: &str,
-    values: HelmValues,
-) -> Result<(Reference, Option<Digest>), Failure> {
-    let shown = files::display_name(file);
-    let HelmValues { registry, image, version } = values;
-    let registry = registry.unwrap_or_else(|| "quay.io".to_owned());
-    let image = image.unwrap_or_else(|| "tigera/operator".to_owned());
-    let (tag, digest) = match version.as_deref().map(|version| version.split_once('@').unwrap_or((version, ""))) {
-        Some((tag, digest)) => (Some(tag.to_owned()), digest.parse().ok()),
-        None => (None, None),
-    };
-    let Some(tag) = arguments.version.clone().or(tag) else {
-        return Err(Failure::new(format!("{shown}: tigeraOperator.version is not set")).hint("name it with --version"));
-    };
-    let registry = registry.trim_end_matches('/');
-    let name = if registry.is_empty() { image } else { format!("{registry}/{image}") };
-    Ok((parse(shown, &format!("{name}:{tag}"))?, digest))
-}
-
-fn parse(file: &str, image: &str) -> Result<Reference, Failure> {
-    image.parse().map_err(|error| Failure::new(format!("{file}: {image:?} is no image reference: {error}")))
 }

@@ -77,11 +77,10 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}; choose another --listen", arguments.listen))?;
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "started");
-    let KubeconfigFlags { kubeconfig, context } = &arguments.kubeconfig;
+    let target = arguments.kubeconfig.target();
     let working = async {
         let starting = async {
-            let client =
-                client::connect_counted(kubeconfig.as_deref(), context.as_deref(), metrics.api.clone()).await?;
+            let client = client::connect_counted(&target, metrics.api.clone()).await?;
             wait_for_api_server(&client).await;
             Ok::<_, client::ConnectError>(client)
         };

@@ -8,8 +8,8 @@ use crate::api::operator::InstallationStatus;
 use crate::api::workload::{DaemonSet, Deployment, Pod, PodSpec, PodTemplate, ReplicaSet};
 use crate::cluster::{CONTENT_ANNOTATION, POLICY_LABEL, RECORD_ANNOTATION};
 use crate::model::{
-    ComponentStatus, Degraded, Digest, Kind, OperatorDeployment, OperatorLocation, OperatorPod, Origin, Read,
-    StoredImage, StoredImageSet, Workload, foreign_text, image_set::OPERATOR_ANNOTATION,
+    AppliedBy, ComponentStatus, Degraded, Digest, Kind, OperatorDeployment, OperatorLocation, OperatorPod, Origin,
+    Read, StoredImage, StoredImageSet, Workload, foreign_text, image_set::OPERATOR_ANNOTATION,
 };
 use crate::rules::explain::kubelet_messages::repository_digest;
 
@@ -173,7 +173,24 @@ pub fn stored_image_set(set: &api::operator::ImageSet) -> StoredImageSet {
             .collect(),
         manager: newest.and_then(|entry| entry.manager.as_deref()).map(foreign_text::escaped),
         changed_at: newest.and_then(|entry| entry.time.as_ref()).map(|time| time.0),
+        applied_by: applied_by(set),
     }
+}
+
+/// Labels and annotations by which tools know what they apply, the most specific first.
+const MARKS: [(&str, AppliedBy); 6] = [
+    ("addonmanager.kubernetes.io/mode", AppliedBy::AddonManager),
+    ("argocd.argoproj.io/tracking-id", AppliedBy::ArgoCd),
+    ("kustomize.toolkit.fluxcd.io/name", AppliedBy::Flux),
+    ("helm.toolkit.fluxcd.io/name", AppliedBy::Flux),
+    ("meta.helm.sh/release-name", AppliedBy::Helm),
+    ("kubectl.kubernetes.io/last-applied-configuration", AppliedBy::Kubectl),
+];
+
+/// Returns the tool that applies an object and will put its content back.
+fn applied_by(set: &api::operator::ImageSet) -> Option<AppliedBy> {
+    let has = |mark: &str| set.labels().contains_key(mark) || set.annotations().contains_key(mark);
+    MARKS.iter().find(|(mark, _)| has(mark)).map(|(_, tool)| *tool)
 }
 
 /// The operator's report about one component.

@@ -1,6 +1,7 @@
 //! The phase of the checks: each reports what differs from what is pinned, or will. A check is a pure function in a file of its
 //! own, and its findings do not change what is written. To add a check, add a file here and a line in `CHECKS`.
 
+pub(crate) mod applied_elsewhere;
 pub(crate) mod blocking_set;
 pub(crate) mod digest_gone;
 pub(crate) mod fips;
@@ -30,6 +31,7 @@ use crate::rules::checks::input::CheckInput;
 const CHECKS: &[fn(&CheckInput<'_>) -> Vec<Finding>] = &[
     installation::check,
     blocking_set::check,
+    applied_elsewhere::check,
     fips::check,
     set_outdated::check,
     required_image::check,

@@ -10,8 +10,8 @@ use crate::model::{
     Release, StoredImageSet, Variant, foreign_text::escaped,
 };
 use crate::rules::checks::input::CheckInput;
-use crate::rules::checks::omitted_image;
-use crate::rules::explain::operator_messages::OperatorMessage;
+use crate::rules::checks::{omitted_image, pull_failures};
+use crate::rules::explain::operator_messages::{OperatorMessage, Pull};
 use crate::rules::image_set::impossible::why_no_set;
 
 /// Names that the documented script keeps of a list, whatever the version.
@@ -33,6 +33,7 @@ pub(crate) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     let running_images = operator.and_then(|operator| input.effective.catalogue().get(&operator.release));
     let no_set = |images| why_no_set(input.snapshot, input.installation, images).is_some();
     let cluster = ClusterState {
+        input,
         no_set: running_images.as_ref().is_some_and(no_set),
         sets: input.sets(),
         operator: input.operator,
@@ -53,6 +54,7 @@ pub(crate) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
 
 /// The state of the cluster that explains an operator's message.
 struct ClusterState<'a> {
+    input: &'a CheckInput<'a>,
     sets: &'a [StoredImageSet],
     operator: &'a OperatorKnowledge,
     variant: Variant,
@@ -87,12 +89,12 @@ impl ClusterState<'_> {
             }
             Reason::UnexpectedImages => {
                 let names: Vec<&ImageName> = parsed.unexpected.iter().collect();
-                let message = format!(
-                    "entries that this operator does not know: {}{}",
-                    list_first(&names, MOST_NAMED),
-                    explain_unknown_names(&names)
-                );
-                finding(message).with_evidence(Evidence::text(list_first(&names, MOST_NAMED), "no such entry"))
+                let misspelt = parsed.misspelt.iter().map(ToString::to_string);
+                let all: Vec<String> = names.iter().map(ToString::to_string).chain(misspelt).collect();
+                let listed = list_first(&all, MOST_NAMED);
+                let why = explain_unknown_names(&names);
+                finding(format!("entries that this operator does not know: {listed}{why}"))
+                    .with_evidence(Evidence::text(listed, "no such entry"))
             }
             Reason::ImagesNotListed => {
                 let names: Vec<&ImageName> =
@@ -112,14 +114,14 @@ impl ClusterState<'_> {
                 finding(format!("entries without a digest of sha256: {}", list_first(&entries, MOST_NAMED)))
             }
             Reason::PodsCannotPull => {
-                let (pods, containers) = parsed.pull.map(|pull| (pull.pods, pull.containers)).unwrap_or_default();
-                finding(format!("a pod of {pods} cannot pull the image of {containers}"))
+                let pulls: Vec<String> = parsed.pulls.iter().map(|pull| self.describe_pull(pull)).collect();
+                finding(list_first(&pulls, MOST_NAMED))
             }
             _ => {
                 let reported = [degraded.reason.as_str(), degraded.message.as_str()];
                 let reported = reported.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
                 let reported = escaped(&reported);
-                let about = if cause == Reason::ComponentDegraded && self.nothing_points_to_images(&reported) {
+                let about = if cause.is_unrelated_to_images() && self.nothing_points_to_images(&reported) {
                     "not because of images: "
                 } else {
                     ""
@@ -127,6 +129,13 @@ impl ClusterState<'_> {
                 finding(format!("{about}{reported}"))
             }
         })
+    }
+
+    /// Returns a pod that cannot pull, with the entry of the set where the operator names the image.
+    fn describe_pull(&self, pull: &Pull) -> String {
+        let Pull { pods, containers, image } = pull;
+        let image = image.as_ref().map(|image| format!(": {}", pull_failures::describe(image, self.input)));
+        format!("a pod of {pods} cannot pull the image of {containers}{}", image.unwrap_or_default())
     }
 
     /// Whether nothing points to images: neither the message nor a pod.

@@ -13,19 +13,36 @@ use crate::rules::checks::input::CheckInput;
 /// Returns findings for images that pods cannot pull or start. Sets are searched for the entry, the one in use by the operator
 /// first.
 pub(crate) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
-    let (snapshot, checked_sets) = (input.snapshot, input.checked_sets);
-    let (Some(pods), Some(sets)) = (snapshot.pods.known(), snapshot.image_sets.known()) else { return Vec::new() };
-    let selected =
-        snapshot.installation.known().and_then(Option::as_ref).and_then(|one| one.selected_image_set.as_deref());
-    let wanted = checked_sets
-        .iter()
-        .find(|checked_set| checked_set.purpose.is_current())
-        .map(|checked_set| checked_set.name.as_str());
-    let entry_of = |place: &str| {
-        let mut references = checked_sets.iter().flat_map(|checked_set| &checked_set.references);
-        references.find(|(_, reference)| reference.name() == place).map(|(name, _)| name.clone())
+    let (Some(pods), Some(sets)) = (input.snapshot.pods.known(), input.snapshot.image_sets.known()) else {
+        return Vec::new();
     };
-    findings(pods, selected.or(wanted), sets, entry_of)
+    findings(pods, first_set(input), sets, |place| entry_of(input, place))
+}
+
+/// Returns a description of an image by the entry of the ImageSet that pins it.
+pub(crate) fn describe(image: &str, input: &CheckInput<'_>) -> String {
+    name(image, &in_order(input.sets(), first_set(input)), &|place: &str| entry_of(input, place)).0
+}
+
+/// Returns the name of the set in use by the operator.
+fn first_set<'a>(input: &CheckInput<'a>) -> Option<&'a str> {
+    let installation = input.snapshot.installation.known().and_then(Option::as_ref);
+    let wanted = input.checked_sets.iter().copied().find(|checked_set| checked_set.purpose.is_current());
+    let wanted = wanted.map(|checked_set| checked_set.name.as_str());
+    installation.and_then(|one| one.selected_image_set.as_deref()).or(wanted)
+}
+
+/// Returns the sets, the named one first.
+fn in_order<'a>(sets: &'a [StoredImageSet], first: Option<&str>) -> Vec<&'a StoredImageSet> {
+    let mut ordered: Vec<&StoredImageSet> = sets.iter().collect();
+    ordered.sort_by_key(|set| (first != Some(set.name.as_str()), set.name.as_str()));
+    ordered
+}
+
+/// Returns the entry whose image nodes pull from a repository (`registry/path`).
+fn entry_of(input: &CheckInput<'_>, place: &str) -> Option<ImageName> {
+    let mut references = input.checked_sets.iter().flat_map(|checked_set| &checked_set.references);
+    references.find(|(_, reference)| reference.name() == place).map(|(name, _)| name.clone())
 }
 
 /// Returns one finding per workload and cause.
@@ -42,8 +59,7 @@ fn findings(
     for one in pods.failing.iter().filter(|one| is_of_the_operator(one, sets, &entry_of)) {
         causes.entry((&one.workload, one.kind)).or_default().push(one);
     }
-    let mut ordered: Vec<&StoredImageSet> = sets.iter().collect();
-    ordered.sort_by_key(|set| (first != Some(set.name.as_str()), set.name.as_str()));
+    let ordered = in_order(sets, first);
     let findings = causes.into_iter().map(|((workload, kind), images)| {
         let mut evidence = None;
         let mut named = BTreeSet::new();
@@ -142,6 +158,16 @@ const fn cause(kind: PullFailureKind) -> Option<&'static str> {
         PullFailureKind::Unauthorized => "the registry refuses the node",
         PullFailureKind::PlatformMissing => "it has nothing for the node's platform",
         PullFailureKind::RateLimited => "the registry's rate limit is used up",
+        PullFailureKind::Refused => "a policy refuses it",
+        PullFailureKind::RegistryFailing => "the registry fails",
+        PullFailureKind::ContentInvalid => {
+            "something between node and registry serves other bytes than the digest names"
+        }
+        PullFailureKind::LayerInvalid => "a layer cannot be unpacked",
+        PullFailureKind::DiskFull => "the node's disk is full",
+        PullFailureKind::Untrusted => "the node does not trust the registry",
+        PullFailureKind::NameInvalid => "it is not an image reference",
+        PullFailureKind::NeverPolicy => "its pull policy is Never, and the node does not have it",
         PullFailureKind::Timeout => "the registry does not answer the node as it should",
         PullFailureKind::ExecFormat => "it is of another platform than the node",
         PullFailureKind::Other => return None,

@@ -18,7 +18,34 @@ pub(crate) const PULL_REASONS: [&str; 7] = [
 
 /// Phrases of container runtimes by cause, in lower case. The first match counts, so the order matters: containerd ends its
 /// message about a missing platform with `not found`, and the response of a registry is more specific than an unreachable mirror.
-pub(crate) const KEYWORDS: [(PullFailureKind, &[&str]); 5] = [
+pub(crate) const KEYWORDS: [(PullFailureKind, &[&str]); 13] = [
+    (
+        PullFailureKind::ContentInvalid,
+        &[
+            "unexpected commit digest",
+            "manifest verification failed",
+            "digest did not match",
+            "does not match digest",
+            "digest mismatch",
+            "checksum mismatch",
+            "failed size validation",
+            "unexpected media type text/",
+            "invalid character '<'",
+        ],
+    ),
+    (PullFailureKind::DiskFull, &["no space left on device", "disk quota exceeded"]),
+    (
+        PullFailureKind::LayerInvalid,
+        &[
+            "failed to extract layer",
+            "failed to register layer",
+            "applying layer",
+            "invalid tar header",
+            "gzip: invalid header",
+            "flate: corrupt input",
+            "invalid checksum",
+        ],
+    ),
     (
         PullFailureKind::PlatformMissing,
         &[
@@ -29,6 +56,22 @@ pub(crate) const KEYWORDS: [(PullFailureKind, &[&str]); 5] = [
             "no image found in manifest list for architecture",
             "cannot be used on this platform",
             "does not match the specified platform",
+        ],
+    ),
+    (
+        PullFailureKind::Refused,
+        &[
+            "412 precondition failed",
+            "status code 412",
+            "statuscode: 412",
+            "status 412",
+            "projectpolicyviolation",
+            "due to configured policy",
+            "source image rejected",
+            "rejected by policy",
+            "denied by policy",
+            "blocked by policy",
+            "a signature was required",
         ],
     ),
     (
@@ -54,6 +97,8 @@ pub(crate) const KEYWORDS: [(PullFailureKind, &[&str]); 5] = [
             "statuscode: 403",
             "access forbidden",
             ": denied: ",
+            "unable to retrieve auth token",
+            "invalid username/password",
         ],
     ),
     (
@@ -68,33 +113,112 @@ pub(crate) const KEYWORDS: [(PullFailureKind, &[&str]); 5] = [
             "statuscode: 404",
         ],
     ),
+    (PullFailureKind::NameInvalid, &["invalid reference format", "couldn't parse image name", "must be lowercase"]),
+    (PullFailureKind::NeverPolicy, &["pull policy of never"]),
+    (
+        PullFailureKind::RegistryFailing,
+        &[
+            "internal server error",
+            "bad gateway",
+            "service unavailable",
+            "gateway time",
+            "status code 5",
+            "statuscode: 5",
+            "status 5",
+            "stream error",
+            "internal_error",
+            "received unexpected http status: 5",
+        ],
+    ),
+    (
+        PullFailureKind::Untrusted,
+        &[
+            "x509: ",
+            " tls: ",
+            "first record does not look like a tls handshake",
+            "server gave http response",
+            "certificate signed by unknown authority",
+            "certificate has expired",
+        ],
+    ),
     (
         PullFailureKind::Timeout,
         &[
             "timeout",
+            "timed out",
             "deadline exceeded",
             "deadlineexceeded",
             "connection refused",
             "connection reset",
+            "connection lost",
+            "broken pipe",
+            "use of closed network connection",
             "no such host",
             "no route to host",
+            "host is down",
             "network is unreachable",
             "server misbehaving",
             "temporary failure in name resolution",
-            "tls: ",
             "tls handshake",
-            "x509: ",
-            "server gave http response",
             ": eof",
             "unexpected eof",
             "proxyconnect",
-            "500 internal server error",
-            "502 bad gateway",
-            "503 service unavailable",
-            "504 gateway time",
             "context canceled",
         ],
     ),
+];
+
+/// Phrases in lower case that begin a message about an image, of kubelets, containerd, CRI-O, docker and their clients.
+pub(crate) const FRAMES: [&str; 39] = [
+    "failed to pull image",
+    "back-off pulling image",
+    "errimagepull",
+    "imagepullbackoff",
+    "errimageneverpull",
+    "invalidimagename",
+    "imageinspecterror",
+    "signaturevalidationfailed",
+    "registryunavailable",
+    "failed to inspect image",
+    "failed to apply default image tag",
+    "couldn't parse image name",
+    "is not present with pull policy of never",
+    "pullimage",
+    "pulling image",
+    "trying to pull",
+    "failed to pull and unpack image",
+    "failed to resolve reference",
+    "failed to resolve image",
+    "failed to fetch anonymous token",
+    "failed to fetch oauth token",
+    "failed to authorize",
+    "failed commit on ref",
+    "failed to extract layer",
+    "failed to register layer",
+    "failed to copy: httpreadseeker",
+    "get image config descriptor",
+    "no match for platform in manifest",
+    "no matching manifest for",
+    "choosing image instance",
+    "no image found in image index",
+    "initializing source docker://",
+    "pinging container registry",
+    "reading manifest",
+    "manifest unknown",
+    "pull access denied",
+    "toomanyrequests",
+    "/manifests/",
+    "/v2/",
+];
+
+/// Phrases in lower case that begin the words of something else: behind them, no word is the registry's.
+const OTHER_SPEAKERS: [&str; 6] = [
+    "connection is unauthorized",
+    "clusterinformation",
+    "failed to create pod sandbox",
+    "plugin type=",
+    "datastore",
+    "admission webhook",
 ];
 
 /// Returns the cause if a container waits or has ended because of its image, from the kubelet's reason and message.
@@ -106,22 +230,66 @@ pub fn classify(reason: &str, message: &str) -> Option<PullFailureKind> {
     let words = message.to_ascii_lowercase();
     // A missing tool on the node is not a response of a registry.
     let words = without_quoted(&words).replace("executable file not found", "");
-    let found = KEYWORDS.iter().find(|(_, all)| all.iter().any(|one| words.contains(one))).map(|(kind, _)| *kind);
-    let unavailable = (reason == "RegistryUnavailable").then_some(PullFailureKind::Timeout);
-    Some(found.or(unavailable).unwrap_or(PullFailureKind::Other))
+    let by_words = || KEYWORDS.iter().find(|(_, all)| all.iter().any(|one| words.contains(one))).map(|(kind, _)| *kind);
+    let by_reason = match reason {
+        "InvalidImageName" => Some(PullFailureKind::NameInvalid),
+        "ErrImageNeverPull" => Some(PullFailureKind::NeverPolicy),
+        "SignatureValidationFailed" => Some(PullFailureKind::Refused),
+        "RegistryUnavailable" => Some(by_words().unwrap_or(PullFailureKind::Timeout)),
+        _ => by_words(),
+    };
+    Some(by_reason.unwrap_or(PullFailureKind::Other))
 }
 
-/// Returns the cause if a text quotes a kubelet that cannot pull or start an image: an event, a condition, or the description of a
-/// pod.
+/// Returns the cause if a text quotes a kubelet or a container runtime that cannot pull or start an image: an event, a condition, a line
+/// of a log, or the description of a pod. Only words within the message about the image count, because texts quote others, too.
 #[must_use]
 pub fn classify_quoted(text: &str) -> Option<PullFailureKind> {
-    let quotes_kubelet =
-        ["ErrImagePull", "ImagePullBackOff", "Failed to pull image"].iter().any(|one| text.contains(one));
-    match is_exec_format_error(text) {
-        true => Some(PullFailureKind::ExecFormat),
-        false => classify("ErrImagePull", text).filter(|_| quotes_kubelet),
+    if is_exec_format_error(text) {
+        return Some(PullFailureKind::ExecFormat);
+    }
+    let text = without_outer_quotes(text);
+    let words = text.to_ascii_lowercase();
+    let unquoted = without_quoted(&words);
+    let begins = FRAMES.iter().filter_map(|frame| words.find(frame)).min()?;
+    let others = OTHER_SPEAKERS.iter().filter_map(|other| words[begins..].find(other)).min();
+    let framed = &text[begins..others.map_or(text.len(), |length| begins + length)];
+    let named = |reason: &&&str| unquoted.contains(&reason.to_ascii_lowercase());
+    let reason = ["InvalidImageName", "ErrImageNeverPull", "SignatureValidationFailed"];
+    match classify("ErrImagePull", framed) {
+        Some(PullFailureKind::Other) => classify(reason.iter().find(named).unwrap_or(&"ErrImagePull"), framed),
+        kind => kind,
     }
 }
+
+/// Removes the quotes around a quoted message, and the backslashes before those within, level by level: logs quote messages that quote
+/// names.
+pub(crate) fn without_outer_quotes(text: &str) -> String {
+    let mut text = text.to_owned();
+    for _ in 0..MOST_LEVELS {
+        if !text.contains("\\\"") {
+            break;
+        }
+        let mut inner = String::with_capacity(text.len());
+        let mut rest = text.chars();
+        while let Some(one) = rest.next() {
+            match one {
+                '"' => inner.push(' '),
+                '\\' => match rest.next() {
+                    Some('n' | 't') => inner.push(' '),
+                    Some(escaped) => inner.push(escaped),
+                    None => {}
+                },
+                _ => inner.push(one),
+            }
+        }
+        text = inner;
+    }
+    text
+}
+
+/// The most levels of quotes that are removed; a kubelet's log has three.
+const MOST_LEVELS: usize = 5;
 
 /// Whether a runtime reports an image of another platform than the node. CRI-O writes it with a capital.
 fn is_exec_format_error(text: &str) -> bool {
@@ -282,7 +450,7 @@ mod tests {
             r#"failed to pull and unpack image "quay.io/a@sha256:01": failed to resolve reference "quay.io/a@sha256:01": failed to do request: Head "https://quay.io/v2/a/manifests/sha256:01": dial tcp: lookup quay.io on 10.96.0.10:53: no such host"#,
         ),
         (
-            PullFailureKind::Timeout,
+            PullFailureKind::Untrusted,
             r#"failed to resolve reference "not found/unauthorized:1": failed to do request: Head "https://r.example/v2/unauthorized/manifests/1": tls: failed to verify certificate: x509: certificate signed by unknown authority"#,
         ),
         (
@@ -299,7 +467,7 @@ mod tests {
         (PullFailureKind::Unauthorized, "reading manifest v3 in r.example/calico/node: StatusCode: 403, <html>"),
         (PullFailureKind::RateLimited, "reading manifest v3 in r.example/calico/node: StatusCode: 429, <html>"),
         (
-            PullFailureKind::Other,
+            PullFailureKind::DiskFull,
             r#"failed to extract layer sha256:01: mount callback failed: write /var/lib/x: no space left on device: unknown"#,
         ),
         (PullFailureKind::Other, "pull QPS exceeded"),
@@ -323,7 +491,7 @@ mod tests {
         assert!(!reports_cause("ImagePullBackOff", silent));
         assert_eq!(classify("RegistryUnavailable", "Failed to check registry"), Some(PullFailureKind::Timeout));
         let never = "Container image \"a\" is not present with pull policy of Never";
-        assert_eq!(classify("ErrImageNeverPull", never), Some(PullFailureKind::Other));
+        assert_eq!(classify("ErrImageNeverPull", never), Some(PullFailureKind::NeverPolicy));
     }
 
     #[test]

@@ -10,17 +10,15 @@ use crate::cli::inputs::cluster_view::{self, ClusterView};
 use crate::cli::inputs::files;
 use crate::cli::inputs::image_names;
 use crate::cli::inputs::manifest_context::ManifestContext;
+use crate::cli::inputs::operator_files::{self, CONTAINER};
 use crate::cli::inputs::operator_images::{OperatorFinder, unknown_release};
 use crate::cli::inputs::registries::Registries;
 use crate::cli::output::{Failure, note, registry_failure};
-use crate::manifest::{self, OperatorImage, OperatorManifest};
+use crate::manifest;
 use crate::model::{
     Digest, Feature, ImageName, InstallationSettings, LookupResult, Mode, OperatorImages, Platform, PrepareVersion,
     Read, Reason, Reference, Release, Settings, Snapshot,
 };
-
-/// The name of the operator's container in every manifest of Tigera.
-const CONTAINER: &str = "tigera-operator";
 
 /// A set to generate.
 pub(super) struct RequestedSet {
@@ -186,28 +184,31 @@ async fn from_manifests(
     operators: OperatorFinder<'_>,
 ) -> Result<Source, Failure> {
     let (mut images, mut context, mut sources) = (Vec::new(), ManifestContext::default(), Vec::new());
+    let mut unset = false;
     for name in names {
         let text = files::read(name)?;
         context.add(name, &text)?;
-        let found = manifest::operator_images(&text, CONTAINER).map_err(|error| files::malformed(name, &error))?;
-        match found {
-            OperatorManifest::None => {}
-            OperatorManifest::Workloads(found) => {
-                for one in found {
-                    sources.push(format!("{}: {}", files::display_name(name), one.image));
-                    images.push(images_of(name, &one, registries, operators).await?);
-                }
-            }
-            OperatorManifest::Kustomization { .. } | OperatorManifest::HelmValues { .. } => {
-                let message = format!("{} is no operator manifest but values for one", files::display_name(name));
-                return Err(Failure::new(message).hint("render it first: helm template or kustomize build, then -f -"));
+        let found = manifest::operator_file(&text, CONTAINER).map_err(|error| files::malformed(name, &error))?;
+        for (line, image) in operator_files::images(&found) {
+            let source = format!("{}: {image}", files::display_name(name));
+            if !sources.contains(&source) {
+                sources.push(source);
+                let place = format!("{}:{line}", files::display_name(name));
+                images.push(images_of(&place, &image, registries, operators).await?);
             }
         }
+        unset |= !found.additions.is_empty();
+        context.installation = context.installation.or(found.installation);
     }
     if images.is_empty() {
         let names: Vec<&str> = names.iter().map(|name| files::display_name(name)).collect();
-        let message = format!("no workload in {} has a container named {CONTAINER}", names.join(" or "));
-        return Err(Failure::new(message).hint("give the operator's manifest, too, or name the version in its place"));
+        let names = names.join(" or ");
+        return Err(match unset {
+            true => Failure::new(format!("{names} has no version of the operator: the chart or the resources decide"))
+                .hint("name the version in the place of the file, or render it first: helm template or kustomize build, then -f -"),
+            false => Failure::new(format!("no workload in {names} has a container named {CONTAINER}"))
+                .hint("give the operator's manifest, too, or name the version in its place"),
+        });
     }
     let ManifestContext { installation, features } = context;
     Ok(Source { settings: installation.unwrap_or_default(), features, ..Source::of(images, Some(sources.join(", "))) })
@@ -216,16 +217,14 @@ async fn from_manifests(
 /// Returns the images of the operator that a manifest deploys: by its tag, or, where a digest decides what runs, by the version label of
 /// that digest; of one that the catalogue does not know, and that may be run, by what it prints.
 async fn images_of(
-    file: &str,
-    found: &OperatorImage,
+    place: &str,
+    image: &str,
     registries: &Registries,
     operators: OperatorFinder<'_>,
 ) -> Result<OperatorImages, Failure> {
-    let place = format!("{}:{}", files::display_name(file), found.place.line);
-    let image = &found.image;
-    let reference: Reference = image.parse().map_err(|error| Failure::new(format!("{place}: {image:?}: {error}")))?;
+    let reference = operator_files::parse_image(place, image)?;
     let labelled = match reference.digest() {
-        Some(_) => version_label(&place, &reference, registries).await?,
+        Some(_) => version_label(place, &reference, registries).await?,
         None => None,
     };
     let unknown_version = |message: String| {

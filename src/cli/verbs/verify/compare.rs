@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::sets::SetToVerify;
 use crate::cli::inputs::registries::{Registries, ResolvedImages};
 use crate::cli::output::Failure;
-use crate::model::{Digest, Hints, ImageName, LookupResult, Platform, Reference, ResolvedImage};
+use crate::model::{Digest, Hints, ImageName, LookupResult, Platform, Reason, Reference, ResolvedImage};
 use crate::rules::pin_state::PinState;
 use crate::rules::set_verification::{
     ComparedEntry, Mismatch, check_entries, check_operator_image, compare_with_registry,
@@ -38,6 +38,7 @@ pub(super) async fn compare(
         let image = lookup.resolve([reference.clone()].into(), &set.platforms).await.remove(&reference);
         mismatches.extend(image.and_then(|image| check_operator_image(&reference, &image, &set.platforms)));
     }
+    lookup.add_digests(&mut mismatches).await?;
     let results = lookup.with_further(&pinned, &tags, &twins, by_tag).await;
     for (name, (entry, pinned)) in &pinned {
         let Some(reference) = tags.get(name) else { continue };
@@ -85,6 +86,31 @@ impl Lookup<'_> {
         let hints = Hints { platforms: platforms.clone(), ..Hints::default() };
         let title = format!("ImageSet {}", self.set.name);
         self.registries.resolve(&title, references, &hints).await
+    }
+
+    /// Adds the digest to write to entries without a valid one.
+    async fn add_digests(&self, mismatches: &mut [Mismatch]) -> Result<(), Failure> {
+        let malformed = mismatches.iter_mut().filter(|one| one.reason == Reason::DigestsMalformed);
+        let mut named: BTreeMap<ImageName, &mut Mismatch> =
+            malformed.filter_map(|one| Some((one.image.as_deref()?.parse().ok()?, one))).collect();
+        let (settings, images) = (&self.set.settings, &self.set.images);
+        let names = named.keys().cloned().collect();
+        let mut places = BTreeMap::new();
+        for (name, default) in images.entries(settings.variant, settings.fips, &names) {
+            if named.contains_key(&name) {
+                places.insert(self.set.place(&default)?, name);
+            }
+        }
+        if places.is_empty() {
+            return Ok(());
+        }
+        for (reference, image) in self.resolve(places.keys().cloned().collect(), &self.set.platforms).await {
+            let mismatch = places.get(&reference).and_then(|name| named.get_mut(name));
+            if let (Some(mismatch), Ok(image)) = (mismatch, image) {
+                mismatch.message.push_str(&format!("; {reference} is {}", image.digest));
+            }
+        }
+        Ok(())
     }
 
     /// Looks up all tags. Where no platforms are given, every platform that an index lists must be there.
