@@ -131,7 +131,7 @@ impl RegistryError {
         let kind = match status {
             _ if policy_refusal::is_one(status, code, &text) => RegistryFailureKind::RefusedByPolicy,
             // A repository that may not be seen is not missing.
-            StatusCode::NOT_FOUND | StatusCode::GONE if code == Some("UNAUTHORIZED") => {
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::GONE if code == Some("UNAUTHORIZED") => {
                 RegistryFailureKind::Unauthorized
             }
             StatusCode::NOT_FOUND | StatusCode::GONE if code == Some("DENIED") => RegistryFailureKind::Forbidden,

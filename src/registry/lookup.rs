@@ -75,7 +75,7 @@ async fn look_up_authorized(session: &Session<'_>, lookup: Lookup<'_>) -> Result
         Some(scheme) if response.status == StatusCode::UNAUTHORIZED => {
             Some((scheme.named_for(lookup.repository), response.class))
         }
-        _ if may_hide(session, lookup, response.status) => scheme_of_root(session).await,
+        _ if response.status != StatusCode::OK && may_hide(session, lookup, &response) => scheme_of_root(session).await,
         _ => None,
     };
     let Some((scheme, class)) = named else {
@@ -102,12 +102,14 @@ async fn look_up_authorized(session: &Session<'_>, lookup: Lookup<'_>) -> Result
     outcome.map_err(|error| if is_hidden { error.of_this_image() } else { error })
 }
 
-/// Whether a response without authentication may be different with it, although it does not say so: a 401 without a scheme, or a
-/// registry that hides what a stranger must not see behind 404 or 403, while there are credentials for it.
-fn may_hide(session: &Session<'_>, lookup: Lookup<'_>, status: StatusCode) -> bool {
-    match status {
-        StatusCode::UNAUTHORIZED => true,
-        StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => {
+/// Whether a response without authentication may be different with it, although it does not say so: a 401 without a scheme, Nexus' 400
+/// with the code UNAUTHORIZED, or a registry that hides what a stranger must not see behind 404 or 403 (Artifactory), while there are
+/// credentials for it.
+fn may_hide(session: &Session<'_>, lookup: Lookup<'_>, response: &HttpResponse) -> bool {
+    let is_hidden = matches!(response.status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN);
+    match response.error().kind {
+        RegistryFailureKind::Unauthorized => true,
+        RegistryFailureKind::NotFound | RegistryFailureKind::Forbidden if is_hidden => {
             !session.access.credentials(session.endpoint, lookup.repository).is_empty()
                 && !session.state.known().is_open(lookup.repository)
         }

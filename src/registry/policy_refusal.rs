@@ -51,14 +51,18 @@ pub(crate) fn is_one(status: StatusCode, code: Option<&str>, text: &str) -> bool
     }
 }
 
+/// Whether a word is one of those that messages are made of, or the mark of those that are left out.
+pub(crate) fn is_known_word(word: &str) -> bool {
+    word == "…" || WORDS.split_whitespace().any(|known| known.eq_ignore_ascii_case(word))
+}
+
 /// Returns what a refusal says as far as it is made of known words; each run of others is left out. `None` if nothing is left.
 pub(crate) fn known_words(text: &str) -> Option<String> {
     let mut kept = String::new();
     let (mut count, mut is_gap) = (0, false);
     for part in text.split_whitespace() {
         let word = part.trim_matches(|character: char| !character.is_ascii_alphanumeric());
-        let is_known = !word.is_empty() && WORDS.split_whitespace().any(|known| known.eq_ignore_ascii_case(word));
-        if !is_known {
+        if word.is_empty() || !is_known_word(word) {
             is_gap = true;
             continue;
         }

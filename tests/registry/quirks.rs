@@ -255,6 +255,7 @@ async fn credentials_are_tried_where_a_registry_hides_behind_404() {
         error(404, "NAME_UNKNOWN", "unknown"),
         error(404, "MANIFEST_UNKNOWN", "x"),
         Reply::status(403),
+        error(400, "UNAUTHORIZED", "[ERROR-400] DOCKER Either Authorization header is missing or invalid"),
     ] {
         let server = Server::start().await;
         let images = images(&server, 5);

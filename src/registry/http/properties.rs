@@ -7,12 +7,13 @@ use tokio::time::Instant;
 use super::rate_limit::{RateLimit, Turn};
 use super::redaction::{self, MARK, MAX_TEXT, redacted};
 use super::tunnel::{self, MAX_HEAD};
-use crate::model::registry_failure::LONGEST_RETRY_AFTER_SECONDS;
+use crate::model::{RegistryFailureKind, registry_failure::LONGEST_RETRY_AFTER_SECONDS};
 use crate::registry::auth::credentials::Secret;
 use crate::registry::error::{CODES, MAX_QUOTE, RegistryError, retry_after_seconds};
+use crate::registry::policy_refusal;
 use crate::registry::properties::first_line;
 
-/// The unquoted message of an error response is a status and a known code, and the quote is bounded. Redaction leaves no secret, is
+/// The unquoted message of an error response is a status, a known code and of a refusal by policy known words, and the quote is bounded. Redaction leaves no secret, is
 /// bounded, and changes nothing the second time. The first line is the status, the second the content type, the third secrets with
 /// spaces between them, the rest the body.
 pub fn error_body(data: &[u8]) {
@@ -23,8 +24,11 @@ pub fn error_body(data: &[u8]) {
     let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::FORBIDDEN);
     let content_type = HeaderValue::from_bytes(content_type).ok().map(|value| (header::CONTENT_TYPE, value));
     let error = RegistryError::of_status(status, &HeaderMap::from_iter(content_type), body, 0);
-    let code = error.unquoted.strip_prefix(status.as_str()).unwrap_or("is not at the beginning");
-    assert!(code.is_empty() || CODES.split(' ').any(|known| known == code.trim_start()), "{:?}", error.unquoted);
+    let rest = error.unquoted.strip_prefix(status.as_str()).unwrap_or("is not at the beginning").trim_start();
+    let words = CODES.split(' ').find_map(|code| rest.strip_prefix(code)).unwrap_or(rest);
+    let may_have_words = error.kind == RegistryFailureKind::RefusedByPolicy;
+    let is_known = |word: &str| may_have_words && policy_refusal::is_known_word(word);
+    assert!(words.split_whitespace().all(is_known), "{:?}", error.unquoted);
     assert!(error.message.len() <= MAX_QUOTE && error.message.starts_with(status.as_str()));
 
     let secrets = String::from_utf8_lossy(secrets);

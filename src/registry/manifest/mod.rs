@@ -184,11 +184,11 @@ fn children(entries: &[Entry]) -> Result<Vec<Child>> {
 
 /// Returns an entry of an index; `None` if it names no platform.
 fn child(entry: &Entry) -> Result<Option<Child>> {
+    let digest = digest(entry.digest.as_deref().unwrap_or_default())?;
     let Some(JsonObject(named)) = &entry.platform else { return Ok(None) };
     let part = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let (Some(os), Some(architecture)) = (part(&named.os), part(&named.architecture)) else { return Ok(None) };
     let platform = parse_platform(&os, &architecture, named.os_version.as_deref(), named.variant.as_deref())?;
-    let digest = digest(entry.digest.as_deref().unwrap_or_default())?;
     Ok(Some(Child { platform, digest, presence: Presence::Unchecked }))
 }
 
