@@ -101,17 +101,16 @@ pub(in crate::cli) fn with_plain_http_values(arguments: Vec<OsString>) -> Vec<Os
 
 /// Whether an argument is a host rather than a flag, a version, an image or a file.
 fn is_host(argument: &OsString) -> bool {
-    let Some(text) = argument.to_str() else { return false };
-    let (name, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    if text.starts_with('-') || text.is_empty() || text.contains(['/', '@', '=']) || Path::new(text).exists() {
+    let Some(text) = argument.to_str().filter(|text| !text.starts_with('-') && !text.contains(['/', '@', '='])) else {
         return false;
-    }
-    if !port.is_empty() || name == "localhost" || text.parse::<IpAddr>().is_ok() {
+    };
+    let (name, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    if name == "localhost" || text.parse::<IpAddr>().is_ok() || port.parse::<u16>().is_ok() {
         return true;
     }
     let is_version = text.trim_start_matches('v').starts_with(|first: char| first.is_ascii_digit());
     let is_file = ["yaml", "yml", "json", "txt"].iter().any(|end| text.ends_with(&format!(".{end}")));
-    !is_version && !is_file
+    !text.is_empty() && !text.contains(':') && !is_version && !is_file && !Path::new(text).is_file()
 }
 
 impl LayoutFlags {
@@ -186,6 +185,7 @@ mod tests {
             ("verify --plain-http imageset.yaml", "verify --plain-http=* imageset.yaml"),
             ("verify --plain-http -", "verify --plain-http=* -"),
             ("pin --plain-http ./operator", "pin --plain-http=* ./operator"),
+            ("pin --plain-http operator:v1.42.4", "pin --plain-http=* operator:v1.42.4"),
         ] {
             assert_eq!(read(line), expected);
         }
