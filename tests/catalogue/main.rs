@@ -17,6 +17,7 @@ mod required;
 #[allow(dead_code, missing_docs, unused_imports)]
 #[path = "../testbox/rules/mod.rs"]
 mod rules;
+mod words;
 
 const DATA: &str = include_str!("../../data/operator-releases.txt");
 const VARIANTS: [Variant; 2] = [Variant::Calico, Variant::Enterprise];

@@ -102,7 +102,7 @@ impl OperatorMessage {
             }
             words.missing.extend(after(text, MISSING).filter_map(first_name));
             words.bad_digests.extend(after(text, BAD_DIGESTS).flat_map(list_items).map(str::to_owned));
-            let wanted = after(text, EXACT_MISSING).find_map(|rest| rest.split([' ', ',', ';', '"']).next());
+            let wanted = after(text, EXACT_MISSING).find_map(|rest| rest.split(is_end_of_name).next());
             words.wanted = words.wanted.or(wanted.filter(|name| is_word(name)).map(str::to_owned));
             words.pulls.extend(pulls(text));
             words.other = words.other.into_iter().chain(other_causes::classify(text)).min();
@@ -137,7 +137,12 @@ pub(crate) fn after<'a>(text: &'a str, marker: &'a str) -> impl Iterator<Item = 
 
 /// Parses an image name at the start of a text.
 pub(crate) fn first_name(rest: &str) -> Option<ImageName> {
-    rest.split([',', ' ', ';']).find(|word| !word.is_empty())?.trim_end_matches('.').parse().ok()
+    rest.split(is_end_of_name).find(|word| !word.is_empty())?.trim_end_matches('.').parse().ok()
+}
+
+/// Whether a name ends before this character. The messages of several components are joined by line ends.
+fn is_end_of_name(one: char) -> bool {
+    one.is_whitespace() || matches!(one, ',' | ';' | '"')
 }
 
 /// Returns the words of a list that is separated by commas. The list ends with the first item that is followed by something else.
