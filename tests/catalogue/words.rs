@@ -88,7 +88,7 @@ fn names(names: &[&str]) -> BTreeSet<ImageName> {
     names.iter().map(|name| name.parse().unwrap()).collect()
 }
 
-/// Whether a condition with this reason and message is understood as the situation; `several` if the message is a list.
+/// Whether a condition with this reason and message is understood as the situation.
 fn check(situation: Situation, reason: &str, message: &str, image: &str, at: &str) {
     let words = OperatorMessage::of(reason, message);
     let cause = words.cause();
@@ -132,6 +132,10 @@ fn the_messages_of_every_operator_are_understood() {
     let mut understood: BTreeMap<String, usize> = BTreeMap::new();
     for (key, ranges) in operator_words() {
         let meaning = situation(&key);
+        *understood.entry(format!("{meaning:?}")).or_default() += 1;
+        if meaning == Situation::Silent {
+            continue;
+        }
         for range in ranges.as_array().unwrap() {
             let text = |field: &str| range[field].as_str();
             assert!(release(text("from").unwrap()) <= release(text("to").unwrap()));
@@ -164,9 +168,8 @@ fn the_messages_of_every_operator_are_understood() {
                 }
             }
         }
-        *understood.entry(format!("{meaning:?}")).or_default() += 1;
     }
-    assert_eq!(understood.values().sum::<usize>(), 61, "{understood:?}");
+    assert_eq!(understood.values().sum::<usize>(), 63, "{understood:?}");
 }
 
 /// From v1.43 on up to three problems of a workload are told, one a line, with the number of pods behind.
