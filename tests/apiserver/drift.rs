@@ -221,7 +221,8 @@ async fn unsuitable_sets_are_reported_before_and_when_they_break_the_operator() 
 
     // The feature is enabled: the operator requires what the registry does not have.
     world.create(OperatorKind::Whisker, "default", json!({})).await;
-    let words = ["operator v1.40.15 insists on calico/whisker for Whisker", "see Resolved"];
+    world.create(OperatorKind::Goldmane, "default", json!({})).await;
+    let words = ["operator v1.40.15 insists on calico/whisker for Whisker and Goldmane", "see Resolved"];
     world.until_message("Drifted", "True", "RequiredImageMissing", &words).await;
     world.until("Resolved", "False", "ImageMissing").await;
     let image = Image::of_reference("quay.io/calico/whisker:v3.31.7").unwrap();

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
+use crate::testbox::certificates::ServerCertificate;
 use crate::testbox::controller::Manner;
 use crate::testbox::crds::Kind as OperatorKind;
 use crate::testbox::operator_double::What;
@@ -231,6 +232,9 @@ async fn prepare(world: &World, internet: &Internet, folder: &Path) -> Vec<(&'st
     write("images.txt", &rules.printed_list());
     symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy"), folder.join("deploy")).unwrap();
     fs::copy(internet.authority(), folder.join("ca.crt")).unwrap();
+    let client = ServerCertificate::create("clients").unwrap();
+    write("client.crt", &client.certificate_pem);
+    write("client.key", &client.key_pem);
     write("config.json", "{\"auths\": {\"registry.example.com\": {\"auth\": \"YTpi\"}}}");
     for name in ["imagesets", ".bin", ".kube", ".config/fish/completions"] {
         fs::create_dir_all(folder.join(name)).unwrap();

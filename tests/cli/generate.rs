@@ -279,7 +279,10 @@ fn what_no_registry_can_help_is_said_before_any_is_asked() {
     );
     let (code, _, stderr) = outcome(&run(&["generate", "v1.42.4", "v1.99.0"]));
     assert_eq!(code, 2);
-    assert_contains(&stderr, &["error: this build's catalogue does not have operator v1.99.0", "(OperatorVersionUnknown)", "\nhint: "]);
+    assert_contains(
+        &stderr,
+        &["error: this build's catalogue does not have operator v1.99.0", "(OperatorVersionUnknown)", "\nhint: "],
+    );
     let (code, _, stderr) = outcome(&run(&["generate", "v1.42.4", "--registry", "https://registry.example"]));
     assert_eq!(code, 2);
     assert_contains(&stderr, &["(LayoutInvalid)", "hint: ", "without scheme"]);
