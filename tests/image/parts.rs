@@ -44,6 +44,9 @@ fn named(binary: &[u8]) -> BTreeSet<String> {
     places.map(str::to_owned).collect()
 }
 
+/// Crates that `cargo metadata` names, and that no build of the binary takes: a feature that it lacks would bring them.
+const OF_NO_BUILD: [&str; 1] = ["time-macros"];
+
 /// The list is whole, and says where to look for each part's known weaknesses.
 pub fn are_all_listed(list: &[u8], binary: &[u8]) {
     let list: Value = serde_json::from_slice(list).unwrap();
@@ -57,7 +60,9 @@ pub fn are_all_listed(list: &[u8], binary: &[u8]) {
     let listed: BTreeSet<String> =
         crates.iter().map(|part| format!("{} {}", text(part, "name"), text(part, "version"))).collect();
     assert_eq!(listed.len(), crates.len(), "a crate is listed twice");
-    assert_eq!(listed, needed());
+    let mut needed = needed();
+    needed.retain(|one| !OF_NO_BUILD.iter().any(|name| one.starts_with(&format!("{name} "))));
+    assert_eq!(listed, needed);
     let missing: Vec<String> =
         named(binary).into_iter().filter(|place| !listed.iter().any(|one| one.replace(' ', "-") == *place)).collect();
     assert!(missing.is_empty(), "in the binary, but not in the list: {missing:?}");
