@@ -23,30 +23,21 @@ pub fn known() -> &'static BTreeSet<ImageName> {
 /// Returns the known name that a text is, or resembles.
 #[must_use]
 pub fn suggest(text: &str) -> Option<&'static ImageName> {
-    closest(text, known().iter(), |name| name.as_str())
+    closest(text, known().iter(), |name| name.as_str(), MOST_DIFFERENCES)
 }
 
-/// Returns the first of the items whose text differs in the fewest letters.
-fn closest<'a, T>(text: &str, items: impl Iterator<Item = &'a T>, of: impl Fn(&T) -> &str) -> Option<&'a T> {
-    let differences = items.map(|item| (differences(text, of(item)), item));
-    differences.filter(|(count, _)| *count <= MOST_DIFFERENCES).min_by_key(|(count, _)| *count).map(|(_, item)| item)
-}
-
-/// Returns how many letters have to be added, removed or replaced (Levenshtein); long texts differ too much.
-fn differences(one: &str, other: &str) -> usize {
-    if one.len().abs_diff(other.len()) > MOST_DIFFERENCES {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, letter) in one.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
-        for (column, with) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(letter != with);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
+/// Returns the first of the items whose text differs in the fewest letters, `most` at most: letters that have to be added, removed
+/// or replaced (Levenshtein).
+pub fn closest<'a, T>(
+    text: &str,
+    items: impl Iterator<Item = &'a T>,
+    of: impl Fn(&T) -> &str,
+    most: usize,
+) -> Option<&'a T> {
+    // The text may be of any length.
+    let items = items.filter(|item| text.len().abs_diff(of(item).len()) <= most);
+    let differences = items.map(|item| (strsim::levenshtein(text, of(item)), item));
+    differences.filter(|(count, _)| *count <= most).min_by_key(|(count, _)| *count).map(|(_, item)| item)
 }
 
 #[cfg(test)]

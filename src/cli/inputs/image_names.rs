@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, names::closest};
 use crate::cli::output::Failure;
 use crate::model::{ImageName, OperatorImages};
 
@@ -28,36 +28,13 @@ pub(in crate::cli) fn check<'a>(
         let known = known.get_or_insert_with(|| of_releases().map(str::to_owned).chain(listed()).collect());
         if !known.contains(name.as_str()) {
             let failure = Failure::new(format!("no operator has an image {name}"));
-            return Err(match nearest(name.as_str(), known) {
+            return Err(match closest(name.as_str(), known.iter(), String::as_str, MOST_DIFFERENT) {
                 Some(nearest) => failure.hint(format!("did you mean {nearest}?")),
                 None => failure.hint("imageset-controller images VERSION lists those of a release"),
             });
         }
     }
     Ok(())
-}
-
-/// Returns the name with the fewest differences.
-fn nearest<'a>(name: &str, names: &'a BTreeSet<String>) -> Option<&'a str> {
-    let found = names.iter().map(|one| (distance(name, one), one.as_str())).min()?;
-    (found.0 <= MOST_DIFFERENT).then_some(found.1)
-}
-
-/// Returns how many characters have to be inserted, removed or replaced to make one text of the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, left) in one.bytes().enumerate() {
-        let mut diagonal = line;
-        let mut last = line + 1;
-        for (place, right) in other.bytes().enumerate() {
-            let cost = (diagonal + usize::from(left != right)).min(last + 1).min(row[place + 1] + 1);
-            diagonal = row[place + 1];
-            row[place] = last;
-            last = cost;
-        }
-        row[other.len()] = last;
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]
@@ -72,6 +49,10 @@ mod tests {
         assert!(hint("calico/ndoe").contains("did you mean calico/node?"));
         assert!(hint("calico/something-else").contains("imageset-controller images VERSION"));
         assert!(check([&name("calico/node"), &name("tigera/operator")], &[]).is_ok());
-        assert_eq!([distance("", "abc"), distance("kitten", "sitting"), distance("a", "a")], [3, 3, 0]);
+        for (text, name) in [("abc", ""), ("sitting", "kitten"), ("a", "a")] {
+            let names = [name.to_owned()];
+            let found = |most| closest(text, names.iter(), String::as_str, most).is_some();
+            assert_eq!((found(3), found(2)), (true, text == name), "{text}");
+        }
     }
 }
