@@ -92,6 +92,22 @@ struct SignedIn {
     identity: Option<Identity>,
 }
 
+/// A reference whose registry can be asked.
+struct OneReference<'a> {
+    registry: SignedIn,
+    state: Arc<RegistryState>,
+    target: Target<'a>,
+}
+
+impl OneReference<'_> {
+    fn session<'a>(&'a self, client: &'a RegistryClient, access: &'a Access) -> Session<'a> {
+        let (SignedIn { endpoint, identity }, repositories) = (&self.registry, vec![self.target.repository.clone()]);
+        let head_deadline = client.head_deadline();
+        Session::new(&client.transport, access, endpoint, &self.state, repositories, head_deadline)
+            .of_identity(identity.as_ref())
+    }
+}
+
 /// What all images of one call have in common.
 struct Call<'a> {
     hints: &'a Hints,
@@ -156,21 +172,9 @@ impl RegistryClient {
         access: &Access,
         reference: &Reference,
     ) -> Result<OperatorImage, RegistryFailure> {
-        let found = endpoint_and_target(access, reference);
-        let (endpoint, target) = found.map_err(|error| no_endpoint(&error, reference))?;
-        let state = self.state(&endpoint);
-        let signed_in = self.sign_in(&endpoint, &state).await;
-        let SignedIn { endpoint, identity } = signed_in.map_err(|error| no_token(&error, &endpoint, reference))?;
-        let session = Session::new(
-            &self.transport,
-            access,
-            &endpoint,
-            &state,
-            vec![target.repository.clone()],
-            self.head_deadline(),
-        )
-        .of_identity(identity.as_ref());
-        self.run(&session, reference, self.settings.image_deadline, operator_image(&session, &target)).await
+        let one = self.sign_in_for(access, reference).await?;
+        let session = one.session(self, access);
+        self.run(&session, reference, self.settings.image_deadline, operator_image(&session, &one.target)).await
     }
 
     /// Returns the releases among the tags of this reference's repository.
@@ -178,21 +182,24 @@ impl RegistryClient {
     /// # Errors
     /// The complete list could not be fetched; part of it would hide releases.
     pub async fn releases(&self, access: &Access, reference: &Reference) -> Result<BTreeSet<Release>, RegistryFailure> {
+        let one = self.sign_in_for(access, reference).await?;
+        let session = one.session(self, access);
+        self.run(&session, reference, self.settings.set_deadline, tags::releases(&session, &one.target.repository))
+            .await
+    }
+
+    /// Prepares the lookups for one reference.
+    async fn sign_in_for<'r>(
+        &self,
+        access: &Access,
+        reference: &'r Reference,
+    ) -> Result<OneReference<'r>, RegistryFailure> {
         let found = endpoint_and_target(access, reference);
         let (endpoint, target) = found.map_err(|error| no_endpoint(&error, reference))?;
         let state = self.state(&endpoint);
         let signed_in = self.sign_in(&endpoint, &state).await;
-        let SignedIn { endpoint, identity } = signed_in.map_err(|error| no_token(&error, &endpoint, reference))?;
-        let session = Session::new(
-            &self.transport,
-            access,
-            &endpoint,
-            &state,
-            vec![target.repository.clone()],
-            self.head_deadline(),
-        )
-        .of_identity(identity.as_ref());
-        self.run(&session, reference, self.settings.set_deadline, tags::releases(&session, &target.repository)).await
+        let registry = signed_in.map_err(|error| no_token(&error, &endpoint, reference))?;
+        Ok(OneReference { registry, state, target })
     }
 
     /// Runs the lookups for one reference, once its registry has a seat, within a deadline.
