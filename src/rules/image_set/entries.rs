@@ -75,12 +75,30 @@ pub(crate) fn check_entries<'a>(
         };
         faulty.push(FaultyEntry { fault, position: Some(position), name: image, digest });
     }
-    let absent = required.iter().filter(|name| !named.contains(*name));
-    faulty.extend(absent.map(|name| FaultyEntry {
-        fault: EntryFault::NotListed,
-        position: None,
-        name: name.as_str(),
-        digest: "",
-    }));
+    faulty.extend(not_listed(required, |name| named.contains(name)));
     (faulty, pinned)
+}
+
+/// Returns the first thing that is wrong with entries whose names and digests are well-formed.
+pub(crate) fn first_fault<'a>(
+    entries: &'a BTreeMap<ImageName, Digest>,
+    images: &OperatorImages,
+    required: &'a BTreeSet<ImageName>,
+) -> Option<FaultyEntry<'a>> {
+    let known = images.known_names();
+    let unknown = entries.keys().find(|name| !known.contains(*name));
+    let unknown = unknown.map(|name| without_entry(EntryFault::UnknownName, name));
+    unknown.or_else(|| not_listed(required, |name| entries.contains_key(name)).next())
+}
+
+/// Returns the required names that are not listed.
+fn not_listed<'a>(
+    required: &'a BTreeSet<ImageName>,
+    is_listed: impl Fn(&ImageName) -> bool,
+) -> impl Iterator<Item = FaultyEntry<'a>> {
+    required.iter().filter(move |name| !is_listed(name)).map(|name| without_entry(EntryFault::NotListed, name))
+}
+
+fn without_entry(fault: EntryFault, name: &ImageName) -> FaultyEntry<'_> {
+    FaultyEntry { fault, position: None, name: name.as_str(), digest: "" }
 }

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Action, CompleteImageSet, Digest, Finding, GoalState, ImageName, Motive, ObjectRef, Precondition, Read, Reason,
-    Record, RecordKey, RejectedContent, Snapshot, StoreImageSet, StoredImage, StoredImageSet, TagMoved,
-    image_set::content_digest,
+    Record, RecordKey, RejectedContent, Snapshot, StoreImageSet, StoredImageSet, TagMoved, image_set::content_digest,
 };
 use crate::rules::image_set::assemble::Assembled;
-use crate::rules::image_set::entries::check_entries;
+use crate::rules::image_set::entries::{FaultyEntry, check_entries, first_fault};
 use crate::rules::image_set::outcome::SetOutcome;
 use crate::rules::image_set::spec::SetSpec;
 use crate::rules::image_set::{set_edited, set_owner};
@@ -179,20 +178,19 @@ pub(crate) fn validate(set: &StoredImageSet, spec: &SetSpec<'_>) -> Result<BTree
     let required = spec.required_now();
     let (faulty, pinned) = check_entries(&set.images, spec.images, &required);
     match faulty.first() {
-        Some(faulty) => {
-            let is_known = spec.snapshot.features.known().is_some() && spec.images.has_known_requirements();
-            Err(faulty.describe(spec.images.release(), is_known))
-        }
+        Some(faulty) => Err(describe(faulty, spec)),
         None => Ok(pinned.into_iter().map(|(name, (_, digest))| (name, digest)).collect()),
     }
 }
 
 /// Returns why the operator of this spec rejects such entries.
 pub(crate) fn why_rejected(entries: &BTreeMap<ImageName, Digest>, spec: &SetSpec<'_>) -> Option<String> {
-    let stored =
-        |(name, digest): (&ImageName, &Digest)| StoredImage { image: name.to_string(), digest: digest.to_string() };
-    let set = StoredImageSet { images: entries.iter().map(stored).collect(), ..StoredImageSet::default() };
-    validate(&set, spec).err()
+    first_fault(entries, spec.images, &spec.required_now()).map(|faulty| describe(&faulty, spec))
+}
+
+fn describe(faulty: &FaultyEntry<'_>, spec: &SetSpec<'_>) -> String {
+    let is_known = spec.snapshot.features.known().is_some() && spec.images.has_known_requirements();
+    faulty.describe(spec.images.release(), is_known)
 }
 
 /// Whether a managed set is as the controller wrote it from this record. Its digests then stay pinned, with or without the
